@@ -1,0 +1,120 @@
+"""What flows through ternevo: three nouns, each a tuple of pure functions, and their records.
+
+Behaviour and records are `NamedTuple`s, state that is replaced is a
+`flax.struct.dataclass`, configuration is a frozen dataclass. This module
+imports no other module of the package.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+from flax import struct
+from jaxtyping import Array, Float, Float32, Int, Int8, Shaped
+
+Key = jax.Array
+"""A PRNG key, `jax.random.key(seed)`. A key is used once."""
+
+Memory = Any
+"""What a policy remembers within an episode, a pytree; `()` for an MLP."""
+
+EnvState = Any
+"""The state of one environment, a pytree."""
+
+State = Any
+"""The state of a strategy, a pytree."""
+
+Metrics = dict[str, jax.Array]
+"""Scalars under "group/name" keys, the same keys in every generation."""
+
+
+class Tensor(NamedTuple):
+    """One weight or bias tensor of a policy; it stands for `values * 2**-exponent`.
+
+    In a ternary policy `values` are int8 trits in {-1, 0, +1} and in a binary
+    one int8 in {-1, +1}. The float twin holds float32 values and exponent 0.
+    """
+
+    values: Shaped[Array, "*shape"]
+    exponent: Int8[Array, "*population"]
+
+
+Params = Any
+"""A pytree whose nodes are `Tensor`s: everything in it is int8, unless it is a float twin."""
+
+
+class ObservationMoments(struct.PyTreeNode):
+    """Count, mean and centred sum of squares of the observations seen so far (Chan et al. 1983)."""
+
+    count: Float32[Array, ""]
+    mean: Float32[Array, " obs"]
+    m2: Float32[Array, " obs"]
+
+
+class PolicyParams(NamedTuple):
+    """What would be shipped: int8 weights, and the moments that the observation quantiser uses."""
+
+    weights: Params
+    moments: ObservationMoments
+
+
+class ActionSpec(NamedTuple):
+    """What an environment accepts.
+
+    `discrete`: an int32 scalar in [0, size). `continuous`: a float32 vector of
+    length `size` between `low` and `high`, given for each component.
+    """
+
+    kind: Literal["discrete", "continuous"]
+    size: int
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+class Timestep(NamedTuple):
+    """What a step returns: `terminated` by the task, `truncated` by the time limit."""
+
+    obs: Float[Array, "*batch obs"]
+    reward: Float[Array, "*batch"]
+    terminated: Shaped[Array, "*batch"]
+    truncated: Shaped[Array, "*batch"]
+
+
+class Env(NamedTuple):
+    """An environment as two pure functions, without auto-reset. See `ternevo.envs.make`."""
+
+    id: str
+    obs_size: int
+    action: ActionSpec
+    episode_length: int
+    reset: Callable[[Key], tuple[EnvState, jax.Array]]
+    step: Callable[[Key, EnvState, jax.Array], tuple[EnvState, Timestep]]
+
+
+class Policy(NamedTuple):
+    """A policy as three pure functions.
+
+    `init` draws a random network, `reset` gives the memory at the start of an
+    episode, `apply` maps (params, memory, observation integers) to the new
+    memory and the raw output (see `ternevo.actions`).
+    """
+
+    init: Callable[[Key], Params]
+    reset: Callable[[], Memory]
+    apply: Callable[[Params, Memory, jax.Array], tuple[Memory, jax.Array]]
+
+
+class Strategy(NamedTuple):
+    """Whatever `--strategy` names, evolution and gradients alike; all that the loop knows."""
+
+    init: Callable[[Key], State]
+    step: Callable[[Key, State], tuple[State, Metrics]]
+    params: Callable[[State], PolicyParams]
+
+
+class TrainState(NamedTuple):
+    """All that a resumed run needs. `generation` counts the finished generations."""
+
+    key: Key
+    generation: Int[Array, ""]
+    strategy: State

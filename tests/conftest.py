@@ -1,0 +1,24 @@
+"""Settings of the tests: a cache of compiled programs, no windows, strict dtypes on request."""
+
+import os
+from pathlib import Path
+
+import jax
+import matplotlib
+import pytest
+
+# Compiling is most of the time that the tests take; from the second run on it is read from here.
+CACHE = Path.home() / ".cache" / "ternevo" / "jax-tests"
+jax.config.update(
+    "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture
+def strict_promotion():
+    """Make JAX refuse to mix dtypes implicitly. Not for every test: evosax does mix them."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield
