@@ -1,0 +1,43 @@
+"""Policies by name: the settings of each, free of JAX so that `--help` is quick.
+
+A policy is a frozen dataclass with `.build(obs_size, action) -> Policy`; the
+functions behind it live in a module of the same name.
+"""
+
+import dataclasses
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ternevo.types import ActionSpec, Policy
+
+
+@dataclasses.dataclass(frozen=True)
+class MLP:
+    """A multi-layer perceptron with integer arithmetic."""
+
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Width of each hidden layer."""
+    activation: Literal["int8", "int4", "sign", "ternary", "tanh", "relu"] = "int8"
+    """Hidden activation. int8 is a hard tanh on an 8-bit grid; tanh and relu are float."""
+    weights: Literal["ternary", "binary", "float"] = "ternary"
+    """What a weight may be: {-1, 0, +1}, {-1, +1}, or any float (the float twin)."""
+    use_bias: bool = True
+    """Whether layers have biases."""
+    observation_bits: int = 8
+    """Bits of a quantised observation, 1 to 8."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that mean nothing."""
+        if any(size < 1 for size in self.hidden_sizes):
+            raise ValueError(f"hidden_sizes must be positive, got {self.hidden_sizes}")
+        if not 1 <= self.observation_bits <= 8:
+            raise ValueError(f"observation_bits must be 1 to 8, got {self.observation_bits}")
+
+    def build(self, obs_size: int, action: "ActionSpec") -> "Policy":
+        """Return the policy for observations of `obs_size` and actions of `action.size`."""
+        from ternevo.policies import mlp
+
+        return mlp.build(self, obs_size, action)
+
+
+POLICIES = {"mlp": MLP}
