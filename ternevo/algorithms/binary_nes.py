@@ -1,0 +1,158 @@
+r"""Natural evolution strategy over binary weights {-1, +1}, with a closed-form natural gradient.
+
+Each weight is +1 with probability $p = \sigma(\theta)$. The Fisher information
+of the logit is $p(1-p)$, so with x in {0, 1} and utilities u
+
+$$\theta \leftarrow \theta + \alpha \frac1N \sum_i u_i \frac{x_i - p}{p(1-p) + \epsilon}.$$
+
+References:
+  Swope, "Lightweight Reinforcement Learning by Evolving Binary Networks", 2020
+  (raw returns as u; here u has a baseline, without which the step is pure
+  drift once all returns are equal).
+  Wierstra et al., "Natural Evolution Strategies", JMLR 2014.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import optax
+from evosax.algorithms.distribution_based.base import (
+    DistributionBasedAlgorithm,
+)
+from evosax.algorithms.distribution_based.base import (
+    Params as BaseParams,
+)
+from evosax.algorithms.distribution_based.base import (
+    State as BaseState,
+)
+from evosax.core.fitness_shaping import standardize_fitness_shaping_fn
+from flax import struct
+from jaxtyping import Array, Float
+
+from ternevo import ternary
+from ternevo.algorithms.shaping import entropy_bits, no_metrics
+from ternevo.types import Key, Tensor
+
+FISHER_DAMPING = 0.1
+
+
+@struct.dataclass
+class State(BaseState):
+    """`mean` is the int8 mode; `logits` has one array for each tensor."""
+
+    mean: jax.Array
+    logits: tuple[jax.Array, ...]
+    opt_state: optax.OptState
+    best_solution: jax.Array
+    best_fitness: jax.Array | float
+    generation_counter: jax.Array | int
+
+
+@struct.dataclass
+class Params(BaseParams):
+    """No dynamic parameters."""
+
+
+class BinaryNES(DistributionBasedAlgorithm):
+    """Bernoulli natural evolution strategy, an evosax algorithm with int8 populations."""
+
+    def __init__(
+        self,
+        population_size: int,
+        solution: Any,
+        optimizer: optax.GradientTransformation | None = None,
+        init_logit_std: float = 3.0,
+        use_antithetic_sampling: bool = True,
+        fitness_shaping_fn: Callable = standardize_fitness_shaping_fn,
+        metrics_fn: Callable = no_metrics,
+    ):
+        """Build the algorithm; `solution` is a params pytree of int8 `Tensor`s with values +-1."""
+        super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
+        self.optimizer = optimizer or optax.sgd(0.06)
+        self.init_logit_std = init_logit_std
+        self.use_antithetic_sampling = use_antithetic_sampling
+
+    @property
+    def _default_params(self) -> Params:
+        return Params()
+
+    def init(self, key: Key, mean: Any, params: Params) -> State:
+        """Start from normal logits whose signs are those of `mean`."""
+        given = ternary.tensors(mean)
+        keys = jax.random.split(key, len(given))
+        logits = tuple(
+            self.init_logit_std * jnp.abs(jax.random.normal(k, t.values.shape)) * t.values
+            for k, t in zip(keys, given, strict=True)
+        )
+        return self._init(key, params).replace(
+            logits=logits, opt_state=self.optimizer.init(logits), mean=self._mode(logits)
+        )
+
+    def _init(self, key: Key, params: Params) -> State:
+        del key, params
+        return State(
+            mean=self.solution_flat,
+            logits=(),
+            opt_state=(),
+            best_solution=self.solution_flat,
+            best_fitness=jnp.asarray(jnp.inf),
+            generation_counter=jnp.zeros((), jnp.int32),
+        )
+
+    def _ask(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
+        del params
+        keys = jax.random.split(key, len(state.logits))
+        population = [
+            Tensor(
+                self._sample(k, jax.nn.sigmoid(logits)),
+                jnp.broadcast_to(given.exponent, self.population_size),
+            )
+            for k, logits, given in zip(
+                keys, state.logits, ternary.tensors(self.solution), strict=True
+            )
+        ]
+        population = ternary.replace_tensors(self.solution, population)
+        return jax.vmap(self._ravel_solution)(population), state
+
+    def _tell(
+        self, key: Key, population: jax.Array, fitness: jax.Array, state: State, params: Params
+    ) -> State:
+        del key, params
+        members = ternary.tensors(jax.vmap(self._unravel_solution)(population))
+        # evosax minimises, and the optimiser descends: descending shaped fitness climbs utility.
+        descent = tuple(
+            natural_gradient(logits, ternary.statistics(fitness, tensor.values))
+            for logits, tensor in zip(state.logits, members, strict=True)
+        )
+        updates, opt_state = self.optimizer.update(descent, state.opt_state, state.logits)
+        logits = cast(tuple[jax.Array, ...], optax.apply_updates(state.logits, updates))
+        return state.replace(mean=self._mode(logits), logits=logits, opt_state=opt_state)
+
+    def entropy(self, state: State) -> Float[Array, ""]:
+        """Return the mean entropy of a weight, in bits (at most 1)."""
+        plus = [jax.nn.sigmoid(logits) for logits in state.logits]
+        entropies = [entropy_bits(jnp.stack([1 - p, p], axis=-1)) for p in plus]
+        return ternary.mean_over(entropies)
+
+    def _sample(self, key: Key, plus: jax.Array) -> jax.Array:
+        if self.use_antithetic_sampling:
+            uniforms = ternary.antithetic_uniforms(key, self.population_size, plus.shape)
+        else:
+            uniforms = jax.random.uniform(key, (self.population_size, *plus.shape))
+        return jnp.where(uniforms >= 1.0 - plus, 1, -1).astype(jnp.int8)
+
+    def _mode(self, logits: tuple[jax.Array, ...]) -> jax.Array:
+        modes = [
+            tensor._replace(values=jnp.where(z > 0, 1, -1).astype(jnp.int8))
+            for z, tensor in zip(logits, ternary.tensors(self.solution), strict=True)
+        ]
+        return self._ravel_solution(ternary.replace_tensors(self.solution, modes))
+
+
+def natural_gradient(logits: Float[Array, "..."], stats: ternary.Statistics) -> Float[Array, "..."]:
+    """Return the damped natural gradient in the logits from statistics of the weights 2x - 1."""
+    plus = jax.nn.sigmoid(logits)
+    score = (stats.first + stats.utility) / 2 - stats.utility * plus
+    return score / (plus * (1.0 - plus) + FISHER_DAMPING)

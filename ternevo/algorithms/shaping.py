@@ -1,0 +1,38 @@
+"""From fitness to utility, and the metrics every algorithm reports."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from evosax.core.fitness_shaping import (
+    centered_rank_fitness_shaping_fn,
+    standardize_fitness_shaping_fn,
+)
+from jaxtyping import Array, Float
+
+
+def baseline_fitness_shaping_fn(
+    population: Any, fitness: Float[Array, " population"], state: Any, params: Any
+) -> Float[Array, " population"]:
+    """Return fitness minus its mean over the population."""
+    del population, state, params  # the shaping function's signature is evosax's
+    return fitness - jnp.mean(fitness)
+
+
+FITNESS_SHAPING: dict[str, Callable[..., jax.Array]] = {
+    "centered_rank": centered_rank_fitness_shaping_fn,
+    "standardize": standardize_fitness_shaping_fn,
+    "baseline": baseline_fitness_shaping_fn,
+}
+
+
+def no_metrics(*args: Any) -> dict[str, jax.Array]:
+    """Report nothing: evosax's default metrics are vectors as long as the solution."""
+    del args
+    return {}
+
+
+def entropy_bits(probabilities: Float[Array, "... values"]) -> Float[Array, "..."]:
+    """Return the entropy of each categorical, in bits."""
+    return -jnp.sum(jax.scipy.special.xlogy(probabilities, probabilities), axis=-1) / jnp.log(2.0)

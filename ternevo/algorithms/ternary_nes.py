@@ -1,0 +1,307 @@
+r"""Natural evolution strategies over ternary weights.
+
+Every weight is an independent categorical over {-1, 0, +1}, given by float
+latents. A population is sampled by inverse CDF, in antithetic pairs, and the
+latents climb the estimated gradient of expected utility through an optax
+optimiser. What differs between the distributions is how latents give
+probabilities, and which ascent direction the batch's statistics
+
+$$M_1 = \frac1N \sum_i u_i X_i, \qquad M_2 = \frac1N \sum_i u_i X_i^2$$
+
+are turned into. The shipped policy is the mode.
+
+References:
+  Wierstra et al., "Natural Evolution Strategies", JMLR 2014.
+  Ollivier et al., "Information-Geometric Optimization Algorithms", JMLR 2017.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from evosax.algorithms.distribution_based.base import (
+    DistributionBasedAlgorithm,
+)
+from evosax.algorithms.distribution_based.base import (
+    Params as BaseParams,
+)
+from evosax.algorithms.distribution_based.base import (
+    State as BaseState,
+)
+from evosax.core.fitness_shaping import centered_rank_fitness_shaping_fn
+from flax import struct
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float
+
+from ternevo import ternary
+from ternevo.algorithms.shaping import entropy_bits, no_metrics
+from ternevo.ternary import Statistics
+from ternevo.types import Key, Tensor
+
+MARGIN = 1e-3
+"""No value of a weight is ever less probable than this."""
+
+
+class Distribution(NamedTuple):
+    """A family of ternary distributions; `spread` is the scheduled noise: sigma, or a flip rate."""
+
+    start: Callable[[Key, Tensor], jax.Array]
+    probabilities: Callable[[jax.Array, jax.Array], jax.Array]
+    direction: Callable[[jax.Array, jax.Array, Statistics], jax.Array]
+    mode: Callable[[jax.Array, Tensor], Tensor]
+    project: Callable[[jax.Array], jax.Array] = lambda latent: latent
+
+
+# -------------------------------------------------------------- the distributions
+
+
+def logits() -> Distribution:
+    """Softmax of three logits, plain score function: one-hot minus softmax.
+
+    The natural gradient in the *probabilities* is the same vector (PBIL, IGO).
+    """
+
+    def start(key: Key, tensor: Tensor) -> jax.Array:
+        del key
+        return jax.nn.one_hot(tensor.values + 1, 3)
+
+    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
+        del spread
+        return with_margin(jax.nn.softmax(latent))
+
+    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
+        return ternary.utility_by_value(stats) - stats.utility * probabilities(latent, spread)
+
+    def mode(latent: jax.Array, tensor: Tensor) -> Tensor:
+        return tensor._replace(values=(jnp.argmax(latent, axis=-1) - 1).astype(jnp.int8))
+
+    return Distribution(start, probabilities, direction, mode)
+
+
+def mean() -> Distribution:
+    """The ternary variable of least variance with a mean m, mixed with a uniform flip at rate q."""
+
+    def start(key: Key, tensor: Tensor) -> jax.Array:
+        noise = jax.random.uniform(key, tensor.values.shape, minval=-0.45, maxval=0.45)
+        return jnp.clip(
+            tensor.values * (1.0 - jnp.abs(noise)) + (tensor.values == 0) * noise, -1, 1
+        )
+
+    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
+        plus, minus = jnp.maximum(latent, 0.0), jnp.maximum(-latent, 0.0)
+        certain = jnp.stack([minus, 1.0 - plus - minus, plus], axis=-1)
+        return certain * (1.0 - spread) + spread / 3
+
+    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
+        del spread
+        return stats.first - stats.utility * latent
+
+    return Distribution(start, probabilities, direction, _round, _clip(1.0))
+
+
+def sharp() -> Distribution:
+    """A centre round(z) with probability 1 - q, else a neighbour; z keeps what is below a level."""
+
+    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
+        centre = jnp.clip(jnp.round(latent), -1, 1)
+        at_zero = jnp.stack([spread / 2, 1.0 - spread, spread / 2])
+        at_one = jnp.stack([jnp.zeros_like(spread), spread, 1.0 - spread])
+        signed = jnp.where((centre > 0)[..., None], at_one, at_one[::-1])
+        return jnp.where((centre == 0)[..., None], at_zero, signed)
+
+    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
+        del latent, spread
+        return stats.first
+
+    def start(key: Key, tensor: Tensor) -> jax.Array:
+        noise = jax.random.uniform(key, tensor.values.shape, minval=-0.45, maxval=0.45)
+        return tensor.values + noise
+
+    return Distribution(start, probabilities, direction, _round, _clip(1.2))
+
+
+def threshold(kind: ternary.WeightKind = "ternary") -> Distribution:
+    r"""A Gaussian latent cut at two thresholds: w = T(z + sigma noise), with the exact score of z.
+
+    The thresholds are plus and minus half of gamma, the mean absolute latent
+    of the tensor; the layer's exponent follows gamma, so that levels grow with
+    evidence. Given w the noise is integrated out (Rao-Blackwell):
+    $\nabla_z \log P(w) = P'(w) / P(w)$ with $P$ in closed form by the normal
+    CDF; gamma is held fixed. `kind="binary"` cuts once, at zero.
+    """
+    values = jnp.array([1.0, kind == "ternary", 1.0])
+
+    def cut(latent: jax.Array) -> jax.Array:
+        return ternary.scale(latent) / 2 if kind == "ternary" else jnp.zeros(())
+
+    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
+        minus = norm.cdf((-cut(latent) - latent) / spread)
+        plus = norm.cdf((latent - cut(latent)) / spread)
+        zero = jnp.maximum(1.0 - minus - plus, 0.0)
+        return with_margin(jnp.stack([minus, zero, plus], axis=-1), values)
+
+    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
+        minus = -norm.pdf((-cut(latent) - latent) / spread) / spread
+        plus = norm.pdf((latent - cut(latent)) / spread) / spread
+        slopes = jnp.stack([minus, -minus - plus, plus], axis=-1)
+        slopes *= 1.0 - MARGIN * jnp.sum(values)
+        scores = slopes / jnp.maximum(probabilities(latent, spread), MARGIN)
+        return jnp.sum(ternary.utility_by_value(stats) * scores * values, axis=-1)
+
+    def start(key: Key, tensor: Tensor) -> jax.Array:
+        return ternary.latent_of(key, tensor, kind)
+
+    def mode(latent: jax.Array, tensor: Tensor) -> Tensor:
+        del tensor
+        return ternary.discretize(latent, kind)
+
+    return Distribution(start, probabilities, direction, mode)
+
+
+DISTRIBUTIONS = {"threshold": threshold, "logits": logits, "mean": mean, "sharp": sharp}
+
+
+def with_margin(
+    probabilities: Float[Array, "... 3"], values: Float[Array, "3"] | None = None
+) -> Float[Array, "... 3"]:
+    """Keep the probability of every possible value (1 in `values`) at or above `MARGIN`."""
+    values = jnp.ones(3) if values is None else values
+    return MARGIN * values + (1.0 - MARGIN * jnp.sum(values)) * probabilities
+
+
+def _round(latent: jax.Array, tensor: Tensor) -> Tensor:
+    return tensor._replace(values=jnp.clip(jnp.round(latent), -1, 1).astype(jnp.int8))
+
+
+def _clip(limit: float) -> Callable[[jax.Array], jax.Array]:
+    return lambda latent: jnp.clip(latent, -limit, limit)
+
+
+# ------------------------------------------------------------------ the algorithm
+
+
+@struct.dataclass
+class State(BaseState):
+    """`mean` is the int8 mode of the distribution; `latents` has one array for each tensor."""
+
+    mean: jax.Array
+    latents: tuple[jax.Array, ...]
+    spread: jax.Array
+    opt_state: optax.OptState
+    best_solution: jax.Array
+    best_fitness: jax.Array | float
+    generation_counter: jax.Array | int
+
+
+@struct.dataclass
+class Params(BaseParams):
+    """No dynamic parameters: rates are schedules."""
+
+
+class TernaryNES(DistributionBasedAlgorithm):
+    """Natural evolution strategy over ternary weights, an evosax class with int8 populations."""
+
+    def __init__(
+        self,
+        population_size: int,
+        solution: Any,
+        distribution: Distribution | None = None,
+        optimizer: optax.GradientTransformation | None = None,
+        spread_schedule: Callable | None = None,
+        use_antithetic_sampling: bool = True,
+        fitness_shaping_fn: Callable = centered_rank_fitness_shaping_fn,
+        metrics_fn: Callable = no_metrics,
+    ):
+        """Build the algorithm; `solution` is a params pytree of int8 `Tensor`s."""
+        super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
+        self.distribution = distribution or threshold()
+        self.optimizer = optimizer or optax.adam(0.1, b2=0.99)
+        self.spread_schedule = spread_schedule or optax.constant_schedule(0.1)
+        self.use_antithetic_sampling = use_antithetic_sampling
+
+    @property
+    def _default_params(self) -> Params:
+        return Params()
+
+    def init(self, key: Key, mean: Any, params: Params) -> State:
+        """Start from a distribution whose mode is `mean`."""
+        given = ternary.tensors(mean)
+        keys = jax.random.split(key, len(given))
+        latents = tuple(
+            self.distribution.start(k, tensor) for k, tensor in zip(keys, given, strict=True)
+        )
+        return self._init(key, params).replace(
+            latents=latents,
+            opt_state=self.optimizer.init(latents),
+            mean=self._mode(latents),
+        )
+
+    def _init(self, key: Key, params: Params) -> State:
+        del key, params
+        return State(
+            mean=self.solution_flat,
+            latents=(),
+            spread=jnp.asarray(self.spread_schedule(0), jnp.float32),
+            opt_state=(),
+            best_solution=self.solution_flat,
+            best_fitness=jnp.asarray(jnp.inf),
+            generation_counter=jnp.zeros((), jnp.int32),
+        )
+
+    def _ask(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
+        del params
+        keys = jax.random.split(key, len(state.latents))
+        modes = ternary.tensors(self._unravel_solution(state.mean))
+        population = [
+            Tensor(
+                ternary.from_uniforms(self._uniforms(k, mode.values.shape), probabilities),
+                jnp.broadcast_to(mode.exponent, self.population_size),
+            )
+            for k, mode, probabilities in zip(keys, modes, self.probabilities(state), strict=True)
+        ]
+        population = ternary.replace_tensors(self.solution, population)
+        return jax.vmap(self._ravel_solution)(population), state
+
+    def _tell(
+        self, key: Key, population: jax.Array, fitness: jax.Array, state: State, params: Params
+    ) -> State:
+        del key, params
+        members = ternary.tensors(jax.vmap(self._unravel_solution)(population))
+        # evosax minimises, and the optimiser descends: descending shaped fitness climbs utility.
+        descent = tuple(
+            self.distribution.direction(
+                latent, state.spread, ternary.statistics(fitness, tensor.values)
+            )
+            for latent, tensor in zip(state.latents, members, strict=True)
+        )
+        updates, opt_state = self.optimizer.update(descent, state.opt_state, state.latents)
+        latents = jax.tree.map(
+            self.distribution.project, optax.apply_updates(state.latents, updates)
+        )
+        return state.replace(
+            mean=self._mode(latents),
+            latents=latents,
+            spread=jnp.asarray(self.spread_schedule(state.generation_counter + 1), jnp.float32),
+            opt_state=opt_state,
+        )
+
+    def probabilities(self, state: State) -> list[Float[Array, "... 3"]]:
+        """Return P(-1), P(0), P(+1) of every weight, one array for each tensor."""
+        return [self.distribution.probabilities(z, state.spread) for z in state.latents]
+
+    def entropy(self, state: State) -> Float[Array, ""]:
+        """Return the mean entropy of a weight, in bits (at most log2(3) = 1.58)."""
+        entropies = [entropy_bits(p) for p in self.probabilities(state)]
+        return ternary.mean_over(entropies)
+
+    def _mode(self, latents: tuple[jax.Array, ...]) -> jax.Array:
+        given = ternary.tensors(self.solution)
+        modes = [self.distribution.mode(z, t) for z, t in zip(latents, given, strict=True)]
+        return self._ravel_solution(ternary.replace_tensors(self.solution, modes))
+
+    def _uniforms(self, key: Key, shape: tuple[int, ...]) -> jax.Array:
+        if self.use_antithetic_sampling:
+            return ternary.antithetic_uniforms(key, self.population_size, shape)
+        return jax.random.uniform(key, (self.population_size, *shape))
