@@ -1,0 +1,87 @@
+"""Every k generations, run what would be shipped on fresh episodes, and keep the best of it."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float
+
+from ternevo import observation
+from ternevo.observation import Quantiser
+from ternevo.rollout import Evaluation, episode_keys, evaluate
+from ternevo.types import Env, Key, Metrics, Params, Policy, PolicyParams, State, Strategy
+
+
+@struct.dataclass
+class EvaluationState:
+    """The inner strategy's state, the best policy evaluated so far, and its mean return."""
+
+    strategy: State
+    generation: jax.Array
+    best: PolicyParams
+    best_return: Float[Array, ""]
+
+
+def evaluate_policy(
+    policy: Policy, env: Env, weights: Params, quantiser: Quantiser, key: Key, num_episodes: int
+) -> Evaluation:
+    """Run one policy on fresh episodes; the result has a population of one."""
+    one = jax.tree.map(lambda x: x[None], weights)
+    return evaluate(policy, env, one, quantiser, episode_keys(key, num_episodes, 1))
+
+
+def with_evaluation(
+    strategy: Strategy, policy: Policy, env: Env, every: int, num_episodes: int
+) -> Strategy:
+    """Return the strategy that also evaluates its current policy, on keys apart from training.
+
+    Metrics "eval/..." are NaN in the generations between. `best` is the policy
+    with the highest mean return in such an evaluation.
+
+    Raises:
+      ValueError: `every` or `num_episodes` is less than 1.
+    """
+    if every < 1 or num_episodes < 1:
+        raise ValueError(
+            f"eval_every and num_eval_episodes must be at least 1, got {every} and {num_episodes}"
+        )
+
+    def init(key: Key) -> EvaluationState:
+        inner = strategy.init(key)
+        best_return = jnp.asarray(-jnp.inf)
+        return EvaluationState(inner, jnp.zeros((), jnp.int32), strategy.params(inner), best_return)
+
+    def step(key: Key, state: EvaluationState) -> tuple[EvaluationState, Metrics]:
+        key_step, key_eval = jax.random.split(key)
+        inner, metrics = strategy.step(key_step, state.strategy)
+        generation = state.generation + 1
+        current = strategy.params(inner)
+        returns, length = jax.lax.cond(
+            generation % every == 0,
+            lambda: _returns_and_length(
+                evaluate_policy(
+                    policy,
+                    env,
+                    current.weights,
+                    observation.freeze(current.moments),
+                    key_eval,
+                    num_episodes,
+                )
+            ),
+            lambda: (jnp.full((num_episodes,), jnp.nan), jnp.asarray(jnp.nan)),
+        )
+        is_better = jnp.mean(returns) > state.best_return  # false for NaN
+        best = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), current, state.best)
+        best_return = jnp.where(is_better, jnp.mean(returns), state.best_return)
+        metrics |= {
+            "eval/return": jnp.mean(returns),
+            "eval/return_std": jnp.std(returns),
+            "eval/length": length,
+            "eval/best_return": best_return,
+        }
+        return EvaluationState(inner, generation, best, best_return), metrics
+
+    return Strategy(init, step, lambda state: strategy.params(state.strategy))
+
+
+def _returns_and_length(result: Evaluation) -> tuple[jax.Array, jax.Array]:
+    return result.returns[0], jnp.mean(result.lengths.astype(jnp.float32))

@@ -1,0 +1,97 @@
+"""The settings that every evolutionary strategy has."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal
+
+from ternevo.names import check
+
+if TYPE_CHECKING:
+    from ternevo.ternary import WeightKind
+    from ternevo.types import Env, Policy, Strategy
+
+
+@dataclasses.dataclass(frozen=True)
+class Evolution:
+    """Abstract: an algorithm evaluated on whole episodes. A subclass supplies the algorithm."""
+
+    population_size: int = 256
+    """Members of a generation."""
+    num_episodes: int = 1
+    """Episodes of each member in a generation; its fitness is their mean."""
+    common_random_numbers: Literal["all", "pairs", "none"] = "all"
+    """Who meets the same episodes in a generation: all members, each antithetic pair, or nobody."""
+    population_chunk: int = 0
+    """Evaluate at most this many members at once, to save memory; 0 for all."""
+
+    def __post_init__(self) -> None:
+        """Refuse counts that mean nothing."""
+        for name in ("population_size", "num_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.population_chunk < 0:
+            raise ValueError(f"population_chunk must be 0 or more, got {self.population_chunk}")
+
+    def search_algorithm(
+        self, solution: Any, weights: "WeightKind", num_generations: int
+    ) -> tuple[Any, Any]:
+        """Return the evosax algorithm that searches params like `solution`, and its params."""
+        raise NotImplementedError
+
+    def build(
+        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
+    ) -> "Strategy":
+        """Return the strategy for this environment and policy."""
+        import jax
+
+        from ternevo.strategies.evolve import evolve
+
+        solution = policy.init(jax.random.key(0))
+        algorithm, params = self.search_algorithm(solution, weights, num_generations)
+        return evolve(algorithm, params, policy, env, self)
+
+
+def check_weights(
+    strategy: str, weights: "WeightKind", allowed: tuple[str, ...], instead: str
+) -> None:
+    """Refuse a kind of weights that a strategy cannot search.
+
+    Raises:
+      ValueError: with what to use instead.
+    """
+    if weights not in allowed:
+        raise ValueError(
+            f"--strategy {strategy} searches {' or '.join(allowed)} weights, not {weights!r}; "
+            f"{instead}"
+        )
+
+
+def schedule(name: str, start: float, end: float, num_generations: int) -> Any:
+    """Return an optax schedule from `start` to `end` over the run.
+
+    Raises:
+      UnknownName: `name` is none of constant, linear, cosine, exponential.
+    """
+    import optax
+
+    check("schedule", name, ("constant", "linear", "cosine", "exponential"))
+    if name == "constant":
+        return optax.constant_schedule(start)
+    if name == "linear":
+        return optax.linear_schedule(start, end, num_generations)
+    if name == "cosine":
+        return optax.cosine_decay_schedule(start, num_generations, alpha=end / start)
+    return optax.exponential_decay(start, num_generations, decay_rate=end / start, end_value=end)
+
+
+def optimizer(name: str, learning_rate: Any) -> Any:
+    """Return an optax optimiser by its name in the command line.
+
+    Raises:
+      UnknownName: `name` is none of adam, sgd, momentum.
+    """
+    import optax
+
+    check("optimizer", name, ("adam", "sgd", "momentum"))
+    if name == "adam":
+        return optax.adam(learning_rate, b1=0.9, b2=0.99)
+    return optax.sgd(learning_rate, momentum=0.9 if name == "momentum" else None)

@@ -1,0 +1,120 @@
+"""Ask, evaluate, tell: one generation of any evosax algorithm on any environment.
+
+Return is maximised here and fitness minimised there: the minus sign stands
+once, in `_fitness`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float
+
+from ternevo import observation, ternary
+from ternevo.rollout import Evaluation, episode_keys, evaluate
+from ternevo.strategies.evolution import Evolution
+from ternevo.strategies.search import search_of
+from ternevo.types import (
+    Env,
+    Key,
+    Metrics,
+    ObservationMoments,
+    Params,
+    Policy,
+    PolicyParams,
+    Strategy,
+)
+
+
+@struct.dataclass
+class EvolveState:
+    """The algorithm's state, and the moments of all observations so far."""
+
+    search: Any
+    moments: ObservationMoments
+
+
+def evolve(
+    algorithm: Any,
+    algorithm_params: Any,
+    policy: Policy,
+    env: Env,
+    settings: Evolution,
+    decode: Callable[[Any], Params] = lambda solution: solution,
+    encode: Callable[[Key, Params], Any] = lambda key, params: params,
+) -> Strategy:
+    """Return the strategy that evaluates an evosax algorithm's population on episodes.
+
+    Args:
+      algorithm: an evosax algorithm over solutions that `decode` turns into params.
+      algorithm_params: its evosax params.
+      policy: the policy.
+      env: the environment.
+      settings: episodes, random numbers and chunks.
+      decode: from one of the algorithm's solutions to a policy's params.
+      encode: from a random policy's params to where the algorithm starts.
+    """
+
+    def draw(key: Key) -> Any:
+        key_policy, key_encode = jax.random.split(key)
+        return encode(key_encode, policy.init(key_policy))
+
+    search = search_of(algorithm, algorithm_params, draw)
+
+    def init(key: Key) -> EvolveState:
+        return EvolveState(search.init(key), observation.empty(env.obs_size))
+
+    def step(key: Key, state: EvolveState) -> tuple[EvolveState, Metrics]:
+        key_ask, key_eval, key_tell = jax.random.split(key, 3)
+        population, asked = search.ask(key_ask, state.search)
+        keys = episode_keys(
+            key_eval,
+            settings.num_episodes,
+            algorithm.population_size,
+            settings.common_random_numbers,
+        )
+        result = evaluate(
+            policy,
+            env,
+            jax.vmap(decode)(population),
+            observation.freeze(state.moments),
+            keys,
+            settings.population_chunk,
+        )
+        told = search.tell(key_tell, population, _fitness(result.returns), asked)
+        state = EvolveState(told, observation.merge(state.moments, result.moments))
+        return state, _metrics(result) | search.metrics(told) | _weight_metrics(params(state))
+
+    def params(state: EvolveState) -> PolicyParams:
+        return PolicyParams(decode(search.solution(state.search)), state.moments)
+
+    return Strategy(init, step, params)
+
+
+def _fitness(returns: Float[Array, "population episodes"]) -> Float[Array, " population"]:
+    """Return minus the mean return; a member that is not finite gets the worst fitness there is."""
+    fitness = -jnp.mean(returns, axis=1)
+    is_finite = jnp.isfinite(fitness)
+    worst = jnp.max(jnp.where(is_finite, fitness, -jnp.inf))
+    worst = jnp.where(jnp.any(is_finite), worst, 0.0)
+    return jnp.where(is_finite, fitness, worst)
+
+
+def _metrics(result: Evaluation) -> Metrics:
+    returns = jnp.mean(result.returns, axis=1)
+    finite = jnp.isfinite(returns)
+    return {
+        "return/mean": jnp.mean(returns, where=finite),
+        "return/max": jnp.max(returns, where=finite, initial=-jnp.inf),
+        "return/min": jnp.min(returns, where=finite, initial=jnp.inf),
+        "return/std": jnp.std(returns, where=finite),
+        "return/nonfinite": jnp.sum(~finite),
+        "episode/length": jnp.mean(result.lengths),
+        "episode/steps": jnp.sum(result.lengths),
+    }
+
+
+def _weight_metrics(params: PolicyParams) -> Metrics:
+    return {"weights/zeros": ternary.zero_fraction(params.weights)}

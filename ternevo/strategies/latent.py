@@ -1,0 +1,131 @@
+"""`--strategy latent` (or `evosax`): any evosax algorithm by its name.
+
+The algorithm searches float32 latents and knows nothing of ternary weights;
+`--weights` says what a policy makes of them: ternary or binary latents are cut
+into trits or signs before each evaluation, float ones are used as they are,
+which is the float twin.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from ternevo.names import check
+from ternevo.strategies.evolution import Evolution, optimizer, schedule
+
+if TYPE_CHECKING:
+    from ternevo.ternary import WeightKind
+    from ternevo.types import Env, Key, Params, Policy, Strategy
+
+
+@dataclasses.dataclass(frozen=True)
+class Latent(Evolution):
+    """Any evosax algorithm over ternarised latents; with `--weights float`, over the float twin."""
+
+    algorithm: str = "Open_ES"
+    """Name of an evosax algorithm, as in `evosax.algorithms`."""
+    algorithm_params: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Fields of the algorithm's evosax params to change, such as "{'c_std': 0.2}"."""
+    sigma: float = 0.1
+    """Standard deviation of the noise, where the algorithm has one to set."""
+    sigma_end: float = 0.01
+    """Where a sigma schedule ends."""
+    sigma_schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    """How sigma moves over the run, where the algorithm takes a schedule."""
+    lr: float = 0.05
+    """Learning rate, where the algorithm takes an optimiser."""
+    lr_end: float = 0.01
+    """Where a learning rate schedule ends."""
+    lr_schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    """How the learning rate moves over the run."""
+    optimizer: Literal["adam", "sgd", "momentum"] = "adam"
+    """Optax optimiser, where the algorithm takes one."""
+
+    def build(
+        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
+    ) -> "Strategy":
+        """Return the strategy.
+
+        Raises:
+          UnknownName: evosax has no such algorithm, or the algorithm no such parameter.
+        """
+
+        def make(solution: Any) -> tuple[Any, Any]:
+            algorithm = self._algorithm(solution, num_generations)
+            return algorithm, self._params(algorithm)
+
+        return evolve_latents(make, env, policy, weights, self)
+
+    def _algorithm(self, solution: Any, num_generations: int) -> Any:
+        from evosax.algorithms import algorithms
+
+        from ternevo.algorithms.shaping import no_metrics
+
+        check("evosax algorithm", self.algorithm, algorithms)
+        constructor: Any = algorithms[self.algorithm]
+        learning_rate = schedule(self.lr_schedule, self.lr, self.lr_end, num_generations)
+        sigma = schedule(self.sigma_schedule, self.sigma, self.sigma_end, num_generations)
+        offered = {
+            "optimizer": optimizer(self.optimizer, learning_rate),
+            "std_schedule": sigma,
+            "num_generations": num_generations,
+            "sampling_fn": lambda key: _around(key, solution, self.sigma),
+        }
+        taken = inspect.signature(constructor).parameters
+        return constructor(
+            population_size=self.population_size,
+            solution=solution,
+            metrics_fn=no_metrics,
+            **{name: value for name, value in offered.items() if name in taken},
+        )
+
+    def _params(self, algorithm: Any) -> Any:
+        params = algorithm.default_params
+        fields = [field.name for field in dataclasses.fields(params)]
+        changes = dict(self.algorithm_params)
+        if "std_init" in fields:
+            changes.setdefault("std_init", self.sigma)
+        for name in changes:
+            check(f"parameter of {self.algorithm}", name, fields)
+        return params.replace(**changes)
+
+
+def evolve_latents(
+    make_algorithm: Callable[[Any], tuple[Any, Any]],
+    env: "Env",
+    policy: "Policy",
+    weights: "WeightKind",
+    settings: Evolution,
+) -> "Strategy":
+    """Return the strategy in which an algorithm over float latents drives any kind of policy."""
+    import jax
+
+    from ternevo import ternary
+    from ternevo.strategies.evolve import evolve
+
+    template = policy.init(jax.random.key(0))
+
+    def decode(latents: list[jax.Array]) -> "Params":
+        return ternary.replace_tensors(template, [ternary.discretize(z, weights) for z in latents])
+
+    def encode(key: "Key", params: "Params") -> list[jax.Array]:
+        tensors = ternary.tensors(params)
+        if weights == "float":
+            return [tensor.values for tensor in tensors]
+        keys = jax.random.split(key, len(tensors))
+        return [ternary.latent_of(k, t, weights) for k, t in zip(keys, tensors, strict=True)]
+
+    algorithm, algorithm_params = make_algorithm(encode(jax.random.key(0), template))
+    return evolve(algorithm, algorithm_params, policy, env, settings, decode, encode)
+
+
+def _around(key: "Key", solution: Any, sigma: float) -> Any:
+    """Draw a solution of independent normals, for algorithms that sample on their own."""
+    import jax
+
+    leaves, treedef = jax.tree.flatten(solution)
+    keys = jax.random.split(key, len(leaves))
+    return treedef.unflatten(
+        [sigma * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+    )

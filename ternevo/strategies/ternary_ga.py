@@ -1,0 +1,46 @@
+"""`--strategy ternary_ga`: a genetic algorithm over ternary or binary weights."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from ternevo.strategies.evolution import Evolution, check_weights
+
+if TYPE_CHECKING:
+    from ternevo.ternary import WeightKind
+
+
+@dataclasses.dataclass(frozen=True)
+class TernaryGA(Evolution):
+    """Genetic algorithm over ternary or binary weights with flips as mutation."""
+
+    elite_ratio: float = 0.2
+    """Share of the population that may become parents."""
+    num_survivors: int = 2
+    """How many of the best are kept and evaluated again."""
+    crossover_rate: float = 0.0
+    """Share of a child's weights that come from a second parent."""
+    min_flips: float = 1.0
+    """Smallest expected number of redrawn weights of a child; the rate is log-uniform."""
+    max_flips: float = 6.0
+    """Largest expected number of redrawn weights of a child."""
+
+    def search_algorithm(
+        self, solution: Any, weights: "WeightKind", num_generations: int
+    ) -> tuple[Any, Any]:
+        """Return the evosax algorithm and its params."""
+        del num_generations  # nothing here follows a schedule
+        from ternevo.algorithms import ternary_ga
+
+        check_weights(
+            "ternary_ga",
+            weights,
+            ("ternary", "binary"),
+            "for a float twin use --strategy evosax --algorithm SimpleGA",
+        )
+        algorithm = ternary_ga.TernaryGA(
+            self.population_size, solution, weights, self.elite_ratio, self.num_survivors
+        )
+        params = algorithm.default_params.replace(
+            crossover_rate=self.crossover_rate, min_flips=self.min_flips, max_flips=self.max_flips
+        )
+        return algorithm, params
