@@ -1,0 +1,85 @@
+"""Exact checkpoints of a run's state, by orbax: written beside, then renamed, never half there."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from ternevo.types import TrainState
+
+
+class CheckpointError(RuntimeError):
+    """There is no checkpoint, or it cannot be read, or it belongs to another configuration."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, the newest `max_to_keep` of them. Use as a context manager."""
+
+    def __init__(self, folder: Path, max_to_keep: int = 2):
+        """Open the folder; it is made when the first checkpoint is saved."""
+        self.folder = folder.absolute()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=max_to_keep, enable_async_checkpointing=False, create=True
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close the folder."""
+        self._manager.close()
+
+    def latest(self) -> int | None:
+        """Return the newest saved generation, or None."""
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState) -> None:
+        """Save the state under its generation, unless that is there already."""
+        step = int(state.generation)
+        if self.latest() != step:
+            self._manager.save(step, args=ocp.args.StandardSave(_without_key_types(state)))
+
+    def restore(self, expected: TrainState) -> TrainState:
+        """Return the newest state.
+
+        Args:
+          expected: the shapes and dtypes to expect, from `jax.eval_shape` of `train.start`.
+
+        Raises:
+          CheckpointError: none is there, or the newest is damaged or of other shapes.
+        """
+        step = self.latest()
+        if step is None:
+            raise CheckpointError(f"no checkpoint in {self.folder}")
+        plain = jax.eval_shape(_without_key_types, expected)
+        try:
+            restored = self._manager.restore(step, args=ocp.args.StandardRestore(plain))
+        except Exception as error:  # orbax raises many kinds for a damaged folder
+            raise CheckpointError(
+                f"checkpoint {self.folder / str(step)} cannot be read: it is damaged, or of a run "
+                f"with another configuration ({type(error).__name__}: {error})"
+            ) from error
+        return _with_key_types(expected, restored)
+
+
+def _without_key_types(state: TrainState) -> TrainState:
+    """Turn typed PRNG keys, which orbax cannot write, into their uint32 data."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
+
+
+def _with_key_types(expected: TrainState, plain: Any) -> TrainState:
+    return jax.tree.map(
+        lambda like, x: (
+            jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
+        ),
+        expected,
+        plain,
+    )
+
+
+def _is_key(x: jax.Array) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,174 @@
+"""From the command line and a YAML page to one frozen `RunConfig`.
+
+A page is arguments at rest: its keys are put before the real arguments, so
+later ones win, and a misspelt key and a misspelt flag get the same message.
+JAX is not imported here, so that `--help` answers quickly.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+import yaml
+
+from ternevo.names import UnknownName, lookup
+from ternevo.policies import MLP, POLICIES
+from ternevo.strategies import STRATEGIES
+from ternevo.strategies.evolution import Evolution
+
+MARKERS = (
+    tyro.conf.OmitArgPrefixes,
+    tyro.conf.FlagConversionOff,
+    tyro.conf.UsePythonSyntaxForLiteralCollections,
+    tyro.conf.AvoidSubcommands,
+)
+
+
+class ConfigError(ValueError):
+    """A page or the command line cannot be understood."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything a run is determined by."""
+
+    strategy: Evolution
+    """Settings of the strategy."""
+    policy: MLP
+    """Settings of the policy."""
+    env: str = "gymnax/CartPole-v1"
+    """Environment id, such as brax/ant, brax/ant@positional, gymnax/CartPole-v1."""
+    episode_length: int | None = None
+    """Time limit of an episode in steps; the environment's own if not given."""
+    num_generations: int = 100
+    """Generations to run, counted from the very beginning, also when resumed."""
+    seed: int = 0
+    """Seed of all random numbers."""
+    name: str | None = None
+    """Name of the run in its folder; "seed0" and so on if not given."""
+    runs_dir: Path = Path("runs")
+    """Where runs are kept, as <runs_dir>/<env>/<strategy>/<name>."""
+    resume: bool = False
+    """Go on from the newest checkpoint of the run of this name."""
+    eval_every: int = 10
+    """Evaluate the shipped policy every so many generations."""
+    num_eval_episodes: int = 32
+    """Episodes of such an evaluation, on keys apart from training."""
+    num_final_episodes: int = 128
+    """Fresh episodes for the two policies, last and best, when the run is done."""
+    checkpoint_every: int = 50
+    """Save a checkpoint every so many generations, and at the end."""
+    chunk_size: int = 0
+    """Generations in one compiled call; 0 for about two seconds' worth. It changes no result."""
+    track: str = ""
+    """Where to send metrics besides metrics.jsonl: tensorboard, wandb, or both with a comma."""
+    wandb_project: str = "ternevo"
+    """Project in wandb."""
+    wandb_group: str | None = None
+    """Group in wandb."""
+    wandb_tags: str = ""
+    """Tags in wandb, with commas between."""
+    wandb_mode: Literal["online", "offline"] | None = None
+    """Mode of wandb; its own default, or WANDB_MODE, if not given."""
+    render: bool = True
+    """Render an episode of the best policy when the run is done."""
+
+    strategy_name: tyro.conf.Suppress[str] = "ternary_nes"
+    policy_name: tyro.conf.Suppress[str] = "mlp"
+
+
+def parse(argv: list[str] | None = None) -> RunConfig:
+    """Return the configuration of `argv`, `sys.argv[1:]` if not given.
+
+    Raises:
+      SystemExit: after printing help (0) or what is wrong (2).
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _parse(argv)
+    except (ConfigError, UnknownName, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def _parse(argv: list[str]) -> RunConfig:
+    pick = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    pick.add_argument("--config", type=Path)
+    pick.add_argument("--strategy")
+    pick.add_argument("--policy")
+    picked, rest = pick.parse_known_args(argv)
+    page = _read_page(picked.config) if picked.config else {}
+    blocks = page.pop("strategies", None) or {}
+    strategy_name = picked.strategy or next(iter(blocks), "ternary_nes")
+    policy_name = picked.policy or page.pop("policy", "mlp")
+    strategy = lookup("strategy", strategy_name, STRATEGIES)
+    policy = lookup("policy", policy_name, POLICIES)
+    default = RunConfig(strategy(), policy(), strategy_name=strategy_name, policy_name=policy_name)
+    at_rest = _as_arguments({**page, **(blocks.get(strategy_name) or {})})
+    return tyro.cli(
+        RunConfig,
+        default=default,
+        args=_with_true(at_rest + rest, default),
+        use_underscores=True,
+        config=MARKERS,
+        prog="python -m ternevo.run",
+        description=_description(strategy_name),
+    )
+
+
+def _with_true(arguments: list[str], default: RunConfig) -> list[str]:
+    """Let a bare `--resume` mean `--resume True`; a sweep agent's `--resume=True` works as well."""
+    settings = (default, default.strategy, default.policy)
+    switches = {
+        f"--{field.name}"
+        for record in settings
+        for field in dataclasses.fields(record)
+        if isinstance(getattr(record, field.name), bool)
+    }
+    explicit = []
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        is_bare = argument.replace("-", "_").replace("__", "--", 1) in switches
+        explicit += [argument, "True"] if is_bare and following.startswith("--") else [argument]
+    return explicit
+
+
+def _description(strategy_name: str) -> str:
+    return (
+        f"Evolve a policy. Options below are those of --strategy {strategy_name}; "
+        f"others: {', '.join(STRATEGIES)}. --config PAGE reads a YAML page of options first, "
+        f"--policy names the policy ({', '.join(POLICIES)})."
+    )
+
+
+def _read_page(path: Path) -> dict[str, Any]:
+    try:
+        page = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"no such page: {path}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(page, dict):
+        raise ConfigError(f"{path} must be a mapping of options, not {type(page).__name__}")
+    return page
+
+
+def _as_arguments(options: dict[str, Any]) -> list[str]:
+    """Turn {"lr": 0.1} into ["--lr", "0.1"]."""
+    arguments = []
+    for name, value in options.items():
+        arguments += [f"--{name}"]
+        arguments += [_as_text(value)]
+    return arguments
+
+
+def _as_text(value: Any) -> str:
+    return repr(tuple(value)) if isinstance(value, list) else str(value)
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Return the configuration as JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))

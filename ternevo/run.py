@@ -1,0 +1,283 @@
+"""`python -m ternevo.run`: from arguments to a trained policy, a curve, and an episode to watch."""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ternevo.config import RunConfig, parse
+
+if TYPE_CHECKING:
+    from ternevo.checkpoint import Checkpoints
+    from ternevo.run_folder import RunFolder
+    from ternevo.sinks import Row, Sink
+    from ternevo.types import Env, Policy, PolicyParams, Strategy, TrainState
+
+
+FINAL_EVALUATION = 2**31 - 1
+SHOWN_EPISODE = 2**31 - 2
+"""Numbers folded into the run's key for what comes after training; no generation has them."""
+
+
+class Setup(NamedTuple):
+    """The nouns of a run, built from its configuration."""
+
+    config: RunConfig
+    env: "Env"
+    policy: "Policy"
+    strategy: "Strategy"
+    folder: "RunFolder"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run what the command line says; exit 2 on bad input, 130 or 143 when interrupted."""
+    config = parse(argv)
+    print(f"ternevo: {config.strategy_name} on {config.env}, seed {config.seed}", flush=True)
+    from ternevo.checkpoint import CheckpointError
+    from ternevo.names import UnknownName
+    from ternevo.run_folder import RunFolderError
+    from ternevo.sinks import MissingExtra
+
+    try:
+        run(config)
+    except (CheckpointError, RunFolderError, MissingExtra, UnknownName, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def run(config: RunConfig) -> "RunFolder":
+    """Train, evaluate, save and draw; return the run's folder.
+
+    Raises:
+      UnknownName, ValueError: the configuration makes no sense.
+      RunFolderError: the run's name is taken.
+      SystemExit: a signal stopped the run; its state is saved.
+    """
+    setup = build(config)
+    with interruptible() as interruption:
+        rows = _train(setup, interruption)
+    if interruption:
+        print(
+            f"interrupted: the state is saved in {setup.folder.checkpoints}; "
+            "the same command with --resume goes on"
+        )
+        raise SystemExit(128 + interruption[0])
+    finish(setup, rows)
+    return setup.folder
+
+
+def build(config: RunConfig) -> Setup:
+    """Build environment, policy and strategy, and make the run's folder."""
+    enable_compilation_cache()
+    from ternevo import envs, run_folder
+    from ternevo.strategies.evaluation import with_evaluation
+
+    env = envs.make(config.env, config.episode_length)
+    policy = config.policy.build(env.obs_size, env.action)
+    strategy = config.strategy.build(env, policy, config.policy.weights, config.num_generations)
+    strategy = with_evaluation(strategy, policy, env, config.eval_every, config.num_eval_episodes)
+    return Setup(config, env, policy, strategy, run_folder.create(config, env.id))
+
+
+def _train(setup: Setup, interruption: list[int]) -> "list[Row]":
+    """Start or resume, and go through the chunks; return all rows of the run."""
+    import jax
+
+    from ternevo import sinks, train
+    from ternevo.checkpoint import Checkpoints
+
+    config, folder = setup.config, setup.folder
+    with Checkpoints(folder.checkpoints) as checkpoints:
+        state = start_or_restore(setup, checkpoints)
+        done = int(state.generation)
+        rows = sinks.cut_jsonl(folder.metrics, done)
+        with contextlib.ExitStack() as stack:
+            outputs = open_sinks(setup, done)
+            for output in outputs:
+                stack.callback(output.close)
+            for chunk in train.train(
+                setup.strategy,
+                state,
+                config.num_generations,
+                config.chunk_size,
+                stop_every=config.checkpoint_every,
+                should_stop=lambda: bool(interruption),
+            ):
+                state = chunk.state
+                before = rows[-1] if rows else {}
+                new = sinks.rows_of(chunk.metrics, chunk.first_generation, before, chunk.seconds)
+                for output in outputs:
+                    output.write(new)
+                rows += new
+                if int(state.generation) % config.checkpoint_every == 0:
+                    save(setup, checkpoints, state)
+        save(setup, checkpoints, jax.block_until_ready(state))
+    return rows
+
+
+def start_or_restore(setup: Setup, checkpoints: "Checkpoints") -> "TrainState":
+    """Return the newest checkpoint of a resumed run, else the state before the first generation."""
+    import jax
+
+    from ternevo import train
+
+    key = jax.random.key(setup.config.seed)
+    if setup.config.resume and checkpoints.latest() is not None:
+        return checkpoints.restore(jax.eval_shape(lambda: train.start(key, setup.strategy)))
+    return train.start(key, setup.strategy)
+
+
+def save(setup: Setup, checkpoints: "Checkpoints", state: "TrainState") -> None:
+    """Save the state, and the two policies it holds."""
+    checkpoints.save(state)
+    generation = int(state.generation)
+    save_policy(setup, setup.folder.policy, setup.strategy.params(state.strategy), generation)
+    save_policy(setup, setup.folder.best_policy, state.strategy.best, generation)
+
+
+def save_policy(setup: Setup, path: Path, params: "PolicyParams", generation: int) -> None:
+    """Write one policy file."""
+    from ternevo import policy_file
+
+    config = setup.config
+    info = {"strategy": config.strategy_name, "seed": config.seed, "generation": generation}
+    policy_file.save(path, setup.env, config.policy_name, config.policy, params, info)
+
+
+def open_sinks(setup: Setup, done: int) -> "list[Sink]":
+    """Open metrics.jsonl, the progress bar, and what `--track` names."""
+    from ternevo import sinks
+    from ternevo.names import check
+    from ternevo.run_folder import read_json
+
+    config, folder = setup.config, setup.folder
+    outputs: list[Sink] = []
+    for name in filter(None, config.track.split(",")):
+        if check("tracker", name.strip(), ("tensorboard", "wandb")) == "tensorboard":
+            outputs.append(sinks.TensorBoard(folder.path / "tensorboard"))
+        else:
+            record = read_json(folder.config)
+            outputs.append(
+                sinks.Wandb(
+                    project=config.wandb_project,
+                    group=config.wandb_group,
+                    tags=[tag for tag in config.wandb_tags.split(",") if tag],
+                    mode=config.wandb_mode,
+                    name=folder.path.name,
+                    id=record["id"],
+                    resume="allow",
+                    dir=str(folder.path),
+                    config=record["settings"],
+                )
+            )
+    return [*outputs, sinks.Jsonl(folder.metrics), sinks.Console(config.num_generations, done)]
+
+
+def finish(setup: Setup, rows: "list[Row]") -> None:
+    """Evaluate both policies on fresh episodes, draw, render, and say where everything is."""
+    from ternevo import plots
+    from ternevo.files import replace_text
+
+    config, folder = setup.config, setup.folder
+    last = rows[-1] if rows else {"generation": 0, "env_steps": 0, "wall_time": 0.0}
+    result: dict[str, Any] = {key: last[key] for key in ("generation", "env_steps", "wall_time")}
+    print(f"evaluating on {config.num_final_episodes} fresh episodes", flush=True)
+    for label, path in (("policy", folder.policy), ("best_policy", folder.best_policy)):
+        result[label] = final_evaluation(setup, path)
+    replace_text(folder.result, json.dumps(result, indent=2) + "\n")
+    title = f"{setup.env.id}, {config.strategy_name}, {config.policy.weights}, seed {config.seed}"
+    plots.learning_curve(rows, title, folder.curve)
+    print(
+        f"done        {setup.env.id} with {config.strategy_name}: "
+        f"{last['generation']} generations, {last['env_steps']:,} steps, {last['wall_time']:.0f} s"
+    )
+    for label in ("policy", "best_policy"):
+        print(f"{label:<12}{getattr(folder, label)}  {_in_words(result[label])}")
+    print(f"curve       {folder.curve}")
+    if config.render:
+        print(f"episode     {render_best(setup)}")
+    print(f"checkpoint  {folder.checkpoints / str(last['generation'])}", flush=True)
+
+
+def final_evaluation(setup: Setup, path: Path) -> dict[str, Any]:
+    """Return mean, standard deviation and count of returns of a policy file on fresh episodes."""
+    import jax
+
+    from ternevo import policy_file
+    from ternevo.strategies.evaluation import evaluate_policy
+
+    saved = policy_file.load(path)
+    num_episodes = setup.config.num_final_episodes
+    key = jax.random.fold_in(jax.random.key(setup.config.seed), FINAL_EVALUATION)
+    run = jax.jit(
+        lambda weights, quantiser: evaluate_policy(
+            saved.policy, setup.env, weights, quantiser, key, num_episodes
+        )
+    )
+    returns = run(saved.weights, saved.quantiser).returns
+    return {
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "episodes": num_episodes,
+    }
+
+
+def render_best(setup: Setup) -> str:
+    """Render an episode of the best policy; return where it is, or why there is none."""
+    import jax
+
+    from ternevo import envs, episode, policy_file
+
+    saved = policy_file.load(setup.folder.best_policy)
+    key = jax.random.fold_in(jax.random.key(setup.config.seed), SHOWN_EPISODE)
+    recorded = episode.record(saved, setup.env, key)
+    try:
+        path = envs.render(setup.env.id, recorded.states, setup.folder.episode)
+    except ModuleNotFoundError as error:
+        return f"not rendered: {error}"
+    return f"{path}  return {recorded.total:.1f} in {len(recorded.rewards)} steps"
+
+
+def _in_words(result: dict[str, Any]) -> str:
+    return (
+        f"return {result['return_mean']:.1f} "
+        f"(std {result['return_std']:.1f}, {result['episodes']} episodes)"
+    )
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """Yield a list that gets the number of the first SIGINT or SIGTERM; a second SIGINT raises."""
+    caught: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        del frame
+        if caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not caught:
+            caught.append(number)
+            print("stopping after this chunk", file=sys.stderr, flush=True)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def enable_compilation_cache() -> None:
+    """Keep compiled programs under the user's cache folder, unless JAX is told of another."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ternevo" / "jax"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+if __name__ == "__main__":
+    main()

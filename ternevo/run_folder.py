@@ -1,0 +1,193 @@
+"""The folder of one run: runs/<env>/<strategy>/<name>/.
+
+It holds config.json (settings, versions, device, commit), metrics.jsonl,
+checkpoints/, policy.npz and best_policy.npz, curve.png, the rendered episode,
+and result.json once the run is done.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+from ternevo.config import RunConfig, to_dict
+from ternevo.files import replace_text
+
+PACKAGES = ("ternevo", "jax", "jaxlib", "flax", "optax", "evosax", "gymnax", "brax", "numpy")
+
+FREE_ON_RESUME = {
+    *("num_generations", "resume", "name", "runs_dir", "chunk_size", "checkpoint_every"),
+    *("num_final_episodes", "render"),
+    *("track", "wandb_project", "wandb_group", "wandb_tags", "wandb_mode"),
+}
+"""Settings that a resumed run may change: they change no number of a generation."""
+
+
+class RunFolderError(RuntimeError):
+    """The name is taken, the run is not there, or it was started with other settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Settings and provenance."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON row for each generation."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The resumable states."""
+        return self.path / "checkpoints"
+
+    @property
+    def policy(self) -> Path:
+        """The newest policy."""
+        return self.path / "policy.npz"
+
+    @property
+    def best_policy(self) -> Path:
+        """The policy with the best evaluation."""
+        return self.path / "best_policy.npz"
+
+    @property
+    def curve(self) -> Path:
+        """The learning curve."""
+        return self.path / "curve.png"
+
+    @property
+    def episode(self) -> Path:
+        """The rendered episode, without its suffix."""
+        return self.path / "episode"
+
+    @property
+    def result(self) -> Path:
+        """The final evaluation."""
+        return self.path / "result.json"
+
+
+def create(config: RunConfig, env_id: str) -> RunFolder:
+    """Make the folder of a new run, or check that of a run to be resumed.
+
+    Raises:
+      RunFolderError: the name is taken; or, with `resume`, the run was started
+        with other settings.
+    """
+    name = config.name or f"seed{config.seed}"
+    folder = RunFolder(config.runs_dir / env_id / config.strategy_name / name)
+    if not folder.config.exists():
+        folder.path.mkdir(parents=True, exist_ok=True)
+        replace_text(folder.config, json.dumps(_provenance(config, env_id), indent=2) + "\n")
+    elif config.resume:
+        _check_same(folder, config)
+    else:
+        raise RunFolderError(
+            f"{folder.path} exists. Go on with it by --resume, or choose another --name"
+        )
+    return folder
+
+
+def find(path: Path) -> RunFolder:
+    """Return the run at `path`.
+
+    Raises:
+      RunFolderError: no run is there.
+    """
+    folder = RunFolder(path)
+    if not folder.config.exists():
+        raise RunFolderError(f"{path} is not a run: it has no config.json")
+    return folder
+
+
+def find_all(root: Path) -> list[RunFolder]:
+    """Return every run below `root`, in the order of their paths."""
+    return [RunFolder(path.parent) for path in sorted(root.rglob("config.json"))]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object, or {} if there is no such file."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _check_same(folder: RunFolder, config: RunConfig) -> None:
+    before, now = _flat(read_json(folder.config)["settings"]), _flat(to_dict(config))
+    changed = [
+        f"{name}: {before.get(name)!r} then, {value!r} now"
+        for name, value in now.items()
+        if name not in FREE_ON_RESUME and before.get(name) != value
+    ]
+    if changed:
+        raise RunFolderError(f"{folder.path} was started with other settings: {'; '.join(changed)}")
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    blocks = {**settings["strategy"], **settings["policy"]}
+    return {**{k: v for k, v in settings.items() if not isinstance(v, dict)}, **blocks}
+
+
+def _provenance(config: RunConfig, env_id: str) -> dict[str, Any]:
+    import jax
+
+    device = jax.devices()[0]
+    return {
+        "id": uuid.uuid4().hex[:8],
+        "env": env_id,
+        "settings": to_dict(config),
+        "command": ["python", "-m", "ternevo.run", *sys.argv[1:]],
+        "versions": {"python": platform.python_version(), **_versions()},
+        "device": {
+            "kind": device.device_kind,
+            "platform": device.platform,
+            "count": jax.device_count(),
+        },
+        "machine": {"system": platform.platform(), "processor": _processor()},
+        "commit": _commit(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _processor() -> str:
+    """Return the processor's name, which Linux tells in /proc only."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _commit() -> str | None:
+    """Return the commit of the source tree, "+changes" if it was edited since, None outside git."""
+    here = Path(__file__).parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return commit + ("+changes" if _git(here, "status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,0 +1,223 @@
+"""Where metrics go: metrics.jsonl always, a progress bar, TensorBoard and wandb when asked for.
+
+A row is what one generation left: "generation" (from 1), "env_steps" (total),
+"wall_time" (seconds of training) and the strategy's metrics. A metric that was
+not measured in a generation, or is not finite, is not in its row.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from ternevo.files import replace_text
+
+Row = dict[str, Any]
+
+
+class MissingExtra(ModuleNotFoundError):
+    """An optional package is needed that is not installed."""
+
+
+class Sink(Protocol):
+    """Takes the rows of a chunk."""
+
+    def write(self, rows: list[Row]) -> None:
+        """Take rows."""
+        ...
+
+    def close(self) -> None:
+        """Finish."""
+        ...
+
+
+def rows_of(metrics: dict[str, Any], generation: int, before: Row, seconds: float) -> list[Row]:
+    """Return one row for each generation of a chunk.
+
+    Args:
+      metrics: arrays [generations] by name.
+      generation: generations done before the chunk.
+      before: the last row before it, or {}; totals go on from there.
+      seconds: what the chunk took; generations share it evenly.
+    """
+    count = len(next(iter(metrics.values())))
+    env_steps, wall_time = before.get("env_steps", 0), before.get("wall_time", 0.0)
+    rows = []
+    for i in range(count):
+        env_steps += int(metrics["episode/steps"][i])  # a Python int: it outgrows 32 bits
+        row: Row = {
+            "generation": generation + i + 1,
+            "env_steps": env_steps,
+            "wall_time": round(wall_time + seconds * (i + 1) / count, 4),
+        }
+        for name, values in metrics.items():
+            if math.isfinite(values[i]):
+                row[name] = values[i].item()
+        rows.append(row)
+    return rows
+
+
+class Jsonl:
+    """One JSON object a line."""
+
+    def __init__(self, path: Path):
+        """Append to `path`."""
+        self._file = path.open("a")
+
+    def write(self, rows: list[Row]) -> None:
+        """Append and flush."""
+        self._file.writelines(json.dumps(row) + "\n" for row in rows)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_jsonl(path: Path) -> list[Row]:
+    """Return the rows of a metrics file; a last line that was cut off is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def cut_jsonl(path: Path, generation: int) -> list[Row]:
+    """Drop the rows after `generation`, which a resumed run will write again; return the others."""
+    rows = [row for row in read_jsonl(path) if row["generation"] <= generation]
+    replace_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return rows
+
+
+class Console:
+    """A progress bar on a terminal; elsewhere one line for each chunk."""
+
+    def __init__(self, num_generations: int, done: int):
+        """Start at `done` generations of `num_generations`."""
+        self._num_generations = num_generations
+        self._last: Row = {}
+        self._first_time: float | None = None
+        self._first_generation = done
+        self._eval = math.nan
+        is_terminal = sys.stderr.isatty()
+        self._bar = (
+            tqdm(total=num_generations, initial=done, unit="gen", dynamic_ncols=True)
+            if is_terminal
+            else None
+        )
+
+    def write(self, rows: list[Row]) -> None:
+        """Show the newest row."""
+        row = rows[-1]
+        self._eval = next(
+            (r["eval/return"] for r in reversed(rows) if "eval/return" in r), self._eval
+        )
+        values = {
+            "return": f"{row.get('return/mean', math.nan):.1f}",
+            "max": f"{row.get('return/max', math.nan):.1f}",
+            "eval": f"{self._eval:.1f}",
+            "steps/s": f"{self._steps_per_second(rows):,.0f}",
+        }
+        if self._bar is not None:
+            self._bar.set_postfix(values, refresh=False)
+            self._bar.update(len(rows))
+        else:
+            shown = "  ".join(f"{name} {value}" for name, value in values.items())
+            print(
+                f"generation {row['generation']}/{self._num_generations}  {shown}  "
+                f"left {self._time_left(row)}",
+                flush=True,
+            )
+        self._report_nonfinite(rows)
+        self._last = row
+
+    def close(self) -> None:
+        """Finish the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _steps_per_second(self, rows: list[Row]) -> float:
+        steps = sum(row["episode/steps"] for row in rows)
+        seconds = rows[-1]["wall_time"] - self._last.get("wall_time", 0.0)
+        return steps / max(seconds, 1e-9)
+
+    def _time_left(self, row: Row) -> str:
+        """Estimate from the chunks after the first one, which holds the compilation."""
+        if self._first_time is None:
+            self._first_time, self._first_generation = row["wall_time"], row["generation"]
+            return "?"
+        done = row["generation"] - self._first_generation
+        pace = (row["wall_time"] - self._first_time) / max(done, 1)
+        return tqdm.format_interval(int(pace * (self._num_generations - row["generation"])))
+
+    def _report_nonfinite(self, rows: list[Row]) -> None:
+        count = sum(int(row.get("return/nonfinite", 0)) for row in rows)
+        if count:
+            tqdm.write(
+                f"warning: {count} members had a return that is not finite in generations "
+                f"{rows[0]['generation']} to {rows[-1]['generation']}; they got the worst fitness",
+                file=sys.stderr,
+            )
+
+
+class TensorBoard:
+    """Scalars in TensorBoard's event files."""
+
+    def __init__(self, folder: Path):
+        """Write into `folder`.
+
+        Raises:
+          MissingExtra: tensorboardX is not installed.
+        """
+        try:
+            from tensorboardX import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise MissingExtra(
+                '--track tensorboard needs tensorboardX: pip install "ternevo[tensorboard]"'
+            ) from error
+        self._writer = SummaryWriter(str(folder))
+
+    def write(self, rows: list[Row]) -> None:
+        """Add every metric at its generation."""
+        for row in rows:
+            for name, value in row.items():
+                if name != "generation":
+                    self._writer.add_scalar(name, value, row["generation"])
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        self._writer.close()
+
+
+class Wandb:
+    """A wandb run; offline with `mode="offline"` or WANDB_MODE=offline."""
+
+    def __init__(self, **settings: Any):
+        """Start a run with the arguments of `wandb.init`.
+
+        Raises:
+          MissingExtra: wandb is not installed.
+        """
+        try:
+            import wandb
+        except ModuleNotFoundError as error:
+            raise MissingExtra('--track wandb needs wandb: pip install "ternevo[wandb]"') from error
+        self._run = wandb.init(**settings)
+
+    def write(self, rows: list[Row]) -> None:
+        """Log every row at its generation."""
+        for row in rows:
+            self._run.log(row, step=row["generation"])
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()

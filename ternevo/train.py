@@ -1,0 +1,115 @@
+"""The one training loop: a compiled loop over a chunk of generations, plain Python between chunks.
+
+The random numbers of a generation are `fold_in(key, generation)`, and one
+compiled program with a dynamic trip count runs chunks of every size. So a run
+that was resumed, or cut into other chunks, is bit for bit the run that never
+stopped.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ternevo.types import Key, Metrics, Strategy, TrainState
+
+MAX_CHUNK = 256
+"""Generations whose metrics fit into the buffer of one compiled call."""
+
+SECONDS_PER_CHUNK = 2.0
+"""What an automatic chunk aims at."""
+
+
+class Chunk(NamedTuple):
+    """What a chunk of generations left behind: `metrics` has numpy arrays [generations]."""
+
+    state: TrainState
+    first_generation: int
+    metrics: dict[str, np.ndarray]
+    seconds: float
+
+
+def start(key: Key, strategy: Strategy) -> TrainState:
+    """Return the state before the first generation."""
+    key_init, key_run = jax.random.split(key)
+    state = TrainState(key_run, jnp.zeros((), jnp.int32), jax.jit(strategy.init)(key_init))
+    return jax.tree.map(_strongly_typed, state)
+
+
+def _strongly_typed(x: jax.Array) -> jax.Array:
+    """Fix the dtype of what came from a Python number, or the second chunk would compile again."""
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return x
+    return jax.lax.convert_element_type(x, x.dtype)
+
+
+def generation(strategy: Strategy, state: TrainState) -> tuple[TrainState, Metrics]:
+    """Run one generation."""
+    key = jax.random.fold_in(state.key, state.generation)
+    strategy_state, metrics = strategy.step(key, state.strategy)
+    return TrainState(state.key, state.generation + 1, strategy_state), metrics
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def advance(
+    strategy: Strategy, state: TrainState, num_generations: jax.Array
+) -> tuple[TrainState, Metrics]:
+    """Run up to `MAX_CHUNK` generations; the metrics' first `num_generations` rows are theirs.
+
+    The number is traced, not static: chunks of any size share one program.
+    """
+    _, shapes = jax.eval_shape(partial(generation, strategy), state)
+    rows = {name: jnp.zeros((MAX_CHUNK, *m.shape), m.dtype) for name, m in shapes.items()}
+
+    def one_generation(row: jax.Array, carry: tuple[TrainState, Metrics]):
+        state, rows = carry
+        state, metrics = generation(strategy, state)
+        return state, {name: rows[name].at[row].set(metrics[name]) for name in rows}
+
+    return jax.lax.fori_loop(0, num_generations, one_generation, (state, rows))
+
+
+def train(
+    strategy: Strategy,
+    state: TrainState,
+    num_generations: int,
+    chunk_size: int = 0,
+    stop_every: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Chunk]:
+    """Yield chunk after chunk until `num_generations` generations are done, or `should_stop()`.
+
+    The state handed in is consumed (its buffers are reused).
+
+    Args:
+      strategy: the strategy.
+      state: where to go on from.
+      num_generations: the run's total, counted from its very beginning.
+      chunk_size: generations a chunk; 0 chooses about two seconds' worth.
+      stop_every: end a chunk at every multiple of this generation, 0 for never.
+      should_stop: asked between chunks.
+    """
+    done = int(state.generation)
+    size = min(chunk_size, MAX_CHUNK) or 1
+    while done < num_generations and not should_stop():
+        count = min(size, num_generations - done)
+        if stop_every:
+            count = min(count, stop_every - done % stop_every)
+        begin = time.perf_counter()
+        state, metrics = advance(strategy, state, jnp.asarray(count, jnp.int32))
+        rows = {name: np.asarray(values)[:count] for name, values in metrics.items()}
+        seconds = time.perf_counter() - begin
+        yield Chunk(state, done, rows, seconds)
+        done += count
+        if not chunk_size:
+            size = _next_size(count, seconds)
+
+
+def _next_size(count: int, seconds: float) -> int:
+    """Return how many generations take about `SECONDS_PER_CHUNK`, growing by at most four times."""
+    fitting = int(SECONDS_PER_CHUNK * count / max(seconds, 1e-6))
+    return max(1, min(fitting, 4 * count, MAX_CHUNK))
