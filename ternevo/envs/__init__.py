@@ -1,0 +1,105 @@
+"""Environments: `make("brax/ant")` returns an `Env` of two pure functions, without auto-reset.
+
+An id is "suite/name". A suite is a module with `names() -> tuple[str, ...]`,
+`make(name, episode_length) -> Env` and `render(name, trajectory, stem) -> Path`;
+it is imported when one of its environments is asked for, so that nobody waits
+for a simulator that is not used.
+"""
+
+import difflib
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from ternevo.names import UnknownName, lookup
+from ternevo.types import Env, EnvState
+
+SUITES = {
+    "probe": "ternevo.envs.probe",
+    "gymnax": "ternevo.envs.gymnax",
+    "brax": "ternevo.envs.brax",
+}
+
+
+def make(env_id: str, episode_length: int | None = None) -> Env:
+    """Return the environment of that id.
+
+    Args:
+      env_id: "suite/name" as listed by `available`; for brax also
+        "brax/name@backend"; or "package.module:factory" for your own, which is
+        called as `factory(episode_length=...)`.
+      episode_length: truncate after this many steps instead of the
+        environment's own limit.
+
+    Raises:
+      UnknownName: there is no such environment; the message names near ones.
+      ValueError: `episode_length` is less than 1, or brax does not simulate
+        the environment with that backend.
+    """
+    if episode_length is not None and episode_length < 1:
+        raise ValueError(f"episode_length must be at least 1, not {episode_length}")
+    if ":" in env_id:
+        return lookup("environment", env_id, {})(episode_length=episode_length)
+    suite, name = _find(env_id)
+    return suite.make(name, episode_length)
+
+
+def available() -> list[str]:
+    """Return the ids of all environments, suite after suite."""
+    return [f"{suite}/{name}" for suite in SUITES for name in _suite(suite).names()]
+
+
+def render(env_id: str, states: Sequence[EnvState], path: Path | str) -> Path:
+    """Draw one episode and return the file written: HTML for brax, else a GIF or a PNG.
+
+    Args:
+      env_id: as for `make`. For "package.module:factory" the renderer is
+        `package.module.render(name, states, stem)`.
+      states: the environment states of one episode in order, each unbatched.
+      path: where to write, without the suffix, which depends on the environment.
+
+    Raises:
+      UnknownName: there is no such environment, or no renderer in your module.
+      ModuleNotFoundError: the picture needs a package that is not installed.
+      ValueError: there are no states.
+    """
+    if not states:
+        raise ValueError("states must hold at least one state to render")
+    if ":" in env_id:
+        module_name, name = env_id.split(":", 1)
+        return lookup("renderer", f"{module_name}:render", {})(name, states, Path(path))
+    suite, name = _find(env_id)
+    return suite.render(name, states, Path(path))
+
+
+def _suite(name: str) -> ModuleType:
+    return importlib.import_module(SUITES[name])
+
+
+def _find(env_id: str) -> tuple[ModuleType, str]:
+    """Return the suite of an id, and the name that the suite knows it by."""
+    suite_name, _, name = env_id.partition("/")
+    if suite_name in SUITES:
+        suite = _suite(suite_name)
+        if name.partition("@")[0] in suite.names():
+            return suite, name
+    ids = available()
+    near = _near(env_id, ids)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise UnknownName(
+        f"unknown environment {env_id!r}.{hint} Allowed: {', '.join(ids)},"
+        " or 'package.module:factory' for your own"
+    )
+
+
+def _near(env_id: str, ids: Sequence[str]) -> list[str]:
+    """Return ids that may have been meant; case, suite and backend are overlooked."""
+    by_word = {id_.casefold(): id_ for id_ in ids}
+    by_word |= {id_.casefold().partition("/")[2]: id_ for id_ in ids}
+    wanted = env_id.casefold().partition("@")[0]
+    for word in (wanted, wanted.rpartition("/")[2]):
+        if word in by_word:
+            return [by_word[word]]
+    words = difflib.get_close_matches(wanted, by_word, n=3, cutoff=0.6)
+    return list(dict.fromkeys(by_word[word] for word in words))

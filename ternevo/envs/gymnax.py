@@ -1,0 +1,194 @@
+"""gymnax: classic control, bsuite, MinAtar and others, all in JAX.
+
+MNISTBandit-bsuite is left out, because it downloads a data set. Images, grids
+and integers are observed as flat float32 vectors, an integer one-hot.
+
+Things to know: MemoryChain-bsuite shows each observation one step late, so
+that the first is seen twice. MetaMaze-misc moves an agent that finds the goal
+elsewhere and goes on; it ends early only if by chance that is the goal again.
+"""
+
+import importlib.util
+import io
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+from gymnax.environments import spaces
+from PIL import Image
+
+from ternevo.envs import traces
+from ternevo.names import check
+from ternevo.types import ActionSpec, Env, EnvState, Key, Timestep
+
+NEEDS_DOWNLOAD = ("MNISTBandit-bsuite",)
+CLASSIC_CONTROL = (
+    "CartPole-v1",
+    "Pendulum-v1",
+    "Acrobot-v1",
+    "MountainCar-v0",
+    "MountainCarContinuous-v0",
+)
+HEADLESS = {  # frames are drawn in memory: no greeting, no window, no search for a sound card
+    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+    "SDL_VIDEODRIVER": "dummy",
+    "SDL_AUDIODRIVER": "dummy",
+}
+MAX_FRAMES = 250
+GRID_SECONDS = 0.1
+"""How long one step of a grid world is shown."""
+GRID_PIXELS = 320
+"""About the height of a picture of a grid world."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of gymnax's registry, less those that need a download."""
+    return tuple(name for name in gymnax.registered_envs if name not in NEEDS_DOWNLOAD)
+
+
+def make(name: str, episode_length: int | None = None) -> Env:
+    """Return a gymnax environment without its auto-reset.
+
+    Args:
+      name: a name of gymnax's registry, such as "CartPole-v1".
+      episode_length: replaces the environment's own `max_steps_in_episode`.
+
+    Raises:
+      UnknownName: gymnax has no such environment.
+    """
+    env, params = gymnax.make(check("gymnax environment", name, names()))
+    action, to_action = _action(env.action_space(params))
+    flatten = _flattener(env.observation_space(params))
+    if episode_length is not None:
+        # BernoulliBandit's limit is a float, and its code relies on it.
+        limit = type(params.max_steps_in_episode)(episode_length)
+        params = params.replace(max_steps_in_episode=limit)
+
+    def reset(key: Key) -> tuple[EnvState, jax.Array]:
+        obs, state = env.reset_env(key, params)
+        return _strongly_typed(state), flatten(obs)
+
+    def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
+        # Not env.step, which computes a reset in every step.
+        obs, state, reward, terminated, _ = env.step_env(key, state, to_action(action), params)
+        terminated = jnp.asarray(terminated, bool)
+        truncated = env.is_truncated(state, params) & ~terminated
+        reward = jnp.asarray(reward, jnp.float32)
+        return _strongly_typed(state), Timestep(flatten(obs), reward, terminated, truncated)
+
+    _, obs = jax.eval_shape(reset, jax.eval_shape(jax.random.key, 0))
+    length = int(params.max_steps_in_episode)
+    return Env(f"gymnax/{name}", obs.shape[0], action, length, reset, step)
+
+
+def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
+    """Draw an episode: classic control and grids as `<stem>.gif`, the others as `<stem>.png`.
+
+    Raises:
+      UnknownName: gymnax has no such environment.
+      ModuleNotFoundError: classic control is drawn by pygame, which is not installed.
+    """
+    env, params = gymnax.make(check("gymnax environment", name, names()))
+    if name in CLASSIC_CONTROL:
+        return _save_classic_control(name, params, trajectory, stem)
+    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trajectory)
+    key = jax.random.key(0)
+    obs = np.asarray(jax.vmap(lambda state: env.observe(key, state, None, params))(states))
+    if obs.ndim >= 3 and min(obs.shape[1:3]) > 1:
+        shown = _evenly(obs)
+        seconds = GRID_SECONDS * len(obs) / len(shown)
+        return _save_gif(map(_draw_grid, shown), seconds, stem)
+    return traces.draw(f"gymnax/{name}", obs.reshape(len(obs), -1), stem)
+
+
+def _action(space: Any) -> tuple[ActionSpec, Callable[[jax.Array], jax.Array]]:
+    """Return what an environment accepts, and how it wants it."""
+    if isinstance(space, spaces.Discrete):
+        return ActionSpec("discrete", space.n), lambda action: jnp.asarray(action, jnp.int32)
+    low = np.broadcast_to(np.asarray(space.low, np.float64), space.shape).ravel()
+    high = np.broadcast_to(np.asarray(space.high, np.float64), space.shape).ravel()
+    spec = ActionSpec("continuous", low.size, tuple(low.tolist()), tuple(high.tolist()))
+    return spec, lambda action: jnp.asarray(action, jnp.float32).reshape(space.shape)
+
+
+def _flattener(space: Any) -> Callable[[jax.Array], jax.Array]:
+    """Return the function from an observation of `space` to a float32 vector."""
+    if isinstance(space, spaces.Discrete):
+        return lambda obs: jax.nn.one_hot(obs, space.n, dtype=jnp.float32)
+    return lambda obs: jnp.ravel(obs).astype(jnp.float32)
+
+
+def _strongly_typed(state: EnvState) -> EnvState:
+    """Return a state whose types stay the same in the next step.
+
+    Counters start as Python numbers, which JAX types weakly: a loop that
+    carries them would find another type after one step.
+    """
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), state)
+
+
+def _evenly(sequence: Any) -> Any:
+    """Return at most MAX_FRAMES items, evenly spaced, with the first and the last."""
+    count = min(len(sequence), MAX_FRAMES)
+    return [sequence[i] for i in np.linspace(0, len(sequence) - 1, count).round().astype(int)]
+
+
+def _save_classic_control(
+    name: str, params: Any, trajectory: Sequence[EnvState], stem: Path
+) -> Path:
+    if importlib.util.find_spec("pygame") is None:
+        raise ModuleNotFoundError(
+            f'drawing gymnax/{name} needs pygame: pip install "ternevo[render]"', name="pygame"
+        )
+    for variable, value in HEADLESS.items():
+        os.environ.setdefault(variable, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pygame imports a deprecated pkg_resources
+        import gymnasium
+        from gymnax.visualize import vis_gym
+
+        painter: Any = gymnasium.make(name, render_mode="rgb_array").unwrapped
+        shown = _evenly(trajectory)
+        seconds = len(trajectory) / len(shown) / painter.metadata["render_fps"]
+
+        def frames() -> Iterator[Image.Image]:
+            painter.reset(seed=0)
+            vis_gym.set_gym_params(painter, name, params)
+            for state in shown:
+                painter.state = vis_gym.get_gym_state(state, name)
+                if name == "Pendulum-v1":  # the arrow that it draws
+                    painter.last_u = np.asarray(state.last_u, np.float64)
+                yield Image.fromarray(painter.render())
+
+        try:
+            return _save_gif(frames(), seconds, stem)
+        finally:
+            painter.close()
+
+
+def _draw_grid(obs: np.ndarray) -> Image.Image:
+    """Paint [height, width] or [height, width, channels], each channel in its colour."""
+    planes = obs.reshape(*obs.shape[:2], -1)
+    colours = np.asarray(matplotlib.colormaps["tab10"].colors) * 255  # pyright: ignore
+    pixels = np.zeros((*planes.shape[:2], 3), np.uint8)
+    for channel in range(planes.shape[2]):
+        pixels[planes[:, :, channel] > 0] = colours[channel % len(colours)]
+    scale = max(1, GRID_PIXELS // planes.shape[0])
+    size = (planes.shape[1] * scale, planes.shape[0] * scale)
+    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
+
+
+def _save_gif(frames: Iterator[Image.Image], seconds: float, stem: Path) -> Path:
+    """Write frames, each shown for `seconds`, to `<stem>.gif`."""
+    first, *others = [frame.quantize(64) for frame in frames]
+    buffer = io.BytesIO()
+    milliseconds = max(20, round(1000 * seconds))  # browsers slow down anything shorter
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+    return traces.write(stem, ".gif", buffer.getvalue())

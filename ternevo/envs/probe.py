@@ -1,0 +1,230 @@
+"""Tiny environments whose optimum is known by hand, for tests.
+
+A learner or a rollout that gets one of these wrong is wrong. Observations are
+float32 vectors, and each docstring states the best possible return.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ternevo.envs import traces
+from ternevo.names import lookup
+from ternevo.types import ActionSpec, Env, EnvState, Key, Timestep
+
+TWO_ACTIONS = ActionSpec("discrete", 2)
+ONE_FORCE = ActionSpec("continuous", 1, (-1.0,), (1.0,))
+NUM_CELLS = 5
+NUM_LIVES = 3
+
+
+class Episode(NamedTuple):
+    """The state of a probe: steps done (int32), what it remembers, and what it shows (float32)."""
+
+    step: jax.Array
+    inner: Any
+    obs: jax.Array
+
+
+def bandit(episode_length: int = 1) -> Env:
+    """One step, observation 1, action 1 pays 1 and action 0 nothing. Optimum 1."""
+
+    def move(inner: Any, action: jax.Array, step: jax.Array) -> tuple:
+        return inner, action == 1, True
+
+    return _env("bandit", TWO_ACTIONS, episode_length, lambda _: (), _show_one, move)
+
+
+def sign(episode_length: int = 1) -> Env:
+    """One step, the observation x is -1 or +1, and the action pays 1 if it is x > 0. Optimum 1."""
+
+    def start(key: Key) -> jax.Array:
+        return jax.random.rademacher(key, (1,), jnp.float32)
+
+    def move(x: jax.Array, action: jax.Array, step: jax.Array) -> tuple:
+        return x, action == (x[0] > 0), True
+
+    return _env("sign", TWO_ACTIONS, episode_length, start, lambda x, _: x, move)
+
+
+def target(episode_length: int = 1) -> Env:
+    """One step, the action a in [-1, 1] pays -(a - 1/2)^2. Optimum 0, at a = 1/2."""
+
+    def move(inner: Any, action: jax.Array, step: jax.Array) -> tuple:
+        return inner, -((action[0] - 0.5) ** 2), True
+
+    return _env("target", ONE_FORCE, episode_length, lambda _: (), _show_one, move)
+
+
+def corridor(episode_length: int = 20) -> Env:
+    """Five cells in a row, shown one-hot; the right end pays 1 and terminates.
+
+    Action 1 goes right, 0 goes left, and walls stop. Optimum 1 by always going
+    right, which takes 4 steps, or 0 where the episode is shorter than that.
+    """
+
+    def move(cell: jax.Array, action: jax.Array, step: jax.Array) -> tuple:
+        cell = jnp.clip(cell + 2 * action - 1, 0, NUM_CELLS - 1)
+        is_end = cell == NUM_CELLS - 1
+        return cell, is_end, is_end
+
+    def observe(cell: jax.Array, step: jax.Array) -> jax.Array:
+        return jax.nn.one_hot(cell, NUM_CELLS)
+
+    return _env("corridor", TWO_ACTIONS, episode_length, _start_at_zero, observe, move)
+
+
+def afterlife(episode_length: int = 10) -> Env:
+    """Terminates at step 3, and goes on paying 1 and showing 1e6 if it is stepped further.
+
+    Every action pays 1. Optimum min(3, episode_length), the return of every
+    policy: more means that rewards after the end were counted.
+    """
+
+    def move(inner: Any, action: jax.Array, step: jax.Array) -> tuple:
+        return inner, 1.0, step >= NUM_LIVES
+
+    def observe(inner: Any, step: jax.Array) -> jax.Array:
+        return jnp.where(step < NUM_LIVES, 1.0, 1e6)[None]
+
+    return _env("afterlife", TWO_ACTIONS, episode_length, lambda _: (), observe, move)
+
+
+def countdown(episode_length: int = 20) -> Env:
+    """Never terminates, pays 1 for every step, shows the share of time left.
+
+    Optimum episode_length, the return of every policy; only the limit ends it.
+    """
+
+    def move(inner: Any, action: jax.Array, step: jax.Array) -> tuple:
+        return inner, 1.0, False
+
+    def observe(inner: Any, step: jax.Array) -> jax.Array:
+        return ((episode_length - step) / episode_length)[None]
+
+    return _env("countdown", TWO_ACTIONS, episode_length, lambda _: (), observe, move)
+
+
+def nan(episode_length: int = 1) -> Env:
+    """One step, action 0 pays 1 and action 1 pays NaN. Optimum 1."""
+
+    def move(inner: Any, action: jax.Array, step: jax.Array) -> tuple:
+        return inner, jnp.where(action == 0, 1.0, jnp.nan), True
+
+    return _env("nan", TWO_ACTIONS, episode_length, lambda _: (), _show_one, move)
+
+
+def random_length(episode_length: int = 20) -> Env:
+    """Pays 1 for every step and terminates after n of them, shown as n / episode_length.
+
+    n is drawn at reset, uniformly from 1 to episode_length. Optimum n, the
+    return of every policy, (episode_length + 1) / 2 on average.
+    """
+
+    def start(key: Key) -> jax.Array:
+        return jax.random.randint(key, (), 1, episode_length + 1)
+
+    def move(length: jax.Array, action: jax.Array, step: jax.Array) -> tuple:
+        return length, 1.0, step >= length
+
+    def observe(length: jax.Array, step: jax.Array) -> jax.Array:
+        return (length / episode_length)[None]
+
+    return _env("random_length", TWO_ACTIONS, episode_length, start, observe, move)
+
+
+def double_integrator(episode_length: int = 20) -> Env:
+    """A mass at rest in [-1, 1] is pushed to 0: v += a, x += v, the reward is -x^2.
+
+    The observation is (x, v), and it never terminates. Optimum 0, by
+    a = -x - v: the mass is at 0 after one step and stays there from the second.
+    """
+
+    def start(key: Key) -> jax.Array:
+        return jnp.array([1.0, 0.0]) * jax.random.uniform(key, minval=-1.0)
+
+    def move(mass: jax.Array, action: jax.Array, step: jax.Array) -> tuple:
+        velocity = mass[1] + jnp.clip(action[0], -1.0, 1.0)
+        position = mass[0] + velocity
+        return jnp.stack([position, velocity]), -(position**2), False
+
+    return _env("double_integrator", ONE_FORCE, episode_length, start, lambda x, _: x, move)
+
+
+PROBES: dict[str, Callable[..., Env]] = {
+    "bandit": bandit,
+    "sign": sign,
+    "target": target,
+    "corridor": corridor,
+    "afterlife": afterlife,
+    "countdown": countdown,
+    "nan": nan,
+    "random_length": random_length,
+    "double_integrator": double_integrator,
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the probes."""
+    return tuple(PROBES)
+
+
+def make(name: str, episode_length: int | None = None) -> Env:
+    """Return a probe; see its function for what it is. Raises UnknownName."""
+    probe = lookup("probe", name, PROBES)
+    return probe() if episode_length is None else probe(episode_length)
+
+
+def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
+    """Draw the observations of an episode over time into `<stem>.png`."""
+    observations = np.stack([np.asarray(episode.obs) for episode in trajectory])
+    return traces.draw(f"probe/{name}", observations, stem)
+
+
+def _env(
+    name: str,
+    action: ActionSpec,
+    episode_length: int,
+    start: Callable[[Key], Any],
+    observe: Callable[[Any, jax.Array], jax.Array],
+    move: Callable[[Any, jax.Array, jax.Array], tuple],
+) -> Env:
+    """Make an `Env` of a probe.
+
+    Args:
+      name: the probe's name.
+      action: what it accepts.
+      episode_length: the time limit.
+      start: key to what the probe remembers.
+      observe: (memory, steps done) to the observation.
+      move: (memory, action, steps done including this) to (memory, reward, terminated).
+    """
+
+    def reset(key: Key) -> tuple[EnvState, jax.Array]:
+        step, inner = jnp.zeros((), jnp.int32), start(key)
+        obs = jnp.asarray(observe(inner, step), jnp.float32)
+        return Episode(step, inner, obs), obs
+
+    def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
+        count = state.step + 1
+        inner, reward, terminated = move(state.inner, action, count)
+        obs = jnp.asarray(observe(inner, count), jnp.float32)
+        terminated = jnp.asarray(terminated, bool)
+        truncated = (count >= episode_length) & ~terminated
+        timestep = Timestep(obs, jnp.asarray(reward, jnp.float32), terminated, truncated)
+        return Episode(count, inner, obs), timestep
+
+    _, obs = jax.eval_shape(reset, jax.eval_shape(jax.random.key, 0))
+    return Env(f"probe/{name}", obs.shape[0], action, episode_length, reset, step)
+
+
+def _start_at_zero(key: Key) -> jax.Array:
+    return jnp.zeros((), jnp.int32)
+
+
+def _show_one(inner: Any, step: jax.Array) -> jax.Array:
+    return jnp.ones((1,), jnp.float32)

@@ -1,0 +1,49 @@
+"""A picture of observations over time, for environments that have no picture of their own."""
+
+import io
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+MAX_LINES = 12
+"""Up to this many components are drawn as lines, more as an image."""
+
+
+def draw(title: str, observations: np.ndarray, stem: Path) -> Path:
+    """Draw observations [steps, obs] over time into `<stem>.png` and return its path."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    if observations.shape[1] <= MAX_LINES:
+        lines = axes.plot(observations, marker="." if len(observations) < 30 else "")
+        labels = [str(component) for component in range(len(lines))]
+        axes.legend(lines, labels, title="component", loc="upper right", fontsize="small")
+        axes.set_ylabel("observation")
+    else:
+        low, high = observations.min(0), observations.max(0)
+        shares = (observations - low) / np.where(high > low, high - low, 1)
+        image = axes.imshow(shares.T, aspect="auto", interpolation="nearest", vmin=0, vmax=1)
+        figure.colorbar(image, label="observation, from the component's minimum to its maximum")
+        axes.set_ylabel("component")
+    axes.set(title=title, xlabel="step")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return write(stem, ".png", buffer.getvalue())
+
+
+def write(stem: Path, suffix: str, content: bytes) -> Path:
+    """Write `<stem><suffix>` so that no reader ever sees half a file, and return its path."""
+    path = stem.with_name(stem.name + suffix)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)  # mkstemp makes files that only the owner may read
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path

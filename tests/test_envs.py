@@ -1,0 +1,548 @@
+"""Every environment keeps the contract of `Env`, and the probes have the optima they claim."""
+
+import functools
+import importlib.util
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ternevo import envs
+from ternevo.names import UnknownName
+from ternevo.types import Env, EnvState, Timestep
+
+IDS = envs.available()
+PROBES = [env_id for env_id in IDS if env_id.startswith("probe/")]
+GYMNAX = [env_id for env_id in IDS if env_id.startswith("gymnax/")]
+BRAX_STEPPED = [  # simulated for real: compiling takes seconds
+    "brax/fast@spring",
+    "brax/inverted_pendulum@spring",
+    "brax/hopper@spring",
+    "brax/ant@spring",
+]
+BRAX_SLOW = [
+    pytest.param("brax/swimmer@generalized", marks=pytest.mark.slow),
+    pytest.param("brax/hopper@mjx", marks=pytest.mark.slow),
+    pytest.param("brax/ant@positional", marks=pytest.mark.slow),
+]
+BRAX_TRACED = [env_id for env_id in IDS if env_id.startswith("brax/")]
+BRAX_TRACED += ["brax/ant@positional", "brax/walker2d@generalized", "brax/hopper@mjx"]
+
+
+class Rollout(NamedTuple):
+    """The first observation, and what every step returned, also after the end: [steps, ...]."""
+
+    obs: jax.Array
+    steps: Timestep
+    states: EnvState
+
+
+def random_action(key, spec):
+    if spec.kind == "discrete":
+        return jax.random.randint(key, (), 0, spec.size)
+    return jax.random.uniform(
+        key, (spec.size,), minval=jnp.array(spec.low), maxval=jnp.array(spec.high)
+    )
+
+
+def run(env: Env, num_steps: int, act=None, seed: int = 0) -> Rollout:
+    """Step inside jit(scan), with random actions or with act(obs)."""
+
+    def body(carry, key):
+        state, obs = carry
+        key_act, key_step = jax.random.split(key)
+        action = jnp.asarray(act(obs)) if act else random_action(key_act, env.action)
+        state, timestep = env.step(key_step, state, action)
+        return (state, timestep.obs), (timestep, state)
+
+    @jax.jit
+    def go(key):
+        key_reset, key_steps = jax.random.split(key)
+        state, obs = env.reset(key_reset)
+        _, (steps, states) = jax.lax.scan(
+            body, (state, obs), jax.random.split(key_steps, num_steps)
+        )
+        return Rollout(obs, steps, states)
+
+    return go(jax.random.key(seed))
+
+
+@functools.cache
+def past_the_limit(env_id: str) -> tuple[Env, Rollout]:
+    """Random actions to two steps past the environment's own time limit."""
+    env = envs.make(env_id)
+    return env, run(env, env.episode_length + 2)
+
+
+def alive(steps: Timestep) -> jax.Array:
+    """Tell for each step on the last axis whether it belongs to the episode."""
+    done = steps.terminated | steps.truncated
+    return jnp.cumsum(done, -1) - done == 0
+
+
+def episode_return(steps: Timestep) -> jax.Array:
+    return jnp.sum(jnp.where(alive(steps), steps.reward, 0.0), -1)
+
+
+def assert_obeys_limit(steps: Timestep, limit: int) -> None:
+    """A step is truncated exactly from the limit on, unless the task itself has ended."""
+    is_late = np.arange(1, len(steps.reward) + 1) >= limit
+    np.testing.assert_array_equal(steps.truncated, is_late & ~np.asarray(steps.terminated))
+
+
+def assert_types(env: Env, obs, steps: Timestep, leading: tuple[int, ...] = ()) -> None:
+    assert (obs.shape, obs.dtype) == ((env.obs_size,), jnp.float32)
+    assert (steps.obs.shape, steps.obs.dtype) == ((*leading, env.obs_size), jnp.float32)
+    assert (steps.reward.shape, steps.reward.dtype) == (leading, jnp.float32)
+    assert (steps.terminated.shape, steps.terminated.dtype) == (leading, bool)
+    assert (steps.truncated.shape, steps.truncated.dtype) == (leading, bool)
+
+
+def abstract_step(env: Env):
+    """Return the shapes of (state, obs) at reset and of (state, timestep) after a step."""
+    key = jax.eval_shape(jax.random.key, 0)
+    state, obs = jax.eval_shape(env.reset, key)
+    action = jax.eval_shape(lambda key: random_action(key, env.action), key)
+    return state, obs, *jax.eval_shape(env.step, key, state, action)
+
+
+# --- the contract -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("env_id", PROBES + GYMNAX + BRAX_TRACED)
+def test_a_step_keeps_the_types_of_the_state(env_id):
+    """Weak types too, so that a loop can carry the state."""
+    env = envs.make(env_id)
+    state, obs, next_state, timestep = abstract_step(env)
+    assert_types(env, obs, timestep)
+    describe = lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type)  # noqa: E731
+    assert jax.tree.map(describe, state) == jax.tree.map(describe, next_state)
+
+
+@pytest.mark.parametrize("env_id", PROBES + GYMNAX)
+def test_an_episode_is_finite_and_obeys_the_default_limit(env_id):
+    """Two steps past the limit: a state that reset itself would count from 0 again."""
+    env, (obs, steps, _) = past_the_limit(env_id)
+    assert_types(env, obs, steps, (env.episode_length + 2,))
+    assert_obeys_limit(steps, env.episode_length)
+    if env_id not in ("probe/nan", "probe/afterlife"):
+        assert jnp.all(jnp.isfinite(steps.obs)) and jnp.all(jnp.isfinite(steps.reward))
+
+
+@pytest.mark.parametrize("env_id", [*PROBES, "gymnax/MetaMaze-misc", "gymnax/Reacher-misc"])
+def test_a_given_limit_replaces_the_default(env_id):
+    env = envs.make(env_id, episode_length=3)
+    assert env.episode_length == 3
+    assert_obeys_limit(run(env, 5).steps, 3)
+
+
+@pytest.mark.parametrize("env_id", BRAX_STEPPED + BRAX_SLOW)
+def test_brax_steps_are_finite_and_obey_the_limit(env_id):
+    env = envs.make(env_id, episode_length=3)
+    obs, steps, _ = run(env, 5)
+    assert_types(env, obs, steps, (5,))
+    assert_obeys_limit(steps, 3)
+    assert jnp.all(jnp.isfinite(steps.obs)) and jnp.all(jnp.isfinite(steps.reward))
+    assert jnp.any(steps.obs[0] != steps.obs[4])
+
+
+@pytest.mark.parametrize("env_id", ["gymnax/CartPole-v1", "gymnax/Breakout-MinAtar", "probe/sign"])
+def test_reset_draws_from_the_key(env_id):
+    keys = jax.random.split(jax.random.key(0), 16)
+    obs = jax.vmap(lambda key: envs.make(env_id).reset(key)[1])(keys)
+    assert len(np.unique(obs, axis=0)) > 1
+
+
+def test_default_limits_are_the_known_ones():
+    limits = {name: envs.make(f"gymnax/{name}").episode_length for name in ("CartPole-v1",)}
+    limits |= {name: envs.make(name).episode_length for name in ("brax/fast", "probe/countdown")}
+    assert limits == {"CartPole-v1": 500, "brax/fast": 1000, "probe/countdown": 20}
+
+
+# --- ends of episodes -------------------------------------------------------------------------
+
+
+def test_a_cartpole_that_falls_terminates_and_stays_fallen():
+    env = envs.make("gymnax/CartPole-v1")
+    steps = run(env, 40, lambda obs: 0).steps
+    end = int(jnp.argmax(steps.terminated))
+    assert 5 <= end <= 15
+    assert not jnp.any(steps.truncated)
+    assert jnp.all(steps.terminated[end:])
+    angle = jnp.abs(steps.obs[:, 2])
+    assert jnp.all(jnp.diff(angle[end:]) > 0), "after its end the episode goes on, without a reset"
+
+
+def test_a_mountain_car_that_stays_in_the_valley_is_truncated():
+    steps = run(envs.make("gymnax/MountainCar-v0"), 200, lambda obs: 1).steps
+    assert not jnp.any(steps.terminated)
+    assert int(jnp.argmax(steps.truncated)) == 199
+    assert float(episode_return(steps)) == -200
+
+
+def test_a_pushed_inverted_pendulum_terminates_and_is_not_reset():
+    steps = run(envs.make("brax/inverted_pendulum"), 60, lambda obs: jnp.ones(1)).steps
+    end = int(jnp.argmax(steps.terminated))
+    assert 2 <= end <= 30 and not jnp.any(steps.truncated)
+    np.testing.assert_array_equal(steps.terminated, jnp.abs(steps.obs[:, 1]) > 0.2)
+    assert float(jnp.abs(steps.obs[end + 1, 1])) > 0.2
+    assert float(episode_return(steps)) == end + 1
+
+
+def test_terminating_at_the_limit_is_not_a_truncation():
+    steps = run(envs.make("probe/corridor", episode_length=4), 4, lambda obs: 1).steps
+    assert bool(steps.terminated[-1]) and not bool(steps.truncated[-1])
+
+
+# --- the same as without the adapter ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CartPole-v1",
+        "Pendulum-v1",
+        "MountainCarContinuous-v0",
+        "Breakout-MinAtar",
+        "Catch-bsuite",
+        "DeepSea-bsuite",
+        "UmbrellaChain-bsuite",
+        "FourRooms-misc",
+        "BernoulliBandit-misc",
+        "FrozenLake-misc",
+    ],
+)
+def test_gymnax_itself_plays_the_same_first_episode(name):
+    import gymnax
+
+    env = envs.make(f"gymnax/{name}", episode_length=30)
+    theirs, params = gymnax.make(name)
+    params = params.replace(max_steps_in_episode=type(params.max_steps_in_episode)(30))
+    space = theirs.action_space(params)
+
+    def body(carry, key):
+        state, their_state = carry
+        key_act, key_both = jax.random.split(key)
+        action = random_action(key_act, env.action)
+        key_step, _ = jax.random.split(key_both)  # as gymnax does in `step`
+        state, ours = env.step(key_step, state, action)
+        _, their_state, reward, terminated, truncated, info = theirs.step(
+            key_both, their_state, action.reshape(space.shape), params
+        )
+        obs = info["final_observation"]
+        obs = jax.nn.one_hot(obs, 16) if name.startswith("FrozenLake") else jnp.ravel(obs)
+        theirs_ = Timestep(obs.astype(jnp.float32), reward, terminated, truncated & ~terminated)
+        return (state, their_state), (ours, theirs_)
+
+    @jax.jit
+    def go(key):
+        state, _ = env.reset(key)
+        _, their_state = theirs.reset(key, params)
+        keys = jax.random.split(key, 30)
+        their_state = jax.tree.map(lambda a, b: jnp.asarray(b, a.dtype), state, their_state)
+        return jax.lax.scan(body, (state, their_state), keys)[1]
+
+    ours, theirs_ = go(jax.random.key(3))
+    mask = np.asarray(alive(ours))
+    assert 1 <= mask.sum() <= 30
+    for mine, other in zip(ours, theirs_, strict=True):
+        np.testing.assert_allclose(mine[mask], other[mask], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [env_id.partition("/")[2] for env_id in BRAX_TRACED[:12]])
+def test_a_brax_step_reads_nothing_but_the_physics(name):
+    """The adapter carries only the simulator's state; metrics and info must not matter."""
+    from ternevo.envs import brax
+
+    bare = brax._load(*brax._parse(name))
+    state = jax.eval_shape(bare.reset, jax.eval_shape(jax.random.key, 0))
+    action = jax.ShapeDtypeStruct((bare.action_size,), jnp.float32)
+    with brax._quiet():
+        closed = jax.make_jaxpr(bare.step)(state, action)
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path((state, action))]
+    read = {id(var) for equation in closed.jaxpr.eqns for var in equation.invars}
+    for path, var in zip(paths, closed.jaxpr.invars, strict=True):
+        field = jax.tree_util.keystr(path[:2])
+        assert id(var) not in read or field in ("[0].pipeline_state", "[1]"), field
+
+
+def test_brax_names_are_those_of_brax():
+    from ternevo.envs import brax
+
+    with brax._quiet():
+        from brax.envs import _envs
+    assert sorted(brax.names()) == sorted(_envs)
+
+
+# --- probes -----------------------------------------------------------------------------------
+
+
+def returns_of_all_action_sequences(env: Env, num_steps: int, num_seeds: int = 4) -> np.ndarray:
+    """Play each of the size**num_steps sequences; returns [seeds, sequences], NaN if paid NaN."""
+    sequences = jnp.array(list(itertools.product(range(env.action.size), repeat=num_steps)))
+
+    def play(key, sequence):
+        state, _ = env.reset(key)
+        body = lambda state, action: env.step(jax.random.key(0), state, action)  # noqa: E731
+        return episode_return(jax.lax.scan(body, state, sequence)[1])
+
+    play_all = jax.vmap(jax.vmap(play, (None, 0)), (0, None))
+    return np.asarray(jax.jit(play_all)(jax.random.split(jax.random.key(0), num_seeds), sequences))
+
+
+@pytest.mark.parametrize(
+    ("name", "episode_length", "best", "worst"),
+    [
+        ("bandit", 1, 1, 0),
+        ("sign", 1, 1, 0),
+        ("corridor", 6, 1, 0),
+        ("corridor", 4, 1, 0),
+        ("corridor", 3, 0, 0),
+        ("afterlife", 6, 3, 3),
+        ("afterlife", 2, 2, 2),
+        ("countdown", 5, 5, 5),
+        ("nan", 1, 1, 1),
+    ],
+)
+def test_the_optimum_of_a_probe_is_as_stated(name, episode_length, best, worst):
+    env = envs.make(f"probe/{name}", episode_length)
+    returns = returns_of_all_action_sequences(env, episode_length + 1)
+    np.testing.assert_array_equal(np.nanmax(returns, axis=1), best)
+    np.testing.assert_array_equal(np.nanmin(returns, axis=1), worst)
+    assert np.isnan(returns).any() == (name == "nan")
+
+
+def test_only_the_shortest_way_through_the_corridor_fits_four_steps():
+    returns = returns_of_all_action_sequences(envs.make("probe/corridor", 4), 4)
+    assert returns.tolist() == [[0.0] * 15 + [1.0]] * 4
+
+
+def test_the_sign_probe_pays_for_the_sign():
+    env = envs.make("probe/sign")
+    keys = jax.random.split(jax.random.key(0), 16)
+    states, obs = jax.vmap(env.reset)(keys)
+    assert sorted(set(obs[:, 0].tolist())) == [-1, 1]
+    _, steps = jax.vmap(env.step)(keys, states, (obs[:, 0] > 0).astype(jnp.int32))
+    assert jnp.all(steps.reward == 1)
+
+
+def test_the_target_probe_is_best_at_a_half():
+    env = envs.make("probe/target")
+    state, _ = env.reset(jax.random.key(0))
+    actions = jnp.linspace(-1, 1, 9)[:, None]
+    pay = jax.vmap(lambda action: env.step(jax.random.key(0), state, action)[1].reward)(actions)
+    np.testing.assert_allclose(pay, -((actions[:, 0] - 0.5) ** 2))
+    assert float(actions[jnp.argmax(pay), 0]) == 0.5 and float(jnp.max(pay)) == 0
+
+
+def test_the_double_integrator_is_stopped_by_its_stated_optimum():
+    env = envs.make("probe/double_integrator")
+    best = run(env, 20, lambda obs: -obs.sum(keepdims=True))
+    idle = run(env, 20, lambda obs: jnp.zeros(1))
+    assert float(episode_return(best.steps)) == 0
+    np.testing.assert_allclose(episode_return(idle.steps), -20 * idle.obs[0] ** 2, rtol=1e-5)
+
+
+def test_afterlife_shows_huge_observations_only_after_the_end():
+    _, (_, steps, _) = past_the_limit("probe/afterlife")
+    assert steps.obs[:2, 0].tolist() == [1, 1] and jnp.all(steps.obs[2:] == 1e6)
+    assert jnp.all(steps.reward == 1)
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.integers(1, 40))
+def test_a_countdown_pays_its_length(episode_length):
+    steps = run(envs.make("probe/countdown", episode_length), 41).steps
+    assert float(episode_return(steps)) == episode_length
+    assert float(steps.obs[episode_length - 1, 0]) == 0
+
+
+def test_random_lengths_are_uniform_and_shown():
+    env = envs.make("probe/random_length", 4)
+    keys = jax.random.split(jax.random.key(0), 400)
+    state, obs = jax.vmap(env.reset)(keys)
+    step = lambda state, _: jax.vmap(env.step, (0, 0, None))(keys, state, jnp.array(0))  # noqa: E731
+    _, steps = jax.lax.scan(step, state, length=5)
+    returns = episode_return(jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), steps))
+    np.testing.assert_array_equal(returns, 4 * obs[:, 0])
+    assert np.all(np.abs(np.bincount(returns.astype(int), minlength=5)[1:] - 100) < 40)
+
+
+# --- ids --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ("gymnax/cartpole", "Did you mean 'gymnax/CartPole-v1'"),
+        ("gymnax/cartpole-v1", "Did you mean 'gymnax/CartPole-v1'?"),
+        ("CartPole-v1", "Did you mean 'gymnax/CartPole-v1'?"),
+        ("ant", "Did you mean 'brax/ant'?"),
+        ("Ant@positional", "Did you mean 'brax/ant'?"),
+        ("gymnax/ant", "Did you mean 'brax/ant'?"),
+        ("gymnaxx/Pong-misc", "Did you mean 'gymnax/Pong-misc'?"),
+        ("brax/halfcheeta", "Did you mean 'brax/halfcheetah'"),
+        ("brax/ant@sprung", "Did you mean 'spring'?"),
+        ("brax/ant@", "unknown brax backend ''"),
+        ("gymnax/CartPole-v1@spring", "Did you mean 'CartPole-v1'"),
+        ("probe/bandits", "Did you mean 'probe/bandit'"),
+        ("gymnax/MNISTBandit-bsuite", "unknown environment"),
+        ("", "Allowed: probe/bandit, "),
+    ],
+)
+def test_an_unknown_id_is_refused_with_a_hint(wrong, hint):
+    with pytest.raises(UnknownName) as error:
+        envs.make(wrong)
+    assert hint in str(error.value)
+
+
+@settings(max_examples=50)
+@given(st.sampled_from(IDS), st.booleans(), st.booleans())
+def test_an_id_in_another_case_or_without_its_suite_is_hinted_at(env_id, is_upper, has_suite):
+    wrong = env_id.upper() if is_upper else env_id.lower()
+    wrong = wrong if has_suite else wrong.partition("/")[2]
+    if wrong != env_id:
+        with pytest.raises(UnknownName, match=f"Did you mean '{env_id}'"):
+            envs.make(wrong)
+
+
+@pytest.mark.parametrize("env_id", ["probe/bandit", "gymnax/CartPole-v1", "brax/ant", "x:make"])
+@pytest.mark.parametrize("episode_length", [0, -3])
+def test_an_episode_needs_a_step(env_id, episode_length):
+    with pytest.raises(ValueError, match="episode_length"):
+        envs.make(env_id, episode_length)
+
+
+@pytest.mark.parametrize("env_id", ["brax/swimmer@spring", "brax/fast@mjx"])
+def test_a_backend_that_cannot_is_refused(env_id):
+    with pytest.raises(ValueError, match="exists only as brax/"):
+        envs.make(env_id)
+
+
+def test_ids_are_canonical():
+    assert envs.make("brax/fast").id == "brax/fast@spring"
+    assert envs.make("brax/swimmer").id == "brax/swimmer@generalized"
+    assert [envs.make(env_id).id for env_id in PROBES] == PROBES
+
+
+def test_a_module_of_your_own_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "my_lab_world.py").write_text(
+        "from ternevo import envs\n"
+        "def make(episode_length=None):\n"
+        "    return envs.make('probe/countdown', episode_length)._replace(id='my_lab_world:make')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    env = envs.make("my_lab_world:make", 7)
+    assert (env.id, env.episode_length) == ("my_lab_world:make", 7)
+    with pytest.raises(UnknownName, match="cannot import environment 'my_lab_world:mak'"):
+        envs.make("my_lab_world:mak")
+    with pytest.raises(UnknownName, match="cannot import renderer"):
+        envs.render("my_lab_world:make", [env.reset(jax.random.key(0))[0]], tmp_path / "x")
+
+
+def test_brax_is_quiet(tmp_path):
+    """halfcheetah: MuJoCo complains about its model, in a log file in the working directory."""
+    code = "from ternevo import envs; envs.make('brax/halfcheetah')"
+    command = [sys.executable, "-W", "error", "-c", code]
+    package = Path(envs.__file__).parents[2]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(package), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- pictures ---------------------------------------------------------------------------------
+
+
+def states_of(env_id: str, num_steps: int) -> list[EnvState]:
+    states = run(envs.make(env_id), num_steps).states
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], states) for i in range(num_steps)]
+
+
+def gif_frames(path: Path) -> list[np.ndarray]:
+    """Return the frames in grey, [height, width] each."""
+    with Image.open(path) as gif:
+        frames = []
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            frames.append(np.asarray(gif.convert("L")))
+    return frames
+
+
+def test_classic_control_becomes_a_short_gif(tmp_path):
+    pytest.importorskip("pygame")
+    state, _ = envs.make("gymnax/MountainCar-v0").reset(jax.random.key(0))
+    states = [state.replace(position=x) for x in np.linspace(-1.2, 0.5, 300)]
+    path = envs.render("gymnax/MountainCar-v0", states, tmp_path / "car.v1")
+    assert path == tmp_path / "car.v1.gif"
+    frames = gif_frames(path)
+    assert 100 < len(frames) <= 250
+    first, last = frames[0], frames[-1]
+    assert (first != last)[:, :150].any() and (first != last)[:, -150:].any(), "the car moved"
+
+
+def test_classic_control_says_what_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    state, _ = envs.make("gymnax/CartPole-v1").reset(jax.random.key(0))
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "ternevo\[render\]"'):
+        envs.render("gymnax/CartPole-v1", [state], tmp_path / "x")
+
+
+def test_a_grid_becomes_a_gif_of_its_planes(tmp_path):
+    states = states_of("gymnax/Catch-bsuite", 5)
+    frames = gif_frames(envs.render("gymnax/Catch-bsuite", states, tmp_path / "catch"))
+    for frame, state in zip(frames, states, strict=True):
+        assert frame.shape == (10 * 32, 5 * 32)
+        cells = frame[16::32, 16::32] > 0
+        marked = {
+            (int(state.ball_y), int(state.ball_x)),
+            (int(state.paddle_y), int(state.paddle_x)),
+        }
+        assert {(int(y), int(x)) for y, x in zip(*cells.nonzero(), strict=True)} == marked
+
+
+@pytest.mark.parametrize(
+    "env_id",
+    ["probe/double_integrator", "gymnax/FourRooms-misc", "gymnax/Reacher-misc", "brax/fast"],
+)
+def test_everything_else_becomes_a_picture_of_traces(env_id, tmp_path):
+    path = envs.render(env_id, states_of(env_id, 4), tmp_path / "deep" / "trace")
+    assert path == tmp_path / "deep" / "trace.png"
+    with Image.open(path) as picture:
+        assert picture.size == (800, 400)
+    assert [file.name for file in path.parent.iterdir()] == ["trace.png"], "no temporary file stays"
+
+
+def test_brax_becomes_a_page_at_the_right_speed(tmp_path):
+    import base64
+    import json
+    import re
+    import zlib
+
+    state, _ = jax.jit(envs.make("brax/inverted_pendulum").reset)(jax.random.key(0))
+    path = envs.render("brax/inverted_pendulum@spring", [state] * 3, tmp_path / "pole")
+    assert path == tmp_path / "pole.html"
+    packed = re.search(r'var system = "([^"]+)"', path.read_text()).group(1)
+    system = json.loads(zlib.decompress(base64.b64decode(packed)))
+    assert len(system["states"]["x"]) == 3
+    assert system["opt"]["timestep"] == pytest.approx(0.02), "an environment step, not a solver's"
+
+
+def test_nothing_to_render_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="at least one state"):
+        envs.render("probe/bandit", [], tmp_path / "x")
