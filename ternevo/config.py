@@ -28,6 +28,12 @@ MARKERS = (
 )
 
 
+COUNTS = (
+    *("num_generations", "eval_every", "num_eval_episodes", "num_final_episodes"),
+    "checkpoint_every",
+)
+
+
 class ConfigError(ValueError):
     """A page or the command line cannot be understood."""
 
@@ -80,6 +86,14 @@ class RunConfig:
     strategy_name: tyro.conf.Suppress[str] = "ternary_nes"
     policy_name: tyro.conf.Suppress[str] = "mlp"
 
+    def __post_init__(self) -> None:
+        """Refuse counts that mean nothing."""
+        for name in COUNTS:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.chunk_size < 0:
+            raise ValueError(f"chunk_size must be 0 or more, got {self.chunk_size}")
+
 
 def parse(argv: list[str] | None = None) -> RunConfig:
     """Return the configuration of `argv`, `sys.argv[1:]` if not given.
@@ -130,7 +144,7 @@ def _with_true(arguments: list[str], default: RunConfig) -> list[str]:
         if isinstance(getattr(record, field.name), bool)
     }
     explicit = []
-    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
         is_bare = argument.replace("-", "_").replace("__", "--", 1) in switches
         explicit += [argument, "True"] if is_bare and following.startswith("--") else [argument]
     return explicit

@@ -35,5 +35,5 @@ def lookup(kind: str, name: str, table: Mapping[str, Any]) -> Any:
     module_name, attribute = name.split(":", 1)
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UnknownName(f"cannot import {kind} {name!r}: {error}") from error

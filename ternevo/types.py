@@ -1,7 +1,7 @@
 """What flows through ternevo: three nouns, each a tuple of pure functions, and their records.
 
-Behaviour and records are `NamedTuple`s, state that is replaced is a
-`flax.struct.dataclass`, configuration is a frozen dataclass. This module
+Behaviour and records are `NamedTuple`s, the states of evosax algorithms are
+flax dataclasses as evosax wants them, configuration is a frozen dataclass. This module
 imports no other module of the package.
 """
 
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
-from flax import struct
 from jaxtyping import Array, Float, Float32, Int, Int8, Shaped
 
 Key = jax.Array
@@ -23,6 +22,9 @@ EnvState = Any
 
 State = Any
 """The state of a strategy, a pytree."""
+
+Leaf = Any
+"""An array in a flax dataclass; JAX rebuilds those with placeholders, so it is not type-checked."""
 
 Metrics = dict[str, jax.Array]
 """Scalars under "group/name" keys, the same keys in every generation."""
@@ -43,7 +45,7 @@ Params = Any
 """A pytree whose nodes are `Tensor`s: everything in it is int8, unless it is a float twin."""
 
 
-class ObservationMoments(struct.PyTreeNode):
+class ObservationMoments(NamedTuple):
     """Count, mean and centred sum of squares of the observations seen so far (Chan et al. 1983)."""
 
     count: Float32[Array, ""]

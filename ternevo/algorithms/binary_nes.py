@@ -33,7 +33,7 @@ from jaxtyping import Array, Float
 
 from ternevo import ternary
 from ternevo.algorithms.shaping import entropy_bits, no_metrics
-from ternevo.types import Key, Tensor
+from ternevo.types import Key, Leaf, Tensor
 
 FISHER_DAMPING = 0.1
 
@@ -42,12 +42,12 @@ FISHER_DAMPING = 0.1
 class State(BaseState):
     """`mean` is the int8 mode; `logits` has one array for each tensor."""
 
-    mean: jax.Array
-    logits: tuple[jax.Array, ...]
-    opt_state: optax.OptState
-    best_solution: jax.Array
-    best_fitness: jax.Array | float
-    generation_counter: jax.Array | int
+    mean: Leaf
+    logits: Leaf
+    opt_state: Leaf
+    best_solution: Leaf
+    best_fitness: Leaf
+    generation_counter: Leaf
 
 
 @struct.dataclass

@@ -26,19 +26,19 @@ from flax import struct
 
 from ternevo import ternary
 from ternevo.algorithms.shaping import no_metrics
-from ternevo.types import Key
+from ternevo.types import Key, Leaf
 
 
 @struct.dataclass
 class State(BaseState):
     """`evaluations` counts how often the leader, member 0, has been evaluated."""
 
-    population: jax.Array
-    fitness: jax.Array
-    evaluations: jax.Array
-    best_solution: jax.Array
-    best_fitness: jax.Array | float
-    generation_counter: jax.Array | int
+    population: Leaf
+    fitness: Leaf
+    evaluations: Leaf
+    best_solution: Leaf
+    best_fitness: Leaf
+    generation_counter: Leaf
 
 
 @struct.dataclass

@@ -29,28 +29,28 @@ from flax import struct
 
 from ternevo import ternary
 from ternevo.algorithms.shaping import no_metrics
-from ternevo.types import Key, Tensor
+from ternevo.types import Key, Leaf, Tensor
 
 
 @struct.dataclass
 class State(BaseState):
     """Members sorted as they were asked; `evaluations` counts how often each has been evaluated."""
 
-    population: jax.Array
-    fitness: jax.Array
-    evaluations: jax.Array
-    best_solution: jax.Array
-    best_fitness: jax.Array | float
-    generation_counter: jax.Array | int
+    population: Leaf
+    fitness: Leaf
+    evaluations: Leaf
+    best_solution: Leaf
+    best_fitness: Leaf
+    generation_counter: Leaf
 
 
 @struct.dataclass
 class Params(BaseParams):
     """Rates of the operators; mutation is in expected flips per child."""
 
-    crossover_rate: float
-    min_flips: float
-    max_flips: float
+    crossover_rate: Leaf
+    min_flips: Leaf
+    max_flips: Leaf
 
 
 class TernaryGA(PopulationBasedAlgorithm):
@@ -166,6 +166,6 @@ class TernaryGA(PopulationBasedAlgorithm):
         low, high = jnp.log(params.min_flips), jnp.log(params.max_flips)
         return jnp.exp(jax.random.uniform(key, minval=low, maxval=high))
 
-    def _survivors_first(self, values: jax.Array, rest: float) -> jax.Array:
+    def _survivors_first(self, values: jax.Array, rest: float | int) -> jax.Array:
         filler = jnp.full((self.population_size - self.num_survivors,), rest, values.dtype)
         return jnp.concatenate([values, filler])

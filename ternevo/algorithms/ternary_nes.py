@@ -38,7 +38,7 @@ from jaxtyping import Array, Float
 from ternevo import ternary
 from ternevo.algorithms.shaping import entropy_bits, no_metrics
 from ternevo.ternary import Statistics
-from ternevo.types import Key, Tensor
+from ternevo.types import Key, Leaf, Tensor
 
 MARGIN = 1e-3
 """No value of a weight is ever less probable than this."""
@@ -186,13 +186,13 @@ def _clip(limit: float) -> Callable[[jax.Array], jax.Array]:
 class State(BaseState):
     """`mean` is the int8 mode of the distribution; `latents` has one array for each tensor."""
 
-    mean: jax.Array
-    latents: tuple[jax.Array, ...]
-    spread: jax.Array
-    opt_state: optax.OptState
-    best_solution: jax.Array
-    best_fitness: jax.Array | float
-    generation_counter: jax.Array | int
+    mean: Leaf
+    latents: Leaf
+    spread: Leaf
+    opt_state: Leaf
+    best_solution: Leaf
+    best_fitness: Leaf
+    generation_counter: Leaf
 
 
 @struct.dataclass

@@ -97,7 +97,7 @@ def forward(settings: MLP, params: Params, obs: Float[Array, " obs"]) -> Float[A
         unit = _layer(layer, values, inputs)
         inputs = ACTIVATIONS[settings.activation]
         values = inputs.activate(unit)
-    return _layer(params[-1], values, inputs)
+    return _layer(params[-1], values, inputs) * 2.0**-settings.output_shift
 
 
 def _layer(layer: dict[str, Tensor], values: jax.Array, inputs: Grid) -> jax.Array:

@@ -1,8 +1,9 @@
 """Every k generations, run what would be shipped on fresh episodes, and keep the best of it."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Float
 
 from ternevo import observation
@@ -11,8 +12,7 @@ from ternevo.rollout import Evaluation, episode_keys, evaluate
 from ternevo.types import Env, Key, Metrics, Params, Policy, PolicyParams, State, Strategy
 
 
-@struct.dataclass
-class EvaluationState:
+class EvaluationState(NamedTuple):
     """The inner strategy's state, the best policy evaluated so far, and its mean return."""
 
     strategy: State

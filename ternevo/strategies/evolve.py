@@ -5,11 +5,10 @@ once, in `_fitness`.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jaxtyping import Array, Float
 
 from ternevo import observation, ternary
@@ -28,8 +27,7 @@ from ternevo.types import (
 )
 
 
-@struct.dataclass
-class EvolveState:
+class EvolveState(NamedTuple):
     """The algorithm's state, and the moments of all observations so far."""
 
     search: Any

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
-from flax import struct
 
 from ternevo.types import Key, Metrics
 
@@ -26,8 +25,7 @@ class Search(NamedTuple):
     metrics: Callable[[Any], Metrics]
 
 
-@struct.dataclass
-class PopulationState:
+class PopulationState(NamedTuple):
     """The algorithm's state, and whether its initial population is still to be evaluated."""
 
     algorithm: Any

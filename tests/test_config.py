@@ -1,0 +1,139 @@
+"""The command line, pages, and a sweep agent's arguments reach one parser with one set of messages."""
+
+import subprocess
+import sys
+
+import pytest
+
+from ternevo.config import parse, to_dict
+from ternevo.policies import MLP
+from ternevo.strategies import STRATEGIES
+from ternevo.strategies.ternary_nes import TernaryNES
+
+
+def page(tmp_path, text: str):
+    path = tmp_path / "page.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def refused(argv, capsys) -> str:
+    """Return what is printed when `argv` is refused, on one line."""
+    with pytest.raises(SystemExit) as exit_:
+        parse(argv)
+    assert exit_.value.code == 2
+    printed = capsys.readouterr()
+    return " ".join((printed.out + printed.err).replace("│", " ").split())
+
+
+def test_the_literal_command_line_of_the_readme():
+    config = parse("--env brax/ant --strategy ternary_nes --lr=0.3".split())
+    assert config.env == "brax/ant"
+    assert config.strategy == TernaryNES(lr=0.3)
+    assert config.policy == MLP()
+
+
+def test_underscores_hyphens_and_python_literals():
+    config = parse(["--population-size", "64", "--hidden_sizes=(32, 16)", "--use_bias=False"])
+    assert config.strategy.population_size == 64
+    assert config.policy == MLP(hidden_sizes=(32, 16), use_bias=False)
+
+
+@pytest.mark.parametrize("argv", [["--resume"], ["--resume", "True"], ["--resume=True"]])
+def test_a_switch_works_bare_and_in_a_sweep_agents_form(argv):
+    assert parse([*argv, "--seed=3"]).resume
+    assert not parse(["--seed=3"]).resume
+
+
+def test_a_page_is_arguments_at_rest_and_the_command_line_wins(tmp_path):
+    path = page(
+        tmp_path,
+        """
+        env: brax/hopper
+        hidden_sizes: [16]
+        strategies:
+          ternary_ga: {population_size: 10, max_flips: 9.5}
+          ternary_nes: {lr: 3e-4, num_generations: 7}
+        """,
+    )
+    first = parse(["--config", path])
+    assert first.strategy_name == "ternary_ga"
+    assert (first.strategy.population_size, first.strategy.max_flips) == (10, 9.5)
+    second = parse(["--strategy", "ternary_nes", "--config", path, "--hidden_sizes", "(8,)"])
+    assert (second.env, second.num_generations) == ("brax/hopper", 7)
+    assert second.strategy.lr == 3e-4  # PyYAML reads 3e-4 as a string
+    assert second.policy.hidden_sizes == (8,)
+
+
+def test_a_misspelt_flag_and_a_misspelt_key_get_the_same_message(tmp_path, capsys):
+    flag = refused(["--population_sise", "3"], capsys)
+    key = refused(["--config", page(tmp_path, "population_sise: 3")], capsys)
+    assert "--population_size" in flag
+    assert flag == key
+
+
+def test_an_option_of_another_strategy_is_refused(capsys):
+    assert "--sigma" in refused(["--strategy", "ternary_ga", "--sigma", "0.1"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("argv", "parts"),
+    [
+        (["--strategy", "ternary_ness"], ["'ternary_ness'", "'ternary_nes'", "random_search"]),
+        (["--activation", "int9"], ["int9", "int8", "tanh"]),
+        (["--population_size", "7"], ["even population_size", "7"]),
+        (["--population_size", "many"], ["many", "--population_size"]),
+        (["--hidden_sizes", "(0,)"], ["hidden_sizes", "positive"]),
+        (["--num_episodes", "0"], ["num_episodes", "at least 1"]),
+        (["--checkpoint_every", "0"], ["checkpoint_every", "at least 1"]),
+        (["--config", "nowhere.yaml"], ["no such page", "nowhere.yaml"]),
+        (["--strategy", "no_such_module:Thing"], ["no_such_module:Thing"]),
+    ],
+)
+def test_bad_input_is_named_with_what_is_allowed(argv, parts, capsys):
+    message = refused(argv, capsys)
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize("text", ["- 1\n- 2", "env: [", "3"])
+def test_a_page_that_is_no_mapping_is_refused(text, tmp_path, capsys):
+    assert "page.yaml" in refused(["--config", page(tmp_path, text)], capsys)
+
+
+def test_field_names_are_unique_across_a_run():
+    """Flat flags and flat pages need it."""
+    for strategy in STRATEGIES.values():
+        settings = to_dict(parse([]))
+        run = set(settings) - {"strategy", "policy"}
+        names = [*run, *settings["policy"], *strategy.__dataclass_fields__]
+        assert len(names) == len(set(names)), strategy
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_help_lists_the_strategys_own_options_without_importing_jax(strategy):
+    program = (
+        "import sys\n"
+        "from ternevo.config import parse\n"
+        f"try: parse(['--strategy', {strategy!r}, '--help'])\n"
+        "except SystemExit as done: code = done.code\n"
+        "assert 'jax' not in sys.modules\n"
+        "sys.exit(code)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for name in STRATEGIES[strategy].__dataclass_fields__:
+        assert f"--{name}" in result.stdout
+
+
+def test_a_users_own_strategy_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "my_lab.py").write_text(
+        "import dataclasses\n"
+        "from ternevo.strategies.ternary_nes import TernaryNES\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class Mine(TernaryNES):\n"
+        "    my_option: int = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = parse(["--strategy", "my_lab:Mine", "--my_option", "4"])
+    assert config.strategy.my_option == 4

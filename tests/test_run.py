@@ -1,0 +1,216 @@
+"""The programs as a user runs them: train, be interrupted, resume, play, list."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import ternevo
+from ternevo import play, run, runs
+from ternevo.sinks import MissingExtra, read_jsonl
+
+SMALL = (
+    "--env gymnax/CartPole-v1 --episode_length 30 --hidden_sizes (4,) --population_size 8 "
+    "--eval_every 4 --num_eval_episodes 4 --num_final_episodes 4 --checkpoint_every 5"
+).split()
+
+
+def folder_of(root, strategy="ternary_nes", name="seed0"):
+    return root / "gymnax" / "CartPole-v1" / strategy / name
+
+
+def small_run(root, *arguments):
+    run.main([*SMALL, "--runs_dir", str(root), "--render", "False", *arguments])
+
+
+def start_process(root, *arguments):
+    """Start a run that would go on for a long time, and wait until it has trained a little."""
+    command = [sys.executable, "-m", "ternevo.run", *SMALL, "--runs_dir", str(root)]
+    process = subprocess.Popen(
+        [*command, "--render", "False", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    metrics = folder_of(root) / "metrics.jsonl"
+    deadline = time.monotonic() + 240
+    while len(read_jsonl(metrics)) < 12:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no progress"
+        time.sleep(0.05)
+    return process
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of 12 generations, and what it printed."""
+    root = tmp_path_factory.mktemp("runs")
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "ternevo.run", *SMALL, "--runs_dir", str(root)),
+            *("--num_generations", "12", "--track", "tensorboard"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder_of(root), result.stdout
+
+
+def test_a_run_ends_by_saying_where_everything_is(finished):
+    folder, printed = finished
+    for name in ("curve.png", "episode.gif", "policy.npz", "best_policy.npz", "checkpoints/12"):
+        assert str(folder / name) in printed
+        assert (folder / name).exists()
+
+
+def test_the_rows_of_a_run(finished):
+    rows = read_jsonl(finished[0] / "metrics.jsonl")
+    assert [row["generation"] for row in rows] == list(range(1, 13))
+    assert [r["generation"] for r in rows if "eval/return" in r] == [4, 8, 12]
+    steps = np.cumsum([row["episode/steps"] for row in rows])
+    assert [row["env_steps"] for row in rows] == steps.tolist()
+    assert all(np.diff([row["wall_time"] for row in rows]) > 0)
+
+
+def test_the_configuration_says_what_made_the_run(finished):
+    config = json.loads((finished[0] / "config.json").read_text())
+    assert config["env"] == "gymnax/CartPole-v1"
+    assert config["settings"]["strategy"]["population_size"] == 8
+    assert {"python", "jax", "evosax", "gymnax", "brax"} <= config["versions"].keys()
+    assert config["device"]["platform"] == "cpu"
+    assert "commit" in config
+
+
+def test_tensorboard_gets_event_files(finished):
+    assert list((finished[0] / "tensorboard").glob("events.out.tfevents*"))
+
+
+def test_the_best_policy_is_the_best_evaluated(finished):
+    rows = read_jsonl(finished[0] / "metrics.jsonl")
+    evaluated = {r["generation"]: r["eval/return"] for r in rows if "eval/return" in r}
+    assert rows[-1]["eval/best_return"] == max(evaluated.values())
+    assert ternevo.load(finished[0] / "policy.npz").info["generation"] == 12
+
+
+def test_play_renders_an_episode_and_prints_its_return(finished, capsys, tmp_path):
+    play.main([str(finished[0]), "--out", str(tmp_path / "shown")])
+    printed = capsys.readouterr().out
+    assert "return" in printed
+    assert (tmp_path / "shown.gif").exists()
+    play.main([str(finished[0] / "policy.npz"), "--out", str(tmp_path / "alone")])
+    assert (tmp_path / "alone.gif").exists()
+
+
+def test_runs_lists_and_compares(finished, capsys, tmp_path):
+    figure = tmp_path / "compare.png"
+    runs.main([str(finished[0].parents[2]), "--plot", str(figure)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == list(runs.COLUMNS)
+    assert str(finished[0]) in lines[1]
+    assert "12/12" in lines[1] and "done" in lines[1]
+    assert figure.exists()
+
+
+def test_a_taken_name_is_refused_and_nothing_changes(finished, capsys):
+    folder = finished[0]
+    before = (folder / "metrics.jsonl").read_text()
+    with pytest.raises(SystemExit) as exit_:
+        small_run(folder.parents[3])
+    assert exit_.value.code == 2
+    assert "--resume" in capsys.readouterr().err
+    assert (folder / "metrics.jsonl").read_text() == before
+
+
+def test_resuming_with_other_settings_is_refused(finished, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        small_run(finished[0].parents[3], "--resume", "--lr", "0.5", "--eval_every", "3")
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err
+    assert "lr: 0.1 then, 0.5 now" in message and "eval_every: 4 then, 3 now" in message
+
+
+def test_killed_and_resumed_equals_never_stopped(tmp_path):
+    """Kill -9 in the middle; the resumed run redoes what the last checkpoint did not have."""
+    process = start_process(tmp_path / "killed", "--num_generations", "100000", "--chunk_size", "1")
+    process.kill()
+    process.communicate()
+    folder = folder_of(tmp_path / "killed")
+    reached = len(read_jsonl(folder / "metrics.jsonl")) + 6
+    total = str(reached)
+    small_run(tmp_path / "killed", "--resume", "--num_generations", total, "--chunk_size", "4")
+    small_run(tmp_path / "whole", "--num_generations", total)
+    whole = folder_of(tmp_path / "whole")
+    for killed_row, whole_row in zip(
+        read_jsonl(folder / "metrics.jsonl"), read_jsonl(whole / "metrics.jsonl"), strict=True
+    ):
+        assert {**killed_row, "wall_time": 0} == {**whole_row, "wall_time": 0}
+    for name in ("policy.npz", "best_policy.npz"):
+        with np.load(folder / name) as a, np.load(whole / name) as b:
+            for array in a.files:
+                np.testing.assert_array_equal(a[array], b[array])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_exits_cleanly(number, tmp_path):
+    process = start_process(tmp_path, "--num_generations", "100000")
+    process.send_signal(number)
+    printed = process.communicate(timeout=120)[0]
+    assert process.returncode == 128 + number
+    assert "--resume" in printed and "Traceback" not in printed
+    rows = read_jsonl(folder_of(tmp_path) / "metrics.jsonl")
+    saved = [path.name for path in (folder_of(tmp_path) / "checkpoints").iterdir()]
+    assert str(rows[-1]["generation"]) in saved
+
+
+def test_wandb_offline_gets_every_generation(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.chdir(tmp_path)
+    environment = {**os.environ, "WANDB_SILENT": "true"}
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "ternevo.run", *SMALL, "--render", "False"),
+            *("--num_generations", "3", "--track", "wandb", "--wandb_mode", "offline"),
+            *("--wandb_project", "p", "--wandb_group", "g", "--wandb_tags", "a,b"),
+        ],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert list(folder_of(tmp_path / "runs").glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_a_missing_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(SystemExit):
+        small_run(tmp_path, "--num_generations", "1", "--track", "wandb")
+    from ternevo.sinks import Wandb
+
+    with pytest.raises(MissingExtra, match=r"ternevo\[wandb\]"):
+        Wandb()
+
+
+def test_an_unknown_environment_is_refused_with_near_matches(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        small_run(tmp_path, "--env", "gymnax/CartPole-v2")
+    assert exit_.value.code == 2
+    assert "CartPole-v1" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("argv", "part"), [(["nowhere"], "nowhere"), ([], "no run")], ids=["play", "runs"]
+)
+def test_what_is_not_there_is_named(argv, part, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(SystemExit) as exit_:
+        (play if argv else runs).main(argv)
+    assert exit_.value.code == 2
+    assert part in capsys.readouterr().err
