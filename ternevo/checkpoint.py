@@ -43,11 +43,11 @@ class Checkpoints:
         if self.latest() != step:
             self._manager.save(step, args=ocp.args.StandardSave(_without_key_types(state)))
 
-    def restore(self, expected: TrainState) -> TrainState:
+    def restore(self, like: TrainState) -> TrainState:
         """Return the newest state.
 
         Args:
-          expected: the shapes and dtypes to expect, from `jax.eval_shape` of `train.start`.
+          like: any state of the run, such as its first, for structure, shapes and dtypes.
 
         Raises:
           CheckpointError: none is there, or the newest is damaged or of other shapes.
@@ -55,7 +55,7 @@ class Checkpoints:
         step = self.latest()
         if step is None:
             raise CheckpointError(f"no checkpoint in {self.folder}")
-        plain = jax.eval_shape(_without_key_types, expected)
+        plain = jax.eval_shape(_without_key_types, like)
         try:
             restored = self._manager.restore(step, args=ocp.args.StandardRestore(plain))
         except Exception as error:  # orbax raises many kinds for a damaged folder
@@ -63,7 +63,7 @@ class Checkpoints:
                 f"checkpoint {self.folder / str(step)} cannot be read: it is damaged, or of a run "
                 f"with another configuration ({type(error).__name__}: {error})"
             ) from error
-        return _with_key_types(expected, restored)
+        return _with_key_types(like, restored)
 
 
 def _without_key_types(state: TrainState) -> TrainState:
@@ -71,15 +71,12 @@ def _without_key_types(state: TrainState) -> TrainState:
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
 
 
-def _with_key_types(expected: TrainState, plain: Any) -> TrainState:
-    return jax.tree.map(
-        lambda like, x: (
-            jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
-        ),
-        expected,
-        plain,
-    )
+def _with_key_types(like: TrainState, plain: Any) -> TrainState:
+    def typed(like: jax.Array, x: jax.Array) -> jax.Array:
+        return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
+
+    return jax.tree.map(typed, like, plain)
 
 
-def _is_key(x: jax.Array) -> bool:
+def _is_key(x: Any) -> bool:
     return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

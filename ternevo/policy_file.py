@@ -105,7 +105,7 @@ def load(path: str | Path) -> SavedPolicy:
       PolicyFormatError: it is not a policy file of this version, or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(bytes(arrays.pop("header")).decode())
     except FileNotFoundError:
@@ -150,7 +150,7 @@ def _decode(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPolic
     return SavedPolicy(header["env"], policy, weights, quantiser, action, header["info"])
 
 
-def _checked(arrays: dict[str, np.ndarray], name: str, like: jax.Array) -> jax.Array:
+def _checked(arrays: dict[str, np.ndarray], name: str, like: Any) -> jax.Array:
     array = arrays[name]
     if array.shape != like.shape or array.dtype != like.dtype:
         raise ValueError(

@@ -126,9 +126,10 @@ def start_or_restore(setup: Setup, checkpoints: "Checkpoints") -> "TrainState":
     from ternevo import train
 
     key = jax.random.key(setup.config.seed)
+    first = train.start(key, setup.strategy)
     if setup.config.resume and checkpoints.latest() is not None:
-        return checkpoints.restore(jax.eval_shape(lambda: train.start(key, setup.strategy)))
-    return train.start(key, setup.strategy)
+        return checkpoints.restore(first)
+    return first
 
 
 def save(setup: Setup, checkpoints: "Checkpoints", state: "TrainState") -> None:

@@ -42,7 +42,7 @@ def test_a_loaded_policy_acts_as_the_one_in_memory(weights, activation, tmp_path
     loaded = ternevo.load(path)
     quantiser = observation.freeze(params.moments)
     for obs in np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32) * 5:
-        _, output = policy.apply(params.weights, (), observation.quantise(quantiser, obs))
+        _, output = policy.apply(params.weights, (), observation.quantise(quantiser, jnp.asarray(obs)))
         assert loaded.act(obs) == actions.mode(ENV.action, output)
     for ours, theirs in zip(
         jax.tree.leaves(params.weights), jax.tree.leaves(loaded.weights), strict=True

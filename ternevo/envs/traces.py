@@ -1,12 +1,12 @@
 """A picture of observations over time, for environments that have no picture of their own."""
 
 import io
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from ternevo.files import replacing
 
 MAX_LINES = 12
 """Up to this many components are drawn as lines, more as an image."""
@@ -37,13 +37,6 @@ def write(stem: Path, suffix: str, content: bytes) -> Path:
     """Write `<stem><suffix>` so that no reader ever sees half a file, and return its path."""
     path = stem.with_name(stem.name + suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)  # mkstemp makes files that only the owner may read
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
     return path
