@@ -15,7 +15,7 @@ from typing import Any, Literal
 import tyro
 import yaml
 
-from ternevo.names import UnknownName, lookup
+from ternevo.names import UnknownName, check, lookup
 from ternevo.policies import MLP, POLICIES
 from ternevo.strategies import STRATEGIES
 from ternevo.strategies.evolution import Evolution
@@ -32,6 +32,9 @@ COUNTS = (
     *("num_generations", "eval_every", "num_eval_episodes", "num_final_episodes"),
     "checkpoint_every",
 )
+
+
+TRACKERS = ("tensorboard", "wandb")
 
 
 class ConfigError(ValueError):
@@ -91,6 +94,8 @@ class RunConfig:
         for name in COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in filter(None, self.track.split(",")):
+            check("tracker", name.strip(), TRACKERS)
         if self.chunk_size < 0:
             raise ValueError(f"chunk_size must be 0 or more, got {self.chunk_size}")
 
@@ -116,13 +121,15 @@ def _parse(argv: list[str]) -> RunConfig:
     pick.add_argument("--policy")
     picked, rest = pick.parse_known_args(argv)
     page = _read_page(picked.config) if picked.config else {}
-    blocks = page.pop("strategies", None) or {}
-    strategy_name = picked.strategy or next(iter(blocks), "ternary_nes")
+    blocks = _mapping(page.pop("strategies", None) or {}, f"strategies in {picked.config}")
+    named = page.pop("strategy", None)
+    strategy_name = picked.strategy or named or next(iter(blocks), "ternary_nes")
     policy_name = picked.policy or page.pop("policy", "mlp")
     strategy = lookup("strategy", strategy_name, STRATEGIES)
-    policy = lookup("policy", policy_name, POLICIES)
+    policy = POLICIES[check("policy", policy_name, POLICIES)]
     default = RunConfig(strategy(), policy(), strategy_name=strategy_name, policy_name=policy_name)
-    at_rest = _as_arguments({**page, **(blocks.get(strategy_name) or {})})
+    block = _mapping(blocks.get(strategy_name) or {}, f"{strategy_name} in {picked.config}")
+    at_rest = _as_arguments({**page, **block})
     return tyro.cli(
         RunConfig,
         default=default,
@@ -161,13 +168,17 @@ def _description(strategy_name: str) -> str:
 def _read_page(path: Path) -> dict[str, Any]:
     try:
         page = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise ConfigError(f"no such page: {path}") from error
+    except OSError as error:
+        raise ConfigError(f"no such page: {path}: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(page, dict):
-        raise ConfigError(f"{path} must be a mapping of options, not {type(page).__name__}")
-    return page
+    return _mapping(page, str(path))
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where} must be a mapping of options, not {type(value).__name__}")
+    return value
 
 
 def _as_arguments(options: dict[str, Any]) -> list[str]:
@@ -180,6 +191,8 @@ def _as_arguments(options: dict[str, Any]) -> list[str]:
 
 
 def _as_text(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
     return repr(tuple(value)) if isinstance(value, list) else str(value)
 
 

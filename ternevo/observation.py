@@ -22,6 +22,10 @@ MIN_DEVIATION = 1e-3
 """A component that never moves is taken to have this standard deviation, not zero."""
 
 
+LARGEST = 1e15
+"""Observations further from the mean than this are no part of it: their squares would overflow."""
+
+
 class Quantiser(NamedTuple):
     """The frozen moments: x becomes round((x - mean) * scale), and scale is a power of two."""
 
@@ -53,8 +57,8 @@ def add(
     counted: Bool[Array, "*lanes"],
     pivot: Float[Array, " obs"],
 ) -> Sums:
-    """Add the observations of the counted lanes; one that is not finite is left out."""
-    counted = counted & jnp.all(jnp.isfinite(obs), axis=-1)
+    """Add the observations of the counted lanes; one whose square is not finite is left out."""
+    counted = counted & jnp.all(jnp.abs(obs - pivot) < LARGEST, axis=-1)
     centred = jnp.where(counted[..., None], obs - pivot, 0.0).reshape(-1, obs.shape[-1])
     return Sums(
         sums.count + jnp.sum(counted),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ternevo.compilation_cache import enable_compilation_cache
 from ternevo.names import UnknownName
 
 
@@ -16,12 +17,12 @@ class PlayConfig:
 
     run: Annotated[Path, tyro.conf.Positional]
     """A run's folder, or a policy file."""
-    policy: Literal["best", "last"] = "best"
+    which: Literal["best", "last"] = "best"
     """Which of a run's policies."""
     env: str | None = None
     """Play in this environment instead of the one it was trained on."""
     episode_length: int | None = None
-    """Time limit; the run's, or the environment's own, if not given."""
+    """Time limit; the one it was trained with, if not given."""
     seed: int = 0
     """Seed of the episode."""
     out: Path | None = None
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         play(config)
     except (
-        FileNotFoundError,
+        OSError,
         ModuleNotFoundError,
         PolicyFormatError,
         RunFolderError,
@@ -54,9 +55,11 @@ def play(config: PlayConfig) -> Path:
 
     from ternevo import envs, episode, policy_file
 
-    path, episode_length = locate(config)
+    enable_compilation_cache()
+    path = locate(config)
     saved = policy_file.load(path)
-    env = envs.make(config.env or saved.env_id, episode_length)
+    trained_length = None if config.env else saved.episode_length
+    env = envs.make(config.env or saved.env_id, config.episode_length or trained_length)
     recorded = episode.record(saved, env, jax.random.key(config.seed))
     ending = "terminated" if recorded.terminated else "reached the time limit"
     print(f"return {recorded.total:.2f} in {len(recorded.rewards)} steps, {ending}", flush=True)
@@ -65,8 +68,8 @@ def play(config: PlayConfig) -> Path:
     return rendering
 
 
-def locate(config: PlayConfig) -> tuple[Path, int | None]:
-    """Return the policy file that is meant, and the episode length to play.
+def locate(config: PlayConfig) -> Path:
+    """Return the policy file that is meant.
 
     Raises:
       RunFolderError: the folder is no run, or has no policy yet.
@@ -74,13 +77,12 @@ def locate(config: PlayConfig) -> tuple[Path, int | None]:
     from ternevo import run_folder
 
     if not config.run.is_dir():
-        return config.run, config.episode_length
+        return config.run
     folder = run_folder.find(config.run)
-    path = folder.best_policy if config.policy == "best" else folder.policy
+    path = folder.best_policy if config.which == "best" else folder.policy
     if not path.exists():
         raise run_folder.RunFolderError(f"{config.run} has no policy yet: {path} is not there")
-    trained_length = run_folder.read_json(folder.config)["settings"]["episode_length"]
-    return path, config.episode_length or (None if config.env else trained_length)
+    return path
 
 
 if __name__ == "__main__":

@@ -28,8 +28,7 @@ def learning_curve(rows: list[Row], title: str, path: Path) -> None:
     axes.set(title=title, xlabel="environment steps", ylabel="return")
     axes.legend()
     axes.grid(alpha=0.3)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    _write(figure, path)
 
 
 def compare(runs: dict[str, list[Row]], path: Path) -> None:
@@ -41,8 +40,14 @@ def compare(runs: dict[str, list[Row]], path: Path) -> None:
     axes.set(xlabel="environment steps", ylabel="return of the shipped policy")
     axes.legend()
     axes.grid(alpha=0.3)
+    _write(figure, path)
+
+
+def _write(figure: matplotlib.figure.Figure, path: Path) -> None:
+    """Write a figure; matplotlib chooses the format by the suffix, png where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=120, format=path.suffix.removeprefix(".") or "png")
 
 
 def _plot_evaluations(axes: Axes, rows: list[Row], label: str) -> None:

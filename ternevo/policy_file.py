@@ -1,4 +1,4 @@
-"""One self-describing file for one policy: weights, exponents, quantiser, settings, env id.
+"""One self-describing file for one policy: weights, exponents, moments, settings, env id.
 
 An .npz archive: the array "header" is JSON in UTF-8, the others are the
 tensors by their path. Nothing in it is executed on loading. It is version 0;
@@ -8,6 +8,7 @@ the compact format for devices will replace it behind the same two functions.
 import dataclasses
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,18 @@ import numpy as np
 
 from ternevo import actions, observation, ternary
 from ternevo.files import replacing
+from ternevo.names import check
 from ternevo.observation import Quantiser
 from ternevo.policies import POLICIES
-from ternevo.types import ActionSpec, Env, Params, Policy, PolicyParams, Tensor
+from ternevo.types import (
+    ActionSpec,
+    Env,
+    ObservationMoments,
+    Params,
+    Policy,
+    PolicyParams,
+    Tensor,
+)
 
 FORMAT = "ternevo-policy"
 VERSION = 0
@@ -38,6 +48,8 @@ class SavedPolicy:
       policy: its functions.
       weights: its params.
       quantiser: its frozen observation quantiser.
+      moments: the moments that the quantiser was frozen from.
+      episode_length: the time limit it was trained with.
       action: the action space.
       info: strings and numbers about its origin.
     """
@@ -46,7 +58,9 @@ class SavedPolicy:
     policy: Policy
     weights: Params
     quantiser: Quantiser
+    moments: ObservationMoments
     action: ActionSpec
+    episode_length: int
     info: dict[str, Any]
 
     def act(self, obs: Any) -> np.ndarray:
@@ -80,6 +94,7 @@ def save(
         "version": VERSION,
         "env": env.id,
         "obs_size": env.obs_size,
+        "episode_length": env.episode_length,
         "action": env.action._asdict(),
         "policy": policy_name,
         "settings": dataclasses.asdict(settings),
@@ -89,6 +104,9 @@ def save(
         "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
         "quantiser/mean": np.asarray(quantiser.mean),
         "quantiser/exponent": np.asarray(jnp.frexp(quantiser.scale)[1] - 1, np.int8),
+        "moments/count": np.asarray(params.moments.count),
+        "moments/mean": np.asarray(params.moments.mean),
+        "moments/m2": np.asarray(params.moments.m2),
     }
     for key, tensor in _named(params.weights).items():
         arrays[f"{key}/values"] = np.asarray(tensor.values)
@@ -110,8 +128,18 @@ def load(path: str | Path) -> SavedPolicy:
         header = json.loads(bytes(arrays.pop("header")).decode())
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise PolicyFormatError(f"{path} is not a readable policy file: {error}") from error
+    if not isinstance(header, dict):
+        raise PolicyFormatError(f"{path} has no header")
     if header.get("format") != FORMAT or header.get("version") != VERSION:
         raise PolicyFormatError(
             f"{path} is {header.get('format')!r} version {header.get('version')!r}, "
@@ -119,7 +147,7 @@ def load(path: str | Path) -> SavedPolicy:
         )
     try:
         return _decode(header, arrays)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise PolicyFormatError(f"{path} is damaged: {error}") from error
 
 
@@ -133,7 +161,9 @@ def _decode(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPolic
     settings: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in header["settings"].items()
     }
-    policy = POLICIES[header["policy"]](**settings).build(header["obs_size"], action)
+    policy = POLICIES[check("policy", header["policy"], POLICIES)](**settings).build(
+        header["obs_size"], action
+    )
     template = jax.eval_shape(policy.init, jax.random.key(0))
     named = {
         name: Tensor(
@@ -142,12 +172,30 @@ def _decode(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPolic
         )
         for name, like in _named(template).items()
     }
+    per_component = jax.ShapeDtypeStruct((header["obs_size"],), jnp.float32)
+    exponent = jax.ShapeDtypeStruct((header["obs_size"],), jnp.int8)
     quantiser = Quantiser(
-        jnp.asarray(arrays["quantiser/mean"]),
-        jnp.ldexp(jnp.float32(1), arrays["quantiser/exponent"].astype(np.int32)),
+        _checked(arrays, "quantiser/mean", per_component),
+        jnp.ldexp(
+            jnp.float32(1), _checked(arrays, "quantiser/exponent", exponent).astype(jnp.int32)
+        ),
+    )
+    moments = ObservationMoments(
+        _checked(arrays, "moments/count", jax.ShapeDtypeStruct((), jnp.float32)),
+        _checked(arrays, "moments/mean", per_component),
+        _checked(arrays, "moments/m2", per_component),
     )
     weights = ternary.replace_tensors(template, list(named.values()))
-    return SavedPolicy(header["env"], policy, weights, quantiser, action, header["info"])
+    return SavedPolicy(
+        env_id=header["env"],
+        policy=policy,
+        weights=weights,
+        quantiser=quantiser,
+        moments=moments,
+        action=action,
+        episode_length=header["episode_length"],
+        info=header["info"],
+    )
 
 
 def _checked(arrays: dict[str, np.ndarray], name: str, like: Any) -> jax.Array:

@@ -107,9 +107,9 @@ def _in_chunks(run: Callable, members: tuple, size: int, chunk_size: int) -> Eva
     parts = Evaluation(
         parts.returns.reshape(whole, -1), parts.lengths.reshape(whole, -1), parts.moments
     )
-    moments = jax.tree.map(lambda x: x[0], parts.moments)
-    for i in range(1, whole // chunk_size):
-        moments = observation.merge(moments, jax.tree.map(lambda x, i=i: x[i], parts.moments))
+    first = jax.tree.map(lambda x: x[0], parts.moments)
+    others = jax.tree.map(lambda x: x[1:], parts.moments)
+    moments, _ = jax.lax.scan(lambda a, b: (observation.merge(a, b), None), first, others)
     if whole == size:
         return parts._replace(moments=moments)
     rest = run(jax.tree.map(lambda x: x[whole:], members))

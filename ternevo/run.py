@@ -2,25 +2,26 @@
 
 import contextlib
 import json
-import os
+import math
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ternevo.compilation_cache import enable_compilation_cache
 from ternevo.config import RunConfig, parse
 
 if TYPE_CHECKING:
     from ternevo.checkpoint import Checkpoints
     from ternevo.run_folder import RunFolder
     from ternevo.sinks import Row, Sink
-    from ternevo.types import Env, Policy, PolicyParams, Strategy, TrainState
+    from ternevo.types import Env, PolicyParams, Strategy, TrainState
 
 
 FINAL_EVALUATION = 2**31 - 1
 SHOWN_EPISODE = 2**31 - 2
-"""Numbers folded into the run's key for what comes after training; no generation has them."""
+"""Numbers folded into the seed's key for what comes after training."""
 
 
 class Setup(NamedTuple):
@@ -28,7 +29,6 @@ class Setup(NamedTuple):
 
     config: RunConfig
     env: "Env"
-    policy: "Policy"
     strategy: "Strategy"
     folder: "RunFolder"
 
@@ -44,7 +44,14 @@ def main(argv: list[str] | None = None) -> None:
 
     try:
         run(config)
-    except (CheckpointError, RunFolderError, MissingExtra, UnknownName, ValueError) as error:
+    except (
+        CheckpointError,
+        RunFolderError,
+        MissingExtra,
+        UnknownName,
+        OSError,
+        ValueError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 
@@ -80,14 +87,12 @@ def build(config: RunConfig) -> Setup:
     policy = config.policy.build(env.obs_size, env.action)
     strategy = config.strategy.build(env, policy, config.policy.weights, config.num_generations)
     strategy = with_evaluation(strategy, policy, env, config.eval_every, config.num_eval_episodes)
-    return Setup(config, env, policy, strategy, run_folder.create(config, env.id))
+    return Setup(config, env, strategy, run_folder.create(config, env.id))
 
 
 def _train(setup: Setup, interruption: list[int]) -> "list[Row]":
-    """Start or resume, and go through the chunks; return all rows of the run."""
-    import jax
-
-    from ternevo import sinks, train
+    """Start or resume, go through the chunks, draw the curve; return all rows of the run."""
+    from ternevo import plots, sinks, train
     from ternevo.checkpoint import Checkpoints
 
     config, folder = setup.config, setup.folder
@@ -115,7 +120,9 @@ def _train(setup: Setup, interruption: list[int]) -> "list[Row]":
                 rows += new
                 if int(state.generation) % config.checkpoint_every == 0:
                     save(setup, checkpoints, state)
-        save(setup, checkpoints, jax.block_until_ready(state))
+        save(setup, checkpoints, state)
+    title = f"{setup.env.id}, {config.strategy_name}, {config.policy.weights}, seed {config.seed}"
+    plots.learning_curve(rows, title, folder.curve)
     return rows
 
 
@@ -127,17 +134,23 @@ def start_or_restore(setup: Setup, checkpoints: "Checkpoints") -> "TrainState":
 
     key = jax.random.key(setup.config.seed)
     first = train.start(key, setup.strategy)
-    if setup.config.resume and checkpoints.latest() is not None:
-        return checkpoints.restore(first)
-    return first
+    if not setup.config.resume:
+        return first
+    if checkpoints.latest() is None:
+        print(f"nothing to resume in {setup.folder.path}: starting", flush=True)
+        return first
+    state = checkpoints.restore(first)
+    print(f"resumed after generation {int(state.generation)}", flush=True)
+    return state
 
 
 def save(setup: Setup, checkpoints: "Checkpoints", state: "TrainState") -> None:
     """Save the state, and the two policies it holds."""
     checkpoints.save(state)
-    generation = int(state.generation)
-    save_policy(setup, setup.folder.policy, setup.strategy.params(state.strategy), generation)
-    save_policy(setup, setup.folder.best_policy, state.strategy.best, generation)
+    evaluated = state.strategy
+    last, best = int(state.generation), int(evaluated.best_generation)
+    save_policy(setup, setup.folder.policy, setup.strategy.params(evaluated), last)
+    save_policy(setup, setup.folder.best_policy, evaluated.best, best)
 
 
 def save_policy(setup: Setup, path: Path, params: "PolicyParams", generation: int) -> None:
@@ -152,21 +165,20 @@ def save_policy(setup: Setup, path: Path, params: "PolicyParams", generation: in
 def open_sinks(setup: Setup, done: int) -> "list[Sink]":
     """Open metrics.jsonl, the progress bar, and what `--track` names."""
     from ternevo import sinks
-    from ternevo.names import check
     from ternevo.run_folder import read_json
 
     config, folder = setup.config, setup.folder
     outputs: list[Sink] = []
     for name in filter(None, config.track.split(",")):
-        if check("tracker", name.strip(), ("tensorboard", "wandb")) == "tensorboard":
-            outputs.append(sinks.TensorBoard(folder.path / "tensorboard"))
+        if name.strip() == "tensorboard":
+            outputs.append(sinks.TensorBoard(folder.path / "tensorboard", done))
         else:
             record = read_json(folder.config)
             outputs.append(
                 sinks.Wandb(
                     project=config.wandb_project,
                     group=config.wandb_group,
-                    tags=[tag for tag in config.wandb_tags.split(",") if tag],
+                    tags=[tag.strip() for tag in config.wandb_tags.split(",") if tag],
                     mode=config.wandb_mode,
                     name=folder.path.name,
                     id=record["id"],
@@ -180,7 +192,6 @@ def open_sinks(setup: Setup, done: int) -> "list[Sink]":
 
 def finish(setup: Setup, rows: "list[Row]") -> None:
     """Evaluate both policies on fresh episodes, draw, render, and say where everything is."""
-    from ternevo import plots
     from ternevo.files import replace_text
 
     config, folder = setup.config, setup.folder
@@ -190,8 +201,6 @@ def finish(setup: Setup, rows: "list[Row]") -> None:
     for label, path in (("policy", folder.policy), ("best_policy", folder.best_policy)):
         result[label] = final_evaluation(setup, path)
     replace_text(folder.result, json.dumps(result, indent=2) + "\n")
-    title = f"{setup.env.id}, {config.strategy_name}, {config.policy.weights}, seed {config.seed}"
-    plots.learning_curve(rows, title, folder.curve)
     print(
         f"done        {setup.env.id} with {config.strategy_name}: "
         f"{last['generation']} generations, {last['env_steps']:,} steps, {last['wall_time']:.0f} s"
@@ -220,9 +229,10 @@ def final_evaluation(setup: Setup, path: Path) -> dict[str, Any]:
         )
     )
     returns = run(saved.weights, saved.quantiser).returns
+    mean, std = float(returns.mean()), float(returns.std())
     return {
-        "return_mean": float(returns.mean()),
-        "return_std": float(returns.std()),
+        "return_mean": mean if math.isfinite(mean) else None,  # JSON has no NaN
+        "return_std": std if math.isfinite(std) else None,
         "episodes": num_episodes,
     }
 
@@ -232,18 +242,21 @@ def render_best(setup: Setup) -> str:
     import jax
 
     from ternevo import envs, episode, policy_file
+    from ternevo.names import UnknownName
 
     saved = policy_file.load(setup.folder.best_policy)
     key = jax.random.fold_in(jax.random.key(setup.config.seed), SHOWN_EPISODE)
     recorded = episode.record(saved, setup.env, key)
     try:
         path = envs.render(setup.env.id, recorded.states, setup.folder.episode)
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, UnknownName) as error:
         return f"not rendered: {error}"
     return f"{path}  return {recorded.total:.1f} in {len(recorded.rewards)} steps"
 
 
 def _in_words(result: dict[str, Any]) -> str:
+    if result["return_mean"] is None:
+        return f"return not finite ({result['episodes']} episodes)"
     return (
         f"return {result['return_mean']:.1f} "
         f"(std {result['return_std']:.1f}, {result['episodes']} episodes)"
@@ -269,15 +282,6 @@ def interruptible() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def enable_compilation_cache() -> None:
-    """Keep compiled programs under the user's cache folder, unless JAX is told of another."""
-    import jax
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ternevo" / "jax"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
 if __name__ == "__main__":

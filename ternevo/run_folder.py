@@ -25,7 +25,14 @@ FREE_ON_RESUME = {
     *("num_final_episodes", "render"),
     *("track", "wandb_project", "wandb_group", "wandb_tags", "wandb_mode"),
 }
-"""Settings that a resumed run may change: they change no number of a generation."""
+"""Settings that a resumed run may change: they change no number of a generation.
+
+`num_generations` is among them only while no schedule is stretched over it.
+"""
+
+
+RESUMED_RECORD = ("command", "versions", "device", "machine", "commit")
+"""What is kept of the earlier parts of a resumed run."""
 
 
 class RunFolderError(RuntimeError):
@@ -84,15 +91,20 @@ def create(config: RunConfig, env_id: str) -> RunFolder:
 
     Raises:
       RunFolderError: the name is taken; or, with `resume`, the run was started
-        with other settings.
+        with other settings. A run that failed before its first generation
+        takes no name.
     """
     name = config.name or f"seed{config.seed}"
     folder = RunFolder(config.runs_dir / env_id / config.strategy_name / name)
-    if not folder.config.exists():
+    provenance = _provenance(config, env_id)
+    if not folder.config.exists() or not _has_begun(folder):
         folder.path.mkdir(parents=True, exist_ok=True)
-        replace_text(folder.config, json.dumps(_provenance(config, env_id), indent=2) + "\n")
+        _write(folder, provenance)
     elif config.resume:
-        _check_same(folder, config)
+        before = read_json(folder.config)
+        _check_same(folder, before, provenance)
+        history = [*before.get("resumed_from", []), {k: before[k] for k in RESUMED_RECORD}]
+        _write(folder, {**provenance, "id": before["id"], "resumed_from": history})
     else:
         raise RunFolderError(
             f"{folder.path} exists. Go on with it by --resume, or choose another --name"
@@ -114,7 +126,8 @@ def find(path: Path) -> RunFolder:
 
 def find_all(root: Path) -> list[RunFolder]:
     """Return every run below `root`, in the order of their paths."""
-    return [RunFolder(path.parent) for path in sorted(root.rglob("config.json"))]
+    paths = sorted(root.rglob("config.json"))
+    return [RunFolder(path.parent) for path in paths if "settings" in read_json(path)]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -122,12 +135,26 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def _check_same(folder: RunFolder, config: RunConfig) -> None:
-    before, now = _flat(read_json(folder.config)["settings"]), _flat(to_dict(config))
+def _has_begun(folder: RunFolder) -> bool:
+    return folder.metrics.exists() and folder.metrics.stat().st_size > 0
+
+
+def _write(folder: RunFolder, provenance: dict[str, Any]) -> None:
+    replace_text(folder.config, json.dumps(provenance, indent=2) + "\n")
+
+
+def _check_same(folder: RunFolder, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse changed settings; the environment is compared by its full id."""
+    then, new = ({**_flat(x["settings"]), "env": x["env"]} for x in (before, now))
+    follows_schedule = (
+        any(name.endswith("_schedule") and value != "constant" for name, value in new.items())
+        or new.get("algorithm") == "DiffusionEvolution"
+    )
+    free = FREE_ON_RESUME - ({"num_generations"} if follows_schedule else set())
     changed = [
-        f"{name}: {before.get(name)!r} then, {value!r} now"
-        for name, value in now.items()
-        if name not in FREE_ON_RESUME and before.get(name) != value
+        f"{name}: {then.get(name)!r} then, {value!r} now"
+        for name, value in new.items()
+        if name not in free and then.get(name) != value
     ]
     if changed:
         raise RunFolderError(f"{folder.path} was started with other settings: {'; '.join(changed)}")

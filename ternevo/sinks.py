@@ -171,8 +171,8 @@ class Console:
 class TensorBoard:
     """Scalars in TensorBoard's event files."""
 
-    def __init__(self, folder: Path):
-        """Write into `folder`.
+    def __init__(self, folder: Path, done: int):
+        """Write into `folder`; what is there after `done` generations is to be ignored.
 
         Raises:
           MissingExtra: tensorboardX is not installed.
@@ -183,7 +183,7 @@ class TensorBoard:
             raise MissingExtra(
                 '--track tensorboard needs tensorboardX: pip install "ternevo[tensorboard]"'
             ) from error
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(folder), purge_step=done + 1)
 
     def write(self, rows: list[Row]) -> None:
         """Add every metric at its generation."""

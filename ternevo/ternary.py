@@ -20,6 +20,9 @@ SCALE_FLOOR = 0.02
 LEVEL_PER_SCALE = {"ternary": 1.25, "binary": 1.0}
 """Size of the discrete levels in units of the mean absolute latent."""
 
+HALF_SPACING = 2.0**-24
+"""Half of the spacing of float32 uniforms."""
+
 MEAN_ABS_NORMAL = 0.7979
 """Mean absolute value of a standard normal."""
 
@@ -57,7 +60,7 @@ def draw(key: Key, shape: tuple[int, ...], kind: WeightKind) -> Num[Array, "..."
 def antithetic_uniforms(
     key: Key, population_size: int, shape: tuple[int, ...]
 ) -> Float[Array, "population ..."]:
-    """Draw uniforms in [0, 1) for half of the population; the other half gets one minus them.
+    """Draw uniforms in (0, 1) for half of the population; the other half gets one minus them.
 
     Through an inverse CDF, partners then sit at opposite quantiles.
 
@@ -68,16 +71,21 @@ def antithetic_uniforms(
         raise ValueError(
             f"antithetic sampling needs an even population_size, got {population_size}"
         )
-    half = jax.random.uniform(key, (population_size // 2, *shape))
+    half = uniforms(key, (population_size // 2, *shape))
     return jnp.concatenate([half, 1.0 - half])
 
 
+def uniforms(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Draw uniforms in (0, 1), never 0 or 1: a value of probability zero must not come up."""
+    return jax.random.uniform(key, shape) + HALF_SPACING
+
+
 def from_uniforms(
-    uniforms: Float[Array, "population ..."], probabilities: Float[Array, "... 3"]
+    quantiles: Float[Array, "population ..."], probabilities: Float[Array, "... 3"]
 ) -> Int8[Array, "population ..."]:
-    """Map uniforms to trits by the inverse CDF in the order -1, 0, +1."""
-    below_zero = uniforms < probabilities[..., 0]
-    above_zero = uniforms >= 1.0 - probabilities[..., 2]
+    """Map quantiles in (0, 1) to trits by the inverse CDF in the order -1, 0, +1."""
+    below_zero = quantiles < probabilities[..., 0]
+    above_zero = quantiles > 1.0 - probabilities[..., 2]
     return above_zero.astype(jnp.int8) - below_zero.astype(jnp.int8)
 
 

@@ -1,4 +1,4 @@
-"""The command line, pages, and a sweep agent's arguments reach one parser with one set of messages."""
+"""Command line, pages and a sweep agent's arguments reach one parser with one set of messages."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def refused(argv, capsys) -> str:
 
 
 def test_the_literal_command_line_of_the_readme():
-    config = parse("--env brax/ant --strategy ternary_nes --lr=0.3".split())
+    config = parse(["--env", "brax/ant", "--strategy", "ternary_nes", "--lr=0.3"])
     assert config.env == "brax/ant"
     assert config.strategy == TernaryNES(lr=0.3)
     assert config.policy == MLP()
@@ -85,6 +85,10 @@ def test_an_option_of_another_strategy_is_refused(capsys):
         (["--population_size", "many"], ["many", "--population_size"]),
         (["--hidden_sizes", "(0,)"], ["hidden_sizes", "positive"]),
         (["--num_episodes", "0"], ["num_episodes", "at least 1"]),
+        (["--population_size", "1"], ["population_size", "at least 2"]),
+        (["--track", "tensorbord"], ["'tensorbord'", "'tensorboard'", "wandb"]),
+        (["--distribution", "mean", "--sigma", "2"], ["flip rate", "2"]),
+        (["--policy", "mlpp"], ["'mlpp'", "'mlp'"]),
         (["--checkpoint_every", "0"], ["checkpoint_every", "at least 1"]),
         (["--config", "nowhere.yaml"], ["no such page", "nowhere.yaml"]),
         (["--strategy", "no_such_module:Thing"], ["no_such_module:Thing"]),
@@ -96,7 +100,9 @@ def test_bad_input_is_named_with_what_is_allowed(argv, parts, capsys):
         assert part in message
 
 
-@pytest.mark.parametrize("text", ["- 1\n- 2", "env: [", "3"])
+@pytest.mark.parametrize(
+    "text", ["- 1\n- 2", "env: [", "3", "strategies: [ternary_nes]", "strategies: {ternary_nes: 3}"]
+)
 def test_a_page_that_is_no_mapping_is_refused(text, tmp_path, capsys):
     assert "page.yaml" in refused(["--config", page(tmp_path, text)], capsys)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROWS = [  # a name is a module or a package of ternevo; inside a package anything goes
-    ["types", "names", "files"],
+    ["types", "names", "files", "compilation_cache"],
     ["ternary", "observation", "actions"],
     ["policies", "envs", "algorithms"],
     ["rollout", "policy_file"],

@@ -26,7 +26,7 @@ def shipped(settings: MLP) -> tuple:
 
 @pytest.fixture
 def saved(tmp_path):
-    policy, params = shipped(MLP(hidden_sizes=(5,)))
+    _, params = shipped(MLP(hidden_sizes=(5,)))
     path = tmp_path / "policy.npz"
     policy_file.save(path, ENV, "mlp", MLP(hidden_sizes=(5,)), params, {"seed": 3})
     return path
@@ -42,7 +42,9 @@ def test_a_loaded_policy_acts_as_the_one_in_memory(weights, activation, tmp_path
     loaded = ternevo.load(path)
     quantiser = observation.freeze(params.moments)
     for obs in np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32) * 5:
-        _, output = policy.apply(params.weights, (), observation.quantise(quantiser, jnp.asarray(obs)))
+        _, output = policy.apply(
+            params.weights, (), observation.quantise(quantiser, jnp.asarray(obs))
+        )
         assert loaded.act(obs) == actions.mode(ENV.action, output)
     for ours, theirs in zip(
         jax.tree.leaves(params.weights), jax.tree.leaves(loaded.weights), strict=True
@@ -59,7 +61,7 @@ def test_the_file_says_where_it_comes_from(saved):
 
 
 def test_saving_replaces_the_file_at_once(saved):
-    policy, params = shipped(MLP(hidden_sizes=(5,)))
+    _, params = shipped(MLP(hidden_sizes=(5,)))
     before = saved.read_bytes()
     with pytest.raises(TypeError):
         policy_file.save(saved, ENV, "mlp", MLP(), params, {"not json": object()})

@@ -14,10 +14,11 @@ import ternevo
 from ternevo import play, run, runs
 from ternevo.sinks import MissingExtra, read_jsonl
 
-SMALL = (
-    "--env gymnax/CartPole-v1 --episode_length 30 --hidden_sizes (4,) --population_size 8 "
-    "--eval_every 4 --num_eval_episodes 4 --num_final_episodes 4 --checkpoint_every 5"
-).split()
+SMALL = [
+    *("--env", "gymnax/CartPole-v1", "--episode_length", "30", "--hidden_sizes", "(4,)"),
+    *("--population_size", "8", "--eval_every", "4", "--num_eval_episodes", "4"),
+    *("--num_final_episodes", "4", "--checkpoint_every", "5"),
+]
 
 
 def folder_of(root, strategy="ternary_nes", name="seed0"):
@@ -72,7 +73,7 @@ def test_a_run_ends_by_saying_where_everything_is(finished):
 def test_the_rows_of_a_run(finished):
     rows = read_jsonl(finished[0] / "metrics.jsonl")
     assert [row["generation"] for row in rows] == list(range(1, 13))
-    assert [r["generation"] for r in rows if "eval/return" in r] == [4, 8, 12]
+    assert [r["generation"] for r in rows if "eval/return" in r] == [1, 4, 8, 12]
     steps = np.cumsum([row["episode/steps"] for row in rows])
     assert [row["env_steps"] for row in rows] == steps.tolist()
     assert all(np.diff([row["wall_time"] for row in rows]) > 0)
@@ -123,7 +124,7 @@ def test_a_taken_name_is_refused_and_nothing_changes(finished, capsys):
     with pytest.raises(SystemExit) as exit_:
         small_run(folder.parents[3])
     assert exit_.value.code == 2
-    assert "--resume" in capsys.readouterr().err
+    assert "--resume" in capsys.readouterr().err.replace("\n", " ")
     assert (folder / "metrics.jsonl").read_text() == before
 
 
@@ -133,6 +134,31 @@ def test_resuming_with_other_settings_is_refused(finished, capsys):
     assert exit_.value.code == 2
     message = capsys.readouterr().err
     assert "lr: 0.1 then, 0.5 now" in message and "eval_every: 4 then, 3 now" in message
+
+
+def test_a_schedule_fixes_the_number_of_generations(tmp_path, capsys):
+    """It is stretched over them: another total would be another run."""
+    scheduled = ("--lr_schedule", "cosine", "--num_generations")
+    small_run(tmp_path, *scheduled, "2")
+    with pytest.raises(SystemExit):
+        small_run(tmp_path, "--resume", *scheduled, "4")
+    assert "num_generations: 2 then, 4 now" in capsys.readouterr().err
+
+
+def test_a_start_that_fails_takes_no_name(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(SystemExit):
+        small_run(tmp_path, "--num_generations", "1", "--track", "wandb")
+    small_run(tmp_path, "--num_generations", "1")
+    assert len(read_jsonl(folder_of(tmp_path) / "metrics.jsonl")) == 1
+
+
+def test_a_resumed_run_keeps_its_history(tmp_path):
+    small_run(tmp_path, "--num_generations", "2")
+    small_run(tmp_path, "--num_generations", "3", "--resume")
+    config = json.loads((folder_of(tmp_path) / "config.json").read_text())
+    assert config["settings"]["num_generations"] == 3
+    assert len(config["resumed_from"]) == 1
 
 
 def test_killed_and_resumed_equals_never_stopped(tmp_path):

@@ -140,8 +140,8 @@ class BinaryNES(DistributionBasedAlgorithm):
         if self.use_antithetic_sampling:
             uniforms = ternary.antithetic_uniforms(key, self.population_size, plus.shape)
         else:
-            uniforms = jax.random.uniform(key, (self.population_size, *plus.shape))
-        return jnp.where(uniforms >= 1.0 - plus, 1, -1).astype(jnp.int8)
+            uniforms = ternary.uniforms(key, (self.population_size, *plus.shape))
+        return jnp.where(uniforms > 1.0 - plus, 1, -1).astype(jnp.int8)
 
     def _mode(self, logits: tuple[jax.Array, ...]) -> jax.Array:
         modes = [

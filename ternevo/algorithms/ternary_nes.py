@@ -304,4 +304,4 @@ class TernaryNES(DistributionBasedAlgorithm):
     def _uniforms(self, key: Key, shape: tuple[int, ...]) -> jax.Array:
         if self.use_antithetic_sampling:
             return ternary.antithetic_uniforms(key, self.population_size, shape)
-        return jax.random.uniform(key, (self.population_size, *shape))
+        return ternary.uniforms(key, (self.population_size, *shape))

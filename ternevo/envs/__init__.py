@@ -40,7 +40,8 @@ def make(env_id: str, episode_length: int | None = None) -> Env:
     if episode_length is not None and episode_length < 1:
         raise ValueError(f"episode_length must be at least 1, not {episode_length}")
     if ":" in env_id:
-        return lookup("environment", env_id, {})(episode_length=episode_length)
+        factory = lookup("environment", env_id, {})
+        return factory(episode_length=episode_length)._replace(id=env_id)
     suite, name = _find(env_id)
     return suite.make(name, episode_length)
 

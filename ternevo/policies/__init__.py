@@ -25,6 +25,8 @@ class MLP:
     """Whether layers have biases."""
     observation_bits: int = 8
     """Bits of a quantised observation, 1 to 8."""
+    observation_shift: int = 0
+    """Full scale of an observation, four standard deviations, is 2**this units; with 2, one is."""
     output_shift: int = 0
     """The output is multiplied by 2**-output_shift; where actions cost, begin with small ones."""
 
@@ -34,8 +36,9 @@ class MLP:
             raise ValueError(f"hidden_sizes must be positive, got {self.hidden_sizes}")
         if not 1 <= self.observation_bits <= 8:
             raise ValueError(f"observation_bits must be 1 to 8, got {self.observation_bits}")
-        if not 0 <= self.output_shift <= 8:
-            raise ValueError(f"output_shift must be 0 to 8, got {self.output_shift}")
+        for name in ("observation_shift", "output_shift"):
+            if not 0 <= getattr(self, name) <= 8:
+                raise ValueError(f"{name} must be 0 to 8, got {getattr(self, name)}")
 
     def build(self, obs_size: int, action: "ActionSpec") -> "Policy":
         """Return the policy for observations of `obs_size` and actions of `action.size`."""

@@ -2,8 +2,8 @@
 
 Every product and sum is an integer below 2**24, so float32 (and bf16 inputs
 with float32 sums) computes it exactly, in any order, on any device. Each layer
-returns its pre-activations as a fraction of full scale, "unit": an integer sum
-times a power of two. A params pytree is a tuple of {"weight", "bias"} dicts.
+returns its pre-activations in units, an integer sum times a power of two; one
+unit is where a hard tanh saturates. A params pytree is a tuple of {"weight", "bias"} dicts.
 """
 
 import math
@@ -23,20 +23,23 @@ BIAS_SHIFT_LIMIT = 8
 
 
 class Grid(NamedTuple):
-    """An activation: what it maps a unit pre-activation to, and the bits of its full scale."""
+    """Numbers that a layer takes in: how they come about, the bits of a unit, the largest."""
 
     activate: Callable[[jax.Array], jax.Array]
     bits: int
+    full_scale: int
     is_integer: bool = True
 
 
 ACTIVATIONS = {
-    "int8": Grid(lambda unit: jnp.clip(jnp.round(unit * 128), -127, 127), bits=7),
-    "int4": Grid(lambda unit: jnp.clip(jnp.round(unit * 8), -7, 7), bits=3),
-    "sign": Grid(lambda unit: jnp.where(unit >= 0, 1.0, -1.0), bits=0),
-    "ternary": Grid(lambda unit: jnp.where(unit > 0.5, 1.0, jnp.where(unit < -0.5, -1.0, 0.0)), 0),
-    "tanh": Grid(jnp.tanh, bits=0, is_integer=False),
-    "relu": Grid(jax.nn.relu, bits=0, is_integer=False),
+    "int8": Grid(lambda unit: jnp.clip(jnp.round(unit * 128), -127, 127), 7, 127),
+    "int4": Grid(lambda unit: jnp.clip(jnp.round(unit * 8), -7, 7), 3, 7),
+    "sign": Grid(lambda unit: jnp.where(unit >= 0, 1.0, -1.0), 0, 1),
+    "ternary": Grid(
+        lambda unit: jnp.where(unit > 0.5, 1.0, jnp.where(unit < -0.5, -1.0, 0.0)), 0, 1
+    ),
+    "tanh": Grid(jnp.tanh, 0, 1, is_integer=False),
+    "relu": Grid(jax.nn.relu, 0, 1, is_integer=False),
 }
 
 
@@ -60,13 +63,17 @@ def build(settings: MLP, obs_size: int, action: ActionSpec) -> Policy:
 def init(settings: MLP, key: Key, sizes: tuple[int, ...]) -> Params:
     """Draw a network that keeps the variance of its inputs from layer to layer."""
     keys = jax.random.split(key, len(sizes) - 1)
+    # A bias is worth one unit, also where the full scale of the inputs is more than that.
+    shifts = [settings.observation_shift] + [0] * len(settings.hidden_sizes)
     return tuple(
-        _init_layer(settings, key_layer, fan_in, fan_out)
-        for key_layer, fan_in, fan_out in zip(keys, sizes[:-1], sizes[1:], strict=True)
+        _init_layer(settings, *arguments)
+        for arguments in zip(keys, sizes[:-1], sizes[1:], shifts, strict=True)
     )
 
 
-def _init_layer(settings: MLP, key: Key, fan_in: int, fan_out: int) -> dict[str, Tensor]:
+def _init_layer(
+    settings: MLP, key: Key, fan_in: int, fan_out: int, bias_shift: int
+) -> dict[str, Tensor]:
     """Draw the weights; biases start at zero, except that a binary one has to be drawn."""
     key_weight, key_bias = jax.random.split(key)
     kind = settings.weights
@@ -75,13 +82,13 @@ def _init_layer(settings: MLP, key: Key, fan_in: int, fan_out: int) -> dict[str,
     if kind != "binary":
         bias = jnp.zeros_like(bias)
     if kind == "float":
-        exponent, weight = 0, weight / math.sqrt(fan_in)
+        exponent, bias_shift, weight = 0, 0, weight / math.sqrt(fan_in)
     else:
         density = 2 / 3 if kind == "ternary" else 1.0
         exponent = round(math.log2(math.sqrt(fan_in * density)))
     layer = {"weight": Tensor(weight, jnp.asarray(exponent, jnp.int8))}
     if settings.use_bias:
-        layer["bias"] = Tensor(bias, jnp.asarray(exponent, jnp.int8))
+        layer["bias"] = Tensor(bias, jnp.asarray(exponent + bias_shift, jnp.int8))
     return layer
 
 
@@ -91,13 +98,22 @@ def forward(settings: MLP, params: Params, obs: Float[Array, " obs"]) -> Float[A
     The output is the integer sum of the last layer times a power of two:
     argmax and ties are those of the integers.
     """
-    inputs = Grid(jnp.asarray, bits=settings.observation_bits - 1)
-    values = jnp.floor(obs / 2 ** (8 - settings.observation_bits))
+    inputs = _observation_grid(settings.observation_bits, settings.observation_shift)
+    values = inputs.activate(obs)
     for layer in params[:-1]:
         unit = _layer(layer, values, inputs)
         inputs = ACTIVATIONS[settings.activation]
         values = inputs.activate(unit)
     return _layer(params[-1], values, inputs) * 2.0**-settings.output_shift
+
+
+def _observation_grid(bits: int, shift: int) -> Grid:
+    """Return the grid of the upper `bits` of an observation, whose full scale is 2**shift units."""
+    return Grid(
+        lambda obs: jnp.floor(obs / 2 ** (8 - bits)),
+        bits - 1 - shift,
+        max(2 ** (bits - 1) - 1, 1),
+    )
 
 
 def _layer(layer: dict[str, Tensor], values: jax.Array, inputs: Grid) -> jax.Array:
@@ -111,6 +127,5 @@ def _layer(layer: dict[str, Tensor], values: jax.Array, inputs: Grid) -> jax.Arr
 def _bias_size(layer: dict[str, Tensor], inputs: Grid) -> jax.Array:
     """Return the size of an always-on input: full scale, times bias scale over weight scale."""
     shift = layer["weight"].exponent.astype(jnp.int32) - layer["bias"].exponent.astype(jnp.int32)
-    full_scale = jnp.float32(max(2**inputs.bits - 1, 1))
-    size = jnp.ldexp(full_scale, jnp.minimum(shift, BIAS_SHIFT_LIMIT))
+    size = jnp.ldexp(jnp.float32(inputs.full_scale), jnp.minimum(shift, BIAS_SHIFT_LIMIT))
     return jnp.round(size) if inputs.is_integer else size

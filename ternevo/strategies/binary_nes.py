@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
-from ternevo.strategies.evolution import Evolution, check_weights, optimizer, schedule
+from ternevo.strategies.evolution import Evolution, check_even, check_weights, optimizer, schedule
 
 if TYPE_CHECKING:
     from ternevo.ternary import WeightKind
@@ -27,6 +27,14 @@ class BinaryNES(Evolution):
     """Sample in antithetic pairs; needs an even population_size."""
     fitness_shaping: Literal["standardize", "centered_rank", "baseline"] = "standardize"
     """From fitness to utility; `baseline` only subtracts the mean return."""
+
+    def __post_init__(self) -> None:
+        """Refuse rates that mean nothing."""
+        super().__post_init__()
+        if self.antithetic:
+            check_even("antithetic sampling", self.population_size)
+        if self.lr <= 0:
+            raise ValueError(f"lr must be positive, got {self.lr}")
 
     def search_algorithm(
         self, solution: Any, weights: "WeightKind", num_generations: int

@@ -13,11 +13,12 @@ from ternevo.types import Env, Key, Metrics, Params, Policy, PolicyParams, State
 
 
 class EvaluationState(NamedTuple):
-    """The inner strategy's state, the best policy evaluated so far, and its mean return."""
+    """The inner strategy's state, and the best policy evaluated so far: when, and its return."""
 
     strategy: State
     generation: jax.Array
     best: PolicyParams
+    best_generation: jax.Array
     best_return: Float[Array, ""]
 
 
@@ -34,8 +35,9 @@ def with_evaluation(
 ) -> Strategy:
     """Return the strategy that also evaluates its current policy, on keys apart from training.
 
-    Metrics "eval/..." are NaN in the generations between. `best` is the policy
-    with the highest mean return in such an evaluation.
+    The first generation is evaluated too. Metrics "eval/..." are NaN in the
+    generations between. `best` is the policy with the highest mean return in
+    such an evaluation.
 
     Raises:
       ValueError: `every` or `num_episodes` is less than 1.
@@ -47,8 +49,8 @@ def with_evaluation(
 
     def init(key: Key) -> EvaluationState:
         inner = strategy.init(key)
-        best_return = jnp.asarray(-jnp.inf)
-        return EvaluationState(inner, jnp.zeros((), jnp.int32), strategy.params(inner), best_return)
+        zero, worst = jnp.zeros((), jnp.int32), jnp.asarray(-jnp.inf)
+        return EvaluationState(inner, zero, strategy.params(inner), zero, worst)
 
     def step(key: Key, state: EvaluationState) -> tuple[EvaluationState, Metrics]:
         key_step, key_eval = jax.random.split(key)
@@ -56,7 +58,7 @@ def with_evaluation(
         generation = state.generation + 1
         current = strategy.params(inner)
         returns, length = jax.lax.cond(
-            generation % every == 0,
+            (generation % every == 0) | (generation == 1),
             lambda: _returns_and_length(
                 evaluate_policy(
                     policy,
@@ -69,16 +71,21 @@ def with_evaluation(
             ),
             lambda: (jnp.full((num_episodes,), jnp.nan), jnp.asarray(jnp.nan)),
         )
-        is_better = jnp.mean(returns) > state.best_return  # false for NaN
-        best = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), current, state.best)
-        best_return = jnp.where(is_better, jnp.mean(returns), state.best_return)
+        mean = jnp.mean(returns)
+        is_better = (mean > state.best_return) & jnp.isfinite(mean)
+        best, best_generation, best_return = jax.tree.map(
+            lambda new, old: jnp.where(is_better, new, old),
+            (current, generation, mean),
+            (state.best, state.best_generation, state.best_return),
+        )
         metrics |= {
-            "eval/return": jnp.mean(returns),
+            "eval/return": mean,
             "eval/return_std": jnp.std(returns),
             "eval/length": length,
             "eval/best_return": best_return,
         }
-        return EvaluationState(inner, generation, best, best_return), metrics
+        state = EvaluationState(inner, generation, best, best_generation, best_return)
+        return state, metrics
 
     return Strategy(init, step, lambda state: strategy.params(state.strategy))
 

@@ -25,9 +25,12 @@ class Evolution:
 
     def __post_init__(self) -> None:
         """Refuse counts that mean nothing."""
-        for name in ("population_size", "num_episodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.population_size < 2:
+            raise ValueError(f"population_size must be at least 2, got {self.population_size}")
+        if self.num_episodes < 1:
+            raise ValueError(f"num_episodes must be at least 1, got {self.num_episodes}")
+        if self.common_random_numbers == "pairs":
+            check_even("--common_random_numbers pairs", self.population_size)
         if self.population_chunk < 0:
             raise ValueError(f"population_chunk must be 0 or more, got {self.population_chunk}")
 
@@ -48,6 +51,16 @@ class Evolution:
         solution = policy.init(jax.random.key(0))
         algorithm, params = self.search_algorithm(solution, weights, num_generations)
         return evolve(algorithm, params, policy, env, self)
+
+
+def check_even(what: str, population_size: int) -> None:
+    """Refuse an odd population where members come in pairs.
+
+    Raises:
+      ValueError: it is odd.
+    """
+    if population_size % 2:
+        raise ValueError(f"{what} needs an even population_size, got {population_size}")
 
 
 def check_weights(

@@ -73,12 +73,16 @@ class Latent(Evolution):
             "sampling_fn": lambda key: _around(key, solution, self.sigma),
         }
         taken = inspect.signature(constructor).parameters
-        return constructor(
-            population_size=self.population_size,
-            solution=solution,
-            metrics_fn=no_metrics,
-            **{name: value for name, value in offered.items() if name in taken},
-        )
+        given = {name: value for name, value in offered.items() if name in taken}
+        try:
+            return constructor(
+                population_size=self.population_size,
+                solution=solution,
+                metrics_fn=no_metrics,
+                **given,
+            )
+        except AssertionError as error:  # evosax's way to refuse a population size
+            raise ValueError(f"--algorithm {self.algorithm}: {error}") from error
 
     def _params(self, algorithm: Any) -> Any:
         params = algorithm.default_params

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
-from ternevo.strategies.evolution import Evolution, check_weights, optimizer, schedule
+from ternevo.strategies.evolution import Evolution, check_even, check_weights, optimizer, schedule
 
 if TYPE_CHECKING:
     from ternevo.ternary import WeightKind
@@ -38,12 +38,12 @@ class TernaryNES(Evolution):
     def __post_init__(self) -> None:
         """Refuse rates that mean nothing."""
         super().__post_init__()
-        if self.antithetic and self.population_size % 2:
-            raise ValueError(
-                f"antithetic sampling needs an even population_size, got {self.population_size}"
-            )
+        if self.antithetic:
+            check_even("antithetic sampling", self.population_size)
         if self.sigma <= 0 or self.lr <= 0:
             raise ValueError(f"sigma and lr must be positive, got {self.sigma} and {self.lr}")
+        if self.distribution in ("mean", "sharp") and self.sigma > 1:
+            raise ValueError(f"sigma is a flip rate here and at most 1, got {self.sigma}")
 
     def build(
         self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int

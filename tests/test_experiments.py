@@ -1,0 +1,47 @@
+"""Every page in experiments/ parses and builds, for every strategy it has a block for."""
+
+from pathlib import Path
+
+import jax
+import pytest
+import yaml
+
+from ternevo import envs
+from ternevo.config import parse
+
+PAGES = sorted(Path(__file__).parents[1].joinpath("experiments").glob("*.yaml"))
+BLOCKS = [
+    pytest.param(page, name, id=f"{page.stem}-{name}")
+    for page in PAGES
+    for name in yaml.safe_load(page.read_text())["strategies"]
+]
+
+
+@pytest.mark.parametrize(("page", "name"), BLOCKS)
+def test_a_page_parses_and_builds(page, name):
+    """Abstract evaluation goes through a whole generation without running one."""
+    config = parse(["--config", str(page), "--strategy", name])
+    block = yaml.safe_load(page.read_text())["strategies"][name]
+    assert config.num_generations == block["num_generations"]
+    assert config.strategy.population_size == block["population_size"]
+    env = envs.make(config.env, config.episode_length)
+    policy = config.policy.build(env.obs_size, env.action)
+    weights = config.policy.weights
+    strategy = config.strategy.build(env, policy, weights, config.num_generations)
+    key = jax.eval_shape(jax.random.key, 0)
+    state = jax.eval_shape(strategy.init, key)
+    after, metrics = jax.eval_shape(strategy.step, key, state)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), state
+    )
+    assert all(metric.shape == () for metric in metrics.values())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_says_what_was_measured(page):
+    """The header has the command, and a figure only with seeds, machine and time."""
+    header = [line for line in page.read_text().splitlines() if line.startswith("#")]
+    text = " ".join(header)
+    assert f"--config experiments/{page.name}" in text
+    for word in ("return", "seed", "CPU", " s"):
+        assert word in text
