@@ -34,6 +34,18 @@ class Evaluation(NamedTuple):
     moments: ObservationMoments
 
 
+CommonRandomNumbers = Literal["all", "pairs", "none"]
+"""Who meets the same episodes: all members, each antithetic pair (i, i + N/2), or nobody."""
+
+
+class Plan(NamedTuple):
+    """How a population is to be evaluated: episodes of each member, who shares them, at once."""
+
+    num_episodes: int
+    common_random_numbers: CommonRandomNumbers
+    chunk_size: int
+
+
 class Lanes(NamedTuple):
     """The loop state: one lane for each (member, episode), and sums over all of them."""
 
@@ -45,10 +57,6 @@ class Lanes(NamedTuple):
     returns: Float[Array, "population episodes"]
     lengths: Int32[Array, "population episodes"]
     sums: Sums
-
-
-CommonRandomNumbers = Literal["all", "pairs", "none"]
-"""Who meets the same episodes: all members, each antithetic pair (i, i + N/2), or nobody."""
 
 
 def episode_keys(

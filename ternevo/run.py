@@ -100,6 +100,7 @@ def _train(setup: Setup, interruption: list[int]) -> "list[Row]":
         state = start_or_restore(setup, checkpoints)
         done = int(state.generation)
         rows = sinks.cut_jsonl(folder.metrics, done)
+        print("compiling; brax takes a minute or two, the next time less", flush=True)
         with contextlib.ExitStack() as stack:
             outputs = open_sinks(setup, done)
             for output in outputs:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ternevo.names import check
 
 if TYPE_CHECKING:
+    from ternevo.rollout import Plan
     from ternevo.ternary import WeightKind
     from ternevo.types import Env, Policy, Strategy
 
@@ -50,7 +51,13 @@ class Evolution:
 
         solution = policy.init(jax.random.key(0))
         algorithm, params = self.search_algorithm(solution, weights, num_generations)
-        return evolve(algorithm, params, policy, env, self)
+        return evolve(algorithm, params, policy, env, self.plan())
+
+    def plan(self) -> "Plan":
+        """Return how the population is evaluated."""
+        from ternevo.rollout import Plan
+
+        return Plan(self.num_episodes, self.common_random_numbers, self.population_chunk)
 
 
 def check_even(what: str, population_size: int) -> None:

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ternevo import observation, ternary
-from ternevo.rollout import Evaluation, episode_keys, evaluate
-from ternevo.strategies.evolution import Evolution
+from ternevo.rollout import Evaluation, Plan, episode_keys, evaluate
 from ternevo.strategies.search import search_of
 from ternevo.types import (
     Env,
@@ -39,7 +38,7 @@ def evolve(
     algorithm_params: Any,
     policy: Policy,
     env: Env,
-    settings: Evolution,
+    plan: Plan,
     decode: Callable[[Any], Params] = lambda solution: solution,
     encode: Callable[[Key, Params], Any] = lambda key, params: params,
 ) -> Strategy:
@@ -50,7 +49,7 @@ def evolve(
       algorithm_params: its evosax params.
       policy: the policy.
       env: the environment.
-      settings: episodes, random numbers and chunks.
+      plan: how many episodes, on which random numbers, in which chunks.
       decode: from one of the algorithm's solutions to a policy's params.
       encode: from a random policy's params to where the algorithm starts.
     """
@@ -68,10 +67,7 @@ def evolve(
         key_ask, key_eval, key_tell = jax.random.split(key, 3)
         population, asked = search.ask(key_ask, state.search)
         keys = episode_keys(
-            key_eval,
-            settings.num_episodes,
-            algorithm.population_size,
-            settings.common_random_numbers,
+            key_eval, plan.num_episodes, algorithm.population_size, plan.common_random_numbers
         )
         result = evaluate(
             policy,
@@ -79,7 +75,7 @@ def evolve(
             jax.vmap(decode)(population),
             observation.freeze(state.moments),
             keys,
-            settings.population_chunk,
+            plan.chunk_size,
         )
         told = search.tell(key_tell, population, _fitness(result.returns), asked)
         state = EvolveState(told, observation.merge(state.moments, result.moments))

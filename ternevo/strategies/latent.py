@@ -15,6 +15,7 @@ from ternevo.names import check
 from ternevo.strategies.evolution import Evolution, optimizer, schedule
 
 if TYPE_CHECKING:
+    from ternevo.rollout import Plan
     from ternevo.ternary import WeightKind
     from ternevo.types import Env, Key, Params, Policy, Strategy
 
@@ -55,7 +56,7 @@ class Latent(Evolution):
             algorithm = self._algorithm(solution, num_generations)
             return algorithm, self._params(algorithm)
 
-        return evolve_latents(make, env, policy, weights, self)
+        return evolve_latents(make, env, policy, weights, self.plan())
 
     def _algorithm(self, solution: Any, num_generations: int) -> Any:
         from evosax.algorithms import algorithms
@@ -100,7 +101,7 @@ def evolve_latents(
     env: "Env",
     policy: "Policy",
     weights: "WeightKind",
-    settings: Evolution,
+    plan: "Plan",
 ) -> "Strategy":
     """Return the strategy in which an algorithm over float latents drives any kind of policy."""
     import jax
@@ -121,7 +122,7 @@ def evolve_latents(
         return [ternary.latent_of(k, t, weights) for k, t in zip(keys, tensors, strict=True)]
 
     algorithm, algorithm_params = make_algorithm(encode(jax.random.key(0), template))
-    return evolve(algorithm, algorithm_params, policy, env, settings, decode, encode)
+    return evolve(algorithm, algorithm_params, policy, env, plan, decode, encode)
 
 
 def _around(key: "Key", solution: Any, sigma: float) -> Any:

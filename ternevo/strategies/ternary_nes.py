@@ -58,7 +58,7 @@ class TernaryNES(Evolution):
             env,
             policy,
             weights,
-            self,
+            self.plan(),
         )
 
     def search_algorithm(
