@@ -18,7 +18,7 @@ run: .venv/.installed ## train brax/ant with ternary_nes; ARGS="--seed=1" is app
 	$(BIN)/python -m ternevo.run --env brax/ant --strategy ternary_nes $(RUN_ARGS) $(ARGS)
 
 test: .venv/.installed ## run the tests; ARGS="-k ternary" is appended
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-slow: .venv/.installed ## run the tests marked slow
 	$(BIN)/python -m pytest -m slow $(ARGS) || [ $$? -eq 5 ] # 5: there are none

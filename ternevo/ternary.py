@@ -85,7 +85,9 @@ def from_uniforms(
 ) -> Int8[Array, "population ..."]:
     """Map quantiles in (0, 1) to trits by the inverse CDF in the order -1, 0, +1."""
     below_zero = quantiles < probabilities[..., 0]
-    above_zero = quantiles > 1.0 - probabilities[..., 2]
+    above_zero = 1.0 - quantiles < probabilities[..., 2]  # exact: partners are sign flips
+    # Two probabilities that should sum to one may miss it by a rounding error.
+    above_zero = jnp.where(probabilities[..., 1] > 0, above_zero, ~below_zero)
     return above_zero.astype(jnp.int8) - below_zero.astype(jnp.int8)
 
 
@@ -122,7 +124,9 @@ def utility_by_value(stats: Statistics) -> Float[Array, "... 3"]:
 
 def scale(latent: Float[Array, "..."]) -> Float[Array, ""]:
     """Return the mean absolute latent of a tensor, at least `SCALE_FLOOR`."""
-    return jnp.maximum(jnp.mean(jnp.abs(latent)), SCALE_FLOOR)
+    # Below the N(0, 1/fan_in) start that `latent_of` makes, however wide the layer.
+    floor = min(SCALE_FLOOR, 0.4 / latent.shape[0] ** 0.5)
+    return jnp.maximum(jnp.mean(jnp.abs(latent)), floor)
 
 
 def nearest_exponent(level: Float[Array, "..."]) -> Int8[Array, "..."]:

@@ -27,12 +27,11 @@ from evosax.algorithms.distribution_based.base import (
 from evosax.algorithms.distribution_based.base import (
     State as BaseState,
 )
-from evosax.core.fitness_shaping import standardize_fitness_shaping_fn
 from flax import struct
 from jaxtyping import Array, Float
 
 from ternevo import ternary
-from ternevo.algorithms.shaping import entropy_bits, no_metrics
+from ternevo.algorithms.shaping import FITNESS_SHAPING, entropy_bits, no_metrics
 from ternevo.types import Key, Leaf, Tensor
 
 FISHER_DAMPING = 0.1
@@ -65,7 +64,7 @@ class BinaryNES(DistributionBasedAlgorithm):
         optimizer: optax.GradientTransformation | None = None,
         init_logit_std: float = 3.0,
         use_antithetic_sampling: bool = True,
-        fitness_shaping_fn: Callable = standardize_fitness_shaping_fn,
+        fitness_shaping_fn: Callable = FITNESS_SHAPING["standardize"],
         metrics_fn: Callable = no_metrics,
     ):
         """Build the algorithm; `solution` is a params pytree of int8 `Tensor`s with values +-1."""

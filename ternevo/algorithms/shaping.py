@@ -20,10 +20,23 @@ def baseline_fitness_shaping_fn(
     return fitness - jnp.mean(fitness)
 
 
+def exactly_zero_if_equal(shape: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Return the shaping function that gives 0, and no rounding error, where fitnesses are equal.
+
+    Adam would blow the error up to full steps.
+    """
+
+    def shaped(population: Any, fitness: jax.Array, state: Any, params: Any) -> jax.Array:
+        is_equal = jnp.all(fitness == fitness[0])
+        return jnp.where(is_equal, 0.0, shape(population, fitness, state, params))
+
+    return shaped
+
+
 FITNESS_SHAPING: dict[str, Callable[..., jax.Array]] = {
-    "centered_rank": centered_rank_fitness_shaping_fn,
-    "standardize": standardize_fitness_shaping_fn,
-    "baseline": baseline_fitness_shaping_fn,
+    "centered_rank": exactly_zero_if_equal(centered_rank_fitness_shaping_fn),
+    "standardize": exactly_zero_if_equal(standardize_fitness_shaping_fn),
+    "baseline": exactly_zero_if_equal(baseline_fitness_shaping_fn),
 }
 
 

@@ -30,13 +30,12 @@ from evosax.algorithms.distribution_based.base import (
 from evosax.algorithms.distribution_based.base import (
     State as BaseState,
 )
-from evosax.core.fitness_shaping import centered_rank_fitness_shaping_fn
 from flax import struct
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from ternevo import ternary
-from ternevo.algorithms.shaping import entropy_bits, no_metrics
+from ternevo.algorithms.shaping import FITNESS_SHAPING, entropy_bits, no_metrics
 from ternevo.ternary import Statistics
 from ternevo.types import Key, Leaf, Tensor
 
@@ -117,7 +116,7 @@ def sharp() -> Distribution:
 
     def start(key: Key, tensor: Tensor) -> jax.Array:
         noise = jax.random.uniform(key, tensor.values.shape, minval=-0.45, maxval=0.45)
-        return tensor.values + noise
+        return jnp.clip(tensor.values + noise, -1.2, 1.2)
 
     return Distribution(start, probabilities, direction, _round, _clip(1.2))
 
@@ -211,7 +210,7 @@ class TernaryNES(DistributionBasedAlgorithm):
         optimizer: optax.GradientTransformation | None = None,
         spread_schedule: Callable | None = None,
         use_antithetic_sampling: bool = True,
-        fitness_shaping_fn: Callable = centered_rank_fitness_shaping_fn,
+        fitness_shaping_fn: Callable = FITNESS_SHAPING["centered_rank"],
         metrics_fn: Callable = no_metrics,
     ):
         """Build the algorithm; `solution` is a params pytree of int8 `Tensor`s."""

@@ -88,12 +88,13 @@ def evolve(
 
 
 def _fitness(returns: Float[Array, "population episodes"]) -> Float[Array, " population"]:
-    """Return minus the mean return; a member that is not finite gets the worst fitness there is."""
+    """Return minus the mean return; a member that is not finite gets one worse than any other."""
     fitness = -jnp.mean(returns, axis=1)
     is_finite = jnp.isfinite(fitness)
     worst = jnp.max(jnp.where(is_finite, fitness, -jnp.inf))
-    worst = jnp.where(jnp.any(is_finite), worst, 0.0)
-    return jnp.where(is_finite, fitness, worst)
+    best = jnp.min(jnp.where(is_finite, fitness, jnp.inf))
+    penalty = jnp.where(worst > best, worst - best, jnp.maximum(1.0, jnp.abs(worst)))
+    return jnp.where(is_finite, fitness, jnp.where(jnp.any(is_finite), worst + penalty, 0.0))
 
 
 def _metrics(result: Evaluation) -> Metrics:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ternevo.ternary import WeightKind
     from ternevo.types import Env, Key, Params, Policy, Strategy
 
+NO_SINGLE_MEAN = ("SV_CMA_ES", "SV_Open_ES")
+"""Stein variational algorithms search several distributions: there is no one policy to ship."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Latent(Evolution):
@@ -63,7 +66,11 @@ class Latent(Evolution):
 
         from ternevo.algorithms.shaping import no_metrics
 
-        check("evosax algorithm", self.algorithm, algorithms)
+        if self.algorithm in NO_SINGLE_MEAN:
+            raise ValueError(f"{self.algorithm} searches several means: there is no one to ship")
+        check(
+            "evosax algorithm", self.algorithm, [a for a in algorithms if a not in NO_SINGLE_MEAN]
+        )
         constructor: Any = algorithms[self.algorithm]
         learning_rate = schedule(self.lr_schedule, self.lr, self.lr_end, num_generations)
         sigma = schedule(self.sigma_schedule, self.sigma, self.sigma_end, num_generations)

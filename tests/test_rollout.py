@@ -1,0 +1,259 @@
+"""Rollouts of a population, against a plain Python loop, numpy and probes of known return."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ternevo import actions, envs, observation
+from ternevo.envs import probe
+from ternevo.observation import Quantiser
+from ternevo.policies import MLP
+from ternevo.rollout import episode_keys, evaluate
+from ternevo.types import Env, Timestep
+
+POPULATION, EPISODES = 5, 3
+# Compiling is most of the time of these tests; unoptimised it takes a third.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+class Plain(NamedTuple):
+    """Returns and lengths [population, episodes], and the observations acted on."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    observations: np.ndarray
+
+
+def identity(obs_size: int) -> Quantiser:
+    return Quantiser(jnp.zeros(obs_size), jnp.ones(obs_size))
+
+
+@functools.cache
+def policy_of(env: Env):
+    return MLP((4,)).build(env.obs_size, env.action)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def members(env: Env, size: int, seed: int = 0):
+    return jax.vmap(policy_of(env).init)(jax.random.split(jax.random.key(seed), size))
+
+
+@functools.partial(quick_jit, static_argnums=(0, 4))
+def run(env: Env, weights, quantiser, keys, chunk_size: int = 0):
+    return evaluate(policy_of(env), env, weights, quantiser, keys, chunk_size)
+
+
+def python_loop(env: Env, weights, quantiser, keys) -> Plain:
+    """No vmap and no masks: member after member, episode after episode, until it is done."""
+    policy = policy_of(env)
+
+    @quick_jit
+    def advance(weights, key, state, memory, obs):
+        memory, output = policy.apply(weights, memory, observation.quantise(quantiser, obs))
+        return memory, *env.step(key, state, actions.mode(env.action, output))
+
+    reset = jax.jit(env.reset)
+    size = jax.tree.leaves(weights)[0].shape[0]
+    returns, lengths, seen = np.zeros((size, keys.shape[1]), "f"), [], []
+    for i in range(size):
+        member = jax.tree.map(lambda x, i=i: x[i], weights)
+        for j in range(keys.shape[1]):
+            key = keys[i if len(keys) > 1 else 0, j]
+            state, obs = reset(jax.random.fold_in(key, 0))
+            memory, step, is_done = policy.reset(), 0, False
+            while not is_done:
+                seen.append(np.asarray(obs))
+                step += 1
+                key_step = jax.random.fold_in(key, step)
+                memory, state, timestep = advance(member, key_step, state, memory, obs)
+                returns[i, j] += np.float32(timestep.reward)
+                obs, is_done = timestep.obs, timestep.terminated | timestep.truncated
+            lengths.append(step)
+    return Plain(returns, np.reshape(lengths, returns.shape), np.stack(seen))
+
+
+CHECKED = [
+    ("probe/random_length", 12),
+    ("probe/corridor", 6),
+    ("probe/double_integrator", 4),
+    ("gymnax/CartPole-v1", 25),
+]
+
+
+@pytest.mark.parametrize("shared_by", ["all", "none"])
+@pytest.mark.parametrize("env_id, episode_length", CHECKED)
+def test_returns_lengths_and_moments_are_those_of_a_plain_python_loop(
+    env_id, episode_length, shared_by
+):
+    env = envs.make(env_id, episode_length)
+    weights = members(env, POPULATION)
+    keys = episode_keys(jax.random.key(1), EPISODES, POPULATION, shared_by)
+    assert keys.shape == (1 if shared_by == "all" else POPULATION, EPISODES)
+    quantiser = Quantiser(jnp.full(env.obs_size, 0.125), jnp.full(env.obs_size, 32.0))
+    result = run(env, weights, quantiser, keys)
+    plain = python_loop(env, weights, quantiser, keys)
+    if env_id == "probe/double_integrator":  # products: XLA may fuse them and round once
+        np.testing.assert_allclose(result.returns, plain.returns, rtol=1e-6)
+    else:
+        np.testing.assert_array_equal(result.returns, plain.returns)
+    np.testing.assert_array_equal(result.lengths, plain.lengths)
+    seen = plain.observations.astype(np.float64)
+    assert int(result.moments.count) == len(seen) == plain.lengths.sum()
+    np.testing.assert_allclose(result.moments.mean, seen.mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result.moments.m2, seen.var(0) * len(seen), rtol=1e-3, atol=1e-3)
+
+
+def test_nothing_counts_after_the_end():
+    """`afterlife` goes on paying, and showing 1e6, when it is stepped after its third step."""
+    env = alternating(probe.afterlife(10))
+    keys = episode_keys(jax.random.key(0), 4, 2, "none")
+    result = run(env, members(env, 2), identity(1), keys)
+    assert set(np.unique(result.lengths)) == {3, 10}, "somebody has to go on while others are done"
+    np.testing.assert_array_equal(result.returns, result.lengths)
+    lengths = np.asarray(result.lengths)
+    short = (lengths == 3).sum()
+    assert float(result.moments.count) == lengths.sum()
+    # The long episodes see 1, 1, 1 and then 1e6, seven times.
+    expected_mean = 7e6 * (lengths == 10).sum() + 3 * lengths.size
+    np.testing.assert_allclose(result.moments.mean, expected_mean / lengths.sum(), rtol=1e-6)
+    assert short > 0
+
+
+def alternating(env: Env) -> Env:
+    """Let about half of the episodes survive the end of the task: lanes differ in length."""
+
+    def reset(key):
+        state, obs = env.reset(key)
+        return (state, jax.random.bernoulli(key)), obs
+
+    def step(key, state, action):
+        inner, survives = state
+        inner, timestep = env.step(key, inner, action)
+        terminated = timestep.terminated & ~survives
+        return (inner, survives), timestep._replace(terminated=terminated)
+
+    return env._replace(reset=reset, step=step)
+
+
+def test_afterlife_alone_returns_three_and_shows_ones():
+    env = envs.make("probe/afterlife")
+    keys = episode_keys(jax.random.key(0), EPISODES, POPULATION)
+    result = run(env, members(env, POPULATION), identity(1), keys)
+    np.testing.assert_array_equal(result.returns, 3)
+    np.testing.assert_array_equal(result.lengths, 3)
+    assert (float(result.moments.mean[0]), float(result.moments.m2[0])) == (1, 0)
+
+
+@pytest.mark.parametrize("episode_length", [1, 7])
+def test_only_the_limit_ends_a_countdown(episode_length):
+    env = envs.make("probe/countdown", episode_length)
+    result = run(env, members(env, 2), identity(1), episode_keys(jax.random.key(0), 2, 2))
+    np.testing.assert_array_equal(result.returns, episode_length)
+    np.testing.assert_array_equal(result.lengths, episode_length)
+
+
+@pytest.mark.parametrize("shared_by", ["all", "pairs"])
+@pytest.mark.parametrize("chunk_size", [2, 4, 100])
+def test_chunks_of_the_population_change_no_result(chunk_size, shared_by):
+    """Six members: the chunk divides them, leaves a rest, or is larger than all."""
+    env = envs.make("probe/random_length", 9)
+    weights = members(env, 6)
+    keys = episode_keys(jax.random.key(3), 2, 6, shared_by)
+    whole = run(env, weights, identity(1), keys)
+    chunked = run(env, weights, identity(1), keys, chunk_size)
+    np.testing.assert_array_equal(chunked.returns, whole.returns)
+    np.testing.assert_array_equal(chunked.lengths, whole.lengths)
+    for left, right in zip(chunked.moments, whole.moments, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5)
+
+
+def test_members_share_episodes_as_they_are_told():
+    """Length is luck here: it depends on the key of an episode and on nothing else."""
+    env = envs.make("probe/random_length", 1000)
+    weights = members(env, 6)
+
+    def returns(shared_by):
+        keys = episode_keys(jax.random.key(0), 2, 6, shared_by)
+        return np.asarray(run(env, weights, identity(1), keys).returns)
+
+    for shared_by, distinct in (("all", 1), ("pairs", 3), ("none", 6)):
+        assert len(np.unique(returns(shared_by)[:, 0])) == distinct
+        assert np.all(returns(shared_by)[:, 0] != returns(shared_by)[:, 1])
+    pairs = returns("pairs")
+    np.testing.assert_array_equal(pairs[:3], pairs[3:])
+
+
+def test_pairs_of_an_odd_population_are_refused():
+    with pytest.raises(ValueError, match="even population_size, got 5"):
+        episode_keys(jax.random.key(0), 1, 5, "pairs")
+
+
+def test_identical_members_get_identical_returns_on_common_episodes():
+    env = envs.make("gymnax/CartPole-v1", 25)
+    one = members(env, 1, 3)
+    weights = jax.tree.map(lambda x: jnp.repeat(x, 4, axis=0), one)
+    quantiser = Quantiser(jnp.zeros(4), jnp.full(4, 32.0))
+    returns = run(env, weights, quantiser, episode_keys(jax.random.key(0), 3, 4)).returns
+    np.testing.assert_array_equal(returns, jnp.broadcast_to(returns[:1], (4, 3)))
+    assert len(np.unique(returns[0])) > 1, "the episodes do not differ: the test says nothing"
+
+
+@pytest.mark.parametrize("chunk_size", [0, 2])
+def test_the_loop_stops_when_the_longest_episode_is_over(chunk_size):
+    """Counted on the host: one call for every step of the loop, not for every step of the limit."""
+    counted = []
+
+    def start(key):
+        return jax.random.randint(key, (), 2, 12)
+
+    def reset(key):
+        length = start(key)
+        return (jnp.zeros((), jnp.int32), length), jnp.ones(1)
+
+    def step(key, state, action):
+        count, length = state[0] + 1, state[1]
+        jax.debug.callback(lambda n: counted.append(int(n)), count)
+        done = count >= length
+        timestep = Timestep(jnp.ones(1), jnp.ones(()), done, jnp.zeros((), bool))
+        return (count, length), timestep
+
+    env = Env("test", 1, probe.TWO_ACTIONS, 10**6, reset, step)
+    weights, keys = members(env, 4), episode_keys(jax.random.key(0), 2, 4, "none")
+    result = run(env, weights, identity(1), keys, chunk_size)
+    jax.effects_barrier()
+    np.testing.assert_array_equal(result.returns, result.lengths)
+    lengths = np.asarray(result.lengths).reshape(-1, chunk_size or 4, 2)
+    assert max(counted) == lengths.max()
+    assert len(counted) == sum(chunk.size * chunk.max() for chunk in lengths)
+
+
+def test_a_nan_reward_stays_with_its_member():
+    """Action 1 pays NaN: whoever takes it gets a NaN return, and nobody else."""
+    env = envs.make("probe/nan")
+    weights = members(env, 16)
+    keys = episode_keys(jax.random.key(0), 2, 16)
+    returns = np.asarray(run(env, weights, identity(1), keys).returns)
+    apply = jax.vmap(lambda w: policy_of(env).apply(w, (), jnp.ones(1))[1])
+    takes_nan = np.argmax(apply(weights), axis=1) == 1
+    assert 0 < takes_nan.sum() < 16
+    np.testing.assert_array_equal(np.isnan(returns).all(1), takes_nan)
+    np.testing.assert_array_equal(returns[~takes_nan], 1)
+
+
+def test_observations_that_are_not_finite_are_left_out_of_the_moments():
+    env = envs.make("probe/countdown", 4)
+
+    def step(key, state, action):
+        state, timestep = env.step(key, state, action)
+        return state, timestep._replace(obs=jnp.where(state.step == 2, jnp.nan, timestep.obs))
+
+    broken = env._replace(step=step)
+    keys = episode_keys(jax.random.key(0), 1, 2)
+    result = run(broken, members(broken, 2), identity(1), keys)
+    np.testing.assert_array_equal(result.returns, 4)
+    assert float(result.moments.count) == 2 * 3
+    np.testing.assert_allclose(result.moments.mean, np.mean([1, 0.75, 0.25]), rtol=1e-6)
