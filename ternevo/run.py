@@ -13,6 +13,8 @@ from ternevo.compilation_cache import enable_compilation_cache
 from ternevo.config import RunConfig, parse
 
 if TYPE_CHECKING:
+    import jax
+
     from ternevo.checkpoint import Checkpoints
     from ternevo.run_folder import RunFolder
     from ternevo.sinks import Row, Sink
@@ -98,11 +100,10 @@ def _train(setup: Setup, interruption: list[int]) -> "list[Row]":
     config, folder = setup.config, setup.folder
     with Checkpoints(folder.checkpoints) as checkpoints:
         state = start_or_restore(setup, checkpoints)
-        done = int(state.generation)
-        rows = sinks.cut_jsonl(folder.metrics, done)
+        rows = sinks.cut_jsonl(folder.metrics, int(state.generation))
         print("compiling; brax takes a minute or two, the next time less", flush=True)
         with contextlib.ExitStack() as stack:
-            outputs = open_sinks(setup, done)
+            outputs = open_sinks(setup, rows[-1] if rows else {})
             for output in outputs:
                 stack.callback(output.close)
             for chunk in train.train(
@@ -163,12 +164,13 @@ def save_policy(setup: Setup, path: Path, params: "PolicyParams", generation: in
     policy_file.save(path, setup.env, config.policy_name, config.policy, params, info)
 
 
-def open_sinks(setup: Setup, done: int) -> "list[Sink]":
-    """Open metrics.jsonl, the progress bar, and what `--track` names."""
+def open_sinks(setup: Setup, before: "Row") -> "list[Sink]":
+    """Open metrics.jsonl, the progress bar, and what `--track` names, to go on after a row."""
     from ternevo import sinks
     from ternevo.run_folder import read_json
 
     config, folder = setup.config, setup.folder
+    done = before.get("generation", 0)
     outputs: list[Sink] = []
     for name in filter(None, config.track.split(",")):
         if name.strip() == "tensorboard":
@@ -188,7 +190,7 @@ def open_sinks(setup: Setup, done: int) -> "list[Sink]":
                     config=record["settings"],
                 )
             )
-    return [*outputs, sinks.Jsonl(folder.metrics), sinks.Console(config.num_generations, done)]
+    return [*outputs, sinks.Jsonl(folder.metrics), sinks.Console(config.num_generations, before)]
 
 
 def finish(setup: Setup, rows: "list[Row]") -> None:
@@ -199,8 +201,7 @@ def finish(setup: Setup, rows: "list[Row]") -> None:
     last = rows[-1] if rows else {"generation": 0, "env_steps": 0, "wall_time": 0.0}
     result: dict[str, Any] = {key: last[key] for key in ("generation", "env_steps", "wall_time")}
     print(f"evaluating on {config.num_final_episodes} fresh episodes", flush=True)
-    for label, path in (("policy", folder.policy), ("best_policy", folder.best_policy)):
-        result[label] = final_evaluation(setup, path)
+    result |= final_evaluations(setup)
     replace_text(folder.result, json.dumps(result, indent=2) + "\n")
     print(
         f"done        {setup.env.id} with {config.strategy_name}: "
@@ -214,27 +215,34 @@ def finish(setup: Setup, rows: "list[Row]") -> None:
     print(f"checkpoint  {folder.checkpoints / str(last['generation'])}", flush=True)
 
 
-def final_evaluation(setup: Setup, path: Path) -> dict[str, Any]:
-    """Return mean, standard deviation and count of returns of a policy file on fresh episodes."""
+def final_evaluations(setup: Setup) -> dict[str, dict[str, Any]]:
+    """Evaluate both policy files on the same fresh episodes, with one compiled program."""
     import jax
 
     from ternevo import policy_file
     from ternevo.strategies.evaluation import evaluate_policy
 
-    saved = policy_file.load(path)
-    num_episodes = setup.config.num_final_episodes
+    folder, num_episodes = setup.folder, setup.config.num_final_episodes
+    last, best = policy_file.load(folder.policy), policy_file.load(folder.best_policy)
     key = jax.random.fold_in(jax.random.key(setup.config.seed), FINAL_EVALUATION)
     run = jax.jit(
-        lambda weights, quantiser: evaluate_policy(
-            saved.policy, setup.env, weights, quantiser, key, num_episodes
+        lambda weights, quantiser: (
+            evaluate_policy(last.policy, setup.env, weights, quantiser, key, num_episodes).returns
         )
     )
-    returns = run(saved.weights, saved.quantiser).returns
+    return {
+        label: _summary(run(saved.weights, saved.quantiser))
+        for label, saved in (("policy", last), ("best_policy", best))
+    }
+
+
+def _summary(returns: "jax.Array") -> dict[str, Any]:
+    """Return mean, standard deviation and count of returns as JSON values."""
     mean, std = float(returns.mean()), float(returns.std())
     return {
         "return_mean": mean if math.isfinite(mean) else None,  # JSON has no NaN
         "return_std": std if math.isfinite(std) else None,
-        "episodes": num_episodes,
+        "episodes": returns.size,
     }
 
 

@@ -100,12 +100,12 @@ def cut_jsonl(path: Path, generation: int) -> list[Row]:
 class Console:
     """A progress bar on a terminal; elsewhere one line for each chunk."""
 
-    def __init__(self, num_generations: int, done: int):
-        """Start at `done` generations of `num_generations`."""
+    def __init__(self, num_generations: int, before: Row):
+        """Start after the row `before`, {} at the very beginning."""
         self._num_generations = num_generations
-        self._last: Row = {}
+        self._last = before
         self._first_time: float | None = None
-        self._first_generation = done
+        done = self._first_generation = before.get("generation", 0)
         self._eval = math.nan
         is_terminal = sys.stderr.isatty()
         self._bar = (

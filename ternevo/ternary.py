@@ -75,6 +75,19 @@ def antithetic_uniforms(
     return jnp.concatenate([half, 1.0 - half])
 
 
+def population_uniforms(
+    key: Key, population_size: int, shape: tuple[int, ...], antithetic: bool
+) -> Float[Array, "population ..."]:
+    """Draw uniforms in (0, 1) for a population, in antithetic pairs or independently.
+
+    Raises:
+      ValueError: pairs of an odd population.
+    """
+    if antithetic:
+        return antithetic_uniforms(key, population_size, shape)
+    return uniforms(key, (population_size, *shape))
+
+
 def uniforms(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
     """Draw uniforms in (0, 1), never 0 or 1: a value of probability zero must not come up."""
     return jax.random.uniform(key, shape) + HALF_SPACING

@@ -20,11 +20,7 @@ import jax.numpy as jnp
 import optax
 from evosax.algorithms.distribution_based.base import (
     DistributionBasedAlgorithm,
-)
-from evosax.algorithms.distribution_based.base import (
     Params as BaseParams,
-)
-from evosax.algorithms.distribution_based.base import (
     State as BaseState,
 )
 from flax import struct
@@ -136,10 +132,9 @@ class BinaryNES(DistributionBasedAlgorithm):
         return ternary.mean_over(entropies)
 
     def _sample(self, key: Key, plus: jax.Array) -> jax.Array:
-        if self.use_antithetic_sampling:
-            uniforms = ternary.antithetic_uniforms(key, self.population_size, plus.shape)
-        else:
-            uniforms = ternary.uniforms(key, (self.population_size, *plus.shape))
+        uniforms = ternary.population_uniforms(
+            key, self.population_size, plus.shape, self.use_antithetic_sampling
+        )
         return jnp.where(uniforms > 1.0 - plus, 1, -1).astype(jnp.int8)
 
     def _mode(self, logits: tuple[jax.Array, ...]) -> jax.Array:

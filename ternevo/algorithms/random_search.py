@@ -14,11 +14,7 @@ import jax
 import jax.numpy as jnp
 from evosax.algorithms.population_based.base import (
     Params as BaseParams,
-)
-from evosax.algorithms.population_based.base import (
     PopulationBasedAlgorithm,
-)
-from evosax.algorithms.population_based.base import (
     State as BaseState,
 )
 from evosax.core.fitness_shaping import identity_fitness_shaping_fn

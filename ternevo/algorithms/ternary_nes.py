@@ -23,11 +23,7 @@ import jax.numpy as jnp
 import optax
 from evosax.algorithms.distribution_based.base import (
     DistributionBasedAlgorithm,
-)
-from evosax.algorithms.distribution_based.base import (
     Params as BaseParams,
-)
-from evosax.algorithms.distribution_based.base import (
     State as BaseState,
 )
 from flax import struct
@@ -255,7 +251,12 @@ class TernaryNES(DistributionBasedAlgorithm):
         modes = ternary.tensors(self._unravel_solution(state.mean))
         population = [
             Tensor(
-                ternary.from_uniforms(self._uniforms(k, mode.values.shape), probabilities),
+                ternary.from_uniforms(
+                    ternary.population_uniforms(
+                        k, self.population_size, mode.values.shape, self.use_antithetic_sampling
+                    ),
+                    probabilities,
+                ),
                 jnp.broadcast_to(mode.exponent, self.population_size),
             )
             for k, mode, probabilities in zip(keys, modes, self.probabilities(state), strict=True)
@@ -299,8 +300,3 @@ class TernaryNES(DistributionBasedAlgorithm):
         given = ternary.tensors(self.solution)
         modes = [self.distribution.mode(z, t) for z, t in zip(latents, given, strict=True)]
         return self._ravel_solution(ternary.replace_tensors(self.solution, modes))
-
-    def _uniforms(self, key: Key, shape: tuple[int, ...]) -> jax.Array:
-        if self.use_antithetic_sampling:
-            return ternary.antithetic_uniforms(key, self.population_size, shape)
-        return ternary.uniforms(key, (self.population_size, *shape))
