@@ -9,7 +9,7 @@ BIN := .venv/bin
 RUN_ARGS ?= --config experiments/brax_ant.yaml --name $(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-gpu check format lock clean
+.PHONY: help run test test-slow test-gpu bench check format lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ test-slow: .venv/.installed ## run the tests marked slow
 
 test-gpu: .venv/.installed ## run the tests marked gpu (needs jax for the accelerator)
 	$(BIN)/python -m pytest -m gpu $(ARGS) || [ $$? -eq 5 ]
+
+bench: .venv/.installed ## time ternevo beside evosax, ten minutes on CPU; ARGS="--suite gpu" is appended
+	$(BIN)/python -m ternevo.bench $(ARGS)
 
 check: .venv/.installed ## lint, check the format and the types
 	$(BIN)/ruff check

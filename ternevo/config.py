@@ -85,6 +85,14 @@ class RunConfig:
     """Mode of wandb; its own default, or WANDB_MODE, if not given."""
     render: bool = True
     """Render an episode of the best policy when the run is done."""
+    num_devices: int = 0
+    """Devices to share the population among; 0 for all, and on CPU one for each core up to 8."""
+    distributed: bool = False
+    """Share it among several hosts, with the same command on each; see docs/scaling.md."""
+    compilation_cache: bool = True
+    """Keep compiled programs for next time: JAX_COMPILATION_CACHE_DIR, or ~/.cache/ternevo/jax."""
+    profile: Path | None = None
+    """Write a jax profiler trace of one chunk into this folder; see docs/profiling.md."""
 
     strategy_name: tyro.conf.Suppress[str] = "ternary_nes"
     policy_name: tyro.conf.Suppress[str] = "mlp"
@@ -96,8 +104,9 @@ class RunConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in filter(None, self.track.split(",")):
             check("tracker", name.strip(), TRACKERS)
-        if self.chunk_size < 0:
-            raise ValueError(f"chunk_size must be 0 or more, got {self.chunk_size}")
+        for name in ("chunk_size", "num_devices"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
 
 def parse(argv: list[str] | None = None) -> RunConfig:

@@ -7,7 +7,7 @@ are frozen for good. See docs/architecture.md, "Policy arithmetic".
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Float32
+from jaxtyping import Array, Bool, Float, Float32, Int32, Num
 
 from ternevo.types import ObservationMoments
 
@@ -36,9 +36,9 @@ class Quantiser(NamedTuple):
 class Sums(NamedTuple):
     """Count, sum and sum of squares of observations about a pivot: what a rollout adds up."""
 
-    count: Float32[Array, ""]
-    first: Float32[Array, " obs"]
-    second: Float32[Array, " obs"]
+    count: Int32[Array, "*lanes"]
+    first: Float32[Array, "*lanes obs"]
+    second: Float32[Array, "*lanes obs"]
 
 
 def empty(obs_size: int) -> ObservationMoments:
@@ -46,9 +46,10 @@ def empty(obs_size: int) -> ObservationMoments:
     return ObservationMoments(jnp.zeros(()), jnp.zeros(obs_size), jnp.zeros(obs_size))
 
 
-def no_sums(obs_size: int) -> Sums:
-    """Return the sums of no observation."""
-    return Sums(jnp.zeros(()), jnp.zeros(obs_size), jnp.zeros(obs_size))
+def no_sums(lanes: tuple[int, ...], obs_size: int) -> Sums:
+    """Return the sums of no observation, for each lane."""
+    zeros = jnp.zeros((*lanes, obs_size))
+    return Sums(jnp.zeros(lanes, jnp.int32), zeros, zeros)
 
 
 def add(
@@ -57,22 +58,23 @@ def add(
     counted: Bool[Array, "*lanes"],
     pivot: Float[Array, " obs"],
 ) -> Sums:
-    """Add the observations of the counted lanes; one whose square is not finite is left out."""
+    """Add its observation to each counted lane; one whose square is not finite is left out."""
     counted = counted & jnp.all(jnp.abs(obs - pivot) < LARGEST, axis=-1)
-    centred = jnp.where(counted[..., None], obs - pivot, 0.0).reshape(-1, obs.shape[-1])
-    return Sums(
-        sums.count + jnp.sum(counted),
-        sums.first + jnp.sum(centred, axis=0),
-        sums.second + jnp.sum(centred**2, axis=0),
-    )
+    centred = jnp.where(counted[..., None], obs - pivot, 0.0)
+    return Sums(sums.count + counted, sums.first + centred, sums.second + centred**2)
 
 
-def from_sums(sums: Sums, pivot: Float[Array, " obs"]) -> ObservationMoments:
-    """Turn sums about a pivot into moments."""
-    count = jnp.maximum(sums.count, 1.0)
-    offset = sums.first / count
-    m2 = jnp.maximum(sums.second - sums.first * offset, 0.0)
-    return ObservationMoments(sums.count, jnp.where(sums.count > 0, pivot + offset, 0.0), m2)
+def from_sums(
+    count: Num[Array, ""],
+    first: Float[Array, " obs"],
+    second: Float[Array, " obs"],
+    pivot: Float[Array, " obs"],
+) -> ObservationMoments:
+    """Turn sums about a pivot, over all lanes, into moments."""
+    count = count.astype(jnp.float32)
+    offset = first / jnp.maximum(count, 1.0)
+    m2 = jnp.maximum(second - first * offset, 0.0)
+    return ObservationMoments(count, jnp.where(count > 0, pivot + offset, 0.0), m2)
 
 
 def merge(a: ObservationMoments, b: ObservationMoments) -> ObservationMoments:

@@ -1,29 +1,42 @@
-"""Episode returns of a whole population, in one jitted loop that stops when everybody is done.
+"""Episode returns of a whole population: on all devices, in chunks that fit into memory.
 
-Axis words: `population` members, `episodes` each, `obs` components. Nothing of
-size steps times state is ever stored: rewards, lengths and observation sums
-are added up as the loop goes, and only while an episode is alive.
+On each device, lanes run the episodes from a queue (`ternevo.lanes`). On CPU, returns,
+lengths and moments are the same, bit for bit, for any number of lanes and chunks,
+and on 1, 2, 4 or 8 devices.
+
+Axis words: `population` members, `episodes` each, `obs` components.
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+import math
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
-from ternevo import actions, observation, ternary
+from ternevo import devices, observation
+from ternevo.lanes import Tally, Work, no_tally, run_blocks
 from ternevo.observation import Quantiser, Sums
 from ternevo.types import (
     Env,
-    EnvState,
     Key,
-    Memory,
     ObservationMoments,
+    Packing,
     Params,
     Policy,
-    Timestep,
 )
+
+CPU_LANE_BYTES = 2**18
+"""What the lanes of a CPU core may hold together, so that they stay in its cache."""
+
+CPU_LANES = (64, 512)
+"""Fewest and most lanes of a CPU core: fewer waste vector units, more gain nothing."""
+
+ACCELERATOR_LANES = 2**16
+"""Lanes of a GPU or TPU; not measured yet."""
+
+PACKED_BYTES = 2**28
+"""What the packed weights of the members that are in the queue at once may take."""
 
 
 class Evaluation(NamedTuple):
@@ -35,34 +48,35 @@ class Evaluation(NamedTuple):
 
 
 CommonRandomNumbers = Literal["all", "pairs", "none"]
-"""Who meets the same episodes: all members, each antithetic pair (i, i + N/2), or nobody."""
+"""Who meets the same episodes: all members, each antithetic pair, or nobody."""
 
 
 class Plan(NamedTuple):
-    """How a population is to be evaluated: episodes of each member, who shares them, at once."""
+    """How a population is to be evaluated; the last two change no result.
+
+    Fields:
+      num_episodes: of each member.
+      common_random_numbers: who shares them.
+      num_lanes: episodes at once on a device, rounded up to whole tiles; 0 for one.
+      chunk_size: members in the queue at once, 0 for as many as `PACKED_BYTES` holds.
+    """
 
     num_episodes: int
-    common_random_numbers: CommonRandomNumbers
-    chunk_size: int
-
-
-class Lanes(NamedTuple):
-    """The loop state: one lane for each (member, episode), and sums over all of them."""
-
-    step: Int32[Array, ""]
-    env_state: EnvState
-    obs: Float[Array, "population episodes obs"]
-    memory: Memory
-    is_alive: jax.Array
-    returns: Float[Array, "population episodes"]
-    lengths: Int32[Array, "population episodes"]
-    sums: Sums
+    common_random_numbers: CommonRandomNumbers = "all"
+    num_lanes: int = 0
+    chunk_size: int = 0
 
 
 def episode_keys(
-    key: Key, num_episodes: int, population_size: int, shared_by: CommonRandomNumbers = "all"
+    key: Key,
+    num_episodes: int,
+    population_size: int,
+    shared_by: CommonRandomNumbers = "all",
+    pairs_are_adjacent: bool = False,
 ) -> Key:
     """Return keys [1 or population, episodes]; one row where all members meet the same episodes.
+
+    A pair is the members i and i + population / 2, or 2 i and 2 i + 1 where `pairs_are_adjacent`.
 
     Raises:
       ValueError: pairs of an odd population.
@@ -74,7 +88,7 @@ def episode_keys(
     if population_size % 2:
         raise ValueError(f"pairs need an even population_size, got {population_size}")
     keys = jax.random.split(key, (population_size // 2, num_episodes))
-    return jnp.concatenate([keys, keys])
+    return jnp.repeat(keys, 2, axis=0) if pairs_are_adjacent else jnp.concatenate([keys, keys])
 
 
 def evaluate(
@@ -83,9 +97,11 @@ def evaluate(
     weights: Params,
     quantiser: Quantiser,
     keys: Key,
+    num_lanes: int = 0,
     chunk_size: int = 0,
+    is_spread: bool = False,
 ) -> Evaluation:
-    """Run every member on its episodes.
+    """Run every member on its episodes, on all devices of the mesh that is set.
 
     Args:
       policy: the policy.
@@ -93,120 +109,104 @@ def evaluate(
       weights: params with a leading population axis.
       quantiser: the frozen observation quantiser, the same for all.
       keys: [1 or population, episodes], see `episode_keys`.
-      chunk_size: run at most this many members at once, 0 for all of them;
-        memory is in proportion to it.
+      num_lanes: episodes at once on a device, rounded up to whole tiles; 0 for one.
+      chunk_size: members in the queue at once on a device, 0 for as many as
+        `PACKED_BYTES` holds; the memory of the loop is in proportion to it.
+      is_spread: whether each device holds its own members only, as `ternary.sample`
+        leaves them where `ternary.is_spread`; else each has all of them, and runs its own.
     """
     size = jax.tree.leaves(weights)[0].shape[0]
-    if not 0 < chunk_size < size:
-        return _evaluate_chunk(policy, env, quantiser, weights, keys)
+    rows = devices.padded(size) // devices.count()
 
-    def run(chunk: tuple[Params, Key]) -> Evaluation:
-        return _evaluate_chunk(policy, env, quantiser, *chunk)
+    def run(device: jax.Array, quantiser: Quantiser, keys: Key, weights: Params) -> tuple:
+        first_row = device * rows
+        packing = policy.packing(keys.shape[1])
+        tile_slots = max(1, choose_lanes(policy, env, keys.shape[1]) // packing.together)
+        work = Work(policy, env, quantiser, keys, first_row, packing, tile_slots)
+        own = Own(weights, jnp.zeros_like(first_row) if is_spread else first_row)
+        num_members = jnp.clip(size - first_row, 0, rows)
+        tally = _run_members(work, own, rows, num_members, num_lanes, chunk_size)
+        return devices.gather((tally.returns, tally.lengths, _block_sums(tally.sums)))
 
-    keys = jnp.broadcast_to(keys, (size, keys.shape[1]))
-    return _in_chunks(run, (weights, keys), size, chunk_size)
-
-
-def _in_chunks(run: Callable, members: tuple, size: int, chunk_size: int) -> Evaluation:
-    """Run whole chunks one after another, and what is left over by itself."""
-    whole = size // chunk_size * chunk_size
-    head = jax.tree.map(lambda x: x[:whole].reshape(-1, chunk_size, *x.shape[1:]), members)
-    parts = jax.lax.map(run, head)
-    parts = Evaluation(
-        parts.returns.reshape(whole, -1), parts.lengths.reshape(whole, -1), parts.moments
-    )
-    first = jax.tree.map(lambda x: x[0], parts.moments)
-    others = jax.tree.map(lambda x: x[1:], parts.moments)
-    moments, _ = jax.lax.scan(lambda a, b: (observation.merge(a, b), None), first, others)
-    if whole == size:
-        return parts._replace(moments=moments)
-    rest = run(jax.tree.map(lambda x: x[whole:], members))
-    return Evaluation(
-        jnp.concatenate([parts.returns, rest.returns]),
-        jnp.concatenate([parts.lengths, rest.lengths]),
-        observation.merge(moments, rest.moments),
-    )
+    run_split = devices.split(run, (False, False, is_spread))
+    returns, lengths, sums = run_split(quantiser, keys, weights)
+    count, first, second = (devices.sum_in_order(x) for x in sums)
+    moments = observation.from_sums(count, first, second, quantiser.mean)
+    return Evaluation(returns[:size], lengths[:size], moments)
 
 
-def _evaluate_chunk(
-    policy: Policy, env: Env, quantiser: Quantiser, weights: Params, keys: Key
-) -> Evaluation:
-    # int8 to float32 once, not in every step; the integers stay exact.
-    weights = jax.tree.map(
-        lambda tensor: tensor._replace(values=tensor.values.astype(jnp.float32)),
-        weights,
-        is_leaf=ternary.is_tensor,
-    )
-
-    def someone_is_alive(lanes: Lanes) -> jax.Array:
-        return jnp.any(lanes.is_alive) & (lanes.step < env.episode_length)
-
-    advance = _advance(policy, env, weights, quantiser, keys)
-    lanes = jax.lax.while_loop(someone_is_alive, advance, _start(policy, env, weights, keys))
-    moments = observation.from_sums(lanes.sums, quantiser.mean)
-    return Evaluation(lanes.returns, lanes.lengths, moments)
+def _block_sums(sums: Sums) -> list[jax.Array]:
+    """Add up the sums of the episodes of each block of members."""
+    sums = sums._replace(count=sums.count.astype(jnp.float32))
+    of_members = [devices.sum_in_order(jnp.moveaxis(x, 1, 0)) for x in sums]
+    return [devices.block_sums(x) for x in of_members]
 
 
-def _start(policy: Policy, env: Env, weights: Params, keys: Key) -> Lanes:
-    """Reset one environment for each key and hand it to every member that shares the key."""
-    shape = (jax.tree.leaves(weights)[0].shape[0], keys.shape[1])
-    env_state, obs = jax.vmap(jax.vmap(env.reset))(_fold_in(keys, 0))
-    memory = policy.reset()
-    return Lanes(
-        step=jnp.zeros((), jnp.int32),
-        env_state=_for_all(env_state, shape[0]),
-        obs=_for_all(obs, shape[0]),
-        memory=jax.tree.map(lambda x: jnp.broadcast_to(x, (*shape, *jnp.shape(x))), memory),
-        is_alive=jnp.ones(shape, bool),
-        returns=jnp.zeros(shape),
-        lengths=jnp.zeros(shape, jnp.int32),
-        sums=observation.no_sums(env.obs_size),
-    )
+# ------------------------------------------------------------------- how many at once
 
 
-def _advance(
-    policy: Policy, env: Env, weights: Params, quantiser: Quantiser, keys: Key
-) -> Callable[[Lanes], Lanes]:
-    """Return the loop body: every lane acts, steps, and is counted while it is alive."""
+def choose_lanes(policy: Policy, env: Env, num_episodes: int) -> int:
+    """Return how many episodes a device runs at once, for so many of each member.
 
-    def act(weights: Params, memory: Memory, obs: jax.Array) -> tuple[Memory, jax.Array]:
-        memory, output = policy.apply(weights, memory, observation.quantise(quantiser, obs))
-        return memory, actions.mode(env.action, output)
-
-    act_all = jax.vmap(jax.vmap(act, (None, 0, 0)))
-    shared = keys.shape[0] == 1
-    step_all = jax.vmap(jax.vmap(env.step), (None if shared else 0, 0, 0))
-
-    def advance(lanes: Lanes) -> Lanes:
-        memory, action = act_all(weights, lanes.memory, lanes.obs)
-        step_keys = _fold_in(keys, lanes.step + 1)
-        step_keys = step_keys[0] if shared else step_keys
-        env_state, timestep = step_all(step_keys, lanes.env_state, action)
-        return _count(lanes, env_state, memory, timestep, quantiser.mean)
-
-    return advance
+    On a CPU core, the power of two for which states and packed weights take
+    about `CPU_LANE_BYTES`, within `CPU_LANES`: a lane of an ant holds 7 kB, one of
+    a pole 2 kB. This does not depend on the population, see `ternevo.lanes` for why. On a GPU
+    or TPU, `ACCELERATOR_LANES`, not measured yet.
+    """
+    if jax.default_backend() != "cpu":
+        return ACCELERATOR_LANES
+    packing = policy.packing(num_episodes)
+    state = jax.eval_shape(env.reset, jax.random.key(0)), jax.eval_shape(policy.reset)
+    num_bytes = _num_bytes(state) + _packed_bytes(policy, packing) // packing.together
+    fewest, most = CPU_LANES
+    return min(max(2 ** round(math.log2(CPU_LANE_BYTES / num_bytes)), fewest), most)
 
 
-def _count(
-    lanes: Lanes, env_state: EnvState, memory: Memory, timestep: Timestep, pivot: jax.Array
-) -> Lanes:
-    """Book one step: the observation acted on and the reward earned count only for living lanes."""
-    alive = lanes.is_alive
-    return Lanes(
-        step=lanes.step + 1,
-        env_state=env_state,
-        obs=timestep.obs,
-        memory=memory,
-        is_alive=alive & ~(timestep.terminated | timestep.truncated),
-        returns=lanes.returns + jnp.where(alive, timestep.reward, 0.0),
-        lengths=lanes.lengths + alive,
-        sums=observation.add(lanes.sums, lanes.obs, alive, pivot),
-    )
+def _packed_bytes(policy: Policy, packing: Packing) -> int:
+    key = jax.random.key(0)
+    return _num_bytes(jax.eval_shape(lambda key: packing.pack(policy.init(key)), key))
 
 
-def _fold_in(keys: Key, data: jax.Array | int) -> Key:
-    return jax.vmap(jax.vmap(lambda key: jax.random.fold_in(key, data)))(keys)
+def _num_bytes(shapes: Any) -> int:
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
 
 
-def _for_all(tree: EnvState, size: int) -> EnvState:
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, (size, *x.shape[1:])), tree)
+class Own(NamedTuple):
+    """The weights that a device holds, and which of them is its own first member."""
+
+    weights: Params
+    offset: Int32[Array, ""]
+
+
+def _run_members(
+    work: Work,
+    own: Own,
+    rows: int,
+    num_members: jax.Array,
+    num_lanes: int,
+    chunk_size: int,
+) -> Tally:
+    """Run a device's first `num_members` members, chunk after chunk; tallies [rows, episodes]."""
+    held = jax.tree.leaves(own.weights)[0].shape[0]
+    fitting = max(1, PACKED_BYTES // _packed_bytes(work.policy, work.packing))
+    chunk = min(chunk_size or fitting, rows, held)
+    tile_lanes = work.tile_slots * work.packing.together
+    num_slots = max(1, -(-num_lanes // tile_lanes)) * work.tile_slots
+    shape = rows * work.blocks_per_member, work.packing.together
+
+    def run_chunk(number: jax.Array, done: Tally) -> Tally:
+        begin = number * chunk
+        end = jnp.minimum(begin + chunk, num_members)
+        # The last chunk is as large as the others, and begins with members that it does not run.
+        first = jnp.minimum(own.offset + begin, held - chunk)
+        members = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, chunk), own.weights)
+        packed = jax.vmap(work.packing.pack)(members)
+        blocks = begin * work.blocks_per_member, end * work.blocks_per_member
+        return run_blocks(work, packed, first - own.offset, blocks, num_slots, done)
+
+    done = no_tally(shape, work.env.obs_size)
+    if chunk == min(rows, held):
+        done = run_chunk(jnp.zeros((), jnp.int32), done)
+    else:
+        done = jax.lax.fori_loop(0, -(-num_members // chunk), run_chunk, done)
+    return jax.tree.map(lambda x: x.reshape(rows, work.keys.shape[1], *x.shape[2:]), done)

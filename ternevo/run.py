@@ -1,15 +1,17 @@
 """`python -m ternevo.run`: from arguments to a trained policy, a curve, and an episode to watch."""
 
 import contextlib
+import itertools
 import json
 import math
+import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ternevo.compilation_cache import enable_compilation_cache
+from ternevo.compilation_cache import disable_compilation_cache, enable_compilation_cache
 from ternevo.config import RunConfig, parse
 
 if TYPE_CHECKING:
@@ -66,44 +68,58 @@ def run(config: RunConfig) -> "RunFolder":
       RunFolderError: the run's name is taken.
       SystemExit: a signal stopped the run; its state is saved.
     """
-    setup = build(config)
-    with interruptible() as interruption:
-        rows = _train(setup, interruption)
+    from ternevo import devices
+
+    devices.use_cores(config.num_devices)
+    if config.distributed:
+        devices.join_processes()
+    with devices.on_all_devices(0 if config.distributed else config.num_devices):
+        setup = build(config)
+        with interruptible() as interruption:
+            rows = _train(setup, interruption)
     if interruption:
         print(
             f"interrupted: the state is saved in {setup.folder.checkpoints}; "
             "the same command with --resume goes on"
         )
         raise SystemExit(128 + interruption[0])
-    finish(setup, rows)
+    if devices.is_first_process():
+        with devices.on_own_devices():
+            finish(setup, rows)
     return setup.folder
 
 
 def build(config: RunConfig) -> Setup:
     """Build environment, policy and strategy, and make the run's folder."""
-    enable_compilation_cache()
-    from ternevo import envs, run_folder
+    if config.profile:
+        make_profile_folder(config.profile)
+    (enable_compilation_cache if config.compilation_cache else disable_compilation_cache)()
+    from ternevo import devices, envs, run_folder
     from ternevo.strategies.evaluation import with_evaluation
 
     env = envs.make(config.env, config.episode_length)
     policy = config.policy.build(env.obs_size, env.action)
     strategy = config.strategy.build(env, policy, config.policy.weights, config.num_generations)
     strategy = with_evaluation(strategy, policy, env, config.eval_every, config.num_eval_episodes)
-    return Setup(config, env, strategy, run_folder.create(config, env.id))
+    if devices.is_first_process():
+        return Setup(config, env, strategy, run_folder.create(config, env.id))
+    return Setup(config, env, strategy, run_folder.folder_of(config, env.id))
 
 
 def _train(setup: Setup, interruption: list[int]) -> "list[Row]":
     """Start or resume, go through the chunks, draw the curve; return all rows of the run."""
-    from ternevo import plots, sinks, train
+    from ternevo import devices, plots, sinks, train
     from ternevo.checkpoint import Checkpoints
 
     config, folder = setup.config, setup.folder
     with Checkpoints(folder.checkpoints) as checkpoints:
         state = start_or_restore(setup, checkpoints)
-        rows = sinks.cut_jsonl(folder.metrics, int(state.generation))
+        is_first = devices.is_first_process()
+        rows = sinks.cut_jsonl(folder.metrics, int(state.generation)) if is_first else []
         print("compiling; brax takes a minute or two, the next time less", flush=True)
         with contextlib.ExitStack() as stack:
-            outputs = open_sinks(setup, rows[-1] if rows else {})
+            around = stack.enter_context(profiler(config.profile if is_first else None))
+            outputs = open_sinks(setup, rows[-1] if rows else {}) if is_first else []
             for output in outputs:
                 stack.callback(output.close)
             for chunk in train.train(
@@ -113,6 +129,7 @@ def _train(setup: Setup, interruption: list[int]) -> "list[Row]":
                 config.chunk_size,
                 stop_every=config.checkpoint_every,
                 should_stop=lambda: bool(interruption),
+                around=around,
             ):
                 state = chunk.state
                 before = rows[-1] if rows else {}
@@ -123,9 +140,68 @@ def _train(setup: Setup, interruption: list[int]) -> "list[Row]":
                 if int(state.generation) % config.checkpoint_every == 0:
                     save(setup, checkpoints, state)
         save(setup, checkpoints, state)
+    if not is_first:
+        return rows
     title = f"{setup.env.id}, {config.strategy_name}, {config.policy.weights}, seed {config.seed}"
     plots.learning_curve(rows, title, folder.curve)
     return rows
+
+
+def make_profile_folder(folder: Path) -> None:
+    """Make the folder of `--profile`, before hours of training rather than after them.
+
+    Raises:
+      ValueError: it cannot be made, or not be written into.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--profile must be a folder, and {folder} cannot be one: {error.strerror}"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"--profile must be a folder to write into, and {folder} is not")
+
+
+@contextlib.contextmanager
+def profiler(
+    folder: Path | None,
+) -> "Iterator[Callable[[bool], contextlib.AbstractContextManager[None]]]":
+    """Yield what goes around each chunk: a trace of the second one, or of the only one.
+
+    The first chunk is mostly compilation.
+    """
+    numbers, traced = itertools.count(), []
+
+    def around(is_last: bool) -> contextlib.AbstractContextManager[None]:
+        number = next(numbers)
+        if folder is None or not (number == 1 or (number == 0 and is_last)):
+            return contextlib.nullcontext()
+        traced.append(number)
+        return trace(folder, compiles=number == 0)
+
+    yield around
+    if folder and not traced:
+        print("no profile: the run ended before the chunk that would have been traced")
+
+
+@contextlib.contextmanager
+def trace(folder: Path, compiles: bool) -> Iterator[None]:
+    """Write jax's profiler trace of a chunk into a folder; say where it is, how to open it."""
+    import jax
+    from tqdm import tqdm
+
+    options = jax.profiler.ProfileOptions()
+    # What jax calls to trace a program would fill the million events that the Perfetto file holds.
+    options.python_tracer_level = 0 if compiles else 1
+    with jax.profiler.trace(folder, create_perfetto_trace=True, profiler_options=options):
+        yield
+    written = max((folder / "plugins" / "profile").iterdir(), key=lambda path: path.stat().st_mtime)
+    what = "the only chunk, with its compilation" if compiles else "a chunk"
+    tqdm.write(  # above the progress bar, not into it
+        f"profile of {what}: open {written / 'perfetto_trace.json.gz'} on "
+        "https://ui.perfetto.dev; docs/profiling.md tells how to read it"
+    )
 
 
 def start_or_restore(setup: Setup, checkpoints: "Checkpoints") -> "TrainState":
@@ -141,14 +217,18 @@ def start_or_restore(setup: Setup, checkpoints: "Checkpoints") -> "TrainState":
     if checkpoints.latest() is None:
         print(f"nothing to resume in {setup.folder.path}: starting", flush=True)
         return first
-    state = checkpoints.restore(first)
+    state = train.unbound(checkpoints.restore(first))
     print(f"resumed after generation {int(state.generation)}", flush=True)
     return state
 
 
 def save(setup: Setup, checkpoints: "Checkpoints", state: "TrainState") -> None:
     """Save the state, and the two policies it holds."""
+    from ternevo import devices
+
     checkpoints.save(state)
+    if not devices.is_first_process():
+        return
     evaluated = state.strategy
     last, best = int(state.generation), int(evaluated.best_generation)
     save_policy(setup, setup.folder.policy, setup.strategy.params(evaluated), last)
@@ -225,13 +305,14 @@ def final_evaluations(setup: Setup) -> dict[str, dict[str, Any]]:
     folder, num_episodes = setup.folder, setup.config.num_final_episodes
     last, best = policy_file.load(folder.policy), policy_file.load(folder.best_policy)
     key = jax.random.fold_in(jax.random.key(setup.config.seed), FINAL_EVALUATION)
+    # The key is an argument: as a constant it would make another program for each seed.
     run = jax.jit(
-        lambda weights, quantiser: (
+        lambda weights, quantiser, key: (
             evaluate_policy(last.policy, setup.env, weights, quantiser, key, num_episodes).returns
         )
     )
     return {
-        label: _summary(run(saved.weights, saved.quantiser))
+        label: _summary(run(saved.weights, saved.quantiser, key))
         for label, saved in (("policy", last), ("best_policy", best))
     }
 

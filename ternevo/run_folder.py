@@ -6,23 +6,19 @@ and result.json once the run is done.
 """
 
 import dataclasses
-import importlib.metadata
 import json
-import platform
-import subprocess
 import sys
 import uuid
 from pathlib import Path
 from typing import Any
 
+from ternevo import provenance
 from ternevo.config import RunConfig, to_dict
 from ternevo.files import replace_text
 
-PACKAGES = ("ternevo", "jax", "jaxlib", "flax", "optax", "evosax", "gymnax", "brax", "numpy")
-
 FREE_ON_RESUME = {
     *("num_generations", "resume", "name", "runs_dir", "chunk_size", "checkpoint_every"),
-    *("num_final_episodes", "render"),
+    *("num_final_episodes", "render", "compilation_cache", "profile"),
     *("track", "wandb_project", "wandb_group", "wandb_tags", "wandb_mode"),
 }
 """Settings that a resumed run may change: they change no number of a generation.
@@ -94,22 +90,27 @@ def create(config: RunConfig, env_id: str) -> RunFolder:
         with other settings. A run that failed before its first generation
         takes no name.
     """
-    name = config.name or f"seed{config.seed}"
-    folder = RunFolder(config.runs_dir / env_id / config.strategy_name / name)
-    provenance = _provenance(config, env_id)
+    folder = folder_of(config, env_id)
+    record = _provenance(config, env_id)
     if not folder.config.exists() or not _has_begun(folder):
         folder.path.mkdir(parents=True, exist_ok=True)
-        _write(folder, provenance)
+        _write(folder, record)
     elif config.resume:
         before = read_json(folder.config)
-        _check_same(folder, before, provenance)
+        _check_same(folder, before, record)
         history = [*before.get("resumed_from", []), {k: before[k] for k in RESUMED_RECORD}]
-        _write(folder, {**provenance, "id": before["id"], "resumed_from": history})
+        _write(folder, {**record, "id": before["id"], "resumed_from": history})
     else:
         raise RunFolderError(
             f"{folder.path} exists. Go on with it by --resume, or choose another --name"
         )
     return folder
+
+
+def folder_of(config: RunConfig, env_id: str) -> RunFolder:
+    """Return where a run is or would be."""
+    name = config.name or f"seed{config.seed}"
+    return RunFolder(config.runs_dir / env_id / config.strategy_name / name)
 
 
 def find(path: Path) -> RunFolder:
@@ -139,8 +140,8 @@ def _has_begun(folder: RunFolder) -> bool:
     return folder.metrics.exists() and folder.metrics.stat().st_size > 0
 
 
-def _write(folder: RunFolder, provenance: dict[str, Any]) -> None:
-    replace_text(folder.config, json.dumps(provenance, indent=2) + "\n")
+def _write(folder: RunFolder, record: dict[str, Any]) -> None:
+    replace_text(folder.config, json.dumps(record, indent=2) + "\n")
 
 
 def _check_same(folder: RunFolder, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -166,55 +167,10 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _provenance(config: RunConfig, env_id: str) -> dict[str, Any]:
-    import jax
-
-    device = jax.devices()[0]
     return {
         "id": uuid.uuid4().hex[:8],
         "env": env_id,
         "settings": to_dict(config),
         "command": ["python", "-m", "ternevo.run", *sys.argv[1:]],
-        "versions": {"python": platform.python_version(), **_versions()},
-        "device": {
-            "kind": device.device_kind,
-            "platform": device.platform,
-            "count": jax.device_count(),
-        },
-        "machine": {"system": platform.platform(), "processor": _processor()},
-        "commit": _commit(),
+        **provenance.describe(),
     }
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
-
-
-def _processor() -> str:
-    """Return the processor's name, which Linux tells in /proc only."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
-def _commit() -> str | None:
-    """Return the commit of the source tree, "+changes" if it was edited since, None outside git."""
-    here = Path(__file__).parent
-    try:
-        commit = _git(here, "rev-parse", "HEAD")
-        return commit + ("+changes" if _git(here, "status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -8,6 +8,7 @@ stopped.
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ternevo import devices
 from ternevo.types import Key, Metrics, Strategy, TrainState
 
 MAX_CHUNK = 256
@@ -47,10 +49,30 @@ def _strongly_typed(x: jax.Array) -> jax.Array:
     return jax.lax.convert_element_type(x, x.dtype)
 
 
+def unbound(state: TrainState) -> TrainState:
+    """Return a restored state bound to no device, as that of `start` is.
+
+    Orbax binds arrays to the device they were on. For such JAX compiles another program, so the
+    first resume of a run would wait once more for what its start has compiled.
+    """
+
+    def copy(x: jax.Array) -> jax.Array:
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(
+                copy(jax.random.key_data(x)), impl=jax.random.key_impl(x)
+            )
+        return jnp.array(np.asarray(x))
+
+    return jax.tree.map(copy, state)
+
+
 def generation(strategy: Strategy, state: TrainState) -> tuple[TrainState, Metrics]:
     """Run one generation."""
     key = jax.random.fold_in(state.key, state.generation)
     strategy_state, metrics = strategy.step(key, state.strategy)
+    # On several devices everything but the population is the same on each.
+    strategy_state, metrics = devices.replicated((strategy_state, metrics))
+    strategy_state = jax.tree.map(_strongly_typed, strategy_state)
     return TrainState(state.key, state.generation + 1, strategy_state), metrics
 
 
@@ -62,12 +84,14 @@ def advance(
 
     The number is traced, not static: chunks of any size share one program.
     """
-    _, shapes = jax.eval_shape(partial(generation, strategy), state)
+    # The inner jit keeps its trace, so that the loop below does not trace the generation again.
+    step = jax.jit(partial(generation, strategy), inline=True)
+    _, shapes = jax.eval_shape(step, state)
     rows = {name: jnp.zeros((MAX_CHUNK, *m.shape), m.dtype) for name, m in shapes.items()}
 
     def one_generation(row: jax.Array, carry: tuple[TrainState, Metrics]):
         state, rows = carry
-        state, metrics = generation(strategy, state)
+        state, metrics = step(state)
         return state, {name: rows[name].at[row].set(metrics[name]) for name in rows}
 
     return jax.lax.fori_loop(0, num_generations, one_generation, (state, rows))
@@ -80,6 +104,7 @@ def train(
     chunk_size: int = 0,
     stop_every: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
+    around: Callable[[bool], AbstractContextManager[None]] = lambda is_last: nullcontext(),
 ) -> Iterator[Chunk]:
     """Yield chunk after chunk until `num_generations` generations are done, or `should_stop()`.
 
@@ -92,18 +117,21 @@ def train(
       chunk_size: generations a chunk; 0 chooses about two seconds' worth.
       stop_every: end a chunk at every multiple of this generation, 0 for never.
       should_stop: asked between chunks.
+      around: called for each chunk with whether it ends the run, and entered while the chunk runs
+        and whoever takes it works on it.
     """
     done = int(state.generation)
     size = min(chunk_size, MAX_CHUNK) or 1
-    while done < num_generations and not should_stop():
-        count = min(size, num_generations - done)
+    while done < num_generations and not devices.agreed(should_stop()):
+        count = min(devices.agreed(size), num_generations - done)
         if stop_every:
             count = min(count, stop_every - done % stop_every)
-        begin = time.perf_counter()
-        state, metrics = advance(strategy, state, jnp.asarray(count, jnp.int32))
-        rows = {name: np.asarray(values)[:count] for name, values in metrics.items()}
-        seconds = time.perf_counter() - begin
-        yield Chunk(state, done, rows, seconds)
+        with around(done + count == num_generations):
+            begin = time.perf_counter()
+            state, metrics = advance(strategy, state, jnp.asarray(count, jnp.int32))
+            rows = {name: np.asarray(values)[:count] for name, values in metrics.items()}
+            seconds = time.perf_counter() - begin
+            yield Chunk(state, done, rows, seconds)
         done += count
         if not chunk_size:
             size = _next_size(count, seconds)

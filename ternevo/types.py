@@ -93,17 +93,27 @@ class Env(NamedTuple):
     step: Callable[[Key, EnvState, jax.Array], tuple[EnvState, Timestep]]
 
 
+class Packing(NamedTuple):
+    """How a rollout holds params: `pack(params)`, one for each `together` episodes of a member."""
+
+    pack: Callable[[Params], Any]
+    together: int
+
+
 class Policy(NamedTuple):
-    """A policy as three pure functions.
+    """A policy as pure functions.
 
     `init` draws a random network, `reset` gives the memory at the start of an
     episode, `apply` maps (params, memory, observation integers) to the new
-    memory and the raw output (see `ternevo.actions`).
+    memory and the raw output (see `ternevo.actions`). `packing` says how to run
+    some episodes of each member fast: `pack` works out once what depends on the
+    params only. `apply` takes packed params as well, and returns the same.
     """
 
     init: Callable[[Key], Params]
     reset: Callable[[], Memory]
     apply: Callable[[Params, Memory, jax.Array], tuple[Memory, jax.Array]]
+    packing: Callable[[int], Packing] = lambda episodes: Packing(lambda params: params, episodes)
 
 
 class Strategy(NamedTuple):

@@ -266,7 +266,7 @@ def test_a_brax_step_reads_nothing_but_the_physics(name):
     bare = brax._load(*brax._parse(name))
     state = jax.eval_shape(bare.reset, jax.eval_shape(jax.random.key, 0))
     action = jax.ShapeDtypeStruct((bare.action_size,), jnp.float32)
-    with brax._quiet():
+    with brax.quiet():
         closed = jax.make_jaxpr(bare.step)(state, action)
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path((state, action))]
     read = {id(var) for equation in closed.jaxpr.eqns for var in equation.invars}
@@ -278,7 +278,7 @@ def test_a_brax_step_reads_nothing_but_the_physics(name):
 def test_brax_names_are_those_of_brax():
     from ternevo.envs import brax
 
-    with brax._quiet():
+    with brax.quiet():
         from brax.envs import _envs
     assert sorted(brax.names()) == sorted(_envs)
 

@@ -6,21 +6,22 @@ from pathlib import Path
 import pytest
 
 ROWS = [  # a name is a module or a package of ternevo; inside a package anything goes
-    ["types", "names", "files", "compilation_cache"],
-    ["ternary", "observation", "actions"],
+    ["types", "names", "files", "provenance", "compilation_cache", "devices"],
+    ["ternary", "packing", "observation", "actions"],
     ["policies", "envs", "algorithms"],
-    ["rollout", "policy_file"],
+    ["lanes", "policy_file"],
+    ["rollout"],
     ["episode", "strategies"],
     ["train", "checkpoint", "sinks"],
     ["config", "plots"],
     ["run_folder"],
-    ["run", "play", "runs"],
+    ["run", "play", "runs", "bench"],
 ]
 ONLY_IN = {  # third-party packages, and who may import them
     "gymnax": ["envs"],
     "brax": ["envs"],
     "mujoco": ["envs"],
-    "evosax": ["algorithms", "strategies"],
+    "evosax": ["algorithms", "strategies", "bench"],
 }
 NEVER_ON_IMPORT = ["wandb", "tensorboardX"]  # optional: imported where they are used
 

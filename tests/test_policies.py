@@ -370,8 +370,9 @@ def test_nothing_seen_is_taken_for_mean_zero_and_deviation_one():
 
 @jax.jit
 def moments_of(rows, counted, pivot) -> ObservationMoments:
-    sums = observation.add(observation.no_sums(rows.shape[1]), rows, counted, pivot)
-    return observation.from_sums(sums, pivot)
+    nothing = observation.no_sums(counted.shape, rows.shape[1])
+    sums = observation.add(nothing, rows, counted, pivot)
+    return observation.from_sums(*(x.sum(0) for x in sums), pivot)
 
 
 merge = jax.jit(observation.merge)
@@ -404,10 +405,11 @@ def test_moments_merged_from_any_split_are_those_of_all_observations(sizes, seed
 def test_only_counted_and_finite_observations_enter_the_sums():
     obs = jnp.array([[[1.0, 2.0], [jnp.nan, 0.0]], [[5.0, jnp.inf], [7.0, 8.0]]])
     counted = jnp.array([[True, True], [True, False]])
-    sums = observation.add(observation.no_sums(2), obs, counted, jnp.array([1.0, 1.0]))
-    assert float(sums.count) == 1
-    np.testing.assert_array_equal(sums.first, [0, 1])
-    np.testing.assert_array_equal(sums.second, [0, 1])
+    nothing = observation.no_sums((2, 2), 2)
+    sums = observation.add(nothing, obs, counted, jnp.array([1.0, 1.0]))
+    np.testing.assert_array_equal(sums.count, [[1, 0], [0, 0]])
+    np.testing.assert_array_equal(sums.first, [[[0, 1], [0, 0]], [[0, 0], [0, 0]]])
+    np.testing.assert_array_equal(sums.second, [[[0, 1], [0, 0]], [[0, 0], [0, 0]]])
 
 
 def test_a_diverged_simulation_does_not_poison_the_moments():

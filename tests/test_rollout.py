@@ -2,13 +2,14 @@
 
 import functools
 from typing import NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ternevo import actions, envs, observation
+from ternevo import actions, envs, observation, rollout
 from ternevo.envs import probe
 from ternevo.observation import Quantiser
 from ternevo.policies import MLP
@@ -42,9 +43,40 @@ def members(env: Env, size: int, seed: int = 0):
     return jax.vmap(policy_of(env).init)(jax.random.split(jax.random.key(seed), size))
 
 
-@functools.partial(quick_jit, static_argnums=(0, 4))
-def run(env: Env, weights, quantiser, keys, chunk_size: int = 0):
-    return evaluate(policy_of(env), env, weights, quantiser, keys, chunk_size)
+@functools.partial(quick_jit, static_argnums=(0, 4, 5, 6, 7))
+def run(env: Env, weights, quantiser, keys, chunk_size=0, tile=8, num_lanes=0, policy=None):
+    """Evaluate with tiles so small that lanes have to take one episode after another."""
+    with mock.patch.object(rollout, "CPU_LANES", (tile, tile)):
+        policy = policy or policy_of(env)
+        return evaluate(policy, env, weights, quantiser, keys, num_lanes, chunk_size)
+
+
+@functools.partial(quick_jit, static_argnums=0)
+def plain_loop(env: Env, weights, quantiser, keys):
+    """All episodes at once, each in its own lane, until the last one is over: no queue."""
+    size = jax.tree.leaves(weights)[0].shape[0]
+    keys = jnp.broadcast_to(keys, (size, keys.shape[1]))
+    fold = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (0, None))
+    policy = policy_of(env)
+
+    def act(weights, obs):
+        _, output = policy.apply(weights, (), observation.quantise(quantiser, obs))
+        return actions.mode(env.action, output)
+
+    def step(count, carry):
+        state, obs, alive, returns, lengths = carry
+        action = jax.vmap(jax.vmap(act, (None, 0)))(weights, obs)
+        state, timestep = jax.vmap(jax.vmap(env.step))(fold(keys, count), state, action)
+        returns += jnp.where(alive, timestep.reward, 0.0)
+        lengths += alive
+        alive &= ~(timestep.terminated | timestep.truncated)
+        return state, timestep.obs, alive, returns, lengths
+
+    state, obs = jax.vmap(jax.vmap(env.reset))(fold(keys, 0))
+    alive = jnp.ones(keys.shape, bool)
+    carry = state, obs, alive, jnp.zeros(keys.shape), jnp.zeros(keys.shape, jnp.int32)
+    *_, returns, lengths = jax.lax.fori_loop(1, env.episode_length + 1, step, carry)
+    return returns, lengths
 
 
 def python_loop(env: Env, weights, quantiser, keys) -> Plain:
@@ -165,10 +197,61 @@ def test_chunks_of_the_population_change_no_result(chunk_size, shared_by):
     keys = episode_keys(jax.random.key(3), 2, 6, shared_by)
     whole = run(env, weights, identity(1), keys)
     chunked = run(env, weights, identity(1), keys, chunk_size)
-    np.testing.assert_array_equal(chunked.returns, whole.returns)
-    np.testing.assert_array_equal(chunked.lengths, whole.lengths)
-    for left, right in zip(chunked.moments, whole.moments, strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, chunked, whole)
+
+
+QUEUED = ["probe/random_length", "gymnax/CartPole-v1", "gymnax/Breakout-MinAtar"]
+
+
+@pytest.mark.parametrize("matmul", ["planes", "float32"])
+@pytest.mark.parametrize("env_id", QUEUED)
+def test_lanes_that_take_one_episode_after_another_return_what_the_plain_loop_does(env_id, matmul):
+    """40 members x 3 episodes through 3 to 120 lanes; planes take episodes, float32 members."""
+    env = envs.make(env_id, 60)
+    policy = MLP((4,), matmul=matmul).build(env.obs_size, env.action)
+    weights = members(env, 40)
+    quantiser = Quantiser(jnp.zeros(env.obs_size), jnp.full(env.obs_size, 32.0))
+    keys = episode_keys(jax.random.key(5), 3, 40, "none")
+    returns, lengths = plain_loop(env, weights, quantiser, keys)
+    assert len(np.unique(lengths)) > 1, "episodes that are all equally long show nothing"
+    results = [
+        run(env, weights, quantiser, keys, 0, tile, num_lanes, policy)
+        for tile, num_lanes in [(3, 0), (9, 0), (9, 27), (120, 0)]
+    ]
+    for result in results:
+        np.testing.assert_array_equal(result.returns, returns)
+        np.testing.assert_array_equal(result.lengths, lengths)
+        jax.tree.map(np.testing.assert_array_equal, result.moments, results[0].moments)
+
+
+@pytest.mark.parametrize("tile, most", [(4, 1.5), (16, 2.0)])
+def test_lanes_are_kept_busy(tile, most):
+    """Lengths are 1 to 60 by luck. The plain loop would take the longest for all 200 episodes."""
+    counted = []
+    env = envs.make("probe/random_length", 60)
+
+    def step(key, state, action):
+        jax.debug.callback(lambda: counted.append(1))
+        return env.step(key, state, action)
+
+    counting = env._replace(step=step)
+    keys = episode_keys(jax.random.key(0), 1, 200, "none")
+    result = run(counting, members(env, 200), identity(1), keys, 0, tile)
+    jax.effects_barrier()
+    total = int(np.sum(result.lengths))
+    assert len(counted) <= most * total + 60 * tile
+    assert len(counted) < 200 * 60 / 1.2, "no better than the plain loop"
+
+
+def test_lanes_do_not_depend_on_the_population():
+    """XLA rounds otherwise in other shapes: every population has to run in the same ones."""
+    env = envs.make("gymnax/CartPole-v1")
+    policy = policy_of(env)
+    lanes = rollout.choose_lanes(policy, env, 1)
+    fewest, most = rollout.CPU_LANES
+    assert fewest <= lanes <= most and lanes & (lanes - 1) == 0
+    heavy = MLP((512, 512), weights="float", activation="tanh").build(4, env.action)
+    assert rollout.choose_lanes(heavy, env, 1) == fewest
 
 
 def test_members_share_episodes_as_they_are_told():
@@ -202,16 +285,12 @@ def test_identical_members_get_identical_returns_on_common_episodes():
     assert len(np.unique(returns[0])) > 1, "the episodes do not differ: the test says nothing"
 
 
-@pytest.mark.parametrize("chunk_size", [0, 2])
-def test_the_loop_stops_when_the_longest_episode_is_over(chunk_size):
+def test_the_loop_stops_when_the_longest_episode_is_over():
     """Counted on the host: one call for every step of the loop, not for every step of the limit."""
     counted = []
 
-    def start(key):
-        return jax.random.randint(key, (), 2, 12)
-
     def reset(key):
-        length = start(key)
+        length = jax.random.randint(key, (), 2, 12)
         return (jnp.zeros((), jnp.int32), length), jnp.ones(1)
 
     def step(key, state, action):
@@ -223,12 +302,12 @@ def test_the_loop_stops_when_the_longest_episode_is_over(chunk_size):
 
     env = Env("test", 1, probe.TWO_ACTIONS, 10**6, reset, step)
     weights, keys = members(env, 4), episode_keys(jax.random.key(0), 2, 4, "none")
-    result = run(env, weights, identity(1), keys, chunk_size)
+    result = run(env, weights, identity(1), keys)
     jax.effects_barrier()
     np.testing.assert_array_equal(result.returns, result.lengths)
-    lengths = np.asarray(result.lengths).reshape(-1, chunk_size or 4, 2)
+    lengths = np.asarray(result.lengths)
     assert max(counted) == lengths.max()
-    assert len(counted) == sum(chunk.size * chunk.max() for chunk in lengths)
+    assert len(counted) == lengths.size * lengths.max(), "eight lanes for eight episodes"
 
 
 def test_a_nan_reward_stays_with_its_member():

@@ -1,11 +1,14 @@
 """The programs as a user runs them: train, be interrupted, resume, play, list."""
 
+import contextlib
+import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,6 +183,62 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path):
         with np.load(folder / name) as a, np.load(whole / name) as b:
             for array in a.files:
                 np.testing.assert_array_equal(a[array], b[array])
+
+
+def test_a_profile_of_one_chunk_is_written(tmp_path, capsys):
+    small_run(
+        tmp_path / "runs",
+        *("--num_generations", "3", "--chunk_size", "1", "--profile", str(tmp_path / "new" / "p")),
+    )
+    (written,) = (tmp_path / "new" / "p" / "plugins" / "profile").iterdir()
+    assert len(list(written.glob("*.xplane.pb"))) == 1
+    assert f"profile of a chunk: open {written}" in capsys.readouterr().out
+    with gzip.open(written / "perfetto_trace.json.gz") as file:
+        names = [event.get("name", "") for event in json.load(file)["traceEvents"]]
+    assert any("PjitFunction(advance)" in name for name in names), "the compiled call"
+    rows = [name for name in names if name.startswith("$sinks.py:") and name.endswith(" rows_of")]
+    assert len(rows) == 1, "what the host does between, and of one chunk only"
+
+
+@pytest.mark.parametrize(
+    ("chunks", "traced"),
+    [
+        ([False, False, True], ["", "a chunk", ""]),
+        ([True], ["a chunk that compiles"]),
+        ([False], [""]),
+        ([], []),
+    ],
+    ids=["three", "one", "interrupted", "none"],
+)
+def test_the_second_chunk_is_traced_or_the_only_one(chunks, traced, monkeypatch, capsys):
+    running, seen = [""], []
+
+    @contextlib.contextmanager
+    def trace(folder, compiles):
+        running.append("a chunk that compiles" if compiles else "a chunk")
+        yield
+        running.pop()
+
+    monkeypatch.setattr(run, "trace", trace)
+    with run.profiler(Path("folder")) as around:
+        for is_last in chunks:
+            with around(is_last):
+                seen.append(running[-1])
+    assert seen == traced
+    assert ("no profile" in capsys.readouterr().out) == (not any(traced))
+
+
+@pytest.mark.parametrize("inside", ["", "deeper"])
+def test_a_profile_folder_that_cannot_be_is_refused_before_anything_starts(
+    inside, tmp_path, capsys
+):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as exit_:
+        small_run(tmp_path / "runs", "--profile", str(tmp_path / "file" / inside))
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err
+    assert "--profile must be a folder" in message and str(tmp_path / "file" / inside) in message
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,5 +1,6 @@
 """Trit arithmetic, against direct sums, exact integrals and round trips."""
 
+import functools
 import itertools
 import math
 
@@ -82,34 +83,55 @@ def test_a_value_without_probability_is_never_drawn(certain):
     assert values_of(trits) == {[-1, 0, 1][certain.index(1.0)]}
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def sample(key, probabilities, population_size, antithetic):
+    return ternary.sample(key, probabilities, population_size, antithetic)
+
+
 @few
 @given(seeds, st.floats(0.0, 0.5, width=32))
 def test_antithetic_partners_are_sign_flips_where_both_signs_are_equally_likely(seed, side):
-    uniforms = ternary.antithetic_uniforms(jax.random.key(seed), 8, (3, 4))
-    trits = ternary.from_uniforms(uniforms, jnp.array([side, 1 - 2 * side, side]))
-    assert uniforms.shape == (8, 3, 4)
-    np.testing.assert_array_equal(trits[:4], -trits[4:])
+    probabilities = jnp.broadcast_to(jnp.array([side, 1 - 2 * side, side]), (3, 4, 3))
+    (trits,) = sample(jax.random.key(seed), [probabilities], 8, True)
+    assert trits.shape == (8, 3, 4) and trits.dtype == jnp.int8
+    np.testing.assert_array_equal(trits[::2], -trits[1::2])
 
 
-def test_antithetic_uniforms_are_never_one_even_if_their_partner_was_drawn_as_zero(monkeypatch):
-    """jax.random.uniform returns 0 once in 2^23 draws, and 1 - 0 is above every quantile."""
+def test_no_value_without_probability_is_drawn_even_from_a_uniform_of_zero(monkeypatch):
+    """jax.random.uniform returns 0 once in 2^23 draws, and its partner would be 1."""
     monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.zeros(shape))
-    uniforms = ternary.antithetic_uniforms(jax.random.key(0), 4, (3,))
-    assert bool(jnp.all((uniforms > 0) & (uniforms < 1)))
-    np.testing.assert_array_equal(uniforms[:2] + uniforms[2:], 1.0)
+    for side in (0, 2):
+        certain = jnp.zeros((5, 3)).at[:, side].set(1.0)
+        (trits,) = ternary.sample(jax.random.key(0), [certain], 4, True)
+        np.testing.assert_array_equal(trits, side - 1)
 
 
-@few
-@given(seeds)
-def test_antithetic_uniforms_sum_to_one_exactly_and_pairs_differ(seed):
-    uniforms = np.asarray(ternary.antithetic_uniforms(jax.random.key(seed), 6, (5,)), np.float64)
-    np.testing.assert_array_equal(uniforms[:3] + uniforms[3:], 1.0)
-    assert len(np.unique(uniforms[:3])) == 15
+@pytest.mark.parametrize("antithetic", [False, True])
+def test_a_population_is_drawn_with_its_probabilities_and_members_differ(antithetic):
+    rows = jnp.array([[0.2, 0.5, 0.3], [0.0, 0.1, 0.9], [0.6, 0.0, 0.4]])
+    first, second = sample(jax.random.key(0), [rows, rows[:1]], 4000, antithetic)
+    assert first.shape == (4000, 3) and second.shape == (4000, 1)
+    drawn = np.concatenate([first, second], 1)
+    for weight, expected in enumerate(np.concatenate([rows, rows[:1]])):
+        shares = [np.mean(drawn[:, weight] == value) for value in (-1, 0, 1)]
+        np.testing.assert_allclose(shares, expected, atol=5 * 0.5 / 4000**0.5)
+    # Two weights with the same probabilities are drawn apart: equal in 0.38 of all members.
+    assert 0.3 < np.mean(drawn[:, 0] == drawn[:, 3]) < 0.46
 
 
-def test_antithetic_uniforms_of_an_odd_population_are_refused():
+def test_members_do_not_depend_on_how_many_rows_are_drawn_together(monkeypatch):
+    probabilities = [jnp.full((7, 3), 1 / 3), jnp.full((2, 2, 3), 1 / 3)]
+    whole = ternary.sample(jax.random.key(1), probabilities, 12, True)
+    monkeypatch.setattr(ternary, "SAMPLED_AT_ONCE", 30)  # two rows of eleven weights
+    for parts, all_ in zip(
+        ternary.sample(jax.random.key(1), probabilities, 12, True), whole, strict=True
+    ):
+        np.testing.assert_array_equal(parts, all_)
+
+
+def test_antithetic_pairs_of_an_odd_population_are_refused():
     with pytest.raises(ValueError, match="even population_size, got 7"):
-        ternary.antithetic_uniforms(jax.random.key(0), 7, (2,))
+        ternary.sample(jax.random.key(0), [jnp.ones((2, 3)) / 3], 7, True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -133,7 +155,7 @@ quarters = st.integers(-40, 40).map(lambda n: n / 4)  # with 8 members, means ar
     hnp.arrays(np.int8, (8, 2, 3), elements=st.integers(-1, 1)),
 )
 def test_utility_by_value_equals_the_direct_sums(utilities, trits):
-    stats = ternary.statistics(jnp.asarray(utilities), jnp.asarray(trits))
+    (stats,), _ = ternary.statistics(jnp.asarray(utilities), [jnp.asarray(trits)])
     by_value = ternary.utility_by_value(stats)
     direct = [np.tensordot(utilities, trits == value, axes=1) / 8 for value in (-1, 0, 1)]
     np.testing.assert_array_equal(by_value, np.stack(direct, -1))
@@ -141,8 +163,23 @@ def test_utility_by_value_equals_the_direct_sums(utilities, trits):
     assert float(stats.utility) == utilities.mean()
 
 
+@pytest.mark.parametrize("size", [1, 7, 8, 100, 999])
+def test_statistics_of_populations_that_no_block_divides_are_the_plain_means(size):
+    rng = np.random.default_rng(size)
+    utilities = rng.integers(-40, 40, size) / 4
+    trits = [rng.integers(-1, 2, (size, *shape)).astype(np.int8) for shape in [(3, 2), (5,)]]
+    population = list(map(jnp.asarray, trits))
+    results, members = ternary.statistics(jnp.asarray(utilities, jnp.float32), population, size - 1)
+    for stats, member, x in zip(results, members, trits, strict=True):
+        np.testing.assert_array_equal(member, x[-1])
+        first = np.tensordot(utilities, x, axes=1) / size
+        second = np.tensordot(utilities, np.abs(x), axes=1) / size
+        np.testing.assert_allclose(stats.first, first, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(stats.second, second, rtol=1e-6, atol=1e-6)
+
+
 def test_sums_do_not_wrap_around_in_int8():
-    stats = ternary.statistics(jnp.ones(1024), jnp.ones((1024, 2), jnp.int8))
+    (stats,), _ = ternary.statistics(jnp.ones(1024), [jnp.ones((1024, 2), jnp.int8)])
     np.testing.assert_array_equal(stats.first, 1.0)
     np.testing.assert_array_equal(stats.second, 1.0)
 

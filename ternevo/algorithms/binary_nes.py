@@ -18,17 +18,15 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import optax
-from evosax.algorithms.distribution_based.base import (
-    DistributionBasedAlgorithm,
-    Params as BaseParams,
-    State as BaseState,
-)
+from evosax.algorithms.distribution_based.base import Params as BaseParams, State as BaseState
 from flax import struct
 from jaxtyping import Array, Float
 
 from ternevo import ternary
+from ternevo.algorithms.distribution import TritDistribution
 from ternevo.algorithms.shaping import FITNESS_SHAPING, entropy_bits, no_metrics
-from ternevo.types import Key, Leaf, Tensor
+from ternevo.ternary import Statistics
+from ternevo.types import Key, Leaf
 
 FISHER_DAMPING = 0.1
 
@@ -50,7 +48,7 @@ class Params(BaseParams):
     """No dynamic parameters."""
 
 
-class BinaryNES(DistributionBasedAlgorithm):
+class BinaryNES(TritDistribution):
     """Bernoulli natural evolution strategy, an evosax algorithm with int8 populations."""
 
     def __init__(
@@ -96,46 +94,28 @@ class BinaryNES(DistributionBasedAlgorithm):
             generation_counter=jnp.zeros((), jnp.int32),
         )
 
-    def _ask(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
-        del params
-        keys = jax.random.split(key, len(state.logits))
-        population = [
-            Tensor(
-                self._sample(k, jax.nn.sigmoid(logits)),
-                jnp.broadcast_to(given.exponent, self.population_size),
-            )
-            for k, logits, given in zip(
-                keys, state.logits, ternary.tensors(self.solution), strict=True
-            )
-        ]
-        population = ternary.replace_tensors(self.solution, population)
-        return jax.vmap(self._ravel_solution)(population), state
-
-    def _tell(
-        self, key: Key, population: jax.Array, fitness: jax.Array, state: State, params: Params
-    ) -> State:
-        del key, params
-        members = ternary.tensors(jax.vmap(self._unravel_solution)(population))
+    def _update(self, stats: list[Statistics], state: State) -> State:
         # evosax minimises, and the optimiser descends: descending shaped fitness climbs utility.
         descent = tuple(
-            natural_gradient(logits, ternary.statistics(fitness, tensor.values))
-            for logits, tensor in zip(state.logits, members, strict=True)
+            natural_gradient(logits, of_tensor)
+            for logits, of_tensor in zip(state.logits, stats, strict=True)
         )
         updates, opt_state = self.optimizer.update(descent, state.opt_state, state.logits)
         logits = cast(tuple[jax.Array, ...], optax.apply_updates(state.logits, updates))
         return state.replace(mean=self._mode(logits), logits=logits, opt_state=opt_state)
 
+    def probabilities(self, state: State) -> list[Float[Array, "... 3"]]:
+        """Return P(-1), P(0) = 0 and P(+1) of every weight, one array for each tensor."""
+        plus = [jax.nn.sigmoid(logits) for logits in state.logits]
+        return [jnp.stack([1.0 - p, jnp.zeros_like(p), p], axis=-1) for p in plus]
+
     def entropy(self, state: State) -> Float[Array, ""]:
         """Return the mean entropy of a weight, in bits (at most 1)."""
-        plus = [jax.nn.sigmoid(logits) for logits in state.logits]
-        entropies = [entropy_bits(jnp.stack([1 - p, p], axis=-1)) for p in plus]
-        return ternary.mean_over(entropies)
+        return ternary.mean_over([entropy_bits(p) for p in self.probabilities(state)])
 
-    def _sample(self, key: Key, plus: jax.Array) -> jax.Array:
-        uniforms = ternary.population_uniforms(
-            key, self.population_size, plus.shape, self.use_antithetic_sampling
-        )
-        return jnp.where(uniforms > 1.0 - plus, 1, -1).astype(jnp.int8)
+    def _exponents(self, state: State) -> list[jax.Array]:
+        del state  # they are never changed
+        return [tensor.exponent for tensor in ternary.tensors(self.solution)]
 
     def _mode(self, logits: tuple[jax.Array, ...]) -> jax.Array:
         modes = [

@@ -5,10 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from evosax.core.fitness_shaping import (
-    centered_rank_fitness_shaping_fn,
-    standardize_fitness_shaping_fn,
-)
+from evosax.core.fitness_shaping import standardize_fitness_shaping_fn
 from jaxtyping import Array, Float
 
 
@@ -18,6 +15,20 @@ def baseline_fitness_shaping_fn(
     """Return fitness minus its mean over the population."""
     del population, state, params  # the shaping function's signature is evosax's
     return fitness - jnp.mean(fitness)
+
+
+def centered_rank_fitness_shaping_fn(
+    population: Any, fitness: Float[Array, " population"], state: Any, params: Any
+) -> Float[Array, " population"]:
+    """Return ranks spread evenly over [-1/2, 1/2], the least fitness first, means for equal ones.
+
+    evosax's function in other words: one quotient of integers, rounded once, so
+    that no compiler has a choice (`ternevo.devices`).
+    """
+    del population, state, params
+    last = fitness.shape[0] - 1
+    ranks = jax.scipy.stats.rankdata(fitness) - 1.0  # halves where fitnesses are equal
+    return (2.0 * ranks - last) / (2 * last)
 
 
 def exactly_zero_if_equal(shape: Callable[..., jax.Array]) -> Callable[..., jax.Array]:

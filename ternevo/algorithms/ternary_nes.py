@@ -21,16 +21,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from evosax.algorithms.distribution_based.base import (
-    DistributionBasedAlgorithm,
-    Params as BaseParams,
-    State as BaseState,
-)
+from evosax.algorithms.distribution_based.base import Params as BaseParams, State as BaseState
 from flax import struct
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from ternevo import ternary
+from ternevo.algorithms.distribution import TritDistribution
 from ternevo.algorithms.shaping import FITNESS_SHAPING, entropy_bits, no_metrics
 from ternevo.ternary import Statistics
 from ternevo.types import Key, Leaf, Tensor
@@ -195,7 +192,7 @@ class Params(BaseParams):
     """No dynamic parameters: rates are schedules."""
 
 
-class TernaryNES(DistributionBasedAlgorithm):
+class TernaryNES(TritDistribution):
     """Natural evolution strategy over ternary weights, an evosax class with int8 populations."""
 
     def __init__(
@@ -245,36 +242,11 @@ class TernaryNES(DistributionBasedAlgorithm):
             generation_counter=jnp.zeros((), jnp.int32),
         )
 
-    def _ask(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
-        del params
-        keys = jax.random.split(key, len(state.latents))
-        modes = ternary.tensors(self._unravel_solution(state.mean))
-        population = [
-            Tensor(
-                ternary.from_uniforms(
-                    ternary.population_uniforms(
-                        k, self.population_size, mode.values.shape, self.use_antithetic_sampling
-                    ),
-                    probabilities,
-                ),
-                jnp.broadcast_to(mode.exponent, self.population_size),
-            )
-            for k, mode, probabilities in zip(keys, modes, self.probabilities(state), strict=True)
-        ]
-        population = ternary.replace_tensors(self.solution, population)
-        return jax.vmap(self._ravel_solution)(population), state
-
-    def _tell(
-        self, key: Key, population: jax.Array, fitness: jax.Array, state: State, params: Params
-    ) -> State:
-        del key, params
-        members = ternary.tensors(jax.vmap(self._unravel_solution)(population))
+    def _update(self, stats: list[Statistics], state: State) -> State:
         # evosax minimises, and the optimiser descends: descending shaped fitness climbs utility.
         descent = tuple(
-            self.distribution.direction(
-                latent, state.spread, ternary.statistics(fitness, tensor.values)
-            )
-            for latent, tensor in zip(state.latents, members, strict=True)
+            self.distribution.direction(latent, state.spread, of_tensor)
+            for latent, of_tensor in zip(state.latents, stats, strict=True)
         )
         updates, opt_state = self.optimizer.update(descent, state.opt_state, state.latents)
         latents = jax.tree.map(
@@ -290,6 +262,9 @@ class TernaryNES(DistributionBasedAlgorithm):
     def probabilities(self, state: State) -> list[Float[Array, "... 3"]]:
         """Return P(-1), P(0), P(+1) of every weight, one array for each tensor."""
         return [self.distribution.probabilities(z, state.spread) for z in state.latents]
+
+    def _exponents(self, state: State) -> list[jax.Array]:
+        return [mode.exponent for mode in ternary.tensors(self._unravel_solution(state.mean))]
 
     def entropy(self, state: State) -> Float[Array, ""]:
         """Return the mean entropy of a weight, in bits (at most log2(3) = 1.58)."""

@@ -76,13 +76,13 @@ def make(name: str, episode_length: int | None = None) -> Env:
     length = EPISODE_LENGTH if episode_length is None else episode_length
 
     def reset(key: Key) -> tuple[EnvState, jax.Array]:
-        with _quiet():
+        with quiet():
             state = bare.reset(key)
         return Episode(state.pipeline_state, jnp.zeros((), jnp.int32)), state.obs
 
     def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
         count = state.step + 1
-        with _quiet():
+        with quiet():
             after = bare.step(_to_brax(state.physics), action)
         # brax knows no time limit of its own: done means that the task has ended.
         terminated = jnp.asarray(after.done, jnp.float32) > 0.5
@@ -112,7 +112,7 @@ def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
         rows = [(state.physics.x.pos[0], state.physics.xd.vel[0]) for state in trajectory]
         return traces.draw(f"brax/{name}", np.asarray(rows), stem)
     bare = _load(name, backend)
-    with _quiet():
+    with quiet():
         from brax.io import html
     # The viewer plays one state per timestep, and there is one state per environment step.
     system = bare.sys.tree_replace({"opt.timestep": bare.dt})
@@ -134,7 +134,7 @@ def _parse(name: str) -> tuple[str, str]:
 
 def _load(name: str, backend: str) -> Any:
     """Return brax's own environment."""
-    with _quiet():
+    with quiet():
         from brax import envs
 
         if name == "swimmer":
@@ -154,7 +154,7 @@ def _to_brax(physics: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence what brax and MuJoCo tell while they are imported, load a model or are traced.
 
     That is: warp is not installed (printed), brax and jaxopt are unmaintained

@@ -30,6 +30,9 @@ class MLP:
     output_shift: int = 0
     """The output is multiplied by 2**-output_shift; where actions cost, begin with small ones."""
 
+    matmul: Literal["auto", "planes", "float32", "bfloat16", "int8"] = "auto"
+    """How to multiply; the integers are the same. planes: bits and popcounts, fastest on CPU."""
+
     def __post_init__(self) -> None:
         """Refuse sizes that mean nothing."""
         if any(size < 1 for size in self.hidden_sizes):

@@ -12,52 +12,120 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Float32, Int32
 
-from ternevo import ternary
+from ternevo import packing, ternary
+from ternevo.packing import Planes
 from ternevo.policies import MLP
-from ternevo.types import ActionSpec, Key, Memory, Params, Policy, Tensor
+from ternevo.types import ActionSpec, Key, Memory, Packing, Params, Policy, Tensor
 
 BIAS_SHIFT_LIMIT = 8
 """A bias is at most 2**8 times the full scale of its layer's inputs."""
 
 
 class Grid(NamedTuple):
-    """Numbers that a layer takes in: how they come about, the bits of a unit, the largest."""
+    """Numbers that a layer takes in: how they come about, the bits of a unit, the largest.
+
+    `num_bits` bits hold such a number: 1 for a sign, else two's complement; 0 for a float.
+    """
 
     activate: Callable[[jax.Array], jax.Array]
     bits: int
     full_scale: int
-    is_integer: bool = True
+    num_bits: int
+    is_sign: bool = False
 
 
 ACTIVATIONS = {
-    "int8": Grid(lambda unit: jnp.clip(jnp.round(unit * 128), -127, 127), 7, 127),
-    "int4": Grid(lambda unit: jnp.clip(jnp.round(unit * 8), -7, 7), 3, 7),
-    "sign": Grid(lambda unit: jnp.where(unit >= 0, 1.0, -1.0), 0, 1),
+    "int8": Grid(lambda unit: jnp.clip(jnp.round(unit * 128), -127, 127), 7, 127, 8),
+    "int4": Grid(lambda unit: jnp.clip(jnp.round(unit * 8), -7, 7), 3, 7, 4),
+    "sign": Grid(lambda unit: jnp.where(unit >= 0, 1.0, -1.0), 0, 1, 1, is_sign=True),
     "ternary": Grid(
-        lambda unit: jnp.where(unit > 0.5, 1.0, jnp.where(unit < -0.5, -1.0, 0.0)), 0, 1
+        lambda unit: jnp.where(unit > 0.5, 1.0, jnp.where(unit < -0.5, -1.0, 0.0)), 0, 1, 2
     ),
-    "tanh": Grid(jnp.tanh, 0, 1, is_integer=False),
-    "relu": Grid(jax.nn.relu, 0, 1, is_integer=False),
+    "tanh": Grid(jnp.tanh, 0, 1, 0),
+    "relu": Grid(jax.nn.relu, 0, 1, 0),
 }
+
+
+MATMULS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "int8": jnp.int8}
+"""The dtypes that the two factors of a dot product may have; sums are exact in each of them."""
+
+
+class Dense(NamedTuple):
+    """A layer that multiplies matrices: unit = (values @ weight + bias) * scale."""
+
+    weight: jax.Array
+    bias: Float32[Array, "*population out"]
+    scale: Float32[Array, "*population"]
+
+
+class BitPlanes(NamedTuple):
+    """A layer that counts bits: unit = (dot of the planes, with the bias in the offset) * scale."""
+
+    planes: Planes
+    offset: Int32[Array, "*population out"]
+    scale: Float32[Array, "*population"]
 
 
 def build(settings: MLP, obs_size: int, action: ActionSpec) -> Policy:
     """Return the policy for observations of `obs_size` and actions of `action.size`.
 
     Raises:
-      ValueError: a layer is so wide that a sum could reach 2**24.
+      ValueError: a layer is so wide that a sum could reach 2**24, or `matmul`
+        needs integers where the settings have floats.
     """
     sizes = (obs_size, *settings.hidden_sizes, action.size)
     largest_sum = 127 * (max(sizes[:-1]) + 2**BIAS_SHIFT_LIMIT)
     if largest_sum >= 2**24:
         raise ValueError(f"layer sizes {sizes} are too wide for exact sums: {largest_sum} >= 2**24")
+    choose_matmul(settings, 1)
 
     def apply(params: Params, memory: Memory, obs: jax.Array) -> tuple[Memory, jax.Array]:
-        return memory, forward(settings, params, obs)
+        is_packed = isinstance(params[0], Dense | BitPlanes)
+        layers = params if is_packed else pack(settings, "float32", params)
+        return memory, forward(settings, layers, obs)
 
-    return Policy(init=lambda key: init(settings, key, sizes), reset=lambda: (), apply=apply)
+    return Policy(
+        init=lambda key: init(settings, key, sizes),
+        reset=lambda: (),
+        apply=apply,
+        packing=lambda num_episodes: packing_of(settings, num_episodes),
+    )
+
+
+def packing_of(settings: MLP, num_episodes: int) -> Packing:
+    """Return how to run so many episodes of each member.
+
+    A matrix product shares the weights among episodes that run side by side;
+    counting bits is as fast for one, and then no lane waits for another.
+    """
+    matmul = choose_matmul(settings, num_episodes)
+    together = 1 if matmul == "planes" else num_episodes
+    return Packing(lambda params: pack(settings, matmul, params), together)
+
+
+def choose_matmul(settings: MLP, num_episodes: int) -> str:
+    """Return how to multiply: what is asked for, or else what `python -m ternevo.bench` found.
+
+    On CPU, counting bits beats XLA's float32 product many times for signs and
+    trits. For 8 and 4 bits it wins where each member has one episode, and with
+    it nothing to share weights with. Elsewhere float32, not measured yet.
+
+    Raises:
+      ValueError: it needs integers, and an activation or the weights are floats.
+    """
+    num_bits = ACTIVATIONS[settings.activation].num_bits
+    is_integer = settings.weights != "float" and num_bits > 0
+    if settings.matmul == "auto":
+        is_faster = jax.default_backend() == "cpu" and (num_bits <= 2 or num_episodes == 1)
+        return "planes" if is_integer and is_faster else "float32"
+    if not is_integer and settings.matmul != "float32":
+        raise ValueError(
+            f"--matmul {settings.matmul} needs integers, not --weights {settings.weights} with "
+            f"--activation {settings.activation}; use float32"
+        )
+    return settings.matmul
 
 
 def init(settings: MLP, key: Key, sizes: tuple[int, ...]) -> Params:
@@ -92,19 +160,37 @@ def _init_layer(
     return layer
 
 
-def forward(settings: MLP, params: Params, obs: Float[Array, " obs"]) -> Float[Array, " action"]:
+def pack(settings: MLP, matmul: str, params: Params) -> tuple[Dense | BitPlanes, ...]:
+    """Work out, once for many observations, all that depends on the weights only."""
+    grids = _input_grids(settings, len(params))
+    shifts = [0] * (len(params) - 1) + [settings.output_shift]
+    return tuple(
+        _pack_layer(matmul, *arguments) for arguments in zip(params, grids, shifts, strict=True)
+    )
+
+
+def forward(
+    settings: MLP, layers: tuple[Dense | BitPlanes, ...], obs: Float[Array, " obs"]
+) -> Float[Array, " action"]:
     """Run one quantised observation through the layers; the last one has no activation.
 
     The output is the integer sum of the last layer times a power of two:
     argmax and ties are those of the integers.
     """
-    inputs = _observation_grid(settings.observation_bits, settings.observation_shift)
-    values = inputs.activate(obs)
-    for layer in params[:-1]:
-        unit = _layer(layer, values, inputs)
-        inputs = ACTIVATIONS[settings.activation]
-        values = inputs.activate(unit)
-    return _layer(params[-1], values, inputs) * 2.0**-settings.output_shift
+    units = obs
+    for layer, inputs in zip(layers, _input_grids(settings, len(layers)), strict=True):
+        values = inputs.activate(units)
+        total = (
+            _count(layer, inputs, values) if isinstance(layer, BitPlanes) else _dot(layer, values)
+        )
+        units = total * layer.scale
+    return units
+
+
+def _input_grids(settings: MLP, num_layers: int) -> list[Grid]:
+    """Return what each layer takes in."""
+    first = _observation_grid(settings.observation_bits, settings.observation_shift)
+    return [first] + [ACTIVATIONS[settings.activation]] * (num_layers - 1)
 
 
 def _observation_grid(bits: int, shift: int) -> Grid:
@@ -113,19 +199,46 @@ def _observation_grid(bits: int, shift: int) -> Grid:
         lambda obs: jnp.floor(obs / 2 ** (8 - bits)),
         bits - 1 - shift,
         max(2 ** (bits - 1) - 1, 1),
+        bits,
     )
 
 
-def _layer(layer: dict[str, Tensor], values: jax.Array, inputs: Grid) -> jax.Array:
-    weight = layer["weight"]
-    total = jnp.dot(values, weight.values.astype(jnp.float32))
+def _pack_layer(
+    matmul: str, layer: dict[str, Tensor], inputs: Grid, shift: int
+) -> Dense | BitPlanes:
+    values, exponent = layer["weight"]
+    scale = jnp.ldexp(jnp.float32(1), -exponent.astype(jnp.int32) - inputs.bits - shift)
+    bias = jnp.zeros(values.shape[-1])
     if "bias" in layer:
-        total += _bias_size(layer, inputs) * layer["bias"].values.astype(jnp.float32)
-    return jnp.ldexp(total, -weight.exponent.astype(jnp.int32) - inputs.bits)
+        bias = _bias_size(layer, inputs) * layer["bias"].values.astype(jnp.float32)
+    if matmul != "planes":
+        return Dense(values.astype(MATMULS[matmul]), bias, scale)
+    planes = packing.planes_of(values)
+    if inputs.is_sign:
+        offset = packing.offset_of_signs(planes)
+    else:
+        offset = packing.offset_of_integers(planes, inputs.num_bits)
+    return BitPlanes(planes, offset + bias.astype(jnp.int32), scale)
 
 
 def _bias_size(layer: dict[str, Tensor], inputs: Grid) -> jax.Array:
     """Return the size of an always-on input: full scale, times bias scale over weight scale."""
     shift = layer["weight"].exponent.astype(jnp.int32) - layer["bias"].exponent.astype(jnp.int32)
     size = jnp.ldexp(jnp.float32(inputs.full_scale), jnp.minimum(shift, BIAS_SHIFT_LIMIT))
-    return jnp.round(size) if inputs.is_integer else size
+    return jnp.round(size) if inputs.num_bits else size
+
+
+def _dot(layer: Dense, values: jax.Array) -> jax.Array:
+    dtype = layer.weight.dtype
+    sums = jnp.int32 if dtype == jnp.int8 else jnp.float32
+    total = jnp.dot(values.astype(dtype), layer.weight, preferred_element_type=sums)
+    return total.astype(jnp.float32) + layer.bias
+
+
+def _count(layer: BitPlanes, inputs: Grid, values: jax.Array) -> jax.Array:
+    if inputs.is_sign:
+        total = packing.dot_signs(layer.planes, layer.offset, values)
+    else:
+        integers = values.astype(jnp.int32)
+        total = packing.dot_integers(layer.planes, layer.offset, integers, inputs.num_bits)
+    return total.astype(jnp.float32)

@@ -25,9 +25,14 @@ class EvaluationState(NamedTuple):
 def evaluate_policy(
     policy: Policy, env: Env, weights: Params, quantiser: Quantiser, key: Key, num_episodes: int
 ) -> Evaluation:
-    """Run one policy on fresh episodes; the result has a population of one."""
-    one = jax.tree.map(lambda x: x[None], weights)
-    return evaluate(policy, env, one, quantiser, episode_keys(key, num_episodes, 1))
+    """Run one policy on fresh episodes; the result has a population of one.
+
+    It is evaluated as so many members of one episode each, which devices can share.
+    """
+    copies = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_episodes, *x.shape)), weights)
+    keys = episode_keys(key, num_episodes, 1).reshape(num_episodes, 1)
+    result = evaluate(policy, env, copies, quantiser, keys)
+    return Evaluation(result.returns.T, result.lengths.T, result.moments)
 
 
 def with_evaluation(

@@ -21,8 +21,10 @@ class Evolution:
     """Episodes of each member in a generation; its fitness is their mean."""
     common_random_numbers: Literal["all", "pairs", "none"] = "all"
     """Who meets the same episodes in a generation: all members, each antithetic pair, or nobody."""
+    num_lanes: int = 0
+    """Episodes at once on a device, in whole tiles; 0 chooses one tile. It changes no result."""
     population_chunk: int = 0
-    """Evaluate at most this many members at once, to save memory; 0 for all."""
+    """Members in the queue at once on a device; 0 as memory allows. It changes no result."""
 
     def __post_init__(self) -> None:
         """Refuse counts that mean nothing."""
@@ -32,8 +34,9 @@ class Evolution:
             raise ValueError(f"num_episodes must be at least 1, got {self.num_episodes}")
         if self.common_random_numbers == "pairs":
             check_even("--common_random_numbers pairs", self.population_size)
-        if self.population_chunk < 0:
-            raise ValueError(f"population_chunk must be 0 or more, got {self.population_chunk}")
+        for name in ("num_lanes", "population_chunk"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
     def search_algorithm(
         self, solution: Any, weights: "WeightKind", num_generations: int
@@ -57,7 +60,9 @@ class Evolution:
         """Return how the population is evaluated."""
         from ternevo.rollout import Plan
 
-        return Plan(self.num_episodes, self.common_random_numbers, self.population_chunk)
+        return Plan(
+            self.num_episodes, self.common_random_numbers, self.num_lanes, self.population_chunk
+        )
 
 
 def check_even(what: str, population_size: int) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from ternevo import observation, ternary
 from ternevo.rollout import Evaluation, Plan, episode_keys, evaluate
-from ternevo.strategies.search import search_of
+from ternevo.strategies.search import is_spread, search_of
 from ternevo.types import (
     Env,
     Key,
@@ -67,18 +67,26 @@ def evolve(
         key_ask, key_eval, key_tell = jax.random.split(key, 3)
         population, asked = search.ask(key_ask, state.search)
         keys = episode_keys(
-            key_eval, plan.num_episodes, algorithm.population_size, plan.common_random_numbers
+            key_eval,
+            plan.num_episodes,
+            algorithm.population_size,
+            plan.common_random_numbers,
+            pairs_are_adjacent=getattr(algorithm, "pairs_are_adjacent", False),
         )
+        quantiser = observation.freeze(state.moments)
         result = evaluate(
             policy,
             env,
             jax.vmap(decode)(population),
-            observation.freeze(state.moments),
+            quantiser,
             keys,
+            plan.num_lanes,
             plan.chunk_size,
+            is_spread(algorithm),
         )
         told = search.tell(key_tell, population, _fitness(result.returns), asked)
-        state = EvolveState(told, observation.merge(state.moments, result.moments))
+        moments = observation.merge(state.moments, result.moments)
+        state = EvolveState(told, moments)
         return state, _metrics(result) | search.metrics(told) | _weight_metrics(params(state))
 
     def params(state: EvolveState) -> PolicyParams:

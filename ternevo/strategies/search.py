@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
 
+from ternevo import devices
 from ternevo.types import Key, Metrics
 
 
@@ -30,6 +31,11 @@ class PopulationState(NamedTuple):
 
     algorithm: Any
     is_first: jax.Array
+
+
+def is_spread(algorithm: Any) -> bool:
+    """Return whether each device holds its own members only; evosax's classes do not say."""
+    return getattr(algorithm, "is_spread", False)
 
 
 def search_of(algorithm: Any, params: Any, draw: Callable[[Key], Any]) -> Search:
@@ -51,9 +57,14 @@ def _distribution_search(algorithm: Any, params: Any, draw: Callable[[Key], Any]
         entropy = getattr(algorithm, "entropy", None)  # evosax's own classes have none
         return {"search/entropy": entropy(state)} if entropy else {}
 
+    def ask(key: Key, state: Any) -> tuple[Any, Any]:
+        population, state = algorithm.ask(key, state, params)
+        # evosax's own algorithms draw and sum up a population as a whole, so every device does.
+        return population if is_spread(algorithm) else devices.replicated(population), state
+
     return Search(
         init,
-        lambda key, state: algorithm.ask(key, state, params),
+        ask,
         tell,
         algorithm.get_mean,
         metrics,
@@ -74,7 +85,7 @@ def _population_search(algorithm: Any, params: Any, draw: Callable[[Key], Any]) 
             lambda: (algorithm.get_population(state.algorithm), state.algorithm),
             lambda: algorithm.ask(key, state.algorithm, params),
         )
-        return population, PopulationState(asked, state.is_first)
+        return devices.replicated(population), PopulationState(asked, state.is_first)
 
     def tell(key: Key, population: Any, fitness: jax.Array, state: PopulationState) -> Any:
         told = jax.lax.cond(

@@ -1,0 +1,308 @@
+"""The cases by name: what is compared, at which sizes, and the ratio that is wished for.
+
+JAX is not imported here, so that `--help` and `--list` answer quickly: the
+settings of a case are plain data, and their `build` imports what it needs.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from ternevo.names import check
+
+if TYPE_CHECKING:
+    from ternevo.bench.measure import Contest
+
+SUITES = {
+    "cpu": "about ten minutes on a few cores",
+    "gpu": "populations up to 2**17, needs an accelerator",
+    "quick": "a minute at toy sizes: it shows that all works, its numbers mean nothing",
+    "all": "every case",
+}
+
+Kind = Literal["time", "rate", "share", "memory", "bandwidth"]
+"""What a ratio is made of, so that more is better, except for a share.
+
+time: the other's seconds over ours. rate: our environment steps a second over the
+other's. share: the other's seconds over ours, where the other is a part of ours
+and should be small. memory: the other's bytes over ours. bandwidth: bytes a
+second that we read at least, over those that the other reads.
+"""
+
+
+class Comparison(NamedTuple):
+    """A ratio that a case shows, and where there is one, the `goal`: at least, a share at most."""
+
+    rival: str
+    kind: Kind
+    goal: float | None = None
+
+
+class Setting(Protocol):
+    """The sizes of a case."""
+
+    def build(self) -> "Contest":
+        """Return the contestants, ours first, compiled and ready to run."""
+        ...
+
+
+class Case(NamedTuple):
+    """One line of `--list`."""
+
+    description: str
+    suites: tuple[str, ...]
+    setting: Setting
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of a population of MLPs, beside evosax, the physics and the forward pass."""
+
+    env: str
+    episode_length: int
+    population_size: int
+    num_episodes: int = 1
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    is_trained: bool = False
+    """Whether members are copies of a policy that reaches the time limit, or random."""
+    with_limits: bool = True
+    """Whether the physics alone and the forward pass alone are timed as well."""
+
+    def build(self) -> "Contest":
+        """Return ternevo, evosax and, with limits, physics and forward."""
+        from ternevo.bench import evaluation
+
+        return evaluation.build(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyBound:
+    """One evaluation where the policy is nearly all the work, beside the float32 twin."""
+
+    population_size: int
+    episode_length: int
+    bandwidth_bytes: int
+    """Size of the array that is read to see how fast memory can be read."""
+    env: str = "probe/double_integrator"
+    """It never terminates, and its observations depend on actions: nothing can be left out."""
+    num_episodes: int = 1
+    hidden_sizes: tuple[int, ...] = (256, 256)
+    activation: Literal["sign", "int8"] = "sign"
+
+    def build(self) -> "Contest":
+        """Return ternevo, its float twin, forward, and reading memory."""
+        from ternevo.bench import evaluation
+
+        return evaluation.build_policy_bound(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopOverhead:
+    """One generation of the whole loop, beside the same without its episodes."""
+
+    env: str
+    episode_length: int
+    population_size: int
+    hidden_sizes: tuple[int, ...] = (64, 64)
+
+    def build(self) -> "Contest":
+        """Return ternevo, and the same loop in an environment that ends in its first step."""
+        from ternevo.bench import loop
+
+        return loop.build_overhead(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopBesideEvosax:
+    """One generation of the whole loop, beside Open_ES of evosax in a Python loop."""
+
+    env: str
+    episode_length: int
+    population_size: int
+    hidden_sizes: tuple[int, ...] = (64, 64)
+
+    def build(self) -> "Contest":
+        """Return ternevo and evosax."""
+        from ternevo.bench import loop
+
+        return loop.build_beside_evosax(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class PeakMemory:
+    """One generation in a process of its own, and the most memory it ever held."""
+
+    env: str
+    episode_length: int
+    population_size: int
+    population_chunk: int
+    hidden_sizes: tuple[int, ...] = (64, 64)
+
+    def build(self) -> "Contest":
+        """Return ternevo, and the same process with a population of two."""
+        from ternevo.bench import fresh
+
+        return fresh.build(self)
+
+
+EVOSAX = "evosax always runs to the last step, and its cost does not depend on weights"
+LIMITS = (Comparison("physics", "rate"), Comparison("forward", "rate"))
+
+
+def _beside_evosax(*comparisons: Comparison) -> tuple[Comparison, ...]:
+    """Return the ratios of an evaluation; those named here replace the ones without a goal."""
+    named = {(c.rival, c.kind) for c in comparisons}
+    usual = (Comparison("evosax", "time"), Comparison("evosax", "memory"), *LIMITS)
+    return (*comparisons, *(c for c in usual if (c.rival, c.kind) not in named))
+
+
+CASES: dict[str, Case] = {
+    "cartpole_random": Case(
+        f"CartPole, 1,024 x 16 episodes of random MLPs (64, 64), which fall early; {EVOSAX}",
+        ("cpu", "gpu"),
+        Evaluation("gymnax/CartPole-v1", 500, 1024, 16),
+        _beside_evosax(Comparison("evosax", "time", 4.0), Comparison("evosax", "memory", 10.0)),
+    ),
+    "cartpole_trained": Case(
+        f"CartPole, 1,024 x 16 full episodes of copies of a trained MLP (64, 64); {EVOSAX}",
+        ("cpu", "gpu"),
+        Evaluation("gymnax/CartPole-v1", 500, 1024, 16, is_trained=True),
+        _beside_evosax(Comparison("evosax", "time", 1.5), Comparison("evosax", "memory", 10.0)),
+    ),
+    "hopper_random": Case(
+        f"hopper@spring, 256 x 1 episode of random MLPs (64, 64), time limit 1,000; {EVOSAX}",
+        ("cpu",),
+        Evaluation("brax/hopper@spring", 1000, 256),
+        _beside_evosax(Comparison("evosax", "time", 4.0)),
+    ),
+    "ant_random": Case(
+        f"ant@spring, 256 x 1 episode of random MLPs (64, 64), time limit 1,000; {EVOSAX}",
+        ("cpu",),
+        Evaluation("brax/ant@spring", 1000, 256),
+        _beside_evosax(Comparison("evosax", "time", 1.2), Comparison("physics", "rate", 0.9)),
+    ),
+    "policy_bound": Case(
+        "a point mass, 1,024 x 1 episode of 50 steps, MLP (256, 256): ternary weights and signs "
+        "beside the float32 twin with tanh",
+        ("cpu",),
+        PolicyBound(1024, 50, bandwidth_bytes=2**28),
+        (
+            Comparison("float twin", "time", 3.0),
+            Comparison("float twin", "memory"),
+            Comparison("forward", "rate"),
+            Comparison("memory read", "bandwidth"),
+        ),
+    ),
+    "policy_bound_int8": Case(
+        "as policy_bound, with int8 activations instead of signs",
+        ("cpu",),
+        PolicyBound(1024, 50, bandwidth_bytes=2**28, activation="int8"),
+        (Comparison("float twin", "time"), Comparison("memory read", "bandwidth")),
+    ),
+    "loop_overhead": Case(
+        "ternary_nes on hopper@spring, 4,096 members of 5,123 weights, time limit 100: a "
+        "generation, and what is left of it with episodes of one step that costs nothing",
+        ("cpu", "gpu"),
+        LoopOverhead("brax/hopper@spring", 100, 4096),
+        (Comparison("all but episodes", "share", 0.05),),
+    ),
+    "loop_evosax": Case(
+        "CartPole, 4,096 members of 6,070 weights: a generation of ternary_nes, beside ask, eval "
+        f"and tell of evosax's Open_ES from Python, both from random policies; {EVOSAX}",
+        ("cpu", "gpu"),
+        LoopBesideEvosax("gymnax/CartPole-v1", 500, 4096, (74, 74)),
+        (Comparison("evosax", "time"),),
+    ),
+    "memory": Case(
+        "ternary_nes, one generation of 100,000 members of 6,070 weights on CartPole, time limit "
+        "10, in a fresh process: the most memory it held resident",
+        ("cpu",),
+        PeakMemory("gymnax/CartPole-v1", 10, 100_000, 1024, (74, 74)),
+        (),
+    ),
+    "policy_bound_gpu": Case(
+        "as policy_bound, with 8,192 members and 100 steps",
+        ("gpu",),
+        PolicyBound(8192, 100, bandwidth_bytes=2**31),
+        (
+            Comparison("float twin", "time"),
+            Comparison("float twin", "memory"),
+            Comparison("forward", "rate"),
+            Comparison("memory read", "bandwidth"),
+        ),
+    ),
+    "cartpole_quick": Case(
+        f"cartpole_random at a toy size; {EVOSAX}",
+        ("quick",),
+        Evaluation("gymnax/CartPole-v1", 30, 16, 2, (8,)),
+        _beside_evosax(),
+    ),
+    "policy_bound_quick": Case(
+        "policy_bound at a toy size",
+        ("quick",),
+        PolicyBound(16, 5, bandwidth_bytes=2**16, hidden_sizes=(32,)),
+        (Comparison("float twin", "time"), Comparison("memory read", "bandwidth")),
+    ),
+    "loop_overhead_quick": Case(
+        "loop_overhead at a toy size, on CartPole",
+        ("quick",),
+        LoopOverhead("gymnax/CartPole-v1", 20, 16, (8,)),
+        (Comparison("all but episodes", "share"),),
+    ),
+    "loop_evosax_quick": Case(
+        f"loop_evosax at a toy size; {EVOSAX}",
+        ("quick",),
+        LoopBesideEvosax("gymnax/CartPole-v1", 20, 16, (8,)),
+        (Comparison("evosax", "time"),),
+    ),
+    "memory_quick": Case(
+        "memory at a toy size",
+        ("quick",),
+        PeakMemory("gymnax/CartPole-v1", 5, 64, 16, (8,)),
+        (),
+    ),
+}
+
+SCALING = {  # time limits: short ones keep the states that evosax stacks small
+    "brax/ant@spring": 100,
+    "brax/hopper@spring": 100,
+    "gymnax/CartPole-v1": 500,
+    "gymnax/Breakout-MinAtar": 100,
+}
+POPULATION_EXPONENTS = (10, 12, 14, 16, 17)
+
+
+def _scaling_name(env: str, exponent: int) -> str:
+    """Return "scaling_ant_10" for 2**10 members of brax/ant@spring."""
+    name = env.split("/")[1].split("@")[0].split("-")[0].lower()
+    return f"scaling_{name}_{exponent}"
+
+
+CASES |= {
+    _scaling_name(env, exponent): Case(
+        f"{env}, 2**{exponent} x 1 episode of random MLPs (64, 64), time limit {length}; {EVOSAX}",
+        ("gpu",),
+        Evaluation(env, length, 2**exponent, with_limits=False),
+        (
+            Comparison("evosax", "time"),
+            Comparison("evosax", "rate"),
+            Comparison("evosax", "memory"),
+        ),
+    )
+    for env, length in SCALING.items()
+    for exponent in POPULATION_EXPONENTS
+}
+
+
+def chosen(suite: str, names: Iterable[str]) -> list[str]:
+    """Return the cases of these names, or those of a suite where no name is given.
+
+    Raises:
+      UnknownName: there is no such case, or no such suite; with what is near.
+    """
+    check("suite", suite, SUITES)
+    names = [check("case", name, CASES) for name in names]
+    if names:
+        return list(dict.fromkeys(names))
+    return [name for name, case in CASES.items() if suite == "all" or suite in case.suites]

@@ -1,0 +1,137 @@
+"""Our evaluation of a population: random or trained members, ternary or the float twin."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ternevo import devices, envs, observation, train
+from ternevo.bench import cases, rivals
+from ternevo.bench.measure import CaseError, Contest, Contestant, compiled
+from ternevo.bench.rivals import Job
+from ternevo.policies import MLP
+from ternevo.rollout import Evaluation, episode_keys, evaluate
+from ternevo.strategies.evaluation import evaluate_policy
+from ternevo.strategies.ternary_nes import TernaryNES
+from ternevo.types import Env, Policy, PolicyParams
+
+TRAINING_CHUNK = 10
+MAX_GENERATIONS = 300
+FULL = 0.95
+"""The share of the time limit that trained policies must reach, or they are none."""
+
+
+def build(setting: "cases.Evaluation") -> Contest:
+    """Return ternevo, evosax and, with limits, physics and forward on the same sizes.
+
+    Physics and forward run as many steps as our longest episode has. What counts is their rate.
+    """
+    job = _job(setting, MLP(hidden_sizes=setting.hidden_sizes), setting.is_trained)
+    ours, lengths = evaluation("ternevo", job)
+    if setting.is_trained and lengths["mean_length"] < FULL * setting.episode_length:
+        raise CaseError(f"training found no policy with full episodes: {lengths}")
+    contestants = [ours, rivals.evosax(setting, job.env.action)]
+    if setting.with_limits:
+        steps = lengths["longest_episode"]
+        contestants += [rivals.physics(job, steps), rivals.forward(job, steps)]
+    return Contest(contestants, {"weights": _num_weights(job), **lengths})
+
+
+def build_policy_bound(setting: "cases.PolicyBound") -> Contest:
+    """Return ternevo, its float twin, forward, and how fast memory can be read."""
+    settings = MLP(hidden_sizes=setting.hidden_sizes, activation=setting.activation)
+    job = _job(setting, settings)
+    twin = MLP(hidden_sizes=setting.hidden_sizes, weights="float", activation="tanh")
+    twin_job = _job(setting, twin)
+    ours, lengths = evaluation("ternevo", job)
+    other, _ = evaluation("float twin", twin_job)
+    steps = lengths["longest_episode"]
+    contestants = [
+        ours._replace(bytes_read=steps * _packed_bytes(job)),
+        other._replace(bytes_read=steps * _packed_bytes(twin_job)),
+        rivals.forward(job, steps),
+        rivals.memory_read(setting.bandwidth_bytes),
+    ]
+    notes = {"weights": _num_weights(job), "packed_bytes": _packed_bytes(job), **lengths}
+    return Contest(contestants, notes)
+
+
+def evaluation(name: str, job: Job) -> tuple[Contestant, dict[str, Any]]:
+    """Return our evaluation and, from having run it once, the lengths of its episodes."""
+    policy, env, *arguments = job
+    function = jax.jit(partial(evaluate, policy, env))
+
+    def run() -> Evaluation:
+        with devices.on_all_devices():
+            return function(*arguments)
+
+    with devices.on_all_devices():
+        contestant = compiled(name, function, *arguments, run=run)
+    result = run()
+    lengths = {
+        "mean_length": float(jnp.mean(result.lengths)),
+        "longest_episode": int(jnp.max(result.lengths)),
+    }
+    print(f"    episodes of {lengths['mean_length']:.1f} steps on average", flush=True)
+    steps = int(np.asarray(result.lengths).sum(dtype=np.int64))  # may outgrow 32 bits
+    return contestant._replace(env_steps=steps), lengths
+
+
+def _job(
+    setting: "cases.Evaluation | cases.PolicyBound", settings: MLP, is_trained: bool = False
+) -> Job:
+    env = envs.make(setting.env, setting.episode_length)
+    policy = settings.build(env.obs_size, env.action)
+    size = setting.population_size
+    if is_trained:
+        with devices.on_all_devices():
+            weights, moments = _train(env, policy)
+        weights = jax.tree.map(lambda x: jnp.repeat(x[None], size, axis=0), weights)
+    else:
+        weights = jax.jit(jax.vmap(policy.init))(jax.random.split(jax.random.key(0), size))
+        moments = observation.empty(env.obs_size)
+    keys = episode_keys(jax.random.key(1), setting.num_episodes, size)
+    job = Job(policy, env, weights, observation.freeze(moments), keys)
+    return job._replace(weights=rivals.placed(weights, size))
+
+
+def _train(env: Env, policy: Policy) -> PolicyParams:
+    """Return a policy that reaches the time limit, evolved by ternary_nes with a fixed seed.
+
+    Raises:
+      CaseError: none was found in `MAX_GENERATIONS`.
+    """
+    nes = TernaryNES(population_size=256, num_episodes=2, sigma=0.2, lr=0.05)
+    strategy = nes.build(env, policy, "ternary", MAX_GENERATIONS)
+    state = train.start(jax.random.key(0), strategy)
+    test = jax.jit(partial(_mean_length, policy, env))
+    for _ in range(0, MAX_GENERATIONS, TRAINING_CHUNK):
+        state, _ = train.advance(strategy, state, jnp.asarray(TRAINING_CHUNK, jnp.int32))
+        params = strategy.params(state.strategy)
+        length = float(test(params))
+        print(f"    trained {int(state.generation)} generations: {length:.0f} steps", flush=True)
+        if length >= env.episode_length:
+            return params
+    raise CaseError(f"no policy with full episodes in {MAX_GENERATIONS} generations")
+
+
+def _mean_length(policy: Policy, env: Env, params: PolicyParams) -> jax.Array:
+    quantiser = observation.freeze(params.moments)
+    result = evaluate_policy(policy, env, params.weights, quantiser, jax.random.key(2), 64)
+    return jnp.mean(result.lengths)
+
+
+def _num_weights(job: Job) -> int:
+    """Return the weights and biases of one member."""
+    one = jax.eval_shape(job.policy.init, jax.random.key(0))
+    leaves = jax.tree.leaves(one)
+    return sum(leaf.size for leaf in leaves if leaf.ndim)  # exponents are scalars
+
+
+def _packed_bytes(job: Job) -> int:
+    """Return the bytes of all members in the form that a step reads them in."""
+    packing = job.policy.packing(job.keys.shape[1])
+    packed = jax.eval_shape(jax.vmap(packing.pack), job.weights)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(packed))

@@ -1,0 +1,115 @@
+"""A whole generation of ternary_nes: ask, evaluate and tell, as `train.advance` compiles it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ternevo import devices, envs, train
+from ternevo.bench import rivals
+from ternevo.bench.cases import LoopBesideEvosax, LoopOverhead
+from ternevo.bench.measure import Contest, Contestant, compiled
+from ternevo.policies import MLP
+from ternevo.strategies.ternary_nes import TernaryNES
+from ternevo.types import Env, EnvState, Key, Timestep
+
+
+def build_overhead(setting: LoopOverhead) -> Contest:
+    """Return the loop, and the loop with episodes of one step that costs nothing.
+
+    What the second takes is what a generation spends outside of its episodes,
+    and a little more: it is an upper bound, and no difference of two large times.
+    """
+    env = envs.make(setting.env, setting.episode_length)
+    ours, notes = generation("ternevo", env, setting)
+    rest, _ = generation("all but episodes", without_episodes(env), setting)
+    return Contest([ours, rest._replace(env_steps=None)], notes)
+
+
+def build_beside_evosax(setting: LoopBesideEvosax) -> Contest:
+    """Return a generation of ours, and one of evosax's Open_ES with its own defaults."""
+    env = envs.make(setting.env, setting.episode_length)
+    ours, notes = generation("ternevo", env, setting)
+    return Contest([ours, evosax(setting, env)], notes)
+
+
+def without_episodes(env: Env) -> Env:
+    """Return the environment, except that it ends in the first step, which does nothing."""
+
+    def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
+        del key, action
+        obs = jnp.zeros(env.obs_size)
+        return state, Timestep(obs, jnp.zeros(()), jnp.asarray(True), jnp.asarray(False))
+
+    return env._replace(episode_length=1, step=step)
+
+
+def generation(
+    name: str, env: Env, setting: LoopOverhead | LoopBesideEvosax
+) -> tuple[Contestant, dict[str, Any]]:
+    """Return the first generation of ternary_nes; it begins anew each time, so steps are equal."""
+    policy = MLP(hidden_sizes=setting.hidden_sizes).build(env.obs_size, env.action)
+    strategy = TernaryNES(population_size=setting.population_size).build(env, policy, "ternary", 1)
+    with devices.on_all_devices():
+        state = train.start(jax.random.key(0), strategy)
+    one = jnp.asarray(1, jnp.int32)
+
+    def run() -> Any:
+        # A copy, because `advance` consumes the state; it is that of one member, not of all.
+        with devices.on_all_devices():
+            return train.advance(strategy, jax.tree.map(jnp.copy, state), one)
+
+    with devices.on_all_devices():
+        contestant = compiled(name, train.advance, strategy, state, one, run=run)
+    _, metrics = run()
+    steps = int(metrics["episode/steps"][0])
+    notes = {"mean_length": float(metrics["episode/length"][0]), "env_steps": steps}
+    return contestant._replace(env_steps=steps, generations=1), notes
+
+
+def evosax(setting: LoopBesideEvosax, env: Env) -> Contestant:
+    """Return ask, eval and tell from Python, each jitted by evosax itself."""
+    from evosax.algorithms import Open_ES
+
+    problem = rivals.evosax_problem(setting, env.action)
+    keys = jax.random.split(jax.random.key(0), 4)
+    solution = problem.sample(keys[0])
+    algorithm = Open_ES(setting.population_size, solution)
+    params, problem_state = algorithm.default_params, problem.init(keys[0])
+    state = algorithm.init(keys[0], solution, params)
+
+    def run() -> Any:
+        population, asked = algorithm.ask(keys[1], state, params)
+        fitness, evaluated, _ = problem.eval(keys[2], population, problem_state)
+        told, _ = algorithm.tell(keys[3], population, -fitness, asked, params)
+        return told, evaluated
+
+    parts = _compile_evosax(algorithm, params, state, problem, problem_state, keys)
+    steps = setting.population_size * setting.episode_length
+    return Contestant(
+        "evosax",
+        run,
+        env_steps=steps,
+        generations=1,
+        compile_seconds=sum(part.compile_seconds or 0.0 for part in parts),
+        peak_bytes=max(part.peak_bytes or 0 for part in parts),
+        skipped="; ".join(part.skipped for part in parts if part.skipped),
+    )
+
+
+def _compile_evosax(
+    algorithm: Any, params: Any, state: Any, problem: Any, problem_state: Any, keys: Key
+) -> list[Contestant]:
+    """Compile the three parts for arrays of the shapes that they hand to one another."""
+    population, asked = jax.eval_shape(algorithm.ask, keys[1], state, params)
+    fitness, _, _ = jax.eval_shape(problem.eval, keys[2], population, problem_state)
+    kind = type(algorithm)
+    calls = [
+        ("evosax ask", kind.ask, (algorithm, keys[1], state, params)),
+        ("evosax eval", type(problem).eval, (problem, keys[2], population, problem_state)),
+        ("evosax tell", kind.tell, (algorithm, keys[3], population, fitness, asked, params)),
+    ]
+    return [
+        compiled(name, function, *arguments, run=lambda: None)
+        for name, function, arguments in calls
+    ]

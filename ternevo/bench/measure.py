@@ -1,0 +1,241 @@
+"""Time contestants in turns, and work out ratios. Only functions that run something import JAX."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ternevo.bench.cases import Case, Comparison
+
+MIN_ROUNDS = 3
+"""Rounds that are run even if they take longer than a case may."""
+
+Record = dict[str, Any]
+"""JSON values."""
+
+
+class Contestant(NamedTuple):
+    """Somebody who does the job of a case, compiled: `run` does it once and returns arrays.
+
+    `env_steps` are those that count: for us the steps of living episodes, for
+    evosax population x episodes x time limit. `bytes_read` is what cannot but be
+    read from memory in one run, for a share of the bandwidth. `skipped` says why
+    it cannot run here; it is shown and not timed.
+    """
+
+    name: str
+    run: Callable[[], Any]
+    env_steps: int | None = None
+    generations: int | None = None
+    bytes_read: int | None = None
+    compile_seconds: float | None = None
+    peak_bytes: int | None = None
+    skipped: str = ""
+
+
+class Contest(NamedTuple):
+    """The contestants of a case, ours first, and what else there is to know."""
+
+    contestants: list[Contestant]
+    notes: Record
+
+
+class CaseError(RuntimeError):
+    """A case cannot be what its name says."""
+
+
+def compiled(name: str, function: Any, *arguments: Any, run: Callable[[], Any]) -> Contestant:
+    """Compile a jitted function for its arguments and return the contestant that `run`s it.
+
+    `run` calls the same jitted function with arguments like these and finds the
+    program compiled. Peak memory is what XLA plans for it: arguments, outputs
+    and temporaries, on all devices together.
+    """
+    begin = time.perf_counter()
+    program = function.lower(*arguments).compile()
+    seconds = time.perf_counter() - begin
+    one_device = planned_bytes(program)
+    count = len(program.runtime_executable().local_devices())
+    peak = None if one_device is None else one_device * count
+    print(f"  {name}: compiled in {seconds:.1f} s, needs {in_bytes(peak)}", flush=True)
+    skipped = _too_large(one_device, count)
+    return Contestant(name, run, compile_seconds=seconds, peak_bytes=peak, skipped=skipped)
+
+
+def planned_bytes(program: Any) -> int | None:
+    """Return the bytes that a compiled program needs on each device, None if XLA does not tell."""
+    stats = program.memory_analysis()
+    if stats is None:
+        return None
+    return (
+        stats.argument_size_in_bytes
+        + stats.output_size_in_bytes
+        + stats.temp_size_in_bytes
+        - stats.alias_size_in_bytes  # outputs in the place of donated arguments
+    )
+
+
+def _too_large(one_device: int | None, count: int) -> str:
+    """Return why a program should not be run: on a CPU it would be killed, and we with it.
+
+    Devices of a CPU share its memory.
+    """
+    import jax
+
+    available = available_bytes()
+    if one_device is None or available is None:
+        return ""
+    needed = one_device * count if jax.default_backend() == "cpu" else one_device
+    if needed <= available:
+        return ""
+    return f"needs {in_bytes(needed)}, and {in_bytes(available)} are there"
+
+
+def available_bytes() -> int | None:
+    """Return the free memory of a device, for a CPU that of the machine; None if unknown."""
+    import jax
+
+    stats = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024
+
+
+def warmed_up(contestant: Contestant) -> Contestant:
+    """Run once what is not timed; say so if there was not enough memory after all."""
+    import jax
+
+    if contestant.skipped:
+        return contestant
+    try:
+        jax.block_until_ready(contestant.run())
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return contestant._replace(skipped="ran out of memory")
+    return contestant
+
+
+def rounds(
+    contestants: Sequence[Contestant], repeats: int, max_seconds: float
+) -> list[list[float]]:
+    """Time all in turns, warmed up before; return the seconds of each, round by round.
+
+    In turns (A B A B), so that a slow phase of the machine hits all alike. No
+    new round begins after `max_seconds`, except for the first `MIN_ROUNDS`.
+    """
+    import jax
+
+    seconds: list[list[float]] = [[] for _ in contestants]
+    begin = time.perf_counter()
+    for done in range(repeats):
+        if done >= MIN_ROUNDS and time.perf_counter() - begin > max_seconds:
+            break
+        for contestant, times in zip(contestants, seconds, strict=True):
+            start = time.perf_counter()
+            jax.block_until_ready(contestant.run())
+            times.append(time.perf_counter() - start)
+    return seconds
+
+
+def run_case(case: Case, repeats: int, max_seconds: float) -> Record:
+    """Build a case, time it, and return its record for bench.json."""
+    contest = case.setting.build()
+    everybody = [warmed_up(contestant) for contestant in contest.contestants]
+    running = [contestant for contestant in everybody if not contestant.skipped]
+    seconds = rounds(running, repeats, max_seconds)
+    times = dict(zip([contestant.name for contestant in running], seconds, strict=True))
+    contestants = [record(c, times.get(c.name, [])) for c in everybody]
+    return {
+        "description": case.description,
+        "suites": list(case.suites),
+        "notes": contest.notes,
+        "contestants": contestants,
+        "ratios": ratios(contestants, case.comparisons),
+    }
+
+
+def record(contestant: Contestant, seconds: list[float]) -> Record:
+    """Return what is known of a contestant; rates are those of the median time."""
+    median = statistics.median(seconds) if seconds else None
+
+    def rate(amount: int | None) -> float | None:
+        return amount / median if amount is not None and median else None
+
+    return {
+        "name": contestant.name,
+        "skipped": contestant.skipped,
+        "seconds": seconds,
+        "median_seconds": median,
+        "compile_seconds": contestant.compile_seconds,
+        "peak_bytes": contestant.peak_bytes,
+        "env_steps": contestant.env_steps,
+        "env_steps_per_second": rate(contestant.env_steps),
+        "generations_per_second": rate(contestant.generations),
+        "bytes_read": contestant.bytes_read,
+        "bytes_per_second": rate(contestant.bytes_read),
+    }
+
+
+def ratios(contestants: list[Record], comparisons: Sequence[Comparison]) -> list[Record]:
+    """Return the ratios of the first contestant to the others; those that cannot be had are out."""
+    ours, others = contestants[0], {record["name"]: record for record in contestants[1:]}
+    found = [(c, ratio(ours, others[c.rival], c.kind)) for c in comparisons if c.rival in others]
+    return [
+        {"rival": c.rival, "kind": c.kind, **values, "goal": c.goal, "reached": reached(c, values)}
+        for c, values in found
+        if values
+    ]
+
+
+def reached(comparison: Comparison, values: Record) -> bool | None:
+    """Return whether the median reaches the goal, None where there is no goal."""
+    if comparison.goal is None:
+        return None
+    if comparison.kind == "share":
+        return values["median"] <= comparison.goal
+    return values["median"] >= comparison.goal
+
+
+AMOUNTS = {"rate": "env_steps", "bandwidth": "bytes_read"}
+
+
+def ratio(ours: Record, other: Record, kind: str) -> Record | None:
+    """Return {"median", "low", "high"} of one kind (see `cases.Kind`), None if a number is missing.
+
+    `median` is the ratio of the median times, `low` and `high` the least and the
+    greatest ratio within one round. Memory has no spread.
+    """
+    if kind == "memory":
+        if not ours["peak_bytes"] or not other["peak_bytes"]:
+            return None
+        value = other["peak_bytes"] / ours["peak_bytes"]
+        return {"median": value, "low": value, "high": value}
+    if not ours["seconds"] or not other["seconds"]:
+        return None
+    factor = 1.0
+    if kind in AMOUNTS:
+        mine, theirs = ours[AMOUNTS[kind]], other[AMOUNTS[kind]]
+        if not mine or not theirs:
+            return None
+        factor = mine / theirs
+    pairs = [b / a for a, b in zip(ours["seconds"], other["seconds"], strict=True)]
+    median = statistics.median(other["seconds"]) / statistics.median(ours["seconds"])
+    values = {"median": median, "low": min(pairs), "high": max(pairs)}
+    return {name: value * factor for name, value in values.items()}
+
+
+def in_bytes(count: int | None) -> str:
+    """Return a number of bytes in words: "1.5 GB"."""
+    if count is None:
+        return "unknown memory"
+    if count < 1000:
+        return f"{count} B"
+    power = min(int(math.log10(count)) // 3, 4)
+    return f"{count / 1000**power:.3g} {['B', 'kB', 'MB', 'GB', 'TB'][power]}"

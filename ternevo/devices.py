@@ -1,0 +1,229 @@
+"""Several devices: who holds which members of a population, and what they tell each other.
+
+A program runs on every device of the mesh that is set (`with on_all_devices():`).
+All of them do the same, except inside `split`: there each one gets its own rows
+of a population, and `gather` hands the results to all. Sums go
+over blocks of rows that are the same on 1, 2, 4 and 8 devices, and then over
+the blocks in order, so that those give the same bits (as far as XLA rounds the same
+where it fuses a product with a sum, see docs/scaling.md).
+"""
+
+import contextlib
+import functools
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float
+
+AXIS = "population"
+NUM_BLOCKS = 8
+MOST_CPU_DEVICES = 8
+PROCESS_VARIABLES = ("TERNEVO_COORDINATOR", "TERNEVO_NUM_PROCESSES", "TERNEVO_PROCESS_ID")
+
+
+def use_cores(num_devices: int = 0) -> None:
+    """Make CPU cores into JAX devices, one each, before JAX has started; 0 chooses how many.
+
+    A simulator keeps about one core busy, so that two devices on two cores are
+    nearly twice as fast as one. The default is the largest power of two up to
+    the number of cores and to 8. It does nothing to GPUs and TPUs.
+
+    Raises:
+      RuntimeError: JAX has started with another number.
+    """
+    cores = min(_num_cores(), MOST_CPU_DEVICES)
+    wanted = num_devices or 2 ** int(math.log2(cores))
+    if jax.config.jax_num_cpu_devices == wanted:  # pyright: ignore
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", wanted)
+    except RuntimeError as error:
+        if num_devices:
+            raise RuntimeError(f"JAX has started already, not with {wanted} devices") from error
+
+
+def join_processes() -> None:
+    """Connect with the other processes of a run on several hosts, before JAX has started.
+
+    SLURM, Open MPI and cloud TPUs tell JAX who takes part. Otherwise set
+    TERNEVO_COORDINATOR (host:port of the first process), TERNEVO_NUM_PROCESSES and
+    TERNEVO_PROCESS_ID. CPU devices talk through gloo.
+
+    Raises:
+      ValueError: one of the three variables is set and another is not, or is no number.
+    """
+    values = [os.environ.get(name) for name in PROCESS_VARIABLES]
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    if not any(values):
+        jax.distributed.initialize()
+        return
+    try:
+        coordinator, num_processes, process_id = values
+        jax.distributed.initialize(coordinator, int(num_processes or ""), int(process_id or ""))
+    except ValueError as error:
+        given = ", ".join(f"{n}={v}" for n, v in zip(PROCESS_VARIABLES, values, strict=True))
+        raise ValueError(f"--distributed needs all three, the last two numbers: {given}") from error
+
+
+def is_first_process() -> bool:
+    """Return whether this process writes files and talks; the others only compute."""
+    return jax.process_index() == 0
+
+
+def agreed(number: int) -> int:
+    """Return the first process's number in every process: all have to run the same program."""
+    if jax.process_count() == 1:
+        return number
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.broadcast_one_to_all(jnp.asarray(number, jnp.int32)))
+
+
+def _num_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def on_all_devices(num_devices: int = 0) -> contextlib.AbstractContextManager:
+    """Set the mesh of all devices, of all hosts, or of the first `num_devices` of them.
+
+    Raises:
+      ValueError: there are not so many.
+    """
+    devices = jax.devices()
+    if num_devices > len(devices):
+        raise ValueError(f"num_devices must be at most {len(devices)}, got {num_devices}")
+    return _on(devices[: num_devices or len(devices)])
+
+
+def on_own_devices() -> contextlib.AbstractContextManager:
+    """Set the mesh of the devices of this host."""
+    return _on(jax.local_devices())
+
+
+def _on(devices: list) -> contextlib.AbstractContextManager:
+    axis_type = jax.sharding.AxisType.Auto
+    mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(axis_type,), devices=devices)
+    return jax.set_mesh(mesh)
+
+
+def count() -> int:
+    """Return the devices of the mesh that is set, 1 if none is."""
+    return jax.sharding.get_abstract_mesh().shape.get(AXIS, 1)
+
+
+def num_blocks() -> int:
+    """Return the number of blocks of rows that sums are taken over."""
+    return math.lcm(NUM_BLOCKS, count())
+
+
+def padded(size: int) -> int:
+    """Return the next number of rows that blocks, and so devices, share evenly."""
+    return -(-size // num_blocks()) * num_blocks()
+
+
+def shares_evenly(size: int) -> bool:
+    """Return whether each device has as many of so many rows, in whole blocks.
+
+    A population for which it does is drawn and summed up where its members live. Any other is
+    drawn and summed up as a whole by every device, and only its episodes are shared.
+    """
+    return size % num_blocks() == 0
+
+
+def pad(x: jax.Array, rows: int) -> jax.Array:
+    """Repeat the first row at the end until there are so many."""
+    missing = rows - x.shape[0]
+    return jnp.concatenate([x, jnp.repeat(x[:1], missing, axis=0)]) if missing else x
+
+
+def split(
+    function: Callable, is_split: tuple[bool, ...], is_result_split: bool = False
+) -> Callable[..., Any]:
+    """Return the function that runs on every device, on the device's rows of what is split.
+
+    Args:
+      function: called as `function(device, *arguments)` with the device's number.
+      is_split: for each argument, whether every device holds its own rows of the arrays in it
+        already. What all devices have goes in whole: XLA would go on to split what it comes from.
+      is_result_split: whether results are the device's rows, or what all
+        devices have in common, such as anything out of `gather`.
+    """
+    if count() == 1:
+        return functools.partial(function, jnp.zeros((), jnp.int32))
+
+    def on_device(*arguments: Any) -> Any:
+        return function(jax.lax.axis_index(AXIS), *arguments)
+
+    return jax.shard_map(
+        on_device,
+        in_specs=tuple(_spec(rows) for rows in is_split),
+        out_specs=_spec(is_result_split),
+        check_vma=False,
+    )
+
+
+def gather(rows: Any) -> Any:
+    """Inside `split`: return the rows of all devices, in order.
+
+    All arrays travel in one message: XLA on CPU may run two that do not depend
+    on each other in another order on each device, and then each waits for the other for ever.
+    """
+    if count() == 1:
+        return rows
+    leaves, treedef = jax.tree.flatten(rows)
+    words = [jax.lax.bitcast_convert_type(x, jnp.uint32).ravel() for x in leaves]
+    messages = jax.lax.all_gather(jnp.concatenate(words), AXIS)
+    gathered, begin = [], 0
+    for x in leaves:
+        part = jax.lax.bitcast_convert_type(messages[:, begin : begin + x.size], x.dtype)
+        gathered.append(part.reshape(count() * x.shape[0], *x.shape[1:]))
+        begin += x.size
+    return treedef.unflatten(gathered)
+
+
+def block_sums(rows: Float[Array, "rows ..."]) -> Float[Array, "blocks ..."]:
+    """Inside `split`: sum the rows of each block that the device has."""
+    blocks = rows.reshape(blocks_here(), -1, *rows.shape[1:])
+    return sum_in_order(jnp.moveaxis(blocks, 1, 0))
+
+
+def sum_in_order(x: Float[Array, "terms ..."]) -> Float[Array, "..."]:
+    """Sum over the first axis by halving it: whole arrays are added, so no compiler has a choice.
+
+    The order of a reduction or a dot product depends on the shapes around it.
+    """
+    terms = x.shape[0]
+    padding = 2 ** (terms - 1).bit_length() - terms
+    x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1))
+    while x.shape[0] > 1:
+        half = x.shape[0] // 2
+        x = x[:half] + x[half:]
+    return x[0]
+
+
+def own_rows(device: jax.Array, rows: Any) -> Any:
+    """Inside `split`: return a device's share of rows that all devices have."""
+    size = rows.shape[0] // count()
+    return jax.lax.dynamic_slice_in_dim(rows, device * size, size)
+
+
+def blocks_here() -> int:
+    """Return how many blocks a device has."""
+    return num_blocks() // count()
+
+
+def replicated(tree: Any) -> Any:
+    """Make every device hold all of it, and keep XLA from splitting what it is computed from."""
+    if count() == 1:
+        return tree
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec()), tree)
+
+
+def _spec(is_split: bool) -> PartitionSpec:
+    return PartitionSpec(AXIS) if is_split else PartitionSpec()
