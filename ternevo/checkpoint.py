@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from ternevo.types import TrainState
@@ -55,7 +56,9 @@ class Checkpoints:
         step = self.latest()
         if step is None:
             raise CheckpointError(f"no checkpoint in {self.folder}")
-        plain = jax.eval_shape(_without_key_types, like)
+        # As NumPy arrays, which are bound to no device: a run may go on with others than it had.
+        shapes = jax.eval_shape(_without_key_types, like)
+        plain = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
         try:
             restored = self._manager.restore(step, args=ocp.args.StandardRestore(plain))
         except Exception as error:  # orbax raises many kinds for a damaged folder
@@ -72,7 +75,8 @@ def _without_key_types(state: TrainState) -> TrainState:
 
 
 def _with_key_types(like: TrainState, plain: Any) -> TrainState:
-    def typed(like: jax.Array, x: jax.Array) -> jax.Array:
+    def typed(like: jax.Array, x: Any) -> jax.Array:
+        x = jnp.asarray(x)
         return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
 
     return jax.tree.map(typed, like, plain)

@@ -86,7 +86,7 @@ class RunConfig:
     render: bool = True
     """Render an episode of the best policy when the run is done."""
     num_devices: int = 0
-    """Devices to share the population among; 0 for all, and on CPU one for each core up to 8."""
+    """Devices to use, in all or, when --distributed, of CPU; 0: all, on CPU one a core up to 8."""
     distributed: bool = False
     """Share it among several hosts, with the same command on each; see docs/scaling.md."""
     compilation_cache: bool = True

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -82,6 +82,27 @@ def agreed(number: int) -> int:
     from jax.experimental import multihost_utils
 
     return int(multihost_utils.broadcast_one_to_all(jnp.asarray(number, jnp.int32)))
+
+
+@contextlib.contextmanager
+def telling_others() -> Iterator[None]:
+    """Let the other processes know, in `follow_first`, whether what the first one does succeeds."""
+    try:
+        yield
+    except BaseException:
+        agreed(0)
+        raise
+    agreed(1)
+
+
+def follow_first() -> None:
+    """Wait for what the first process does within `telling_others`.
+
+    Raises:
+      RuntimeError: it failed there, and says why.
+    """
+    if not agreed(0):
+        raise RuntimeError("the first process could not begin the run")
 
 
 def _num_cores() -> int:
@@ -171,8 +192,9 @@ def split(
 def gather(rows: Any) -> Any:
     """Inside `split`: return the rows of all devices, in order.
 
-    All arrays travel in one message: XLA on CPU may run two that do not depend
-    on each other in another order on each device, and then each waits for the other for ever.
+    They are arrays of four-byte numbers, and travel in one message: XLA on CPU may run two that do
+    not depend on each other in another order on each device, which then wait for each other
+    for ever.
     """
     if count() == 1:
         return rows

@@ -1,8 +1,8 @@
 """Episode returns of a whole population: on all devices, in chunks that fit into memory.
 
 On each device, lanes run the episodes from a queue (`ternevo.lanes`). On CPU, returns,
-lengths and moments are the same, bit for bit, for any number of lanes and chunks,
-and on 1, 2, 4 or 8 devices.
+lengths and moments are the same, bit for bit, for any number of lanes and chunks; for
+several devices see docs/scaling.md.
 
 Axis words: `population` members, `episodes` each, `obs` components.
 """
@@ -121,7 +121,10 @@ def evaluate(
     def run(device: jax.Array, quantiser: Quantiser, keys: Key, weights: Params) -> tuple:
         first_row = device * rows
         packing = policy.packing(keys.shape[1])
-        tile_slots = max(1, choose_lanes(policy, env, keys.shape[1]) // packing.together)
+        lanes = choose_lanes(policy, env, keys.shape[1])
+        if jax.default_backend() != "cpu":
+            lanes = min(lanes, rows * keys.shape[1])
+        tile_slots = max(1, lanes // packing.together)
         work = Work(policy, env, quantiser, keys, first_row, packing, tile_slots)
         own = Own(weights, jnp.zeros_like(first_row) if is_spread else first_row)
         num_members = jnp.clip(size - first_row, 0, rows)

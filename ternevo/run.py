@@ -77,12 +77,13 @@ def run(config: RunConfig) -> "RunFolder":
         setup = build(config)
         with interruptible() as interruption:
             rows = _train(setup, interruption)
-    if interruption:
+        stopped_by = devices.agreed(interruption[0] if interruption else 0)
+    if stopped_by:
         print(
             f"interrupted: the state is saved in {setup.folder.checkpoints}; "
             "the same command with --resume goes on"
         )
-        raise SystemExit(128 + interruption[0])
+        raise SystemExit(128 + stopped_by)
     if devices.is_first_process():
         with devices.on_own_devices():
             finish(setup, rows)
@@ -101,9 +102,13 @@ def build(config: RunConfig) -> Setup:
     policy = config.policy.build(env.obs_size, env.action)
     strategy = config.strategy.build(env, policy, config.policy.weights, config.num_generations)
     strategy = with_evaluation(strategy, policy, env, config.eval_every, config.num_eval_episodes)
+    folder = run_folder.folder_of(config, env.id)
     if devices.is_first_process():
-        return Setup(config, env, strategy, run_folder.create(config, env.id))
-    return Setup(config, env, strategy, run_folder.folder_of(config, env.id))
+        with devices.telling_others():
+            run_folder.create(config, env.id)
+    else:
+        devices.follow_first()
+    return Setup(config, env, strategy, folder)
 
 
 def _train(setup: Setup, interruption: list[int]) -> "list[Row]":
@@ -217,19 +222,24 @@ def start_or_restore(setup: Setup, checkpoints: "Checkpoints") -> "TrainState":
     if checkpoints.latest() is None:
         print(f"nothing to resume in {setup.folder.path}: starting", flush=True)
         return first
-    state = train.unbound(checkpoints.restore(first))
+    state = checkpoints.restore(first)
     print(f"resumed after generation {int(state.generation)}", flush=True)
     return state
 
 
 def save(setup: Setup, checkpoints: "Checkpoints", state: "TrainState") -> None:
     """Save the state, and the two policies it holds."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
     from ternevo import devices
 
     checkpoints.save(state)
     if not devices.is_first_process():
         return
-    evaluated = state.strategy
+    # Only this process goes on: it must not compute with arrays that are on all hosts.
+    evaluated = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), state.strategy)
     last, best = int(state.generation), int(evaluated.best_generation)
     save_policy(setup, setup.folder.policy, setup.strategy.params(evaluated), last)
     save_policy(setup, setup.folder.best_policy, evaluated.best, best)

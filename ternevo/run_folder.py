@@ -19,6 +19,7 @@ from ternevo.files import replace_text
 FREE_ON_RESUME = {
     *("num_generations", "resume", "name", "runs_dir", "chunk_size", "checkpoint_every"),
     *("num_final_episodes", "render", "compilation_cache", "profile"),
+    *("num_lanes", "population_chunk", "num_devices", "distributed"),
     *("track", "wandb_project", "wandb_group", "wandb_tags", "wandb_mode"),
 }
 """Settings that a resumed run may change: they change no number of a generation.

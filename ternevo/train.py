@@ -49,23 +49,6 @@ def _strongly_typed(x: jax.Array) -> jax.Array:
     return jax.lax.convert_element_type(x, x.dtype)
 
 
-def unbound(state: TrainState) -> TrainState:
-    """Return a restored state bound to no device, as that of `start` is.
-
-    Orbax binds arrays to the device they were on. For such JAX compiles another program, so the
-    first resume of a run would wait once more for what its start has compiled.
-    """
-
-    def copy(x: jax.Array) -> jax.Array:
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(
-                copy(jax.random.key_data(x)), impl=jax.random.key_impl(x)
-            )
-        return jnp.array(np.asarray(x))
-
-    return jax.tree.map(copy, state)
-
-
 def generation(strategy: Strategy, state: TrainState) -> tuple[TrainState, Metrics]:
     """Run one generation."""
     key = jax.random.fold_in(state.key, state.generation)

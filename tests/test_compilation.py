@@ -73,7 +73,7 @@ def test_a_run_traces_each_of_its_rollouts_once(name, weights, options, tmp_path
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state)
         restored = checkpoints.restore(train.start(jax.random.key(0), strategy))
-    list(train.train(strategy, train.unbound(restored), 12))
+    list(train.train(strategy, restored, 12))
     assert calls == {"step": ROLLOUTS, "apply": ROLLOUTS}
     assert train.advance._cache_size() == before + 1
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ternevo import devices, envs, observation, train
+from ternevo import devices, envs, observation, ternary, train
 from ternevo.bench import cases, rivals
 from ternevo.bench.measure import CaseError, Contest, Contestant, compiled
 from ternevo.bench.rivals import Job
@@ -61,7 +61,10 @@ def build_policy_bound(setting: "cases.PolicyBound") -> Contest:
 def evaluation(name: str, job: Job) -> tuple[Contestant, dict[str, Any]]:
     """Return our evaluation and, from having run it once, the lengths of its episodes."""
     policy, env, *arguments = job
-    function = jax.jit(partial(evaluate, policy, env))
+    size = jax.tree.leaves(job.weights)[0].shape[0]
+    with devices.on_all_devices():
+        is_spread = ternary.is_spread(size, antithetic=False)  # as `rivals.placed` has put them
+    function = jax.jit(partial(evaluate, policy, env, is_spread=is_spread))
 
     def run() -> Evaluation:
         with devices.on_all_devices():

@@ -31,7 +31,7 @@ class MLP:
     """The output is multiplied by 2**-output_shift; where actions cost, begin with small ones."""
 
     matmul: Literal["auto", "planes", "float32", "bfloat16", "int8"] = "auto"
-    """How to multiply; the integers are the same. planes: bits and popcounts, fastest on CPU."""
+    """How to multiply; the integers are the same. planes: count bits. auto: the fastest."""
 
     def __post_init__(self) -> None:
         """Refuse sizes that mean nothing."""
