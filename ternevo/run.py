@@ -73,8 +73,8 @@ def run(config: RunConfig) -> "RunFolder":
     devices.use_cores(config.num_devices)
     if config.distributed:
         devices.join_processes()
+    setup = build(config)  # not on the mesh: brax binds what it loads to one device
     with devices.on_all_devices(0 if config.distributed else config.num_devices):
-        setup = build(config)
         with interruptible() as interruption:
             rows = _train(setup, interruption)
         stopped_by = devices.agreed(interruption[0] if interruption else 0)
@@ -85,8 +85,7 @@ def run(config: RunConfig) -> "RunFolder":
         )
         raise SystemExit(128 + stopped_by)
     if devices.is_first_process():
-        with devices.on_own_devices():
-            finish(setup, rows)
+        finish(setup, rows)
     return setup.folder
 
 
@@ -309,7 +308,7 @@ def final_evaluations(setup: Setup) -> dict[str, dict[str, Any]]:
     """Evaluate both policy files on the same fresh episodes, with one compiled program."""
     import jax
 
-    from ternevo import policy_file
+    from ternevo import devices, policy_file
     from ternevo.strategies.evaluation import evaluate_policy
 
     folder, num_episodes = setup.folder, setup.config.num_final_episodes
@@ -321,10 +320,11 @@ def final_evaluations(setup: Setup) -> dict[str, dict[str, Any]]:
             evaluate_policy(last.policy, setup.env, weights, quantiser, key, num_episodes).returns
         )
     )
-    return {
-        label: _summary(run(saved.weights, saved.quantiser, key))
-        for label, saved in (("policy", last), ("best_policy", best))
-    }
+    with devices.on_own_devices():
+        return {
+            label: _summary(run(saved.weights, saved.quantiser, key))
+            for label, saved in (("policy", last), ("best_policy", best))
+        }
 
 
 def _summary(returns: "jax.Array") -> dict[str, Any]:

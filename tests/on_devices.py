@@ -19,10 +19,16 @@ from ternevo.strategies.evaluation import with_evaluation
 from ternevo.types import Strategy
 
 CASES = {  # (strategy, its settings, policy, environment, episode length)
-    "split": ("ternary_nes", {"population_size": 32}, MLP((8,)), "gymnax/CartPole-v1", 40),
+    "split": (
+        "ternary_nes",
+        {"population_size": 32, "population_chunk": 3},
+        MLP((8,)),
+        "gymnax/CartPole-v1",
+        40,
+    ),
     "pairs": (
         "ternary_nes",
-        {"population_size": 20, "num_episodes": 3, "common_random_numbers": "pairs"},
+        {"population_size": 24, "num_episodes": 3, "common_random_numbers": "pairs"},
         MLP((8,), activation="sign"),
         "probe/double_integrator",
         None,

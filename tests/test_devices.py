@@ -92,6 +92,16 @@ def test_two_processes_that_talk_over_loopback_get_the_numbers_of_one(tmp_path):
             np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
+def test_a_simulator_that_is_bound_to_one_device_runs_on_two(tmp_path):
+    """Brax puts its model on the first device as it is loaded; this needs a whole run to show."""
+    options = ["--env", "brax/inverted_pendulum", "--num_devices", "2", "--render", "True"]
+    run = start_run(tmp_path, *options)
+    output = run.communicate(timeout=300)[0]
+    assert run.returncode == 0, output
+    assert len(rows_of(tmp_path)) == 3
+    assert list(tmp_path.rglob("episode.html"))
+
+
 def test_a_process_that_is_told_half_of_who_takes_part_says_what_is_missing(tmp_path):
     run = start_run(tmp_path, "--distributed", TERNEVO_COORDINATOR="127.0.0.1:1")
     output = run.communicate(timeout=120)[0]

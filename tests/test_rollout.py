@@ -336,3 +336,19 @@ def test_observations_that_are_not_finite_are_left_out_of_the_moments():
     np.testing.assert_array_equal(result.returns, 4)
     assert float(result.moments.count) == 2 * 3
     np.testing.assert_allclose(result.moments.mean, np.mean([1, 0.75, 0.25]), rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", ["brax/hopper@spring", "brax/ant@spring"])
+def test_simulators_do_not_notice_how_many_lanes_there_are(env_id):
+    """XLA rounds products of brax otherwise in larger batches, were it not for tiles."""
+    env = envs.make(env_id, 60)
+    weights = members(env, 40)
+    quantiser = Quantiser(jnp.zeros(env.obs_size), jnp.full(env.obs_size, 32.0))
+    keys = episode_keys(jax.random.key(5), 1, 40, "none")
+    results = [
+        run(env, weights, quantiser, keys, chunk_size, 16, num_lanes)
+        for chunk_size, num_lanes in [(0, 0), (0, 64), (7, 32)]
+    ]
+    for result in results[1:]:
+        jax.tree.map(np.testing.assert_array_equal, result, results[0])
