@@ -29,14 +29,14 @@ PROCESS_VARIABLES = ("TERNEVO_COORDINATOR", "TERNEVO_NUM_PROCESSES", "TERNEVO_PR
 def use_cores(num_devices: int = 0) -> None:
     """Make CPU cores into JAX devices, one each, before JAX has started; 0 chooses how many.
 
-    A simulator keeps about one core busy, so that two devices on two cores are
-    nearly twice as fast as one. The default is the largest power of two up to
-    the number of cores and to 8. It does nothing to GPUs and TPUs.
+    A simulator keeps about one core busy, so that each core gets one of its own.
+    The default is the largest power of two up to the number of cores and to 8.
+    It does nothing to GPUs and TPUs.
 
     Raises:
       RuntimeError: JAX has started with another number.
     """
-    cores = min(_num_cores(), MOST_CPU_DEVICES)
+    cores = min(num_cores(), MOST_CPU_DEVICES)
     wanted = num_devices or 2 ** int(math.log2(cores))
     if jax.config.jax_num_cpu_devices == wanted:  # pyright: ignore
         return
@@ -105,7 +105,7 @@ def follow_first() -> None:
         raise RuntimeError("the first process could not begin the run")
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
     """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

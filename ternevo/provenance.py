@@ -15,13 +15,15 @@ PACKAGES = ("ternevo", "jax", "jaxlib", "flax", "optax", "evosax", "gymnax", "br
 
 def describe() -> dict[str, Any]:
     """Return "versions", "device", "machine" and "commit"; this starts JAX."""
+    from ternevo import devices
+
     return {
         "versions": {"python": platform.python_version(), **_versions()},
         "device": _device(),
         "machine": {
             "system": platform.platform(),
             "processor": _processor(),
-            "cores": _cores(),
+            "cores": devices.num_cores(),
             "memory_bytes": memory_bytes(),
         },
         "commit": _commit(),
@@ -65,13 +67,6 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor()
-
-
-def _cores() -> int | None:
-    """Return the cores that this process may use, which can be fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _commit() -> str | None:

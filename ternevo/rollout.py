@@ -152,20 +152,20 @@ def choose_lanes(policy: Policy, env: Env, num_episodes: int) -> int:
     """Return how many episodes a device runs at once, for so many of each member.
 
     On a CPU core, the power of two for which states and packed weights take
-    about `CPU_LANE_BYTES`, within `CPU_LANES`: a lane of an ant holds 7 kB, one of
-    a pole 2 kB. This does not depend on the population, see `ternevo.lanes` for why. On a GPU
-    or TPU, `ACCELERATOR_LANES`, not measured yet.
+    about `CPU_LANE_BYTES`, within `CPU_LANES`. This does not depend on the
+    population, see `ternevo.lanes` for why. On a GPU or TPU, `ACCELERATOR_LANES`, not measured yet.
     """
     if jax.default_backend() != "cpu":
         return ACCELERATOR_LANES
     packing = policy.packing(num_episodes)
     state = jax.eval_shape(env.reset, jax.random.key(0)), jax.eval_shape(policy.reset)
-    num_bytes = _num_bytes(state) + _packed_bytes(policy, packing) // packing.together
+    num_bytes = _num_bytes(state) + packed_bytes(policy, packing) // packing.together
     fewest, most = CPU_LANES
     return min(max(2 ** round(math.log2(CPU_LANE_BYTES / num_bytes)), fewest), most)
 
 
-def _packed_bytes(policy: Policy, packing: Packing) -> int:
+def packed_bytes(policy: Policy, packing: Packing) -> int:
+    """Return the bytes that the packed params of one member take."""
     key = jax.random.key(0)
     return _num_bytes(jax.eval_shape(lambda key: packing.pack(policy.init(key)), key))
 
@@ -191,7 +191,7 @@ def _run_members(
 ) -> Tally:
     """Run a device's first `num_members` members, chunk after chunk; tallies [rows, episodes]."""
     held = jax.tree.leaves(own.weights)[0].shape[0]
-    fitting = max(1, PACKED_BYTES // _packed_bytes(work.policy, work.packing))
+    fitting = max(1, PACKED_BYTES // packed_bytes(work.policy, work.packing))
     chunk = min(chunk_size or fitting, rows, held)
     tile_lanes = work.tile_slots * work.packing.together
     num_slots = max(1, -(-num_lanes // tile_lanes)) * work.tile_slots

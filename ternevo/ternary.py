@@ -52,6 +52,11 @@ def replace_tensors(params: Params, new: list[Tensor]) -> Params:
     return jax.tree.structure(params, is_leaf=is_tensor).unflatten(new)
 
 
+def num_weights(params: Params) -> int:
+    """Return the number of weights and biases."""
+    return sum(tensor.values.size for tensor in tensors(params))
+
+
 # ------------------------------------------------------------------ drawing
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 ROWS = [  # a name is a module or a package of ternevo; inside a package anything goes
-    ["types", "names", "files", "provenance", "compilation_cache", "devices"],
-    ["ternary", "packing", "observation", "actions"],
+    ["types", "names", "files", "compilation_cache", "devices"],
+    ["ternary", "packing", "observation", "actions", "provenance"],
     ["policies", "envs", "algorithms"],
     ["lanes", "policy_file"],
     ["rollout"],

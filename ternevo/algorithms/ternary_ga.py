@@ -141,8 +141,7 @@ class TernaryGA(PopulationBasedAlgorithm):
         father = ternary.tensors(self._unravel_solution(partner))
         key_rate, *keys_flip = jax.random.split(key_flip, len(mother) + 1)
         keys_cross = jax.random.split(key_cross, len(mother))
-        num_weights = sum(tensor.values.size for tensor in mother)
-        rate = self._flips(key_rate, params) / num_weights
+        rate = self._flips(key_rate, params) / ternary.num_weights(mother)
         child = [
             Tensor(
                 ternary.flip(

@@ -12,7 +12,7 @@ from ternevo.bench import cases, rivals
 from ternevo.bench.measure import CaseError, Contest, Contestant, compiled
 from ternevo.bench.rivals import Job
 from ternevo.policies import MLP
-from ternevo.rollout import Evaluation, episode_keys, evaluate
+from ternevo.rollout import Evaluation, episode_keys, evaluate, packed_bytes
 from ternevo.strategies.evaluation import evaluate_policy
 from ternevo.strategies.ternary_nes import TernaryNES
 from ternevo.types import Env, Policy, PolicyParams
@@ -61,9 +61,10 @@ def build_policy_bound(setting: "cases.PolicyBound") -> Contest:
 def evaluation(name: str, job: Job) -> tuple[Contestant, dict[str, Any]]:
     """Return our evaluation and, from having run it once, the lengths of its episodes."""
     policy, env, *arguments = job
-    size = jax.tree.leaves(job.weights)[0].shape[0]
     with devices.on_all_devices():
-        is_spread = ternary.is_spread(size, antithetic=False)  # as `rivals.placed` has put them
+        is_spread = ternary.is_spread(
+            job.population_size, antithetic=False
+        )  # as `rivals.placed` has put them
     function = jax.jit(partial(evaluate, policy, env, is_spread=is_spread))
 
     def run() -> Evaluation:
@@ -128,13 +129,10 @@ def _mean_length(policy: Policy, env: Env, params: PolicyParams) -> jax.Array:
 
 def _num_weights(job: Job) -> int:
     """Return the weights and biases of one member."""
-    one = jax.eval_shape(job.policy.init, jax.random.key(0))
-    leaves = jax.tree.leaves(one)
-    return sum(leaf.size for leaf in leaves if leaf.ndim)  # exponents are scalars
+    return ternary.num_weights(jax.eval_shape(job.policy.init, jax.random.key(0)))
 
 
 def _packed_bytes(job: Job) -> int:
     """Return the bytes of all members in the form that a step reads them in."""
     packing = job.policy.packing(job.keys.shape[1])
-    packed = jax.eval_shape(jax.vmap(packing.pack), job.weights)
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(packed))
+    return job.population_size * packed_bytes(job.policy, packing)

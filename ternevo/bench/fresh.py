@@ -78,7 +78,7 @@ def one_generation(setting: PeakMemory) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from ternevo import envs, train
+    from ternevo import envs, ternary, train
     from ternevo.policies import MLP
     from ternevo.strategies.ternary_nes import TernaryNES
 
@@ -89,11 +89,11 @@ def one_generation(setting: PeakMemory) -> dict[str, Any]:
     )
     strategy = nes.build(env, policy, "ternary", 1)
     state = train.start(jax.random.key(0), strategy)
-    solution = jax.tree.leaves(strategy.params(state.strategy).weights)
+    num_weights = ternary.num_weights(strategy.params(state.strategy).weights)
     state, metrics = train.advance(strategy, state, jnp.asarray(1, jnp.int32))
     return {
         "env_steps": int(metrics["episode/steps"][0]),
-        "weights": sum(leaf.size for leaf in solution if leaf.ndim),
+        "weights": num_weights,
         "peak_bytes": peak_resident_bytes(),
     }
 

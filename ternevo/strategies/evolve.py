@@ -73,20 +73,18 @@ def evolve(
             plan.common_random_numbers,
             pairs_are_adjacent=getattr(algorithm, "pairs_are_adjacent", False),
         )
-        quantiser = observation.freeze(state.moments)
         result = evaluate(
             policy,
             env,
             jax.vmap(decode)(population),
-            quantiser,
+            observation.freeze(state.moments),
             keys,
             plan.num_lanes,
             plan.chunk_size,
             is_spread(algorithm),
         )
         told = search.tell(key_tell, population, _fitness(result.returns), asked)
-        moments = observation.merge(state.moments, result.moments)
-        state = EvolveState(told, moments)
+        state = EvolveState(told, observation.merge(state.moments, result.moments))
         return state, _metrics(result) | search.metrics(told) | _weight_metrics(params(state))
 
     def params(state: EvolveState) -> PolicyParams:
