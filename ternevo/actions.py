@@ -1,10 +1,38 @@
-"""From a policy's raw output to an action of the environment."""
+"""From a policy's raw output to an action: the one that ships, and ones drawn to explore.
 
+Evolution needs only `mode`. A gradient learner draws from a distribution
+around it. What a distribution learns besides the output (a temperature, a
+standard deviation) is dropped at export, as the mode does not depend on it.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from ternevo.types import ActionSpec
+from ternevo.types import ActionSpec, Key
+
+LARGEST_MEDIAN = 0.98
+"""A tanh-normal has its median within plus and minus this: at 1 it would lie at infinity."""
+
+
+class Distribution(NamedTuple):
+    """A distribution of actions around a policy's raw output, as pure functions.
+
+    `params` is a float32 array of its own, learned with the policy. `sample` returns raw actions;
+    `to_action` turns one into the environment's. Leading axes of outputs and raw actions are
+    free.
+    """
+
+    init: Callable[[], jax.Array]
+    sample: Callable[[Key, jax.Array, jax.Array], jax.Array]
+    log_prob: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+    entropy: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+    to_action: Callable[[jax.Array], jax.Array]
 
 
 def mode(spec: ActionSpec, output: Float[Array, " size"]) -> Shaped[Array, "..."]:
@@ -16,7 +44,119 @@ def mode(spec: ActionSpec, output: Float[Array, " size"]) -> Shaped[Array, "..."
     """
     if spec.kind == "discrete":
         return jnp.argmax(output).astype(jnp.int32)
+    return _in_range(spec, output)
+
+
+def _in_range(spec: ActionSpec, output: jax.Array) -> jax.Array:
     low, high = np.asarray(spec.low, np.float32), np.asarray(spec.high, np.float32)
     # About the centre: for a symmetric range nothing is added, and so nothing rounded, twice.
     action = (low + high) / 2 + jnp.clip(output, -1.0, 1.0) * ((high - low) / 2)
     return jnp.clip(action, low, high)
+
+
+def distribution(name: str, spec: ActionSpec, init_log_std: float) -> Distribution:
+    """Return a distribution for an action space; "auto" is categorical or clipped_normal.
+
+    Args:
+      name: which.
+      spec: the action space.
+      init_log_std: where the log standard deviations of a normal start.
+
+    Raises:
+      ValueError: a discrete distribution for continuous actions, or the other way round.
+    """
+    allowed = ("categorical",) if spec.kind == "discrete" else ("clipped_normal", "tanh_normal")
+    name = allowed[0] if name == "auto" else name
+    if name not in allowed:
+        raise ValueError(
+            f"--action_distribution {name} does not fit {spec.kind} actions; "
+            f"use {' or '.join(allowed)}, or auto"
+        )
+    if name == "categorical":
+        return _categorical()
+    make = _clipped_normal if name == "clipped_normal" else _tanh_normal
+    return make(spec, init_log_std)
+
+
+def _categorical() -> Distribution:
+    """Return softmax(output * exp(param)): the scale of ternary outputs is in coarse steps only."""
+
+    def log_probs(param: jax.Array, output: jax.Array) -> jax.Array:
+        return jax.nn.log_softmax(output * jnp.exp(param))
+
+    def sample(key: Key, param: jax.Array, output: jax.Array) -> jax.Array:
+        # By the inverse CDF: one random number, where the Gumbel trick takes one per action.
+        below = jnp.cumsum(jnp.exp(log_probs(param, output)), axis=-1)[..., :-1]
+        quantiles = jax.random.uniform(key, output.shape[:-1])
+        return jnp.sum(quantiles[..., None] >= below, axis=-1, dtype=jnp.int32)
+
+    def log_prob(param: jax.Array, output: jax.Array, raw: jax.Array) -> jax.Array:
+        return jnp.take_along_axis(log_probs(param, output), raw[..., None], axis=-1)[..., 0]
+
+    def entropy(param: jax.Array, output: jax.Array, raw: jax.Array) -> jax.Array:
+        del raw  # it is known in closed form
+        logs = log_probs(param, output)
+        return -jnp.sum(jnp.exp(logs) * logs, axis=-1)
+
+    return Distribution(lambda: jnp.zeros(()), sample, log_prob, entropy, lambda raw: raw)
+
+
+def _normal_log_prob(log_std: jax.Array, mean: jax.Array, value: jax.Array) -> jax.Array:
+    squares = ((value - mean) * jnp.exp(-log_std)) ** 2
+    return jnp.sum(-0.5 * (squares + math.log(2 * math.pi)) - log_std, axis=-1)
+
+
+def _normal_entropy(log_std: jax.Array, output: jax.Array) -> jax.Array:
+    entropy = jnp.sum(log_std + 0.5 * math.log(2 * math.pi * math.e))
+    return jnp.broadcast_to(entropy, output.shape[:-1])
+
+
+def _clipped_normal(spec: ActionSpec, init_log_std: float) -> Distribution:
+    """Return a normal around the output; what lies outside [-1, 1] is clipped on its way out."""
+
+    def sample(key: Key, log_std: jax.Array, output: jax.Array) -> jax.Array:
+        return output + jnp.exp(log_std) * jax.random.normal(key, output.shape)
+
+    def entropy(log_std: jax.Array, output: jax.Array, raw: jax.Array) -> jax.Array:
+        del raw  # it is known in closed form
+        return _normal_entropy(log_std, output)
+
+    return Distribution(
+        lambda: jnp.full(spec.size, init_log_std),
+        sample,
+        _normal_log_prob,
+        entropy,
+        lambda raw: _in_range(spec, raw),
+    )
+
+
+def _tanh_normal(spec: ActionSpec, init_log_std: float) -> Distribution:
+    """Return the tanh of a normal whose median is the clipped output: the action that ships."""
+
+    def mean(output: jax.Array) -> jax.Array:
+        wanted = jnp.arctanh(jnp.clip(output, -LARGEST_MEDIAN, LARGEST_MEDIAN))
+        # Slope one: that of arctanh is 25 near the clip, and beyond it an output never came back.
+        return output + jax.lax.stop_gradient(wanted - output)
+
+    def sample(key: Key, log_std: jax.Array, output: jax.Array) -> jax.Array:
+        return mean(output) + jnp.exp(log_std) * jax.random.normal(key, output.shape)
+
+    def log_slope(raw: jax.Array) -> jax.Array:
+        """Return log(1 - tanh(raw)^2) without cancellation."""
+        return jnp.sum(2 * (math.log(2) - raw - jax.nn.softplus(-2 * raw)), axis=-1)
+
+    def log_prob(log_std: jax.Array, output: jax.Array, raw: jax.Array) -> jax.Array:
+        return _normal_log_prob(log_std, mean(output), raw) - log_slope(raw)
+
+    def entropy(log_std: jax.Array, output: jax.Array, raw: jax.Array) -> jax.Array:
+        """Estimate it from one raw action: drawn earlier, moved to where it would be drawn now."""
+        noise = jax.lax.stop_gradient((raw - mean(output)) * jnp.exp(-log_std))
+        return _normal_entropy(log_std, output) + log_slope(mean(output) + jnp.exp(log_std) * noise)
+
+    return Distribution(
+        lambda: jnp.full(spec.size, init_log_std),
+        sample,
+        log_prob,
+        entropy,
+        lambda raw: _in_range(spec, jnp.tanh(raw)),
+    )

@@ -77,7 +77,10 @@ def _without_key_types(state: TrainState) -> TrainState:
 def _with_key_types(like: TrainState, plain: Any) -> TrainState:
     def typed(like: jax.Array, x: Any) -> jax.Array:
         x = jnp.asarray(x)
-        return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
+        x = jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
+        # Where devices have seeds of their own, or the next chunk would compile another program.
+        is_on_mesh = isinstance(like.sharding, jax.sharding.NamedSharding)
+        return jax.device_put(x, like.sharding) if is_on_mesh else x
 
     return jax.tree.map(typed, like, plain)
 

@@ -18,7 +18,7 @@ import yaml
 from ternevo.names import UnknownName, check, lookup
 from ternevo.policies import MLP, POLICIES
 from ternevo.strategies import STRATEGIES
-from ternevo.strategies.evolution import Evolution
+from ternevo.strategies.settings import Settings
 
 MARKERS = (
     tyro.conf.OmitArgPrefixes,
@@ -30,7 +30,7 @@ MARKERS = (
 
 COUNTS = (
     *("num_generations", "eval_every", "num_eval_episodes", "num_final_episodes"),
-    "checkpoint_every",
+    *("checkpoint_every", "num_seeds"),
 )
 
 
@@ -45,7 +45,7 @@ class ConfigError(ValueError):
 class RunConfig:
     """Everything a run is determined by."""
 
-    strategy: Evolution
+    strategy: Settings
     """Settings of the strategy."""
     policy: MLP
     """Settings of the policy."""
@@ -57,8 +57,12 @@ class RunConfig:
     """Generations to run, counted from the very beginning, also when resumed."""
     seed: int = 0
     """Seed of all random numbers."""
+    num_seeds: int = 1
+    """Train so many seeds, --seed and those after it, in one program; see docs/scaling.md."""
+    init_from: Path | None = None
+    """Start from the best policy of this run, or from a policy file, and from its moments."""
     name: str | None = None
-    """Name of the run in its folder; "seed0" and so on if not given."""
+    """Name of the run in its folder; "seed0", or "seed0-4" for five, if not given."""
     runs_dir: Path = Path("runs")
     """Where runs are kept, as <runs_dir>/<env>/<strategy>/<name>."""
     resume: bool = False
@@ -107,6 +111,21 @@ class RunConfig:
         for name in ("chunk_size", "num_devices"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if self.distributed and self.num_seeds > 1:
+            raise ValueError(
+                f"--distributed shares one seed among hosts, got --num_seeds {self.num_seeds}: "
+                "start a run for each seed, or for some of them on each host"
+            )
+
+    @property
+    def seeds(self) -> range:
+        """Return the seeds that are trained together."""
+        return range(self.seed, self.seed + self.num_seeds)
+
+    @property
+    def seed_label(self) -> str:
+        """Return the seeds as text: "0", or "0-4"."""
+        return f"{self.seed}-{self.seeds[-1]}" if self.num_seeds > 1 else f"{self.seed}"
 
 
 def parse(argv: list[str] | None = None) -> RunConfig:

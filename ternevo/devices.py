@@ -9,6 +9,7 @@ where it fuses a product with a sum, see docs/scaling.md).
 """
 
 import contextlib
+import contextvars
 import functools
 import math
 import os
@@ -133,8 +134,23 @@ def _on(devices: list) -> contextlib.AbstractContextManager:
     return jax.set_mesh(mesh)
 
 
+_IS_ALONE: contextvars.ContextVar[bool] = contextvars.ContextVar("_IS_ALONE", default=False)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Trace what is inside for one device: there `count()` is 1, whatever the mesh."""
+    token = _IS_ALONE.set(True)
+    try:
+        yield
+    finally:
+        _IS_ALONE.reset(token)
+
+
 def count() -> int:
-    """Return the devices of the mesh that is set, 1 if none is."""
+    """Return the devices of the mesh that is set, 1 if none is or within `alone`."""
+    if _IS_ALONE.get():
+        return 1
     return jax.sharding.get_abstract_mesh().shape.get(AXIS, 1)
 
 
@@ -192,21 +208,47 @@ def split(
 def gather(rows: Any) -> Any:
     """Inside `split`: return the rows of all devices, in order.
 
-    They are arrays of four-byte numbers, and travel in one message: XLA on CPU may run two that do
-    not depend on each other in another order on each device, which then wait for each other
-    for ever.
+    They travel in one message: XLA on CPU may run two that do not depend on each other in another
+    order on each device, which then wait for each other for ever.
     """
     if count() == 1:
         return rows
     leaves, treedef = jax.tree.flatten(rows)
-    words = [jax.lax.bitcast_convert_type(x, jnp.uint32).ravel() for x in leaves]
-    messages = jax.lax.all_gather(jnp.concatenate(words), AXIS)
+    words = [_to_words(x) for x in leaves]
+    messages = jax.lax.all_gather(jnp.concatenate([x.ravel() for x in words]), AXIS)
     gathered, begin = [], 0
-    for x in leaves:
-        part = jax.lax.bitcast_convert_type(messages[:, begin : begin + x.size], x.dtype)
-        gathered.append(part.reshape(count() * x.shape[0], *x.shape[1:]))
-        begin += x.size
+    for x, own in zip(leaves, words, strict=True):
+        part = messages[:, begin : begin + own.size].reshape(-1, *own.shape[1:])
+        gathered.append(_from_words(part, x.dtype))
+        begin += own.size
     return treedef.unflatten(gathered)
+
+
+def _to_words(x: jax.Array) -> jax.Array:
+    """Return an array as unsigned four-byte numbers; a key becomes several of them."""
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jax.random.key_data(x)
+    if x.dtype.itemsize < 4:
+        return x.astype(jnp.int32).astype(jnp.uint32)
+    return jax.lax.bitcast_convert_type(x, jnp.uint32)
+
+
+def _from_words(words: jax.Array, dtype: Any) -> jax.Array:
+    """Return the array that `_to_words` was given."""
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(words)
+    if dtype.itemsize < 4:
+        return words.astype(jnp.int32).astype(dtype)
+    return jax.lax.bitcast_convert_type(words, dtype)
+
+
+def mean(tree: Any) -> Any:
+    """Inside `split`: return the mean over the devices of each array."""
+    if count() == 1:
+        return tree
+    return jax.tree.map(
+        lambda x: jnp.mean(x, axis=0), gather(jax.tree.map(lambda x: x[None], tree))
+    )
 
 
 def block_sums(rows: Float[Array, "rows ..."]) -> Float[Array, "blocks ..."]:

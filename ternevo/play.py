@@ -53,10 +53,10 @@ def play(config: PlayConfig) -> Path:
     """Play one episode; return the path of the rendering."""
     import jax
 
-    from ternevo import envs, episode, policy_file
+    from ternevo import envs, episode, policy_file, run_folder
 
     enable_compilation_cache()
-    path = locate(config)
+    path = run_folder.policy_of(config.run, config.which)
     saved = policy_file.load(path)
     trained_length = None if config.env else saved.episode_length
     env = envs.make(config.env or saved.env_id, config.episode_length or trained_length)
@@ -66,23 +66,6 @@ def play(config: PlayConfig) -> Path:
     rendering = envs.render(env.id, recorded.states, config.out or path.with_name("play"))
     print(rendering)
     return rendering
-
-
-def locate(config: PlayConfig) -> Path:
-    """Return the policy file that is meant.
-
-    Raises:
-      RunFolderError: the folder is no run, or has no policy yet.
-    """
-    from ternevo import run_folder
-
-    if not config.run.is_dir():
-        return config.run
-    folder = run_folder.find(config.run)
-    path = folder.best_policy if config.which == "best" else folder.policy
-    if not path.exists():
-        raise run_folder.RunFolderError(f"{config.run} has no policy yet: {path} is not there")
-    return path
 
 
 if __name__ == "__main__":

@@ -45,6 +45,8 @@ class SavedPolicy:
 
     Attributes:
       env_id: the environment it was trained on.
+      policy_name: key of `POLICIES`.
+      settings: the policy's settings, a dataclass.
       policy: its functions.
       weights: its params.
       quantiser: its frozen observation quantiser.
@@ -55,6 +57,8 @@ class SavedPolicy:
     """
 
     env_id: str
+    policy_name: str
+    settings: Any
     policy: Policy
     weights: Params
     quantiser: Quantiser
@@ -108,7 +112,7 @@ def save(
         "moments/mean": np.asarray(params.moments.mean),
         "moments/m2": np.asarray(params.moments.m2),
     }
-    for key, tensor in _named(params.weights).items():
+    for key, tensor in named_tensors(params.weights).items():
         arrays[f"{key}/values"] = np.asarray(tensor.values)
         arrays[f"{key}/exponent"] = np.asarray(tensor.exponent)
     with replacing(path) as temporary, temporary.open("wb") as file:
@@ -161,16 +165,15 @@ def _decode(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPolic
     settings: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in header["settings"].items()
     }
-    policy = POLICIES[check("policy", header["policy"], POLICIES)](**settings).build(
-        header["obs_size"], action
-    )
+    built = POLICIES[check("policy", header["policy"], POLICIES)](**settings)
+    policy = built.build(header["obs_size"], action)
     template = jax.eval_shape(policy.init, jax.random.key(0))
     named = {
         name: Tensor(
             _checked(arrays, f"{name}/values", like.values),
             _checked(arrays, f"{name}/exponent", like.exponent),
         )
-        for name, like in _named(template).items()
+        for name, like in named_tensors(template).items()
     }
     per_component = jax.ShapeDtypeStruct((header["obs_size"],), jnp.float32)
     exponent = jax.ShapeDtypeStruct((header["obs_size"],), jnp.int8)
@@ -188,6 +191,8 @@ def _decode(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPolic
     weights = ternary.replace_tensors(template, list(named.values()))
     return SavedPolicy(
         env_id=header["env"],
+        policy_name=header["policy"],
+        settings=built,
         policy=policy,
         weights=weights,
         quantiser=quantiser,
@@ -209,7 +214,7 @@ def _checked(arrays: dict[str, np.ndarray], name: str, like: Any) -> jax.Array:
     return jnp.asarray(array)
 
 
-def _named(params: Params) -> dict[str, Tensor]:
+def named_tensors(params: Params) -> dict[str, Tensor]:
     """Return the tensors by their path, such as "0/weight"."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(params, is_leaf=ternary.is_tensor)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): t for path, t in leaves}

@@ -3,18 +3,22 @@
 It holds config.json (settings, versions, device, commit), metrics.jsonl,
 checkpoints/, policy.npz and best_policy.npz, curve.png, the rendered episode,
 and result.json once the run is done.
+
+A joint run of several seeds has config.json, checkpoints/, curve.png and result.json, and in
+seed<k>/ for each seed what a run of its own would have, without checkpoints.
 """
 
 import dataclasses
 import json
+import shutil
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ternevo import provenance
 from ternevo.config import RunConfig, to_dict
-from ternevo.files import replace_text
+from ternevo.files import replace_text, replacing
 
 FREE_ON_RESUME = {
     *("num_generations", "resume", "name", "runs_dir", "chunk_size", "checkpoint_every"),
@@ -58,6 +62,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def start(self) -> Path:
+        """A copy of the policy that `--init_from` named."""
+        return self.path / "start.npz"
+
+    @property
     def policy(self) -> Path:
         """The newest policy."""
         return self.path / "policy.npz"
@@ -88,48 +97,106 @@ def create(config: RunConfig, env_id: str) -> RunFolder:
 
     Raises:
       RunFolderError: the name is taken; or, with `resume`, the run was started
-        with other settings. A run that failed before its first generation
-        takes no name.
+        with other settings, or is one seed of several. A run that failed before its first
+        generation takes no name.
     """
     folder = folder_of(config, env_id)
     record = _provenance(config, env_id)
-    if not folder.config.exists() or not _has_begun(folder):
+    before = read_json(folder.config)
+    if "joint" in before:
+        raise RunFolderError(
+            f"{folder.path} is a seed of the joint run {before['joint']!r}: resume that one"
+        )
+    if not before or not has_begun(folder):
         folder.path.mkdir(parents=True, exist_ok=True)
-        _write(folder, record)
+        if config.init_from is not None:
+            with replacing(folder.start) as temporary:
+                shutil.copyfile(policy_of(config.init_from), temporary)
     elif config.resume:
-        before = read_json(folder.config)
         _check_same(folder, before, record)
         history = [*before.get("resumed_from", []), {k: before[k] for k in RESUMED_RECORD}]
-        _write(folder, {**record, "id": before["id"], "resumed_from": history})
+        record |= {"id": before["id"], "resumed_from": history}
     else:
         raise RunFolderError(
             f"{folder.path} exists. Go on with it by --resume, or choose another --name"
         )
+    _write_records(config, folder, record)
     return folder
+
+
+def _write_records(config: RunConfig, folder: RunFolder, record: dict[str, Any]) -> None:
+    """Write the config.json of a run, and of each seed of a joint one."""
+    _write(folder, record)
+    for seed, member in seed_folders(config, folder).items():
+        if member != folder:
+            own = {"seed": seed, "num_seeds": 1, "name": f"{folder.path.name}/{member.path.name}"}
+            member.path.mkdir(exist_ok=True)
+            settings = {**record["settings"], **own}
+            _write(member, {**record, "settings": settings, "joint": folder.path.name})
 
 
 def folder_of(config: RunConfig, env_id: str) -> RunFolder:
     """Return where a run is or would be."""
-    name = config.name or f"seed{config.seed}"
+    name = config.name or f"seed{config.seed_label}"
     return RunFolder(config.runs_dir / env_id / config.strategy_name / name)
+
+
+def seed_folders(config: RunConfig, folder: RunFolder) -> dict[int, RunFolder]:
+    """Return the folder of each seed of a run; that of a run of one seed is the run's own."""
+    if config.num_seeds == 1:
+        return {config.seed: folder}
+    return {seed: RunFolder(folder.path / f"seed{seed}") for seed in config.seeds}
 
 
 def find(path: Path) -> RunFolder:
     """Return the run at `path`.
 
     Raises:
-      RunFolderError: no run is there.
+      RunFolderError: no run is there, or a joint one of several.
     """
     folder = RunFolder(path)
     if not folder.config.exists():
         raise RunFolderError(f"{path} is not a run: it has no config.json")
+    if _is_joint(read_json(folder.config)):
+        seeds = ", ".join(str(member.path) for member in find_all(path))
+        raise RunFolderError(f"{path} is a joint run of several seeds: name one of {seeds}")
     return folder
 
 
 def find_all(root: Path) -> list[RunFolder]:
-    """Return every run below `root`, in the order of their paths."""
-    paths = sorted(root.rglob("config.json"))
-    return [RunFolder(path.parent) for path in paths if "settings" in read_json(path)]
+    """Return every run below `root`, in the order of their paths; of a joint run, its seeds."""
+    records = {path: read_json(path) for path in sorted(root.rglob("config.json"))}
+    return [
+        RunFolder(path.parent)
+        for path, record in records.items()
+        if "settings" in record and not _is_joint(record)
+    ]
+
+
+def policy_of(path: Path, which: Literal["best", "last"] = "best") -> Path:
+    """Return the policy file that is meant by a run's folder, or by a policy file.
+
+    Raises:
+      RunFolderError: the folder is no run, or has no policy yet.
+    """
+    if not path.is_dir():
+        return path
+    folder = find(path)
+    policy = folder.best_policy if which == "best" else folder.policy
+    if not policy.exists():
+        raise RunFolderError(f"{path} has no policy yet: {policy} is not there")
+    return policy
+
+
+def start_of(config: RunConfig, folder: RunFolder) -> Path | None:
+    """Return the policy file that a run starts from, None if there is none.
+
+    A run that has begun has a copy, so that it can be resumed whatever becomes of the original.
+    """
+    if config.init_from is None:
+        return None
+    is_resumed = config.resume and has_begun(folder) and folder.start.exists()
+    return folder.start if is_resumed else policy_of(config.init_from)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -137,8 +204,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def _has_begun(folder: RunFolder) -> bool:
-    return folder.metrics.exists() and folder.metrics.stat().st_size > 0
+def has_begun(folder: RunFolder) -> bool:
+    """Return whether a run has done a generation, for all that its folder says."""
+    metrics = [folder.metrics, *folder.path.glob("seed*/metrics.jsonl")]
+    return any(path.exists() and path.stat().st_size > 0 for path in metrics)
+
+
+def _is_joint(record: dict[str, Any]) -> bool:
+    return record.get("settings", {}).get("num_seeds", 1) > 1
 
 
 def _write(folder: RunFolder, record: dict[str, Any]) -> None:
@@ -153,6 +226,8 @@ def _check_same(folder: RunFolder, before: dict[str, Any], now: dict[str, Any]) 
         or new.get("algorithm") == "DiffusionEvolution"
     )
     free = FREE_ON_RESUME - ({"num_generations"} if follows_schedule else set())
+    if now["settings"]["strategy_name"] == "ppo":
+        free -= {"num_devices", "distributed"}  # each device draws its own numbers
     changed = [
         f"{name}: {then.get(name)!r} then, {value!r} now"
         for name, value in new.items()

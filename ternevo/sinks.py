@@ -7,9 +7,10 @@ not measured in a generation, or is not finite, is not in its row.
 
 import json
 import math
+import statistics
 import sys
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
@@ -22,6 +23,7 @@ class MissingExtra(ModuleNotFoundError):
     """An optional package is needed that is not installed."""
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Takes the rows of a chunk."""
 
@@ -58,6 +60,57 @@ def rows_of(metrics: dict[str, Any], generation: int, before: Row, seconds: floa
                 row[name] = values[i].item()
         rows.append(row)
     return rows
+
+
+def mean_rows(rows_of_each: list[list[Row]]) -> list[Row]:
+    """Return the means over seeds, a row for each generation; for one seed these are its rows.
+
+    A metric that some seeds do not have in a generation is averaged over the others.
+    """
+    if len(rows_of_each) == 1:
+        return rows_of_each[0]
+    by_generation: dict[int, list[Row]] = {}
+    for rows in rows_of_each:
+        for row in rows:
+            by_generation.setdefault(row["generation"], []).append(row)
+    return [
+        {**_means(rows), "generation": generation} for generation, rows in by_generation.items()
+    ]
+
+
+def _means(rows: list[Row]) -> Row:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: statistics.fmean(row[name] for row in rows if name in row) for name in names}
+
+
+class Records:
+    """The rows of every seed of a run; they go to sinks of its own, their means to common ones."""
+
+    def __init__(self, rows: list[list[Row]], own: list[list[Sink]], common: list[Sink]):
+        """Go on after `rows` of each seed."""
+        self.rows = rows
+        self._own = own
+        self._common = common
+
+    def write(self, metrics_of_each: list[dict[str, Any]], generation: int, seconds: float) -> None:
+        """Take the metrics of a chunk from every seed; see `rows_of`."""
+        new = [
+            rows_of(metrics, generation, rows[-1] if rows else {}, seconds)
+            for metrics, rows in zip(metrics_of_each, self.rows, strict=True)
+        ]
+        if not new[0]:
+            return
+        for sinks, rows in zip([*self._own, self._common], [*new, mean_rows(new)], strict=True):
+            for sink in sinks:
+                sink.write(rows)
+        for rows, latest in zip(self.rows, new, strict=True):
+            rows += latest
+
+    def close(self) -> None:
+        """Close all sinks."""
+        for sinks in [*self._own, self._common]:
+            for sink in sinks:
+                sink.close()
 
 
 class Jsonl:
@@ -97,16 +150,21 @@ def cut_jsonl(path: Path, generation: int) -> list[Row]:
     return rows
 
 
+SHOWN = {"return": "return/mean", "max": "return/max", "eval": "eval/return"}
+"""What the console shows as soon as a row has it; from then on, the newest value that is known."""
+
+
 class Console:
     """A progress bar on a terminal; elsewhere one line for each chunk."""
 
-    def __init__(self, num_generations: int, before: Row):
-        """Start after the row `before`, {} at the very beginning."""
+    def __init__(self, num_generations: int, before: Row, num_seeds: int = 1):
+        """Start after the row `before`, {} at the very beginning; rows are means over seeds."""
         self._num_generations = num_generations
+        self._num_seeds = num_seeds
         self._last = before
         self._first_time: float | None = None
         done = self._first_generation = before.get("generation", 0)
-        self._eval = math.nan
+        self._known: dict[str, float] = {}
         is_terminal = sys.stderr.isatty()
         self._bar = (
             tqdm(total=num_generations, initial=done, unit="gen", dynamic_ncols=True)
@@ -115,17 +173,16 @@ class Console:
         )
 
     def write(self, rows: list[Row]) -> None:
-        """Show the newest row."""
+        """Show the newest values."""
         row = rows[-1]
-        self._eval = next(
-            (r["eval/return"] for r in reversed(rows) if "eval/return" in r), self._eval
-        )
+        for known in rows:
+            self._known |= {name: known[name] for name in SHOWN.values() if name in known}
         values = {
-            "return": f"{row.get('return/mean', math.nan):.1f}",
-            "max": f"{row.get('return/max', math.nan):.1f}",
-            "eval": f"{self._eval:.1f}",
-            "steps/s": f"{self._steps_per_second(rows):,.0f}",
+            label: f"{self._known[name]:.1f}"
+            for label, name in SHOWN.items()
+            if name in self._known
         }
+        values["steps/s"] = f"{self._steps_per_second(rows):,.0f}"
         if self._bar is not None:
             self._bar.set_postfix(values, refresh=False)
             self._bar.update(len(rows))
@@ -145,7 +202,7 @@ class Console:
             self._bar.close()
 
     def _steps_per_second(self, rows: list[Row]) -> float:
-        steps = sum(row["episode/steps"] for row in rows)
+        steps = self._num_seeds * sum(row["episode/steps"] for row in rows)
         seconds = rows[-1]["wall_time"] - self._last.get("wall_time", 0.0)
         return steps / max(seconds, 1e-9)
 
@@ -159,7 +216,7 @@ class Console:
         return tqdm.format_interval(int(pace * (self._num_generations - row["generation"])))
 
     def _report_nonfinite(self, rows: list[Row]) -> None:
-        count = sum(int(row.get("return/nonfinite", 0)) for row in rows)
+        count = round(self._num_seeds * sum(row.get("return/nonfinite", 0) for row in rows))
         if count:
             tqdm.write(
                 f"warning: {count} members had a return that is not finite in generations "

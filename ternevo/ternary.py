@@ -27,6 +27,9 @@ HALF_SPACING = 2.0**-24
 MEAN_ABS_NORMAL = 0.7979
 """Mean absolute value of a standard normal."""
 
+CUT_MARGIN = 1e-4
+"""How far latents that stand for given trits stay from the thresholds, in standard deviations."""
+
 SAMPLED_AT_ONCE = 2**19
 """Weights of rows that are drawn together: enough to keep a core busy, and to stay in its cache."""
 
@@ -263,19 +266,37 @@ def discretize(latent: Float[Array, "..."], kind: WeightKind) -> Tensor:
     return Tensor(above.astype(jnp.int8) - below.astype(jnp.int8), exponent)
 
 
+def straight_through(latent: Float[Array, "..."], kind: WeightKind) -> Tensor:
+    r"""Return `discretize(latent, kind)` in float32, differentiable as if it were the latent.
+
+    The forward value is that of the int8 tensor, bit for bit, as `z - stop_gradient(z)` is
+    exactly zero. The derivative of `values * 2**-exponent` with respect to the latent is one
+    (Bengio, Leonard and Courville 2013; Ma et al. 2024, "The Era of 1-bit LLMs").
+    """
+    hard = discretize(latent, kind)
+    if kind == "float":
+        return hard
+    soft = latent * jnp.exp2(hard.exponent.astype(jnp.float32))
+    return Tensor(hard.values + (soft - jax.lax.stop_gradient(soft)), hard.exponent)
+
+
 def latent_of(key: Key, tensor: Tensor, kind: WeightKind) -> Float[Array, "..."]:
     """Draw normal latents that `discretize` turns back into exactly this tensor.
 
     Their size is that of the usual N(0, 1/fan_in) start, as far as the
-    tensor's exponent allows. An all-zero tensor gives zeros.
+    tensor's exponent allows. An all-zero tensor gives zeros. Floats are latents already.
     """
+    if kind == "float":
+        return tensor.values
     level = LEVEL_PER_SCALE[kind]
     usual = MEAN_ABS_NORMAL / tensor.values.shape[0] ** 0.5
     centre = jnp.exp2(-tensor.exponent.astype(jnp.float32)) / level
     gamma = jnp.clip(usual, centre * 2**-0.49, centre * 2**0.49)
     is_zero = tensor.values == 0
     cut = MEAN_ABS_NORMAL / 2 if kind == "ternary" else 0.0
-    low, high = jnp.where(is_zero, -cut, cut), jnp.where(is_zero, cut, jnp.inf)
+    # A little apart from the cut: rounding must not carry a draw over it.
+    inner, outer = cut - CUT_MARGIN, cut + CUT_MARGIN
+    low, high = jnp.where(is_zero, -inner, outer), jnp.where(is_zero, inner, jnp.inf)
     draws = jax.random.truncated_normal(key, low, high, tensor.values.shape) / MEAN_ABS_NORMAL
     # Stretch what lies beyond the cut so that the mean absolute latent is gamma, exactly.
     inside = jnp.where(is_zero, jnp.abs(draws), cut / MEAN_ABS_NORMAL)

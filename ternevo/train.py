@@ -26,8 +26,24 @@ SECONDS_PER_CHUNK = 2.0
 """What an automatic chunk aims at."""
 
 
+class Diverged(RuntimeError):
+    """A loss is not finite: what was learned is lost."""
+
+
+class Divergence(NamedTuple):
+    """The first loss that is not finite: in which row of a chunk, and of which seed's place."""
+
+    row: int
+    seed: int
+    metric: str
+    value: float
+
+
 class Chunk(NamedTuple):
-    """What a chunk of generations left behind: `metrics` has numpy arrays [generations]."""
+    """What a chunk left behind: `metrics` has numpy arrays [generations], or [generations, seeds].
+
+    `first_generation` counts those before.
+    """
 
     state: TrainState
     first_generation: int
@@ -36,8 +52,14 @@ class Chunk(NamedTuple):
 
 
 def start(key: Key, strategy: Strategy) -> TrainState:
-    """Return the state before the first generation."""
-    key_init, key_run = jax.random.split(key)
+    """Return the state before the first generation.
+
+    Args:
+      key: that of a seed; or keys [seeds], for a strategy `across_seeds`.
+      strategy: the strategy.
+    """
+    keys = (jax.vmap(jax.random.split) if key.ndim else jax.random.split)(key)
+    key_init, key_run = keys[..., 0], keys[..., 1]
     state = TrainState(key_run, jnp.zeros((), jnp.int32), jax.jit(strategy.init)(key_init))
     return jax.tree.map(_strongly_typed, state)
 
@@ -50,11 +72,14 @@ def _strongly_typed(x: jax.Array) -> jax.Array:
 
 
 def generation(strategy: Strategy, state: TrainState) -> tuple[TrainState, Metrics]:
-    """Run one generation."""
-    key = jax.random.fold_in(state.key, state.generation)
+    """Run one generation, of one seed or of several."""
+    fold_in = jax.vmap(jax.random.fold_in, (0, None)) if state.key.ndim else jax.random.fold_in
+    key = fold_in(state.key, state.generation)
     strategy_state, metrics = strategy.step(key, state.strategy)
-    # On several devices everything but the population is the same on each.
-    strategy_state, metrics = devices.replicated((strategy_state, metrics))
+    if not state.key.ndim:
+        # On several devices everything but the population is the same on each. Devices that
+        # share several seeds differ in these.
+        strategy_state, metrics = devices.replicated((strategy_state, metrics))
     strategy_state = jax.tree.map(_strongly_typed, strategy_state)
     return TrainState(state.key, state.generation + 1, strategy_state), metrics
 
@@ -78,6 +103,19 @@ def advance(
         return state, {name: rows[name].at[row].set(metrics[name]) for name in rows}
 
     return jax.lax.fori_loop(0, num_generations, one_generation, (state, rows))
+
+
+def divergence(metrics: dict[str, np.ndarray]) -> Divergence | None:
+    """Return the first metric "loss/..." of a chunk that is not finite, None if all are."""
+    found = []
+    for name, values in metrics.items():
+        if name.startswith("loss/"):
+            by_seed = values.reshape(len(values), -1)
+            found += [
+                Divergence(int(row), int(seed), name, float(by_seed[row, seed]))
+                for row, seed in np.argwhere(~np.isfinite(by_seed))[:1]
+            ]
+    return min(found, default=None)
 
 
 def train(
@@ -105,6 +143,8 @@ def train(
     """
     done = int(state.generation)
     size = min(chunk_size, MAX_CHUNK) or 1
+    if done < num_generations:  # compile by running none, so that seconds are those of training
+        state, _ = advance(strategy, state, jnp.zeros((), jnp.int32))
     while done < num_generations and not devices.agreed(should_stop()):
         count = min(devices.agreed(size), num_generations - done)
         if stop_every:

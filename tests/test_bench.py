@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from ternevo import envs
-from ternevo.bench import __main__ as bench, cases, evaluation, loop, measure, report, rivals
+from ternevo.bench import (
+    __main__ as bench,
+    cases,
+    evaluation,
+    loop,
+    measure,
+    ppo,
+    reference_ppo,
+    report,
+    rivals,
+)
 from ternevo.bench.cases import CASES, SUITES, Comparison
 from ternevo.bench.measure import Contest, Contestant
 from ternevo.policies import MLP
@@ -431,3 +441,148 @@ def evaluation_params(env, policy):
     from ternevo.types import PolicyParams
 
     return PolicyParams(policy.init(jax.random.key(0)), observation.empty(env.obs_size))
+
+
+# ----------------------------------------------------------------------------- the reference PPO
+
+
+def ppo_setting(env: str = "gymnax/CartPole-v1", num_updates: int = 2, **settings):
+    tiny = {"num_envs": 4, "num_minibatches": 2, "num_steps": 8, "hidden_sizes": (8,)}
+    return cases.BesidePPO(env, 20, **(tiny | settings), num_updates=num_updates)
+
+
+def reference_of(setting: cases.BesidePPO):
+    env = reference_ppo.make_env(setting.env, setting.episode_length, setting.gamma)
+    return reference_ppo.ReferencePPO(setting, env)
+
+
+@pytest.mark.parametrize("env", ["gymnax/CartPole-v1", "brax/fast@spring"])
+def test_reference_takes_all_steps_and_learns_in_every_minibatch(env):
+    setting = ppo_setting(env)
+    learner = reference_of(setting)
+    runner = jax.jit(learner.init)(jax.random.PRNGKey(0))
+    after, log = jax.jit(learner.run)(runner)
+    assert log["timestep"].shape == (2, 8, 4)
+    assert log["timestep"][-1, -1].tolist() == [16] * 4
+    assert int(after.train_state.step) == 2 * setting.num_epochs * setting.num_minibatches
+    leaves = [jax.tree.leaves(r.train_state.params) for r in (runner, after)]
+    assert all(bool(jnp.all(jnp.isfinite(x))) for x in leaves[1])
+    assert all(bool(jnp.any(a != b)) for a, b in zip(*leaves, strict=True))
+
+
+def test_learning_rate_of_the_reference_falls_from_update_to_update():
+    learner = reference_of(ppo_setting(num_updates=4, lr=1.0))
+    rates = [learner.annealed_lr(count) for count in range(0, 32, 4)]
+    assert rates == [1.0, 1.0, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_advantages_of_the_reference_are_those_by_hand():
+    rows = {"reward": [1.0, 2.0, 3.0], "value": [0.5, 1.0, 1.5], "done": [False, True, False]}
+    arrays = {name: jnp.asarray(row)[:, None] for name, row in rows.items()}
+    nothing = dict.fromkeys(("action", "log_prob", "obs", "info"), jnp.zeros((3, 1)))
+    batch = reference_ppo.Transition(**arrays, **nothing)
+    found = reference_ppo.generalised_advantages(batch, jnp.asarray([2.0]), 0.5, 0.8)
+    last = 3 + 0.5 * 2 - 1.5
+    middle = 2 - 1.0  # the episode ends here: neither a value nor an advantage comes after it
+    first = (1 + 0.5 * 1.0 - 0.5) + 0.5 * 0.8 * middle
+    np.testing.assert_allclose(found[:, 0], [first, middle, last], rtol=1e-6)
+
+
+def test_losses_of_the_reference_are_those_by_hand():
+    value, old = jnp.asarray([1.0, 0.1]), jnp.zeros(2)
+    # Of 1.0, 0.2 counts and is further from 2; 0.1 is near enough to the old value.
+    expected = 0.5 * ((0.2 - 2) ** 2 + 0.1**2) / 2
+    targets = jnp.asarray([2.0, 0.0])
+    loss = reference_ppo.clipped_value_loss(value, old, targets, 0.2)
+    assert float(loss) == pytest.approx(expected)
+    ratio, advantages = jnp.asarray([2.0, 2.0]), jnp.asarray([3.0, 1.0])  # normalised: 1 and -1
+    loss = reference_ppo.clipped_actor_loss(ratio, advantages, 0.2)
+    assert float(loss) == pytest.approx(-(1.2 - 2.0) / 2)
+
+
+def test_distributions_of_the_reference():
+    probabilities = jnp.asarray([0.2, 0.3, 0.5])
+    choice = reference_ppo.categorical(jnp.log(probabilities))
+    logs = [float(choice.log_prob(jnp.asarray(action))) for action in range(3)]
+    np.testing.assert_allclose(np.exp(logs), probabilities, rtol=1e-6)
+    assert float(choice.entropy()) == pytest.approx(-np.sum(np.exp(logs) * logs), rel=1e-5)
+
+    mean, log_std = jnp.asarray([1.0, -1.0]), jnp.asarray([0.5, -0.5])
+    normal = reference_ppo.gaussian(mean, log_std)
+    action = jnp.asarray([0.0, 1.0])
+    expected = jax.scipy.stats.norm.logpdf(action, mean, jnp.exp(log_std)).sum()
+    assert float(normal.log_prob(action)) == pytest.approx(float(expected), rel=1e-5)
+    drawn = jax.vmap(normal.sample)(jax.random.split(jax.random.PRNGKey(0), 4096))
+    np.testing.assert_allclose(drawn.std(axis=0), jnp.exp(log_std), rtol=0.05)
+    surprise = -float(jnp.mean(jax.vmap(normal.log_prob)(drawn)))
+    assert float(normal.entropy()) == pytest.approx(surprise, rel=0.05)
+
+
+def counting_env() -> reference_ppo.ReferenceEnv:
+    """Return an environment that pays its action and ends after every third step."""
+
+    def step(key, state, action):
+        done = state == 2
+        state = jnp.where(done, 0, state + 1)
+        return action, state, action[0], done, {}
+
+    def reset(key):
+        return jnp.zeros(1), jnp.zeros((), jnp.int32)
+
+    return reference_ppo.ReferenceEnv(reset, step, 1, 1, is_discrete=False)
+
+
+def walk(env: reference_ppo.ReferenceEnv, actions) -> list[tuple]:
+    keys = jax.random.split(jax.random.PRNGKey(0), len(actions[0]))
+    _, state = env.reset(keys)
+    steps = []
+    for row in actions:
+        obs, state, *others = env.step(keys, state, jnp.asarray(row)[:, None])
+        steps.append((obs, *others))
+    return steps
+
+
+def test_log_of_the_reference_tells_of_the_last_finished_episode():
+    env = reference_ppo.with_clipped_actions(reference_ppo.with_log(counting_env()))
+    steps = walk(reference_ppo.vectorised(env), [[0.5], [9.0], [0.25], [1.0], [1.0]])
+    logs = [step[-1] for step in steps]
+    assert [float(log["returned_episode_returns"][0]) for log in logs] == [0, 0, 1.75, 1.75, 1.75]
+    assert [int(log["returned_episode_lengths"][0]) for log in logs] == [0, 0, 3, 3, 3]
+    assert [bool(log["returned_episode"][0]) for log in logs] == [False, False, True, False, False]
+
+
+def test_reference_normalises_by_all_that_it_has_seen():
+    actions = np.asarray([[1.0, 2.0], [4.0, -3.0], [0.5, 7.0], [2.0, 2.0]])
+    env = reference_ppo.vectorised(counting_env())
+    env = reference_ppo.with_normal_rewards(reference_ppo.with_normal_observations(env), 0.5)
+    obs, reward, *_ = walk(env, actions)[-1]
+    seen = np.concatenate([[0.0, 0.0], actions.ravel()])  # with the first observation
+    np.testing.assert_allclose(obs[:, 0], (actions[-1] - seen.mean()) / seen.std(), rtol=1e-3)
+    returns, total = [], np.zeros(2)
+    for row, done in zip(actions, [False, False, True, False], strict=True):
+        total = total * 0.5 * (not done) + row
+        returns.append(total)
+    np.testing.assert_allclose(reward, actions[-1] / np.std(returns), rtol=1e-3)
+
+
+def test_reference_has_no_probes():
+    with pytest.raises(measure.CaseError, match="probe/target"):
+        reference_ppo.make_env("probe/target", 1, 0.9)
+
+
+def test_both_ppo_take_the_steps_that_count():
+    setting = ppo_setting(num_updates=3)
+    ours, reference, *_ = ppo.build(setting).contestants
+    assert ours.env_steps == reference.env_steps == 3 * 8 * 4
+    assert ours.generations == reference.generations == 3
+    state, metrics = ours.run()
+    assert int(state.generation) == 3
+    assert int(metrics["episode/steps"].sum()) == 3 * 8 * 4
+    assert reference.run()[1]["timestep"].shape == (3, 8, 4)
+
+
+@pytest.mark.slow
+def test_reference_learns_cartpole():
+    learner = reference_of(cases.BesidePPO("gymnax/CartPole-v1", 500, 4, 4, num_updates=976))
+    _, log = jax.jit(learner.run)(jax.jit(learner.init)(jax.random.PRNGKey(0)))
+    assert float(log["returned_episode_returns"][-100:].mean()) > 450

@@ -28,7 +28,11 @@ KINDS = [
     ("evosax", "float", {"algorithm": "SimpleGA"}),  # of evosax's other family
 ]
 ROLLOUTS = 2
-"""Rollouts in one program: that of the population, and that of `with_evaluation`."""
+"""Rollouts in one program: the strategy's, and that of `with_evaluation`."""
+SMALL = collections.defaultdict(lambda: {"population_size": 8})
+SMALL["ppo"] = {"num_envs": 4, "num_steps": 4, "num_minibatches": 2}
+LOSSES = {"ppo": 1}
+"""Further calls of the policy: in a loss."""
 
 
 def counting(functions, calls, *names):
@@ -55,7 +59,7 @@ def counted_strategy(name, weights, options):
     # Not resets: the shapes of what they return are asked for apart from running them.
     env = counting(envs.make("probe/random_length", 5), calls, "step")
     policy = counting(MLP((4,), weights=weights).build(env.obs_size, env.action), calls, "apply")
-    strategy = STRATEGIES[name](population_size=8, **options).build(env, policy, weights, 20)
+    strategy = STRATEGIES[name](**SMALL[name], **options).build(env, policy, weights, 20)
     return with_evaluation(strategy, policy, env, every=5, num_episodes=4), calls
 
 
@@ -74,7 +78,7 @@ def test_a_run_traces_each_of_its_rollouts_once(name, weights, options, tmp_path
         checkpoints.save(state)
         restored = checkpoints.restore(train.start(jax.random.key(0), strategy))
     list(train.train(strategy, restored, 12))
-    assert calls == {"step": ROLLOUTS, "apply": ROLLOUTS}
+    assert calls == {"step": ROLLOUTS, "apply": ROLLOUTS + LOSSES.get(name, 0)}
     assert train.advance._cache_size() == before + 1
 
 

@@ -23,7 +23,8 @@ def test_a_page_parses_and_builds(page, name):
     config = parse(["--config", str(page), "--strategy", name])
     block = yaml.safe_load(page.read_text())["strategies"][name]
     assert config.num_generations == block["num_generations"]
-    assert config.strategy.population_size == block["population_size"]
+    size = "num_envs" if name == "ppo" else "population_size"
+    assert getattr(config.strategy, size) == block[size]
     env = envs.make(config.env, config.episode_length)
     policy = config.policy.build(env.obs_size, env.action)
     weights = config.policy.weights

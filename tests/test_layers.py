@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 
 ROWS = [  # a name is a module or a package of ternevo; inside a package anything goes
-    ["types", "names", "files", "compilation_cache", "devices"],
+    ["types", "names", "files", "compilation_cache", "devices", "memory", "profiling"],
     ["ternary", "packing", "observation", "actions", "provenance"],
     ["policies", "envs", "algorithms"],
     ["lanes", "policy_file"],
-    ["rollout"],
+    ["rollout", "trajectories"],
     ["episode", "strategies"],
     ["train", "checkpoint", "sinks"],
     ["config", "plots"],
     ["run_folder"],
-    ["run", "play", "runs", "bench"],
+    ["run", "play", "export", "runs", "bench"],
 ]
 ONLY_IN = {  # third-party packages, and who may import them
-    "gymnax": ["envs"],
-    "brax": ["envs"],
+    "gymnax": ["envs", "bench"],
+    "brax": ["envs", "bench"],
     "mujoco": ["envs"],
     "evosax": ["algorithms", "strategies", "bench"],
 }

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import ternevo
-from ternevo import play, run, runs
+from ternevo import play, plots, profiling, run, runs
 from ternevo.sinks import MissingExtra, read_jsonl
 
 SMALL = [
@@ -219,8 +219,8 @@ def test_the_second_chunk_is_traced_or_the_only_one(chunks, traced, monkeypatch,
         yield
         running.pop()
 
-    monkeypatch.setattr(run, "trace", trace)
-    with run.profiler(Path("folder")) as around:
+    monkeypatch.setattr(profiling, "trace", trace)
+    with profiling.profiler(Path("folder")) as around:
         for is_last in chunks:
             with around(is_last):
                 seen.append(running[-1])
@@ -251,6 +251,120 @@ def test_a_signal_saves_and_exits_cleanly(number, tmp_path):
     rows = read_jsonl(folder_of(tmp_path) / "metrics.jsonl")
     saved = [path.name for path in (folder_of(tmp_path) / "checkpoints").iterdir()]
     assert str(rows[-1]["generation"]) in saved
+
+
+# --- divergence, and strategies that are not evolution -----------------------------------------
+
+LEARNER_LAB = """
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ternevo import observation
+from ternevo.strategies.settings import Settings
+from ternevo.types import PolicyParams, Strategy
+
+
+class State(NamedTuple):
+    weights: object
+    moments: object
+    count: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Learner(Settings):
+    diverges_at: int = 100
+
+    def build(self, env, policy, weights, num_generations):
+        def init(key):
+            moments = observation.empty(env.obs_size)
+            return State(policy.init(key), moments, jnp.zeros((), jnp.int32))
+
+        def step(key, state):
+            count = state.count + 1
+            metrics = {
+                "episode/steps": jnp.asarray(10, jnp.int32),
+                "return/mean": jnp.where(count % 2 == 1, count, jnp.nan),
+                "loss/value": jnp.asarray(1.0),
+                "loss/policy": jnp.where(count >= self.diverges_at, jnp.nan, 1.0),
+            }
+            return state._replace(count=count), metrics
+
+        return Strategy(init, step, lambda state: PolicyParams(state.weights, state.moments))
+"""
+
+
+def learner_run(root, monkeypatch, *arguments):
+    """Run twelve generations of a strategy that knows neither a population nor its extremes."""
+    (root / "learner_lab.py").write_text(LEARNER_LAB)
+    monkeypatch.syspath_prepend(root)
+    run.main(
+        [
+            *("--env", "gymnax/CartPole-v1", "--episode_length", "30", "--hidden_sizes", "(4,)"),
+            *("--eval_every", "4", "--num_eval_episodes", "4", "--num_final_episodes", "4"),
+            *("--checkpoint_every", "5", "--num_generations", "12", "--render", "False"),
+            *("--runs_dir", str(root), "--strategy", "learner_lab:Learner", *arguments),
+        ]
+    )
+
+
+@pytest.mark.parametrize("chunk_size", ["0", "1"])
+def test_a_run_that_diverges_stops_and_keeps_what_was_good(
+    chunk_size, tmp_path, monkeypatch, capsys
+):
+    with pytest.raises(SystemExit) as exit_:
+        learner_run(tmp_path, monkeypatch, "--diverges_at", "7", "--chunk_size", chunk_size)
+    assert exit_.value.code == 1
+    folder = folder_of(tmp_path, "learner_lab:Learner")
+    message = capsys.readouterr().err
+    assert "loss/policy is nan in generation 7 of seed 0" in message
+    assert f"the newest checkpoint is {folder / 'checkpoints' / '5'}" in message
+    assert "--lr" in message and "--max_grad_norm" in message
+    assert [row["generation"] for row in read_jsonl(folder / "metrics.jsonl")] == list(range(1, 7))
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["5"]
+    assert ternevo.load(folder / "policy.npz").info["generation"] == 5
+
+
+def test_a_run_that_diverges_before_its_first_checkpoint_says_so(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        learner_run(tmp_path, monkeypatch, "--diverges_at", "1")
+    assert exit_.value.code == 1
+    assert "there is no checkpoint yet" in capsys.readouterr().err
+    assert not (folder_of(tmp_path, "learner_lab:Learner") / "policy.npz").exists()
+
+
+def test_what_a_strategy_reports_now_and_then_is_shown_and_drawn(tmp_path, monkeypatch, capsys):
+    learner_run(tmp_path, monkeypatch)
+    printed = capsys.readouterr().out
+    lines = [line for line in printed.splitlines() if line.startswith("generation")]
+    assert "generation 12/12  return 11.0  eval" in lines[-1]
+    assert "nan" not in printed and "max" not in printed
+    assert (folder_of(tmp_path, "learner_lab:Learner") / "curve.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "lines"),
+    [
+        (["return/mean", "eval/return"], ["training episodes", "shipped policy, fresh episodes"]),
+        (
+            ["return/mean", "return/min", "return/max"],
+            ["population, worst to best", "population mean", "shipped policy, fresh episodes"],
+        ),
+    ],
+    ids=["learner", "population"],
+)
+def test_a_curve_has_what_the_rows_have(metrics, lines, tmp_path, monkeypatch):
+    """A metric that is missing in a row leaves a gap, and does not take the row away."""
+    drawn = []
+    monkeypatch.setattr(plots, "_write", lambda figure, path: drawn.append(figure))
+    rows = [{"env_steps": 10 * i, **{m: float(i) for m in metrics}} for i in range(4)]
+    del rows[1]["return/mean"]
+    plots.learning_curve(rows, "title", tmp_path / "curve.png")
+    (axes,) = drawn[0].axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == lines
+    assert list(axes.lines[0].get_xdata()) == [0, 20, 30]
 
 
 def test_wandb_offline_gets_every_generation(tmp_path, monkeypatch):

@@ -96,6 +96,17 @@ def test_automatic_chunks_approach_two_seconds(count, seconds, expected):
     assert train._next_size(count, seconds) == expected
 
 
+def test_the_first_loss_that_is_not_finite_is_found():
+    """Of several seeds too; other metrics may be NaN, and are, between evaluations."""
+    good = np.ones((4, 2))
+    later, first = good.copy(), good.copy()
+    later[3, 0], first[2, 1] = np.nan, np.inf
+    metrics = {"eval/return": good * np.nan, "loss/a": later, "loss/b": first, "loss/c": good}
+    assert train.divergence(metrics) == (2, 1, "loss/b", np.inf)
+    assert train.divergence({"loss/a": np.array([1.0, -np.inf])}) == (1, 0, "loss/a", -np.inf)
+    assert train.divergence({"eval/return": good * np.nan, "loss/c": good}) is None
+
+
 def test_a_missing_checkpoint_is_named(tmp_path):
     strategy = small()
     expected = jax.eval_shape(lambda: train.start(jax.random.key(0), strategy))

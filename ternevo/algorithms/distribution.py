@@ -71,7 +71,7 @@ class TritDistribution(DistributionBasedAlgorithm):
         stats, values = ternary.statistics(
             shaped, [tensor.values for tensor in tensors], best, self.is_spread
         )
-        member = [Tensor(v, t.exponent[best]) for v, t in zip(values, tensors, strict=True)]
+        member = [Tensor(v, e) for v, e in zip(values, self._exponents(state), strict=True)]
         member = self._ravel_solution(ternary.replace_tensors(self.solution, member))
         state = state.replace(
             best_solution=jnp.where(is_better, member, state.best_solution),

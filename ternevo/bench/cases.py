@@ -146,7 +146,42 @@ class PeakMemory:
         return fresh.build(self)
 
 
+@dataclasses.dataclass(frozen=True)
+class BesidePPO:
+    """Some updates of PPO with float networks, beside the reference; settings as in purejaxrl."""
+
+    env: str
+    episode_length: int
+    num_envs: int
+    num_minibatches: int
+    num_updates: int
+    num_steps: int = 128
+    num_epochs: int = 4
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Of the actor and of the critic, both with tanh."""
+    lr: float = 2.5e-4
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    clip_epsilon: float = 0.2
+    entropy_coefficient: float = 0.01
+    value_coefficient: float = 0.5
+    max_grad_norm: float = 0.5
+
+    @property
+    def env_steps(self) -> int:
+        """Return the steps of all updates in all environments."""
+        return self.num_updates * self.num_steps * self.num_envs
+
+    def build(self) -> "Contest":
+        """Return ternevo and the reference PPO."""
+        from ternevo.bench import ppo
+
+        return ppo.build(self)
+
+
 EVOSAX = "evosax always runs to the last step, and its cost does not depend on weights"
+PPO = "updates of PPO from a random policy, float MLPs (64, 64) with tanh, beside a plain one"
+BESIDE_PPO = (Comparison("reference PPO", "rate"), Comparison("reference PPO", "memory"))
 LIMITS = (Comparison("physics", "rate"), Comparison("forward", "rate"))
 
 
@@ -221,6 +256,26 @@ CASES: dict[str, Case] = {
         PeakMemory("gymnax/CartPole-v1", 10, 100_000, 1024, (74, 74)),
         (),
     ),
+    "ppo_cartpole_4": Case(
+        f"CartPole, 4 environments x 128 steps, 4 epochs of 4 minibatches: {PPO}",
+        ("cpu",),
+        BesidePPO("gymnax/CartPole-v1", 500, 4, 4, num_updates=100),
+        BESIDE_PPO,
+    ),
+    "ppo_cartpole_64": Case(
+        f"CartPole, 64 environments x 128 steps, 4 epochs of 8 minibatches: {PPO}",
+        ("cpu",),
+        BesidePPO("gymnax/CartPole-v1", 500, 64, 8, num_updates=20),
+        BESIDE_PPO,
+    ),
+    "ppo_hopper": Case(
+        f"hopper@spring, 64 environments x 128 steps, 4 epochs of 8 minibatches: {PPO}",
+        ("cpu",),
+        BesidePPO(
+            "brax/hopper@spring", 1000, 64, 8, num_updates=10, lr=3e-4, entropy_coefficient=0.0
+        ),
+        BESIDE_PPO,
+    ),
     "policy_bound_gpu": Case(
         "as policy_bound, with 8,192 members and 100 steps",
         ("gpu",),
@@ -261,6 +316,12 @@ CASES: dict[str, Case] = {
         ("quick",),
         PeakMemory("gymnax/CartPole-v1", 5, 64, 16, (8,)),
         (),
+    ),
+    "ppo_quick": Case(
+        "ppo_cartpole_4 at a toy size",
+        ("quick",),
+        BesidePPO("gymnax/CartPole-v1", 20, 4, 2, 2, num_steps=8, hidden_sizes=(8,)),
+        BESIDE_PPO,
     ),
 }
 

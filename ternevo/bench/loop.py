@@ -1,4 +1,4 @@
-"""A whole generation of ternary_nes: ask, evaluate and tell, as `train.advance` compiles it."""
+"""Generations of the whole loop, as `train.advance` compiles it; here of ternary_nes."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from ternevo.bench.cases import LoopBesideEvosax, LoopOverhead
 from ternevo.bench.measure import Contest, Contestant, compiled
 from ternevo.policies import MLP
 from ternevo.strategies.ternary_nes import TernaryNES
-from ternevo.types import Env, EnvState, Key, Timestep
+from ternevo.types import Env, EnvState, Key, Strategy, Timestep
 
 
 def build_overhead(setting: LoopOverhead) -> Contest:
@@ -50,21 +50,36 @@ def generation(
     """Return the first generation of ternary_nes; it begins anew each time, so steps are equal."""
     policy = MLP(hidden_sizes=setting.hidden_sizes).build(env.obs_size, env.action)
     strategy = TernaryNES(population_size=setting.population_size).build(env, policy, "ternary", 1)
-    with devices.on_all_devices():
+    contestant = advancing(name, strategy, 1)
+    _, metrics = contestant.run()
+    steps = int(metrics["episode/steps"][0])
+    notes = {"mean_length": float(metrics["episode/length"][0]), "env_steps": steps}
+    return contestant._replace(env_steps=steps), notes
+
+
+def advancing(
+    name: str, strategy: Strategy, num_generations: int, num_devices: int = 0
+) -> Contestant:
+    """Return the first generations of a strategy, from the same state each time.
+
+    Args:
+      name: of the contestant.
+      strategy: the strategy.
+      num_generations: how many.
+      num_devices: on how many devices; 0 for all.
+    """
+    with devices.on_all_devices(num_devices):
         state = train.start(jax.random.key(0), strategy)
-    one = jnp.asarray(1, jnp.int32)
+    count = jnp.asarray(num_generations, jnp.int32)
 
     def run() -> Any:
         # A copy, because `advance` consumes the state; it is that of one member, not of all.
-        with devices.on_all_devices():
-            return train.advance(strategy, jax.tree.map(jnp.copy, state), one)
+        with devices.on_all_devices(num_devices):
+            return train.advance(strategy, jax.tree.map(jnp.copy, state), count)
 
-    with devices.on_all_devices():
-        contestant = compiled(name, train.advance, strategy, state, one, run=run)
-    _, metrics = run()
-    steps = int(metrics["episode/steps"][0])
-    notes = {"mean_length": float(metrics["episode/length"][0]), "env_steps": steps}
-    return contestant._replace(env_steps=steps, generations=1), notes
+    with devices.on_all_devices(num_devices):
+        contestant = compiled(name, train.advance, strategy, state, count, run=run)
+    return contestant._replace(generations=num_generations)
 
 
 def evosax(setting: LoopBesideEvosax, env: Env) -> Contestant:

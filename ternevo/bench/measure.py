@@ -4,10 +4,10 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ternevo.bench.cases import Case, Comparison
+from ternevo.memory import available_bytes, planned_bytes
 
 MIN_ROUNDS = 3
 """Rounds that are run even if they take longer than a case may."""
@@ -64,19 +64,6 @@ def compiled(name: str, function: Any, *arguments: Any, run: Callable[[], Any]) 
     return Contestant(name, run, compile_seconds=seconds, peak_bytes=peak, skipped=skipped)
 
 
-def planned_bytes(program: Any) -> int | None:
-    """Return the bytes that a compiled program needs on each device, None if XLA does not tell."""
-    stats = program.memory_analysis()
-    if stats is None:
-        return None
-    return (
-        stats.argument_size_in_bytes
-        + stats.output_size_in_bytes
-        + stats.temp_size_in_bytes
-        - stats.alias_size_in_bytes  # outputs in the place of donated arguments
-    )
-
-
 def _too_large(one_device: int | None, count: int) -> str:
     """Return why a program should not be run: on a CPU it would be killed, and we with it.
 
@@ -91,20 +78,6 @@ def _too_large(one_device: int | None, count: int) -> str:
     if needed <= available:
         return ""
     return f"needs {in_bytes(needed)}, and {in_bytes(available)} are there"
-
-
-def available_bytes() -> int | None:
-    """Return the free memory of a device, for a CPU that of the machine; None if unknown."""
-    import jax
-
-    stats = jax.devices()[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats["bytes_in_use"]
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.exists():
-        return None
-    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024
 
 
 def warmed_up(contestant: Contestant) -> Contestant:

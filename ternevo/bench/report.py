@@ -15,7 +15,8 @@ ternevo beside others, in this run on this machine; more is better, except for a
   part. memory: the other's bytes over ours, as XLA plans them: arguments, outputs, temporaries.
   bandwidth: bytes that we have to read a second, over those that the other reads; more than 1 where
   ours fit into a cache. spread: least and greatest within one round. evosax always runs to the last
-  step. physics and forward: the environment with random actions, and the policy, each alone."""
+  step. physics and forward: the environment with random actions, and the policy, each alone.
+  reference PPO: as in purejaxrl, on one device; here every step of ours counts."""
 
 
 def contestants_text(record: Record) -> str:

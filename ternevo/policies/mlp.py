@@ -36,16 +36,51 @@ class Grid(NamedTuple):
     is_sign: bool = False
 
 
+def _straight_through(
+    hard: Callable[[jax.Array], jax.Array], soft: Callable[[jax.Array], jax.Array]
+) -> Callable[[jax.Array], jax.Array]:
+    """Return `hard` with the derivative of `soft` (Bengio, Leonard and Courville 2013)."""
+
+    @jax.custom_jvp
+    def function(unit: jax.Array) -> jax.Array:
+        return hard(unit)
+
+    @function.defjvp
+    def differentiate(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+        return hard(*primals), jax.jvp(soft, primals, tangents)[1]
+
+    return function
+
+
+def _rounded(units: int, largest: int) -> Callable[[jax.Array], jax.Array]:
+    """Return a hard tanh on a grid; its derivative is that of the hard tanh."""
+    return _straight_through(
+        lambda unit: jnp.clip(jnp.round(unit * units), -largest, largest),
+        lambda unit: jnp.clip(unit * units, -largest, largest),
+    )
+
+
+def _hard_tanh(unit: jax.Array) -> jax.Array:
+    return jnp.clip(unit, -1, 1)
+
+
 ACTIVATIONS = {
-    "int8": Grid(lambda unit: jnp.clip(jnp.round(unit * 128), -127, 127), 7, 127, 8),
-    "int4": Grid(lambda unit: jnp.clip(jnp.round(unit * 8), -7, 7), 3, 7, 4),
-    "sign": Grid(lambda unit: jnp.where(unit >= 0, 1.0, -1.0), 0, 1, 1, is_sign=True),
+    "int8": Grid(_rounded(128, 127), 7, 127, 8),
+    "int4": Grid(_rounded(8, 7), 3, 7, 4),
+    "sign": Grid(
+        _straight_through(lambda unit: jnp.where(unit >= 0, 1.0, -1.0), _hard_tanh),
+        *(0, 1, 1, True),
+    ),
     "ternary": Grid(
-        lambda unit: jnp.where(unit > 0.5, 1.0, jnp.where(unit < -0.5, -1.0, 0.0)), 0, 1, 2
+        _straight_through(
+            lambda unit: jnp.where(unit > 0.5, 1.0, jnp.where(unit < -0.5, -1.0, 0.0)), _hard_tanh
+        ),
+        *(0, 1, 2),
     ),
     "tanh": Grid(jnp.tanh, 0, 1, 0),
     "relu": Grid(jax.nn.relu, 0, 1, 0),
 }
+"""Hidden activations. Those on a grid have a straight-through derivative, for gradients."""
 
 
 MATMULS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "int8": jnp.int8}

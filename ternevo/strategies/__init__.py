@@ -6,6 +6,7 @@ A strategy is a frozen dataclass with
 
 from ternevo.strategies.binary_nes import BinaryNES
 from ternevo.strategies.latent import Latent
+from ternevo.strategies.ppo import PPO
 from ternevo.strategies.random_search import RandomSearch
 from ternevo.strategies.ternary_ga import TernaryGA
 from ternevo.strategies.ternary_nes import TernaryNES
@@ -17,4 +18,5 @@ STRATEGIES = {
     "random_search": RandomSearch,
     "latent": Latent,
     "evosax": Latent,
+    "ppo": PPO,
 }

@@ -4,6 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
 from ternevo.names import check
+from ternevo.strategies.settings import Settings
 
 if TYPE_CHECKING:
     from ternevo.rollout import Plan
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evolution:
+class Evolution(Settings):
     """Abstract: an algorithm evaluated on whole episodes. A subclass supplies the algorithm."""
 
     population_size: int = 256

@@ -123,8 +123,6 @@ def evolve_latents(
 
     def encode(key: "Key", params: "Params") -> list[jax.Array]:
         tensors = ternary.tensors(params)
-        if weights == "float":
-            return [tensor.values for tensor in tensors]
         keys = jax.random.split(key, len(tensors))
         return [ternary.latent_of(k, t, weights) for k, t in zip(keys, tensors, strict=True)]
 

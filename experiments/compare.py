@@ -1,0 +1,252 @@
+"""Evolution and PPO on the same tasks, networks and seeds: one table, from one command.
+
+    python experiments/compare.py
+
+runs every arm of every task (an hour or two on two cores; what is done already is not done
+again), and prints the table as Markdown, also into <runs_dir>/compare.md. Each arm is an ordinary
+`python -m ternevo.run` of a page in this folder, and its command is in its config.json.
+
+The arms are evolution with ternary weights, its float twin (OpenAI-ES), PPO with ternary weights
+by straight-through gradients, PPO with float weights, and that one's policy
+ternarised after training. All get the same hidden layers. Evolution has the settings of its page.
+It goes on until it has had as many environment steps as PPO, and as much time for a seed as
+float PPO took: the table has its return after both.
+"""
+
+import dataclasses
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import tyro
+
+from ternevo import export, policy_file
+from ternevo.sinks import Row, read_jsonl
+
+PAGES = Path(__file__).parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A page, a budget, and what counts as solved or good."""
+
+    page: str
+    threshold: float
+    ppo_generations: int
+    evolution_generations: int
+    options: tuple[str, ...] = ()
+    evolution_options: tuple[str, ...] = ()
+
+
+TASKS = {
+    "CartPole-v1": Task("gymnax_cartpole", 475, 586, 20),
+    "Acrobot-v1": Task("gymnax_acrobot", -100, 977, 30),
+    "Pendulum-v1": Task("gymnax_pendulum", -200, 1954, 10),
+    "MountainCarContinuous-v0": Task("gymnax_mountaincar_continuous", 90, 489, 20),
+    "Breakout-MinAtar": Task("gymnax_breakout_minatar", 15, 245, 100, ("--observation_shift", "3")),
+    "hopper@spring": Task("brax_hopper", 850, 245, 40, ("--episode_length", "1000")),
+}
+ARMS = {
+    "evolution, ternary": ("ternary_nes", ("--weights", "ternary", "--activation", "int8")),
+    "evolution, float": ("ternary_nes", ("--weights", "float", "--activation", "tanh")),
+    "PPO, ternary": ("ppo", ("--weights", "ternary", "--activation", "int8")),
+    "PPO, float": ("ppo", ("--weights", "float", "--activation", "tanh")),
+}
+EVALUATIONS = 20
+"""About how often a policy is looked at within PPO's budget."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareConfig:
+    """Run the comparison of evolution and PPO, and print its table."""
+
+    tasks: tuple[str, ...] = tuple(TASKS)
+    """Which tasks."""
+    num_seeds: int = 5
+    """Seeds of each arm."""
+    jobs: int = 2
+    """Runs side by side, each on one device."""
+    runs_dir: Path = Path("runs/compare")
+    """Where the runs are kept."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One arm on one task: what it runs, and what its seeds left behind."""
+
+    task: Task
+    name: str
+    config: CompareConfig
+
+    @property
+    def is_evolution(self) -> bool:
+        """Whether it is evolution, which runs as long as it is told to."""
+        return self.name.startswith("evolution")
+
+    @property
+    def run_name(self) -> str:
+        """The name of its run."""
+        return self.name.replace(", ", "-").lower()
+
+    def folders(self) -> list[Path]:
+        """Return the folders of its seeds, none before it has begun."""
+        strategy = ARMS[self.name][0]
+        pattern = f"*/*/{strategy}/{self.task.page}-{self.run_name}/seed*/config.json"
+        paths = sorted(self.config.runs_dir.glob(pattern))
+        return [path.parent for path in paths]
+
+    def rows(self) -> list[list[Row]]:
+        """Return the metrics of each seed."""
+        return [read_jsonl(folder / "metrics.jsonl") for folder in self.folders()]
+
+    def run(self, num_generations: int) -> None:
+        """Run it up to so many generations, from where it is."""
+        strategy, options = ARMS[self.name]
+        total = self.task.evolution_generations if self.is_evolution else num_generations
+        command = [
+            *(sys.executable, "-m", "ternevo.run"),
+            *("--config", str(PAGES / f"{self.task.page}.yaml"), "--strategy", strategy),
+            *("--hidden_sizes", "(64, 64)", *self.task.options, *options),
+            *("--num_seeds", str(self.config.num_seeds), "--num_devices", "1"),
+            *("--num_generations", str(num_generations), "--runs_dir", str(self.config.runs_dir)),
+            *("--eval_every", str(max(1, total // EVALUATIONS)), "--num_eval_episodes", "64"),
+            *("--render", "False", "--checkpoint_every", str(total)),
+            *("--name", f"{self.task.page}-{self.run_name}", "--resume", "True"),
+        ]
+        if self.is_evolution:
+            command += ["--lr_schedule", "constant"]  # so that it can be given more time
+        print(" ".join(command[1:]), flush=True)
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode:
+            raise SystemExit(f"{' '.join(command)}\n{result.stdout}{result.stderr}")
+
+
+def main() -> None:
+    """Run what is not there yet, and print the table."""
+    config = tyro.cli(CompareConfig, prog="python experiments/compare.py", use_underscores=True)
+    arms = [arm for name in config.tasks for arm in arms_of(name, config)]
+    with ThreadPoolExecutor(config.jobs) as pool:
+        list(pool.map(run_ppo, arms))
+        list(pool.map(run_evolution, arms))  # it needs to know how long PPO took
+    text = table(config)
+    (config.runs_dir / "compare.md").write_text(text)
+    print(text)
+
+
+def arms_of(task: str, config: CompareConfig) -> list[Arm]:
+    """Return the arms of a task by name."""
+    return [Arm(TASKS[task], name, config) for name in ARMS]
+
+
+def run_ppo(arm: Arm) -> None:
+    """Run an arm of PPO, if it is one and is not done."""
+    if not arm.is_evolution and not all_rows(arm, lambda row: reached(row, arm)):
+        arm.run(arm.task.ppo_generations)
+
+
+def run_evolution(arm: Arm) -> None:
+    """Run an arm of evolution until it has had PPO's steps and its time."""
+    if not arm.is_evolution:
+        return
+    steps, seconds = budget(arm)
+    generations = arm.task.evolution_generations
+    while not all_rows(arm, lambda r: r["env_steps"] >= steps and r["wall_time"] >= seconds):
+        arm.run(generations)
+        generations *= 2
+
+
+def all_rows(arm: Arm, is_done: Callable[[Row], bool]) -> bool:
+    """Return whether the last row of every seed says that it is done."""
+    rows = arm.rows()
+    return len(rows) == arm.config.num_seeds and all(bool(r) and is_done(r[-1]) for r in rows)
+
+
+def reached(row: Row, arm: Arm) -> bool:
+    """Return whether PPO is through."""
+    return row["generation"] >= arm.task.ppo_generations
+
+
+def budget(arm: Arm) -> tuple[int, float]:
+    """Return the steps of PPO on this task, and the seconds that float PPO took for all seeds."""
+    rows = dataclasses.replace(arm, name="PPO, float").rows()
+    return rows[0][-1]["env_steps"], rows[0][-1]["wall_time"]
+
+
+# ------------------------------------------------------------------------------------ the table
+
+
+def table(config: CompareConfig) -> str:
+    """Return the table of all tasks as Markdown."""
+    lines = [
+        "| task | arm | return at the same steps | at the same time | steps to threshold | bytes |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in config.tasks:
+        steps, seconds = budget(arms_of(name, config)[0])
+        each = seconds / config.num_seeds  # seeds take turns
+        head = f"{name}, {steps:,} steps, {each:.1f} s, threshold {TASKS[name].threshold:g}"
+        for arm in arms_of(name, config):
+            lines.append(f"| {head} | " + " | ".join(row_of(arm, steps, seconds)) + " |")
+            head = ""
+        lines.append("| | " + " | ".join(ternarised(arms_of(name, config)[-1])) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def row_of(arm: Arm, steps: int, seconds: float) -> list[str]:
+    """Return the cells of an arm: each return is of the last evaluation within the budget."""
+    rows = arm.rows()
+    at_steps = [last_return(r, lambda row: row["env_steps"] <= steps) for r in rows]
+    at_time = [last_return(r, lambda row: row["wall_time"] <= seconds) for r in rows]
+    policy = policy_file.load(arm.folders()[0] / "policy.npz")
+    return [
+        arm.name,
+        in_words(at_steps),
+        in_words(at_time) if arm.is_evolution else "",
+        steps_to_threshold(rows, arm.task.threshold, steps),
+        f"{export.packed_size(policy.weights):,}",
+    ]
+
+
+def last_return(rows: list[Row], is_within: Callable[[Row], bool]) -> float | None:
+    """Return the newest evaluation within a budget."""
+    return next(
+        (row["eval/return"] for row in reversed(rows) if "eval/return" in row and is_within(row)),
+        None,
+    )
+
+
+def steps_to_threshold(rows: list[list[Row]], threshold: float, steps: int) -> str:
+    """Return the median over the seeds that got there within the steps, and how many did."""
+    first = [
+        next((row["env_steps"] for row in r if row.get("eval/return", -1e9) >= threshold), None)
+        for r in rows
+    ]
+    there = [s for s in first if s is not None and s <= steps]
+    return f"{statistics.median(there):,.0f} ({len(there)} of {len(rows)})" if there else "none"
+
+
+def ternarised(arm: Arm) -> list[str]:
+    """Return the cells of float PPO's last policies, ternarised after training."""
+    exported = [
+        export.export(export.ExportConfig(run=folder, ternarize=True, which="last"))
+        for folder in arm.folders()
+    ]
+    size = export.packed_size(policy_file.load(exported[0].path).weights)
+    returns = [float(policy.returns.mean()) for policy in exported]
+    return ["PPO, float, ternarised after training", in_words(returns), "", "", f"{size:,}"]
+
+
+def in_words(returns: list[float | None]) -> str:
+    """Return mean, standard deviation over seeds, and range."""
+    there = [r for r in returns if r is not None]
+    if not there:
+        return "no evaluation yet"
+    mean, std = statistics.mean(there), statistics.pstdev(there)
+    return f"{mean:.1f} ± {std:.1f} ({min(there):.0f} to {max(there):.0f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""`python -m ternevo.export RUN --ternarize`: a trained float policy, cut into trits.
+
+Each tensor becomes trits and a power-of-two scale by absmean quantisation (Ma
+et al. 2024, "The Era of 1-bit LLMs"), after training and without any tuning:
+what a ternary search has to beat. Both policies then run the same episodes.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import tyro
+
+from ternevo.compilation_cache import enable_compilation_cache
+from ternevo.names import UnknownName
+
+if TYPE_CHECKING:
+    import jax
+
+    from ternevo.policy_file import SavedPolicy
+    from ternevo.types import Env, Params
+
+FRESH_EPISODES = 2**31 - 3
+"""Number folded into the seed's key: episodes that neither training nor its evaluations met."""
+
+TRITS_PER_BYTE = 5
+"""3**5 = 243 fits into a byte."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """Turn a trained float policy into a ternary one, and run both on the same fresh episodes."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """A run's folder, or a policy file."""
+    ternarize: bool = False
+    """Cut float weights into trits, each tensor with one power-of-two scale."""
+    which: Literal["best", "last"] = "best"
+    """Which of a run's policies."""
+    out: Path | None = None
+    """Where to write; <policy>_ternarized.npz beside the policy if not given."""
+    num_episodes: int = 128
+    """Episodes of each of the two policies."""
+    seed: int = 0
+    """Seed of the episodes."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Export, and print returns and sizes; exit 2 on bad input."""
+    config = tyro.cli(
+        ExportConfig,
+        args=argv,
+        prog="python -m ternevo.export",
+        use_underscores=True,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    from ternevo.policy_file import PolicyFormatError
+    from ternevo.run_folder import RunFolderError
+
+    try:
+        export(config)
+    except (
+        OSError,
+        ModuleNotFoundError,
+        PolicyFormatError,
+        RunFolderError,
+        UnknownName,
+        ValueError,
+    ) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+class Exported(NamedTuple):
+    """The file that was written, and the returns [episodes] of its source and of itself."""
+
+    path: Path
+    source_returns: Any
+    returns: Any
+
+
+def export(config: ExportConfig) -> Exported:
+    """Write the ternary policy, and compare it with its source.
+
+    Raises:
+      ValueError: a count that means nothing, or an export that there is not.
+    """
+    from ternevo import envs, policy_file, run_folder
+
+    if not config.ternarize:
+        raise ValueError(
+            "say --ternarize: it is the only export so far, formats for devices come later"
+        )
+    if config.num_episodes < 1:
+        raise ValueError(f"num_episodes must be at least 1, got {config.num_episodes}")
+    enable_compilation_cache()
+    source = run_folder.policy_of(config.run, config.which)
+    out = config.out or source.with_name(f"{source.stem}_ternarized.npz")
+    saved = policy_file.load(source)
+    env = envs.make(saved.env_id, saved.episode_length)
+    ternarize(source, out, env)
+    exported = policy_file.load(out)
+    print(f"evaluating on {config.num_episodes} fresh episodes", flush=True)
+    returns = evaluate_both(saved, exported, env, config.seed, config.num_episodes)
+    print(f"source      {source}  {_in_words(saved.weights, returns[0])}")
+    print(f"ternarized  {out}  {_in_words(exported.weights, returns[1])}", flush=True)
+    return Exported(out, *returns)
+
+
+def ternarize(source: Path, out: Path, env: "Env") -> None:
+    """Write the policy of `source` with ternary weights; all else of it stays.
+
+    Args:
+      source: file of a float policy.
+      out: another file.
+      env: what the policy acts in.
+
+    Raises:
+      ValueError: the policy is not a float one, its weights are not finite, or
+        `out` is `source` or a folder.
+    """
+    from ternevo import policy_file
+    from ternevo.types import PolicyParams
+
+    saved = policy_file.load(source)
+    kind = saved.settings.weights
+    if kind != "float":
+        raise ValueError(f"{source} is {kind} already; --ternarize takes a policy of float weights")
+    if out.resolve() == source.resolve():
+        raise ValueError(f"--out {out} is the policy itself; name another file")
+    if out.is_dir():
+        raise ValueError(f"--out must be a file, and {out} is a folder")
+    settings = dataclasses.replace(saved.settings, weights="ternary")
+    params = PolicyParams(to_trits(saved.weights), saved.moments)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    info = {**saved.info, "ternarized_from": str(source)}
+    policy_file.save(out, env, saved.policy_name, settings, params, info)
+
+
+def to_trits(weights: "Params") -> "Params":
+    """Return float params as trits, each tensor with the exponent that is nearest to its scale.
+
+    Raises:
+      ValueError: a weight is not finite.
+    """
+    import jax.numpy as jnp
+
+    from ternevo import ternary
+
+    tensors = ternary.tensors(weights)
+    if not all(bool(jnp.all(jnp.isfinite(tensor.values))) for tensor in tensors):
+        raise ValueError("the policy has weights that are not finite: its training diverged")
+    return ternary.replace_tensors(
+        weights, [ternary.discretize(tensor.values, "ternary") for tensor in tensors]
+    )
+
+
+def evaluate_both(
+    first: "SavedPolicy", second: "SavedPolicy", env: "Env", seed: int, num_episodes: int
+) -> "list[jax.Array]":
+    """Return the returns of two policies on the same fresh episodes, from one program."""
+    import jax
+
+    from ternevo import devices
+    from ternevo.strategies.evaluation import evaluate_policy
+
+    policies = [first, second]
+
+    def run(arguments: list, key: jax.Array) -> list[jax.Array]:
+        return [
+            evaluate_policy(saved.policy, env, weights, quantiser, key, num_episodes).returns
+            for saved, (weights, quantiser) in zip(policies, arguments, strict=True)
+        ]
+
+    key = jax.random.fold_in(jax.random.key(seed), FRESH_EPISODES)
+    with devices.on_own_devices():
+        return jax.jit(run)([(saved.weights, saved.quantiser) for saved in policies], key)
+
+
+def packed_size(params: "Params") -> int:
+    """Return the bytes that the weights take when shipped, without names and shapes.
+
+    A float is 4 bytes; five trits share one, and each of their tensors has one for its exponent.
+    """
+    from ternevo import ternary
+
+    return sum(
+        -(-tensor.values.size // TRITS_PER_BYTE) + 1
+        if tensor.values.dtype == "int8"
+        else 4 * tensor.values.size
+        for tensor in ternary.tensors(params)
+    )
+
+
+def _in_words(weights: "Params", returns: "jax.Array") -> str:
+    from ternevo import ternary
+
+    zeros = sum(int((tensor.values == 0).sum()) for tensor in ternary.tensors(weights))
+    return (
+        f"return {float(returns.mean()):.1f} (std {float(returns.std()):.1f}, {returns.size} "
+        f"episodes), {ternary.num_weights(weights):,} weights, {zeros:,} zeros, "
+        f"{packed_size(weights):,} bytes"
+    )
+
+
+if __name__ == "__main__":
+    main()

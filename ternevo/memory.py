@@ -1,0 +1,58 @@
+"""What a compiled program needs of memory, and what a device has left."""
+
+from pathlib import Path
+from typing import Any
+
+
+def planned_bytes(program: Any) -> int | None:
+    """Return the bytes that a compiled program needs on each device, None if XLA does not tell."""
+    stats = program.memory_analysis()
+    if stats is None:
+        return None
+    return (
+        stats.argument_size_in_bytes
+        + stats.output_size_in_bytes
+        + stats.temp_size_in_bytes
+        - stats.alias_size_in_bytes  # outputs in the place of donated arguments
+    )
+
+
+def available_bytes() -> int | None:
+    """Return the free memory of a device, for a CPU that of the machine; None if unknown."""
+    import jax
+
+    stats = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024
+
+
+def check_seeds_fit(program: Any, num_seeds: int) -> None:
+    """Refuse to run more seeds together than there is memory for; a system would kill the run.
+
+    Args:
+      program: compiled, for arguments that are in memory already.
+      num_seeds: how many seeds it runs.
+
+    Raises:
+      ValueError: it needs more than there is.
+    """
+    import jax
+
+    needed, free = planned_bytes(program), available_bytes()
+    if needed is None or free is None:
+        return
+    is_cpu = jax.default_backend() == "cpu"
+    # Devices of a CPU share its memory.
+    sharing = len(program.runtime_executable().local_devices()) if is_cpu else 1
+    total = free + sharing * program.memory_analysis().argument_size_in_bytes
+    if sharing * needed > total:
+        raise ValueError(
+            f"{num_seeds} seeds at once need {sharing * needed / 1e9:.1f} GB of memory"
+            f"{'' if is_cpu else ' on each device'}, and there are {total / 1e9:.1f} GB: "
+            "lower --num_seeds, or run the seeds one after another"
+        )

@@ -1,0 +1,230 @@
+"""A float policy cut into trits: the weights, the file, what is printed, what is refused."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import ternevo
+from ternevo import envs, export, observation, play, policy_file, ternary
+from ternevo.policies import MLP
+from ternevo.types import ObservationMoments, PolicyParams, Tensor
+
+ENV = envs.make("gymnax/CartPole-v1", 20)
+MOMENTS = ObservationMoments(
+    jnp.asarray(100.0), jnp.array([0.1, -0.2, 0.0, 0.3]), jnp.array([1.0, 90.0, 0.5, 3e2])
+)
+SMALL = ("--ternarize", "--num_episodes", "6")
+
+
+def save(path, weights="float", values=None, **settings):
+    """Save a policy with random weights, or with those given; return its settings."""
+    settings = MLP(hidden_sizes=(6, 5), weights=weights, **settings)
+    params = settings.build(ENV.obs_size, ENV.action).init(jax.random.key(3))
+    if values is not None:
+        params = ternary.replace_tensors(params, values)
+    policy_file.save(path, ENV, "mlp", settings, PolicyParams(params, MOMENTS), {"seed": 3})
+    return settings
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "policy.npz"
+    save(path)
+    return path
+
+
+def exported(path, *arguments):
+    export.main([str(path), *SMALL, *arguments])
+    return ternevo.load(path.with_name("policy_ternarized.npz"))
+
+
+def refusal(capsys, *arguments) -> str:
+    with pytest.raises(SystemExit, match="2"):
+        export.main([str(argument) for argument in arguments])
+    return capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------ the weights
+
+
+@pytest.mark.parametrize("activation", ["int8", "tanh"])
+def test_weights_are_those_of_discretize(activation, tmp_path):
+    path = tmp_path / "policy.npz"
+    settings = save(path, activation=activation)
+    before, after = ternevo.load(path), exported(path)
+    for old, new in zip(
+        ternary.tensors(before.weights), ternary.tensors(after.weights), strict=True
+    ):
+        expected = ternary.discretize(old.values, "ternary")
+        assert new.values.dtype == new.exponent.dtype == jnp.int8
+        np.testing.assert_array_equal(new.values, expected.values)
+        assert new.exponent == expected.exponent
+    assert after.settings == dataclasses.replace(settings, weights="ternary")
+
+
+def test_all_but_the_weights_stays(source):
+    before, after = ternevo.load(source), exported(source)
+    assert (after.env_id, after.episode_length) == (before.env_id, 20)
+    assert after.action == before.action
+    assert after.info == {"seed": 3, "ternarized_from": str(source)}
+    for old, new in zip(
+        jax.tree.leaves((before.moments, before.quantiser)),
+        jax.tree.leaves((after.moments, after.quantiser)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("activation", ["int8", "sign"])
+def test_floats_that_are_scaled_trits_keep_their_actions(activation, tmp_path):
+    """Two of three are not zero, so that the mean absolute weight gives the scale back.
+
+    A bias has its layer's scale: with another one its size would be rounded to an integer.
+    """
+    settings = MLP(hidden_sizes=(6, 5), weights="float", activation=activation)
+    template = settings.build(ENV.obs_size, ENV.action).init(jax.random.key(0))
+    rng = np.random.default_rng(1)
+    trits, exponents = [], [3, 3, 1, 1, 2, 2]
+    for tensor in ternary.tensors(template):
+        size = tensor.values.size
+        signs = rng.choice([-1, 1], size) * (np.arange(size) % 3 != 2)
+        trits.append(rng.permutation(signs).reshape(tensor.values.shape).astype(np.int8))
+    floats = [
+        Tensor(jnp.asarray(x * 2.0**-k, jnp.float32), jnp.zeros((), jnp.int8))
+        for x, k in zip(trits, exponents, strict=True)
+    ]
+    path = tmp_path / "policy.npz"
+    save(path, values=floats, activation=activation)
+    before, after = ternevo.load(path), exported(path)
+    for tensor, values, exponent in zip(
+        ternary.tensors(after.weights), trits, exponents, strict=True
+    ):
+        np.testing.assert_array_equal(tensor.values, values)
+        assert tensor.exponent == exponent
+    for obs in rng.normal(size=(50, 4)).astype(np.float32):
+        quantised = observation.quantise(before.quantiser, jnp.asarray(obs))
+        _, old = before.policy.apply(before.weights, (), quantised)
+        _, new = after.policy.apply(after.weights, (), quantised)
+        np.testing.assert_array_equal(old, new)
+        assert before.act(obs) == after.act(obs)
+
+
+# --------------------------------------------------------------------------------------- the sizes
+
+
+@pytest.mark.parametrize(
+    ("shapes", "dtype", "size"),
+    [
+        ([(5,)], jnp.int8, 1 + 1),
+        ([(6,)], jnp.int8, 2 + 1),
+        ([(4, 6), (6,)], jnp.int8, 5 + 1 + 2 + 1),
+        ([(4, 6), (6,)], jnp.float32, 4 * 30),
+        ([], jnp.int8, 0),
+    ],
+)
+def test_packed_size(shapes, dtype, size):
+    params = [Tensor(jnp.zeros(shape, dtype), jnp.zeros((), jnp.int8)) for shape in shapes]
+    assert export.packed_size(params) == size
+
+
+# ------------------------------------------------------------------------------------- the program
+
+
+def test_returns_and_sizes_are_printed(source, capsys):
+    after = exported(source)
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert lines[0].startswith(f"source      {source}  return ")
+    assert lines[1].startswith(f"ternarized  {source.with_name('policy_ternarized.npz')}  return ")
+    count = 4 * 6 + 6 + 6 * 5 + 5 + 5 * 2 + 2
+    zeros = sum(int((t.values == 0).sum()) for t in ternary.tensors(after.weights))
+    # All biases are zero, and were in the source.
+    assert lines[0].endswith(f"6 episodes), {count} weights, 13 zeros, {4 * count} bytes")
+    assert lines[1].endswith(
+        f"6 episodes), {count} weights, {zeros} zeros, {5 + 2 + 6 + 1 + 2 + 1 + 6} bytes"
+    )
+
+
+def test_both_policies_meet_the_same_episodes(source):
+    saved = ternevo.load(source)
+    first, second = export.evaluate_both(saved, saved, ENV, 0, 8)
+    assert first.shape == (1, 8)
+    np.testing.assert_array_equal(first, second)
+    other, _ = export.evaluate_both(saved, saved, ENV, 1, 8)
+    assert not np.array_equal(first, other)
+
+
+def test_the_file_plays(source, tmp_path, capsys):
+    exported(source)
+    capsys.readouterr()
+    file = str(source.with_name("policy_ternarized.npz"))
+    play.main([file, "--out", str(tmp_path / "shown")])
+    assert capsys.readouterr().out.startswith("return ")
+
+
+@pytest.mark.parametrize(("which", "name"), [("best", "best_policy"), ("last", "policy")])
+def test_a_run_has_two_policies(which, name, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"settings": {}}))
+    save(tmp_path / f"{name}.npz")
+    export.main([str(tmp_path), *SMALL, "--which", which])
+    loaded = ternevo.load(tmp_path / f"{name}_ternarized.npz")
+    assert loaded.info["ternarized_from"] == str(tmp_path / f"{name}.npz")
+
+
+def test_out_names_the_file(source, tmp_path):
+    out = tmp_path / "new" / "small.npz"
+    export.main([str(source), *SMALL, "--out", str(out)])
+    assert ternevo.load(out).info["seed"] == 3
+    assert not source.with_name("policy_ternarized.npz").exists()
+
+
+# -------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize("kind", ["ternary", "binary"])
+def test_trits_and_signs_are_refused(kind, tmp_path, capsys):
+    save(tmp_path / "policy.npz", weights=kind)
+    message = refusal(capsys, tmp_path / "policy.npz", *SMALL)
+    assert f"policy.npz is {kind} already; --ternarize takes a policy of float weights" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["policy.npz"]
+
+
+def test_diverged_weights_are_refused(source, capsys):
+    values = list(ternary.tensors(ternevo.load(source).weights))
+    values[2] = Tensor(values[2].values.at[0].set(jnp.nan), values[2].exponent)
+    save(source, values=values)
+    assert "not finite" in refusal(capsys, source, *SMALL)
+
+
+def test_the_source_is_not_replaced(source, capsys):
+    before = source.read_bytes()
+    assert "is the policy itself" in refusal(capsys, source, *SMALL, "--out", source)
+    assert source.read_bytes() == before
+
+
+def test_a_folder_is_not_replaced(source, tmp_path, capsys):
+    message = refusal(capsys, source, *SMALL, "--out", tmp_path)
+    assert f"--out must be a file, and {tmp_path} is a folder" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "say --ternarize: it is the only export so far"),
+        (("--ternarize", "--num_episodes", "0"), "num_episodes must be at least 1, got 0"),
+    ],
+)
+def test_bad_options_are_refused(arguments, message, source, capsys):
+    assert message in refusal(capsys, source, *arguments)
+
+
+def test_what_is_no_policy_is_refused(tmp_path, capsys):
+    assert "is not a run" in refusal(capsys, tmp_path, *SMALL)
+    assert "nothing.npz" in refusal(capsys, tmp_path / "nothing.npz", *SMALL)
+    (tmp_path / "config.json").write_text("{}")
+    assert "has no policy yet" in refusal(capsys, tmp_path, *SMALL)
+    (tmp_path / "policy.npz").write_bytes(b"")
+    assert "not a readable policy file" in refusal(capsys, tmp_path / "policy.npz", *SMALL)
