@@ -44,7 +44,7 @@ class Task:
 TASKS = {
     "CartPole-v1": Task("gymnax_cartpole", 475, 586, 20),
     "Acrobot-v1": Task("gymnax_acrobot", -100, 977, 30),
-    "Pendulum-v1": Task("gymnax_pendulum", -200, 1954, 10),
+    "Pendulum-v1": Task("gymnax_pendulum", -200, 488, 10),
     "MountainCarContinuous-v0": Task("gymnax_mountaincar_continuous", 90, 489, 20),
     "Breakout-MinAtar": Task("gymnax_breakout_minatar", 15, 245, 100, ("--observation_shift", "3")),
     "hopper@spring": Task("brax_hopper", 850, 245, 40, ("--episode_length", "1000")),

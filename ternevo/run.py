@@ -1,54 +1,23 @@
 """`python -m ternevo.run`: from arguments to a trained policy, a curve, and an episode to watch."""
 
 import contextlib
-import json
 import math
 import signal
-import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from ternevo.compilation_cache import disable_compilation_cache, enable_compilation_cache
 from ternevo.config import RunConfig, parse
+from ternevo.results import draw, finish
+from ternevo.setup import Setup, build
 
 if TYPE_CHECKING:
-    import jax
-
     from ternevo.checkpoint import Checkpoints
     from ternevo.run_folder import RunFolder
     from ternevo.sinks import Records, Row, Sink
-    from ternevo.strategies.start import Start
     from ternevo.train import Chunk, Divergence
-    from ternevo.types import Env, Policy, PolicyParams, Strategy, TrainState
-
-
-FINAL_EVALUATION = 2**31 - 1
-SHOWN_EPISODE = 2**31 - 2
-"""Numbers folded into the seed's key for what comes after training."""
-
-
-class Setup(NamedTuple):
-    """The nouns of a run, built from its configuration."""
-
-    config: RunConfig
-    env: "Env"
-    strategy: "Strategy"
-    folder: "RunFolder"
-    start: "Start | None"
-
-    @property
-    def seed_folders(self) -> "dict[int, RunFolder]":
-        """The folder of each seed."""
-        from ternevo import run_folder
-
-        return run_folder.seed_folders(self.config, self.folder)
-
-    def title(self, seed: int | str) -> str:
-        """Return the title of a learning curve."""
-        config = self.config
-        return f"{self.env.id}, {config.strategy_name}, {config.policy.weights}, seed {seed}"
+    from ternevo.types import PolicyParams, TrainState
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -109,45 +78,6 @@ def run(config: RunConfig) -> "RunFolder":
     if devices.is_first_process():
         finish(setup, rows_of_each)
     return setup.folder
-
-
-def build(config: RunConfig) -> Setup:
-    """Build environment, policy and strategy, and make the run's folder."""
-    from ternevo import devices, envs, profiling, run_folder
-
-    if config.profile:
-        profiling.make_profile_folder(config.profile)
-    (enable_compilation_cache if config.compilation_cache else disable_compilation_cache)()
-    from ternevo.strategies import start
-
-    env = envs.make(config.env, config.episode_length)
-    policy = config.policy.build(env.obs_size, env.action)
-    folder = run_folder.folder_of(config, env.id)
-    source = run_folder.start_of(config, folder)
-    begin = start.load(source, env, policy, config.policy.weights) if source else None
-    strategy = build_strategy(config, env, policy, begin)
-    if devices.is_first_process():
-        with devices.telling_others():
-            run_folder.create(config, env.id)
-    else:
-        devices.follow_first()
-    return Setup(config, env, strategy, folder, begin)
-
-
-def build_strategy(
-    config: RunConfig, env: "Env", policy: "Policy", begin: "Start | None"
-) -> "Strategy":
-    """Build the strategy that the loop runs: with a start, tests of what ships, and all seeds."""
-    from ternevo.strategies import start
-    from ternevo.strategies.across_seeds import across_seeds
-    from ternevo.strategies.evaluation import with_evaluation
-
-    first = start.start_from(policy, begin.params.weights) if begin else policy
-    strategy = config.strategy.build(env, first, config.policy.weights, config.num_generations)
-    if begin:
-        strategy = start.with_moments(strategy, begin.params.moments)
-    strategy = with_evaluation(strategy, policy, env, config.eval_every, config.num_eval_episodes)
-    return across_seeds(strategy, config.num_seeds)
 
 
 def _train(setup: Setup, interruption: list[int]) -> "list[list[Row]]":
@@ -328,156 +258,6 @@ def _open_wandb(setup: Setup) -> "Sink":
         resume="allow",
         dir=str(folder.path),
         config=settings["settings"],
-    )
-
-
-def draw(setup: Setup, rows_of_each: "list[list[Row]]") -> None:
-    """Draw the learning curve of each seed, and of a joint run that of all seeds."""
-    from ternevo import plots
-
-    for (seed, folder), rows in zip(setup.seed_folders.items(), rows_of_each, strict=True):
-        plots.learning_curve(rows, setup.title(seed), folder.curve)
-    if setup.config.num_seeds > 1:
-        title = setup.title(setup.config.seed_label)
-        plots.seeds_curve(rows_of_each, title, setup.folder.curve)
-
-
-def finish(setup: Setup, rows_of_each: "list[list[Row]]") -> None:
-    """Evaluate all policies on fresh episodes, write results, render, say where everything is."""
-    config, folders = setup.config, setup.seed_folders
-    print(f"evaluating on {config.num_final_episodes} fresh episodes", flush=True)
-    evaluations = final_evaluations(setup)
-    results: list[dict[str, Any]] = [
-        {**_totals(rows), **evaluation}
-        for rows, evaluation in zip(rows_of_each, evaluations, strict=True)
-    ]
-    for folder, result in zip(folders.values(), results, strict=True):
-        _write_result(folder, result)
-    steps = sum(result["env_steps"] for result in results)
-    print(
-        f"done        {setup.env.id} with {config.strategy_name}: "
-        f"{results[0]['generation']} generations, {steps:,} steps, {results[0]['wall_time']:.0f} s"
-    )
-    for folder, result in zip(folders.values(), results, strict=True):
-        for label in ("policy", "best_policy"):
-            print(f"{label:<12}{getattr(folder, label)}  {_in_words(result[label])}")
-    if config.num_seeds > 1:
-        print(f"all seeds   {_finish_seeds(setup, results)}")
-    print(f"curve       {setup.folder.curve}")
-    if config.render:
-        print(f"episode     {render_best(setup)}")
-    print(f"checkpoint  {setup.folder.checkpoints / str(results[0]['generation'])}", flush=True)
-
-
-def _totals(rows: "list[Row]") -> dict[str, Any]:
-    last = rows[-1] if rows else {"generation": 0, "env_steps": 0, "wall_time": 0.0}
-    return {key: last[key] for key in ("generation", "env_steps", "wall_time")}
-
-
-def _write_result(folder: "RunFolder", result: dict[str, Any]) -> None:
-    from ternevo.files import replace_text
-
-    replace_text(folder.result, json.dumps(result, indent=2) + "\n")
-
-
-def _finish_seeds(setup: Setup, results: list[dict[str, Any]]) -> str:
-    """Write the result of a joint run; return in words how its best policies did."""
-    totals = {key: results[0][key] for key in ("generation", "wall_time")}
-    over_seeds = {
-        label: _over_seeds([result[label]["return_mean"] for result in results])
-        for label in ("policy", "best_policy")
-    }
-    result = {
-        "seeds": list(setup.config.seeds),
-        **totals,
-        "env_steps": [result["env_steps"] for result in results],
-        **over_seeds,
-    }
-    _write_result(setup.folder, result)
-    best = over_seeds["best_policy"]
-    if best["mean"] is None:
-        return "a return is not finite"
-    return (
-        f"{setup.folder.result}  best policies: return {best['mean']:.1f} "
-        f"(std {best['std']:.1f}, {best['min']:.1f} to {best['max']:.1f})"
-    )
-
-
-def _over_seeds(returns: list[float | None]) -> dict[str, Any]:
-    """Return statistics over seeds, None if a return is not finite."""
-    finite = [x for x in returns if x is not None]
-    is_known = len(finite) == len(returns)
-    functions = {"mean": statistics.fmean, "std": statistics.pstdev, "min": min, "max": max}
-    return {"returns": returns} | {
-        name: function(finite) if is_known else None for name, function in functions.items()
-    }
-
-
-def final_evaluations(setup: Setup) -> list[dict[str, dict[str, Any]]]:
-    """Evaluate each seed's two policy files on the same fresh episodes, with one program."""
-    import jax
-
-    from ternevo import devices, policy_file
-    from ternevo.strategies.evaluation import evaluate_policy
-
-    policy = setup.config.policy.build(setup.env.obs_size, setup.env.action)
-    num_episodes = setup.config.num_final_episodes
-    # The key is an argument: as a constant it would make another program for each seed.
-    run = jax.jit(
-        lambda weights, quantiser, key: (
-            evaluate_policy(policy, setup.env, weights, quantiser, key, num_episodes).returns
-        )
-    )
-
-    def evaluated(path: Path, seed: int) -> dict[str, Any]:
-        saved = policy_file.load(path)
-        key = jax.random.fold_in(jax.random.key(seed), FINAL_EVALUATION)
-        return _summary(run(saved.weights, saved.quantiser, key))
-
-    with devices.on_own_devices():
-        return [
-            {
-                "policy": evaluated(folder.policy, seed),
-                "best_policy": evaluated(folder.best_policy, seed),
-            }
-            for seed, folder in setup.seed_folders.items()
-        ]
-
-
-def _summary(returns: "jax.Array") -> dict[str, Any]:
-    """Return mean, standard deviation and count of returns as JSON values."""
-    mean, std = float(returns.mean()), float(returns.std())
-    return {
-        "return_mean": mean if math.isfinite(mean) else None,  # JSON has no NaN
-        "return_std": std if math.isfinite(std) else None,
-        "episodes": returns.size,
-    }
-
-
-def render_best(setup: Setup) -> str:
-    """Render an episode of the first seed's best policy; return where it is, or why not."""
-    import jax
-
-    from ternevo import envs, episode, policy_file
-    from ternevo.names import UnknownName
-
-    folder = setup.seed_folders[setup.config.seed]
-    saved = policy_file.load(folder.best_policy)
-    key = jax.random.fold_in(jax.random.key(setup.config.seed), SHOWN_EPISODE)
-    recorded = episode.record(saved, setup.env, key)
-    try:
-        path = envs.render(setup.env.id, recorded.states, folder.episode)
-    except (ModuleNotFoundError, UnknownName) as error:
-        return f"not rendered: {error}"
-    return f"{path}  return {recorded.total:.1f} in {len(recorded.rewards)} steps"
-
-
-def _in_words(result: dict[str, Any]) -> str:
-    if result["return_mean"] is None:
-        return f"return not finite ({result['episodes']} episodes)"
-    return (
-        f"return {result['return_mean']:.1f} "
-        f"(std {result['return_std']:.1f}, {result['episodes']} episodes)"
     )
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
-from ternevo import compilation_cache, envs, run, train
+from ternevo import compilation_cache, envs, results, run, train
 from ternevo.checkpoint import Checkpoints
 from ternevo.config import parse
 from ternevo.policies import MLP
@@ -124,10 +124,10 @@ def test_final_policies_are_evaluated_by_one_program_for_both_and_for_any_seed(
         run.save(setup, checkpoints, state)
     calls = collections.Counter()
     setup = setup._replace(env=counting(setup.env, calls, "step"))
-    run.final_evaluations(setup)
+    results.final_evaluations(setup)
     assert calls == {"step": 1}
     programs = set(default_cache.iterdir())
-    run.final_evaluations(setup._replace(config=dataclasses.replace(setup.config, seed=1)))
+    results.final_evaluations(setup._replace(config=dataclasses.replace(setup.config, seed=1)))
     assert set(default_cache.iterdir()) == programs
 
 

@@ -15,6 +15,8 @@ ROWS = [  # a name is a module or a package of ternevo; inside a package anythin
     ["train", "checkpoint", "sinks"],
     ["config", "plots"],
     ["run_folder"],
+    ["setup"],
+    ["results"],
     ["run", "play", "export", "runs", "bench"],
 ]
 ONLY_IN = {  # third-party packages, and who may import them

@@ -1,0 +1,72 @@
+"""From a configuration to the nouns of a run."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ternevo.compilation_cache import disable_compilation_cache, enable_compilation_cache
+from ternevo.config import RunConfig
+
+if TYPE_CHECKING:
+    from ternevo.run_folder import RunFolder
+    from ternevo.strategies.start import Start
+    from ternevo.types import Env, Policy, Strategy
+
+
+class Setup(NamedTuple):
+    """The nouns of a run, built from its configuration."""
+
+    config: RunConfig
+    env: "Env"
+    strategy: "Strategy"
+    folder: "RunFolder"
+    start: "Start | None"
+
+    @property
+    def seed_folders(self) -> "dict[int, RunFolder]":
+        """The folder of each seed."""
+        from ternevo import run_folder
+
+        return run_folder.seed_folders(self.config, self.folder)
+
+    def title(self, seed: int | str) -> str:
+        """Return the title of a learning curve."""
+        config = self.config
+        return f"{self.env.id}, {config.strategy_name}, {config.policy.weights}, seed {seed}"
+
+
+def build(config: RunConfig) -> Setup:
+    """Build environment, policy and strategy, and make the run's folder."""
+    from ternevo import devices, envs, profiling, run_folder
+
+    if config.profile:
+        profiling.make_profile_folder(config.profile)
+    (enable_compilation_cache if config.compilation_cache else disable_compilation_cache)()
+    from ternevo.strategies import start
+
+    env = envs.make(config.env, config.episode_length)
+    policy = config.policy.build(env.obs_size, env.action)
+    folder = run_folder.folder_of(config, env.id)
+    source = run_folder.start_of(config, folder)
+    begin = start.load(source, env, policy, config.policy.weights) if source else None
+    strategy = build_strategy(config, env, policy, begin)
+    if devices.is_first_process():
+        with devices.telling_others():
+            run_folder.create(config, env.id)
+    else:
+        devices.follow_first()
+    return Setup(config, env, strategy, folder, begin)
+
+
+def build_strategy(
+    config: RunConfig, env: "Env", policy: "Policy", begin: "Start | None"
+) -> "Strategy":
+    """Build the strategy that the loop runs: with a start, tests of what ships, and all seeds."""
+    from ternevo.strategies import start
+    from ternevo.strategies.across_seeds import across_seeds
+    from ternevo.strategies.evaluation import with_evaluation
+
+    first = start.start_from(policy, begin.params.weights) if begin else policy
+    strategy = config.strategy.build(env, first, config.policy.weights, config.num_generations)
+    if begin:
+        strategy = start.with_moments(strategy, begin.params.moments)
+    strategy = with_evaluation(strategy, policy, env, config.eval_every, config.num_eval_episodes)
+    return across_seeds(strategy, config.num_seeds)
