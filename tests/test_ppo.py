@@ -2,12 +2,17 @@
 
 import functools
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import CACHE
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from ternevo import actions, envs, observation, ternary, train
@@ -543,6 +548,30 @@ def test_chunks_of_generations_change_no_bit():
     whole, pieces = last(6), last(4)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(pieces), strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_two_devices_learn_together(tmp_path):
+    """The critic's gradient is the mean of theirs; what they cannot share each does by itself."""
+    script, out = Path(__file__).with_name("ppo_on_devices.py"), tmp_path / "two.npz"
+    cached = {
+        "JAX_COMPILATION_CACHE_DIR": str(CACHE),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+    }
+    subprocess.run([sys.executable, script, out], check=True, env={**cached, **os.environ})
+    with np.load(out) as found:
+        pairs = {
+            name: [
+                (found[key], found[key.removesuffix("one") + "two"])
+                for key in found.files
+                if key.startswith(name) and key.endswith("one")
+            ]
+            for name in ("shared", "uneven")
+        }
+    for one, two in pairs["uneven"]:
+        np.testing.assert_array_equal(one, two)
+    num_critic_and_moments = 4 + 3 + 3
+    for one, two in pairs["shared"][:num_critic_and_moments]:
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
 
 
 WRONG_SETTINGS = [
