@@ -10,6 +10,7 @@ What no setting makes equal:
 - Brax estimates advantages anew in each gradient step, normalises them within its minibatch, and
   shuffles pieces of `unroll_length` steps. Ours does the first two once an update, and
   shuffles transitions.
+- Ours divides rewards by the running standard deviation of the discounted return, its default.
 - Where the time limit ends an episode, brax leaves the step out; ours goes on with the critic's
   value. Brax begins all of an environment's episodes in the same state.
 - Weights start otherwise (the critic's here are orthogonal), and Adam's epsilon is 1e-5 here,

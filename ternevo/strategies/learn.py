@@ -1,6 +1,6 @@
 """Collect, estimate advantages, update: one generation of PPO on any environment."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,6 @@ from ternevo import actions, devices, observation, ternary
 from ternevo.actions import Distribution
 from ternevo.algorithms import ppo
 from ternevo.observation import Quantiser, Sums
-from ternevo.strategies.ppo import PPO
 from ternevo.ternary import WeightKind
 from ternevo.trajectories import Agent, Inputs, Slots, Tally, Transitions, begin, collect
 from ternevo.types import (
@@ -25,6 +24,9 @@ from ternevo.types import (
     PolicyParams,
     Strategy,
 )
+
+if TYPE_CHECKING:
+    from ternevo.strategies.ppo import PPO
 
 CRITIC_SCALE = 1 / 32
 """From integers of an observation to about one standard deviation, for the critic."""
@@ -132,7 +134,7 @@ class Networks(NamedTuple):
 
 
 def learn(
-    settings: PPO,
+    settings: "PPO",
     env: Env,
     policy: Policy,
     weights: WeightKind,
@@ -213,7 +215,7 @@ def learn(
     return Strategy(init, step, params)
 
 
-def _shares_evenly(settings: PPO) -> bool:
+def _shares_evenly(settings: "PPO") -> bool:
     """Return whether each device can have environments, and parts of minibatches, of its own.
 
     Parts smaller than `MIN_ROWS` would take less time than exchanging their gradients.
@@ -229,7 +231,7 @@ def _merge(moments: ObservationMoments, sums: Sums, pivot: jax.Array) -> Observa
     return observation.merge(moments, observation.from_sums(count, first, second, pivot))
 
 
-def _scaled(settings: PPO, reward: jax.Array, moments: ObservationMoments) -> jax.Array:
+def _scaled(settings: "PPO", reward: jax.Array, moments: ObservationMoments) -> jax.Array:
     """Return rewards as the losses see them."""
     reward = settings.reward_scale * reward
     if not settings.normalize_rewards:
@@ -239,7 +241,7 @@ def _scaled(settings: PPO, reward: jax.Array, moments: ObservationMoments) -> ja
 
 
 def _batch(
-    settings: PPO,
+    settings: "PPO",
     networks: Networks,
     learned: Learned,
     quantiser: Quantiser,
@@ -274,7 +276,7 @@ def _batch(
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
 
 
-def _metrics(settings: PPO, tally: Tally) -> Metrics:
+def _metrics(settings: "PPO", tally: Tally) -> Metrics:
     """Return what the episodes that ended did; NaN if none has."""
     count = jnp.sum(tally.episodes).astype(jnp.float32)
     return {
