@@ -24,6 +24,7 @@ from pathlib import Path
 import tyro
 
 from ternevo import export, policy_file
+from ternevo.files import replace_text
 from ternevo.sinks import Row, read_jsonl
 
 PAGES = Path(__file__).parent
@@ -38,7 +39,6 @@ class Task:
     ppo_generations: int
     evolution_generations: int
     options: tuple[str, ...] = ()
-    evolution_options: tuple[str, ...] = ()
 
 
 TASKS = {
@@ -132,7 +132,7 @@ def main() -> None:
         list(pool.map(run_ppo, arms))
         list(pool.map(run_evolution, arms))  # it needs to know how long PPO took
     text = table(config)
-    (config.runs_dir / "compare.md").write_text(text)
+    replace_text(config.runs_dir / "compare.md", text)
     print(text)
 
 

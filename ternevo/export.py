@@ -6,14 +6,13 @@ what a ternary search has to beat. Both policies then run the same episodes.
 """
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import tyro
 
 from ternevo.compilation_cache import enable_compilation_cache
-from ternevo.names import UnknownName
+from ternevo.run_folder import errors_in_a_line
 
 if TYPE_CHECKING:
     import jax
@@ -55,21 +54,8 @@ def main(argv: list[str] | None = None) -> None:
         use_underscores=True,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
-    from ternevo.policy_file import PolicyFormatError
-    from ternevo.run_folder import RunFolderError
-
-    try:
+    with errors_in_a_line():
         export(config)
-    except (
-        OSError,
-        ModuleNotFoundError,
-        PolicyFormatError,
-        RunFolderError,
-        UnknownName,
-        ValueError,
-    ) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
 
 
 class Exported(NamedTuple):
@@ -147,13 +133,12 @@ def to_trits(weights: "Params") -> "Params":
     import jax.numpy as jnp
 
     from ternevo import ternary
+    from ternevo.strategies.start import convert
 
     tensors = ternary.tensors(weights)
     if not all(bool(jnp.all(jnp.isfinite(tensor.values))) for tensor in tensors):
         raise ValueError("the policy has weights that are not finite: its training diverged")
-    return ternary.replace_tensors(
-        weights, [ternary.discretize(tensor.values, "ternary") for tensor in tensors]
-    )
+    return convert(weights, "ternary")
 
 
 def evaluate_both(

@@ -1,14 +1,13 @@
 """`python -m ternevo.play RUN`: one episode of a saved policy, rendered, and its return."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from ternevo.compilation_cache import enable_compilation_cache
-from ternevo.names import UnknownName
+from ternevo.run_folder import errors_in_a_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,21 +31,8 @@ class PlayConfig:
 def main(argv: list[str] | None = None) -> None:
     """Play, write, and print the return; exit 2 on bad input."""
     config = tyro.cli(PlayConfig, args=argv, prog="python -m ternevo.play", use_underscores=True)
-    from ternevo.policy_file import PolicyFormatError
-    from ternevo.run_folder import RunFolderError
-
-    try:
+    with errors_in_a_line():
         play(config)
-    except (
-        OSError,
-        ModuleNotFoundError,
-        PolicyFormatError,
-        RunFolderError,
-        UnknownName,
-        ValueError,
-    ) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
 
 
 def play(config: PlayConfig) -> Path:

@@ -8,11 +8,13 @@ A joint run of several seeds has config.json, checkpoints/, curve.png and result
 seed<k>/ for each seed what a run of its own would have, without checkpoints.
 """
 
+import contextlib
 import dataclasses
 import json
 import shutil
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +40,17 @@ RESUMED_RECORD = ("command", "versions", "device", "machine", "commit")
 
 class RunFolderError(RuntimeError):
     """The name is taken, the run is not there, or it was started with other settings."""
+
+
+@contextlib.contextmanager
+def errors_in_a_line() -> Iterator[None]:
+    """Exit 2 with one line where a run or a policy that a user named cannot be used."""
+    try:
+        yield
+    except (OSError, ModuleNotFoundError, RunFolderError, ValueError) as error:
+        # A ValueError is also an unknown name, and a file that is no policy.
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
 
 
 @dataclasses.dataclass(frozen=True)

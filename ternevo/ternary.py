@@ -306,6 +306,19 @@ def latent_of(key: Key, tensor: Tensor, kind: WeightKind) -> Float[Array, "..."]
     return jnp.where(jnp.all(is_zero), 0.0, gamma * sizes)
 
 
+def latents_of(key: Key, params: Params, kind: WeightKind) -> list[Float[Array, "..."]]:
+    """Draw latents for all tensors of params, see `latent_of`."""
+    keys = jax.random.split(key, len(tensors(params)))
+    return [latent_of(k, tensor, kind) for k, tensor in zip(keys, tensors(params), strict=True)]
+
+
+def discretize_all(
+    template: Params, latents: list[Float[Array, "..."]], kind: WeightKind
+) -> Params:
+    """Return params like `template` of discretised latents, one for each tensor."""
+    return replace_tensors(template, [discretize(latent, kind) for latent in latents])
+
+
 # ------------------------------------------------------------------ operators
 
 

@@ -143,13 +143,15 @@ def train(
     """
     done = int(state.generation)
     size = min(chunk_size, MAX_CHUNK) or 1
-    if done < num_generations:  # compile by running none, so that seconds are those of training
-        state, _ = advance(strategy, state, jnp.zeros((), jnp.int32))
+    is_compiled = False
     while done < num_generations and not devices.agreed(should_stop()):
         count = min(devices.agreed(size), num_generations - done)
         if stop_every:
             count = min(count, stop_every - done % stop_every)
         with around(done + count == num_generations):
+            if not is_compiled:  # by running none, so that seconds are those of training
+                state, _ = advance(strategy, state, jnp.zeros((), jnp.int32))
+                is_compiled = True
             begin = time.perf_counter()
             state, metrics = advance(strategy, state, jnp.asarray(count, jnp.int32))
             rows = {name: np.asarray(values)[:count] for name, values in metrics.items()}

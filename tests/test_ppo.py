@@ -425,7 +425,7 @@ class Trained:
 
 
 def test_the_value_of_a_step_that_pays_one_is_one():
-    """On afterlife cut to one step every action pays 1, and then it terminates or is cut off."""
+    """`random_length` cut to one step: every action pays 1, and then it terminates."""
     run = trained("probe/random_length", 60, 1, normalize_rewards=False)
     np.testing.assert_allclose(run.values([[1.0]]), 1.0, atol=0.05)
 
@@ -502,8 +502,8 @@ def test_an_action_better_than_expected_has_a_positive_advantage_and_becomes_lik
 # --- what it reports and keeps --------------------------------------------------------------------
 
 
-def test_normalised_rewards_have_the_scale_of_a_plain_loop():
-    """The second route: Gymnasium's NormalizeReward over the same rewards, one step at a time."""
+def test_rewards_are_normalised_by_the_moments_of_the_discounted_return():
+    """The second route: the moments of all discounted returns that there can be, by their odds."""
     run = trained("probe/random_length", 5, 6, gamma=0.9)
     count = 5 * 16 * 8
     np.testing.assert_array_equal(run.state.rewards.count, count)

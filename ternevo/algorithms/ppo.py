@@ -183,12 +183,3 @@ def update(
     keys = jax.random.split(key, num_epochs)
     (params, opt_state), metrics = jax.lax.scan(one_epoch, (params, opt_state), keys)
     return params, opt_state, jax.tree.map(jnp.mean, metrics)
-
-
-def explained_variance(
-    values: Float[Array, " batch"], targets: Float[Array, " batch"]
-) -> Float[Array, ""]:
-    """Return the share of the targets' variance that the values explain; 0 where there is none."""
-    variance = jnp.var(targets)
-    share = 1 - jnp.var(targets - values) / jnp.where(variance > 0, variance, 1.0)
-    return jnp.where(variance > 0, share, 0.0)

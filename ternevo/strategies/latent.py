@@ -119,12 +119,10 @@ def evolve_latents(
     template = policy.init(jax.random.key(0))
 
     def decode(latents: list[jax.Array]) -> "Params":
-        return ternary.replace_tensors(template, [ternary.discretize(z, weights) for z in latents])
+        return ternary.discretize_all(template, latents, weights)
 
     def encode(key: "Key", params: "Params") -> list[jax.Array]:
-        tensors = ternary.tensors(params)
-        keys = jax.random.split(key, len(tensors))
-        return [ternary.latent_of(k, t, weights) for k, t in zip(keys, tensors, strict=True)]
+        return ternary.latents_of(key, params, weights)
 
     algorithm, algorithm_params = make_algorithm(encode(jax.random.key(0), template))
     return evolve(algorithm, algorithm_params, policy, env, plan, decode, encode)
