@@ -1,7 +1,6 @@
 """The int8 evosax algorithms: expectations by enumeration, the interface, a known target."""
 
 import functools
-import itertools
 
 import evosax.algorithms
 import jax
@@ -9,15 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from enumeration import expected, random_problem, vector_probabilities
 from jax.scipy.stats import norm
 
 from ternevo import ternary
-from ternevo.algorithms import binary_nes, ternary_nes
-from ternevo.algorithms.binary_nes import BinaryNES
+from ternevo.algorithms import ternary_nes
+from ternevo.algorithms.distribution import MARGIN, possible_values
+from ternevo.algorithms.pbil import PBIL
 from ternevo.algorithms.random_search import RandomSearch
 from ternevo.algorithms.shaping import FITNESS_SHAPING
 from ternevo.algorithms.ternary_ga import TernaryGA
-from ternevo.algorithms.ternary_nes import MARGIN, TernaryNES
+from ternevo.algorithms.ternary_nes import FISHER_DAMPING, TernaryNES
 from ternevo.types import Tensor
 
 VALUES = {"ternary": {-1, 0, 1}, "binary": {-1, 1}}
@@ -25,33 +26,6 @@ VALUES = {"ternary": {-1, 0, 1}, "binary": {-1, 1}}
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 # --- estimators, exact when averaged over every vector ----------------------------------------
-#
-# With d weights there are 3^d vectors x. Handing all of them to an estimator, with utilities
-# 3^d P(x) u(x), makes its batch means the exact expectations under P: no tolerance for luck.
-
-
-def enumerate_vectors(num_weights: int) -> np.ndarray:
-    return np.array(list(itertools.product([-1, 0, 1], repeat=num_weights)), np.int8)
-
-
-def vector_probabilities(table: jax.Array, vectors: np.ndarray) -> jax.Array:
-    """P(x) of every vector, from P(-1), P(0), P(+1) of every weight."""
-    weights = np.arange(vectors.shape[1])
-    return jnp.prod(table[weights, vectors.astype(int) + 1], axis=1)
-
-
-def expected(table, utilities, vectors) -> ternary.Statistics:
-    """The batch means of u, u x, u x^2 under P."""
-    weighted = len(vectors) * vector_probabilities(table, vectors) * utilities
-    return ternary.statistics(weighted, [jnp.asarray(vectors)])[0][0]
-
-
-def random_problem(seed: int, num_weights: int, latent_shape=()):
-    rng = np.random.default_rng(seed)
-    vectors = enumerate_vectors(num_weights)
-    utilities = jnp.asarray(rng.normal(size=len(vectors)), jnp.float32)
-    latent = jnp.asarray(rng.uniform(-1, 1, (num_weights, *latent_shape)), jnp.float32)
-    return vectors, utilities, latent
 
 
 def estimated(distribution, latent, spread, utilities, vectors):
@@ -172,9 +146,9 @@ def test_binary_natural_gradient_is_the_exact_gradient_over_the_damped_fisher_in
         return vector_probabilities(table(z), vectors) @ utilities
 
     fisher = jax.nn.sigmoid(logits) * (1 - jax.nn.sigmoid(logits))
-    exact = jax.grad(expected_utility)(logits) / (fisher + binary_nes.FISHER_DAMPING)
-    stats = expected(table(logits), utilities, vectors)
-    estimate = binary_nes.natural_gradient(logits, stats)
+    exact = jax.grad(expected_utility)(logits) / (fisher + FISHER_DAMPING)
+    spread = jnp.float32(0.1)
+    estimate, _ = estimated(ternary_nes.bernoulli(), logits, spread, utilities, vectors)
     np.testing.assert_allclose(estimate, exact, rtol=1e-4, atol=1e-5)
 
 
@@ -187,10 +161,15 @@ NES = [
     ("ternary_nes-threshold", "binary"),
     ("binary_nes", "binary"),
 ]
-ALGORITHMS = [
-    *NES,
-    *[(name, kind) for name in ("ternary_ga", "random_search") for kind in VALUES],
-]
+BUILD = {
+    "pbil": lambda size, solution, kind: PBIL(size, solution, kind=kind),
+    "ternary_ga": lambda size, solution, kind: TernaryGA(size, solution, kind),
+    "random_search": lambda size, solution, kind: RandomSearch(size, solution, kind),
+}
+"""The algorithms that search both kinds of weights: from population size, solution and kind."""
+TABULAR = [(name, kind) for name in ("pbil",) for kind in VALUES]
+ALGORITHMS = [*NES, *[(name, kind) for name in BUILD for kind in VALUES]]
+NES += TABULAR
 each_algorithm = pytest.mark.parametrize("name, kind", ALGORITHMS, ids=lambda x: x)
 each_nes = pytest.mark.parametrize("name, kind", NES, ids=lambda x: x)
 
@@ -236,11 +215,9 @@ def build(name: str, kind: str, population_size: int = 64, optimizer=None):
         spread = optax.constant_schedule(0.5 if chosen == "threshold" else 0.1)
         return TernaryNES(population_size, solution, distribution, optimizer, spread)
     if name == "binary_nes":
-        optimizer = optimizer or optax.sgd(0.5)
-        return BinaryNES(population_size, solution, optimizer, init_logit_std=1.0)
-    if name == "ternary_ga":
-        return TernaryGA(population_size, solution, kind)
-    return RandomSearch(population_size, solution, kind)
+        distribution = ternary_nes.bernoulli(init_logit_std=1.0)
+        return TernaryNES(population_size, solution, distribution, optimizer or optax.sgd(0.5))
+    return BUILD[name](population_size, solution, kind)
 
 
 def is_distribution(algorithm) -> bool:
@@ -369,11 +346,24 @@ def told(name: str, kind: str, fitness, order=None):
 
 
 def latents(state):
-    return state.latents if hasattr(state, "latents") else state.logits
+    return state.latents if hasattr(state, "latents") else state.tables
 
 
 def with_latents(state, new):
-    return state.replace(**{"latents" if hasattr(state, "latents") else "logits": new})
+    return state.replace(**{"latents" if hasattr(state, "latents") else "tables": new})
+
+
+def undecided(kind: str):
+    """Zero latents, and uniform tables."""
+
+    def of(latent):
+        zero = jnp.zeros_like(latent)
+        if latent.shape[-1] != 3:
+            return zero
+        is_table = jnp.allclose(latent.sum(-1), 1.0)
+        return jnp.where(is_table, possible_values(kind) / len(VALUES[kind]), zero)
+
+    return of
 
 
 def distance(left, right) -> float:
@@ -417,7 +407,7 @@ def test_a_step_goes_towards_the_better_half(name, kind):
     @quick_jit
     def step():
         state = start(algorithm, kind, jax.random.key(1))
-        state = with_latents(state, jax.tree.map(jnp.zeros_like, latents(state)))
+        state = with_latents(state, jax.tree.map(undecided(kind), latents(state)))
         population, state = algorithm.ask(jax.random.key(2), state, params)
         bias = population[0]["bias"].values[:, 0].astype(jnp.float32)
         return algorithm.tell(jax.random.key(3), population, -bias, state, params)[0]

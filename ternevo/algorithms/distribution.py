@@ -10,24 +10,41 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
+from evosax.algorithms.distribution_based.base import (
+    DistributionBasedAlgorithm,
+    Params as BaseParams,
+)
+from flax import struct
 from jaxtyping import Array, Float
 
 from ternevo import ternary
+from ternevo.algorithms.shaping import entropy_bits
 from ternevo.ternary import Statistics
 from ternevo.types import Key, Tensor
+
+MARGIN = 1e-3
+"""No value of a weight is ever less probable than this, where a class says nothing else."""
+
+
+@struct.dataclass
+class Params(BaseParams):
+    """No dynamic parameters: rates are schedules."""
 
 
 class TritDistribution(DistributionBasedAlgorithm):
     """Abstract: evosax's ask and tell for independent weights, by their probabilities.
 
-    A subclass has `use_antithetic_sampling`, `probabilities(state)`,
-    `_exponents(state)` and `_update(stats, state)`, which gets the statistics of
-    shaped fitness for each tensor. An antithetic pair is the members 2 i and 2 i + 1.
+    A subclass has `use_antithetic_sampling`, `probabilities(state)` and
+    `_update(stats, state)`, which gets the statistics of shaped fitness for each
+    tensor. An antithetic pair is the members 2 i and 2 i + 1.
     """
 
     use_antithetic_sampling: bool
     pairs_are_adjacent = True
+
+    @property
+    def _default_params(self) -> Params:
+        return Params()
 
     @property
     def is_spread(self) -> bool:
@@ -39,8 +56,13 @@ class TritDistribution(DistributionBasedAlgorithm):
         raise NotImplementedError
 
     def _exponents(self, state: Any) -> list[jax.Array]:
-        """Return the exponent of each tensor."""
-        raise NotImplementedError
+        """Return the exponent of each tensor; unless a class moves them, those it was given."""
+        del state
+        return [tensor.exponent for tensor in ternary.tensors(self.solution)]
+
+    def entropy(self, state: Any) -> Float[Array, ""]:
+        """Return the mean entropy of a weight, in bits (at most log2(3) = 1.58)."""
+        return ternary.mean_over([entropy_bits(p) for p in self.probabilities(state)])
 
     def _update(self, stats: list[Statistics], state: Any) -> Any:
         """Move the distribution; evosax minimises, so less shaped fitness is better."""
@@ -80,3 +102,16 @@ class TritDistribution(DistributionBasedAlgorithm):
         metrics = self.metrics_fn(key, population, fitness, state, params)
         state = self._update(stats, state)
         return state.replace(generation_counter=state.generation_counter + 1), metrics
+
+
+def with_margin(
+    probabilities: Float[Array, "... 3"], values: Float[Array, "3"] | None = None
+) -> Float[Array, "... 3"]:
+    """Keep the probability of every possible value (1 in `values`) at or above `MARGIN`."""
+    values = jnp.ones(3) if values is None else values
+    return MARGIN * values + (1.0 - MARGIN * jnp.sum(values)) * probabilities
+
+
+def possible_values(kind: ternary.WeightKind) -> Float[Array, "3"]:
+    """Return 1 for each of -1, 0, +1 that a weight of this kind may have, else 0."""
+    return jnp.array([1.0, kind == "ternary", 1.0])

@@ -1,4 +1,4 @@
-r"""Natural evolution strategies over ternary weights.
+r"""Natural evolution strategies over ternary and binary weights.
 
 Every weight is an independent categorical over {-1, 0, +1}, given by float
 latents. A population is sampled by inverse CDF, in antithetic pairs, and the
@@ -21,19 +21,25 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from evosax.algorithms.distribution_based.base import Params as BaseParams, State as BaseState
+from evosax.algorithms.distribution_based.base import State as BaseState
 from flax import struct
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
 from ternevo import ternary
-from ternevo.algorithms.distribution import TritDistribution
-from ternevo.algorithms.shaping import FITNESS_SHAPING, entropy_bits, no_metrics
+from ternevo.algorithms.distribution import (
+    MARGIN,
+    Params,
+    TritDistribution,
+    possible_values,
+    with_margin,
+)
+from ternevo.algorithms.shaping import FITNESS_SHAPING, no_metrics
 from ternevo.ternary import Statistics
 from ternevo.types import Key, Leaf, Tensor
 
-MARGIN = 1e-3
-"""No value of a weight is ever less probable than this."""
+FISHER_DAMPING = 0.1
+"""Added to the Fisher information of a logit before it divides."""
 
 
 class Distribution(NamedTuple):
@@ -123,7 +129,7 @@ def threshold(kind: ternary.WeightKind = "ternary") -> Distribution:
     $\nabla_z \log P(w) = P'(w) / P(w)$ with $P$ in closed form by the normal
     CDF; gamma is held fixed. `kind="binary"` cuts once, at zero.
     """
-    values = jnp.array([1.0, kind == "ternary", 1.0])
+    values = possible_values(kind)
 
     def cut(latent: jax.Array) -> jax.Array:
         return ternary.scale(latent) / 2 if kind == "ternary" else jnp.zeros(())
@@ -152,15 +158,43 @@ def threshold(kind: ternary.WeightKind = "ternary") -> Distribution:
     return Distribution(start, probabilities, direction, mode)
 
 
+def bernoulli(init_logit_std: float = 3.0) -> Distribution:
+    r"""+1 with probability $p = \sigma(\theta)$, else -1; a damped natural gradient in the logit.
+
+    The Fisher information of the logit is $p(1-p)$, so with x in {0, 1} and utilities u
+
+    $$\Delta\theta \propto \frac1N \sum_i u_i \frac{x_i - p}{p(1-p) + \epsilon}.$$
+
+    The first logits are normal, with the signs of the weights given.
+
+    References:
+      Swope, "Lightweight Reinforcement Learning by Evolving Binary Networks", 2020
+      (raw returns as u; here u has a baseline, without which the step is pure
+      drift once all returns are equal).
+    """
+
+    def start(key: Key, tensor: Tensor) -> jax.Array:
+        return init_logit_std * jnp.abs(jax.random.normal(key, tensor.values.shape)) * tensor.values
+
+    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
+        del spread
+        plus = jax.nn.sigmoid(latent)
+        return jnp.stack([1.0 - plus, jnp.zeros_like(plus), plus], axis=-1)
+
+    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
+        del spread
+        plus = jax.nn.sigmoid(latent)
+        score = (stats.first + stats.utility) / 2 - stats.utility * plus
+        return score / (plus * (1.0 - plus) + FISHER_DAMPING)
+
+    def mode(latent: jax.Array, tensor: Tensor) -> Tensor:
+        return tensor._replace(values=jnp.where(latent > 0, 1, -1).astype(jnp.int8))
+
+    return Distribution(start, probabilities, direction, mode)
+
+
 DISTRIBUTIONS = {"threshold": threshold, "logits": logits, "mean": mean, "sharp": sharp}
-
-
-def with_margin(
-    probabilities: Float[Array, "... 3"], values: Float[Array, "3"] | None = None
-) -> Float[Array, "... 3"]:
-    """Keep the probability of every possible value (1 in `values`) at or above `MARGIN`."""
-    values = jnp.ones(3) if values is None else values
-    return MARGIN * values + (1.0 - MARGIN * jnp.sum(values)) * probabilities
+"""Those of `--strategy ternary_nes`; `bernoulli` is that of `binary_nes`."""
 
 
 def _round(latent: jax.Array, tensor: Tensor) -> Tensor:
@@ -187,11 +221,6 @@ class State(BaseState):
     generation_counter: Leaf
 
 
-@struct.dataclass
-class Params(BaseParams):
-    """No dynamic parameters: rates are schedules."""
-
-
 class TernaryNES(TritDistribution):
     """Natural evolution strategy over ternary weights, an evosax class with int8 populations."""
 
@@ -212,10 +241,6 @@ class TernaryNES(TritDistribution):
         self.optimizer = optimizer or optax.adam(0.1, b2=0.99)
         self.spread_schedule = spread_schedule or optax.constant_schedule(0.1)
         self.use_antithetic_sampling = use_antithetic_sampling
-
-    @property
-    def _default_params(self) -> Params:
-        return Params()
 
     def init(self, key: Key, mean: Any, params: Params) -> State:
         """Start from a distribution whose mode is `mean`."""
@@ -265,11 +290,6 @@ class TernaryNES(TritDistribution):
 
     def _exponents(self, state: State) -> list[jax.Array]:
         return [mode.exponent for mode in ternary.tensors(self._unravel_solution(state.mean))]
-
-    def entropy(self, state: State) -> Float[Array, ""]:
-        """Return the mean entropy of a weight, in bits (at most log2(3) = 1.58)."""
-        entropies = [entropy_bits(p) for p in self.probabilities(state)]
-        return ternary.mean_over(entropies)
 
     def _mode(self, latents: tuple[jax.Array, ...]) -> jax.Array:
         given = ternary.tensors(self.solution)

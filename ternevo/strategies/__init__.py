@@ -6,6 +6,7 @@ A strategy is a frozen dataclass with
 
 from ternevo.strategies.binary_nes import BinaryNES
 from ternevo.strategies.latent import Latent
+from ternevo.strategies.pbil import PBIL
 from ternevo.strategies.ppo import PPO
 from ternevo.strategies.random_search import RandomSearch
 from ternevo.strategies.ternary_ga import TernaryGA
@@ -14,6 +15,7 @@ from ternevo.strategies.ternary_nes import TernaryNES
 STRATEGIES = {
     "ternary_nes": TernaryNES,
     "binary_nes": BinaryNES,
+    "pbil": PBIL,
     "ternary_ga": TernaryGA,
     "random_search": RandomSearch,
     "latent": Latent,

@@ -8,6 +8,7 @@ from ternevo.strategies.settings import Settings
 
 if TYPE_CHECKING:
     from ternevo.rollout import Plan
+    from ternevo.strategies.latent import Latent
     from ternevo.ternary import WeightKind
     from ternevo.types import Env, Policy, Strategy
 
@@ -48,7 +49,9 @@ class Evolution(Settings):
     def build(
         self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
     ) -> "Strategy":
-        """Return the strategy for this environment and policy."""
+        """Return the strategy for this environment and policy; of float weights, its twin's."""
+        if weights == "float":
+            return self.float_twin().build(env, policy, weights, num_generations)
         import jax
 
         from ternevo.strategies.evolve import evolve
@@ -57,6 +60,14 @@ class Evolution(Settings):
         algorithm, params = self.search_algorithm(solution, weights, num_generations)
         return evolve(algorithm, params, policy, env, self.plan())
 
+    def float_twin(self) -> "Latent":
+        """Return what `--weights float` runs instead: the nearest algorithm of evosax.
+
+        Raises:
+          ValueError: there is none.
+        """
+        raise ValueError(f"{type(self).__name__} has no twin that searches float weights")
+
     def plan(self) -> "Plan":
         """Return how the population is evaluated."""
         from ternevo.rollout import Plan
@@ -64,6 +75,87 @@ class Evolution(Settings):
         return Plan(
             self.num_episodes, self.common_random_numbers, self.num_lanes, self.population_chunk
         )
+
+
+Schedule = Literal["constant", "linear", "cosine", "exponential"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Paired(Evolution):
+    """Abstract: members that are sampled, and utilities from their ranks."""
+
+    antithetic: bool = True
+    """Sample in antithetic pairs; needs an even population_size."""
+    fitness_shaping: Literal["centered_rank", "standardize", "baseline"] = "centered_rank"
+    """From fitness to utility; `baseline` only subtracts the mean return."""
+
+    def __post_init__(self) -> None:
+        """Refuse pairs of an odd population."""
+        super().__post_init__()
+        if self.antithetic:
+            check_even("antithetic sampling", self.population_size)
+
+    def shaping(self) -> Any:
+        """Return the function from fitness to utility."""
+        from ternevo.algorithms.shaping import FITNESS_SHAPING
+
+        return FITNESS_SHAPING[self.fitness_shaping]
+
+
+@dataclasses.dataclass(frozen=True)
+class Learning(Evolution):
+    """Abstract: a learning rate that follows a schedule."""
+
+    lr: float = 0.1
+    """Learning rate."""
+    lr_end: float = 0.01
+    """Where a learning rate schedule ends."""
+    lr_schedule: Schedule = "constant"
+    """How the learning rate moves over the run."""
+
+    def __post_init__(self) -> None:
+        """Refuse a rate that means nothing."""
+        super().__post_init__()
+        if self.lr <= 0:
+            raise ValueError(f"lr must be positive, got {self.lr}")
+
+    def learning_rate(self, num_generations: int) -> Any:
+        """Return the schedule of the learning rate."""
+        return schedule(self.lr_schedule, self.lr, self.lr_end, num_generations)
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimised(Learning):
+    """Abstract: steps by an optax optimiser."""
+
+    optimizer: Literal["adam", "sgd", "momentum"] = "adam"
+    """Optax optimiser; adam has b2 = 0.99."""
+
+    def optax_optimizer(self, num_generations: int) -> Any:
+        """Return the optimiser with its schedule."""
+        return optimizer(self.optimizer, self.learning_rate(num_generations))
+
+
+@dataclasses.dataclass(frozen=True)
+class Noisy(Evolution):
+    """Abstract: noise whose size follows a schedule."""
+
+    sigma: float = 0.1
+    """Standard deviation of the noise, or a flip rate; where the algorithm has one to set."""
+    sigma_end: float = 0.01
+    """Where a sigma schedule ends."""
+    sigma_schedule: Schedule = "constant"
+    """How sigma moves over the run."""
+
+    def __post_init__(self) -> None:
+        """Refuse noise that means nothing."""
+        super().__post_init__()
+        if self.sigma <= 0:
+            raise ValueError(f"sigma must be positive, got {self.sigma}")
+
+    def noise(self, num_generations: int) -> Any:
+        """Return the schedule of sigma."""
+        return schedule(self.sigma_schedule, self.sigma, self.sigma_end, num_generations)
 
 
 def check_even(what: str, population_size: int) -> None:

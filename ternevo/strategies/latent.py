@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from ternevo.names import check
-from ternevo.strategies.evolution import Evolution, optimizer, schedule
+from ternevo.strategies.evolution import Evolution, Noisy, Optimised
 
 if TYPE_CHECKING:
     from ternevo.rollout import Plan
@@ -24,27 +24,19 @@ NO_SINGLE_MEAN = ("SV_CMA_ES", "SV_Open_ES")
 
 
 @dataclasses.dataclass(frozen=True)
-class Latent(Evolution):
+class Latent(Optimised, Noisy):
     """Any evosax algorithm over ternarised latents; with `--weights float`, over the float twin."""
 
     algorithm: str = "Open_ES"
     """Name of an evosax algorithm, as in `evosax.algorithms`."""
     algorithm_params: dict[str, float] = dataclasses.field(default_factory=dict)
     """Fields of the algorithm's evosax params to change, such as "{'c_std': 0.2}"."""
-    sigma: float = 0.1
-    """Standard deviation of the noise, where the algorithm has one to set."""
-    sigma_end: float = 0.01
-    """Where a sigma schedule ends."""
-    sigma_schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
-    """How sigma moves over the run, where the algorithm takes a schedule."""
     lr: float = 0.05
     """Learning rate, where the algorithm takes an optimiser."""
-    lr_end: float = 0.01
-    """Where a learning rate schedule ends."""
-    lr_schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
-    """How the learning rate moves over the run."""
-    optimizer: Literal["adam", "sgd", "momentum"] = "adam"
-    """Optax optimiser, where the algorithm takes one."""
+    antithetic: bool = True
+    """Sample in antithetic pairs, where the algorithm can."""
+    fitness_shaping: Literal["own", "centered_rank", "standardize", "baseline"] = "own"
+    """From fitness to utility; `own` is what evosax's algorithm does."""
 
     def build(
         self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
@@ -64,7 +56,7 @@ class Latent(Evolution):
     def _algorithm(self, solution: Any, num_generations: int) -> Any:
         from evosax.algorithms import algorithms
 
-        from ternevo.algorithms.shaping import no_metrics
+        from ternevo.algorithms.shaping import FITNESS_SHAPING, no_metrics
 
         if self.algorithm in NO_SINGLE_MEAN:
             raise ValueError(f"{self.algorithm} searches several means: there is no one to ship")
@@ -72,14 +64,15 @@ class Latent(Evolution):
             "evosax algorithm", self.algorithm, [a for a in algorithms if a not in NO_SINGLE_MEAN]
         )
         constructor: Any = algorithms[self.algorithm]
-        learning_rate = schedule(self.lr_schedule, self.lr, self.lr_end, num_generations)
-        sigma = schedule(self.sigma_schedule, self.sigma, self.sigma_end, num_generations)
         offered = {
-            "optimizer": optimizer(self.optimizer, learning_rate),
-            "std_schedule": sigma,
+            "optimizer": self.optax_optimizer(num_generations),
+            "std_schedule": self.noise(num_generations),
+            "use_antithetic_sampling": self.antithetic,
             "num_generations": num_generations,
             "sampling_fn": lambda key: _around(key, solution, self.sigma),
         }
+        if self.fitness_shaping != "own":
+            offered["fitness_shaping_fn"] = FITNESS_SHAPING[self.fitness_shaping]
         taken = inspect.signature(constructor).parameters
         given = {name: value for name, value in offered.items() if name in taken}
         try:
@@ -101,6 +94,17 @@ class Latent(Evolution):
         for name in changes:
             check(f"parameter of {self.algorithm}", name, fields)
         return params.replace(**changes)
+
+
+def twin(settings: Evolution, algorithm: str, **changes: Any) -> Latent:
+    """Return the settings of an evosax algorithm with all that they have in common with others."""
+    names = {field.name for field in dataclasses.fields(Latent)}
+    common = {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(settings)
+        if field.name in names
+    }
+    return Latent(**{**common, "algorithm": algorithm, **changes})
 
 
 def evolve_latents(

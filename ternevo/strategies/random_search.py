@@ -3,9 +3,10 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ternevo.strategies.evolution import Evolution, check_weights
+from ternevo.strategies.evolution import Evolution
 
 if TYPE_CHECKING:
+    from ternevo.strategies.latent import Latent
     from ternevo.ternary import WeightKind
 
 
@@ -20,11 +21,11 @@ class RandomSearch(Evolution):
         del num_generations  # nothing here follows a schedule
         from ternevo.algorithms import random_search
 
-        check_weights(
-            "random_search",
-            weights,
-            ("ternary", "binary"),
-            "for a float twin use --strategy evosax --algorithm RandomSearch",
-        )
         algorithm = random_search.RandomSearch(self.population_size, solution, weights)
         return algorithm, algorithm.default_params
+
+    def float_twin(self) -> "Latent":
+        """Return evosax's random search; `sigma` is the size of its weights."""
+        from ternevo.strategies.latent import twin
+
+        return twin(self, "RandomSearch", sigma=0.3)

@@ -3,15 +3,16 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ternevo.strategies.evolution import Evolution, check_weights
+from ternevo.strategies.evolution import Evolution
 
 if TYPE_CHECKING:
+    from ternevo.strategies.latent import Latent
     from ternevo.ternary import WeightKind
 
 
 @dataclasses.dataclass(frozen=True)
 class TernaryGA(Evolution):
-    """Genetic algorithm over ternary or binary weights with flips as mutation."""
+    """Genetic algorithm with flips as mutation; `--weights float` runs SimpleGA."""
 
     elite_ratio: float = 0.2
     """Share of the population that may become parents."""
@@ -31,12 +32,6 @@ class TernaryGA(Evolution):
         del num_generations  # nothing here follows a schedule
         from ternevo.algorithms import ternary_ga
 
-        check_weights(
-            "ternary_ga",
-            weights,
-            ("ternary", "binary"),
-            "for a float twin use --strategy evosax --algorithm SimpleGA",
-        )
         algorithm = ternary_ga.TernaryGA(
             self.population_size, solution, weights, self.elite_ratio, self.num_survivors
         )
@@ -44,3 +39,9 @@ class TernaryGA(Evolution):
             crossover_rate=self.crossover_rate, min_flips=self.min_flips, max_flips=self.max_flips
         )
         return algorithm, params
+
+    def float_twin(self) -> "Latent":
+        """Return evosax's SimpleGA, whose mutation is Gaussian."""
+        from ternevo.strategies.latent import twin
+
+        return twin(self, "SimpleGA")

@@ -1,0 +1,157 @@
+r"""A table of probabilities for every weight: what PBIL, UMDA, compact GA, ASNG and others move.
+
+With p the probabilities of -1, 0, +1 and utilities u, the natural gradient of
+expected utility in p is
+
+$$\tilde\nabla = \frac1N \sum_i u_i (\mathrm{onehot}(X_i) - p),$$
+
+and it sums to zero over the values. A subclass turns it into a step; after it
+every possible value keeps a least probability, the margin. The shipped policy is the mode.
+
+References:
+  Ollivier et al., "Information-Geometric Optimization Algorithms", JMLR 2017, section 5.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from evosax.algorithms.distribution_based.base import State as BaseState
+from flax import struct
+from jaxtyping import Array, Bool, Float
+
+from ternevo import ternary
+from ternevo.algorithms.distribution import MARGIN, Params, TritDistribution, possible_values
+from ternevo.algorithms.shaping import FITNESS_SHAPING, no_metrics
+from ternevo.ternary import Statistics
+from ternevo.types import Key, Leaf, Tensor
+
+Tables = tuple[Float[Array, "... 3"], ...]
+"""P(-1), P(0), P(+1) of every weight, one array for each tensor."""
+
+
+@struct.dataclass
+class State(BaseState):
+    """`mean` is the int8 mode; `memory` is what a subclass carries from step to step."""
+
+    mean: Leaf
+    tables: Leaf
+    memory: Leaf
+    best_solution: Leaf
+    best_fitness: Leaf
+    generation_counter: Leaf
+
+
+class Categorical(TritDistribution):
+    """Abstract: a subclass has `_step`, and `_memory` if it carries anything."""
+
+    def __init__(
+        self,
+        population_size: int,
+        solution: Any,
+        kind: ternary.WeightKind = "ternary",
+        margin: float = MARGIN,
+        init_confidence: float = 0.4,
+        use_antithetic_sampling: bool = True,
+        fitness_shaping_fn: Callable = FITNESS_SHAPING["centered_rank"],
+        metrics_fn: Callable = no_metrics,
+    ):
+        """Build the algorithm.
+
+        Args:
+          population_size: members.
+          solution: a params pytree of int8 `Tensor`s.
+          kind: the value set, "ternary" or "binary".
+          margin: the least probability of a value.
+          init_confidence: how far the first tables are from uniform, towards the first mode.
+          use_antithetic_sampling: draw in pairs.
+          fitness_shaping_fn: evosax fitness shaping.
+          metrics_fn: evosax metrics.
+        """
+        super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
+        self.values = possible_values(kind)
+        self.num_values = 3 if kind == "ternary" else 2
+        self.margin = margin
+        self.init_confidence = init_confidence
+        self.use_antithetic_sampling = use_antithetic_sampling
+
+    def init(self, key: Key, mean: Any, params: Params) -> State:
+        """Start from tables whose mode is `mean`."""
+        tables = tuple(self._start(tensor) for tensor in ternary.tensors(mean))
+        return self._init(key, params).replace(
+            mean=self._mode(tables), tables=tables, memory=self._memory(tables)
+        )
+
+    def _init(self, key: Key, params: Params) -> State:
+        del key, params
+        return State(
+            mean=self.solution_flat,
+            tables=(),
+            memory=(),
+            best_solution=self.solution_flat,
+            best_fitness=jnp.asarray(jnp.inf),
+            generation_counter=jnp.zeros((), jnp.int32),
+        )
+
+    def probabilities(self, state: State) -> list[Float[Array, "... 3"]]:
+        """Return P(-1), P(0), P(+1) of every weight, one array for each tensor."""
+        return list(state.tables)
+
+    def _memory(self, tables: Tables) -> Any:
+        """Return what is carried before the first step."""
+        del tables
+        return ()
+
+    def _step(self, gradients: Tables, state: State) -> tuple[Tables, Any]:
+        """Return the tables after a step along the natural gradients, and the new memory."""
+        raise NotImplementedError
+
+    def _update(self, stats: list[Statistics], state: State) -> State:
+        # evosax minimises: the natural gradient of shaped fitness points downhill in utility.
+        gradients = tuple(
+            -natural_gradient(table, of_tensor)
+            for table, of_tensor in zip(state.tables, stats, strict=True)
+        )
+        tables, memory = self._step(gradients, state)
+        tables = tuple(
+            # Where there is no gradient nothing moves, not even by a rounding error.
+            jnp.where(is_zero(gradient), before, keep_margin(after, self.margin, self.values))
+            for gradient, before, after in zip(gradients, state.tables, tables, strict=True)
+        )
+        return state.replace(mean=self._mode(tables), tables=tables, memory=memory)
+
+    def _start(self, tensor: Tensor) -> jax.Array:
+        certain = jax.nn.one_hot(tensor.values + 1, 3)
+        uniform = self.values / self.num_values
+        return uniform + self.init_confidence * (certain - uniform)
+
+    def _mode(self, tables: Tables) -> jax.Array:
+        modes = [
+            tensor._replace(values=(jnp.argmax(table, axis=-1) - 1).astype(jnp.int8))
+            for table, tensor in zip(tables, ternary.tensors(self.solution), strict=True)
+        ]
+        return self._ravel_solution(ternary.replace_tensors(self.solution, modes))
+
+
+def natural_gradient(table: Float[Array, "... 3"], stats: Statistics) -> Float[Array, "... 3"]:
+    """Return the mean of u (onehot(X) - p) over the population."""
+    return ternary.utility_by_value(stats) - stats.utility * table
+
+
+def keep_margin(
+    table: Float[Array, "... 3"], margin: float, values: Float[Array, "3"]
+) -> Float[Array, "... 3"]:
+    """Return probabilities that sum to one, each of a possible value at least `margin`.
+
+    What lies below is lifted, and what the others have beyond the margin is
+    scaled down (Shirakawa et al., AAAI 2018, "Dynamic optimization of neural network structures").
+    """
+    beyond = jnp.maximum(table - margin, 0.0) * values
+    share = 1.0 - margin * jnp.sum(values)
+    return margin * values + share * beyond / jnp.sum(beyond, axis=-1, keepdims=True)
+
+
+def is_zero(gradient: Float[Array, "... 3"]) -> Bool[Array, "... 1"]:
+    """Return whether the gradient of a weight is exactly zero."""
+    return jnp.all(gradient == 0, axis=-1, keepdims=True)

@@ -1,0 +1,36 @@
+r"""Population-based incremental learning: the plain natural gradient in the probabilities.
+
+$$p \leftarrow p + s\, \frac1N \sum_i u_i (\mathrm{onehot}(X_i) - p)$$
+
+References:
+  Baluja, "Population-Based Incremental Learning", 1994.
+  Ollivier et al., "Information-Geometric Optimization Algorithms", JMLR 2017, section 5.1
+  (PBIL is the IGO flow of the Bernoulli family).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from ternevo.algorithms.categorical import Categorical, State, Tables
+
+
+class PBIL(Categorical):
+    """PBIL with ranks as utilities, an evosax algorithm with int8 populations."""
+
+    def __init__(
+        self,
+        population_size: int,
+        solution: Any,
+        lr_schedule: Callable | None = None,
+        **kwargs: Any,
+    ):
+        """Build the algorithm; `lr_schedule` gives s, and the rest is that of `Categorical`."""
+        super().__init__(population_size, solution, **kwargs)
+        self.lr_schedule = lr_schedule or optax.constant_schedule(1.0)
+
+    def _step(self, gradients: Tables, state: State) -> tuple[Tables, Any]:
+        rate = self.lr_schedule(state.generation_counter)
+        pairs = zip(state.tables, gradients, strict=True)
+        return tuple(table + rate * gradient for table, gradient in pairs), ()

@@ -1,0 +1,41 @@
+"""`--strategy pbil`: population-based incremental learning over ternary or binary weights."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from ternevo.strategies.evolution import Learning
+from ternevo.strategies.tabular import Tabular
+
+if TYPE_CHECKING:
+    from ternevo.strategies.latent import Latent
+    from ternevo.ternary import WeightKind
+
+
+@dataclasses.dataclass(frozen=True)
+class PBIL(Tabular, Learning):
+    """Population-based incremental learning; `--weights float` runs SNES."""
+
+    lr: float = 4.0
+    """How far the probabilities go along their natural gradient."""
+    lr_end: float = 0.4
+    """Where a learning rate schedule ends."""
+
+    def search_algorithm(
+        self, solution: Any, weights: "WeightKind", num_generations: int
+    ) -> tuple[Any, Any]:
+        """Return the evosax algorithm and its params."""
+        from ternevo.algorithms import pbil
+
+        algorithm = pbil.PBIL(
+            self.population_size,
+            solution,
+            self.learning_rate(num_generations),
+            **self.tables(weights),
+        )
+        return algorithm, algorithm.default_params
+
+    def float_twin(self) -> "Latent":
+        """Return SNES: the same natural gradient with ranks, of a separable Gaussian."""
+        from ternevo.strategies.latent import twin
+
+        return twin(self, "SNES", sigma=0.3, optimizer="sgd", lr=1.0, lr_schedule="constant")

@@ -1,0 +1,37 @@
+"""The settings of strategies that keep a table of probabilities for every weight."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from ternevo.strategies.evolution import Paired
+
+if TYPE_CHECKING:
+    from ternevo.ternary import WeightKind
+
+
+@dataclasses.dataclass(frozen=True)
+class Tabular(Paired):
+    """Abstract: see ternevo/algorithms/categorical.py."""
+
+    margin: float = 1e-3
+    """The least probability of a value; 0 lets values die out."""
+    init_confidence: float = 0.4
+    """How far the first tables are from uniform, towards the first policy: 0 to 1."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability."""
+        super().__post_init__()
+        if not 0 <= self.margin < 1 / 3:
+            raise ValueError(f"margin must be at least 0 and below 1/3, got {self.margin}")
+        if not 0 <= self.init_confidence <= 1:
+            raise ValueError(f"init_confidence must be 0 to 1, got {self.init_confidence}")
+
+    def tables(self, weights: "WeightKind") -> dict[str, Any]:
+        """Return the arguments of `Categorical` that these settings give."""
+        return {
+            "kind": weights,
+            "margin": self.margin,
+            "init_confidence": self.init_confidence,
+            "use_antithetic_sampling": self.antithetic,
+            "fitness_shaping_fn": self.shaping(),
+        }
