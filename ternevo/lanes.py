@@ -47,7 +47,8 @@ class Work(NamedTuple):
     """What a device has to run, and how.
 
     `keys` [1 or population, episodes] are those of the whole population; the device's
-    own members begin at `first_member`, and are counted from there everywhere else.
+    own members begin at `first_member`, and are counted from there everywhere else. An episode
+    is cut off after `horizon` steps.
     """
 
     policy: Policy
@@ -57,6 +58,7 @@ class Work(NamedTuple):
     first_member: Int32[Array, ""]
     packing: Packing
     tile_slots: int
+    horizon: Int32[Array, ""]
 
     @property
     def blocks_per_member(self) -> int:
@@ -216,7 +218,7 @@ def _advance(work: Work) -> Callable[[Any, Key, Lanes], Lanes]:
         memory, action = act_all(weights, lanes.memory, lanes.obs)
         env_state, timestep = step_all(keys, lanes.tally.lengths, lanes.env_state, action)
         tally = _count(lanes, timestep.reward, work.quantiser.mean)
-        is_over = timestep.terminated | timestep.truncated | (tally.lengths >= env.episode_length)
+        is_over = timestep.terminated | timestep.truncated | (tally.lengths >= work.horizon)
         return Lanes(env_state, timestep.obs, memory, lanes.is_alive & ~is_over, tally)
 
     return advance

@@ -8,6 +8,7 @@ Axis words: `population` members, `episodes` each, `obs` components.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -52,19 +53,21 @@ CommonRandomNumbers = Literal["all", "pairs", "none"]
 
 
 class Plan(NamedTuple):
-    """How a population is to be evaluated; the last two change no result.
+    """How a population is to be evaluated; lanes and chunks change no result.
 
     Fields:
       num_episodes: of each member.
       common_random_numbers: who shares them.
       num_lanes: episodes at once on a device, rounded up to whole tiles; 0 for one.
       chunk_size: members in the queue at once, 0 for as many as `PACKED_BYTES` holds.
+      horizon: from the generation to the steps after which episodes are cut off, None for never.
     """
 
     num_episodes: int
     common_random_numbers: CommonRandomNumbers = "all"
     num_lanes: int = 0
     chunk_size: int = 0
+    horizon: Callable[[jax.Array], jax.Array] | None = None
 
 
 def episode_keys(
@@ -100,6 +103,7 @@ def evaluate(
     num_lanes: int = 0,
     chunk_size: int = 0,
     is_spread: bool = False,
+    horizon: jax.Array | None = None,
 ) -> Evaluation:
     """Run every member on its episodes, on all devices of the mesh that is set.
 
@@ -114,25 +118,32 @@ def evaluate(
         `PACKED_BYTES` holds; the memory of the loop is in proportion to it.
       is_spread: whether each device holds its own members only, as `ternary.sample`
         leaves them where `ternary.is_spread`; else each has all of them, and runs its own.
+      horizon: steps after which episodes are cut off, None for the time limit of `env`.
     """
     size = jax.tree.leaves(weights)[0].shape[0]
     rows = devices.padded(size) // devices.count()
 
-    def run(device: jax.Array, quantiser: Quantiser, keys: Key, weights: Params) -> tuple:
+    limit = jnp.int32(env.episode_length)
+    if horizon is not None:
+        limit = jnp.minimum(limit, horizon.astype(jnp.int32))
+
+    def run(
+        device: jax.Array, quantiser: Quantiser, keys: Key, limit: jax.Array, weights: Params
+    ) -> tuple:
         first_row = device * rows
         packing = policy.packing(keys.shape[1])
         lanes = choose_lanes(policy, env, keys.shape[1])
         if jax.default_backend() != "cpu":
             lanes = min(lanes, rows * keys.shape[1])
         tile_slots = max(1, lanes // packing.together)
-        work = Work(policy, env, quantiser, keys, first_row, packing, tile_slots)
+        work = Work(policy, env, quantiser, keys, first_row, packing, tile_slots, limit)
         own = Own(weights, jnp.zeros_like(first_row) if is_spread else first_row)
         num_members = jnp.clip(size - first_row, 0, rows)
         tally = _run_members(work, own, rows, num_members, num_lanes, chunk_size)
         return devices.gather((tally.returns, tally.lengths, _block_sums(tally.sums)))
 
-    run_split = devices.split(run, (False, False, is_spread))
-    returns, lengths, sums = run_split(quantiser, keys, weights)
+    run_split = devices.split(run, (False, False, False, is_spread))
+    returns, lengths, sums = run_split(quantiser, keys, limit, weights)
     count, first, second = (devices.sum_in_order(x) for x in sums)
     moments = observation.from_sums(count, first, second, quantiser.mean)
     return Evaluation(returns[:size], lengths[:size], moments)

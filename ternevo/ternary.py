@@ -333,8 +333,8 @@ def flip(
 
 
 def crossover(
-    key: Key, first: Int8[Array, "..."], second: Int8[Array, "..."], rate: Float[Array, ""] | float
-) -> Int8[Array, "..."]:
+    key: Key, first: Num[Array, "..."], second: Num[Array, "..."], rate: Float[Array, ""] | float
+) -> Num[Array, "..."]:
     """Take each value from `second` with probability `rate`, else from `first`."""
     return jnp.where(jax.random.uniform(key, first.shape) < rate, second, first)
 

@@ -36,10 +36,34 @@ TABLE = [
     ("pbil", "ternary", {}),
     ("pbil", "binary", {}),
     ("pbil", "float", {}),
+    ("cem", "ternary", {}),
+    ("cem", "binary", {}),
+    ("cem", "float", {}),
+    ("compact_ga", "ternary", {}),
+    ("compact_ga", "binary", {}),
+    ("compact_ga", "float", {}),
+    ("asng", "ternary", {}),
+    ("asng", "binary", {}),
+    ("asng", "float", {}),
+    ("trust_region", "ternary", {}),
+    ("trust_region", "binary", {}),
+    ("trust_region", "float", {}),
+    ("vote", "ternary", {}),
+    ("vote", "binary", {}),
+    ("vote", "float", {}),
     ("ternary_ga", "ternary", {}),
+    ("ternary_ga", "ternary", {"mutation": "self_adaptive"}),
     ("ternary_ga", "binary", {"crossover_rate": 0.3}),
+    ("ternary_ga", "float", {}),
+    ("cosyne", "ternary", {}),
+    ("cosyne", "binary", {}),
+    ("cosyne", "float", {}),
+    ("one_plus_lambda", "ternary", {}),
+    ("one_plus_lambda", "binary", {}),
+    ("one_plus_lambda", "float", {}),
     ("random_search", "ternary", {}),
     ("random_search", "binary", {}),
+    ("random_search", "float", {}),
     ("latent", "ternary", {"sigma": 0.3}),
     ("latent", "binary", {"sigma": 0.3}),
     ("evosax", "float", {"algorithm": "SimpleGA", "sigma": 0.3}),
@@ -206,8 +230,6 @@ WRONG_KINDS = [
     ("ternary_nes", "binary", {"distribution": "logits"}, "threshold"),
     ("binary_nes", "ternary", {}, "add --weights binary"),
     ("binary_nes", "float", {}, "add --weights binary"),
-    ("ternary_ga", "float", {}, "SimpleGA"),
-    ("random_search", "float", {}, "RandomSearch"),
 ]
 
 
@@ -222,8 +244,8 @@ def test_a_kind_of_weights_that_cannot_be_searched_is_refused_with_what_to_use(
 
 WRONG_SETTINGS = [
     ("ternary_nes", {"population_size": 7}, "even population_size"),
-    ("ternary_nes", {"sigma": 0.0}, "sigma and lr"),
-    ("ternary_nes", {"lr": -1.0}, "sigma and lr"),
+    ("ternary_nes", {"sigma": 0.0}, "sigma must be positive"),
+    ("ternary_nes", {"lr": -1.0}, "lr must be positive"),
     ("binary_nes", {"population_size": 7}, "even population_size"),
     ("ternary_ga", {"population_size": 0}, "population_size"),
     ("random_search", {"num_episodes": 0}, "num_episodes"),
@@ -308,6 +330,11 @@ def test_a_misspelt_algorithm_or_parameter_is_refused_with_what_was_meant():
         latent_of("OpenES")
     with pytest.raises(UnknownName, match="unknown parameter of PGPE"):
         latent_of("PGPE", algorithm_params={"std_learning_rate": 0.1})
+
+
+def test_utilities_of_the_wrong_sign_for_an_algorithm_are_refused():
+    with pytest.raises(ValueError, match=r"SNES.*--fitness_shaping own, not centered_rank"):
+        latent_of("SNES", fitness_shaping="centered_rank")
 
 
 # --- evaluation of what would be shipped ------------------------------------------------------

@@ -12,7 +12,7 @@ References:
   Ollivier et al., "Information-Geometric Optimization Algorithms", JMLR 2017, section 5.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from evosax.algorithms.distribution_based.base import State as BaseState
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
-from ternevo import ternary
+from ternevo import devices, ternary
 from ternevo.algorithms.distribution import MARGIN, Params, TritDistribution, possible_values
 from ternevo.algorithms.shaping import FITNESS_SHAPING, no_metrics
 from ternevo.ternary import Statistics
@@ -115,16 +115,17 @@ class Categorical(TritDistribution):
         )
         tables, memory = self._step(gradients, state)
         tables = tuple(
-            # Where there is no gradient nothing moves, not even by a rounding error.
-            jnp.where(is_zero(gradient), before, keep_margin(after, self.margin, self.values))
-            for gradient, before, after in zip(gradients, state.tables, tables, strict=True)
+            # Where there is no step nothing moves, not even by a rounding error.
+            jnp.where(is_equal(before, after), before, keep_margin(after, self.margin, self.values))
+            for before, after in zip(state.tables, tables, strict=True)
         )
         return state.replace(mean=self._mode(tables), tables=tables, memory=memory)
 
     def _start(self, tensor: Tensor) -> jax.Array:
         certain = jax.nn.one_hot(tensor.values + 1, 3)
         uniform = self.values / self.num_values
-        return uniform + self.init_confidence * (certain - uniform)
+        table = uniform + self.init_confidence * (certain - uniform)
+        return keep_margin(table, self.margin, self.values)
 
     def _mode(self, tables: Tables) -> jax.Array:
         modes = [
@@ -152,6 +153,23 @@ def keep_margin(
     return margin * values + share * beyond / jnp.sum(beyond, axis=-1, keepdims=True)
 
 
-def is_zero(gradient: Float[Array, "... 3"]) -> Bool[Array, "... 1"]:
-    """Return whether the gradient of a weight is exactly zero."""
-    return jnp.all(gradient == 0, axis=-1, keepdims=True)
+def fisher_root(
+    table: Float[Array, "... 3"], change: Float[Array, "... 3"]
+) -> Float[Array, "... 3"]:
+    """Return a root of the Fisher information times a change of the probabilities that sums to 0.
+
+    With K - 1 of the probabilities as parameters the Fisher information is
+    diag(1 / p) + 1 / p_K, so the square of its norm is the sum of change^2 / p over all K.
+    """
+    is_possible = table > 0
+    return jnp.where(is_possible, change / jnp.sqrt(jnp.where(is_possible, table, 1.0)), 0.0)
+
+
+def energy(arrays: Iterable[Float[Array, "..."]]) -> Float[Array, ""]:
+    """Return the sum of squares over all arrays, in an order that no number of devices changes."""
+    return sum((devices.sum_in_order(jnp.square(x).ravel()) for x in arrays), jnp.zeros(()))
+
+
+def is_equal(left: Float[Array, "... 3"], right: Float[Array, "... 3"]) -> Bool[Array, "... 1"]:
+    """Return whether the probabilities of a weight are exactly the same."""
+    return jnp.all(left == right, axis=-1, keepdims=True)

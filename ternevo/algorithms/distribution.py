@@ -15,7 +15,7 @@ from evosax.algorithms.distribution_based.base import (
     Params as BaseParams,
 )
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from ternevo import ternary
 from ternevo.algorithms.shaping import entropy_bits
@@ -68,6 +68,11 @@ class TritDistribution(DistributionBasedAlgorithm):
         """Move the distribution; evosax minimises, so less shaped fitness is better."""
         raise NotImplementedError
 
+    def _update_knowing(self, utilities: jax.Array, stats: list[Statistics], state: Any) -> Any:
+        """Move the distribution, knowing the shaped fitness of every member too."""
+        del utilities  # most need no more than the statistics
+        return self._update(stats, state)
+
     @partial(jax.jit, static_argnames=("self",))
     def ask(self, key: Key, state: Any, params: Any) -> tuple[Any, Any]:
         """Return a population, a pytree of int8 `Tensor`s with a leading population axis."""
@@ -100,7 +105,7 @@ class TritDistribution(DistributionBasedAlgorithm):
             best_fitness=jnp.where(is_better, fitness[best], state.best_fitness),
         )
         metrics = self.metrics_fn(key, population, fitness, state, params)
-        state = self._update(stats, state)
+        state = self._update_knowing(shaped, stats, state)
         return state.replace(generation_counter=state.generation_counter + 1), metrics
 
 
@@ -115,3 +120,14 @@ def with_margin(
 def possible_values(kind: ternary.WeightKind) -> Float[Array, "3"]:
     """Return 1 for each of -1, 0, +1 that a weight of this kind may have, else 0."""
     return jnp.array([1.0, kind == "ternary", 1.0])
+
+
+def around(
+    centre: Num[Array, "..."], rate: Float[Array, ""], kind: ternary.WeightKind = "ternary"
+) -> Float[Array, "... 3"]:
+    """Return the probabilities of weights at a centre but for a flip to a neighbour at a rate."""
+    stay, none = 1.0 - rate, jnp.zeros_like(rate)
+    at_zero = jnp.stack([rate / 2, stay, rate / 2])
+    at_one = jnp.stack([rate, none, stay] if kind == "binary" else [none, rate, stay])
+    signed = jnp.where((centre > 0)[..., None], at_one, at_one[::-1])
+    return jnp.where((centre == 0)[..., None], at_zero, signed)

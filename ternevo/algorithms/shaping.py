@@ -1,5 +1,6 @@
 """From fitness to utility, and the metrics every algorithm reports."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from evosax.core.fitness_shaping import standardize_fitness_shaping_fn
 from jaxtyping import Array, Float
+
+from ternevo import devices
 
 
 def baseline_fitness_shaping_fn(
@@ -49,6 +52,70 @@ FITNESS_SHAPING: dict[str, Callable[..., jax.Array]] = {
     "standardize": exactly_zero_if_equal(standardize_fitness_shaping_fn),
     "baseline": exactly_zero_if_equal(baseline_fitness_shaping_fn),
 }
+
+
+def truncation(elite_ratio: float) -> Callable[..., jax.Array]:
+    """Return the shaping function of utilities N/mu for the best mu members, 0 for the rest.
+
+    It gives minus the utilities, as evosax minimises. Equal members share what is left for them.
+    """
+
+    def shape(population: Any, fitness: jax.Array, state: Any, params: Any) -> jax.Array:
+        del population, state, params
+        size = fitness.shape[0]
+        num_elites = _count(elite_ratio, size)
+        return -_share_of_best(fitness, num_elites) * (size / num_elites)
+
+    return exactly_zero_if_equal(shape)
+
+
+def best_and_worst(ratio: float) -> Callable[..., jax.Array]:
+    """Return the shaping function of utility +1 for the best, -1 for the worst, 0 between.
+
+    It gives minus the utilities, as evosax minimises. Equal members share what is left for them.
+    """
+
+    def shape(population: Any, fitness: jax.Array, state: Any, params: Any) -> jax.Array:
+        del population, state, params
+        number = _count(ratio, fitness.shape[0])
+        return _share_of_best(-fitness, number) - _share_of_best(fitness, number)
+
+    return exactly_zero_if_equal(shape)
+
+
+def duels(
+    population: Any, fitness: Float[Array, " population"], state: Any, params: Any
+) -> Float[Array, " population"]:
+    """Return -1 for the fitter of members 2 i and 2 i + 1 and +1 for the other, or 0 for both."""
+    del population, state, params
+    first, second = fitness.reshape(-1, 2).T
+    lost = (first > second).astype(jnp.float32) - (first < second)
+    return jnp.stack([lost, -lost], axis=-1).ravel()
+
+
+def of_unit_energy(shaping: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Return the shaping function scaled so that the mean square is 1, or 0 where all are 0."""
+
+    def shape(population: Any, fitness: jax.Array, state: Any, params: Any) -> jax.Array:
+        utilities = shaping(population, fitness, state, params)
+        mean_square = devices.sum_in_order(jnp.square(utilities)) / fitness.shape[0]
+        return utilities / jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1.0))
+
+    return shape
+
+
+def _count(ratio: float, size: int) -> int:
+    """Return the number of members that a ratio stands for, rounded up, at least one."""
+    return max(1, math.ceil(ratio * size - 1e-6))
+
+
+def _share_of_best(
+    fitness: Float[Array, " population"], number: int
+) -> Float[Array, " population"]:
+    """Return 1 for the members of least fitness, 0 for others, and fractions for equal ones."""
+    before = jax.scipy.stats.rankdata(fitness, method="min") - 1.0
+    equal = jax.scipy.stats.rankdata(fitness, method="max") - before
+    return jnp.clip((number - before) / equal, 0.0, 1.0)
 
 
 def no_metrics(*args: Any) -> dict[str, jax.Array]:

@@ -1,43 +1,31 @@
 """A genetic algorithm over ternary or binary weights: truncation, flips, re-evaluated elites.
 
-Elites are copied unchanged and evaluated again with everybody else; their
-fitness is the mean over all their evaluations, so one lucky episode does not
-keep a member at the top.
+Each child has a mutation rate: drawn log-uniformly, between 1/n and 6/n for n
+weights, or inherited from its first parent and changed by a log-normal factor,
+so that good rates spread with the members that they made.
 
 References:
   Such et al., "Deep Neuroevolution", 2017 (truncation selection, elites
-  re-evaluated on fresh episodes). The Gaussian mutation there is a flip here:
-  each child draws a rate log-uniformly between 1/n and 6/n for n weights.
+  re-evaluated on fresh episodes; the Gaussian mutation there is a flip here).
+  Bäck, "Self-adaptation in genetic algorithms", ECAL 1991 (rates in the genome).
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from evosax.algorithms.population_based.base import (
-    Params as BaseParams,
-    PopulationBasedAlgorithm,
-    State as BaseState,
-)
+from evosax.algorithms.population_based.base import Params as BaseParams
 from evosax.core.fitness_shaping import identity_fitness_shaping_fn
 from flax import struct
 
 from ternevo import ternary
+from ternevo.algorithms.elites import Elitist, State
 from ternevo.algorithms.shaping import no_metrics
 from ternevo.types import Key, Leaf, Tensor
 
-
-@struct.dataclass
-class State(BaseState):
-    """Members sorted as they were asked; `evaluations` counts how often each has been evaluated."""
-
-    population: Leaf
-    fitness: Leaf
-    evaluations: Leaf
-    best_solution: Leaf
-    best_fitness: Leaf
-    generation_counter: Leaf
+MAX_RATE = 0.5
+"""The largest inherited mutation rate; the least is one redrawn weight."""
 
 
 @struct.dataclass
@@ -47,10 +35,11 @@ class Params(BaseParams):
     crossover_rate: Leaf
     min_flips: Leaf
     max_flips: Leaf
+    rate_step: Leaf
 
 
-class TernaryGA(PopulationBasedAlgorithm):
-    """Genetic algorithm with int8 members, an evosax algorithm."""
+class TernaryGA(Elitist):
+    """Genetic algorithm with int8 members; the memory is the mutation rate of each."""
 
     def __init__(
         self,
@@ -59,6 +48,7 @@ class TernaryGA(PopulationBasedAlgorithm):
         kind: ternary.WeightKind = "ternary",
         elite_ratio: float = 0.2,
         num_survivors: int = 2,
+        mutation: Literal["log_uniform", "self_adaptive"] = "log_uniform",
         fitness_shaping_fn: Callable = identity_fitness_shaping_fn,
         metrics_fn: Callable = no_metrics,
     ):
@@ -70,78 +60,68 @@ class TernaryGA(PopulationBasedAlgorithm):
           kind: the value set, "ternary" or "binary".
           elite_ratio: share of the population that may become parents.
           num_survivors: how many of the best are kept and evaluated again.
+          mutation: whether each child's rate is drawn, or inherited and changed.
           fitness_shaping_fn: evosax fitness shaping.
           metrics_fn: evosax metrics.
 
         Raises:
           ValueError: `num_survivors` is not between 0 and the population size.
         """
-        super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
-        if not 0 <= num_survivors < population_size:
-            raise ValueError(
-                f"num_survivors must be 0 to {population_size - 1}, got {num_survivors}"
-            )
-        self.kind: ternary.WeightKind = kind
+        super().__init__(
+            population_size, solution, kind, num_survivors, fitness_shaping_fn, metrics_fn
+        )
         self.elite_ratio = elite_ratio
-        self.num_survivors = num_survivors
+        self.mutation = mutation
 
     @property
     def _default_params(self) -> Params:
-        return Params(crossover_rate=0.0, min_flips=1.0, max_flips=6.0)
+        return Params(crossover_rate=0.0, min_flips=1.0, max_flips=6.0, rate_step=0.7)
 
-    def _init(self, key: Key, params: Params) -> State:
-        del key, params
-        return State(
-            population=jnp.zeros((self.population_size, self.num_dims), jnp.int8),
-            fitness=jnp.full((self.population_size,), jnp.inf),
-            evaluations=jnp.ones((self.population_size,), jnp.int32),
-            best_solution=self.solution_flat,
-            best_fitness=jnp.asarray(jnp.inf),
-            generation_counter=jnp.zeros((), jnp.int32),
-        )
+    def _memory(self, key: Key, params: Params) -> jax.Array:
+        keys = jax.random.split(key, self.population_size)
+        return jax.vmap(self._drawn_rate, (0, None))(keys, params)
 
     def _ask(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
         order = jnp.argsort(state.fitness)
-        ranked = state.population[order]
+        survivors = order[: self.num_survivors]
         key_first, key_second, key_cross, key_flip = jax.random.split(key, 4)
         num_children = self.population_size - self.num_survivors
-        parents = ranked[self._tournament(key_first, num_children)]
-        partners = ranked[self._tournament(key_second, num_children)]
-        children = jax.vmap(self._child, (0, 0, 0, 0, None))(
+        parents = order[self._tournament(key_first, num_children)]
+        partners = order[self._tournament(key_second, num_children)]
+        children, rates = jax.vmap(self._child, (0, 0, 0, 0, 0, None))(
             jax.random.split(key_cross, num_children),
             jax.random.split(key_flip, num_children),
-            parents,
-            partners,
+            state.population[parents],
+            state.population[partners],
+            state.memory[parents],
             params,
         )
-        survivors = order[: self.num_survivors]
-        state = state.replace(
-            fitness=self._survivors_first(state.fitness[survivors], 0.0),
-            evaluations=self._survivors_first(state.evaluations[survivors], 0),
-        )
-        return jnp.concatenate([ranked[: self.num_survivors], children]), state
-
-    def _tell(
-        self, key: Key, population: jax.Array, fitness: jax.Array, state: State, params: Params
-    ) -> State:
-        del key, params
-        evaluations = state.evaluations + 1
-        fitness = state.fitness + (fitness - state.fitness) / evaluations
-        return state.replace(population=population, fitness=fitness, evaluations=evaluations)
+        rates = jnp.concatenate([state.memory[survivors], rates])
+        population = jnp.concatenate([state.population[survivors], children])
+        return population, self._keep(state, survivors).replace(memory=rates)
 
     def _tournament(self, key: Key, size: int) -> jax.Array:
         """Return ranks: the better of two drawn from the elite."""
         return jnp.min(jax.random.randint(key, (2, size), 0, self.num_elites), axis=0)
 
     def _child(
-        self, key_cross: Key, key_flip: Key, parent: jax.Array, partner: jax.Array, params: Params
-    ) -> jax.Array:
+        self,
+        key_cross: Key,
+        key_flip: Key,
+        parent: jax.Array,
+        partner: jax.Array,
+        parent_rate: jax.Array,
+        params: Params,
+    ) -> tuple[jax.Array, jax.Array]:
         """Cross two flat members and flip the result; exponents are the first parent's."""
         mother = ternary.tensors(self._unravel_solution(parent))
         father = ternary.tensors(self._unravel_solution(partner))
         key_rate, *keys_flip = jax.random.split(key_flip, len(mother) + 1)
         keys_cross = jax.random.split(key_cross, len(mother))
-        rate = self._flips(key_rate, params) / ternary.num_weights(mother)
+        if self.mutation == "self_adaptive":
+            rate = self._inherited_rate(key_rate, parent_rate, params)
+        else:
+            rate = self._drawn_rate(key_rate, params)
         child = [
             Tensor(
                 ternary.flip(
@@ -154,13 +134,14 @@ class TernaryGA(PopulationBasedAlgorithm):
             )
             for k_flip, k_cross, a, b in zip(keys_flip, keys_cross, mother, father, strict=True)
         ]
-        return self._ravel_solution(ternary.replace_tensors(self.solution, child))
+        return self._ravel_solution(ternary.replace_tensors(self.solution, child)), rate
 
-    def _flips(self, key: Key, params: Params) -> jax.Array:
-        """Draw the expected number of redrawn weights of one child, log-uniformly."""
+    def _drawn_rate(self, key: Key, params: Params) -> jax.Array:
+        """Draw a mutation rate log-uniformly."""
         low, high = jnp.log(params.min_flips), jnp.log(params.max_flips)
-        return jnp.exp(jax.random.uniform(key, minval=low, maxval=high))
+        return jnp.exp(jax.random.uniform(key, minval=low, maxval=high)) / self.num_weights
 
-    def _survivors_first(self, values: jax.Array, rest: float | int) -> jax.Array:
-        filler = jnp.full((self.population_size - self.num_survivors,), rest, values.dtype)
-        return jnp.concatenate([values, filler])
+    def _inherited_rate(self, key: Key, rate: jax.Array, params: Params) -> jax.Array:
+        """Change a parent's mutation rate by a log-normal factor."""
+        changed = rate * jnp.exp(params.rate_step * jax.random.normal(key))
+        return jnp.clip(changed, 1.0 / self.num_weights, MAX_RATE)

@@ -31,6 +31,7 @@ from ternevo.algorithms.distribution import (
     MARGIN,
     Params,
     TritDistribution,
+    around,
     possible_values,
     with_margin,
 )
@@ -103,11 +104,7 @@ def sharp() -> Distribution:
     """A centre round(z) with probability 1 - q, else a neighbour; z keeps what is below a level."""
 
     def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
-        centre = jnp.clip(jnp.round(latent), -1, 1)
-        at_zero = jnp.stack([spread / 2, 1.0 - spread, spread / 2])
-        at_one = jnp.stack([jnp.zeros_like(spread), spread, 1.0 - spread])
-        signed = jnp.where((centre > 0)[..., None], at_one, at_one[::-1])
-        return jnp.where((centre == 0)[..., None], at_zero, signed)
+        return around(jnp.clip(jnp.round(latent), -1, 1), spread)
 
     def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
         del latent, spread

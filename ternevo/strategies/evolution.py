@@ -23,6 +23,10 @@ class Evolution(Settings):
     """Episodes of each member in a generation; its fitness is their mean."""
     common_random_numbers: Literal["all", "pairs", "none"] = "all"
     """Who meets the same episodes in a generation: all members, each antithetic pair, or nobody."""
+    init_horizon: float = 1.0
+    """Share of the time limit after which the first episodes are cut off; it grows to 1."""
+    horizon_growth: float = 0.5
+    """Share of the run after which episodes have their full length, with --init_horizon."""
     num_lanes: int = 0
     """Episodes at once on a device, in whole tiles; 0 chooses one tile. It changes no result."""
     population_chunk: int = 0
@@ -36,6 +40,9 @@ class Evolution(Settings):
             raise ValueError(f"num_episodes must be at least 1, got {self.num_episodes}")
         if self.common_random_numbers == "pairs":
             check_even("--common_random_numbers pairs", self.population_size)
+        for name in ("init_horizon", "horizon_growth"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
         for name in ("num_lanes", "population_chunk"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
@@ -58,7 +65,7 @@ class Evolution(Settings):
 
         solution = policy.init(jax.random.key(0))
         algorithm, params = self.search_algorithm(solution, weights, num_generations)
-        return evolve(algorithm, params, policy, env, self.plan())
+        return evolve(algorithm, params, policy, env, self.plan(env, num_generations))
 
     def float_twin(self) -> "Latent":
         """Return what `--weights float` runs instead: the nearest algorithm of evosax.
@@ -68,32 +75,57 @@ class Evolution(Settings):
         """
         raise ValueError(f"{type(self).__name__} has no twin that searches float weights")
 
-    def plan(self) -> "Plan":
+    def plan(self, env: "Env", num_generations: int) -> "Plan":
         """Return how the population is evaluated."""
         from ternevo.rollout import Plan
 
         return Plan(
-            self.num_episodes, self.common_random_numbers, self.num_lanes, self.population_chunk
+            self.num_episodes,
+            self.common_random_numbers,
+            self.num_lanes,
+            self.population_chunk,
+            self._horizon(env.episode_length, num_generations),
         )
+
+    def _horizon(self, episode_length: int, num_generations: int) -> Any:
+        """Return the schedule of the limit, None for no limit but that of the environment.
+
+        Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement
+        Learning", 2017, section 2, adapt such a cap to save time. Here it also keeps
+        a policy from learning first of all to survive, where each step alive is rewarded.
+        """
+        if self.init_horizon == 1:
+            return None
+        import optax
+
+        growing = max(1, round(self.horizon_growth * num_generations))
+        first = max(1, round(self.init_horizon * episode_length))
+        return optax.linear_schedule(first, episode_length, growing)
 
 
 Schedule = Literal["constant", "linear", "cosine", "exponential"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Paired(Evolution):
-    """Abstract: members that are sampled, and utilities from their ranks."""
+class Sampled(Evolution):
+    """Abstract: members that are sampled."""
 
     antithetic: bool = True
     """Sample in antithetic pairs; needs an even population_size."""
-    fitness_shaping: Literal["centered_rank", "standardize", "baseline"] = "centered_rank"
-    """From fitness to utility; `baseline` only subtracts the mean return."""
 
     def __post_init__(self) -> None:
         """Refuse pairs of an odd population."""
         super().__post_init__()
         if self.antithetic:
             check_even("antithetic sampling", self.population_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Paired(Sampled):
+    """Abstract: members that are sampled, and utilities from their ranks."""
+
+    fitness_shaping: Literal["centered_rank", "standardize", "baseline"] = "centered_rank"
+    """From fitness to utility; `baseline` only subtracts the mean return."""
 
     def shaping(self) -> Any:
         """Return the function from fitness to utility."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int32
 
 from ternevo import observation, ternary
 from ternevo.rollout import Evaluation, Plan, episode_keys, evaluate
@@ -27,10 +27,11 @@ from ternevo.types import (
 
 
 class EvolveState(NamedTuple):
-    """The algorithm's state, and the moments of all observations so far."""
+    """The algorithm's state, the moments of all observations so far, and the generations done."""
 
     search: Any
     moments: ObservationMoments
+    generation: Int32[Array, ""]
 
 
 def evolve(
@@ -61,7 +62,8 @@ def evolve(
     search = search_of(algorithm, algorithm_params, draw)
 
     def init(key: Key) -> EvolveState:
-        return EvolveState(search.init(key), observation.empty(env.obs_size))
+        moments = observation.empty(env.obs_size)
+        return EvolveState(search.init(key), moments, jnp.zeros((), jnp.int32))
 
     def step(key: Key, state: EvolveState) -> tuple[EvolveState, Metrics]:
         key_ask, key_eval, key_tell = jax.random.split(key, 3)
@@ -82,9 +84,11 @@ def evolve(
             plan.num_lanes,
             plan.chunk_size,
             is_spread(algorithm),
+            plan.horizon(state.generation) if plan.horizon else None,
         )
         told = search.tell(key_tell, population, _fitness(result.returns), asked)
-        state = EvolveState(told, observation.merge(state.moments, result.moments))
+        moments = observation.merge(state.moments, result.moments)
+        state = EvolveState(told, moments, state.generation + 1)
         return state, _metrics(result) | search.metrics(told) | _weight_metrics(params(state))
 
     def params(state: EvolveState) -> PolicyParams:

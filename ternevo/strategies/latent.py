@@ -51,10 +51,11 @@ class Latent(Optimised, Noisy):
             algorithm = self._algorithm(solution, num_generations)
             return algorithm, self._params(algorithm)
 
-        return evolve_latents(make, env, policy, weights, self.plan())
+        return evolve_latents(make, env, policy, weights, self.plan(env, num_generations))
 
     def _algorithm(self, solution: Any, num_generations: int) -> Any:
         from evosax.algorithms import algorithms
+        from evosax.core.fitness_shaping import weights_fitness_shaping_fn
 
         from ternevo.algorithms.shaping import FITNESS_SHAPING, no_metrics
 
@@ -71,9 +72,15 @@ class Latent(Optimised, Noisy):
             "num_generations": num_generations,
             "sampling_fn": lambda key: _around(key, solution, self.sigma),
         }
-        if self.fitness_shaping != "own":
-            offered["fitness_shaping_fn"] = FITNESS_SHAPING[self.fitness_shaping]
         taken = inspect.signature(constructor).parameters
+        if self.fitness_shaping != "own":
+            own = taken["fitness_shaping_fn"].default
+            if own is weights_fitness_shaping_fn:  # they are positive for the best, ours negative
+                raise ValueError(
+                    f"--algorithm {self.algorithm} weighs ranks in a way of its own: it needs "
+                    f"--fitness_shaping own, not {self.fitness_shaping}"
+                )
+            offered["fitness_shaping_fn"] = FITNESS_SHAPING[self.fitness_shaping]
         given = {name: value for name, value in offered.items() if name in taken}
         try:
             return constructor(

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ternevo.strategies.evolution import Learning
+from ternevo.strategies.evolution import Learning, Paired
 from ternevo.strategies.tabular import Tabular
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class PBIL(Tabular, Learning):
+class PBIL(Tabular, Paired, Learning):
     """Population-based incremental learning; `--weights float` runs SNES."""
 
     lr: float = 4.0
@@ -30,12 +30,17 @@ class PBIL(Tabular, Learning):
             self.population_size,
             solution,
             self.learning_rate(num_generations),
+            fitness_shaping_fn=self.shaping(),
             **self.tables(weights),
         )
         return algorithm, algorithm.default_params
 
     def float_twin(self) -> "Latent":
-        """Return SNES: the same natural gradient with ranks, of a separable Gaussian."""
+        """Return SNES: the same natural gradient with ranks, of a separable Gaussian.
+
+        SNES climbs its own utilities, largest for the least fitness; it would flee from ours.
+        """
         from ternevo.strategies.latent import twin
 
-        return twin(self, "SNES", sigma=0.3, optimizer="sgd", lr=1.0, lr_schedule="constant")
+        own = {"fitness_shaping": "own", "optimizer": "sgd", "lr_schedule": "constant"}
+        return twin(self, "SNES", sigma=0.3, lr=1.0, **own)

@@ -3,14 +3,14 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ternevo.strategies.evolution import Paired
+from ternevo.strategies.evolution import Sampled
 
 if TYPE_CHECKING:
     from ternevo.ternary import WeightKind
 
 
 @dataclasses.dataclass(frozen=True)
-class Tabular(Paired):
+class Tabular(Sampled):
     """Abstract: see ternevo/algorithms/categorical.py."""
 
     margin: float = 1e-3
@@ -33,5 +33,4 @@ class Tabular(Paired):
             "margin": self.margin,
             "init_confidence": self.init_confidence,
             "use_antithetic_sampling": self.antithetic,
-            "fitness_shaping_fn": self.shaping(),
         }

@@ -1,0 +1,49 @@
+r"""The cross-entropy method with a learning rate, or UMDA: tables move to those of the elite.
+
+$$p \leftarrow (1 - \eta)\, p + \eta\, f, \qquad
+  f = \frac1\mu \sum_{i\ \mathrm{elite}} \mathrm{onehot}(X_i)$$
+
+This is PBIL with truncation utilities: N/mu for the elite, 0 for the rest.
+
+References:
+  Rubinstein, "The Cross-Entropy Method for Combinatorial and Continuous Optimization", 1999.
+  Mühlenbein and Paaß, "From Recombination of Genes to the Estimation of Distributions", PPSN 1996
+  (UMDA; there the rate is 1).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from ternevo.algorithms.pbil import PBIL
+from ternevo.algorithms.shaping import truncation
+
+
+class CEM(PBIL):
+    """The cross-entropy method, an evosax algorithm with int8 populations."""
+
+    def __init__(
+        self,
+        population_size: int,
+        solution: Any,
+        elite_ratio: float = 0.25,
+        lr_schedule: Callable | None = None,
+        **kwargs: Any,
+    ):
+        """Build the algorithm.
+
+        Args:
+          population_size: members.
+          solution: a params pytree of int8 `Tensor`s.
+          elite_ratio: share of the population that is the elite.
+          lr_schedule: eta over the generations, 0 to 1.
+          **kwargs: those of `Categorical`.
+        """
+        super().__init__(
+            population_size,
+            solution,
+            lr_schedule or optax.constant_schedule(0.5),
+            fitness_shaping_fn=truncation(elite_ratio),
+            **kwargs,
+        )

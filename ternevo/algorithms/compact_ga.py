@@ -1,0 +1,59 @@
+r"""The compact genetic algorithm: a table that stands for a population of lambda members.
+
+Members 2 i and 2 i + 1 meet. For every weight
+
+$$p[\text{winner's value}] \mathrel{+}= 1/\lambda, \qquad
+  p[\text{loser's value}] \mathrel{-}= 1/\lambda,$$
+
+and no value falls below 1/lambda, one member. All pairs of a generation meet at
+once; where they are equally fit nothing moves. It is PBIL with utilities +1 and
+-1, whose mean is zero, and the rate N / lambda.
+
+References:
+  Harik, Lobo and Goldberg, "The Compact Genetic Algorithm", IEEE Transactions on
+  Evolutionary Computation 3(4), 1999 (one pair in a generation).
+"""
+
+from typing import Any
+
+import optax
+
+from ternevo.algorithms.pbil import PBIL
+from ternevo.algorithms.shaping import duels
+
+
+class CompactGA(PBIL):
+    """The compact genetic algorithm, an evosax algorithm with int8 populations."""
+
+    def __init__(
+        self,
+        population_size: int,
+        solution: Any,
+        virtual_population: int = 200,
+        margin: float | None = None,
+        **kwargs: Any,
+    ):
+        """Build the algorithm.
+
+        Args:
+          population_size: members, an even number.
+          solution: a params pytree of int8 `Tensor`s.
+          virtual_population: lambda, at least 4, so that 1/lambda is below 1/3.
+          margin: the least probability of a value; by default 1/lambda.
+          **kwargs: those of `Categorical`.
+
+        Raises:
+          ValueError: the population is odd, or lambda too small.
+        """
+        if population_size % 2:
+            raise ValueError(f"members meet in pairs: even population_size, got {population_size}")
+        if virtual_population < 4:
+            raise ValueError(f"virtual_population must be at least 4, got {virtual_population}")
+        super().__init__(
+            population_size,
+            solution,
+            optax.constant_schedule(population_size / virtual_population),
+            margin=1 / virtual_population if margin is None else margin,
+            fitness_shaping_fn=duels,
+            **kwargs,
+        )

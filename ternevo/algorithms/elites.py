@@ -1,0 +1,117 @@
+"""What population-based algorithms share: members that stay, and the mean of their evaluations.
+
+Those who stay are asked first, unchanged, and evaluated again with everybody
+else; their fitness is the mean over all their evaluations, so that one lucky
+episode does not keep a member at the top.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from evosax.algorithms.population_based.base import PopulationBasedAlgorithm, State as BaseState
+from evosax.core.fitness_shaping import identity_fitness_shaping_fn
+from flax import struct
+from jaxtyping import Array, Int, Shaped
+
+from ternevo import ternary
+from ternevo.algorithms.shaping import no_metrics
+from ternevo.types import Key, Leaf, Tensor
+
+
+@struct.dataclass
+class State(BaseState):
+    """Members as they were asked, how often each was evaluated, and what a subclass carries."""
+
+    population: Leaf
+    fitness: Leaf
+    evaluations: Leaf
+    memory: Leaf
+    best_solution: Leaf
+    best_fitness: Leaf
+    generation_counter: Leaf
+
+
+class Elitist(PopulationBasedAlgorithm):
+    """Abstract: a subclass has `_ask`, which calls `_keep`, and `_memory` if it carries anything.
+
+    Members are flat, as evosax keeps them, with the exponents of their tensors in between.
+    """
+
+    def __init__(
+        self,
+        population_size: int,
+        solution: Any,
+        kind: ternary.WeightKind = "ternary",
+        num_survivors: int = 1,
+        fitness_shaping_fn: Callable = identity_fitness_shaping_fn,
+        metrics_fn: Callable = no_metrics,
+    ):
+        """Build the algorithm.
+
+        Args:
+          population_size: members.
+          solution: a params pytree of int8 `Tensor`s; of float weights, a pytree of arrays.
+          kind: the value set.
+          num_survivors: how many are kept and evaluated again.
+          fitness_shaping_fn: evosax fitness shaping.
+          metrics_fn: evosax metrics.
+
+        Raises:
+          ValueError: `num_survivors` is not between 0 and the population size.
+        """
+        super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
+        if not 0 <= num_survivors < population_size:
+            raise ValueError(
+                f"num_survivors must be 0 to {population_size - 1}, got {num_survivors}"
+            )
+        self.kind: ternary.WeightKind = kind
+        self.num_survivors = num_survivors
+        marks = jax.tree.map(_mark_weights, solution, is_leaf=ternary.is_tensor)
+        self.is_weight = self._ravel_solution(marks)
+        self.num_weights = int(jnp.sum(self.is_weight))
+
+    def _init(self, key: Key, params: Any) -> State:
+        return State(
+            population=jnp.zeros((self.population_size, self.num_dims), self.solution_flat.dtype),
+            fitness=jnp.full((self.population_size,), jnp.inf),
+            evaluations=jnp.ones((self.population_size,), jnp.int32),
+            memory=self._memory(key, params),
+            best_solution=self.solution_flat,
+            best_fitness=jnp.asarray(jnp.inf),
+            generation_counter=jnp.zeros((), jnp.int32),
+        )
+
+    def _memory(self, key: Key, params: Any) -> Any:
+        """Return what is carried before the first generation."""
+        del key, params
+        return ()
+
+    def _tell(
+        self, key: Key, population: jax.Array, fitness: jax.Array, state: State, params: Any
+    ) -> State:
+        del key, params
+        evaluations = state.evaluations + 1
+        fitness = state.fitness + (fitness - state.fitness) / evaluations
+        return state.replace(population=population, fitness=fitness, evaluations=evaluations)
+
+    def _keep(self, state: State, survivors: Int[Array, " survivors"]) -> State:
+        """Return the state whose first members have been evaluated before, and no others."""
+        fresh = (0, self.population_size - self.num_survivors)
+        return state.replace(
+            fitness=jnp.pad(state.fitness[survivors], fresh),
+            evaluations=jnp.pad(state.evaluations[survivors], fresh),
+        )
+
+    def _flip(
+        self, key: Key, members: Shaped[Array, "... dims"], rate: jax.Array
+    ) -> Shaped[Array, "... dims"]:
+        """Redraw trits or signs of flat members at a rate; exponents stay."""
+        return jnp.where(self.is_weight, ternary.flip(key, members, rate, self.kind), members)
+
+
+def _mark_weights(node: Any) -> Any:
+    if ternary.is_tensor(node):
+        return Tensor(jnp.ones(node.values.shape, bool), jnp.zeros(node.exponent.shape, bool))
+    return jnp.ones(node.shape, bool)

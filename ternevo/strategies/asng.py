@@ -1,0 +1,51 @@
+"""`--strategy asng`: adaptive stochastic natural gradient over ternary or binary weights."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from ternevo.strategies.tabular import Tabular
+
+if TYPE_CHECKING:
+    from ternevo.strategies.latent import Latent
+    from ternevo.ternary import WeightKind
+
+
+@dataclasses.dataclass(frozen=True)
+class ASNG(Tabular):
+    """Natural gradient with a step size that follows the noise; `--weights float` runs SNES."""
+
+    init_step: float = 1.0
+    """Length of the first step, in the Fisher metric of all weights together."""
+    noise_threshold: float = 1.5
+    """The step grows while its path is so many times as long, squared, as noise makes it."""
+    margin: float = 0.0
+    """The least probability of a value; 0 takes the paper's: one over the free probabilities."""
+
+    def __post_init__(self) -> None:
+        """Refuse steps that lead nowhere."""
+        super().__post_init__()
+        for name in ("init_step", "noise_threshold"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
+    def search_algorithm(
+        self, solution: Any, weights: "WeightKind", num_generations: int
+    ) -> tuple[Any, Any]:
+        """Return the evosax algorithm and its params."""
+        del num_generations  # the step size follows the noise, not a schedule
+        from ternevo.algorithms import asng
+
+        algorithm = asng.ASNG(
+            self.population_size,
+            solution,
+            init_step=self.init_step,
+            noise_threshold=self.noise_threshold,
+            **{**self.tables(weights), "margin": self.margin or None},
+        )
+        return algorithm, algorithm.default_params
+
+    def float_twin(self) -> "Latent":
+        """Return SNES: a natural gradient too, of a separable Gaussian; its steps do not adapt."""
+        from ternevo.strategies.latent import twin
+
+        return twin(self, "SNES", sigma=0.3, optimizer="sgd", lr=1.0)
