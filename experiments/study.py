@@ -1,0 +1,191 @@
+"""The study: where ternary evolution keeps up with its float twin, and at what price.
+
+    python experiments/study.py
+
+runs every arm on every task of `tasks.py`, ten seeds each, with the settings that `tune.py` found
+for that arm, and appends one line for each seed to results/study.jsonl: its learning curve, the
+return of the shipped policy on 128 fresh episodes, bytes, non-zeros, seconds, command and
+commit. What stands there is not run again, so that the command can be stopped and repeated.
+`python experiments/analyse.py` makes docs/results.md of it.
+
+Parts: `twins` (ternary, binary, float), `sizes` (small and large networks), `methods` (the genetic
+algorithm, PBIL, CEM and CoSyNE, ternary and float, and PPO), `ablations` (one change at a time).
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import tune
+import tyro
+from arms import PAGES, Arm, curve, origin, side_by_side
+from tasks import TASKS
+from tune import append, best, read
+
+from ternevo import export, policy_file, ternary
+from ternevo.sinks import Row
+from ternevo.types import Params
+
+RESULTS = PAGES / "results" / "study.jsonl"
+
+TERNARY = ("--weights", "ternary", "--activation", "int8")
+BINARY = ("--weights", "binary", "--activation", "int8")
+FLOAT = ("--weights", "float", "--activation", "tanh")
+SIZES = {"small": "(16,)", "medium": "(64, 64)", "large": "(256, 256)"}
+"""Hidden layers. A large ternary network takes about the bytes of a medium float one."""
+
+CHEAP = ("CartPole-v1", "Acrobot-v1", "MountainCarContinuous-v0", "Pendulum-v1")
+"""The tasks of the parts with many arms."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One arm on one task: what is run, ten or five seeds of it."""
+
+    part: str
+    task: str
+    arm: str
+    size: str
+    strategy: str
+    options: tuple[str, ...]
+    num_seeds: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What identifies it in the results."""
+        return self.part, self.task, self.arm, self.size
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+    """Run what the results lack."""
+
+    parts: tuple[str, ...] = ("twins", "sizes", "methods", "ablations")
+    """Which parts."""
+    tasks: tuple[str, ...] = tuple(TASKS)
+    """Which tasks."""
+    jobs: int = 2
+    """Runs side by side, each on one device."""
+    runs_dir: Path = Path("runs/study")
+    """Where the runs are kept."""
+
+
+def main() -> None:
+    """Run what is not there yet."""
+    config = tyro.cli(StudyConfig, prog="python experiments/study.py", use_underscores=True)
+    done = {(row["part"], row["task"], row["arm"], row["size"]) for row in read(RESULTS)}
+    wanted = [cell for part in config.parts for cell in PARTS[part]() if cell.task in config.tasks]
+    work = [cell for cell in wanted if cell.key not in done]
+    side_by_side(lambda cell: run(cell, config.runs_dir), work, config.jobs, "study")
+
+
+# ------------------------------------------------------------------------------------ the parts
+
+
+def twins() -> list[Cell]:
+    """Ternary, binary and float weights under `ternary_nes`; binary has the settings of ternary."""
+    return [
+        nes_cell("twins", task, arm, weights, tuned)
+        for task in TASKS
+        for arm, weights, tuned in (
+            ("ternary", TERNARY, "ternary"),
+            ("float", FLOAT, "float"),
+            ("binary", BINARY, "ternary"),
+        )
+    ]
+
+
+def sizes() -> list[Cell]:
+    """Small and large networks, with the settings of the medium one."""
+    return [
+        nes_cell("sizes", task, arm, weights, arm, size)
+        for task in CHEAP
+        for size in ("small", "large")
+        for arm, weights in (("ternary", TERNARY), ("float", FLOAT))
+    ]
+
+
+def nes_cell(
+    part: str, task: str, arm: str, weights: tuple[str, ...], tuned: str, size: str = "medium"
+) -> Cell:
+    """Return an arm of `ternary_nes` with the settings that the tuner found for `tuned`."""
+    options = (*weights, *best(task, tuned)["options"])
+    return Cell(part, task, arm, size, "ternary_nes", options, TASKS[task].num_seeds)
+
+
+METHODS = {"SGA": "ternary_ga", "PBIL": "pbil", "CEM": "cem", "CoSyNE": "cosyne"}
+"""The four methods of the student plan that is quoted in docs/results.md."""
+
+
+def methods() -> list[Cell]:
+    """Four methods at their defaults with both kinds of weights, and the page's PPO; five seeds."""
+    evolution = [
+        Cell("methods", task, f"{name}, {kind}", "medium", strategy, (*weights, *shifts(task)), 5)
+        for task in CHEAP
+        for name, strategy in METHODS.items()
+        for kind, weights in (("ternary", TERNARY), ("float", FLOAT))
+    ]
+    gradients = [
+        Cell("methods", task, f"PPO, {kind}", "medium", "ppo", weights, 5)
+        for task in CHEAP
+        for kind, weights in (("ternary", TERNARY), ("float", FLOAT))
+    ]
+    return evolution + gradients
+
+
+def shifts(task: str) -> tuple[str, ...]:
+    """Return the scales of inputs and outputs that were tuned for ternary weights on this task."""
+    options = best(task, "ternary")["options"]
+    pairs = zip(options[::2], options[1::2], strict=True)
+    return tuple(x for pair in pairs if pair[0].endswith("_shift") for x in pair)
+
+
+PARTS = {"twins": twins, "sizes": sizes, "methods": methods}
+
+
+# --------------------------------------------------------------------------------------- a cell
+
+
+def run(cell: Cell, runs_dir: Path) -> None:
+    """Run a cell, and append a line for each of its seeds."""
+    task = TASKS[cell.task]
+    is_evolution = cell.strategy != "ppo"
+    name = "-".join(cell.key[:1] + cell.key[2:])
+    options = ("--hidden_sizes", SIZES[cell.size], *cell.options)
+    if is_evolution:
+        options = (*task.options, *options)
+    arm = Arm(task.page, name, cell.strategy, options, runs_dir, cell.num_seeds)
+    more = (*tune.budget(task), "--num_eval_episodes", "32") if is_evolution else ()
+    arm.run(*more)
+    parts = zip(arm.folders(), arm.rows(), arm.results(), arm.origins(), strict=True)
+    for seed, (folder, rows, result, config) in enumerate(parts):
+        weights = policy_file.load(folder / "policy.npz").weights
+        of_seed = {"seed": seed, **outcome(rows, result), **size_of(weights), **origin(config)}
+        append(RESULTS, dataclasses.asdict(cell) | of_seed)
+
+
+def outcome(rows: list[Row], result: dict[str, Any]) -> dict[str, Any]:
+    """Return what a seed reached: its last and its best policy on fresh episodes, and the way."""
+    return {
+        "return_last": result["policy"]["return_mean"],
+        "return_best": result["best_policy"]["return_mean"],
+        "episodes": result["policy"]["episodes"],
+        "first_return": rows[0]["return/mean"],
+        "curve": curve(rows),
+        "env_steps": result["env_steps"],
+        "wall_time": result["wall_time"],
+    }
+
+
+def size_of(weights: Params) -> dict[str, int]:
+    """Return what a policy takes."""
+    count = ternary.num_weights(weights)
+    return {
+        "bytes": export.packed_size(weights),
+        "num_weights": count,
+        "nonzeros": round(count * (1 - float(ternary.zero_fraction(weights)))),
+    }
+
+
+if __name__ == "__main__":
+    main()

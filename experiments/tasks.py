@@ -1,0 +1,71 @@
+"""The tasks of the tuner and of the study: pages of this folder, with a budget of CPU size."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A page, what counts as a success, and a budget that is the same for all arms."""
+
+    page: str
+    threshold: float
+    """A seed whose shipped policy returns this much has solved the task, or does well."""
+    num_generations: int
+    options: tuple[str, ...]
+    """Population, episodes and their length."""
+    num_seeds: int = 10
+    tuned_on: str = ""
+    """The task whose tuned settings it takes, where tuning would take too long; "" for its own."""
+
+    @property
+    def eval_every(self) -> int:
+        """How many generations are between two points of its learning curve."""
+        return max(1, self.num_generations // 20)
+
+
+TASKS = {
+    "CartPole-v1": Task("gymnax_cartpole", 475, 30, ("--population_size", "128")),
+    "Acrobot-v1": Task("gymnax_acrobot", -100, 40, ("--population_size", "128")),
+    "MountainCar-v0": Task("gymnax_mountaincar", -110, 60, ("--population_size", "128")),
+    "MountainCarContinuous-v0": Task(
+        "gymnax_mountaincar_continuous", 90, 40, ("--population_size", "128")
+    ),
+    "Pendulum-v1": Task(
+        "gymnax_pendulum", -200, 100, ("--population_size", "128", "--num_episodes", "4")
+    ),
+    "Breakout-MinAtar": Task(
+        "gymnax_breakout_minatar", 6.5, 100, ("--population_size", "256", "--num_episodes", "2")
+    ),
+    "Freeway-MinAtar": Task(
+        "gymnax_freeway_minatar",
+        30,
+        20,
+        ("--population_size", "64", "--num_episodes", "1"),
+        tuned_on="Breakout-MinAtar",
+    ),
+    "inverted_double_pendulum": Task(
+        "brax_inverted_double_pendulum",
+        4500,
+        25,
+        ("--population_size", "128", "--episode_length", "500"),
+        tuned_on="hopper",
+    ),
+    "reacher": Task("brax_reacher", -10, 40, ("--population_size", "128"), tuned_on="hopper"),
+    "hopper": Task("brax_hopper", 900, 60, ("--population_size", "256")),
+    "halfcheetah": Task(
+        "brax_halfcheetah",
+        200,
+        30,
+        ("--population_size", "128"),
+        num_seeds=5,
+        tuned_on="hopper",
+    ),
+    "walker2d": Task(
+        "brax_walker2d",
+        300,
+        30,
+        ("--population_size", "128", "--episode_length", "250"),
+        num_seeds=5,
+        tuned_on="hopper",
+    ),
+}

@@ -1,0 +1,179 @@
+"""One tuner for all: the same random settings for every arm of every task, on seeds of its own.
+
+    python experiments/tune.py
+
+draws eight settings from the ranges in `SPACE`, once, and runs each of them on each task
+with each arm. The score of a trial is the area under its learning curve (the return of the policy
+that would be shipped, over environment steps, mean of the seeds), so that both speed and height
+count. Every trial is a line in results/tuning.jsonl, with its cost; what stands there is not
+run again. `best` is what the study (`study.py`) takes. Seeds begin at 1000: the study has others.
+"""
+
+import dataclasses
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+from arms import PAGES, Arm, curve, origin, side_by_side
+from scipy.stats import qmc
+from tasks import TASKS, Task
+
+from ternevo.files import replace_text
+
+RESULTS = PAGES / "results" / "tuning.jsonl"
+FIRST_SEED = 1000
+NUM_TRIALS = 8
+
+ARMS = {
+    "ternary": ("ternary_nes", ("--weights", "ternary", "--activation", "int8")),
+    "float": ("ternary_nes", ("--weights", "float", "--activation", "tanh")),
+}
+"""What is tuned: the strategy, and what makes the arm. Float `ternary_nes` is evosax's Open_ES."""
+
+SPACE: dict[str, tuple[Any, ...]] = {
+    "sigma": ("log", 0.05, 0.3),
+    "lr": ("log", 0.04, 0.3),
+    "sigma_schedule": ("one of", "constant", "cosine"),
+    "lr_schedule": ("one of", "constant", "cosine"),
+    "observation_shift": ("one of", 0, 1, 2),
+    "init_horizon": ("one of", 1.0, 0.3),
+}
+"""The ranges, the same for all arms; cosine schedules end at 0.3 of where they begin."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneConfig:
+    """Run all trials that are not done yet, and print the best settings."""
+
+    tasks: tuple[str, ...] = tuple(name for name, task in TASKS.items() if not task.tuned_on)
+    """Which tasks."""
+    arms: tuple[str, ...] = tuple(ARMS)
+    """Which arms."""
+    num_seeds: int = 2
+    """Seeds of each trial."""
+    jobs: int = 2
+    """Runs side by side, each on one device."""
+    runs_dir: Path = Path("runs/tune")
+    """Where the runs are kept."""
+
+
+def main() -> None:
+    """Run what is not there yet, and print the best."""
+    config = tyro.cli(TuneConfig, prog="python experiments/tune.py", use_underscores=True)
+    done = {(row["task"], row["arm"], row["trial"]) for row in read()}
+    work = [
+        (task, arm, trial)
+        for task in config.tasks
+        for trial in range(NUM_TRIALS)
+        for arm in config.arms
+        if (task, arm, trial) not in done
+    ]
+    side_by_side(lambda piece: run_trial(config, *piece), work, config.jobs, "trials")
+    for task in config.tasks:
+        for arm in config.arms:
+            row = best(task, arm)
+            print(f"{task:<28}{arm:<10}{row['score']:10.1f}  {' '.join(row['options'])}")
+
+
+def draw(trial: int) -> tuple[str, ...]:
+    """Return the options of a trial: the same for every task and arm.
+
+    They are a Latin hypercube: each eighth of a range has one.
+    """
+    points = qmc.LatinHypercube(len(SPACE), rng=0).random(NUM_TRIALS)
+    chosen = {
+        name: _value(*values, at=at)
+        for (name, values), at in zip(SPACE.items(), points[trial], strict=True)
+    }
+    for name in ("sigma", "lr"):
+        chosen[f"{name}_end"] = float(f"{0.3 * chosen[name]:.2g}")
+    return tuple(part for name, value in chosen.items() for part in (f"--{name}", str(value)))
+
+
+def _value(kind: str, *values: Any, at: float) -> Any:
+    """Return the value of a range at a place between 0 and 1."""
+    if kind == "one of":
+        return values[int(at * len(values))]
+    low, high = map(math.log, values)
+    return float(f"{math.exp(low + at * (high - low)):.2g}")
+
+
+def run_trial(config: TuneConfig, name: str, arm: str, trial: int) -> None:
+    """Run a trial and append its line."""
+    strategy, options = ARMS[arm]
+    task, drawn = TASKS[name], draw(trial)
+    run = Arm(
+        task.page,
+        f"{arm}-trial{trial}",
+        strategy,
+        (*task.options, *options, *drawn),
+        config.runs_dir,
+        config.num_seeds,
+        FIRST_SEED,
+    )
+    run.run(*budget(task), "--num_eval_episodes", "32", "--num_final_episodes", "32")
+    rows = run.rows()
+    row = {
+        "task": name,
+        "arm": arm,
+        "trial": trial,
+        "options": drawn,
+        "score": statistics.fmean(area(curve(of_seed)) for of_seed in rows),
+        "final": [curve(of_seed)[-1][1] for of_seed in rows],
+        "env_steps": sum(of_seed[-1]["env_steps"] for of_seed in rows),
+        "seconds": sum(of_seed[-1]["wall_time"] for of_seed in rows) / len(rows),
+        **origin(run.origins()[0]),
+    }
+    append(RESULTS, row)
+
+
+def budget(task: Task) -> tuple[str, ...]:
+    """Return the options that give a run the budget of its task."""
+    generations = str(task.num_generations)
+    return (
+        *("--num_generations", generations, "--checkpoint_every", generations),
+        *("--eval_every", str(task.eval_every)),
+    )
+
+
+def area(points: Sequence[tuple[int, float]]) -> float:
+    """Return the mean height of a learning curve over environment steps, by trapezoids."""
+    steps, returns = zip(*points, strict=True)
+    pieces = [
+        (b - a) * (left + right) / 2
+        for a, b, left, right in zip(steps, steps[1:], returns, returns[1:], strict=False)
+    ]
+    return sum(pieces) / (steps[-1] - steps[0])
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Add a line to a file of results; the file is replaced as a whole, never half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.read_text() if path.exists() else ""
+    replace_text(path, before + json.dumps(row) + "\n")
+
+
+def read(path: Path = RESULTS) -> list[dict[str, Any]]:
+    """Return the lines of a file of results, none if there is no file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def best(task: str, arm: str) -> dict[str, Any]:
+    """Return the trial with the highest score, of the task whose settings this one takes.
+
+    Raises:
+      KeyError: it was never tuned.
+    """
+    tuned_on = TASKS[task].tuned_on or task
+    rows = [row for row in read() if (row["task"], row["arm"]) == (tuned_on, arm)]
+    if not rows:
+        raise KeyError(f"{tuned_on} was never tuned with {arm}: run python experiments/tune.py")
+    return max(rows, key=lambda row: row["score"])
+
+
+if __name__ == "__main__":
+    main()
