@@ -114,7 +114,7 @@ def nes_cell(
 
 
 METHODS = {"SGA": "ternary_ga", "PBIL": "pbil", "CEM": "cem", "CoSyNE": "cosyne"}
-"""The four methods of the student plan that is quoted in docs/results.md."""
+"""Those of a published plan for a comparison of ternary and float networks."""
 
 
 def methods() -> list[Cell]:
@@ -140,7 +140,41 @@ def shifts(task: str) -> tuple[str, ...]:
     return tuple(x for pair in pairs if pair[0].endswith("_shift") for x in pair)
 
 
-PARTS = {"twins": twins, "sizes": sizes, "methods": methods}
+ABLATIONS: dict[str, tuple[str, ...]] = {
+    "full episodes from the start": ("--init_horizon", "1.0"),
+    "short episodes at first": ("--init_horizon", "0.3"),
+    "exponents as they begin": ("--scale", "fixed"),
+    "exponents searched": ("--scale", "searched"),
+    "sigma relative to the latents": ("--noise_scale", "relative", "--sigma", "0.5"),
+    "denser (thresholds 0.25)": ("--threshold_ratio", "0.25"),
+    "sparser (thresholds 0.75)": ("--threshold_ratio", "0.75"),
+    "distribution mean": ("--distribution", "mean"),
+    "distribution sharp": ("--distribution", "sharp"),
+    "distribution logits": ("--distribution", "logits", "--lr", "0.4"),
+    "sgd with momentum": ("--optimizer", "momentum", "--lr", "0.3"),
+    "raw returns, standardised": ("--fitness_shaping", "standardize"),
+    "no antithetic pairs": ("--antithetic", "False"),
+    "other episodes for each member": ("--common_random_numbers", "none"),
+    "sign activations": ("--activation", "sign"),
+    "ternary activations": ("--activation", "ternary"),
+    "int4 activations": ("--activation", "int4"),
+}
+"""One change at a time to the tuned ternary arm of the twins; the name says which."""
+
+
+def ablations() -> list[Cell]:
+    """Return the ternary arm of the twins with one change."""
+    cells = []
+    for task in (*CHEAP, "hopper"):
+        base = nes_cell("ablations", task, "", TERNARY, "ternary")
+        for name, change in ABLATIONS.items():
+            seeds = 5 if task == "hopper" else base.num_seeds
+            options = (*base.options, *change)
+            cells.append(dataclasses.replace(base, arm=name, options=options, num_seeds=seeds))
+    return cells
+
+
+PARTS = {"twins": twins, "sizes": sizes, "methods": methods, "ablations": ablations}
 
 
 # --------------------------------------------------------------------------------------- a cell
@@ -158,10 +192,15 @@ def run(cell: Cell, runs_dir: Path) -> None:
     more = (*tune.budget(task), "--num_eval_episodes", "32") if is_evolution else ()
     arm.run(*more)
     parts = zip(arm.folders(), arm.rows(), arm.results(), arm.origins(), strict=True)
-    for seed, (folder, rows, result, config) in enumerate(parts):
-        weights = policy_file.load(folder / "policy.npz").weights
-        of_seed = {"seed": seed, **outcome(rows, result), **size_of(weights), **origin(config)}
-        append(RESULTS, dataclasses.asdict(cell) | of_seed)
+    append(RESULTS, *(line(cell, seed, *part) for seed, part in enumerate(parts)))
+
+
+def line(cell: Cell, seed: int, folder: Path, rows: list[Row], *records: dict[str, Any]) -> dict:
+    """Return what is kept of a seed; the records are its result.json and its config.json."""
+    result, config = records
+    weights = policy_file.load(folder / "policy.npz").weights
+    of_seed = {"seed": seed, **outcome(rows, result), **size_of(weights), **origin(config)}
+    return dataclasses.asdict(cell) | of_seed
 
 
 def outcome(rows: list[Row], result: dict[str, Any]) -> dict[str, Any]:
@@ -170,7 +209,7 @@ def outcome(rows: list[Row], result: dict[str, Any]) -> dict[str, Any]:
         "return_last": result["policy"]["return_mean"],
         "return_best": result["best_policy"]["return_mean"],
         "episodes": result["policy"]["episodes"],
-        "first_return": rows[0]["return/mean"],
+        "first_return": rows[0].get("return/mean"),
         "curve": curve(rows),
         "env_steps": result["env_steps"],
         "wall_time": result["wall_time"],

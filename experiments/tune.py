@@ -13,6 +13,7 @@ import dataclasses
 import json
 import math
 import statistics
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ternevo.files import replace_text
 RESULTS = PAGES / "results" / "tuning.jsonl"
 FIRST_SEED = 1000
 NUM_TRIALS = 8
+APPENDING = threading.Lock()
 
 ARMS = {
     "ternary": ("ternary_nes", ("--weights", "ternary", "--activation", "int8")),
@@ -150,11 +152,12 @@ def area(points: Sequence[tuple[int, float]]) -> float:
     return sum(pieces) / (steps[-1] - steps[0])
 
 
-def append(path: Path, row: dict[str, Any]) -> None:
-    """Add a line to a file of results; the file is replaced as a whole, never half-written."""
+def append(path: Path, *rows: dict[str, Any]) -> None:
+    """Add lines to a file of results; the file is replaced as a whole, never half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    before = path.read_text() if path.exists() else ""
-    replace_text(path, before + json.dumps(row) + "\n")
+    with APPENDING:  # runs end side by side
+        before = path.read_text() if path.exists() else ""
+        replace_text(path, before + "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def read(path: Path = RESULTS) -> list[dict[str, Any]]:

@@ -117,7 +117,12 @@ def sharp() -> Distribution:
     return Distribution(start, probabilities, direction, _round, _clip(1.2))
 
 
-def threshold(kind: ternary.WeightKind = "ternary") -> Distribution:
+def threshold(
+    kind: ternary.WeightKind = "ternary",
+    threshold_ratio: float = 0.5,
+    scale: str = "follow",
+    noise: str = "absolute",
+) -> Distribution:
     r"""A Gaussian latent cut at two thresholds: w = T(z + sigma noise), with the exact score of z.
 
     The thresholds are plus and minus half of gamma, the mean absolute latent
@@ -129,28 +134,37 @@ def threshold(kind: ternary.WeightKind = "ternary") -> Distribution:
     values = possible_values(kind)
 
     def cut(latent: jax.Array) -> jax.Array:
-        return ternary.scale(latent) / 2 if kind == "ternary" else jnp.zeros(())
+        return ternary.scale(latent) * threshold_ratio if kind == "ternary" else jnp.zeros(())
+
+    def deviation(latent: jax.Array, spread: jax.Array) -> jax.Array:
+        return spread * ternary.scale(latent) if noise == "relative" else spread
 
     def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
+        spread = deviation(latent, spread)
         minus = norm.cdf((-cut(latent) - latent) / spread)
         plus = norm.cdf((latent - cut(latent)) / spread)
         zero = jnp.maximum(1.0 - minus - plus, 0.0)
         return with_margin(jnp.stack([minus, zero, plus], axis=-1), values)
 
     def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
+        table = probabilities(latent, spread)
+        spread = deviation(latent, spread)
         minus = -norm.pdf((-cut(latent) - latent) / spread) / spread
         plus = norm.pdf((latent - cut(latent)) / spread) / spread
         slopes = jnp.stack([minus, -minus - plus, plus], axis=-1)
         slopes *= 1.0 - MARGIN * jnp.sum(values)
-        scores = slopes / jnp.maximum(probabilities(latent, spread), MARGIN)
+        scores = slopes / jnp.maximum(table, MARGIN)
         return jnp.sum(ternary.utility_by_value(stats) * scores * values, axis=-1)
 
     def start(key: Key, tensor: Tensor) -> jax.Array:
         return ternary.latent_of(key, tensor, kind)
 
     def mode(latent: jax.Array, tensor: Tensor) -> Tensor:
-        del tensor
-        return ternary.discretize(latent, kind)
+        found = ternary.discretize(latent, kind)
+        if threshold_ratio != 0.5:
+            sign = jnp.sign(latent).astype(jnp.int8)
+            found = found._replace(values=sign * (jnp.abs(latent) > cut(latent)).astype(jnp.int8))
+        return found._replace(exponent=tensor.exponent) if scale == "fixed" else found
 
     return Distribution(start, probabilities, direction, mode)
 

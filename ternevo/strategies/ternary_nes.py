@@ -17,6 +17,13 @@ class TernaryNES(Paired, Optimised, Noisy):
     distribution: Literal["threshold", "logits", "mean", "sharp"] = "threshold"
     """How latents give probabilities, see ternevo/algorithms/ternary_nes.py."""
 
+    threshold_ratio: float = 0.5
+    """Trial: thresholds in units of the mean absolute latent."""
+    scale: Literal["follow", "fixed", "searched"] = "follow"
+    """Trial: whether exponents follow the mean absolute latent, stay, or are searched."""
+    noise_scale: Literal["absolute", "relative"] = "absolute"
+    """Trial: whether sigma is in units of the mean absolute latent."""
+
     def __post_init__(self) -> None:
         """Refuse a flip rate above one."""
         super().__post_init__()
@@ -37,10 +44,15 @@ class TernaryNES(Paired, Optimised, Noisy):
             "--distribution threshold searches ternary, binary and float ones",
         )
         if self.distribution == "threshold":
-            distribution = ternary_nes.threshold(weights)
+            distribution = ternary_nes.threshold(
+                weights, self.threshold_ratio, self.scale, self.noise_scale
+            )
         else:
             distribution = ternary_nes.DISTRIBUTIONS[self.distribution]()
-        algorithm = ternary_nes.TernaryNES(
+        from ternevo.algorithms.scale_search import ScaleSearchNES
+
+        make = ScaleSearchNES if self.scale == "searched" else ternary_nes.TernaryNES
+        algorithm = make(
             self.population_size,
             solution,
             distribution,

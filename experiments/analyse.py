@@ -1,0 +1,437 @@
+"""Make docs/results.md and its figures of what tune.py and study.py wrote.
+
+    python experiments/analyse.py
+
+Everything on the page is computed from results/study.jsonl and results/tuning.jsonl; the
+discussion at its end is results/discussion.md, written by hand. An unfinished study makes a page
+that says what is missing. Nothing is run, and the same lines make the same page.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import study_figures
+import tyro
+from arms import PAGES, ROOT
+from statistics_of_runs import mean_interval, steps_to
+from study import CHEAP, METHODS, SIZES
+from study_claims import claims
+from study_results import (
+    WEIGHTS,
+    Results,
+    Row,
+    Twins,
+    areas,
+    curves,
+    load,
+    missing,
+    overall_score,
+    ratios,
+    seconds_of_a_seed,
+    success_rate,
+    values,
+)
+from study_words import (
+    NONE,
+    between,
+    factor,
+    in_words,
+    listed,
+    number,
+    returns_in_words,
+    spread,
+    steps_in_words,
+    table,
+)
+from tasks import TASKS
+from tune import ARMS, FIRST_SEED, SPACE
+
+from ternevo.files import replace_text
+
+CURVES, SCORES = "study_curves.png", "study_scores.png"
+NOTHING = "Nothing of this part has been run yet."
+
+
+@dataclasses.dataclass(frozen=True)
+class AnalyseConfig:
+    """Write the page and its figures, and print the claims."""
+
+    results: Path = PAGES / "results"
+    """Folder of study.jsonl, tuning.jsonl and discussion.md."""
+    out: Path = ROOT / "docs"
+    """Folder of results.md and images/."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the page and its figures, and print the claims."""
+    config = tyro.cli(
+        AnalyseConfig, args=argv, prog="python experiments/analyse.py", use_underscores=True
+    )
+    results = load(config.results)
+    config.out.mkdir(parents=True, exist_ok=True)
+    if results.twins:
+        study_figures.learning_curves(results.twins, config.out / "images" / CURVES)
+        study_figures.scores(results.twins, config.out / "images" / SCORES)
+    replace_text(config.out / "results.md", page(results))
+    print("\n".join(claims(results.twins)))
+    print(f"{len(missing(results))} pieces of the study are missing")
+
+
+def page(results: Results) -> str:
+    """Return docs/results.md."""
+    sections = {
+        "In short": "\n".join(claims(results.twins)),
+        "What is missing": listed(missing(results)) or "Nothing: every part of the study is here.",
+        "How it was made": made(results),
+        "Ternary, float and binary weights": twins_section(results.twins),
+        "Small and large networks": sizes_section(results),
+        "Other methods": methods_section(results),
+        "One change at a time": ablations_section(results),
+        "Discussion": results.discussion.strip() or "Not written yet.",
+    }
+    bodies = [f"## {title}\n\n{body}" for title, body in sections.items()]
+    return "\n\n".join([INTRODUCTION, *bodies]) + "\n"
+
+
+INTRODUCTION = """# Results: ternary evolution beside its float twin
+
+Every number here is computed by `python experiments/analyse.py` from
+`experiments/results/study.jsonl` and `experiments/results/tuning.jsonl`, which hold the command and
+commit of each line. Only the discussion is written by hand.
+
+**How to read it.** `499.1 [498.2, 500]` is a mean over seeds with its 95 % bootstrap interval
+(10,000 resamples of the seeds, percentiles). With five or ten seeds such intervals are rather too
+narrow. "Final return" is that of the shipped policy: `policy.npz`, what the search holds after its
+last generation, not the best of several. "Best kept" is `best_policy.npz`, which did best in the
+evaluations during training. Both are means over held-out episodes that neither training nor those
+evaluations met. A verdict "wins" or "loses" means that the interval of the difference of two means
+leaves out 0; "ties" means that no difference was seen, which is not the same as none. Nothing is
+corrected for the number of comparisons."""
+
+COMMANDS = """```sh
+python experiments/tune.py     # settings of each arm, on seeds of their own
+python experiments/study.py    # all runs
+python experiments/analyse.py  # this page
+```"""
+
+ABOUT_BUDGETS = """**Budgets**, the same for all arms of evolution on a task; PPO has that of its
+page. A threshold is the final return that counts as a success."""
+
+ABOUT_TUNING = """Settings are drawn once (`draw` in `experiments/tune.py`), for all arms alike.
+The score of a trial is the area under its learning curve, and the trial with the highest score is
+taken. Binary weights take the settings of ternary ones. A task without trials of its own takes the
+settings of the one named in the table above."""
+
+ABOUT_TWINS = """The same search (`ternary_nes`), network and budget, ternary and float weights each
+with settings of their own. **Start** is the mean return of the first generation, of the arm where
+it is smallest. **Target** is 90 % of the way from the start to the mean final return of float
+weights. An arm has got there when the mean curve of its seeds first does, interpolated linearly;
+`≤`: it was there at its first evaluation. Ratios below 1 mean fewer environment steps than float
+weights need. The **normalised** return is 0 at the start and 1 at the mean of float weights."""
+
+ABOUT_OVERALL = """The interquartile mean leaves out the lowest and the highest quarter of all seeds
+of all tasks. Its interval is that of the stratified bootstrap (Agarwal et al. 2021, rliable), with
+the start and the mean of float weights held fixed. Float weights themselves need not have 1: it is
+their mean, not their interquartile mean."""
+
+ABOUT_CURVES = """Mean over seeds of the shipped policy's return on 32 episodes, with its 95 %
+bootstrap interval as a band. Dotted: the target."""
+
+ABOUT_SIZES = """All sizes have the settings of the medium one, which is that of the part above.
+Equal bytes: the large ternary network beside the medium float one."""
+
+ABOUT_METHODS = """Each method at its defaults, with the scales of inputs and outputs that were
+tuned for ternary `ternary_nes`. The rows of `ternary_nes` are those of the first part: tuned, and
+with more seeds. PPO has the settings and the budget of its page. The area is over an arm's own
+steps. The threshold is that of the task, for the mean curve of the seeds."""
+
+ABOUT_ABLATIONS = """One change at a time, beside the ternary arm of the first part on the same task
+and seeds. A difference is with the change minus without it."""
+
+
+# ---------------------------------------------------------------------------------- how it was made
+
+
+def made(results: Results) -> str:
+    """Return commands, machine, budgets, settings, and what all of it took."""
+    return "\n\n".join(
+        [
+            *(COMMANDS, provenance(results), ABOUT_BUDGETS, budgets()),
+            f"**Tuning.** The same ranges for all arms: {ranges()}. {ABOUT_TUNING}",
+            settings(results) or NOTHING,
+            "**What the study took**, training only. Runs shared the machine with others.",
+            costs(results) or NOTHING,
+        ]
+    )
+
+
+def provenance(results: Results) -> str:
+    """Return machine, commits, seeds and episodes, as the lines have them."""
+    rows = [*results.runs, *results.trials]
+    machines = sorted({str(row["processor"]) for row in rows}) or ["not known yet"]
+    commits = sorted({short(row["commit"]) for row in rows}) or ["not known yet"]
+    seeds = sorted({row["seed"] for row in results.runs})
+    episodes = sorted({row["episodes"] for row in results.runs})
+    return (
+        f"Machine: {', '.join(machines)}. Commits: {', '.join(commits)} ('+changes': with changes "
+        f"that were not committed). Seeds of the study: {span(seeds)}; those of the tuner begin "
+        f"at {FIRST_SEED}. Held-out episodes of each policy: {span(episodes)}."
+    )
+
+
+def short(commit: str | None) -> str:
+    """Return seven digits of a commit, and whether there were changes."""
+    digits, plus, changes = (commit or "unknown").partition("+")
+    return digits[:7] + plus + changes
+
+
+def span(numbers: Sequence[int]) -> str:
+    """Return the first and last of sorted numbers."""
+    if not numbers:
+        return "none yet"
+    return f"{numbers[0]}" if numbers[0] == numbers[-1] else f"{numbers[0]} to {numbers[-1]}"
+
+
+def budgets() -> str:
+    """Return the table of tasks."""
+    head = "task | options | generations | evaluated every | seeds | threshold | settings of"
+    rows = [
+        (
+            *(name, f"`{' '.join(task.options)}`", task.num_generations, task.eval_every),
+            *(task.num_seeds, task.threshold, task.tuned_on or "its own"),
+        )
+        for name, task in TASKS.items()
+    ]
+    return table(head, rows)
+
+
+def ranges() -> str:
+    """Return the ranges of the tuner in words."""
+    words = [
+        f"`{name}` {chosen[0]:g} to {chosen[1]:g} (logarithmic)"
+        if kind == "log"
+        else f"`{name}` one of {', '.join(map(str, chosen))}"
+        for name, (kind, *chosen) in SPACE.items()
+    ]
+    return "; ".join(words)
+
+
+def settings(results: Results) -> str:
+    """Return the chosen settings of each task and arm, and what finding them took."""
+    rows = []
+    for task in TASKS:
+        for arm in ARMS:
+            trials = results.trials_of(task, arm)
+            if not trials:
+                continue
+            best = max(trials, key=lambda row: row["score"])
+            cost = (total(trials, "env_steps"), total(trials, "seconds"))
+            spent = ("", "", "") if TASKS[task].tuned_on else (len(trials), *cost)
+            rows.append(
+                (task, arm, f"`{' '.join(best['options'])}`", number(best["score"]), *spent)
+            )
+    head = "task | arm | chosen settings | score | trials | environment steps | seconds"
+    return table(head, rows) if rows else ""
+
+
+def total(rows: Iterable[Row], name: str) -> str:
+    """Return a sum in words."""
+    return f"{sum(row[name] for row in rows):,.0f}"
+
+
+def costs(results: Results) -> str:
+    """Return what each part of the study took."""
+    rows = []
+    for part in dict.fromkeys(row["part"] for row in results.runs):
+        lines = results.parts(part)
+        seconds = sum(row["wall_time"] / row["num_seeds"] for row in lines)
+        rows.append((part, len(lines), total(lines, "env_steps"), f"{seconds:,.0f}"))
+    return table("part | seeds run | environment steps | seconds", rows) if rows else ""
+
+
+# -------------------------------------------------------------------------------------- the parts
+
+
+def twins_section(twins: Sequence[Twins]) -> str:
+    """Return what ternary, float and binary weights reach under the same search."""
+    if not twins:
+        return NOTHING
+    return "\n\n".join(
+        [
+            *(ABOUT_TWINS, overview(twins), overall(twins)),
+            f"![learning curves of all tasks](images/{CURVES})",
+            ABOUT_CURVES,
+            f"![normalised final returns](images/{SCORES})",
+            *(twins_of_task(one) for one in twins),
+        ]
+    )
+
+
+def overview(twins: Sequence[Twins]) -> str:
+    """Return one line for each task."""
+    head = (
+        "task | ternary minus float | verdict | ratio of steps, ternary | normalised, ternary | "
+        "binary minus float | verdict | ratio of steps, binary | normalised, binary"
+    )
+    rows = []
+    for one in twins:
+        cells = [one.task]
+        for arm in ("ternary", "binary"):
+            difference, scores = one.difference(arm), one.scores(arm)
+            cells += [spread(difference), f"{arm} {in_words(difference)}", factor(one.ratio(arm))]
+            cells += [spread(mean_interval(scores)) if len(scores) else NONE]
+        rows.append(cells)
+    return table(head, rows)
+
+
+def overall(twins: Sequence[Twins]) -> str:
+    """Return the table over all tasks, and which of them have no ratio."""
+    head = "arm | interquartile mean, normalised | tasks | median ratio of steps | largest | tasks"
+    rows = []
+    for arm in WEIGHTS:
+        found, (score, count) = list(ratios(twins, arm).values()), overall_score(twins, arm)
+        steps = (factor(float(np.median(found))), factor(max(found))) if found else (NONE, NONE)
+        rows.append((arm, spread(score), count, *steps, len(found)))
+    unclear = [one.task for one in twins if one.task not in ratios(twins, "ternary")]
+    note = ABOUT_OVERALL
+    if unclear:
+        why = (
+            "an arm is missing, or float weights learnt nothing or are not at the target themselves"
+        )
+        note += f" Tasks without a ratio ({why}): {', '.join(unclear)}."
+    return f"{table(head, rows)}\n\n{note}"
+
+
+def twins_of_task(one: Twins) -> str:
+    """Return the table of a task, and its verdict."""
+    head = (
+        "weights | seeds | final return | range | best kept | success | area under curve | "
+        "steps to target | ratio | bytes | non-zeros | seconds per seed"
+    )
+    rows = [twin_row(one, arm) for arm in WEIGHTS if arm in one.arms]
+    where = f"Start {number(one.start)}, target {number(one.target)}."
+    said = [
+        f"{arm.capitalize()} **{in_words(difference)}**: {spread(difference)} beside float."
+        for arm in ("ternary", "binary")
+        if (difference := one.difference(arm))
+    ]
+    lacking = [f"No {arm} weights yet." for arm in WEIGHTS if arm not in one.arms]
+    text = " ".join([where, *said, *lacking])
+    return f"### {one.task}\n\n{table(head, rows)}\n\n{text}"
+
+
+def twin_row(one: Twins, arm: str) -> tuple[object, ...]:
+    """Return the cells of an arm."""
+    rows = one.arms[arm]
+    lasts = values(rows, "return_last")
+    return (
+        *(arm, len(rows), spread(mean_interval(lasts))),
+        f"{number(lasts.min())} to {number(lasts.max())}",
+        spread(mean_interval(values(rows, "return_best"))),
+        f"{success_rate(rows):.0%}",
+        spread(mean_interval(areas(rows))),
+        *(steps_in_words(one.reached(arm)), factor(one.ratio(arm))),
+        f"{values(rows, 'bytes').mean():,.0f}",
+        f"{values(rows, 'nonzeros').mean():,.0f} of {values(rows, 'num_weights').mean():,.0f}",
+        number(seconds_of_a_seed(rows)),
+    )
+
+
+def sizes_section(results: Results) -> str:
+    """Return networks of three sizes, and a large ternary beside a medium float one."""
+    if not results.parts("sizes"):
+        return NOTHING
+    pairs = [(task, size, size, size) for task in CHEAP for size in SIZES]
+    equal = [(task, "equal bytes", "large", "medium") for task in CHEAP]
+    head = "task | size | ternary | bytes | float | bytes | ternary minus float | ternary"
+    hidden = ", ".join(f"{size} `{layers}`" for size, layers in SIZES.items())
+    rows = [size_row(results, *pair) for task in CHEAP for pair in pairs + equal if pair[0] == task]
+    return f"Hidden layers: {hidden}. {ABOUT_SIZES}\n\n{table(head, rows)}"
+
+
+def size_row(
+    results: Results, task: str, label: str, of_ternary: str, of_float: str
+) -> tuple[object, ...]:
+    """Return the cells of ternary weights in one size beside float weights in another."""
+    pair = [
+        results.seeds("twins" if size == "medium" else "sizes", task, arm, size)
+        for arm, size in (("ternary", of_ternary), ("float", of_float))
+    ]
+    cells = [
+        cell
+        for rows in pair
+        for cell in (
+            returns_in_words(rows),
+            f"{values(rows, 'bytes').mean():,.0f}" if rows else NONE,
+        )
+    ]
+    difference = between(*pair, of=lambda rows: values(rows, "return_last"))
+    return task, label, *cells, spread(difference), in_words(difference)
+
+
+def methods_section(results: Results) -> str:
+    """Return the other methods, each with ternary and with float weights."""
+    if not results.parts("methods"):
+        return NOTHING
+    arms = [f"{method}, {kind}" for method in (*METHODS, "PPO") for kind in ("ternary", "float")]
+    rows = []
+    for task in CHEAP:
+        cells = [("methods", arm, arm) for arm in arms]
+        tuned = [("twins", kind, f"ternary_nes, {kind}") for kind in ("ternary", "float")]
+        for part, arm, label in tuned + cells:
+            rows.append((task, label, *method_row(results.seeds(part, task, arm))))
+    head = (
+        "task | method, weights | seeds | final return | success | area under curve | "
+        "steps to threshold | environment steps"
+    )
+    return f"{ABOUT_METHODS}\n\n{table(head, rows)}"
+
+
+def method_row(rows: list[Row]) -> tuple[object, ...]:
+    """Return the cells of a method on a task."""
+    if not rows:
+        return (0, *[NONE] * 5)
+    reached = steps_to(curves(rows), TASKS[rows[0]["task"]].threshold)
+    return (
+        *(len(rows), returns_in_words(rows), f"{success_rate(rows):.0%}"),
+        *(spread(mean_interval(areas(rows))), steps_in_words(reached)),
+        f"{values(rows, 'env_steps').mean():,.0f}",
+    )
+
+
+def ablations_section(results: Results) -> str:
+    """Return each change beside the ternary arm of the same task and seeds."""
+    lines = results.parts("ablations")
+    if not lines:
+        return NOTHING
+    cells = [
+        (arm, task, results.seeds("ablations", task, arm), results.seeds("twins", task, "ternary"))
+        for arm in dict.fromkeys(row["arm"] for row in lines)
+        for task in TASKS
+    ]
+    head = (
+        "change | task | seeds | final return | without the change | difference | verdict | "
+        "difference of areas | verdict"
+    )
+    rows = [(arm, task, *ablation_row(*pair)) for arm, task, *pair in cells if pair[0]]
+    return f"{ABOUT_ABLATIONS}\n\n{table(head, rows)}"
+
+
+def ablation_row(changed: list[Row], ternary: list[Row]) -> tuple[object, ...]:
+    """Return the cells of a change on a task."""
+    seeds = {row["seed"] for row in changed}
+    same = [row for row in ternary if row["seed"] in seeds]
+    words = ("helps", "no difference seen", "hurts")
+    of_return = between(changed, same, of=lambda rows: values(rows, "return_last"))
+    of_area = between(changed, same, of=areas)
+    return (
+        *(len(changed), returns_in_words(changed), returns_in_words(same)),
+        *(spread(of_return), in_words(of_return, words)),
+        *(spread(of_area), in_words(of_area, words)),
+    )
+
+
+if __name__ == "__main__":
+    main()

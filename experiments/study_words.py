@@ -1,0 +1,72 @@
+"""Numbers, verdicts and tables of docs/results.md as text."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from statistics_of_runs import Interval, Reached, difference_interval, mean_interval, verdict
+from study_results import Row, values
+
+NONE = "-"
+"""The cell of what there is not."""
+
+
+def between(
+    left: list[Row], right: list[Row], of: Callable[[list[Row]], np.ndarray]
+) -> Interval | None:
+    """Return the difference of two cells, None if one is missing."""
+    return difference_interval(of(left), of(right)) if left and right else None
+
+
+def in_words(
+    difference: Interval | None, words: tuple[str, str, str] = ("wins", "ties", "loses")
+) -> str:
+    """Return the verdict, or that there is none."""
+    return verdict(difference, words) if difference else "not run yet"
+
+
+def returns_in_words(rows: list[Row]) -> str:
+    """Return the mean final return with its interval."""
+    return spread(mean_interval(values(rows, "return_last"))) if rows else NONE
+
+
+def steps_in_words(reached: Reached) -> str:
+    """Return when a return was reached."""
+    if np.isnan(reached.steps):
+        return NONE
+    if np.isinf(reached.steps):
+        return "not reached"
+    return ("≤ " if reached.is_bound else "") + f"{reached.steps:,.0f}"
+
+
+def factor(value: float) -> str:
+    """Return a ratio of steps."""
+    if np.isnan(value):
+        return NONE
+    return "infinite" if np.isinf(value) else f"{value:.2f}"
+
+
+def spread(interval: Interval | None) -> str:
+    """Return a number with its interval."""
+    if interval is None:
+        return NONE
+    return f"{number(interval.value)} [{number(interval.low)}, {number(interval.high)}]"
+
+
+def number(value: float) -> str:
+    """Return a number with three digits or more."""
+    if not np.isfinite(value):
+        return NONE
+    digits = next((d for bound, d in ((1000, 0), (100, 1)) if abs(value) >= bound), 2)
+    return f"{round(float(value), digits) + 0.0:,.{digits}f}"  # + 0.0: no minus before a zero
+
+
+def table(head: str, rows: Iterable[Iterable[object]]) -> str:
+    """Return a Markdown table; `head` has its columns with | between."""
+    lines = [head, " | ".join("---" for _ in head.split("|"))]
+    lines += [" | ".join(str(cell) for cell in row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def listed(sentences: Sequence[str]) -> str:
+    """Return a Markdown list."""
+    return "\n".join(f"- {sentence}" for sentence in sentences)

@@ -1,0 +1,285 @@
+"""The programs of the study: its statistics, its page, its tuner and the commands of its runs."""
+
+import ast
+import dataclasses
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from scipy.stats import trim_mean
+
+from ternevo import envs
+from ternevo.config import parse
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = ROOT / "experiments"
+NAMES = (
+    *("analyse", "arms", "statistics_of_runs", "study", "study_claims", "study_figures"),
+    *("study_results", "study_words", "tasks", "tune"),
+)
+
+
+@pytest.fixture(scope="module")
+def modules():
+    """The programs as modules, which import one another by their short names."""
+    sys.path.insert(0, str(EXPERIMENTS))
+    try:
+        yield {name: importlib.import_module(name) for name in NAMES}
+    finally:
+        sys.path.remove(str(EXPERIMENTS))
+        for name in NAMES:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def stats(modules):
+    return modules["statistics_of_runs"]
+
+
+@pytest.fixture
+def tuned(modules, monkeypatch):
+    """The study as if every task had been tuned."""
+    study, tune = modules["study"], modules["tune"]
+    monkeypatch.setattr(study, "best", lambda task, arm: {"options": tune.draw(0)})
+    return study
+
+
+# ----------------------------------------------------------------------------------- statistics
+
+
+def test_steps_to_a_return_are_interpolated(stats):
+    """Seeds 0, 10, 20 and 10, 10, 40 have the mean 5, 10, 30 at the steps 100, 200, 300."""
+    curves = [[(100, 0.0), (200, 10.0), (300, 20.0)], [(100, 10.0), (200, 10.0), (300, 40.0)]]
+    assert stats.steps_to(curves, 20) == stats.Reached(250.0)
+    assert stats.steps_to(curves, 6) == stats.Reached(120.0)
+    assert stats.steps_to(curves, 30) == stats.Reached(300.0)
+    assert stats.steps_to(curves, 30.1) == stats.Reached(np.inf)
+    assert stats.steps_to(curves, 5) == stats.Reached(100.0, is_bound=True)
+
+
+def test_seeds_of_unequal_steps_share_one_axis(stats):
+    """It begins where both have a return; the one that ends first keeps its last."""
+    curves = [[(100, 0.0), (300, 20.0)], [(200, 0.0), (400, 8.0)]]
+    axis, returns = stats.on_one_axis(curves)
+    np.testing.assert_array_equal(axis, [200, 300, 400])
+    np.testing.assert_array_equal(returns, [[10, 20, 20], [0, 4, 8]])
+    band = stats.curve_band(curves)
+    np.testing.assert_array_equal(band[1], [5, 12, 14])
+    assert (band[2] <= band[1]).all() and (band[1] <= band[3]).all()
+
+
+def test_a_ratio_of_steps_knows_who_never_got_there(stats):
+    never, soon, late = stats.Reached(np.inf), stats.Reached(50.0), stats.Reached(100.0)
+    assert stats.ratio(soon, late) == 0.5
+    assert stats.ratio(never, late) == np.inf
+    assert np.isnan(stats.ratio(soon, never))
+    assert np.isnan(stats.ratio(stats.Reached(np.nan), late))
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 7, 10, 40])
+def test_the_interquartile_mean_is_that_of_scipy(stats, count):
+    values = np.random.default_rng(count).normal(size=(3, count))
+    np.testing.assert_allclose(stats.iqm(values), trim_mean(values, 0.25, axis=-1))
+
+
+def test_the_stratified_bootstrap_resamples_within_tasks(stats):
+    """Seeds of a task that are all alike leave nothing to draw, however far tasks are apart."""
+    interval = stats.iqm_interval([[0.0] * 4, [1.0] * 4, [2.0] * 4])
+    assert interval == stats.Interval(1.0, 1.0, 1.0)
+    wide = stats.iqm_interval([[0.0, 1.0] * 4, [1.0, 2.0] * 4])
+    assert wide.low < wide.value < wide.high
+
+
+def test_a_bootstrap_interval_covers_as_often_as_it_says(stats):
+    """95 % for many seeds; the mean of 100 draws is close enough to normal."""
+    numbers = np.random.default_rng(1)
+    found = [stats.mean_interval(numbers.normal(3, 1, 100)) for _ in range(100)]
+    assert 88 <= sum(one.low <= 3 <= one.high for one in found) <= 100
+    normal = 2 * 1.96 / np.sqrt(100)
+    np.testing.assert_allclose(np.mean([x.high - x.low for x in found]), normal, rtol=0.05)
+
+
+def test_equal_seeds_have_an_interval_without_width(stats):
+    assert stats.mean_interval([500.0] * 10) == stats.Interval(500, 500, 500)
+    assert stats.difference_interval([0.1] * 10, [0.1] * 3) == stats.Interval(0, 0, 0)
+
+
+def test_a_verdict_needs_the_whole_interval_on_one_side(stats):
+    difference = stats.difference_interval([10.0, 11.0, 12.0], [1.0, 2.0, 3.0])
+    assert difference.value == 9
+    assert stats.verdict(difference) == "wins"
+    assert stats.verdict(stats.difference_interval([1.0, 2.0], [10.0, 11.0])) == "loses"
+    assert stats.verdict(stats.Interval(1, -0.1, 2)) == "ties"
+    assert stats.verdict(stats.Interval(0, 0, 0), ("helps", "same", "hurts")) == "same"
+
+
+def test_normalised_returns_are_0_at_the_start_and_1_at_the_reference(stats):
+    np.testing.assert_array_equal(stats.normalise([-10, 0, 10, 20], -10, 10), [0, 0.5, 1, 1.5])
+    assert np.isnan(stats.normalise([1.0], 5, 5)).all()
+    assert np.isnan(stats.normalise([1.0], 5, 4)).all()
+
+
+# ------------------------------------------------------------------------------------- the page
+
+
+def lines_of(cell, height):
+    """Made-up lines of a cell, whose mean curve goes from 0 to `height` in 1000 steps."""
+    origin = {"command": "a", "commit": "0123456789+changes", "processor": "a processor"}
+    return [
+        dataclasses.asdict(cell)
+        | {"seed": seed, "return_last": height + seed % 2, "return_best": height, "episodes": 128}
+        | {"first_return": 0.0, "curve": [(100, 0.0), (600, height / 2), (1100, height)]}
+        | {"env_steps": 1100, "wall_time": 20.0, "bytes": 99, "num_weights": 9, "nonzeros": 6}
+        | origin
+        for seed in range(cell.num_seeds)
+    ]
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def lines_of_two_tasks(study):
+    """Ternary weights are twice as high as float ones on CartPole, half as high on the hopper."""
+    heights = {"CartPole-v1": (1000.0, 500.0), "hopper": (500.0, 1000.0)}
+    return [
+        row
+        for cell in study.twins()
+        if cell.task in heights and cell.arm != "binary"
+        for row in lines_of(cell, heights[cell.task][cell.arm == "float"])
+    ]
+
+
+def test_the_claims_of_a_small_study(modules, tuned, tmp_path):
+    """The target of CartPole is 450.45: after 100 + 450.45 steps, and float after twice as many."""
+    write(tmp_path / "study.jsonl", lines_of_two_tasks(tuned))
+    twins = modules["study_results"].load(tmp_path).twins
+    cartpole, hopper = twins
+    assert cartpole.target == pytest.approx(0.9 * 500.5)
+    assert cartpole.ratio("ternary") == pytest.approx((100 + 450.45) / (100 + 2 * 450.45))
+    assert np.isinf(hopper.ratio("ternary"))
+    said = modules["study_claims"].claims(twins)
+    assert "wins 1 (CartPole-v1), ties 0, loses 1 (hopper)" in said[0]
+    assert "**not reached** (infinite; 2 of 12 tasks)" in said[1]
+    assert "**not reached** (above it: hopper infinite; 2 of 12 tasks)" in said[2]
+    assert "**reached** (1.25" in said[3]
+    assert "**not reached** (ternary median 500.5, lowest 500.0; float median 1,000" in said[4]
+
+
+def test_a_page_is_made_of_an_unfinished_study(modules, tuned, tmp_path, capsys):
+    cells = [cell for part in tuned.PARTS.values() for cell in part() if cell.task in tuned.CHEAP]
+    rows = [row for cell in cells if cell.part != "twins" for row in lines_of(cell, 5.0)[:-1]]
+    changed = dataclasses.replace(tuned.twins()[0], part="ablations", arm="no shaping", num_seeds=5)
+    rows += lines_of_two_tasks(tuned) + lines_of(changed, 7.0)
+    rows[0]["return_last"] = None
+    write(tmp_path / "study.jsonl", rows)
+    (tmp_path / "discussion.md").write_text("What it means.\n")
+    arguments = ["--results", str(tmp_path), "--out", str(tmp_path / "docs")]
+    modules["analyse"].main(arguments)
+    text = (tmp_path / "docs" / "results.md").read_text()
+    assert "Final return" in capsys.readouterr().out
+    assert "twins, walker2d, ternary, medium: 0 of 5 seeds" in text
+    assert "seed 0: left out of all tables, as its return is not finite" in text
+    assert "| no shaping | CartPole-v1 | 5 |" in text
+    assert text.endswith("## Discussion\n\nWhat it means.\n")
+    assert str(tmp_path) not in text and "nan" not in text
+    for name in ("study_curves.png", "study_scores.png"):
+        assert f"(images/{name})" in text
+        assert (tmp_path / "docs" / "images" / name).read_bytes().startswith(b"\x89PNG")
+    modules["analyse"].main(arguments)
+    assert (tmp_path / "docs" / "results.md").read_text() == text
+
+
+def test_a_page_is_made_of_nothing(modules, tmp_path):
+    modules["analyse"].main(["--results", str(tmp_path), "--out", str(tmp_path / "docs")])
+    text = (tmp_path / "docs" / "results.md").read_text()
+    assert "twins: nothing has been run yet" in text
+    assert "cannot be said" in text and "Not written yet." in text
+
+
+def test_every_column_of_a_table_has_its_cells(modules, tuned, tmp_path):
+    rows = [row for part in tuned.PARTS.values() for cell in part() for row in lines_of(cell, 5.0)]
+    write(tmp_path / "study.jsonl", rows)
+    page = modules["analyse"].page(modules["study_results"].load(tmp_path))
+    width = None
+    for line in page.splitlines():
+        width = (width or line.count("|")) if line.startswith("|") else None
+        assert width is None or line.count("|") == width, line
+
+
+# ---------------------------------------------------------------------------- tuner and commands
+
+
+def test_a_trial_is_the_same_for_everyone_and_within_its_ranges(modules):
+    tune = modules["tune"]
+    drawn = [tune.draw(trial) for trial in range(tune.NUM_TRIALS)]
+    assert drawn == [tune.draw(trial) for trial in range(tune.NUM_TRIALS)]
+    assert len(set(drawn)) == tune.NUM_TRIALS
+    for options in drawn:
+        chosen = dict(zip(options[::2], options[1::2], strict=True))
+        for name, (kind, *allowed) in tune.SPACE.items():
+            if kind == "log":
+                assert allowed[0] <= float(chosen[f"--{name}"]) <= allowed[1]
+            else:
+                assert chosen[f"--{name}"] in map(str, allowed)
+
+
+def test_the_area_of_a_curve_is_its_mean_height(modules):
+    assert modules["tune"].area([(100, 0.0), (200, 10.0), (400, 10.0)]) == pytest.approx(25 / 3)
+
+
+def test_lines_come_back_as_they_were_appended(modules, tmp_path):
+    tune, path = modules["tune"], tmp_path / "results" / "lines.jsonl"
+    assert tune.read(path) == []
+    rows = [{"task": "a", "score": 0.1}, {"task": "b", "options": ["--lr", "0.1"]}]
+    for row in rows:
+        tune.append(path, row)
+    assert tune.read(path) == rows
+
+
+def test_settings_come_from_tasks_that_are_tuned(modules):
+    tasks = modules["tasks"].TASKS
+    for task in tasks.values():
+        assert not task.tuned_on or not tasks[task.tuned_on].tuned_on
+        assert (EXPERIMENTS / f"{task.page}.yaml").exists()
+    assert set(modules["study"].CHEAP) <= set(tasks)
+
+
+def test_every_run_of_the_study_parses(modules, tuned, monkeypatch, tmp_path):
+    """What is run is a legal command, says what the cell says, and has a folder of its own."""
+    commands = []
+    monkeypatch.setattr(
+        modules["arms"].Arm, "run", lambda arm, *more: commands.append(arm.command(*more)[3:])
+    )
+    monkeypatch.chdir(ROOT)
+    cells = [cell for part in tuned.PARTS.values() for cell in part()]
+    for cell in cells:
+        tuned.run(cell, tmp_path)
+    configs = [parse(command) for command in commands]
+    assert len({(config.env, config.strategy_name, config.name) for config in configs}) == len(
+        cells
+    )
+    for cell, config in zip(cells, configs, strict=True):
+        assert (config.strategy_name, config.num_seeds) == (cell.strategy, cell.num_seeds)
+        assert config.policy.hidden_sizes == ast.literal_eval(tuned.SIZES[cell.size])
+        if cell.strategy != "ppo":
+            assert config.num_generations == modules["tasks"].TASKS[cell.task].num_generations
+
+
+def test_every_method_builds_with_its_weights(modules, tuned, monkeypatch):
+    """Ternary and float: a method that has no float twin would be refused here."""
+    monkeypatch.chdir(ROOT)
+    cells = [cell for cell in tuned.methods() if cell.task == "CartPole-v1"]
+    assert len(cells) == 2 * len(tuned.METHODS) + 2
+    page = "experiments/gymnax_cartpole.yaml"
+    for cell in cells:
+        config = parse(["--config", page, "--strategy", cell.strategy, *cell.options])
+        env = envs.make(config.env, config.episode_length)
+        policy = config.policy.build(env.obs_size, env.action)
+        weights = config.policy.weights
+        strategy = config.strategy.build(env, policy, weights, config.num_generations)
+        jax.eval_shape(strategy.init, jax.eval_shape(jax.random.key, 0))
