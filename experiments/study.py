@@ -83,15 +83,12 @@ def main() -> None:
 
 
 def twins() -> list[Cell]:
-    """Ternary, binary and float weights under `ternary_nes`; binary has the settings of ternary."""
+    """Ternary and float weights under `ternary_nes`; on some tasks binary ones, set as ternary."""
+    arms = [("ternary", TERNARY, "ternary"), ("float", FLOAT, "float")]
     return [
-        nes_cell("twins", task, arm, weights, tuned)
+        nes_cell("twins", task, *arm)
         for task in TASKS
-        for arm, weights, tuned in (
-            ("ternary", TERNARY, "ternary"),
-            ("float", FLOAT, "float"),
-            ("binary", BINARY, "ternary"),
-        )
+        for arm in [*arms, *([("binary", BINARY, "ternary")] if task in CHEAP else [])]
     ]
 
 

@@ -34,7 +34,7 @@ TASKS = {
         "gymnax_pendulum", -200, 100, ("--population_size", "128", "--num_episodes", "4")
     ),
     "Breakout-MinAtar": Task(
-        "gymnax_breakout_minatar", 6.5, 100, ("--population_size", "256", "--num_episodes", "2")
+        "gymnax_breakout_minatar", 6.5, 60, ("--population_size", "256", "--num_episodes", "2")
     ),
     "Freeway-MinAtar": Task(
         "gymnax_freeway_minatar",
