@@ -139,8 +139,8 @@ their mean, not their interquartile mean."""
 ABOUT_CURVES = """Mean over seeds of the shipped policy's return on 32 episodes, with its 95 %
 bootstrap interval as a band. Dotted: the target."""
 
-ABOUT_SIZES = """All sizes have the settings of the medium one, which is that of the part above.
-Equal bytes: the large ternary network beside the medium float one."""
+ABOUT_SIZES = """All sizes have the settings that were tuned for the page's own network.
+The last rows put the large ternary network beside the page's own float one; see their bytes."""
 
 ABOUT_METHODS = """Each method at its defaults, with the scales of inputs and outputs that were
 tuned for ternary `ternary_nes`. The rows of `ternary_nes` are those of the first part: tuned, and
@@ -340,13 +340,15 @@ def twin_row(one: Twins, arm: str) -> tuple[object, ...]:
 
 
 def sizes_section(results: Results) -> str:
-    """Return networks of three sizes, and a large ternary beside a medium float one."""
+    """Return networks of three sizes, and a large ternary beside a float one of the page's size."""
     if not results.parts("sizes"):
         return NOTHING
     pairs = [(task, size, size, size) for task in CHEAP for size in SIZES]
-    equal = [(task, "equal bytes", "large", "medium") for task in CHEAP]
+    equal = [(task, "large beside own", "large", "own") for task in CHEAP]
     head = "task | size | ternary | bytes | float | bytes | ternary minus float | ternary"
-    hidden = ", ".join(f"{size} `{layers}`" for size, layers in SIZES.items())
+    hidden = ", ".join(
+        f"{size} `{layers[-1] if layers else 'of the page'}`" for size, layers in SIZES.items()
+    )
     rows = [size_row(results, *pair) for task in CHEAP for pair in pairs + equal if pair[0] == task]
     return f"Hidden layers: {hidden}. {ABOUT_SIZES}\n\n{table(head, rows)}"
 
@@ -356,7 +358,7 @@ def size_row(
 ) -> tuple[object, ...]:
     """Return the cells of ternary weights in one size beside float weights in another."""
     pair = [
-        results.seeds("twins" if size == "medium" else "sizes", task, arm, size)
+        results.seeds("twins" if size == "own" else "sizes", task, arm, size)
         for arm, size in (("ternary", of_ternary), ("float", of_float))
     ]
     cells = [

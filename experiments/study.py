@@ -31,8 +31,8 @@ RESULTS = PAGES / "results" / "study.jsonl"
 TERNARY = ("--weights", "ternary", "--activation", "int8")
 BINARY = ("--weights", "binary", "--activation", "int8")
 FLOAT = ("--weights", "float", "--activation", "tanh")
-SIZES = {"small": "(16,)", "medium": "(64, 64)", "large": "(256, 256)"}
-"""Hidden layers. A large ternary network takes about the bytes of a medium float one."""
+SIZES = {"small": ("--hidden_sizes", "(8,)"), "own": (), "large": ("--hidden_sizes", "(64, 64)")}
+"""Hidden layers: "own" are those of the page, which tuning has too."""
 
 CHEAP = ("CartPole-v1", "Acrobot-v1", "MountainCarContinuous-v0", "Pendulum-v1")
 """The tasks of the parts with many arms."""
@@ -93,7 +93,7 @@ def twins() -> list[Cell]:
 
 
 def sizes() -> list[Cell]:
-    """Small and large networks, with the settings of the medium one."""
+    """Small and large networks, with the settings of the page's own."""
     return [
         nes_cell("sizes", task, arm, weights, arm, size)
         for task in CHEAP
@@ -103,7 +103,7 @@ def sizes() -> list[Cell]:
 
 
 def nes_cell(
-    part: str, task: str, arm: str, weights: tuple[str, ...], tuned: str, size: str = "medium"
+    part: str, task: str, arm: str, weights: tuple[str, ...], tuned: str, size: str = "own"
 ) -> Cell:
     """Return an arm of `ternary_nes` with the settings that the tuner found for `tuned`."""
     options = (*weights, *best(task, tuned)["options"])
@@ -117,13 +117,13 @@ METHODS = {"SGA": "ternary_ga", "PBIL": "pbil", "CEM": "cem", "CoSyNE": "cosyne"
 def methods() -> list[Cell]:
     """Four methods at their defaults with both kinds of weights, and the page's PPO; five seeds."""
     evolution = [
-        Cell("methods", task, f"{name}, {kind}", "medium", strategy, (*weights, *shifts(task)), 5)
+        Cell("methods", task, f"{name}, {kind}", "own", strategy, (*weights, *shifts(task)), 5)
         for task in CHEAP
         for name, strategy in METHODS.items()
         for kind, weights in (("ternary", TERNARY), ("float", FLOAT))
     ]
     gradients = [
-        Cell("methods", task, f"PPO, {kind}", "medium", "ppo", weights, 5)
+        Cell("methods", task, f"PPO, {kind}", "own", "ppo", weights, 5)
         for task in CHEAP
         for kind, weights in (("ternary", TERNARY), ("float", FLOAT))
     ]
@@ -182,7 +182,7 @@ def run(cell: Cell, runs_dir: Path) -> None:
     task = TASKS[cell.task]
     is_evolution = cell.strategy != "ppo"
     name = "-".join(cell.key[:1] + cell.key[2:])
-    options = ("--hidden_sizes", SIZES[cell.size], *cell.options)
+    options = (*SIZES[cell.size], *cell.options)
     if is_evolution:
         options = (*task.options, *options)
     arm = Arm(task.page, name, cell.strategy, options, runs_dir, cell.num_seeds)

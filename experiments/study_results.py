@@ -36,7 +36,7 @@ class Results:
     broken: list[Row]
     discussion: str
 
-    def seeds(self, part: str, task: str, arm: str, size: str = "medium") -> list[Row]:
+    def seeds(self, part: str, task: str, arm: str, size: str = "own") -> list[Row]:
         """Return the lines of one cell of the study, by seed."""
         wanted = (part, task, arm, size)
         return sorted((row for row in self.runs if key_of(row) == wanted), key=lambda r: r["seed"])

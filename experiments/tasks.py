@@ -14,8 +14,10 @@ class Task:
     options: tuple[str, ...]
     """Population, episodes and their length."""
     num_seeds: int = 10
+    num_tuning_seeds: int = 2
     tuned_on: str = ""
-    """The task whose tuned settings it takes, where tuning would take too long; "" for its own."""
+    """The task whose tuned settings it takes, where tuning would take too long; "" for its own,
+    "page" for what the page says, of all arms alike."""
 
     @property
     def eval_every(self) -> int:
@@ -34,14 +36,18 @@ TASKS = {
         "gymnax_pendulum", -200, 100, ("--population_size", "128", "--num_episodes", "4")
     ),
     "Breakout-MinAtar": Task(
-        "gymnax_breakout_minatar", 6.5, 60, ("--population_size", "256", "--num_episodes", "2")
+        "gymnax_breakout_minatar",
+        6.5,
+        60,
+        ("--population_size", "256", "--num_episodes", "2"),
+        tuned_on="page",
     ),
     "Freeway-MinAtar": Task(
         "gymnax_freeway_minatar",
         30,
         20,
         ("--population_size", "64", "--num_episodes", "1"),
-        tuned_on="Breakout-MinAtar",
+        tuned_on="page",
     ),
     "inverted_double_pendulum": Task(
         "brax_inverted_double_pendulum",
@@ -51,7 +57,7 @@ TASKS = {
         tuned_on="hopper",
     ),
     "reacher": Task("brax_reacher", -10, 40, ("--population_size", "128"), tuned_on="hopper"),
-    "hopper": Task("brax_hopper", 900, 60, ("--population_size", "256")),
+    "hopper": Task("brax_hopper", 900, 60, ("--population_size", "256"), num_tuning_seeds=1),
     "halfcheetah": Task(
         "brax_halfcheetah",
         200,

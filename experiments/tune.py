@@ -55,8 +55,6 @@ class TuneConfig:
     """Which tasks."""
     arms: tuple[str, ...] = tuple(ARMS)
     """Which arms."""
-    num_seeds: int = 2
-    """Seeds of each trial."""
     jobs: int = 2
     """Runs side by side, each on one device."""
     runs_dir: Path = Path("runs/tune")
@@ -114,7 +112,7 @@ def run_trial(config: TuneConfig, name: str, arm: str, trial: int) -> None:
         strategy,
         (*task.options, *options, *drawn),
         config.runs_dir,
-        config.num_seeds,
+        task.num_tuning_seeds,
         FIRST_SEED,
     )
     run.run(*budget(task), "--num_eval_episodes", "32", "--num_final_episodes", "32")
@@ -168,10 +166,14 @@ def read(path: Path = RESULTS) -> list[dict[str, Any]]:
 def best(task: str, arm: str) -> dict[str, Any]:
     """Return the trial with the highest score, of the task whose settings this one takes.
 
+    It has no options where the page's settings are taken.
+
     Raises:
       KeyError: it was never tuned.
     """
     tuned_on = TASKS[task].tuned_on or task
+    if tuned_on == "page":
+        return {"options": []}
     rows = [row for row in read() if (row["task"], row["arm"]) == (tuned_on, arm)]
     if not rows:
         raise KeyError(f"{tuned_on} was never tuned with {arm}: run python experiments/tune.py")

@@ -110,5 +110,21 @@ def test_what_is_asked_for_is_what_multiplies():
     assert choose_matmul(MLP(matmul="int8"), 1) == "int8"
     assert choose_matmul(MLP(activation="sign"), 16) == "planes", "on CPU, where the tests run"
     assert choose_matmul(MLP(), 16) == "float32"
+
+
+@pytest.mark.parametrize(
+    "activation, hidden_sizes, chosen",
+    [
+        ("sign", (31,), "float32"),
+        ("sign", (32,), "planes"),
+        ("int8", (64, 63), "float32"),
+        ("int8", (64, 64), "planes"),
+        ("int8", (), "float32"),
+    ],
+)
+def test_narrow_layers_are_multiplied(activation, hidden_sizes, chosen):
+    """A word has 32 weights: where most of it is empty, counting bits is slower."""
+    settings_ = MLP(hidden_sizes=hidden_sizes, activation=activation)
+    assert choose_matmul(settings_, 1) == chosen, "on CPU, where the tests run"
     assert MLP(matmul="planes").build(4, ActionSpec("discrete", 2)).packing(16).together == 1
     assert MLP(matmul="float32").build(4, ActionSpec("discrete", 2)).packing(16).together == 16

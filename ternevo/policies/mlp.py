@@ -141,11 +141,12 @@ def packing_of(settings: MLP, num_episodes: int) -> Packing:
 
 
 def choose_matmul(settings: MLP, num_episodes: int) -> str:
-    """Return how to multiply: what is asked for, or else what `python -m ternevo.bench` found.
+    """Return how to multiply: what is asked for, or else what was found to be fastest.
 
     On CPU, counting bits beats XLA's float32 product many times for signs and
-    trits. For 8 and 4 bits it wins where each member has one episode, and with
-    it nothing to share weights with. Elsewhere float32, not measured yet.
+    trits in layers of at least 32. For 8 and 4 bits it wins in layers of at least 64,
+    where each member has one episode, and with it nothing to share weights
+    with (docs/profiling.md). Elsewhere float32; not measured yet on a GPU.
 
     Raises:
       ValueError: it needs integers, and an activation or the weights are floats.
@@ -153,8 +154,10 @@ def choose_matmul(settings: MLP, num_episodes: int) -> str:
     num_bits = ACTIVATIONS[settings.activation].num_bits
     is_integer = settings.weights != "float" and num_bits > 0
     if settings.matmul == "auto":
-        is_faster = jax.default_backend() == "cpu" and (num_bits <= 2 or num_episodes == 1)
-        return "planes" if is_integer and is_faster else "float32"
+        width = min(settings.hidden_sizes, default=0)
+        is_faster = width >= 32 if num_bits <= 2 else width >= 64 and num_episodes == 1
+        on_cpu = jax.default_backend() == "cpu"
+        return "planes" if is_integer and on_cpu and is_faster else "float32"
     if not is_integer and settings.matmul != "float32":
         raise ValueError(
             f"--matmul {settings.matmul} needs integers, not --weights {settings.weights} with "
