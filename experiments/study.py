@@ -142,6 +142,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "short episodes at first": ("--init_horizon", "0.3"),
     "exponents as they begin": ("--scale", "fixed"),
     "exponents searched": ("--scale", "searched"),
+    "an exponent for each neuron": ("--exponents", "neuron"),
     "sigma relative to the latents": ("--noise_scale", "relative", "--sigma", "0.5"),
     "denser (thresholds 0.25)": ("--threshold_ratio", "0.25"),
     "sparser (thresholds 0.75)": ("--threshold_ratio", "0.75"),

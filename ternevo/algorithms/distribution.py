@@ -81,7 +81,7 @@ class TritDistribution(DistributionBasedAlgorithm):
             key, self.probabilities(state), self.population_size, self.use_antithetic_sampling
         )
         tensors = [
-            Tensor(values, jnp.broadcast_to(exponent, self.population_size))
+            Tensor(values, jnp.broadcast_to(exponent, (self.population_size, *exponent.shape)))
             for values, exponent in zip(trits, self._exponents(state), strict=True)
         ]
         return ternary.replace_tensors(self.solution, tensors), state

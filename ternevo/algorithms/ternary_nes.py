@@ -122,6 +122,7 @@ def threshold(
     threshold_ratio: float = 0.5,
     scale: str = "follow",
     noise: str = "absolute",
+    per_neuron: bool = False,
 ) -> Distribution:
     r"""A Gaussian latent cut at two thresholds: w = T(z + sigma noise), with the exact score of z.
 
@@ -129,15 +130,19 @@ def threshold(
     of the tensor; the layer's exponent follows gamma, so that levels grow with
     evidence. Given w the noise is integrated out (Rao-Blackwell):
     $\nabla_z \log P(w) = P'(w) / P(w)$ with $P$ in closed form by the normal
-    CDF; gamma is held fixed. `kind="binary"` cuts once, at zero.
+    CDF; gamma is held fixed. `kind="binary"` cuts once, at zero. If `per_neuron`, gamma is that
+    of a column of weights, and of all biases of a layer.
     """
     values = possible_values(kind)
 
+    def gamma(latent: jax.Array) -> jax.Array:
+        return ternary.scale(latent, per_neuron)
+
     def cut(latent: jax.Array) -> jax.Array:
-        return ternary.scale(latent) * threshold_ratio if kind == "ternary" else jnp.zeros(())
+        return gamma(latent) * threshold_ratio if kind == "ternary" else jnp.zeros(())
 
     def deviation(latent: jax.Array, spread: jax.Array) -> jax.Array:
-        return spread * ternary.scale(latent) if noise == "relative" else spread
+        return spread * gamma(latent) if noise == "relative" else spread
 
     def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
         spread = deviation(latent, spread)
@@ -160,7 +165,7 @@ def threshold(
         return ternary.latent_of(key, tensor, kind)
 
     def mode(latent: jax.Array, tensor: Tensor) -> Tensor:
-        found = ternary.discretize(latent, kind)
+        found = ternary.discretize(latent, kind, per_neuron)
         if threshold_ratio != 0.5:
             sign = jnp.sign(latent).astype(jnp.int8)
             found = found._replace(values=sign * (jnp.abs(latent) > cut(latent)).astype(jnp.int8))

@@ -34,8 +34,12 @@ class TernaryNES(Paired, Optimised, Noisy):
         self, solution: Any, weights: "WeightKind", num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm and its params."""
+        from ternevo import ternary
         from ternevo.algorithms import ternary_nes
 
+        per_neuron = any(tensor.exponent.ndim for tensor in ternary.tensors(solution))
+        if per_neuron and (self.distribution != "threshold" or self.scale == "searched"):
+            raise ValueError("--exponents neuron needs --distribution threshold, not searched")
         kinds = ("ternary", "binary") if self.distribution == "threshold" else ("ternary",)
         check_weights(
             f"ternary_nes --distribution {self.distribution}",
@@ -45,7 +49,7 @@ class TernaryNES(Paired, Optimised, Noisy):
         )
         if self.distribution == "threshold":
             distribution = ternary_nes.threshold(
-                weights, self.threshold_ratio, self.scale, self.noise_scale
+                weights, self.threshold_ratio, self.scale, self.noise_scale, per_neuron
             )
         else:
             distribution = ternary_nes.DISTRIBUTIONS[self.distribution]()
