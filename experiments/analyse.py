@@ -125,9 +125,10 @@ taken. Binary weights take the settings of ternary ones. A task without trials o
 settings of the one named in the table above."""
 
 ABOUT_TWINS = """The same search (`ternary_nes`), network and budget, ternary and float weights each
-with settings of their own. **Start** is the mean return of the first generation, of the arm where
-it is smallest. **Target** is 90 % of the way from the start to the mean final return of float
-weights. An arm has got there when the mean curve of its seeds first does, interpolated linearly;
+with settings of their own. **Start** is the mean return of what would be shipped after the first
+generation, of the two arms the smaller one. **Target** is 90 % of the way from the start to the
+mean final return of float weights. An arm has got there when the mean curve of its seeds first
+does, interpolated linearly;
 `≤`: it was there at its first evaluation. Ratios below 1 mean fewer environment steps than float
 weights need. The **normalised** return is 0 at the start and 1 at the mean of float weights."""
 

@@ -142,8 +142,9 @@ class Twins:
 
     @property
     def start(self) -> float:
-        """The mean return of the first generation, that of the arm where it is smallest."""
-        return min(float(values(rows, "first_return").mean()) for rows in self.arms.values())
+        """The mean return after the first generation, of ternary or float weights: the smaller."""
+        arms = [rows for name, rows in self.arms.items() if name != "binary"]
+        return min(float(np.mean([row["curve"][0][1] for row in rows])) for rows in arms)
 
     @property
     def float_mean(self) -> float:

@@ -47,6 +47,7 @@ TASKS = {
         30,
         20,
         ("--population_size", "64", "--num_episodes", "1"),
+        num_seeds=5,
         tuned_on="page",
     ),
     "inverted_double_pendulum": Task(
@@ -54,6 +55,7 @@ TASKS = {
         4500,
         25,
         ("--population_size", "128", "--episode_length", "500"),
+        num_seeds=5,
         tuned_on="hopper",
     ),
     "reacher": Task("brax_reacher", -10, 40, ("--population_size", "128"), tuned_on="hopper"),
@@ -63,7 +65,7 @@ TASKS = {
         200,
         30,
         ("--population_size", "128"),
-        num_seeds=5,
+        num_seeds=3,
         tuned_on="hopper",
     ),
     "walker2d": Task(
@@ -71,7 +73,7 @@ TASKS = {
         300,
         30,
         ("--population_size", "128", "--episode_length", "250"),
-        num_seeds=5,
+        num_seeds=3,
         tuned_on="hopper",
     ),
 }

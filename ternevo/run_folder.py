@@ -30,7 +30,8 @@ FREE_ON_RESUME = {
 }
 """Settings that a resumed run may change: they change no number of a generation.
 
-`num_generations` is among them only while no schedule is stretched over it.
+`num_generations` is among them only while neither a schedule nor the growth of episodes is
+stretched over it.
 """
 
 
@@ -237,6 +238,7 @@ def _check_same(folder: RunFolder, before: dict[str, Any], now: dict[str, Any]) 
     follows_schedule = (
         any(name.endswith("_schedule") and value != "constant" for name, value in new.items())
         or new.get("algorithm") == "DiffusionEvolution"
+        or new.get("init_horizon", 1) != 1  # episodes grow over a share of them
     )
     free = FREE_ON_RESUME - ({"num_generations"} if follows_schedule else set())
     if now["settings"]["strategy_name"] == "ppo":

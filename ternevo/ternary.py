@@ -237,15 +237,11 @@ def utility_by_value(stats: Statistics) -> Float[Array, "... 3"]:
 # -------------------------------------------------------- from float to trits
 
 
-def scale(latent: Float[Array, "..."], per_neuron: bool = False) -> Float[Array, "..."]:
-    """Return the mean absolute latent, at least `SCALE_FLOOR`, of a tensor or of its columns [out].
-
-    Only a matrix has columns: of a bias it is one number in any case.
-    """
-    axis = 0 if per_neuron and latent.ndim > 1 else None
+def scale(latent: Float[Array, "..."]) -> Float[Array, ""]:
+    """Return the mean absolute latent of a tensor, at least `SCALE_FLOOR`."""
     # Below the N(0, 1/fan_in) start that `latent_of` makes, however wide the layer.
     floor = min(SCALE_FLOOR, 0.4 / latent.shape[0] ** 0.5)
-    return jnp.maximum(jnp.mean(jnp.abs(latent), axis), floor)
+    return jnp.maximum(jnp.mean(jnp.abs(latent)), floor)
 
 
 def nearest_exponent(level: Float[Array, "..."]) -> Int8[Array, "..."]:
@@ -253,10 +249,8 @@ def nearest_exponent(level: Float[Array, "..."]) -> Int8[Array, "..."]:
     return jnp.clip(jnp.round(-jnp.log2(level)), *EXPONENT_RANGE).astype(jnp.int8)
 
 
-def discretize(latent: Float[Array, "..."], kind: WeightKind, per_neuron: bool = False) -> Tensor:
+def discretize(latent: Float[Array, "..."], kind: WeightKind) -> Tensor:
     """Turn float latents into a tensor of the given kind, each tensor with a power-of-two scale.
-
-    If `per_neuron`, each column of a matrix has thresholds and a scale of its own.
 
     Ternary: thresholds at plus and minus half of the mean absolute latent, as
     in absmean quantisation (Ma et al. 2024, "The Era of 1-bit LLMs"). Binary:
@@ -264,7 +258,7 @@ def discretize(latent: Float[Array, "..."], kind: WeightKind, per_neuron: bool =
     """
     if kind == "float":
         return Tensor(latent, jnp.zeros((), jnp.int8))
-    gamma = scale(latent, per_neuron)
+    gamma = scale(latent)
     exponent = nearest_exponent(LEVEL_PER_SCALE[kind] * gamma)
     if kind == "binary":
         return Tensor(jnp.where(latent >= 0, 1, -1).astype(jnp.int8), exponent)
@@ -291,13 +285,10 @@ def latent_of(key: Key, tensor: Tensor, kind: WeightKind) -> Float[Array, "..."]
 
     Their size is that of the usual N(0, 1/fan_in) start, as far as the
     tensor's exponent allows. An all-zero tensor gives zeros. Floats are latents already.
-    Where each column has an exponent, each is drawn as if it were a tensor.
     """
     if kind == "float":
         return tensor.values
     level = LEVEL_PER_SCALE[kind]
-    axis = 0 if tensor.exponent.ndim else None
-    count = tensor.values.size // tensor.exponent.size
     usual = MEAN_ABS_NORMAL / tensor.values.shape[0] ** 0.5
     centre = jnp.exp2(-tensor.exponent.astype(jnp.float32)) / level
     gamma = jnp.clip(usual, centre * 2**-0.49, centre * 2**0.49)
@@ -310,9 +301,9 @@ def latent_of(key: Key, tensor: Tensor, kind: WeightKind) -> Float[Array, "..."]
     # Stretch what lies beyond the cut so that the mean absolute latent is gamma, exactly.
     inside = jnp.where(is_zero, jnp.abs(draws), cut / MEAN_ABS_NORMAL)
     beyond = jnp.where(is_zero, 0.0, draws - cut / MEAN_ABS_NORMAL)
-    stretch = (count - jnp.sum(inside, axis)) / jnp.maximum(jnp.sum(beyond, axis), 1e-6)
+    stretch = (draws.size - jnp.sum(inside)) / jnp.maximum(jnp.sum(beyond), 1e-6)
     sizes = jnp.where(is_zero, draws, tensor.values * (inside + stretch * beyond))
-    return jnp.where(jnp.all(is_zero, axis), 0.0, gamma * sizes)
+    return jnp.where(jnp.all(is_zero), 0.0, gamma * sizes)
 
 
 def latents_of(key: Key, params: Params, kind: WeightKind) -> list[Float[Array, "..."]]:
@@ -339,6 +330,14 @@ def flip(
     coins = jax.random.randint(key_value, (2, *values.shape), 0, 2, dtype=jnp.int8)
     redrawn = 2 * coins[0] - 1 if kind == "binary" else coins[0] - coins[1]
     return jnp.where(jax.random.uniform(key_where, values.shape) < rate, redrawn, values)
+
+
+def other_value(key: Key, values: Int8[Array, "..."], kind: WeightKind) -> Int8[Array, "..."]:
+    """Draw for each value one of the others of its kind, all equally probable."""
+    if kind == "binary":
+        return -values
+    shift = jax.random.randint(key, values.shape, 1, 3, dtype=jnp.int8)
+    return (values + 1 + shift) % 3 - 1
 
 
 def crossover(

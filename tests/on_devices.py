@@ -47,6 +47,27 @@ CASES = {  # (strategy, its settings, policy, environment, episode length)
         "probe/corridor",
         None,
     ),
+    "signal": (
+        "trust_region",
+        {"population_size": 32, "population_chunk": 3},
+        MLP((8,)),
+        "gymnax/CartPole-v1",
+        None,
+    ),
+    "memory": ("asng", {"population_size": 32}, MLP((5,)), "probe/double_integrator", None),
+    "votes": (
+        "vote",
+        {"population_size": 32},
+        MLP((8,), weights="binary"),
+        "probe/random_length",
+        None,
+    ),
+    "synapses": ("cosyne", {"population_size": 16}, MLP((5,)), "probe/corridor", None),
+    "tables": ("pbil", {"population_size": 16}, MLP((5,)), "probe/corridor", None),
+    "elite": ("cem", {"population_size": 16}, MLP((5,)), "probe/corridor", None),
+    "duels": ("compact_ga", {"population_size": 32}, MLP((5,)), "probe/double_integrator", None),
+    "parent": ("one_plus_lambda", {"population_size": 9}, MLP((5,)), "probe/corridor", None),
+    "control": ("random_search", {"population_size": 8}, MLP((5,)), "probe/corridor", None),
     "population": ("ternary_ga", {"population_size": 16}, MLP((5,)), "probe/corridor", None),
     "twin": (
         "evosax",
@@ -92,11 +113,11 @@ def final_state(case: str) -> list[np.ndarray]:
 
 
 def main() -> None:
-    num_devices, path = int(sys.argv[1]), sys.argv[2]
+    num_devices, path, cases = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     devices.use_cores(num_devices)
     with devices.on_all_devices():
         assert devices.count() == num_devices
-        states = {case: final_state(case) for case in CASES}
+        states = {case: final_state(case) for case in cases}
         states["collectives"] = [np.asarray(num_collectives("split"))]
     np.savez(path, **{f"{case}/{i}": x for case, xs in states.items() for i, x in enumerate(xs)})
 

@@ -21,6 +21,7 @@ from ternevo.algorithms.distribution import MARGIN, possible_values
 from ternevo.algorithms.one_plus_lambda import OnePlusLambda
 from ternevo.algorithms.pbil import PBIL
 from ternevo.algorithms.random_search import RandomSearch
+from ternevo.algorithms.scale_search import ScaleSearchNES
 from ternevo.algorithms.shaping import FITNESS_SHAPING
 from ternevo.algorithms.ternary_ga import TernaryGA
 from ternevo.algorithms.ternary_nes import FISHER_DAMPING, TernaryNES
@@ -163,10 +164,16 @@ def test_binary_natural_gradient_is_the_exact_gradient_over_the_damped_fisher_in
 
 SHAPES, EXPONENTS = ((3, 4), (4,), (4, 1)), (1, 1, -2)
 # Of 20: two settle or hover, and from -1 to +1 a vote goes by 0, which is as wrong as -1 is.
-NEARLY = {"ternary_nes-threshold": 4, "ternary_nes-sharp": 5, "vote": 2}
+NEARLY = {
+    "ternary_nes-threshold": 4,
+    "ternary_nes-threshold-scales": 4,
+    "ternary_nes-sharp": 5,
+    "vote": 2,
+}
 NES = [
     *[(f"ternary_nes-{name}", "ternary") for name in ternary_nes.DISTRIBUTIONS],
     ("ternary_nes-threshold", "binary"),
+    ("ternary_nes-threshold-scales", "ternary"),
     ("binary_nes", "binary"),
 ]
 BUILD = {
@@ -186,8 +193,25 @@ TABLES = ("pbil", "cem", "compact_ga", "asng", "trust_region")
 TABULAR = [(name, kind) for name in TABLES for kind in VALUES]
 ALGORITHMS = [*NES, *[(name, kind) for name in BUILD for kind in VALUES]]
 NES += TABULAR
-each_algorithm = pytest.mark.parametrize("name, kind", ALGORITHMS, ids=lambda x: x)
-each_nes = pytest.mark.parametrize("name, kind", NES, ids=lambda x: x)
+
+
+def marked(rows):
+    """Signs of what has a table, or the like, are slow tests: trits are tested by default."""
+    quick = ("pbil", "ternary_ga", "random_search")
+    return [
+        pytest.param(
+            name,
+            kind,
+            marks=pytest.mark.slow
+            if kind == "binary" and name in BUILD and name not in quick
+            else [],
+        )
+        for name, kind in rows
+    ]
+
+
+each_algorithm = pytest.mark.parametrize("name, kind", marked(ALGORITHMS))
+each_nes = pytest.mark.parametrize("name, kind", marked(NES))
 
 
 def params_of(arrays):
@@ -224,12 +248,13 @@ def wrong_trits(population, kind: str) -> jax.Array:
 def build(name: str, kind: str, population_size: int = 64, optimizer=None):
     solution = hidden(kind)
     if name.startswith("ternary_nes"):
-        chosen = name.partition("-")[2]
+        chosen = name.split("-")[1]
         make = ternary_nes.DISTRIBUTIONS[chosen]
         distribution = make(kind) if chosen == "threshold" else make()
         # The latents of so small a layer are about 0.5: less noise would hardly flip any.
         spread = optax.constant_schedule(0.5 if chosen == "threshold" else 0.1)
-        return TernaryNES(population_size, solution, distribution, optimizer, spread)
+        make = ScaleSearchNES if name.endswith("scales") else TernaryNES
+        return make(population_size, solution, distribution, optimizer, spread)
     if name == "binary_nes":
         distribution = ternary_nes.bernoulli(init_logit_std=1.0)
         return TernaryNES(population_size, solution, distribution, optimizer or optax.sgd(0.5))
@@ -302,7 +327,9 @@ def test_everything_asked_and_kept_is_int8_and_in_the_value_set(name, kind):
 
 @each_algorithm
 def test_exponents_of_a_population_are_those_of_its_algorithm(name, kind):
-    """Only `threshold` moves them: then every member has the ones of the mode."""
+    """Only `threshold` moves them: then every member has the ones of the mode, but for `scales`."""
+    if name.endswith("scales"):
+        pytest.skip("its members differ in them")
     _, _, (populations, _, _) = history(name, kind)
     for tensor, given in zip(
         ternary.tensors(populations), ternary.tensors(hidden(kind)), strict=True
@@ -310,6 +337,29 @@ def test_exponents_of_a_population_are_those_of_its_algorithm(name, kind):
         assert bool(jnp.all(tensor.exponent == tensor.exponent[:, :1]))
         if "threshold" not in name:
             assert bool(jnp.all(tensor.exponent == given.exponent))
+
+
+@pytest.mark.parametrize("name, kind", [*TABULAR, ("vote", "ternary")], ids=lambda x: x)
+def test_exponents_are_those_of_the_solution_to_start_from(name, kind):
+    """And not those of the solution that gave the shapes; they stay when it moves."""
+    algorithm = build(name, kind, 32)
+    params = algorithm.default_params
+    tensors = ternary.tensors(hidden(kind))
+    given = [t._replace(exponent=jnp.int8(i + 3)) for i, t in enumerate(tensors)]
+
+    @quick_jit
+    def go():
+        mean = ternary.replace_tensors(hidden(kind), given)
+        state = algorithm.init(jax.random.key(0), mean, params)
+        population, state = algorithm.ask(jax.random.key(1), state, params)
+        fitness = -wrong_trits(population, kind)
+        state, _ = algorithm.tell(jax.random.key(2), population, fitness, state, params)
+        later, state = algorithm.ask(jax.random.key(3), state, params)
+        return population, later, algorithm.get_mean(state)
+
+    for params_of_some in go():
+        for i, tensor in enumerate(ternary.tensors(params_of_some)):
+            np.testing.assert_array_equal(tensor.exponent, i + 3)
 
 
 @each_algorithm
@@ -413,7 +463,7 @@ def test_a_constant_added_to_every_fitness_changes_nothing(name, kind):
 def test_the_order_of_the_population_does_not_matter(name, kind):
     fitness = meaningful(name, kind)
     order = np.random.default_rng(0).permutation(32)
-    if name == "compact_ga":  # there it matters who meets whom, but not which of them comes first
+    if name in ("compact_ga", "trust_region"):  # it matters who make a pair, not who comes first
         order = np.random.default_rng(0).permutation(np.arange(32).reshape(16, 2)[:, ::-1]).ravel()
     before, plain = told(name, kind, fitness)
     _, permuted = told(name, kind, fitness, order)
@@ -556,6 +606,21 @@ def test_random_search_evaluates_its_leader_again_and_replaces_it_when_beaten():
         np.testing.assert_array_equal(best, flat(population)[leader])
 
 
+def test_random_search_draws_floats_of_the_usual_size():
+    solution = [jnp.zeros((64, 50)), jnp.zeros(16)]
+    algorithm = RandomSearch(20, solution, "float")
+    params = algorithm.default_params
+    population = jax.tree.map(lambda x: jnp.zeros((20, *x.shape)), solution)
+    state = algorithm.init(jax.random.key(0), population, jnp.arange(20.0), params)
+    asked, _ = algorithm.ask(jax.random.key(1), state, params)
+    np.testing.assert_array_equal(asked[0][0], 0)
+    for layer, deviation in zip(asked, (1 / 8, 1 / 4), strict=True):
+        fresh = np.asarray(layer)[1:].ravel()
+        assert layer.dtype == jnp.float32
+        assert abs(fresh.mean()) < 5 * deviation / np.sqrt(fresh.size)
+        assert abs(fresh.std() / deviation - 1) < 5 / np.sqrt(2 * fresh.size)
+
+
 # --- why these classes exist ------------------------------------------------------------------
 
 
@@ -584,3 +649,41 @@ def test_evosax_itself_turns_int8_solutions_into_float32_and_open_es_does_not_mo
             state, _ = algorithm.tell(key, asked, fitness_of(asked), state, params)
         if algorithm is open_es:
             np.testing.assert_array_equal(open_es.get_mean(state), 0)
+
+
+# --- searched scales --------------------------------------------------------------------------
+
+
+def exponent_of_bias(population) -> jax.Array:
+    return population[0]["bias"].exponent.astype(jnp.float32)
+
+
+def test_members_differ_in_their_exponents_by_at_most_one():
+    algorithm = build("ternary_nes-threshold-scales", "ternary", 256)
+    state = start(algorithm, "ternary", jax.random.key(0))
+    population, _ = algorithm.ask(jax.random.key(1), state, algorithm.default_params)
+    modes = ternary.tensors(algorithm.get_mean(state))
+    for tensor, mode in zip(ternary.tensors(population), modes, strict=True):
+        offsets = tensor.exponent - mode.exponent
+        assert set(np.unique(offsets).tolist()) == {-1, 0, 1}
+        assert 0.7 < float(jnp.mean(offsets == 0)) < 0.9  # 1 - 2/3 of the flip rate 0.3
+
+
+def test_an_exponent_climbs_to_where_fitness_is_best():
+    """Fitness is the distance of one exponent from 3 below its start; the others do not matter."""
+    algorithm = build("ternary_nes-threshold-scales", "ternary", 64)
+    params = algorithm.default_params
+    state = start(algorithm, "ternary", jax.random.key(0))
+    goal = exponent_of_bias(algorithm.get_mean(state)) - 3
+
+    def one_generation(state, key):
+        key_ask, key_tell = jax.random.split(key)
+        population, state = algorithm.ask(key_ask, state, params)
+        fitness = jnp.abs(exponent_of_bias(population) - goal)
+        return algorithm.tell(key_tell, population, fitness, state, params)[0], None
+
+    run = quick_jit(lambda state, keys: jax.lax.scan(one_generation, state, keys)[0])
+    state = run(state, jax.random.split(jax.random.key(1), 80))
+    assert float(exponent_of_bias(algorithm.get_mean(state)) - goal) == 0
+    best = algorithm._unravel_solution(state.best_solution)
+    assert float(exponent_of_bias(best) - goal) == float(state.best_fitness) == 0

@@ -1,5 +1,7 @@
 """The algorithms on tables of probabilities, against plain NumPy and exact enumeration."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,8 @@ from ternevo.algorithms.compact_ga import CompactGA
 from ternevo.algorithms.distribution import possible_values
 from ternevo.algorithms.pbil import PBIL
 from ternevo.algorithms.shaping import best_and_worst, duels, of_unit_energy, truncation
-from ternevo.algorithms.trust_region import TrustRegion
+from ternevo.algorithms.trust_region import TrustRegion, noise_energy
+from ternevo.config import parse
 from ternevo.strategies import STRATEGIES
 from ternevo.types import Tensor
 
@@ -320,14 +323,38 @@ def kl(new, old) -> float:
     return float(np.sum(new * np.log(new / old)))
 
 
+def noise_of(utilities, table, antithetic) -> float:
+    """The energy to expect of noise: E of the sum over all pairs of members, weight by weight."""
+    total = 0.0
+    for row in np.asarray(table, np.float64):
+        is_possible = row > 0
+        total += np.sum(utilities**2) * (is_possible.sum() - 1)
+        if antithetic:
+            same = np.diag(joint_of_a_pair(row))[is_possible] / row[is_possible]
+            total += 2 * np.sum(utilities[::2] * utilities[1::2]) * (same.sum() - 1)
+    return total / len(utilities) ** 2
+
+
+def joint_of_a_pair(row) -> np.ndarray:
+    """P(value of U, value of 1 - U) of the inverse CDF, piece by piece between all its steps."""
+    steps = np.cumsum(row)[:2]
+    edges = np.unique(np.clip(np.concatenate([[0, 1], steps, 1 - steps]), 0, 1))
+    joint = np.zeros((3, 3))
+    for low, high in itertools.pairwise(edges):
+        middle = (low + high) / 2
+        joint[np.sum(middle > steps), np.sum(1 - middle > steps)] += high - low
+    return joint
+
+
 def energy_of(gradient, table) -> float:
     is_possible = table > 0
     return float(np.sum(gradient[is_possible] ** 2 / table[is_possible]))
 
 
+@pytest.mark.parametrize("antithetic", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_step_goes_as_far_as_the_signal_allows_along_the_natural_gradient(kind):
-    told = Told("trust_region", total, kind, max_kl=1e-3)
+def test_the_step_goes_as_far_as_the_signal_allows_along_the_natural_gradient(kind, antithetic):
+    told = Told("trust_region", total, kind, max_kl=1e-3, use_antithetic_sampling=antithetic)
     order = np.unique(told.fitness, return_inverse=True)[1]
     counts = np.bincount(order)
     ranks = (np.cumsum(counts) - (counts + 1) / 2)[order]
@@ -335,7 +362,7 @@ def test_the_step_goes_as_far_as_the_signal_allows_along_the_natural_gradient(ki
     utilities /= np.sqrt(np.mean(utilities**2))
     gradient = told.natural_gradient(utilities)
     energy = energy_of(gradient, told.table)
-    share = 1 - 5 * (2 if kind == "ternary" else 1) / 64 / energy
+    share = 1 - noise_of(utilities, told.table, antithetic) / energy
     assert 0.3 < share < 1
     wanted = told.table + np.sqrt(share * 1e-3 * 5 / energy) * gradient
     np.testing.assert_allclose(told.moved, wanted, atol=1e-5)
@@ -366,19 +393,65 @@ def test_noise_moves_little_and_equal_fitness_nothing(kind):
     assert spent.mean() < 0.3 * kl(signal.moved, signal.table)
 
 
-def test_the_energy_of_noise_is_what_is_taken_for_it():
-    """For n free probabilities and utilities of mean square 1 on N members it is n / N."""
-    table = random_table(np.random.default_rng(0), 5, "ternary")
-    rng = np.random.default_rng(1)
-    utilities = rng.normal(size=32)
-    utilities /= np.sqrt(np.mean(utilities**2))
-    cuts = table.cumsum(1)[:, :2]
-    values = (rng.uniform(size=(4000, 32, 5, 1)) > cuts).sum(-1)
-    one_hot = values[..., None] == np.arange(3)
+FITNESS = {
+    "noise": lambda rng: rng.normal(size=32),
+    "even": lambda rng: np.repeat(rng.normal(size=16), 2),
+    "odd": lambda rng: np.outer(rng.normal(size=16), [1, -1]).ravel(),
+}
+"""Fitness that knows nothing of the weights: of each member, or equal or opposite in a pair."""
+
+
+@pytest.mark.parametrize("name", list(FITNESS))
+@pytest.mark.parametrize("antithetic", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_energy_of_noise_is_what_is_taken_for_it(kind, antithetic, name):
+    """Over 4000 populations; utilities stay, so that the energy is all that varies."""
+    table = random_table(np.random.default_rng(0), 5, kind)
+    table[0] = np.asarray(possible_values(kind)) / np.sum(possible_values(kind))
+    utilities = FITNESS[name](np.random.default_rng(1))
+    algorithm = TrustRegion(32, solution_of(5), kind=kind, use_antithetic_sampling=antithetic)
+    params = algorithm.default_params
+    state = algorithm.init(jax.random.key(0), algorithm.solution, params)
+    state = state.replace(tables=(jnp.asarray(table)[:, None],))
+    keys = jax.random.split(jax.random.key(1), 4000)
+    populations = jax.jit(jax.vmap(lambda key: algorithm.ask(key, state, params)[0]))(keys)
+    trits = np.asarray(populations[0]["weight"].values)[..., 0]
+    one_hot = trits[..., None] == np.array([-1, 0, 1])
     gradients = np.einsum("n,bnwv->bwv", utilities, one_hot - table) / 32
-    energies = np.sum(gradients**2 / table, axis=(1, 2))
-    np.testing.assert_allclose(energies.mean(), 10 / 32, rtol=0.05)
-    assert TrustRegion(32, solution_of(5)).noise == pytest.approx(10 / 32)
+    by_value = np.where(table > 0, gradients**2 / np.where(table > 0, table, 1.0), 0.0)
+    energies = by_value.sum(-1)
+    taken = noise_energy(jnp.asarray(utilities, jnp.float32), jnp.asarray(table), antithetic)
+    error = energies.std(0) / np.sqrt(len(energies)) + 1e-6
+    assert np.all(np.abs(energies.mean(0) - taken) < 5 * error)
+    np.testing.assert_allclose(np.sum(taken), noise_of(utilities, table, antithetic), rtol=1e-4)
+    if name == "noise" and not antithetic:
+        free = 5 * (2 if kind == "ternary" else 1)
+        np.testing.assert_allclose(np.sum(taken), free / 32 * np.mean(utilities**2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("antithetic", [False, True])
+@pytest.mark.parametrize("row", [(0.2, 0.5, 0.3), (0.05, 0.1, 0.85), (0.7, 0.3, 0), (0.4, 0, 0.6)])
+def test_the_energy_of_noise_by_enumeration(row, antithetic):
+    """Over all 3^4 draws of a weight by four members."""
+    row = np.array(row)
+    is_possible = row > 0
+    utilities = np.random.default_rng(2).normal(size=4)
+    draws = enumerate_vectors(4).astype(int) + 1
+    chances = row[draws].prod(1)
+    if antithetic:
+        joint = joint_of_a_pair(row)
+        np.testing.assert_allclose(joint.sum(0), row, atol=1e-12)
+        chances = joint[draws[:, ::2], draws[:, 1::2]].prod(1)
+    gradients = np.einsum("n,bnv->bv", utilities, np.eye(3)[draws] - row) / 4
+    energies = np.sum(gradients[:, is_possible] ** 2 / row[is_possible], axis=1)
+    taken = noise_energy(jnp.asarray(utilities, jnp.float32), jnp.float32(row), antithetic)
+    np.testing.assert_allclose(taken, chances @ energies, rtol=1e-5)
+
+
+def test_pairs_that_always_differ_and_score_the_same_have_no_energy_at_all():
+    """Signs of even odds: the gradient of an even fitness is exactly zero, and so is its noise."""
+    utilities = jnp.repeat(jnp.array([1.0, -2.0, 3.0]), 2)
+    assert float(noise_energy(utilities, jnp.array([0.5, 0.0, 0.5]), True)) == 0
 
 
 # --- the margin -------------------------------------------------------------------------------
@@ -420,19 +493,43 @@ def test_the_first_tables_have_the_margin_too(name):
     np.testing.assert_allclose(state.tables[0][:, 0], [[0.05, 0.05, 0.9]] * 5, atol=1e-6)
 
 
+OWN_MARGINS = {
+    "pbil": 1e-3,
+    "cem": 1e-3,
+    "trust_region": 1e-3,
+    "asng": 1 / 10,
+    "compact_ga": 1 / 200,
+}
+
+
+@pytest.mark.parametrize("name", list(BUILD))
+def test_margin_is_the_algorithms_own_or_the_one_given_and_zero_is_given(name):
+    def margin_of(*arguments):
+        settings = parse(["--strategy", name, *arguments]).strategy
+        return settings.search_algorithm(solution_of(5), "ternary", 3)[0].margin
+
+    assert margin_of() == margin_of("--margin", "None") == pytest.approx(OWN_MARGINS[name])
+    assert margin_of("--margin", "0") == 0
+    assert margin_of("--margin", "0.02") == 0.02
+
+
 # --- what is refused --------------------------------------------------------------------------
 
 WRONG = [
     ("cem", {"elite_ratio": 0.0}, "elite_ratio must be above 0 and at most 1, got 0.0"),
     ("cem", {"elite_ratio": 1.5}, "elite_ratio must be above 0 and at most 1, got 1.5"),
     ("cem", {"lr": 1.5}, "lr must be above 0 and at most 1, got 1.5"),
+    ("cem", {"lr_end": 1.5}, "lr_end must be above 0 and at most 1, got 1.5"),
+    ("cem", {"lr_end": 0.0}, "lr_end must be positive, got 0.0"),
     ("compact_ga", {"virtual_population": 3}, "virtual_population must be at least 4, got 3"),
     ("compact_ga", {"population_size": 7, "antithetic": False}, "pairs.*even population_size"),
     ("asng", {"init_step": 0.0}, "init_step must be positive, got 0.0"),
     ("asng", {"noise_threshold": -1.0}, "noise_threshold must be positive, got -1.0"),
     ("trust_region", {"max_kl": 0.0}, "max_kl must be positive, got 0.0"),
     ("pbil", {"margin": 0.4}, "margin must be at least 0 and below 1/3, got 0.4"),
-    ("pbil", {"init_confidence": 1.4}, "init_confidence must be 0 to 1, got 1.4"),
+    ("pbil", {"init_confidence": 1.4}, "init_confidence must be above 0 and at most 1, got 1.4"),
+    ("cem", {"init_confidence": 0.0}, "init_confidence must be above 0 and at most 1, got 0.0"),
+    ("asng", {"margin": -0.1}, "margin must be at least 0 and below 1/3, got -0.1"),
 ]
 
 

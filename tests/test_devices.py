@@ -15,28 +15,60 @@ import pytest
 from on_devices import CASES
 
 from ternevo import devices
+from ternevo.strategies import STRATEGIES
+from ternevo.strategies.ppo import PPO
 
 SCRIPT = Path(__file__).with_name("on_devices.py")
 
 
-@pytest.fixture(scope="module")
-def states(tmp_path_factory) -> dict[int, dict[str, np.ndarray]]:
+QUICK = ("split", "pairs", "padded", "binary", "votes")
+"""The others, of which each is compiled for three numbers of devices, are slow tests."""
+
+
+def final_states(folder: Path, cases: tuple[str, ...]) -> dict[int, dict[str, np.ndarray]]:
     """Return the final states, by the number of devices; the processes run one after another."""
-    folder, found = tmp_path_factory.mktemp("devices"), {}
+    found = {}
     for count in (1, 2, 8):
         path = folder / f"{count}.npz"
-        subprocess.run([sys.executable, SCRIPT, str(count), path], check=True, env=os.environ)
+        command = [sys.executable, SCRIPT, str(count), path, *cases]
+        subprocess.run(command, check=True, env=os.environ)
         found[count] = dict(np.load(path))
     return found
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.fixture(scope="module")
+def states(tmp_path_factory) -> dict[int, dict[str, np.ndarray]]:
+    return final_states(tmp_path_factory.mktemp("devices"), QUICK)
+
+
+@pytest.fixture(scope="module")
+def slow_states(tmp_path_factory) -> dict[int, dict[str, np.ndarray]]:
+    return final_states(tmp_path_factory.mktemp("devices"), tuple(set(CASES) - set(QUICK)))
+
+
+def test_the_cases_name_every_strategy():
+    """Learners by gradients are in `tests/test_ppo.py`."""
+    assert {STRATEGIES[case[0]] for case in CASES.values()} | {PPO} == set(STRATEGIES.values())
+
+
+@pytest.mark.parametrize("case", QUICK)
 @pytest.mark.parametrize("count", [2, 8])
 def test_states_are_those_of_one_device_bit_for_bit(states, count, case):
-    names = [name for name in states[1] if name.startswith(f"{case}/")]
+    assert_equal_states(states[1], states[count], case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if case not in QUICK])
+@pytest.mark.parametrize("count", [2, 8])
+def test_states_of_the_others_are_those_of_one_device_too(slow_states, count, case):
+    assert_equal_states(slow_states[1], slow_states[count], case)
+
+
+def assert_equal_states(one, several, case: str) -> None:
+    names = [name for name in one if name.startswith(f"{case}/")]
     assert len(names) > 5
     for name in names:
-        np.testing.assert_array_equal(states[count][name], states[1][name], err_msg=name)
+        np.testing.assert_array_equal(several[name], one[name], err_msg=name)
 
 
 RUN = [

@@ -139,9 +139,10 @@ def test_resuming_with_other_settings_is_refused(finished, capsys):
     assert "lr: 0.1 then, 0.5 now" in message and "eval_every: 4 then, 3 now" in message
 
 
-def test_a_schedule_fixes_the_number_of_generations(tmp_path, capsys):
+@pytest.mark.parametrize("option", [("--lr_schedule", "cosine"), ("--init_horizon", "0.5")])
+def test_a_schedule_fixes_the_number_of_generations(option, tmp_path, capsys):
     """It is stretched over them: another total would be another run."""
-    scheduled = ("--lr_schedule", "cosine", "--num_generations")
+    scheduled = (*option, "--num_generations")
     small_run(tmp_path, *scheduled, "2")
     with pytest.raises(SystemExit):
         small_run(tmp_path, "--resume", *scheduled, "4")

@@ -14,15 +14,27 @@ from ternevo.strategies import STRATEGIES, start
 from ternevo.types import ObservationMoments, PolicyParams, Strategy, Tensor
 
 SMALL = {"population_size": 8}
+TABULAR = ("pbil", "cem", "compact_ga", "asng", "trust_region")
 TABLE = [
     *(("ternary_nes", "ternary", {**SMALL, "distribution": d}) for d in ("threshold", "logits")),
     *(("ternary_nes", "ternary", {**SMALL, "distribution": d}) for d in ("mean", "sharp")),
     ("ternary_nes", "binary", SMALL),
     ("ternary_nes", "float", SMALL),
     ("binary_nes", "binary", SMALL),
+    *((name, kind, SMALL) for name in TABULAR for kind in ("ternary", "binary")),
+    ("pbil", "float", SMALL),
+    ("cem", "float", SMALL),
+    ("compact_ga", "float", SMALL),
+    ("vote", "ternary", SMALL),
+    ("vote", "binary", SMALL),
+    ("cosyne", "ternary", SMALL),
+    ("cosyne", "float", SMALL),
+    ("one_plus_lambda", "ternary", SMALL),
+    ("one_plus_lambda", "binary", SMALL),
     ("ternary_ga", "ternary", SMALL),
     ("ternary_ga", "binary", SMALL),
     ("random_search", "ternary", SMALL),
+    ("random_search", "float", SMALL),
     ("latent", "ternary", SMALL),
     ("evosax", "binary", {**SMALL, "algorithm": "CMA_ES"}),
     ("evosax", "float", {**SMALL, "algorithm": "Sep_CMA_ES"}),
@@ -34,6 +46,10 @@ ENV = envs.make("gymnax/CartPole-v1", 20)
 MOMENTS = ObservationMoments(
     jnp.asarray(100.0), jnp.asarray([0.5, -1.0, 3.0, 0.0]), jnp.asarray([1.0, 300.0, 9e4, 0.1])
 )
+
+
+def test_the_table_names_every_strategy():
+    assert {STRATEGIES[name] for name, _, _ in TABLE} == set(STRATEGIES.values())
 
 
 def drawn(kind: str) -> PolicyParams:

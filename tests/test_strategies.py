@@ -28,6 +28,7 @@ TABLE = [
     # Half of all starts are at a plateau, which little noise does not leave.
     ("ternary_nes", "ternary", {"sigma": 0.5}),
     ("ternary_nes", "binary", {"sigma": 0.5}),
+    ("ternary_nes", "ternary", {"sigma": 0.5, "search_scales": True}),
     ("ternary_nes", "float", {"sigma": 0.5}),
     ("ternary_nes", "ternary", {"distribution": "logits", "lr": 0.5}),
     ("ternary_nes", "ternary", {"distribution": "mean"}),
@@ -68,6 +69,8 @@ TABLE = [
     ("latent", "binary", {"sigma": 0.3}),
     ("evosax", "float", {"algorithm": "SimpleGA", "sigma": 0.3}),
 ]
+RICH = ("cem", "compact_ga", "asng", "trust_region", "vote", "cosyne", "one_plus_lambda")
+"""Of these only the first row is run by default: what their kinds of weights share, others test."""
 IDS = ["-".join([name, kind, *map(str, options.values())]) for name, kind, options in TABLE]
 
 
@@ -124,7 +127,14 @@ def history(row: int) -> History:
     return History(policy, finite, metrics, shipped)
 
 
-each_row = pytest.mark.parametrize("row", range(len(TABLE)), ids=IDS)
+FIRST = {name: min(row for row, (other, *_) in enumerate(TABLE) if other == name) for name in RICH}
+each_row = pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=id_, marks=pytest.mark.slow if FIRST.get(name, row) != row else [])
+        for row, (id_, (name, _, _)) in enumerate(zip(IDS, TABLE, strict=True))
+    ],
+)
 
 
 def test_the_tables_of_the_tests_name_every_strategy():
@@ -201,9 +211,11 @@ def test_fitness_of_a_member_that_is_not_finite_is_worse_than_that_of_any_other(
 
 
 def test_fitness_is_finite_and_equal_when_nobody_is_finite():
-    fitness = evolve._fitness(jnp.full((4, 2), jnp.nan))
+    """And worse than any return of other generations: elites and archives keep what is best."""
+    fitness = evolve._fitness(jnp.array([[jnp.nan, 1.0], [jnp.inf, 0.0], [-jnp.inf, 0.0]]))
     np.testing.assert_array_equal(fitness, fitness[0])
-    assert bool(jnp.all(jnp.isfinite(fitness)))
+    assert bool(jnp.all(jnp.isfinite(fitness**2)))
+    assert float(fitness[0]) > float(evolve._fitness(jnp.array([[-1e12]]))[0])
 
 
 @pytest.mark.parametrize("settings", [{"population_chunk": 5}, {"common_random_numbers": "pairs"}])
@@ -246,6 +258,9 @@ WRONG_SETTINGS = [
     ("ternary_nes", {"population_size": 7}, "even population_size"),
     ("ternary_nes", {"sigma": 0.0}, "sigma must be positive"),
     ("ternary_nes", {"lr": -1.0}, "lr must be positive"),
+    ("latent", {"sigma_end": 0.0}, "sigma_end must be positive, got 0.0"),
+    ("binary_nes", {"lr_end": -0.1}, "lr_end must be positive, got -0.1"),
+    ("pbil", {"lr_end": 0.0}, "lr_end must be positive, got 0.0"),
     ("binary_nes", {"population_size": 7}, "even population_size"),
     ("ternary_ga", {"population_size": 0}, "population_size"),
     ("random_search", {"num_episodes": 0}, "num_episodes"),

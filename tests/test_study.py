@@ -132,7 +132,7 @@ def lines_of(cell, height):
     return [
         dataclasses.asdict(cell)
         | {"seed": seed, "return_last": height + seed % 2, "return_best": height, "episodes": 128}
-        | {"first_return": 0.0, "curve": [(100, 0.0), (600, height / 2), (1100, height)]}
+        | {"curve": [(100, 0.0), (600, height / 2), (1100, height)]}
         | {"env_steps": 1100, "wall_time": 20.0, "bytes": 99, "num_weights": 9, "nonzeros": 6}
         | origin
         for seed in range(cell.num_seeds)

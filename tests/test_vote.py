@@ -149,6 +149,8 @@ def test_the_share_is_annealed():
     "options, message",
     [
         ({"sigma": 1.5}, "sigma is a flip rate.*1.5"),
+        ({"sigma_end": 1.5}, "sigma_end is a flip rate.*1.5"),
+        ({"sigma_end": 0.0}, "sigma_end must be positive, got 0.0"),
         ({"move_share": 0.0}, "move_share must be above 0 and at most 1, got 0.0"),
         ({"move_share_decay": -1.0}, "move_share_decay must be 0 or more, got -1.0"),
     ],

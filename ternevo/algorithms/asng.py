@@ -90,7 +90,7 @@ class ASNG(Categorical):
         path = tuple(jnp.zeros_like(table) for table in tables)
         return Memory(path, gamma=jnp.zeros(()), divisor=jnp.ones(()))
 
-    def _step(self, gradients: Tables, state: State) -> tuple[Tables, Memory]:
+    def _step(self, gradients: Tables, utilities: jax.Array, state: State) -> tuple[Tables, Memory]:
         memory: Memory = state.memory
         root_n = self.dimension**0.5
         step = jnp.minimum(self.init_step / memory.divisor, root_n)

@@ -80,7 +80,7 @@ class Categorical(TritDistribution):
         """Start from tables whose mode is `mean`."""
         tables = tuple(self._start(tensor) for tensor in ternary.tensors(mean))
         return self._init(key, params).replace(
-            mean=self._mode(tables), tables=tables, memory=self._memory(tables)
+            mean=self._mode(tables, mean), tables=tables, memory=self._memory(tables)
         )
 
     def _init(self, key: Key, params: Params) -> State:
@@ -103,23 +103,26 @@ class Categorical(TritDistribution):
         del tables
         return ()
 
-    def _step(self, gradients: Tables, state: State) -> tuple[Tables, Any]:
+    def _step(
+        self, gradients: Tables, utilities: Float[Array, " population"], state: State
+    ) -> tuple[Tables, Any]:
         """Return the tables after a step along the natural gradients, and the new memory."""
         raise NotImplementedError
 
-    def _update(self, stats: list[Statistics], state: State) -> State:
+    def _move(self, utilities: jax.Array, stats: list[Statistics], state: State) -> State:
         # evosax minimises: the natural gradient of shaped fitness points downhill in utility.
         gradients = tuple(
             -natural_gradient(table, of_tensor)
             for table, of_tensor in zip(state.tables, stats, strict=True)
         )
-        tables, memory = self._step(gradients, state)
+        tables, memory = self._step(gradients, utilities, state)
         tables = tuple(
             # Where there is no step nothing moves, not even by a rounding error.
             jnp.where(is_equal(before, after), before, keep_margin(after, self.margin, self.values))
             for before, after in zip(state.tables, tables, strict=True)
         )
-        return state.replace(mean=self._mode(tables), tables=tables, memory=memory)
+        mode = self._mode(tables, self.get_mean(state))
+        return state.replace(mean=mode, tables=tables, memory=memory)
 
     def _start(self, tensor: Tensor) -> jax.Array:
         certain = jax.nn.one_hot(tensor.values + 1, 3)
@@ -127,10 +130,11 @@ class Categorical(TritDistribution):
         table = uniform + self.init_confidence * (certain - uniform)
         return keep_margin(table, self.margin, self.values)
 
-    def _mode(self, tables: Tables) -> jax.Array:
+    def _mode(self, tables: Tables, before: Any) -> jax.Array:
+        """Return the mode of the tables, with the exponents of another solution."""
         modes = [
             tensor._replace(values=(jnp.argmax(table, axis=-1) - 1).astype(jnp.int8))
-            for table, tensor in zip(tables, ternary.tensors(self.solution), strict=True)
+            for table, tensor in zip(tables, ternary.tensors(before), strict=True)
         ]
         return self._ravel_solution(ternary.replace_tensors(self.solution, modes))
 
@@ -161,8 +165,9 @@ def fisher_root(
     With K - 1 of the probabilities as parameters the Fisher information is
     diag(1 / p) + 1 / p_K, so the square of its norm is the sum of change^2 / p over all K.
     """
+    # Of a quotient by a root XLA makes a product with `rsqrt` in some programs and not in others.
     is_possible = table > 0
-    return jnp.where(is_possible, change / jnp.sqrt(jnp.where(is_possible, table, 1.0)), 0.0)
+    return jnp.where(is_possible, change * jax.lax.rsqrt(jnp.where(is_possible, table, 1.0)), 0.0)
 
 
 def energy(arrays: Iterable[Float[Array, "..."]]) -> Float[Array, ""]:

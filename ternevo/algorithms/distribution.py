@@ -34,9 +34,9 @@ class Params(BaseParams):
 class TritDistribution(DistributionBasedAlgorithm):
     """Abstract: evosax's ask and tell for independent weights, by their probabilities.
 
-    A subclass has `use_antithetic_sampling`, `probabilities(state)` and
-    `_update(stats, state)`, which gets the statistics of shaped fitness for each
-    tensor. An antithetic pair is the members 2 i and 2 i + 1.
+    A subclass has `use_antithetic_sampling`, `probabilities(state)`, a `mean` in its state and
+    `_move(utilities, stats, state)`, which gets shaped fitness and, for each tensor,
+    its statistics. An antithetic pair is the members 2 i and 2 i + 1.
     """
 
     use_antithetic_sampling: bool
@@ -56,22 +56,29 @@ class TritDistribution(DistributionBasedAlgorithm):
         raise NotImplementedError
 
     def _exponents(self, state: Any) -> list[jax.Array]:
-        """Return the exponent of each tensor; unless a class moves them, those it was given."""
+        """Return the exponent of each tensor: those of the mode, which all members share."""
+        return [tensor.exponent for tensor in ternary.tensors(self.get_mean(state))]
+
+    def _to_tensors(self, trits: list[jax.Array], state: Any) -> list[Tensor]:
+        """Return what was drawn for one member, or for a population, as tensors."""
+        shapes = [tensor.values.shape for tensor in ternary.tensors(self.solution)]
+        return [
+            Tensor(values, jnp.broadcast_to(exponent, values.shape[: values.ndim - len(shape)]))
+            for values, exponent, shape in zip(trits, self._exponents(state), shapes, strict=True)
+        ]
+
+    def _to_trits(self, tensors: list[Tensor], state: Any) -> list[jax.Array]:
+        """Return what was drawn for the tensors of a population."""
         del state
-        return [tensor.exponent for tensor in ternary.tensors(self.solution)]
+        return [tensor.values for tensor in tensors]
 
     def entropy(self, state: Any) -> Float[Array, ""]:
         """Return the mean entropy of a weight, in bits (at most log2(3) = 1.58)."""
         return ternary.mean_over([entropy_bits(p) for p in self.probabilities(state)])
 
-    def _update(self, stats: list[Statistics], state: Any) -> Any:
+    def _move(self, utilities: jax.Array, stats: list[Statistics], state: Any) -> Any:
         """Move the distribution; evosax minimises, so less shaped fitness is better."""
         raise NotImplementedError
-
-    def _update_knowing(self, utilities: jax.Array, stats: list[Statistics], state: Any) -> Any:
-        """Move the distribution, knowing the shaped fitness of every member too."""
-        del utilities  # most need no more than the statistics
-        return self._update(stats, state)
 
     @partial(jax.jit, static_argnames=("self",))
     def ask(self, key: Key, state: Any, params: Any) -> tuple[Any, Any]:
@@ -80,10 +87,7 @@ class TritDistribution(DistributionBasedAlgorithm):
         trits = ternary.sample(
             key, self.probabilities(state), self.population_size, self.use_antithetic_sampling
         )
-        tensors = [
-            Tensor(values, jnp.broadcast_to(exponent, (self.population_size, *exponent.shape)))
-            for values, exponent in zip(trits, self._exponents(state), strict=True)
-        ]
+        tensors = self._to_tensors(trits, state)
         return ternary.replace_tensors(self.solution, tensors), state
 
     @partial(jax.jit, static_argnames=("self",))
@@ -95,17 +99,16 @@ class TritDistribution(DistributionBasedAlgorithm):
         is_better = fitness[best] < state.best_fitness
         shaped = self.fitness_shaping_fn(population, fitness, state, params)
         tensors = ternary.tensors(population)
-        stats, values = ternary.statistics(
-            shaped, [tensor.values for tensor in tensors], best, self.is_spread
-        )
-        member = [Tensor(v, e) for v, e in zip(values, self._exponents(state), strict=True)]
-        member = self._ravel_solution(ternary.replace_tensors(self.solution, member))
+        trits = self._to_trits(tensors, state)
+        stats, drawn = ternary.statistics(shaped, trits, best, self.is_spread)
+        member = ternary.replace_tensors(self.solution, self._to_tensors(drawn, state))
+        member = self._ravel_solution(member)
         state = state.replace(
             best_solution=jnp.where(is_better, member, state.best_solution),
             best_fitness=jnp.where(is_better, fitness[best], state.best_fitness),
         )
         metrics = self.metrics_fn(key, population, fitness, state, params)
-        state = self._update_knowing(shaped, stats, state)
+        state = self._move(shaped, stats, state)
         return state.replace(generation_counter=state.generation_counter + 1), metrics
 
 

@@ -1,14 +1,17 @@
 r"""The (1 + lambda) evolutionary algorithm with a self-adjusting mutation rate.
 
-The parent is evaluated again with its children, and the best child replaces it
-if it is not worse than the mean of the parent's evaluations. Of n weights the
-first half of the children redraws each at the rate r/(2n), the second at 2r/n.
+The parent is evaluated again with its children, and the best
+child replaces it if it is not worse in this generation; of equal children one is
+drawn. Of n weights the first half of the children redraws each at the rate r/(2n), the
+second at 2r/n; where that leaves all as they were, one weight takes another value.
 Then r becomes that of the half of the best child with probability 3/4, else
-that of the other, and stays within $[2, n/4]$.
+that of the other, and stays within $[2, n/4]$, also where it starts. The parent is what is shipped.
 
 References:
   Doerr, Gießen, Witt, Yang, "The (1+λ) evolutionary algorithm with
   self-adjusting mutation rate", GECCO 2017 (on bits that flip; here they are redrawn).
+  Carvalho Pinto, Doerr, "Towards a more practice-aware runtime analysis of evolutionary
+  algorithms", 2018 (a child that is its parent's copy is a wasted evaluation).
 """
 
 from collections.abc import Callable
@@ -27,7 +30,7 @@ from ternevo.algorithms.shaping import no_metrics
 from ternevo.types import Key, Leaf
 
 MIN_FLIPS = 2.0
-"""The least r: the slower half of the children then redraws one weight each."""
+"""The least r: the slower half of the children then redraws one weight each, on average."""
 
 FOLLOWING = 0.75
 """How probably r goes where the best child is; the rest keeps it from being led by chance alone."""
@@ -35,13 +38,18 @@ FOLLOWING = 0.75
 
 @struct.dataclass
 class Params(BaseParams):
-    """Where r starts, in expected flips per child."""
+    """Where r starts, in expected redrawn weights; within the range of r."""
 
     init_flips: Leaf
 
 
 class OnePlusLambda(Elitist):
-    """One int8 parent and its children, an evosax algorithm; the memory is r."""
+    """One int8 parent and its children, an evosax algorithm; the memory is r.
+
+    In the state the parent comes first.
+    """
+
+    remembers_fitness = False
 
     def __init__(
         self,
@@ -64,36 +72,55 @@ class OnePlusLambda(Elitist):
         num_children = self.population_size - 1
         return jnp.arange(num_children) >= num_children / 2
 
+    def init(self, key: Key, population: Any, fitness: jax.Array, params: Params) -> State:
+        """Start from the best of an evaluated population."""
+        state = super().init(key, population, fitness, params)
+        return put_first(state, jnp.argmin(state.fitness))
+
+    def get_best_solution(self, state: State) -> Any:
+        """Return the parent."""
+        return self._unravel_solution(state.population[0])
+
     def _memory(self, key: Key, params: Params) -> jax.Array:
         del key
         return self._bounded(jnp.asarray(params.init_flips, jnp.float32))
 
     def _ask(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
         del params
-        leader = parent_of(state.fitness)
-        parent = state.population[leader]
+        parent = state.population[0]
         keys = jax.random.split(key, self.population_size - 1)
         rates = jnp.where(self.is_fast, 2.0, 0.5) * state.memory / self.num_weights
-        children = jax.vmap(self._flip, (0, None, 0))(keys, parent, rates)
-        return jnp.concatenate([parent[None], children]), self._keep(state, leader[None])
+        children = jax.vmap(self._child, (0, None, 0))(keys, parent, rates)
+        return jnp.concatenate([parent[None], children]), state
+
+    def _child(self, key: Key, parent: jax.Array, rate: jax.Array) -> jax.Array:
+        """Redraw weights of the parent at a rate, and change one if that has changed none."""
+        key_flip, key_place, key_value = jax.random.split(key, 3)
+        child = self._flip(key_flip, parent, rate)
+        lots = jnp.where(self.is_weight, jax.random.uniform(key_place, parent.shape), -1.0)
+        place = jnp.argmax(lots)
+        other = ternary.other_value(key_value, parent[place], self.kind)
+        return jnp.where(jnp.any(child != parent), child, parent.at[place].set(other))
 
     def _tell(
         self, key: Key, population: jax.Array, fitness: jax.Array, state: State, params: Params
     ) -> State:
+        del params
         key_winner, key_follow = jax.random.split(key)
-        is_fast = self.is_fast[winner_of(key_winner, fitness[1:])]
-        is_faster = is_fast == jax.random.bernoulli(key_follow, FOLLOWING)
+        winner = winner_of(key_winner, fitness[1:])
+        is_faster = self.is_fast[winner] == jax.random.bernoulli(key_follow, FOLLOWING)
         flips = self._bounded(jnp.where(is_faster, 2.0, 0.5) * state.memory)
-        return super()._tell(key, population, fitness, state, params).replace(memory=flips)
+        told = state.replace(population=population, fitness=fitness, memory=flips)
+        return put_first(told, jnp.where(fitness[1 + winner] <= fitness[0], 1 + winner, 0))
 
     def _bounded(self, flips: Float[Array, ""]) -> Float[Array, ""]:
         return jnp.clip(flips, MIN_FLIPS, max(MIN_FLIPS, self.num_weights / 4))
 
 
-def parent_of(fitness: Float[Array, " population"]) -> Int[Array, ""]:
-    """Return the best child if it is not worse than its parent, member 0."""
-    child = 1 + jnp.argmin(fitness[1:])
-    return jnp.where(fitness[child] <= fitness[0], child, 0)
+def put_first(state: State, leader: Int[Array, ""]) -> State:
+    """Let a member and the first one change places."""
+    order = jnp.arange(state.fitness.shape[0]).at[0].set(leader).at[leader].set(0)
+    return state.replace(population=state.population[order], fitness=state.fitness[order])
 
 
 def winner_of(key: Key, fitness: Float[Array, " children"]) -> Int[Array, ""]:

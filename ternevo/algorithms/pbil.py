@@ -11,6 +11,7 @@ References:
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import optax
 
 from ternevo.algorithms.categorical import Categorical, State, Tables
@@ -30,7 +31,7 @@ class PBIL(Categorical):
         super().__init__(population_size, solution, **kwargs)
         self.lr_schedule = lr_schedule or optax.constant_schedule(1.0)
 
-    def _step(self, gradients: Tables, state: State) -> tuple[Tables, Any]:
+    def _step(self, gradients: Tables, utilities: jax.Array, state: State) -> tuple[Tables, Any]:
         rate = self.lr_schedule(state.generation_counter)
         pairs = zip(state.tables, gradients, strict=True)
         return tuple(table + rate * gradient for table, gradient in pairs), ()

@@ -1,4 +1,4 @@
-"""Random search over discrete weights: fresh members every generation, the leader evaluated again.
+"""Random search over any weights: fresh members every generation, the leader evaluated again.
 
 The leader sits in the first place and its fitness is the mean over all its
 evaluations; it is replaced by whoever is better in the newest generation.
@@ -28,7 +28,7 @@ class Params(BaseParams):
 
 
 class RandomSearch(Elitist):
-    """Random search with int8 members, an evosax algorithm."""
+    """Random search over ternary, binary or float weights, an evosax algorithm."""
 
     def __init__(
         self,
@@ -38,7 +38,10 @@ class RandomSearch(Elitist):
         fitness_shaping_fn: Callable = identity_fitness_shaping_fn,
         metrics_fn: Callable = no_metrics,
     ):
-        """Build the algorithm; `solution` gives shapes and exponents, `kind` the value set."""
+        """Build the algorithm; `solution` gives shapes and exponents, `kind` the value set.
+
+        For `kind` "float" it is a pytree of arrays.
+        """
         super().__init__(population_size, solution, kind, 1, fitness_shaping_fn, metrics_fn)
 
     @property
@@ -52,10 +55,12 @@ class RandomSearch(Elitist):
         return jnp.concatenate([state.population[leader], fresh]), self._keep(state, leader)
 
     def _draw(self, key: Key) -> jax.Array:
-        given = ternary.tensors(self.solution)
+        given, structure = jax.tree.flatten(self.solution, is_leaf=ternary.is_tensor)
         keys = jax.random.split(key, len(given))
-        drawn = [
-            tensor._replace(values=ternary.draw(k, tensor.values.shape, self.kind))
-            for k, tensor in zip(keys, given, strict=True)
-        ]
-        return self._ravel_solution(ternary.replace_tensors(self.solution, drawn))
+        drawn = [self._redraw(k, tensor) for k, tensor in zip(keys, given, strict=True)]
+        return self._ravel_solution(structure.unflatten(drawn))
+
+    def _redraw(self, key: Key, tensor: Any) -> Any:
+        if self.kind == "float":  # of the size of the usual N(0, 1/fan_in) start
+            return ternary.draw(key, tensor.shape, "float") / tensor.shape[0] ** 0.5
+        return tensor._replace(values=ternary.draw(key, tensor.values.shape, self.kind))

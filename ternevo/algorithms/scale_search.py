@@ -1,93 +1,80 @@
-r"""Trial: `TernaryNES` whose members also differ in the exponents of their tensors.
+r"""`TernaryNES` whose members also differ in the exponents of their tensors.
 
-Each tensor has one more float latent s. Its members have the exponent that follows the
-latents, plus round(s), plus X in {-1, 0, +1} of mean s - round(s), mixed with a uniform flip at
-rate 0.3; s climbs the evidence for X with the optimiser of the weights.
+Each tensor has one more float latent s. A member has the exponent that follows the weights'
+latents, plus round(s), plus a trit X of mean s - round(s), mixed with a uniform flip (the
+distribution `mean` of `ternary_nes.py`). s climbs
+
+$$\frac1N \sum_i u_i X_i - \bar u\,(s - \mathrm{round}(s))$$
+
+with the optimiser of the weights: scales are searched by the same batch, at no further episode.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from ternevo import ternary
+from ternevo.algorithms.distribution import Params
 from ternevo.algorithms.ternary_nes import State, TernaryNES, mean
 from ternevo.ternary import EXPONENT_RANGE, Statistics
 from ternevo.types import Key, Tensor
 
 FLIP_RATE = 0.3
+"""How often X is drawn uniformly."""
 
 
 class ScaleSearchNES(TernaryNES):
-    """Natural evolution strategy over ternary weights and the exponents of their tensors."""
+    """Natural evolution strategy over trits and the exponents of their tensors."""
 
-    def init(self, key: Key, mean: Any, params: Any) -> State:
+    def init(self, key: Key, mean: Any, params: Params) -> State:
         """Start from a distribution whose mode is `mean`."""
         state = super().init(key, mean, params)
         latents = (*state.latents, jnp.zeros(len(state.latents)))
         return state.replace(latents=latents, opt_state=self.optimizer.init(latents))
 
     def probabilities(self, state: State) -> list[jax.Array]:
-        """Return those of the weights, and of the exponents' offsets."""
-        *weights, offsets = state.latents
+        """Return P(-1), P(0), P(+1) of every weight, and of the offset of every exponent."""
+        *weights, scales = state.latents
         tables = [self.distribution.probabilities(z, state.spread) for z in weights]
-        return [*tables, mean().probabilities(offsets - jnp.round(offsets), jnp.float32(FLIP_RATE))]
+        return [*tables, mean().probabilities(_remainder(scales), jnp.float32(FLIP_RATE))]
 
-    @partial(jax.jit, static_argnames=("self",))
-    def ask(self, key: Key, state: Any, params: Any) -> tuple[Any, Any]:
-        """Return a population, a pytree of int8 `Tensor`s with a leading population axis."""
-        del params
-        *trits, offsets = ternary.sample(
-            key, self.probabilities(state), self.population_size, self.use_antithetic_sampling
-        )
-        tensors = [
-            Tensor(values, jnp.clip(exponent + offsets[:, i], *EXPONENT_RANGE).astype(jnp.int8))
-            for i, (values, exponent) in enumerate(zip(trits, self._exponents(state), strict=True))
+    def _to_tensors(self, trits: list[jax.Array], state: State) -> list[Tensor]:
+        *weights, offsets = trits
+        return [
+            tensor._replace(exponent=_moved(tensor.exponent, offsets[..., i]))
+            for i, tensor in enumerate(super()._to_tensors(weights, state))
         ]
-        return ternary.replace_tensors(self.solution, tensors), state
 
-    @partial(jax.jit, static_argnames=("self",))
-    def tell(
-        self, key: Key, population: Any, fitness: jax.Array, state: Any, params: Any
-    ) -> tuple[Any, dict]:
-        """Update the distribution with the fitness [population], less is better."""
-        best = jnp.argmin(fitness)
-        shaped = self.fitness_shaping_fn(population, fitness, state, params)
-        tensors = ternary.tensors(population)
+    def _to_trits(self, tensors: list[Tensor], state: State) -> list[jax.Array]:
         pairs = zip(tensors, self._exponents(state), strict=True)
-        offsets = jnp.stack([tensor.exponent - base for tensor, base in pairs], axis=1)
-        values = [*[tensor.values for tensor in tensors], jnp.clip(offsets, -1, 1)]
-        stats, _ = ternary.statistics(shaped, values, best, self.is_spread)
-        state = self._update(stats, state)
-        return state.replace(generation_counter=state.generation_counter + 1), {}
+        offsets = jnp.stack([tensor.exponent - base for tensor, base in pairs], axis=-1)
+        return [*super()._to_trits(tensors, state), offsets]
 
-    def _update(self, stats: list[Statistics], state: State) -> State:
-        *weights, offsets = state.latents
-        descent = tuple(
-            self.distribution.direction(z, state.spread, of_tensor)
-            for z, of_tensor in zip(weights, stats, strict=False)
-        )
-        rest = offsets - jnp.round(offsets)
-        descent = (*descent, mean().direction(rest, state.spread, stats[-1]))
-        updates, opt_state = self.optimizer.update(descent, state.opt_state, state.latents)
-        latents = optax.apply_updates(state.latents, updates)
-        return state.replace(
-            mean=self._mode(latents),
-            latents=latents,
-            spread=jnp.asarray(self.spread_schedule(state.generation_counter + 1), jnp.float32),
-            opt_state=opt_state,
-        )
+    def _directions(self, stats: list[Statistics], state: State) -> tuple[jax.Array, ...]:
+        *weights, scales = state.latents
+        *of_weights, of_scales = stats
+        directions = [
+            self.distribution.direction(latent, state.spread, of_tensor)
+            for latent, of_tensor in zip(weights, of_weights, strict=True)
+        ]
+        return (*directions, mean().direction(_remainder(scales), state.spread, of_scales))
 
     def _mode(self, latents: tuple[jax.Array, ...]) -> jax.Array:
         given = ternary.tensors(self.solution)
-        shifts = jnp.round(latents[-1]) if len(latents) > len(given) else jnp.zeros(len(given))
-        modes = [self.distribution.mode(z, t) for z, t in zip(latents, given, strict=False)]
+        weights, scales = latents[: len(given)], latents[len(given) :]
+        shifts = jnp.round(scales[0]) if scales else jnp.zeros(len(given))  # none before `init`
+        modes = [self.distribution.mode(z, t) for z, t in zip(weights, given, strict=True)]
         moved = [
-            mode._replace(
-                exponent=jnp.clip(mode.exponent + shift, *EXPONENT_RANGE).astype(jnp.int8)
-            )
+            mode._replace(exponent=_moved(mode.exponent, shift))
             for mode, shift in zip(modes, shifts, strict=True)
         ]
         return self._ravel_solution(ternary.replace_tensors(self.solution, moved))
+
+
+def _remainder(scales: jax.Array) -> jax.Array:
+    return scales - jnp.round(scales)
+
+
+def _moved(exponent: jax.Array, by: jax.Array) -> jax.Array:
+    return jnp.clip(exponent + by, *EXPONENT_RANGE).astype(jnp.int8)

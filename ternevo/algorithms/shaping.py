@@ -11,6 +11,9 @@ from jaxtyping import Array, Float
 
 from ternevo import devices
 
+ROUNDING = 1e-6
+"""A sum of evosax's weights, which are of the order of one together, that may as well be zero."""
+
 
 def baseline_fitness_shaping_fn(
     population: Any, fitness: Float[Array, " population"], state: Any, params: Any
@@ -93,13 +96,31 @@ def duels(
     return jnp.stack([lost, -lost], axis=-1).ravel()
 
 
+def shared_weights(
+    population: Any, fitness: Float[Array, " population"], state: Any, params: Any
+) -> Float[Array, " population"]:
+    """Return evosax's `params.weights` by rank, of which equal members get the mean of theirs.
+
+    evosax gives all of them the weight at their mean rank: then the weights of a generation do
+    not sum to what they should, and where all are equal the distribution grows or drifts.
+    """
+    del population, state
+    before = jax.scipy.stats.rankdata(fitness, method="min").astype(jnp.int32) - 1
+    upto = jax.scipy.stats.rankdata(fitness, method="max").astype(jnp.int32)
+    sums = jnp.concatenate([jnp.zeros(1), jnp.cumsum(params.weights)])
+    total = sums[upto] - sums[before]
+    # What is only a rounding error Adam would blow up to full steps.
+    total = jnp.where(jnp.abs(total) > ROUNDING, total, 0.0)
+    return jnp.where(upto - before == 1, params.weights[before], total / (upto - before))
+
+
 def of_unit_energy(shaping: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """Return the shaping function scaled so that the mean square is 1, or 0 where all are 0."""
 
     def shape(population: Any, fitness: jax.Array, state: Any, params: Any) -> jax.Array:
         utilities = shaping(population, fitness, state, params)
         mean_square = devices.sum_in_order(jnp.square(utilities)) / fitness.shape[0]
-        return utilities / jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1.0))
+        return utilities * jax.lax.rsqrt(jnp.where(mean_square > 0, mean_square, 1.0))
 
     return shape
 

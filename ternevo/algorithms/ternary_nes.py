@@ -117,59 +117,40 @@ def sharp() -> Distribution:
     return Distribution(start, probabilities, direction, _round, _clip(1.2))
 
 
-def threshold(
-    kind: ternary.WeightKind = "ternary",
-    threshold_ratio: float = 0.5,
-    scale: str = "follow",
-    noise: str = "absolute",
-    per_neuron: bool = False,
-) -> Distribution:
+def threshold(kind: ternary.WeightKind = "ternary") -> Distribution:
     r"""A Gaussian latent cut at two thresholds: w = T(z + sigma noise), with the exact score of z.
 
     The thresholds are plus and minus half of gamma, the mean absolute latent
     of the tensor; the layer's exponent follows gamma, so that levels grow with
     evidence. Given w the noise is integrated out (Rao-Blackwell):
     $\nabla_z \log P(w) = P'(w) / P(w)$ with $P$ in closed form by the normal
-    CDF; gamma is held fixed. `kind="binary"` cuts once, at zero. If `per_neuron`, gamma is that
-    of a column of weights, and of all biases of a layer.
+    CDF; gamma is held fixed. `kind="binary"` cuts once, at zero.
     """
     values = possible_values(kind)
 
-    def gamma(latent: jax.Array) -> jax.Array:
-        return ternary.scale(latent, per_neuron)
-
     def cut(latent: jax.Array) -> jax.Array:
-        return gamma(latent) * threshold_ratio if kind == "ternary" else jnp.zeros(())
-
-    def deviation(latent: jax.Array, spread: jax.Array) -> jax.Array:
-        return spread * gamma(latent) if noise == "relative" else spread
+        return ternary.scale(latent) / 2 if kind == "ternary" else jnp.zeros(())
 
     def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
-        spread = deviation(latent, spread)
         minus = norm.cdf((-cut(latent) - latent) / spread)
         plus = norm.cdf((latent - cut(latent)) / spread)
         zero = jnp.maximum(1.0 - minus - plus, 0.0)
         return with_margin(jnp.stack([minus, zero, plus], axis=-1), values)
 
     def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
-        table = probabilities(latent, spread)
-        spread = deviation(latent, spread)
         minus = -norm.pdf((-cut(latent) - latent) / spread) / spread
         plus = norm.pdf((latent - cut(latent)) / spread) / spread
         slopes = jnp.stack([minus, -minus - plus, plus], axis=-1)
         slopes *= 1.0 - MARGIN * jnp.sum(values)
-        scores = slopes / jnp.maximum(table, MARGIN)
+        scores = slopes / jnp.maximum(probabilities(latent, spread), MARGIN)
         return jnp.sum(ternary.utility_by_value(stats) * scores * values, axis=-1)
 
     def start(key: Key, tensor: Tensor) -> jax.Array:
         return ternary.latent_of(key, tensor, kind)
 
     def mode(latent: jax.Array, tensor: Tensor) -> Tensor:
-        found = ternary.discretize(latent, kind, per_neuron)
-        if threshold_ratio != 0.5:
-            sign = jnp.sign(latent).astype(jnp.int8)
-            found = found._replace(values=sign * (jnp.abs(latent) > cut(latent)).astype(jnp.int8))
-        return found._replace(exponent=tensor.exponent) if scale == "fixed" else found
+        del tensor
+        return ternary.discretize(latent, kind)
 
     return Distribution(start, probabilities, direction, mode)
 
@@ -283,12 +264,10 @@ class TernaryNES(TritDistribution):
             generation_counter=jnp.zeros((), jnp.int32),
         )
 
-    def _update(self, stats: list[Statistics], state: State) -> State:
+    def _move(self, utilities: jax.Array, stats: list[Statistics], state: State) -> State:
+        del utilities
         # evosax minimises, and the optimiser descends: descending shaped fitness climbs utility.
-        descent = tuple(
-            self.distribution.direction(latent, state.spread, of_tensor)
-            for latent, of_tensor in zip(state.latents, stats, strict=True)
-        )
+        descent = self._directions(stats, state)
         updates, opt_state = self.optimizer.update(descent, state.opt_state, state.latents)
         latents = jax.tree.map(
             self.distribution.project, optax.apply_updates(state.latents, updates)
@@ -300,12 +279,16 @@ class TernaryNES(TritDistribution):
             opt_state=opt_state,
         )
 
+    def _directions(self, stats: list[Statistics], state: State) -> tuple[jax.Array, ...]:
+        """Return where each latent array would go."""
+        return tuple(
+            self.distribution.direction(latent, state.spread, of_tensor)
+            for latent, of_tensor in zip(state.latents, stats, strict=True)
+        )
+
     def probabilities(self, state: State) -> list[Float[Array, "... 3"]]:
         """Return P(-1), P(0), P(+1) of every weight, one array for each tensor."""
         return [self.distribution.probabilities(z, state.spread) for z in state.latents]
-
-    def _exponents(self, state: State) -> list[jax.Array]:
-        return [mode.exponent for mode in ternary.tensors(self._unravel_solution(state.mean))]
 
     def _mode(self, latents: tuple[jax.Array, ...]) -> jax.Array:
         given = ternary.tensors(self.solution)

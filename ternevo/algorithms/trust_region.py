@@ -1,17 +1,26 @@
 r"""A natural-gradient step whose KL divergence is bounded in proportion to the estimated signal.
 
-With g the natural gradient in the probabilities p, utilities u of mean square 1, d weights and n
-free probabilities, the energy $E = \lVert F^{1/2} g \rVert^2 = \sum g^2 / p$ of independent members
-would be n / N on average if fitness had nothing to do with the weights. What is beyond is signal:
+With g the natural gradient in the probabilities p, utilities u, d weights and
+$E = \lVert F^{1/2} g \rVert^2 = \sum g^2 / p$, let B be what E would be on average if fitness had
+nothing to do with the weights. What is beyond B is signal:
 
-$$\rho = \max(0, 1 - n / (N E)), \qquad
+$$\rho = \max(0, 1 - B / E), \qquad
   p \leftarrow p + \sqrt{\rho\, \kappa\, d / E}\; g.$$
+
+B is exact for the utilities at hand. A weight with K possible values contributes
+
+$$\frac1{N^2} \Big( (K - 1) \sum_i u_i^2 + 2 r \sum_{\mathrm{pairs}} u_i u_j \Big), \qquad
+  r = \sum_v \frac{P(X_i = X_j = v)}{p_v} - 1,$$
+
+where the second sum is over the antithetic pairs, if members are drawn in such: the two of a pair
+are seldom equal, and so r is mostly negative. For independent members and utilities of mean
+square 1, B is n / N, with n free probabilities.
 
 KL(new || old) is at most the chi-squared divergence, which for this step is
 $\kappa \rho d$: so no step goes further than `max_kl` = kappa nats a weight, on
 average over the weights (a small one about half as far), and none that is all
 noise goes anywhere, but for the luck of the estimate. rho has a standard error of
-about sqrt(2 / n) under noise, and signal explains at most the variance of the
+about sqrt(2 / n) under noise, for independent members; signal explains at most the variance of the
 utilities, so that rho is at most about N / n where weights are many.
 
 Bounding the KL relative to an estimated signal energy is the idea of signal-adaptive trust regions
@@ -26,9 +35,11 @@ References:
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from ternevo import ternary
+from ternevo import devices, ternary
 from ternevo.algorithms.categorical import (
     Categorical,
     State,
@@ -66,14 +77,18 @@ class TrustRegion(Categorical):
             fitness_shaping_fn=of_unit_energy(fitness_shaping_fn),
             **kwargs,
         )
-        num_weights = ternary.num_weights(solution)
-        self.max_kl = max_kl * num_weights
-        self.noise = num_weights * (self.num_values - 1) / population_size
+        self.max_kl = max_kl * ternary.num_weights(solution)
 
-    def _step(self, gradients: Tables, state: State) -> tuple[Tables, Any]:
+    def _step(self, gradients: Tables, utilities: jax.Array, state: State) -> tuple[Tables, Any]:
         total = energy(map(fisher_root, state.tables, gradients))
+        noise = sum(
+            devices.sum_in_order(
+                noise_energy(utilities, table, self.use_antithetic_sampling).ravel()
+            )
+            for table in state.tables
+        )
         safe = jnp.where(total > 0, total, 1.0)
-        budget = self.max_kl * jnp.maximum(total - self.noise, 0.0) / safe
+        budget = self.max_kl * jnp.maximum(total - noise, 0.0) / safe
         steps = tuple(
             keep_margin(table + jnp.sqrt(budget / safe) * gradient, self.margin, self.values)
             - table
@@ -83,3 +98,22 @@ class TrustRegion(Categorical):
         spent = energy(map(fisher_root, state.tables, steps))
         share = jnp.sqrt(jnp.minimum(1.0, budget / jnp.where(spent > 0, spent, 1.0)))
         return tuple(t + share * step for t, step in zip(state.tables, steps, strict=True)), ()
+
+
+def noise_energy(
+    utilities: Float[Array, " population"], table: Float[Array, "... 3"], antithetic: bool
+) -> Float[Array, "..."]:
+    """Return the mean of sum g^2 / p of each weight, were fitness to know nothing of the weight.
+
+    The two of a pair are the inverse CDF at U and 1 - U. Both are -1, or +1, where it has more than
+    one half; both are 0 where U and 1 - U are beyond the larger of the other two probabilities.
+    """
+    is_possible = table > 0
+    total = devices.sum_in_order(utilities**2) * (jnp.sum(is_possible, axis=-1) - 1)
+    if antithetic:
+        minus, zero, plus = jnp.moveaxis(table, -1, 0)
+        both_zero = jnp.where(zero > 0, 1 - 2 * jnp.maximum(minus, plus), 0.0)
+        both = jnp.maximum(jnp.stack([2 * minus - 1, both_zero, 2 * plus - 1], axis=-1), 0.0)
+        agreement = jnp.sum(both / jnp.where(is_possible, table, 1.0), axis=-1) - 1
+        total += 2 * devices.sum_in_order(utilities[::2] * utilities[1::2]) * agreement
+    return total / utilities.size**2

@@ -8,7 +8,8 @@ $$e = \frac1N \sum_i u_i (X_i - \mathbb{E} X).$$
 Were fitness to know nothing of this weight, e would have mean zero and a known
 variance. The weight takes one step of sign(e) where
 $|e| > \Phi^{-1}(1 - a/2) \sqrt{\mathrm{Var}\, e}$: a is the share of weights
-that move by chance alone, and it shrinks over the run. There is no latent, no
+that are voted for by chance alone, and it shrinks over the run; at -1 and +1 half of such votes
+lead nowhere. There is no latent, no
 optimiser and no learning rate; the shipped policy is the centre.
 
 References:
@@ -95,10 +96,7 @@ class Vote(TritDistribution):
         centres = ternary.tensors(self._unravel_solution(state.mean))
         return [around(centre.values, rate, self.kind) for centre in centres]
 
-    def _exponents(self, state: State) -> list[jax.Array]:
-        return [t.exponent for t in ternary.tensors(self._unravel_solution(state.mean))]
-
-    def _update_knowing(self, utilities: jax.Array, stats: list[Statistics], state: State) -> State:
+    def _move(self, utilities: jax.Array, stats: list[Statistics], state: State) -> State:
         share = jnp.asarray(self.move_share_schedule(state.generation_counter), jnp.float32)
         centres = ternary.tensors(self._unravel_solution(state.mean))
         moved = []

@@ -21,8 +21,6 @@ class MLP:
     """Hidden activation. int8 is a hard tanh on an 8-bit grid; tanh and relu are float."""
     weights: Literal["ternary", "binary", "float"] = "ternary"
     """What a weight may be: {-1, 0, +1}, {-1, +1}, or any float (the float twin)."""
-    exponents: Literal["layer", "neuron"] = "layer"
-    """Trial: a power of two for each layer, or for each neuron; that of biases is the layer's."""
     use_bias: bool = True
     """Whether layers have biases."""
     observation_bits: int = 8
@@ -39,8 +37,6 @@ class MLP:
         """Refuse sizes that mean nothing."""
         if any(size < 1 for size in self.hidden_sizes):
             raise ValueError(f"hidden_sizes must be positive, got {self.hidden_sizes}")
-        if self.exponents == "neuron" and self.weights == "float":
-            raise ValueError("float weights have no exponents, so --exponents must be layer")
         if not 1 <= self.observation_bits <= 8:
             raise ValueError(f"observation_bits must be 1 to 8, got {self.observation_bits}")
         for name in ("observation_shift", "output_shift"):

@@ -92,7 +92,7 @@ class Dense(NamedTuple):
 
     weight: jax.Array
     bias: Float32[Array, "*population out"]
-    scale: Float32[Array, "*population_or_out"]
+    scale: Float32[Array, "*population"]
 
 
 class BitPlanes(NamedTuple):
@@ -100,7 +100,7 @@ class BitPlanes(NamedTuple):
 
     planes: Planes
     offset: Int32[Array, "*population out"]
-    scale: Float32[Array, "*population_or_out"]
+    scale: Float32[Array, "*population"]
 
 
 def build(settings: MLP, obs_size: int, action: ActionSpec) -> Policy:
@@ -192,8 +192,7 @@ def _init_layer(
     else:
         density = 2 / 3 if kind == "ternary" else 1.0
         exponent = round(math.log2(math.sqrt(fan_in * density)))
-    shape = (fan_out,) if settings.exponents == "neuron" else ()
-    layer = {"weight": Tensor(weight, jnp.full(shape, exponent, jnp.int8))}
+    layer = {"weight": Tensor(weight, jnp.asarray(exponent, jnp.int8))}
     if settings.use_bias:
         layer["bias"] = Tensor(bias, jnp.asarray(exponent + bias_shift, jnp.int8))
     return layer
@@ -261,10 +260,7 @@ def _pack_layer(
 
 
 def _bias_size(layer: dict[str, Tensor], inputs: Grid) -> jax.Array:
-    """Return the size of an always-on input: full scale, times bias scale over weight scale.
-
-    It is one integer, or one for each neuron where weights have an exponent for each.
-    """
+    """Return the size of an always-on input: full scale, times bias scale over weight scale."""
     shift = layer["weight"].exponent.astype(jnp.int32) - layer["bias"].exponent.astype(jnp.int32)
     size = jnp.ldexp(jnp.float32(inputs.full_scale), jnp.minimum(shift, BIAS_SHIFT_LIMIT))
     return jnp.round(size) if inputs.num_bits else size

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from ternevo.strategies.evolution import check_positive
 from ternevo.strategies.tabular import Tabular
 
 if TYPE_CHECKING:
@@ -18,15 +19,13 @@ class ASNG(Tabular):
     """Length of the first step, in the Fisher metric of all weights together."""
     noise_threshold: float = 1.5
     """The step grows while its path is so many times as long, squared, as noise makes it."""
-    margin: float = 0.0
-    """The least probability of a value; 0 takes the paper's: one over the free probabilities."""
+    margin: float | None = None
+    """The least probability of a value; None for the paper's: one over the free probabilities."""
 
     def __post_init__(self) -> None:
         """Refuse steps that lead nowhere."""
         super().__post_init__()
-        for name in ("init_step", "noise_threshold"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        check_positive(self, "init_step", "noise_threshold")
 
     def search_algorithm(
         self, solution: Any, weights: "WeightKind", num_generations: int
@@ -40,7 +39,7 @@ class ASNG(Tabular):
             solution,
             init_step=self.init_step,
             noise_threshold=self.noise_threshold,
-            **{**self.tables(weights), "margin": self.margin or None},
+            **self.tables(weights),
         )
         return algorithm, algorithm.default_params
 
@@ -48,4 +47,5 @@ class ASNG(Tabular):
         """Return SNES: a natural gradient too, of a separable Gaussian; its steps do not adapt."""
         from ternevo.strategies.latent import twin
 
-        return twin(self, "SNES", sigma=0.3, optimizer="sgd", lr=1.0)
+        own = {"optimizer": "sgd", "antithetic": True}  # it does not draw in pairs at all
+        return twin(self, "SNES", sigma=0.3, lr=1.0, **own)

@@ -3,14 +3,14 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
-from ternevo.strategies.evolution import Optimised, Paired, check_weights
+from ternevo.strategies.evolution import Optimised, Shaped, check_weights
 
 if TYPE_CHECKING:
     from ternevo.ternary import WeightKind
 
 
 @dataclasses.dataclass(frozen=True)
-class BinaryNES(Paired, Optimised):
+class BinaryNES(Shaped, Optimised):
     """Bernoulli natural evolution strategy over binary weights; needs `--weights binary`."""
 
     lr: float = 0.06

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ternevo.strategies.evolution import Learning
+from ternevo.strategies.evolution import Learning, check_shares
 from ternevo.strategies.tabular import Tabular
 
 if TYPE_CHECKING:
@@ -16,18 +16,16 @@ class CEM(Tabular, Learning):
     """The cross-entropy method (UMDA with lr 1); `--weights float` runs SimpleES."""
 
     elite_ratio: float = 0.25
-    """The share of the population that the probabilities move towards."""
+    """Share of the population that is the elite, to whose frequencies the probabilities go."""
     lr: float = 0.5
-    """How far the probabilities go to those of the elite: above 0, and 1 is all the way."""
+    """How far they go: above 0, and 1 is all the way."""
     lr_end: float = 0.05
     """Where a learning rate schedule ends."""
 
     def __post_init__(self) -> None:
         """Refuse shares that are none."""
         super().__post_init__()
-        for name in ("lr", "elite_ratio"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
+        check_shares(self, "lr", "lr_end", "elite_ratio")
 
     def search_algorithm(
         self, solution: Any, weights: "WeightKind", num_generations: int
@@ -48,8 +46,10 @@ class CEM(Tabular, Learning):
         """Return SimpleES, the cross-entropy method of a separable Gaussian.
 
         Its elite is always the better half, its mean goes all the way to theirs, and its
-        standard deviations a tenth of the way to their spread (c_std).
+        standard deviations a tenth of the way to their spread (c_std); it does not draw in
+        pairs. Where all are equal the mean still goes to that of the population, by chance.
         """
         from ternevo.strategies.latent import twin
 
-        return twin(self, "SimpleES", sigma=0.3, optimizer="sgd", lr=1.0, lr_schedule="constant")
+        own = {"optimizer": "sgd", "lr_schedule": "constant", "antithetic": True}
+        return twin(self, "SimpleES", sigma=0.3, lr=1.0, **own)

@@ -17,8 +17,8 @@ class CompactGA(Tabular):
 
     virtual_population: int = 200
     """Each pair moves a probability by one over this; more is slower and surer."""
-    margin: float = 0.0
-    """The least probability of a value; 0 takes one over virtual_population."""
+    margin: float | None = None
+    """The least probability of a value; None for one over virtual_population."""
 
     def __post_init__(self) -> None:
         """Refuse a member without a partner, and steps as large as the table."""
@@ -36,14 +36,13 @@ class CompactGA(Tabular):
         del num_generations  # nothing here follows a schedule
         from ternevo.algorithms import compact_ga
 
-        tables = {**self.tables(weights), "margin": self.margin or None}
         algorithm = compact_ga.CompactGA(
-            self.population_size, solution, self.virtual_population, **tables
+            self.population_size, solution, self.virtual_population, **self.tables(weights)
         )
         return algorithm, algorithm.default_params
 
     def float_twin(self) -> "Latent":
-        """Return PGPE, the nearest: it too compares the two of a pair, but mirrored ones."""
+        """Return PGPE, the nearest: it too compares the two of a pair, but always mirrored ones."""
         from ternevo.strategies.latent import twin
 
-        return twin(self, "PGPE", sigma=0.3, lr=0.1)
+        return twin(self, "PGPE", sigma=0.3, lr=0.1, antithetic=True)

@@ -3,15 +3,14 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
-from ternevo.strategies.evolution import Evolution
+from ternevo.strategies.evolution import OwnTwin
 
 if TYPE_CHECKING:
     from ternevo.ternary import WeightKind
-    from ternevo.types import Env, Policy, Strategy
 
 
 @dataclasses.dataclass(frozen=True)
-class CoSyNE(Evolution):
+class CoSyNE(OwnTwin):
     """Cooperative synapse neuroevolution of ternary, binary or float weights: its own twin."""
 
     elite_ratio: float = 0.25
@@ -41,19 +40,6 @@ class CoSyNE(Evolution):
         for name in ("mutation_flips", "mutation_sigma"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-
-    def build(
-        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
-    ) -> "Strategy":
-        """Return the strategy for this environment and policy."""
-        if weights != "float":
-            return super().build(env, policy, weights, num_generations)
-        from ternevo.strategies.latent import evolve_latents
-
-        def make(latents: Any) -> tuple[Any, Any]:
-            return self.search_algorithm(latents, weights, num_generations)
-
-        return evolve_latents(make, env, policy, weights, self.plan(env, num_generations))
 
     def search_algorithm(
         self, solution: Any, weights: "WeightKind", num_generations: int

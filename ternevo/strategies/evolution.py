@@ -24,9 +24,10 @@ class Evolution(Settings):
     common_random_numbers: Literal["all", "pairs", "none"] = "all"
     """Who meets the same episodes in a generation: all members, each antithetic pair, or nobody."""
     init_horizon: float = 1.0
-    """Share of the time limit after which the first episodes are cut off; it grows to 1."""
+    """Share of the time limit after which the first episodes are cut off; it grows to 1. Must be 1
+    for strategies that keep the fitness of members: populations, archives."""
     horizon_growth: float = 0.5
-    """Share of the run after which episodes have their full length, with --init_horizon."""
+    """Share of the run after which episodes have their full length; the last always have."""
     num_lanes: int = 0
     """Episodes at once on a device, in whole tiles; 0 chooses one tile. It changes no result."""
     population_chunk: int = 0
@@ -40,9 +41,7 @@ class Evolution(Settings):
             raise ValueError(f"num_episodes must be at least 1, got {self.num_episodes}")
         if self.common_random_numbers == "pairs":
             check_even("--common_random_numbers pairs", self.population_size)
-        for name in ("init_horizon", "horizon_growth"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(self, name)}")
+        check_shares(self, "init_horizon", "horizon_growth")
         for name in ("num_lanes", "population_chunk"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
@@ -56,9 +55,17 @@ class Evolution(Settings):
     def build(
         self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
     ) -> "Strategy":
-        """Return the strategy for this environment and policy; of float weights, its twin's."""
+        """Return the strategy for this environment and policy; of float weights, its twin's.
+
+        Raises:
+          ValueError: it cannot search such weights, or its twin does not follow a setting.
+        """
         if weights == "float":
-            return self.float_twin().build(env, policy, weights, num_generations)
+            from ternevo.strategies.latent import check_heeded
+
+            twin = self.float_twin()
+            check_heeded(self, twin)
+            return twin.build(env, policy, weights, num_generations)
         import jax
 
         from ternevo.strategies.evolve import evolve
@@ -90,6 +97,8 @@ class Evolution(Settings):
     def _horizon(self, episode_length: int, num_generations: int) -> Any:
         """Return the schedule of the limit, None for no limit but that of the environment.
 
+        The last generation has full episodes, whatever `horizon_growth`.
+
         Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement
         Learning", 2017, section 2, adapt such a cap to save time. Here it also keeps
         a policy from learning first of all to survive, where each step alive is rewarded.
@@ -99,8 +108,29 @@ class Evolution(Settings):
         import optax
 
         growing = max(1, round(self.horizon_growth * num_generations))
+        growing = min(growing, num_generations - 1)
+        if growing == 0:  # there is one generation only
+            return None
         first = max(1, round(self.init_horizon * episode_length))
         return optax.linear_schedule(first, episode_length, growing)
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnTwin(Evolution):
+    """Abstract: an algorithm that searches float weights too, as a list of arrays."""
+
+    def build(
+        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
+    ) -> "Strategy":
+        """Return the strategy for this environment and policy."""
+        if weights != "float":
+            return super().build(env, policy, weights, num_generations)
+        from ternevo.strategies.latent import evolve_latents
+
+        def make(latents: Any) -> tuple[Any, Any]:
+            return self.search_algorithm(latents, weights, num_generations)
+
+        return evolve_latents(make, env, policy, weights, self.plan(env, num_generations))
 
 
 Schedule = Literal["constant", "linear", "cosine", "exponential"]
@@ -121,7 +151,7 @@ class Sampled(Evolution):
 
 
 @dataclasses.dataclass(frozen=True)
-class Paired(Sampled):
+class Shaped(Sampled):
     """Abstract: members that are sampled, and utilities from their ranks."""
 
     fitness_shaping: Literal["centered_rank", "standardize", "baseline"] = "centered_rank"
@@ -148,8 +178,7 @@ class Learning(Evolution):
     def __post_init__(self) -> None:
         """Refuse a rate that means nothing."""
         super().__post_init__()
-        if self.lr <= 0:
-            raise ValueError(f"lr must be positive, got {self.lr}")
+        check_positive(self, "lr", "lr_end")
 
     def learning_rate(self, num_generations: int) -> Any:
         """Return the schedule of the learning rate."""
@@ -182,12 +211,33 @@ class Noisy(Evolution):
     def __post_init__(self) -> None:
         """Refuse noise that means nothing."""
         super().__post_init__()
-        if self.sigma <= 0:
-            raise ValueError(f"sigma must be positive, got {self.sigma}")
+        check_positive(self, "sigma", "sigma_end")
 
     def noise(self, num_generations: int) -> Any:
         """Return the schedule of sigma."""
         return schedule(self.sigma_schedule, self.sigma, self.sigma_end, num_generations)
+
+
+def check_positive(settings: Settings, *names: str) -> None:
+    """Refuse numbers that are zero or less.
+
+    Raises:
+      ValueError: one is.
+    """
+    for name in names:
+        if getattr(settings, name) <= 0:
+            raise ValueError(f"{name} must be positive, got {getattr(settings, name)}")
+
+
+def check_shares(settings: Settings, *names: str) -> None:
+    """Refuse numbers that are not above 0 and at most 1.
+
+    Raises:
+      ValueError: one is not.
+    """
+    for name in names:
+        if not 0 < getattr(settings, name) <= 1:
+            raise ValueError(f"{name} must be above 0 and at most 1, got {getattr(settings, name)}")
 
 
 def check_even(what: str, population_size: int) -> None:

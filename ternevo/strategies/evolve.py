@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int32
 
 from ternevo import observation, ternary
 from ternevo.rollout import Evaluation, Plan, episode_keys, evaluate
-from ternevo.strategies.search import is_spread, search_of
+from ternevo.strategies.search import is_spread, remembers_fitness, search_of
 from ternevo.types import (
     Env,
     Key,
@@ -24,6 +24,9 @@ from ternevo.types import (
     PolicyParams,
     Strategy,
 )
+
+NOBODY_FINITE = 1e15
+"""The fitness of all where none is finite; its square is finite too."""
 
 
 class EvolveState(NamedTuple):
@@ -53,7 +56,15 @@ def evolve(
       plan: how many episodes, on which random numbers, in which chunks.
       decode: from one of the algorithm's solutions to a policy's params.
       encode: from a random policy's params to where the algorithm starts.
+
+    Raises:
+      ValueError: episodes grow, and the algorithm holds short ones against long ones.
     """
+    if plan.horizon and remembers_fitness(algorithm, algorithm_params):
+        raise ValueError(
+            f"--init_horizon must be 1 with {type(algorithm).__name__}: it keeps the fitness of "
+            "earlier generations, and returns of shorter episodes are not comparable"
+        )
 
     def draw(key: Key) -> Any:
         key_policy, key_encode = jax.random.split(key)
@@ -98,13 +109,18 @@ def evolve(
 
 
 def _fitness(returns: Float[Array, "population episodes"]) -> Float[Array, " population"]:
-    """Return minus the mean return; a member that is not finite gets one worse than any other."""
+    """Return minus the mean return; a member that is not finite gets one worse than any other.
+
+    If nobody is, all get one that no other generation is likely to be worse than.
+    """
     fitness = -jnp.mean(returns, axis=1)
     is_finite = jnp.isfinite(fitness)
     worst = jnp.max(jnp.where(is_finite, fitness, -jnp.inf))
     best = jnp.min(jnp.where(is_finite, fitness, jnp.inf))
     penalty = jnp.where(worst > best, worst - best, jnp.maximum(1.0, jnp.abs(worst)))
-    return jnp.where(is_finite, fitness, jnp.where(jnp.any(is_finite), worst + penalty, 0.0))
+    return jnp.where(
+        is_finite, fitness, jnp.where(jnp.any(is_finite), worst + penalty, NOBODY_FINITE)
+    )
 
 
 def _metrics(result: Evaluation) -> Metrics:

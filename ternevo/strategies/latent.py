@@ -57,7 +57,7 @@ class Latent(Optimised, Noisy):
         from evosax.algorithms import algorithms
         from evosax.core.fitness_shaping import weights_fitness_shaping_fn
 
-        from ternevo.algorithms.shaping import FITNESS_SHAPING, no_metrics
+        from ternevo.algorithms.shaping import FITNESS_SHAPING, no_metrics, shared_weights
 
         if self.algorithm in NO_SINGLE_MEAN:
             raise ValueError(f"{self.algorithm} searches several means: there is no one to ship")
@@ -73,14 +73,16 @@ class Latent(Optimised, Noisy):
             "sampling_fn": lambda key: _around(key, solution, self.sigma),
         }
         taken = inspect.signature(constructor).parameters
+        weighs_ranks = taken["fitness_shaping_fn"].default is weights_fitness_shaping_fn
         if self.fitness_shaping != "own":
-            own = taken["fitness_shaping_fn"].default
-            if own is weights_fitness_shaping_fn:  # they are positive for the best, ours negative
+            if weighs_ranks:  # their weights are positive for the best, ours negative
                 raise ValueError(
                     f"--algorithm {self.algorithm} weighs ranks in a way of its own: it needs "
                     f"--fitness_shaping own, not {self.fitness_shaping}"
                 )
             offered["fitness_shaping_fn"] = FITNESS_SHAPING[self.fitness_shaping]
+        elif weighs_ranks:
+            offered["fitness_shaping_fn"] = shared_weights
         given = {name: value for name, value in offered.items() if name in taken}
         try:
             return constructor(
@@ -104,7 +106,10 @@ class Latent(Optimised, Noisy):
 
 
 def twin(settings: Evolution, algorithm: str, **changes: Any) -> Latent:
-    """Return the settings of an evosax algorithm with all that they have in common with others."""
+    """Return the settings of an evosax algorithm with all that they have in common with others.
+
+    What `changes` has, or the algorithm has not, is not taken over: see `check_heeded`.
+    """
     names = {field.name for field in dataclasses.fields(Latent)}
     common = {
         field.name: getattr(settings, field.name)
@@ -112,6 +117,26 @@ def twin(settings: Evolution, algorithm: str, **changes: Any) -> Latent:
         if field.name in names
     }
     return Latent(**{**common, "algorithm": algorithm, **changes})
+
+
+def check_heeded(settings: Evolution, found: Latent) -> None:
+    """Refuse settings that are not the default and that the twin does not have as they are.
+
+    Raises:
+      ValueError: with their names.
+    """
+    taken = vars(found) | found.algorithm_params
+    ignored = [
+        f"--{field.name}"
+        for field in dataclasses.fields(settings)
+        if getattr(settings, field.name) not in (field.default, taken.get(field.name))
+    ]
+    if ignored:
+        raise ValueError(
+            f"--weights float runs {found.algorithm} of evosax, which does not follow "
+            f"{', '.join(ignored)}: what it has can be set by --strategy latent --algorithm "
+            f"{found.algorithm}"
+        )
 
 
 def evolve_latents(

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ternevo.strategies.evolution import Evolution
+from ternevo.strategies.evolution import Evolution, check_positive
 
 if TYPE_CHECKING:
     from ternevo.strategies.latent import Latent
@@ -15,7 +15,8 @@ class OnePlusLambda(Evolution):
     """(1 + lambda) algorithm, two-rate flips; `--weights float` runs GradientlessDescent."""
 
     init_flips: float = 2.0
-    """Expected number of redrawn weights at first; half of the children have half, half twice."""
+    """Expected number of redrawn weights at first, from 2 to a quarter of them (else the nearest);
+    half of the children have half of it, half twice."""
 
     def __post_init__(self) -> None:
         """Refuse a population without a child at each rate."""
@@ -25,8 +26,7 @@ class OnePlusLambda(Evolution):
                 "one_plus_lambda has a parent and a child at each of two rates: population_size "
                 f"must be at least 3, got {self.population_size}"
             )
-        if self.init_flips <= 0:
-            raise ValueError(f"init_flips must be positive, got {self.init_flips}")
+        check_positive(self, "init_flips")
 
     def search_algorithm(
         self, solution: Any, weights: "WeightKind", num_generations: int

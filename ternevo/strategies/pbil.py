@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ternevo.strategies.evolution import Learning, Paired
+from ternevo.strategies.evolution import Learning, Shaped
 from ternevo.strategies.tabular import Tabular
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class PBIL(Tabular, Paired, Learning):
+class PBIL(Tabular, Shaped, Learning):
     """Population-based incremental learning; `--weights float` runs SNES."""
 
     lr: float = 4.0
@@ -39,8 +39,14 @@ class PBIL(Tabular, Paired, Learning):
         """Return SNES: the same natural gradient with ranks, of a separable Gaussian.
 
         SNES climbs its own utilities, largest for the least fitness; it would flee from ours.
+        It does not draw in pairs.
         """
         from ternevo.strategies.latent import twin
 
-        own = {"fitness_shaping": "own", "optimizer": "sgd", "lr_schedule": "constant"}
+        own = {
+            "fitness_shaping": "own",
+            "optimizer": "sgd",
+            "lr_schedule": "constant",
+            "antithetic": True,
+        }
         return twin(self, "SNES", sigma=0.3, lr=1.0, **own)

@@ -3,16 +3,15 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ternevo.strategies.evolution import Evolution
+from ternevo.strategies.evolution import OwnTwin
 
 if TYPE_CHECKING:
-    from ternevo.strategies.latent import Latent
     from ternevo.ternary import WeightKind
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomSearch(Evolution):
-    """Random search over ternary or binary weights; the leader is evaluated again and again."""
+class RandomSearch(OwnTwin):
+    """Random search; the leader is evaluated again and again. It is its own float twin."""
 
     def search_algorithm(
         self, solution: Any, weights: "WeightKind", num_generations: int
@@ -23,9 +22,3 @@ class RandomSearch(Evolution):
 
         algorithm = random_search.RandomSearch(self.population_size, solution, weights)
         return algorithm, algorithm.default_params
-
-    def float_twin(self) -> "Latent":
-        """Return evosax's random search; `sigma` is the size of its weights."""
-        from ternevo.strategies.latent import twin
-
-        return twin(self, "RandomSearch", sigma=0.3)

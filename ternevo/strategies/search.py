@@ -5,6 +5,7 @@ an *evaluated* population. So that this costs no second compiled rollout,
 generation 0 of a population-based algorithm is its initial population.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -36,6 +37,19 @@ class PopulationState(NamedTuple):
 def is_spread(algorithm: Any) -> bool:
     """Return whether each device holds its own members only; evosax's classes do not say."""
     return getattr(algorithm, "is_spread", False)
+
+
+def remembers_fitness(algorithm: Any, params: Any) -> bool:
+    """Return whether an algorithm keeps fitness over generations, as elites and archives do.
+
+    Its state then has a field for it beside `best_fitness`, which evosax only records. A class
+    that uses such a field within a generation only says `remembers_fitness = False`.
+    """
+    if not getattr(algorithm, "remembers_fitness", True):
+        return False
+    state = jax.eval_shape(algorithm._init, jax.random.key(0), params)
+    names = {field.name for field in dataclasses.fields(state)} - {"best_fitness"}
+    return any("fitness" in name for name in names)
 
 
 def search_of(algorithm: Any, params: Any, draw: Callable[[Key], Any]) -> Search:

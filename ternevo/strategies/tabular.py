@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ternevo.strategies.evolution import Sampled
+from ternevo.strategies.evolution import Sampled, check_shares
 
 if TYPE_CHECKING:
     from ternevo.ternary import WeightKind
@@ -13,24 +13,25 @@ if TYPE_CHECKING:
 class Tabular(Sampled):
     """Abstract: see ternevo/algorithms/categorical.py."""
 
-    margin: float = 1e-3
+    margin: float | None = 1e-3
     """The least probability of a value; 0 lets values die out."""
     init_confidence: float = 0.4
-    """How far the first tables are from uniform, towards the first policy: 0 to 1."""
+    """How far the first tables are from uniform, towards the first policy: above 0, at most 1."""
 
     def __post_init__(self) -> None:
         """Refuse what is no probability."""
         super().__post_init__()
-        if not 0 <= self.margin < 1 / 3:
+        if self.margin is not None and not 0 <= self.margin < 1 / 3:
             raise ValueError(f"margin must be at least 0 and below 1/3, got {self.margin}")
-        if not 0 <= self.init_confidence <= 1:
-            raise ValueError(f"init_confidence must be 0 to 1, got {self.init_confidence}")
+        # Uniform tables have no mode: the first policy would not be the one to start from.
+        check_shares(self, "init_confidence")
 
     def tables(self, weights: "WeightKind") -> dict[str, Any]:
         """Return the arguments of `Categorical` that these settings give."""
+        own = {} if self.margin is None else {"margin": self.margin}
         return {
             "kind": weights,
-            "margin": self.margin,
             "init_confidence": self.init_confidence,
             "use_antithetic_sampling": self.antithetic,
+            **own,
         }

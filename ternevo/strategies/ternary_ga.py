@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
-from ternevo.strategies.evolution import Evolution
+from ternevo.strategies.evolution import Evolution, check_shares
 
 if TYPE_CHECKING:
     from ternevo.strategies.latent import Latent
@@ -37,6 +37,9 @@ class TernaryGA(Evolution):
                 "min_flips must be above 0 and at most max_flips, "
                 f"got {self.min_flips} and {self.max_flips}"
             )
+        check_shares(self, "elite_ratio")
+        if not 0 <= self.crossover_rate <= 1:
+            raise ValueError(f"crossover_rate must be 0 to 1, got {self.crossover_rate}")
         if self.rate_step < 0:
             raise ValueError(f"rate_step must be 0 or more, got {self.rate_step}")
 
@@ -64,7 +67,8 @@ class TernaryGA(Evolution):
         return algorithm, params
 
     def float_twin(self) -> "Latent":
-        """Return evosax's SimpleGA, whose mutation is Gaussian."""
+        """Return evosax's SimpleGA: parents are the better half, and mutation is Gaussian."""
         from ternevo.strategies.latent import twin
 
-        return twin(self, "SimpleGA")
+        rates = {"crossover_rate": self.crossover_rate}
+        return twin(self, "SimpleGA", algorithm_params=rates)

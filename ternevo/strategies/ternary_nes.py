@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
-from ternevo.strategies.evolution import Noisy, Optimised, Paired, check_weights
+from ternevo.strategies.evolution import Noisy, Optimised, Shaped, check_weights
 
 if TYPE_CHECKING:
     from ternevo.strategies.latent import Latent
@@ -11,35 +11,35 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class TernaryNES(Paired, Optimised, Noisy):
+class TernaryNES(Shaped, Optimised, Noisy):
     """Natural evolution strategy over ternary weights; `--weights float` runs OpenAI-ES."""
 
     distribution: Literal["threshold", "logits", "mean", "sharp"] = "threshold"
     """How latents give probabilities, see ternevo/algorithms/ternary_nes.py."""
 
-    threshold_ratio: float = 0.5
-    """Trial: thresholds in units of the mean absolute latent."""
-    scale: Literal["follow", "fixed", "searched"] = "follow"
-    """Trial: whether exponents follow the mean absolute latent, stay, or are searched."""
-    noise_scale: Literal["absolute", "relative"] = "absolute"
-    """Trial: whether sigma is in units of the mean absolute latent."""
+    search_scales: bool = False
+    """Search the exponents of the layers with the weights; needs the threshold distribution."""
 
     def __post_init__(self) -> None:
         """Refuse a flip rate above one."""
         super().__post_init__()
-        if self.distribution in ("mean", "sharp") and self.sigma > 1:
-            raise ValueError(f"sigma is a flip rate here and at most 1, got {self.sigma}")
+        if self.distribution in ("mean", "sharp") and max(self.sigma, self.sigma_end) > 1:
+            raise ValueError(
+                f"sigma is a flip rate here and at most 1, got {self.sigma} to {self.sigma_end}"
+            )
+        if self.search_scales and self.distribution != "threshold":
+            raise ValueError(
+                "--search_scales needs --distribution threshold, whose scales move, "
+                f"not {self.distribution}"
+            )
 
     def search_algorithm(
         self, solution: Any, weights: "WeightKind", num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm and its params."""
-        from ternevo import ternary
         from ternevo.algorithms import ternary_nes
+        from ternevo.algorithms.scale_search import ScaleSearchNES
 
-        per_neuron = any(tensor.exponent.ndim for tensor in ternary.tensors(solution))
-        if per_neuron and (self.distribution != "threshold" or self.scale == "searched"):
-            raise ValueError("--exponents neuron needs --distribution threshold, not searched")
         kinds = ("ternary", "binary") if self.distribution == "threshold" else ("ternary",)
         check_weights(
             f"ternary_nes --distribution {self.distribution}",
@@ -48,14 +48,10 @@ class TernaryNES(Paired, Optimised, Noisy):
             "--distribution threshold searches ternary, binary and float ones",
         )
         if self.distribution == "threshold":
-            distribution = ternary_nes.threshold(
-                weights, self.threshold_ratio, self.scale, self.noise_scale, per_neuron
-            )
+            distribution = ternary_nes.threshold(weights)
         else:
             distribution = ternary_nes.DISTRIBUTIONS[self.distribution]()
-        from ternevo.algorithms.scale_search import ScaleSearchNES
-
-        make = ScaleSearchNES if self.scale == "searched" else ternary_nes.TernaryNES
+        make = ScaleSearchNES if self.search_scales else ternary_nes.TernaryNES
         algorithm = make(
             self.population_size,
             solution,

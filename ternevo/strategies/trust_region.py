@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ternevo.strategies.evolution import Paired
+from ternevo.strategies.evolution import Shaped, check_positive
 from ternevo.strategies.tabular import Tabular
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrustRegion(Tabular, Paired):
+class TrustRegion(Tabular, Shaped):
     """Natural gradient with a signal-scaled KL bound; `--weights float` runs SNES."""
 
     max_kl: float = 0.02
@@ -21,8 +21,7 @@ class TrustRegion(Tabular, Paired):
     def __post_init__(self) -> None:
         """Refuse a region without extent."""
         super().__post_init__()
-        if self.max_kl <= 0:
-            raise ValueError(f"max_kl must be positive, got {self.max_kl}")
+        check_positive(self, "max_kl")
 
     def search_algorithm(
         self, solution: Any, weights: "WeightKind", num_generations: int
@@ -44,8 +43,9 @@ class TrustRegion(Tabular, Paired):
         """Return SNES: a natural gradient too, of a separable Gaussian; its steps have no bound.
 
         SNES climbs its own utilities, largest for the least fitness; it would flee from ours.
+        It does not draw in pairs.
         """
         from ternevo.strategies.latent import twin
 
-        own = {"fitness_shaping": "own", "optimizer": "sgd"}
+        own = {"fitness_shaping": "own", "optimizer": "sgd", "antithetic": True}
         return twin(self, "SNES", sigma=0.3, lr=1.0, **own)

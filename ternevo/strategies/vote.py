@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ternevo.strategies.evolution import Noisy, Paired
+from ternevo.strategies.evolution import Noisy, Shaped, check_shares
 
 if TYPE_CHECKING:
     from ternevo.strategies.latent import Latent
@@ -11,23 +11,25 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Vote(Paired, Noisy):
+class Vote(Shaped, Noisy):
     """Ternary vote, one lattice step where a z-test passes; `--weights float` runs OpenAI-ES."""
 
     sigma: float = 0.1
     """Flip rate: how probably a weight of a member is at a neighbour of the centre."""
     move_share: float = 0.2
-    """Share of weights that may move by chance alone, in the first generation."""
+    """Share of weights that chance alone would pass a vote for, in the first generation."""
     move_share_decay: float = 0.05
-    """After t generations the share is divided by 1 + t times this."""
+    """After t generations --move_share is divided by 1 + t times this."""
 
     def __post_init__(self) -> None:
         """Refuse what is no rate or share."""
         super().__post_init__()
-        if self.sigma > 1:
-            raise ValueError(f"sigma is a flip rate here and at most 1, got {self.sigma}")
-        if not 0 < self.move_share <= 1:
-            raise ValueError(f"move_share must be above 0 and at most 1, got {self.move_share}")
+        for name in ("sigma", "sigma_end"):
+            if getattr(self, name) > 1:
+                raise ValueError(
+                    f"{name} is a flip rate here and at most 1, got {getattr(self, name)}"
+                )
+        check_shares(self, "move_share")
         if self.move_share_decay < 0:
             raise ValueError(f"move_share_decay must be 0 or more, got {self.move_share_decay}")
 
