@@ -15,19 +15,15 @@ float PPO took: the table has its return after both.
 
 import dataclasses
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import tyro
+from arms import ROOT, Arm, side_by_side
 
 from ternevo import export, policy_file
 from ternevo.files import replace_text
-from ternevo.sinks import Row, read_jsonl
-
-PAGES = Path(__file__).parent
+from ternevo.sinks import Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +66,12 @@ class CompareConfig:
     jobs: int = 2
     """Runs side by side, each on one device."""
     runs_dir: Path = Path("runs/compare")
-    """Where the runs are kept."""
+    """Where the runs are kept, from the root of the project."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Arm:
-    """One arm on one task: what it runs, and what its seeds left behind."""
+class Contender:
+    """One arm on one task, and how long it is to go on."""
 
     task: Task
     name: str
@@ -87,67 +83,52 @@ class Arm:
         return self.name.startswith("evolution")
 
     @property
-    def run_name(self) -> str:
-        """The name of its run."""
-        return self.name.replace(", ", "-").lower()
-
-    def folders(self) -> list[Path]:
-        """Return the folders of its seeds, none before it has begun."""
-        strategy = ARMS[self.name][0]
-        pattern = f"*/*/{strategy}/{self.task.page}-{self.run_name}/seed*/config.json"
-        paths = sorted(self.config.runs_dir.glob(pattern))
-        return [path.parent for path in paths]
+    def arm(self) -> Arm:
+        """The run, and what its seeds left behind."""
+        strategy, options = ARMS[self.name]
+        options = ("--hidden_sizes", "(64, 64)", *self.task.options, *options)
+        if self.is_evolution:
+            # Nothing that is stretched over the run, so that it can be given more time.
+            options += ("--lr_schedule", "constant", "--init_horizon", "1.0")
+        config = self.config
+        return Arm(self.task.page, self.name, strategy, options, config.runs_dir, config.num_seeds)
 
     def rows(self) -> list[list[Row]]:
         """Return the metrics of each seed."""
-        return [read_jsonl(folder / "metrics.jsonl") for folder in self.folders()]
+        return self.arm.rows()
 
     def run(self, num_generations: int) -> None:
         """Run it up to so many generations, from where it is."""
-        strategy, options = ARMS[self.name]
         total = self.task.evolution_generations if self.is_evolution else num_generations
-        command = [
-            *(sys.executable, "-m", "ternevo.run"),
-            *("--config", str(PAGES / f"{self.task.page}.yaml"), "--strategy", strategy),
-            *("--hidden_sizes", "(64, 64)", *self.task.options, *options),
-            *("--num_seeds", str(self.config.num_seeds), "--num_devices", "1"),
-            *("--num_generations", str(num_generations), "--runs_dir", str(self.config.runs_dir)),
+        self.arm.run(
+            *("--num_generations", str(num_generations), "--checkpoint_every", str(total)),
             *("--eval_every", str(max(1, total // EVALUATIONS)), "--num_eval_episodes", "64"),
-            *("--render", "False", "--checkpoint_every", str(total)),
-            *("--name", f"{self.task.page}-{self.run_name}", "--resume", "True"),
-        ]
-        if self.is_evolution:
-            command += ["--lr_schedule", "constant"]  # so that it can be given more time
-        print(" ".join(command[1:]), flush=True)
-        result = subprocess.run(command, capture_output=True, text=True)
-        if result.returncode:
-            raise SystemExit(f"{' '.join(command)}\n{result.stdout}{result.stderr}")
+        )
 
 
 def main() -> None:
     """Run what is not there yet, and print the table."""
     config = tyro.cli(CompareConfig, prog="python experiments/compare.py", use_underscores=True)
     arms = [arm for name in config.tasks for arm in arms_of(name, config)]
-    with ThreadPoolExecutor(config.jobs) as pool:
-        list(pool.map(run_ppo, arms))
-        list(pool.map(run_evolution, arms))  # it needs to know how long PPO took
+    side_by_side(run_ppo, arms, config.jobs, "PPO")
+    side_by_side(run_evolution, arms, config.jobs, "evolution")  # as long as PPO took
     text = table(config)
-    replace_text(config.runs_dir / "compare.md", text)
+    replace_text(ROOT / config.runs_dir / "compare.md", text)
     print(text)
 
 
-def arms_of(task: str, config: CompareConfig) -> list[Arm]:
+def arms_of(task: str, config: CompareConfig) -> list[Contender]:
     """Return the arms of a task by name."""
-    return [Arm(TASKS[task], name, config) for name in ARMS]
+    return [Contender(TASKS[task], name, config) for name in ARMS]
 
 
-def run_ppo(arm: Arm) -> None:
+def run_ppo(arm: Contender) -> None:
     """Run an arm of PPO, if it is one and is not done."""
     if not arm.is_evolution and not all_rows(arm, lambda row: reached(row, arm)):
         arm.run(arm.task.ppo_generations)
 
 
-def run_evolution(arm: Arm) -> None:
+def run_evolution(arm: Contender) -> None:
     """Run an arm of evolution until it has had PPO's steps and its time."""
     if not arm.is_evolution:
         return
@@ -158,18 +139,18 @@ def run_evolution(arm: Arm) -> None:
         generations *= 2
 
 
-def all_rows(arm: Arm, is_done: Callable[[Row], bool]) -> bool:
+def all_rows(arm: Contender, is_done: Callable[[Row], bool]) -> bool:
     """Return whether the last row of every seed says that it is done."""
     rows = arm.rows()
     return len(rows) == arm.config.num_seeds and all(bool(r) and is_done(r[-1]) for r in rows)
 
 
-def reached(row: Row, arm: Arm) -> bool:
+def reached(row: Row, arm: Contender) -> bool:
     """Return whether PPO is through."""
     return row["generation"] >= arm.task.ppo_generations
 
 
-def budget(arm: Arm) -> tuple[int, float]:
+def budget(arm: Contender) -> tuple[int, float]:
     """Return the steps of PPO on this task, and the seconds that float PPO took for all seeds."""
     rows = dataclasses.replace(arm, name="PPO, float").rows()
     return rows[0][-1]["env_steps"], rows[0][-1]["wall_time"]
@@ -195,12 +176,12 @@ def table(config: CompareConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
-def row_of(arm: Arm, steps: int, seconds: float) -> list[str]:
+def row_of(arm: Contender, steps: int, seconds: float) -> list[str]:
     """Return the cells of an arm: each return is of the last evaluation within the budget."""
     rows = arm.rows()
     at_steps = [last_return(r, lambda row: row["env_steps"] <= steps) for r in rows]
     at_time = [last_return(r, lambda row: row["wall_time"] <= seconds) for r in rows]
-    policy = policy_file.load(arm.folders()[0] / "policy.npz")
+    policy = policy_file.load(arm.arm.folders()[0] / "policy.npz")
     return [
         arm.name,
         in_words(at_steps),
@@ -228,11 +209,11 @@ def steps_to_threshold(rows: list[list[Row]], threshold: float, steps: int) -> s
     return f"{statistics.median(there):,.0f} ({len(there)} of {len(rows)})" if there else "none"
 
 
-def ternarised(arm: Arm) -> list[str]:
+def ternarised(arm: Contender) -> list[str]:
     """Return the cells of float PPO's last policies, ternarised after training."""
     exported = [
         export.export(export.ExportConfig(run=folder, ternarize=True, which="last"))
-        for folder in arm.folders()
+        for folder in arm.arm.folders()
     ]
     size = export.packed_size(policy_file.load(exported[0].path).weights)
     returns = [float(policy.returns.mean()) for policy in exported]
