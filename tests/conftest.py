@@ -20,6 +20,16 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 matplotlib.use("Agg")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def free_compiled_programs():
+    """Forget what a module compiled: a process with too many programs crashes in the next one.
+
+    Each maps memory of its own, and Linux gives a process 65,530 maps.
+    """
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def strict_promotion():
     """Make JAX refuse to mix dtypes implicitly. Not for every test: evosax does mix them."""
