@@ -103,8 +103,8 @@ commit of each line. Only the discussion is written by hand.
 
 **How to read it.** `499.1 [498.2, 500]` is a mean over seeds with its 95 % bootstrap interval
 (10,000 resamples of the seeds, percentiles). With five or ten seeds such intervals are rather too
-narrow. "Final return" is that of the shipped policy: `policy.npz`, what the search holds after its
-last generation, not the best of several. "Best kept" is `best_policy.npz`, which did best in the
+narrow. "Final return" is that of the shipped policy: `policy.tvp`, what the search holds after its
+last generation, not the best of several. "Best kept" is `best_policy.tvp`, which did best in the
 evaluations during training. Both are means over held-out episodes that neither training nor those
 evaluations met. A verdict "wins" or "loses" means that the interval of the difference of two means
 leaves out 0; "ties" means that no difference was seen, which is not the same as none. Nothing is

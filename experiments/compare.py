@@ -181,7 +181,7 @@ def row_of(arm: Contender, steps: int, seconds: float) -> list[str]:
     rows = arm.rows()
     at_steps = [last_return(r, lambda row: row["env_steps"] <= steps) for r in rows]
     at_time = [last_return(r, lambda row: row["wall_time"] <= seconds) for r in rows]
-    policy = policy_file.load(arm.arm.folders()[0] / "policy.npz")
+    policy = policy_file.load(arm.arm.folders()[0] / "policy.tvp")
     return [
         arm.name,
         in_words(at_steps),

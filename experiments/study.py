@@ -140,7 +140,7 @@ def shifts(task: str) -> tuple[str, ...]:
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "full episodes from the start": ("--init_horizon", "1.0"),
     "short episodes at first": ("--init_horizon", "0.3"),
-    "exponents searched": ("--search_scales", "True"),
+    "exponents not searched": ("--search_scales", "False"),
     "distribution mean": ("--distribution", "mean"),
     "distribution sharp": ("--distribution", "sharp"),
     "distribution logits": ("--distribution", "logits", "--lr", "0.4"),
@@ -158,7 +158,7 @@ Lines of other changes are of options that did not pay and are gone: they run at
 """
 
 
-HOPPER_ABLATIONS = ("full episodes from the start", "exponents searched")
+HOPPER_ABLATIONS = ("full episodes from the start", "exponents not searched")
 
 
 def ablations() -> list[Cell]:
@@ -198,7 +198,7 @@ def run(cell: Cell, runs_dir: Path) -> None:
 def line(cell: Cell, seed: int, folder: Path, rows: list[Row], *records: dict[str, Any]) -> dict:
     """Return what is kept of a seed; the records are its result.json and its config.json."""
     result, config = records
-    weights = policy_file.load(folder / "policy.npz").weights
+    weights = policy_file.load(folder / "policy.tvp").weights
     of_seed = {"seed": seed, **outcome(rows, result), **size_of(weights), **origin(config)}
     return dataclasses.asdict(cell) | of_seed
 

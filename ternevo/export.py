@@ -38,7 +38,7 @@ class ExportConfig:
     which: Literal["best", "last"] = "best"
     """Which of a run's policies."""
     out: Path | None = None
-    """Where to write; <policy>_ternarized.npz beside the policy if not given."""
+    """Where to write; <policy>_ternarized.tvp beside the policy if not given."""
     num_episodes: int = 128
     """Episodes of each of the two policies."""
     seed: int = 0
@@ -82,7 +82,7 @@ def export(config: ExportConfig) -> Exported:
         raise ValueError(f"num_episodes must be at least 1, got {config.num_episodes}")
     enable_compilation_cache()
     source = run_folder.policy_of(config.run, config.which)
-    out = config.out or source.with_name(f"{source.stem}_ternarized.npz")
+    out = config.out or source.with_name(f"{source.stem}_ternarized.tvp")
     saved = policy_file.load(source)
     env = envs.make(saved.env_id, saved.episode_length)
     ternarize(source, out, env)
@@ -103,10 +103,10 @@ def ternarize(source: Path, out: Path, env: "Env") -> None:
       env: what the policy acts in.
 
     Raises:
-      ValueError: the policy is not a float one, its weights are not finite, or
-        `out` is `source` or a folder.
+      ValueError: the policy is not a float one, or `out` is `source` or a folder.
     """
     from ternevo import policy_file
+    from ternevo.strategies.start import convert
     from ternevo.types import PolicyParams
 
     saved = policy_file.load(source)
@@ -118,27 +118,10 @@ def ternarize(source: Path, out: Path, env: "Env") -> None:
     if out.is_dir():
         raise ValueError(f"--out must be a file, and {out} is a folder")
     settings = dataclasses.replace(saved.settings, weights="ternary")
-    params = PolicyParams(to_trits(saved.weights), saved.moments)
+    params = PolicyParams(convert(saved.weights, "ternary"), saved.moments)
     out.parent.mkdir(parents=True, exist_ok=True)
     info = {**saved.info, "ternarized_from": str(source)}
     policy_file.save(out, env, saved.policy_name, settings, params, info)
-
-
-def to_trits(weights: "Params") -> "Params":
-    """Return float params as trits, each tensor with the exponent that is nearest to its scale.
-
-    Raises:
-      ValueError: a weight is not finite.
-    """
-    import jax.numpy as jnp
-
-    from ternevo import ternary
-    from ternevo.strategies.start import convert
-
-    tensors = ternary.tensors(weights)
-    if not all(bool(jnp.all(jnp.isfinite(tensor.values))) for tensor in tensors):
-        raise ValueError("the policy has weights that are not finite: its training diverged")
-    return convert(weights, "ternary")
 
 
 def evaluate_both(

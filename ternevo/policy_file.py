@@ -1,14 +1,11 @@
-"""One self-describing file for one policy: weights, exponents, moments, settings, env id.
+"""Between the JAX policy of a run and its file: `save`, `load`, `SavedPolicy`.
 
-An .npz archive: the array "header" is JSON in UTF-8, the others are the
-tensors by their path. Nothing in it is executed on loading. It is version 0;
-the compact format for devices will replace it behind the same two functions.
+The file is a .tvp (`ternevo/deploy/tvp.py`). What a device does not need, such
+as the environment's name and the moments of observations, is in its optional parts.
 """
 
 import dataclasses
 import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ternevo import actions, observation, ternary
+from ternevo.deploy import tvp
+from ternevo.deploy.record import Layer, Moments, PolicyRecord
+from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.files import replacing
-from ternevo.names import check
 from ternevo.observation import Quantiser
-from ternevo.policies import POLICIES
+from ternevo.policies import MLP, POLICIES
 from ternevo.types import (
     ActionSpec,
     Env,
@@ -31,12 +30,8 @@ from ternevo.types import (
     Tensor,
 )
 
-FORMAT = "ternevo-policy"
-VERSION = 0
-
-
-class PolicyFormatError(ValueError):
-    """The file is not a policy of this version, or it is damaged."""
+ENV, LENGTH = "env", "episode_length"
+"""Names in the metadata of a file; all others are of `SavedPolicy.info`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +39,18 @@ class SavedPolicy:
     """A policy as it was shipped, ready to act without the run or the environment.
 
     Attributes:
-      env_id: the environment it was trained on.
+      env_id: the environment it was trained on, "" if the file does not say.
       policy_name: key of `POLICIES`.
       settings: the policy's settings, a dataclass.
       policy: its functions.
       weights: its params.
       quantiser: its frozen observation quantiser.
-      moments: the moments that the quantiser was frozen from.
-      episode_length: the time limit it was trained with.
+      moments: the moments that the quantiser was frozen from; without observations where the file
+        is one for a device.
+      episode_length: the time limit it was trained with, None if the file does not say.
       action: the action space.
       info: strings and numbers about its origin.
+      record: what the file holds.
     """
 
     env_id: str
@@ -64,8 +61,9 @@ class SavedPolicy:
     quantiser: Quantiser
     moments: ObservationMoments
     action: ActionSpec
-    episode_length: int
+    episode_length: int | None
     info: dict[str, Any]
+    record: PolicyRecord
 
     def act(self, obs: Any) -> np.ndarray:
         """Return the action for one observation [obs], as a numpy value."""
@@ -85,38 +83,22 @@ def save(
     """Write a policy; the file is replaced at once or not at all.
 
     Args:
-      path: where, usually ending in .npz.
+      path: where, usually ending in .tvp.
       env: what it acts in; its id and action space are stored.
       policy_name: key of `POLICIES`.
       settings: the policy's settings, a dataclass.
       params: what to ship.
       info: strings and numbers about the origin.
+
+    Raises:
+      PolicyFormatError: the format has no place for it.
+      TypeError: `info` has something else than strings and numbers.
     """
-    quantiser = observation.freeze(params.moments)
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "env": env.id,
-        "obs_size": env.obs_size,
-        "episode_length": env.episode_length,
-        "action": env.action._asdict(),
-        "policy": policy_name,
-        "settings": dataclasses.asdict(settings),
-        "info": info or {},
-    }
-    arrays = {
-        "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
-        "quantiser/mean": np.asarray(quantiser.mean),
-        "quantiser/exponent": np.asarray(jnp.frexp(quantiser.scale)[1] - 1, np.int8),
-        "moments/count": np.asarray(params.moments.count),
-        "moments/mean": np.asarray(params.moments.mean),
-        "moments/m2": np.asarray(params.moments.m2),
-    }
-    for key, tensor in named_tensors(params.weights).items():
-        arrays[f"{key}/values"] = np.asarray(tensor.values)
-        arrays[f"{key}/exponent"] = np.asarray(tensor.exponent)
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    told = {ENV: env.id, LENGTH: env.episode_length, **(info or {})}
+    metadata = {name: to_text(value) for name, value in told.items()}
+    data = tvp.encode(record_of(policy_name, settings, env.action, params, metadata))
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def load(path: str | Path) -> SavedPolicy:
@@ -126,92 +108,138 @@ def load(path: str | Path) -> SavedPolicy:
       FileNotFoundError: there is no such file.
       PolicyFormatError: it is not a policy file of this version, or damaged.
     """
-    try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        header = json.loads(bytes(arrays.pop("header")).decode())
-    except FileNotFoundError:
-        raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise PolicyFormatError(f"{path} is not a readable policy file: {error}") from error
-    if not isinstance(header, dict):
-        raise PolicyFormatError(f"{path} has no header")
-    if header.get("format") != FORMAT or header.get("version") != VERSION:
-        raise PolicyFormatError(
-            f"{path} is {header.get('format')!r} version {header.get('version')!r}, "
-            f"this ternevo reads {FORMAT!r} version {VERSION}"
-        )
-    try:
-        return _decode(header, arrays)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise PolicyFormatError(f"{path} is damaged: {error}") from error
+    return from_record(tvp.load(path))
 
 
-def _decode(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> SavedPolicy:
-    action = ActionSpec(
-        header["action"]["kind"],
-        header["action"]["size"],
-        tuple(header["action"]["low"]),
-        tuple(header["action"]["high"]),
+def record_of(
+    policy_name: str,
+    settings: MLP,
+    action: ActionSpec,
+    params: PolicyParams,
+    metadata: dict[str, str] | None = None,
+) -> PolicyRecord:
+    """Return what a file holds of a policy.
+
+    Raises:
+      PolicyFormatError: the format has no place for such a policy.
+    """
+    if policy_name != "mlp":
+        raise PolicyFormatError(0, f"the format has no place for the policy {policy_name!r}")
+    quantiser = observation.freeze(params.moments)
+    count = len(params.weights)
+    layers = [
+        _layer_of(layer, settings.weights, settings.activation if i < count - 1 else "none")
+        for i, layer in enumerate(params.weights)
+    ]
+    return PolicyRecord(
+        input_kind="f32",
+        observation_bits=settings.observation_bits,
+        observation_shift=settings.observation_shift,
+        output_shift=settings.output_shift,
+        mean=np.asarray(quantiser.mean),
+        exponent=np.asarray(jnp.frexp(quantiser.scale)[1] - 1, np.int8),
+        output_kind=action.kind,
+        low=np.asarray(action.low, np.float32),
+        high=np.asarray(action.high, np.float32),
+        layers=tuple(layers),
+        moments=Moments(float(params.moments.count), np.asarray(params.moments.m2) + np.float32(0)),
+        metadata=metadata or {},
     )
-    settings: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in header["settings"].items()
-    }
-    built = POLICIES[check("policy", header["policy"], POLICIES)](**settings)
-    policy = built.build(header["obs_size"], action)
-    template = jax.eval_shape(policy.init, jax.random.key(0))
-    named = {
-        name: Tensor(
-            _checked(arrays, f"{name}/values", like.values),
-            _checked(arrays, f"{name}/exponent", like.exponent),
-        )
-        for name, like in named_tensors(template).items()
-    }
-    per_component = jax.ShapeDtypeStruct((header["obs_size"],), jnp.float32)
-    exponent = jax.ShapeDtypeStruct((header["obs_size"],), jnp.int8)
-    quantiser = Quantiser(
-        _checked(arrays, "quantiser/mean", per_component),
-        jnp.ldexp(
-            jnp.float32(1), _checked(arrays, "quantiser/exponent", exponent).astype(jnp.int32)
-        ),
-    )
-    moments = ObservationMoments(
-        _checked(arrays, "moments/count", jax.ShapeDtypeStruct((), jnp.float32)),
-        _checked(arrays, "moments/mean", per_component),
-        _checked(arrays, "moments/m2", per_component),
-    )
-    weights = ternary.replace_tensors(template, list(named.values()))
+
+
+def from_record(record: PolicyRecord) -> SavedPolicy:
+    """Return the JAX policy of what a file holds.
+
+    Raises:
+      PolicyFormatError: no settings of the policy give such layers.
+    """
+    settings = _settings_of(record)
+    low, high = (tuple(map(float, bound)) for bound in (record.low, record.high))
+    action = ActionSpec(record.output_kind, record.num_outputs, low, high)
+    told = {name: from_text(text) for name, text in record.metadata.items()}
+    mean = jnp.asarray(record.mean)
+    scale = jnp.ldexp(jnp.float32(1), jnp.asarray(record.exponent, jnp.int32))
+    if record.moments is None:
+        moments = observation.empty(record.obs_size)
+    else:
+        count, m2 = record.moments.count, record.moments.m2
+        moments = ObservationMoments(jnp.asarray(count, jnp.float32), mean, jnp.asarray(m2))
     return SavedPolicy(
-        env_id=header["env"],
-        policy_name=header["policy"],
-        settings=built,
-        policy=policy,
-        weights=weights,
-        quantiser=quantiser,
+        env_id=str(told.pop(ENV, "")),
+        policy_name="mlp",
+        settings=settings,
+        policy=settings.build(record.obs_size, action),
+        weights=tuple(_params_of(layer) for layer in record.layers),
+        quantiser=Quantiser(mean, scale),
         moments=moments,
         action=action,
-        episode_length=header["episode_length"],
-        info=header["info"],
+        episode_length=told.pop(LENGTH, None),
+        info=told,
+        record=record,
     )
 
 
-def _checked(arrays: dict[str, np.ndarray], name: str, like: Any) -> jax.Array:
-    array = arrays[name]
-    if array.shape != like.shape or array.dtype != like.dtype:
-        raise ValueError(
-            f"{name} is {array.dtype}{list(array.shape)}, not {like.dtype}{list(like.shape)}"
-        )
-    if array.dtype == np.int8 and name.endswith("values") and np.any(np.abs(array) > 1):
-        raise ValueError(f"{name} has values outside -1, 0, +1")
-    return jnp.asarray(array)
+def _layer_of(layer: dict[str, Tensor], kind: Any, activation: str) -> Layer:
+    values, exponent = layer["weight"]
+    bias = layer.get("bias")
+    return Layer(
+        np.asarray(values).T,
+        None if bias is None else np.asarray(bias.values),
+        kind,
+        activation,
+        int(exponent),
+        0 if bias is None else int(bias.exponent),
+    )
+
+
+def _params_of(layer: Layer) -> dict[str, Tensor]:
+    params = {"weight": Tensor(jnp.asarray(layer.weights.T), jnp.int8(layer.exponent))}
+    if layer.bias is not None:
+        params["bias"] = Tensor(jnp.asarray(layer.bias), jnp.int8(layer.bias_exponent))
+    return params
+
+
+def _settings_of(record: PolicyRecord) -> MLP:
+    """Return the settings of the policy; those that the layers share must be the same in all."""
+    if record.input_kind != "f32":
+        raise PolicyFormatError(21, f"inputs are {record.input_kind}, and JAX policies take floats")
+    hidden = record.layers[:-1]
+    shared = {
+        "activation": {layer.activation for layer in hidden},
+        "weights": {layer.kind for layer in record.layers},
+        "use_bias": {layer.bias is not None for layer in record.layers},
+    }
+    for name, values in shared.items():
+        if len(values) > 1:
+            raise PolicyFormatError(32, f"layers differ in {name}: {sorted(map(str, values))}")
+    return POLICIES["mlp"](
+        hidden_sizes=record.sizes[1:-1],
+        observation_bits=record.observation_bits,
+        observation_shift=record.observation_shift,
+        output_shift=record.output_shift,
+        **{name: values.pop() for name, values in shared.items() if values},
+    )
+
+
+def to_text(value: Any) -> str:
+    """Return a string as it is, and a number, or a string that looks like one, as JSON."""
+    if isinstance(value, str) and not _is_json(value):
+        return value
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"a policy file takes strings and numbers, not {type(value).__name__}")
+    return json.dumps(value)
+
+
+def from_text(text: str) -> Any:
+    """Return what `to_text` made the text of."""
+    return json.loads(text) if _is_json(text) else text
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), str | int | float)
+    except ValueError:
+        return False
 
 
 def named_tensors(params: Params) -> dict[str, Tensor]:

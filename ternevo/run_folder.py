@@ -1,7 +1,7 @@
 """The folder of one run: runs/<env>/<strategy>/<name>/.
 
 It holds config.json (settings, versions, device, commit), metrics.jsonl,
-checkpoints/, policy.npz and best_policy.npz, curve.png, the rendered episode,
+checkpoints/, policy.tvp and best_policy.tvp, curve.png, the rendered episode,
 and result.json once the run is done.
 
 A joint run of several seeds has config.json, checkpoints/, curve.png and result.json, and in
@@ -78,17 +78,17 @@ class RunFolder:
     @property
     def start(self) -> Path:
         """A copy of the policy that `--init_from` named."""
-        return self.path / "start.npz"
+        return self.path / "start.tvp"
 
     @property
     def policy(self) -> Path:
         """The newest policy."""
-        return self.path / "policy.npz"
+        return self.path / "policy.tvp"
 
     @property
     def best_policy(self) -> Path:
         """The policy with the best evaluation."""
-        return self.path / "best_policy.npz"
+        return self.path / "best_policy.tvp"
 
     @property
     def curve(self) -> Path:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import ternevo
 from ternevo import envs, export, observation, play, policy_file, ternary
+from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.policies import MLP
 from ternevo.types import ObservationMoments, PolicyParams, Tensor
 
@@ -32,14 +32,14 @@ def save(path, weights="float", values=None, **settings):
 
 @pytest.fixture
 def source(tmp_path):
-    path = tmp_path / "policy.npz"
+    path = tmp_path / "policy.tvp"
     save(path)
     return path
 
 
 def exported(path, *arguments):
     export.main([str(path), *SMALL, *arguments])
-    return ternevo.load(path.with_name("policy_ternarized.npz"))
+    return policy_file.load(path.with_name("policy_ternarized.tvp"))
 
 
 def refusal(capsys, *arguments) -> str:
@@ -53,9 +53,9 @@ def refusal(capsys, *arguments) -> str:
 
 @pytest.mark.parametrize("activation", ["int8", "tanh"])
 def test_weights_are_those_of_discretize(activation, tmp_path):
-    path = tmp_path / "policy.npz"
+    path = tmp_path / "policy.tvp"
     settings = save(path, activation=activation)
-    before, after = ternevo.load(path), exported(path)
+    before, after = policy_file.load(path), exported(path)
     for old, new in zip(
         ternary.tensors(before.weights), ternary.tensors(after.weights), strict=True
     ):
@@ -67,7 +67,7 @@ def test_weights_are_those_of_discretize(activation, tmp_path):
 
 
 def test_all_but_the_weights_stays(source):
-    before, after = ternevo.load(source), exported(source)
+    before, after = policy_file.load(source), exported(source)
     assert (after.env_id, after.episode_length) == (before.env_id, 20)
     assert after.action == before.action
     assert after.info == {"seed": 3, "ternarized_from": str(source)}
@@ -97,9 +97,9 @@ def test_floats_that_are_scaled_trits_keep_their_actions(activation, tmp_path):
         Tensor(jnp.asarray(x * 2.0**-k, jnp.float32), jnp.zeros((), jnp.int8))
         for x, k in zip(trits, exponents, strict=True)
     ]
-    path = tmp_path / "policy.npz"
+    path = tmp_path / "policy.tvp"
     save(path, values=floats, activation=activation)
-    before, after = ternevo.load(path), exported(path)
+    before, after = policy_file.load(path), exported(path)
     for tensor, values, exponent in zip(
         ternary.tensors(after.weights), trits, exponents, strict=True
     ):
@@ -138,7 +138,7 @@ def test_returns_and_sizes_are_printed(source, capsys):
     after = exported(source)
     lines = capsys.readouterr().out.splitlines()[-2:]
     assert lines[0].startswith(f"source      {source}  return ")
-    assert lines[1].startswith(f"ternarized  {source.with_name('policy_ternarized.npz')}  return ")
+    assert lines[1].startswith(f"ternarized  {source.with_name('policy_ternarized.tvp')}  return ")
     count = 4 * 6 + 6 + 6 * 5 + 5 + 5 * 2 + 2
     zeros = sum(int((t.values == 0).sum()) for t in ternary.tensors(after.weights))
     # All biases are zero, and were in the source.
@@ -149,7 +149,7 @@ def test_returns_and_sizes_are_printed(source, capsys):
 
 
 def test_both_policies_meet_the_same_episodes(source):
-    saved = ternevo.load(source)
+    saved = policy_file.load(source)
     first, second = export.evaluate_both(saved, saved, ENV, 0, 8)
     assert first.shape == (1, 8)
     np.testing.assert_array_equal(first, second)
@@ -160,7 +160,7 @@ def test_both_policies_meet_the_same_episodes(source):
 def test_the_file_plays(source, tmp_path, capsys):
     exported(source)
     capsys.readouterr()
-    file = str(source.with_name("policy_ternarized.npz"))
+    file = str(source.with_name("policy_ternarized.tvp"))
     play.main([file, "--out", str(tmp_path / "shown")])
     assert capsys.readouterr().out.startswith("return ")
 
@@ -168,17 +168,17 @@ def test_the_file_plays(source, tmp_path, capsys):
 @pytest.mark.parametrize(("which", "name"), [("best", "best_policy"), ("last", "policy")])
 def test_a_run_has_two_policies(which, name, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"settings": {}}))
-    save(tmp_path / f"{name}.npz")
+    save(tmp_path / f"{name}.tvp")
     export.main([str(tmp_path), *SMALL, "--which", which])
-    loaded = ternevo.load(tmp_path / f"{name}_ternarized.npz")
-    assert loaded.info["ternarized_from"] == str(tmp_path / f"{name}.npz")
+    loaded = policy_file.load(tmp_path / f"{name}_ternarized.tvp")
+    assert loaded.info["ternarized_from"] == str(tmp_path / f"{name}.tvp")
 
 
 def test_out_names_the_file(source, tmp_path):
-    out = tmp_path / "new" / "small.npz"
+    out = tmp_path / "new" / "small.tvp"
     export.main([str(source), *SMALL, "--out", str(out)])
-    assert ternevo.load(out).info["seed"] == 3
-    assert not source.with_name("policy_ternarized.npz").exists()
+    assert policy_file.load(out).info["seed"] == 3
+    assert not source.with_name("policy_ternarized.tvp").exists()
 
 
 # -------------------------------------------------------------------------------- what is refused
@@ -186,17 +186,19 @@ def test_out_names_the_file(source, tmp_path):
 
 @pytest.mark.parametrize("kind", ["ternary", "binary"])
 def test_trits_and_signs_are_refused(kind, tmp_path, capsys):
-    save(tmp_path / "policy.npz", weights=kind)
-    message = refusal(capsys, tmp_path / "policy.npz", *SMALL)
-    assert f"policy.npz is {kind} already; --ternarize takes a policy of float weights" in message
-    assert [path.name for path in tmp_path.iterdir()] == ["policy.npz"]
+    save(tmp_path / "policy.tvp", weights=kind)
+    message = refusal(capsys, tmp_path / "policy.tvp", *SMALL)
+    assert f"policy.tvp is {kind} already; --ternarize takes a policy of float weights" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["policy.tvp"]
 
 
-def test_diverged_weights_are_refused(source, capsys):
-    values = list(ternary.tensors(ternevo.load(source).weights))
+def test_diverged_weights_have_no_place_in_a_file(source):
+    values = list(ternary.tensors(policy_file.load(source).weights))
     values[2] = Tensor(values[2].values.at[0].set(jnp.nan), values[2].exponent)
-    save(source, values=values)
-    assert "not finite" in refusal(capsys, source, *SMALL)
+    before = source.read_bytes()
+    with pytest.raises(PolicyFormatError, match="weight 30 is not finite"):
+        save(source, values=values)
+    assert source.read_bytes() == before
 
 
 def test_the_source_is_not_replaced(source, capsys):
@@ -223,8 +225,8 @@ def test_bad_options_are_refused(arguments, message, source, capsys):
 
 def test_what_is_no_policy_is_refused(tmp_path, capsys):
     assert "is not a run" in refusal(capsys, tmp_path, *SMALL)
-    assert "nothing.npz" in refusal(capsys, tmp_path / "nothing.npz", *SMALL)
+    assert "nothing.tvp" in refusal(capsys, tmp_path / "nothing.tvp", *SMALL)
     (tmp_path / "config.json").write_text("{}")
     assert "has no policy yet" in refusal(capsys, tmp_path, *SMALL)
-    (tmp_path / "policy.npz").write_bytes(b"")
-    assert "not a readable policy file" in refusal(capsys, tmp_path / "policy.npz", *SMALL)
+    (tmp_path / "policy.tvp").write_bytes(b"")
+    assert "not a .tvp policy file" in refusal(capsys, tmp_path / "policy.tvp", *SMALL)

@@ -7,7 +7,7 @@ import pytest
 
 ROWS = [  # a name is a module or a package of ternevo; inside a package anything goes
     ["types", "names", "files", "compilation_cache", "devices", "memory", "profiling"],
-    ["ternary", "packing", "observation", "actions", "provenance"],
+    ["ternary", "packing", "observation", "actions", "provenance", "deploy"],
     ["policies", "envs", "algorithms"],
     ["lanes", "policy_file"],
     ["rollout", "trajectories"],
@@ -17,7 +17,7 @@ ROWS = [  # a name is a module or a package of ternevo; inside a package anythin
     ["run_folder"],
     ["setup"],
     ["results"],
-    ["run", "play", "export", "runs", "bench"],
+    ["run", "play", "export", "runs", "bench", "gym"],
 ]
 ONLY_IN = {  # third-party packages, and who may import them
     "gymnax": ["envs", "bench"],

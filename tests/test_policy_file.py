@@ -1,19 +1,21 @@
 """A policy file holds all that a policy needs, and nothing else passes for one."""
 
-import json
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
-import ternevo
 from ternevo import actions, envs, observation, policy_file
+from ternevo.deploy import tvp
+from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.policies import MLP
-from ternevo.policy_file import PolicyFormatError
 from ternevo.types import ObservationMoments, PolicyParams
 
 ENV = envs.make("gymnax/CartPole-v1")
+NONE, ONES = np.zeros(0, np.float32), np.ones((5, 4), np.int8)
 
 
 def shipped(settings: MLP) -> tuple:
@@ -27,7 +29,7 @@ def shipped(settings: MLP) -> tuple:
 @pytest.fixture
 def saved(tmp_path):
     _, params = shipped(MLP(hidden_sizes=(5,)))
-    path = tmp_path / "policy.npz"
+    path = tmp_path / "policy.tvp"
     policy_file.save(path, ENV, "mlp", MLP(hidden_sizes=(5,)), params, {"seed": 3})
     return path
 
@@ -37,9 +39,9 @@ def saved(tmp_path):
 def test_a_loaded_policy_acts_as_the_one_in_memory(weights, activation, tmp_path):
     settings = MLP(hidden_sizes=(6, 5), weights=weights, activation=activation)
     policy, params = shipped(settings)
-    path = tmp_path / "policy.npz"
+    path = tmp_path / "policy.tvp"
     policy_file.save(path, ENV, "mlp", settings, params)
-    loaded = ternevo.load(path)
+    loaded = policy_file.load(path)
     quantiser = observation.freeze(params.moments)
     for obs in np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32) * 5:
         _, output = policy.apply(
@@ -54,7 +56,7 @@ def test_a_loaded_policy_acts_as_the_one_in_memory(weights, activation, tmp_path
 
 
 def test_the_file_says_where_it_comes_from(saved):
-    loaded = ternevo.load(saved)
+    loaded = policy_file.load(saved)
     assert loaded.env_id == "gymnax/CartPole-v1"
     assert loaded.info == {"seed": 3}
     assert loaded.action == ENV.action
@@ -64,60 +66,66 @@ def test_saving_replaces_the_file_at_once(saved):
     _, params = shipped(MLP(hidden_sizes=(5,)))
     before = saved.read_bytes()
     with pytest.raises(TypeError):
-        policy_file.save(saved, ENV, "mlp", MLP(), params, {"not json": object()})
+        policy_file.save(saved, ENV, "mlp", MLP(hidden_sizes=(5,)), params, {"what": object()})
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
-def rewrite(path, **changes):
-    with np.load(path) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    arrays |= changes
-    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
-
-
-def header_with(path, **changes):
-    with np.load(path) as archive:
-        header = json.loads(bytes(archive["header"]).decode())
-    return np.frombuffer(json.dumps({**header, **changes}).encode(), np.uint8)
+def test_what_a_device_needs_is_a_policy_too(saved):
+    """Without metadata and moments it acts the same, and names no environment."""
+    whole = policy_file.load(saved)
+    saved.write_bytes(tvp.encode(whole.record.bare()))
+    bare = policy_file.load(saved)
+    assert (bare.env_id, bare.episode_length, bare.info) == ("", None, {})
+    assert float(bare.moments.count) == 0
+    for obs in np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32) * 5:
+        assert bare.act(obs) == whole.act(obs)
 
 
 @pytest.mark.parametrize(
-    ("name", "array", "message"),
+    ("of_record", "of_layer", "message"),
     [
-        ("0/weight/values", None, "0/weight/values"),
-        ("0/weight/values", np.zeros((4, 4), np.int8), r"int8\[4, 4\], not int8\[4, 5\]"),
-        ("0/weight/values", np.zeros((4, 5), np.float32), "float32"),
-        ("0/weight/values", np.full((4, 5), 2, np.int8), "outside -1, 0, \\+1"),
-        ("header", None, "header"),
-        ("header", np.frombuffer(b"{", np.uint8), "not a readable policy"),
+        ({"input_kind": "i8", "mean": NONE, "exponent": NONE.astype(np.int8)}, {}, "take floats"),
+        ({}, {"kind": "binary", "weights": ONES, "bias": ONES[:, 0]}, "layers differ in weights"),
+        ({}, {"bias": None, "bias_exponent": 0}, "layers differ in use_bias"),
     ],
 )
-def test_damage_is_refused_with_its_place(saved, name, array, message):
-    rewrite(saved, **{name: array})
+def test_a_policy_that_no_settings_give_is_refused(saved, of_record, of_layer, message):
+    """The file may hold it, and the runtime of devices may run it."""
+    record = dataclasses.replace(policy_file.load(saved).record, moments=None)
+    layers = (dataclasses.replace(record.layers[0], **of_layer), *record.layers[1:])
+    saved.write_bytes(tvp.encode(dataclasses.replace(record, layers=layers, **of_record)))
     with pytest.raises(PolicyFormatError, match=message):
-        ternevo.load(saved)
+        policy_file.load(saved)
 
 
-def test_another_version_is_refused(saved):
-    rewrite(saved, header=header_with(saved, version=99))
-    with pytest.raises(PolicyFormatError, match="version 99"):
-        ternevo.load(saved)
+def test_a_policy_of_another_kind_has_no_place(saved):
+    _, params = shipped(MLP(hidden_sizes=(5,)))
+    with pytest.raises(PolicyFormatError, match="no place for the policy 'recurrent'"):
+        policy_file.save(saved, ENV, "recurrent", MLP(), params)
 
 
-def test_pickled_objects_are_not_loaded(saved):
-    rewrite(saved, header=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(PolicyFormatError):
-        ternevo.load(saved)
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=8),
+        st.text(max_size=20) | st.integers() | st.floats(allow_nan=False) | st.booleans(),
+        max_size=4,
+    )
+)
+def test_strings_and_numbers_come_back_as_they_were(info):
+    texts = {name: policy_file.to_text(value) for name, value in info.items()}
+    found = {name: policy_file.from_text(text) for name, text in texts.items()}
+    assert found == info
+    assert [*map(type, found.values())] == [*map(type, info.values())]
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, -1])
 def test_a_truncated_file_is_refused(saved, length):
     saved.write_bytes(saved.read_bytes()[:length])
     with pytest.raises(PolicyFormatError):
-        ternevo.load(saved)
+        policy_file.load(saved)
 
 
 def test_a_missing_file_is_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
-        ternevo.load(tmp_path / "nothing.npz")
+        policy_file.load(tmp_path / "nothing.tvp")

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import ternevo
-from ternevo import play, plots, profiling, run, runs
+from ternevo import play, plots, policy_file, profiling, run, runs
 from ternevo.sinks import MissingExtra, read_jsonl
 
 SMALL = [
@@ -68,7 +67,7 @@ def finished(tmp_path_factory):
 
 def test_a_run_ends_by_saying_where_everything_is(finished):
     folder, printed = finished
-    for name in ("curve.png", "episode.gif", "policy.npz", "best_policy.npz", "checkpoints/12"):
+    for name in ("curve.png", "episode.gif", "policy.tvp", "best_policy.tvp", "checkpoints/12"):
         assert str(folder / name) in printed
         assert (folder / name).exists()
 
@@ -99,7 +98,7 @@ def test_the_best_policy_is_the_best_evaluated(finished):
     rows = read_jsonl(finished[0] / "metrics.jsonl")
     evaluated = {r["generation"]: r["eval/return"] for r in rows if "eval/return" in r}
     assert rows[-1]["eval/best_return"] == max(evaluated.values())
-    assert ternevo.load(finished[0] / "policy.npz").info["generation"] == 12
+    assert policy_file.load(finished[0] / "policy.tvp").info["generation"] == 12
 
 
 def test_play_renders_an_episode_and_prints_its_return(finished, capsys, tmp_path):
@@ -107,7 +106,7 @@ def test_play_renders_an_episode_and_prints_its_return(finished, capsys, tmp_pat
     printed = capsys.readouterr().out
     assert "return" in printed
     assert (tmp_path / "shown.gif").exists()
-    play.main([str(finished[0] / "policy.npz"), "--out", str(tmp_path / "alone")])
+    play.main([str(finished[0] / "policy.tvp"), "--out", str(tmp_path / "alone")])
     assert (tmp_path / "alone.gif").exists()
 
 
@@ -180,10 +179,8 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path):
         read_jsonl(folder / "metrics.jsonl"), read_jsonl(whole / "metrics.jsonl"), strict=True
     ):
         assert {**killed_row, "wall_time": 0} == {**whole_row, "wall_time": 0}
-    for name in ("policy.npz", "best_policy.npz"):
-        with np.load(folder / name) as a, np.load(whole / name) as b:
-            for array in a.files:
-                np.testing.assert_array_equal(a[array], b[array])
+    for name in ("policy.tvp", "best_policy.tvp"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_a_profile_of_one_chunk_is_written(tmp_path, capsys):
@@ -325,7 +322,7 @@ def test_a_run_that_diverges_stops_and_keeps_what_was_good(
     assert "--lr" in message and "--max_grad_norm" in message
     assert [row["generation"] for row in read_jsonl(folder / "metrics.jsonl")] == list(range(1, 7))
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["5"]
-    assert ternevo.load(folder / "policy.npz").info["generation"] == 5
+    assert policy_file.load(folder / "policy.tvp").info["generation"] == 5
 
 
 def test_a_run_that_diverges_before_its_first_checkpoint_says_so(tmp_path, monkeypatch, capsys):
@@ -333,7 +330,7 @@ def test_a_run_that_diverges_before_its_first_checkpoint_says_so(tmp_path, monke
         learner_run(tmp_path, monkeypatch, "--diverges_at", "1")
     assert exit_.value.code == 1
     assert "there is no checkpoint yet" in capsys.readouterr().err
-    assert not (folder_of(tmp_path, "learner_lab:Learner") / "policy.npz").exists()
+    assert not (folder_of(tmp_path, "learner_lab:Learner") / "policy.tvp").exists()
 
 
 def test_what_a_strategy_reports_now_and_then_is_shown_and_drawn(tmp_path, monkeypatch, capsys):

@@ -13,8 +13,7 @@ import pytest
 from conftest import CACHE
 from seeds_on_devices import FIRST_SEED, SEEDS_TOGETHER, build, trained
 
-import ternevo
-from ternevo import memory, play, run, runs
+from ternevo import memory, play, policy_file, run, runs
 from ternevo.config import parse
 from ternevo.sinks import mean_rows, read_jsonl
 
@@ -149,7 +148,7 @@ def joint(tmp_path_factory):
 def test_each_seed_has_the_folder_of_an_ordinary_run(joint):
     names = {path.name for path in joint.iterdir()}
     assert names == {"config.json", "checkpoints", "curve.png", "result.json", "seed1", "seed2"}
-    ordinary = {"config.json", "metrics.jsonl", "policy.npz", "best_policy.npz", "curve.png"}
+    ordinary = {"config.json", "metrics.jsonl", "policy.tvp", "best_policy.tvp", "curve.png"}
     for seed, more in ((1, {"episode.gif"}), (2, set())):
         folder = joint / f"seed{seed}"
         assert {path.name for path in folder.iterdir()} == ordinary | more | {"result.json"}
@@ -157,7 +156,7 @@ def test_each_seed_has_the_folder_of_an_ordinary_run(joint):
         settings = config["settings"]
         assert (settings["seed"], settings["num_seeds"], config["joint"]) == (seed, 1, "seed1-2")
         assert [row["generation"] for row in without_time(folder)] == [1, 2, 3, 4, 5]
-        assert ternevo.load(folder / "policy.npz").info["seed"] == seed
+        assert policy_file.load(folder / "policy.tvp").info["seed"] == seed
 
 
 def test_the_result_of_a_joint_run_is_over_its_seeds(joint):
@@ -190,10 +189,8 @@ def test_a_resumed_joint_run_is_the_one_that_never_stopped(joint, tmp_path):
     (resumed,) = tmp_path.rglob("seed1-2")
     for seed in ("seed1", "seed2"):
         assert without_time(resumed / seed) == without_time(joint / seed)
-        for name in ("policy.npz", "best_policy.npz"):
-            with np.load(resumed / seed / name) as a, np.load(joint / seed / name) as b:
-                for array in a.files:
-                    np.testing.assert_array_equal(a[array], b[array])
+        for name in ("policy.tvp", "best_policy.tvp"):
+            assert (resumed / seed / name).read_bytes() == (joint / seed / name).read_bytes()
 
 
 @pytest.mark.parametrize(

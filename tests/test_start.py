@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import ternevo
 from ternevo import envs, observation, policy_file, run, ternary
 from ternevo.checkpoint import Checkpoints
 from ternevo.config import parse
+from ternevo.deploy import tvp
 from ternevo.policies import MLP
 from ternevo.strategies import STRATEGIES, start
 from ternevo.types import ObservationMoments, PolicyParams, Strategy, Tensor
@@ -86,12 +86,12 @@ def test_a_strategy_ships_the_saved_policy_before_its_first_generation(
     name, kind, settings, tmp_path
 ):
     policy = MLP((6,), weights=kind).build(ENV.obs_size, ENV.action)
-    begin = start.load(saved(tmp_path / "p.npz", kind), ENV, policy, kind)
+    begin = start.load(saved(tmp_path / "p.tvp", kind), ENV, policy, kind)
     first = start.start_from(policy, begin.params.weights)
     strategy = STRATEGIES[name](**settings).build(ENV, first, kind, 10)
     strategy = start.with_moments(strategy, begin.params.moments)
     shipped = strategy.params(jax.jit(strategy.init)(jax.random.key(3)))
-    original = policy_file.load(tmp_path / "p.npz")
+    original = policy_file.load(tmp_path / "p.tvp")
     assert_same_weights(shipped.weights, original.weights)
     for a, b in zip(observation.freeze(shipped.moments), original.quantiser, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -143,7 +143,7 @@ def load(path, kind="ternary", env=ENV, **settings):
     ids=["zeros", "environment", "hidden_sizes", "use_bias"],
 )
 def test_what_does_not_fit_is_named_with_both_sides(arguments, parts, tmp_path):
-    path = saved(tmp_path / "p.npz", "ternary")
+    path = saved(tmp_path / "p.tvp", "ternary")
     with pytest.raises(ValueError) as error:
         load(path, **arguments)
     for part in [*parts, str(path)]:
@@ -157,7 +157,7 @@ def test_moments_need_a_field_for_them():
 
 
 def test_a_strategy_that_starts_elsewhere_is_refused(tmp_path):
-    begin = load(saved(tmp_path / "p.npz", "ternary"))
+    begin = load(saved(tmp_path / "p.tvp", "ternary"))
     other = ternary.tensors(begin.params.weights)
     other[0] = other[0]._replace(exponent=other[0].exponent + 1)
     found = begin.params._replace(weights=ternary.replace_tensors(begin.params.weights, other))
@@ -166,7 +166,7 @@ def test_a_strategy_that_starts_elsewhere_is_refused(tmp_path):
 
 
 def test_the_scale_of_zeros_means_nothing(tmp_path):
-    begin = load(saved(tmp_path / "p.npz", "ternary"))
+    begin = load(saved(tmp_path / "p.tvp", "ternary"))
     tensors = ternary.tensors(begin.params.weights)
 
     def with_first(exponent):
@@ -190,7 +190,7 @@ RUN = [
 def begun(tmp_path_factory):
     """A run that started from a policy which is gone now: its arguments, and its folder."""
     root = tmp_path_factory.mktemp("start")
-    path = saved(root / "p.npz", "ternary", info={"strategy": "ppo", "return": 9.5})
+    path = saved(root / "p.tvp", "ternary", info={"strategy": "ppo", "return": 9.5})
     arguments = [*RUN, "--runs_dir", str(root / "runs")]
     run.main([*arguments, "--num_generations", "1", "--init_from", str(path)])
     path.unlink()
@@ -200,8 +200,8 @@ def begun(tmp_path_factory):
 
 def test_a_run_keeps_the_policy_that_it_started_from(begun, capsys):
     arguments, folder, path = begun
-    assert_same_weights(ternevo.load(folder / "start.npz").weights, drawn("ternary").weights)
-    assert float(ternevo.load(folder / "policy.npz").moments.count) > float(MOMENTS.count)
+    assert_same_weights(policy_file.load(folder / "start.tvp").weights, drawn("ternary").weights)
+    assert float(policy_file.load(folder / "policy.tvp").moments.count) > float(MOMENTS.count)
     run.main([*arguments, "--num_generations", "2", "--init_from", str(path), "--resume"])
     printed = capsys.readouterr().out
     assert "resumed after generation 1" in printed and "starting" not in printed
@@ -217,23 +217,31 @@ def test_where_a_run_started_is_not_changed_on_resume(begun, capsys):
 def test_a_runs_folder_stands_for_its_best_policy_which_says_its_return(begun, tmp_path):
     _, folder, _ = begun
     config = parse([*RUN, "--runs_dir", str(tmp_path), "--init_from", str(folder)])
-    best = folder / "best_policy.npz"
-    return_ = ternevo.load(best).info["return"]
-    said = f"{best} (strategy ternary_ga, seed 0, generation 1, return {return_:.1f})"
+    best = folder / "best_policy.tvp"
+    return_ = policy_file.load(best).info["return"]
+    said = f"{best} (generation 1, return {return_:.1f}, seed 0, strategy ternary_ga)"
     assert str(run.build(config).start) == said
 
 
 def test_a_run_says_where_it_starts(tmp_path, capsys):
-    path = saved(tmp_path / "p.npz", "ternary", info={"strategy": "ppo", "return": 9.5})
+    path = saved(tmp_path / "p.tvp", "ternary", info={"strategy": "ppo", "return": 9.5})
     setup = run.build(parse([*RUN, "--runs_dir", str(tmp_path), "--init_from", str(path)]))
     with Checkpoints(setup.folder.checkpoints) as checkpoints:
         run.start_or_restore(setup, checkpoints)
-    assert f"starting from {path} (strategy ppo, return 9.5)" in capsys.readouterr().out
+    assert f"starting from {path} (return 9.5, strategy ppo)" in capsys.readouterr().out
+
+
+def test_a_policy_for_a_device_is_no_start(tmp_path):
+    """It does not say how many observations its quantiser rests on."""
+    path = saved(tmp_path / "p.tvp", "ternary")
+    path.write_bytes(tvp.encode(policy_file.load(path).record.bare()))
+    with pytest.raises(ValueError, match="has no moments of observations"):
+        start.load(path, ENV, MLP((6,)).build(ENV.obs_size, ENV.action), "ternary")
 
 
 def test_a_start_that_is_not_there_takes_no_name(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
-        run.main([*RUN, "--runs_dir", str(tmp_path), "--init_from", str(tmp_path / "nowhere.npz")])
+        run.main([*RUN, "--runs_dir", str(tmp_path), "--init_from", str(tmp_path / "nowhere.tvp")])
     assert exit_.value.code == 2
-    assert "nowhere.npz" in capsys.readouterr().err
+    assert "nowhere.tvp" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

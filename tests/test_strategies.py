@@ -28,7 +28,7 @@ TABLE = [
     # Half of all starts are at a plateau, which little noise does not leave.
     ("ternary_nes", "ternary", {"sigma": 0.5}),
     ("ternary_nes", "binary", {"sigma": 0.5}),
-    ("ternary_nes", "ternary", {"sigma": 0.5, "search_scales": True}),
+    ("ternary_nes", "ternary", {"sigma": 0.5, "search_scales": False}),
     ("ternary_nes", "float", {"sigma": 0.5}),
     ("ternary_nes", "ternary", {"distribution": "logits", "lr": 0.5}),
     ("ternary_nes", "ternary", {"distribution": "mean"}),

@@ -49,9 +49,14 @@ def load(path: Path, env: Env, policy: Policy, kind: WeightKind) -> Start:
     Raises:
       FileNotFoundError, PolicyFormatError: there is no such file, or it holds no policy.
       ValueError: the policy is for other observations or actions, has other
-        layers, or cannot be turned into this kind of weights.
+        layers, cannot be turned into this kind of weights, or was exported for a device.
     """
     saved = policy_file.load(path)
+    if saved.record.moments is None:
+        raise ValueError(
+            f"cannot start from {path}: it has no moments of observations, as it was exported for "
+            "a device; start from the file in the run's folder"
+        )
     _check_fits(saved, path, env, policy)
     try:
         weights = convert(saved.weights, kind)

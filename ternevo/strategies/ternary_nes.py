@@ -17,8 +17,9 @@ class TernaryNES(Shaped, Optimised, Noisy):
     distribution: Literal["threshold", "logits", "mean", "sharp"] = "threshold"
     """How latents give probabilities, see ternevo/algorithms/ternary_nes.py."""
 
-    search_scales: bool = False
-    """Search the exponents of the layers with the weights; needs the threshold distribution."""
+    search_scales: bool | None = None
+    """Search the exponents of the layers with the weights; only the threshold distribution can, and
+    by default it does."""
 
     def __post_init__(self) -> None:
         """Refuse a flip rate above one."""
@@ -51,7 +52,8 @@ class TernaryNES(Shaped, Optimised, Noisy):
             distribution = ternary_nes.threshold(weights)
         else:
             distribution = ternary_nes.DISTRIBUTIONS[self.distribution]()
-        make = ScaleSearchNES if self.search_scales else ternary_nes.TernaryNES
+        has_scales = self.distribution == "threshold" and self.search_scales is not False
+        make = ScaleSearchNES if has_scales else ternary_nes.TernaryNES
         algorithm = make(
             self.population_size,
             solution,

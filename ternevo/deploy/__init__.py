@@ -1,0 +1,1 @@
+"""Policies outside of JAX: the file, integers in NumPy and C, exports. Nothing here imports JAX."""

@@ -1,0 +1,187 @@
+"""What a policy computes after the quantiser: integers. The reference for every other backend.
+
+`compile_integer` folds exponents into integer biases and shifts; `logits` runs them. Each backend
+(C, ONNX, JavaScript) computes these very numbers, so that they can be compared with `==`.
+"""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ternevo.deploy.record import PolicyRecord
+
+BIAS_SHIFT_LIMIT = 8
+"""A bias is at most 2**8 times the full scale of its layer's inputs."""
+
+GRIDS = {"int8": (7, 127), "int4": (3, 7), "sign": (0, 1), "ternary": (0, 1)}
+"""Of each activation: the bits of a unit, and the largest number, which is also the full scale."""
+
+
+class NotIntegerError(ValueError):
+    """The policy computes with floats: a float twin, or the activation tanh or relu."""
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegerLayer:
+    """A layer of integers: `sums = weights @ x + bias`, then the activation.
+
+    Attributes:
+      weights: int8 [out, in] in {-1, 0, +1}.
+      bias: int32 [out]; at most 127 * 2**8 in size.
+      activation: "int8" or "int4": `sums * 2**-shift`, rounded half to even, clipped to the grid;
+        "sign": +1 where a sum is 0 or more, else -1; "ternary": +1 above `threshold`, -1 below
+        `-threshold`, else 0; "none": the sums are the logits.
+      shift: of int8 and int4, may be negative; else 0.
+      threshold: of ternary; else 0.
+    """
+
+    weights: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    activation: str
+    shift: int
+    threshold: int
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegerNet:
+    """A policy after the quantiser.
+
+    Attributes:
+      input_shift: the first layer takes `q >> input_shift`.
+      layers: the last has activation "none".
+      output_exponent: continuous actions are `clip(logits * 2**-output_exponent, -1, 1)`.
+    """
+
+    input_shift: int
+    layers: tuple[IntegerLayer, ...]
+    output_exponent: int
+
+
+def compile_integer(record: PolicyRecord) -> IntegerNet:
+    """Return the integer form.
+
+    Raises:
+      NotIntegerError: the policy computes with floats.
+    """
+    check_integer(record)
+    layers = []
+    bits, full_scale = _input_grid(record)
+    unit_bits = 0
+    for layer in record.layers:
+        unit_bits = layer.exponent + bits  # one unit is 2**unit_bits of the sums
+        bias = np.zeros(len(layer.weights), np.int32)
+        if layer.bias is not None:
+            bias = layer.bias.astype(np.int32) * bias_size(
+                full_scale, layer.exponent - layer.bias_exponent
+            )
+        bits, limit = GRIDS.get(layer.activation, (0, 0))
+        is_rounded = layer.activation in ("int8", "int4")
+        threshold = 2 ** (unit_bits - 1) if unit_bits >= 1 else 0
+        layers.append(
+            IntegerLayer(
+                layer.weights,
+                bias,
+                layer.activation,
+                unit_bits - bits if is_rounded else 0,
+                threshold if layer.activation == "ternary" else 0,
+            )
+        )
+        full_scale = limit
+    return IntegerNet(input_shift(record), tuple(layers), unit_bits + record.output_shift)
+
+
+def check_integer(record: PolicyRecord) -> None:
+    """Raise `NotIntegerError` unless all after the quantiser is integer."""
+    for i, layer in enumerate(record.layers):
+        if layer.kind == "float":
+            raise NotIntegerError(
+                f"layer {i} has float weights; integer exports take ternary and binary ones "
+                "(--ternarize cuts float weights into trits)"
+            )
+        if layer.activation in ("tanh", "relu"):
+            raise NotIntegerError(
+                f"layer {i} has the float activation {layer.activation}; integer exports take "
+                "int8, int4, sign and ternary"
+            )
+
+
+def input_shift(record: PolicyRecord) -> int:
+    """Return how many low bits of a quantised observation are dropped."""
+    return 0 if record.input_kind == "bits" else 8 - record.observation_bits
+
+
+def _input_grid(record: PolicyRecord) -> tuple[int, int]:
+    bits = record.observation_bits
+    return bits - 1 - record.observation_shift, max(2 ** (bits - 1) - 1, 1)
+
+
+def bias_size(full_scale: int, shift: int) -> int:
+    """Return what a bias of 1 adds: the full scale of the inputs times 2**shift, rounded."""
+    return int(np.rint(np.ldexp(float(full_scale), min(shift, BIAS_SHIFT_LIMIT))))
+
+
+def quantise(record: PolicyRecord, obs: NDArray) -> NDArray[np.int8]:
+    """Return the integers int8 [..., in] of observations [..., in].
+
+    "f32": `(obs - mean) * 2**exponent` in float32, NaN gives 0, clipped to [-127, 127], rounded
+    half to even. "i8": clipped to [-127, 127]. "bits": 1 where not 0.
+    """
+    if record.input_kind == "bits":
+        return (np.asarray(obs) != 0).astype(np.int8)
+    if record.input_kind == "i8":
+        return np.clip(obs, -127, 127).astype(np.int8)
+    scale = np.ldexp(np.float32(1), record.exponent.astype(np.int32))
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (np.asarray(obs, np.float32) - record.mean) * scale
+    scaled = np.where(np.isnan(scaled), np.float32(0), scaled)
+    return np.rint(np.clip(scaled, -127, 127)).astype(np.int8)
+
+
+def logits(net: IntegerNet, q: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Return the logits int32 [..., out] of quantised observations int8 [..., in]."""
+    values = q.astype(np.int64) >> net.input_shift
+    for layer in net.layers:
+        sums = values @ layer.weights.T.astype(np.int64) + layer.bias
+        values = activate(layer, sums)
+    return values.astype(np.int32)
+
+
+def activate(layer: IntegerLayer, sums: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return what the next layer takes of integer sums."""
+    if layer.activation == "none":
+        return sums
+    if layer.activation == "sign":
+        return np.where(sums >= 0, 1, -1)
+    if layer.activation == "ternary":
+        return (sums > layer.threshold).astype(np.int64) - (sums < -layer.threshold)
+    limit = GRIDS[layer.activation][1]
+    return np.clip(shift_half_to_even(sums, layer.shift), -limit, limit)
+
+
+def shift_half_to_even(sums: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
+    """Return `sums * 2**-shift`, rounded half to even."""
+    if shift <= 0:
+        return sums << -shift
+    half_less = (1 << (shift - 1)) - 1
+    return (sums + half_less + ((sums >> shift) & 1)) >> shift
+
+
+def actions(
+    record: PolicyRecord, output_exponent: int, found: NDArray[np.int32]
+) -> NDArray[np.int32] | NDArray[np.float32]:
+    """Return the actions of logits [..., out]: int32 [...], or float32 [..., out].
+
+    Continuous actions are clipped logits, which are exact, mapped to the range in float32.
+    """
+    if record.output_kind == "discrete":
+        return np.argmax(found, axis=-1).astype(np.int32)
+    units = np.ldexp(found.astype(np.float32), -output_exponent)
+    return in_range(record, np.clip(units, -1, 1).astype(np.float32))
+
+
+def in_range(record: PolicyRecord, units: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Map [-1, 1] to the action range, about its centre, in float32."""
+    low, high = record.low, record.high
+    half = np.float32(2)
+    return np.clip((low + high) / half + units * ((high - low) / half), low, high)

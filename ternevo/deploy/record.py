@@ -1,0 +1,126 @@
+"""What a policy file holds, as NumPy arrays: the layers, the quantiser, the action mapping.
+
+Nothing in `ternevo.deploy` needs JAX. Arrays of a layer are [out, in], a row for each output.
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+InputKind = Literal["f32", "i8", "bits"]
+OutputKind = Literal["discrete", "continuous"]
+WeightKind = Literal["ternary", "binary", "float"]
+
+INPUT_KINDS = ("f32", "i8", "bits")
+OUTPUT_KINDS = ("discrete", "continuous")
+WEIGHT_KINDS = ("ternary", "binary", "float")
+ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary", "tanh", "relu")
+"""Codes of the file format are places in these tuples; "none" is the last layer's."""
+
+INTEGER_ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A dense layer: sums are `weights @ x + bias * size`, see `integer.py`.
+
+    Attributes:
+      weights: [out, in], int8 trits or signs, or float32.
+      bias: [out] of the same dtype; None without biases.
+      kind: what the weights may be.
+      activation: what follows; "none" for the last layer.
+      exponent: weights stand for `weights * 2**-exponent`; 0 for floats.
+      bias_exponent: the same for biases; 0 without.
+    """
+
+    weights: NDArray
+    bias: NDArray | None
+    kind: WeightKind
+    activation: str
+    exponent: int
+    bias_exponent: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Vectors:
+    """Examples: quantised inputs, int8 [n, in], and the logits they give, int32 [n, out]."""
+
+    inputs: NDArray[np.int8]
+    logits: NDArray[np.int32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """What training needs to go on: how many observations, and their centred squares [in].
+
+    The mean is the quantiser's.
+    """
+
+    count: float
+    m2: NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyRecord:
+    """A policy as a file holds it.
+
+    Attributes:
+      input_kind: "f32": floats, quantised by `mean` and `exponent`; "i8": integers in [-127, 127];
+        "bits": 0 or 1.
+      observation_bits: the upper bits of a quantised observation that the first layer takes.
+      observation_shift: full scale of an observation is 2**observation_shift units.
+      output_shift: outputs are multiplied by 2**-output_shift.
+      mean: float32 [in] for "f32", else empty.
+      exponent: int8 [in] for "f32": observations are scaled by 2**exponent; else empty.
+      output_kind: "discrete": the action is the argmax; "continuous": outputs clipped to [-1, 1]
+        and mapped to [low, high].
+      low: float32 [out] for "continuous", else empty.
+      high: the same.
+      layers: at least one; the last has activation "none".
+      moments: what training needs, None in a file for a device.
+      metadata: strings by name, such as "env".
+      vectors: examples to test an implementation with.
+    """
+
+    input_kind: InputKind
+    observation_bits: int
+    observation_shift: int
+    output_shift: int
+    mean: NDArray[np.float32]
+    exponent: NDArray[np.int8]
+    output_kind: OutputKind
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    layers: tuple[Layer, ...]
+    moments: Moments | None = None
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    vectors: Vectors | None = None
+
+    @property
+    def obs_size(self) -> int:
+        """Components of an observation."""
+        return self.layers[0].weights.shape[1]
+
+    @property
+    def num_outputs(self) -> int:
+        """Actions, or components of one."""
+        return self.layers[-1].weights.shape[0]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths from the observation to the output."""
+        return (self.obs_size, *(layer.weights.shape[0] for layer in self.layers))
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether all after the quantiser are integers, the same everywhere."""
+        return all(
+            layer.kind != "float" and layer.activation in INTEGER_ACTIVATIONS
+            for layer in self.layers
+        )
+
+    def bare(self) -> "PolicyRecord":
+        """Return what a device needs, and nothing else."""
+        return dataclasses.replace(self, moments=None, metadata={}, vectors=None)

@@ -1,0 +1,481 @@
+"""The policy file .tvp: a fixed header, base-3 weights, and a check sum. NumPy only.
+
+Little-endian, one contiguous file, every size determined by the header. `decode` refuses whatever
+`encode` would not have written, byte for byte, so the SHA-256 of a file is the policy's identity.
+Nothing in a file is executed, and no size is believed before it is checked. The layout is
+documented in docs/deployment.md.
+"""
+
+import dataclasses
+import struct
+import zlib
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ternevo.deploy import integer
+from ternevo.deploy.record import (
+    ACTIVATIONS,
+    INPUT_KINDS,
+    OUTPUT_KINDS,
+    WEIGHT_KINDS,
+    Layer,
+    Moments,
+    PolicyRecord,
+    Vectors,
+)
+
+MAGIC = b"\x89TVP\r\n\x1a\n"
+MAJOR, MINOR = 1, 0
+HEADER = struct.Struct("<8sBBHIHHBBBBbB6s")
+LAYER = struct.Struct("<BBBBHbbBBBB")
+CHUNK = struct.Struct("<4sI")
+DENSE, CONVOLUTION = 1, 2
+CHUNKS = (b"META", b"MOMT", b"TEST")
+"""Optional parts, each at most once, in this order."""
+
+MAX_BYTES = 16 * 2**20
+MAX_WIDTH = 4096
+MAX_LAYERS = 16
+MAX_WEIGHTS = 2**24
+MAX_METADATA = 4096
+MAX_VECTORS = 65_535
+EXPONENT_LIMIT = 24
+MAX_SHIFT = 8
+TRITS_PER_BYTE = 5
+"""3**5 = 243 fits into a byte."""
+
+_POWERS = 3 ** np.arange(TRITS_PER_BYTE)
+
+
+class PolicyFormatError(ValueError):
+    """The bytes are not a policy of this version, or they are damaged.
+
+    Attributes:
+      offset: the byte where it shows.
+      reason: what is wrong there.
+    """
+
+    def __init__(self, offset: int, reason: str, path: str | Path = ""):
+        """Say what is wrong, and where."""
+        super().__init__(f"{path}: byte {offset}: {reason}" if path else f"byte {offset}: {reason}")
+        self.offset = offset
+        self.reason = reason
+
+
+def load(path: str | Path) -> PolicyRecord:
+    """Read a policy file.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      PolicyFormatError: it is not a policy of this version, or damaged.
+    """
+    with Path(path).open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    try:
+        return decode(data)
+    except PolicyFormatError as error:
+        raise PolicyFormatError(error.offset, error.reason, path) from error
+
+
+# -------------------------------------------------------------------------------------- writing
+
+
+def encode(record: PolicyRecord) -> bytes:
+    """Return the file's bytes.
+
+    Raises:
+      PolicyFormatError: the record breaks a rule of the format.
+    """
+    try:
+        body = b"".join(
+            [
+                *map(_layer_record, record.layers),
+                *_input_table(record),
+                *_action_table(record),
+                *map(_payload, record.layers),
+                *_chunks(record),
+            ]
+        )
+        header = _header(record, HEADER.size + len(body) + 4)
+    except (struct.error, OverflowError, ValueError) as error:
+        raise PolicyFormatError(0, f"the policy does not fit into a file: {error}") from error
+    data = header + body
+    data += struct.pack("<I", zlib.crc32(data))
+    decode(data)  # the rules are written down there, and only there
+    return data
+
+
+def _header(record: PolicyRecord, total: int) -> bytes:
+    return HEADER.pack(
+        MAGIC,
+        MAJOR,
+        MINOR,
+        0,
+        total,
+        record.obs_size,
+        record.num_outputs,
+        len(record.layers),
+        INPUT_KINDS.index(record.input_kind),
+        record.observation_bits,
+        OUTPUT_KINDS.index(record.output_kind),
+        record.output_shift,
+        record.observation_shift,
+        bytes(6),
+    )
+
+
+def _layer_record(layer: Layer) -> bytes:
+    return LAYER.pack(
+        DENSE,
+        ACTIVATIONS.index(layer.activation),
+        WEIGHT_KINDS.index(layer.kind),
+        layer.bias is not None,
+        layer.weights.shape[0],
+        layer.exponent,
+        layer.bias_exponent,
+        *(0, 0, 0, 0),
+    )
+
+
+def _input_table(record: PolicyRecord) -> list[bytes]:
+    return [record.mean.astype("<f4").tobytes(), record.exponent.astype(np.int8).tobytes()]
+
+
+def _action_table(record: PolicyRecord) -> list[bytes]:
+    return [record.low.astype("<f4").tobytes(), record.high.astype("<f4").tobytes()]
+
+
+def _payload(layer: Layer) -> bytes:
+    """Weights row by row, then biases, as one sequence."""
+    values = layer.weights.ravel()
+    if layer.bias is not None:
+        values = np.concatenate([values, layer.bias])
+    if layer.kind == "float":
+        return values.astype("<f4").tobytes()
+    if layer.kind == "binary":
+        return np.packbits(values > 0, bitorder="little").tobytes()
+    digits = np.zeros(-(-values.size // TRITS_PER_BYTE) * TRITS_PER_BYTE, np.int64)
+    digits[: values.size] = values + 1
+    digits[values.size :] = 1  # unused digits stand for weight 0
+    return (digits.reshape(-1, TRITS_PER_BYTE) @ _POWERS).astype(np.uint8).tobytes()
+
+
+def _chunks(record: PolicyRecord) -> list[bytes]:
+    chunks = []
+    if record.metadata:
+        pairs = sorted((k.encode(), v.encode()) for k, v in record.metadata.items())
+        texts = (text for pair in pairs for text in pair)
+        chunks.append((b"META", b"".join(struct.pack("<H", len(t)) + t for t in texts)))
+    if record.moments is not None:
+        count, m2 = struct.pack("<f", record.moments.count), record.moments.m2
+        chunks.append((b"MOMT", count + m2.astype("<f4").tobytes()))
+    if record.vectors is not None:
+        inputs, logits = record.vectors.inputs, record.vectors.logits
+        pieces = (inputs.astype(np.int8).tobytes(), logits.astype("<i4").tobytes())
+        chunks.append((b"TEST", struct.pack("<I", len(inputs)) + b"".join(pieces)))
+    return [CHUNK.pack(tag, len(data)) + data for tag, data in chunks]
+
+
+# -------------------------------------------------------------------------------------- reading
+
+
+def decode(data: bytes) -> PolicyRecord:
+    """Return what the bytes hold; `encode` of it gives the same bytes.
+
+    Raises:
+      PolicyFormatError: they are not a policy of this version, or damaged.
+    """
+    reader = _Reader(data)
+    head = _read_header(reader)
+    heads = [_read_layer_record(reader, head) for _ in range(head.num_layers)]
+    if heads[-1].out != head.num_outputs:
+        reader.refuse(18, f"{head.num_outputs} outputs, and the last layer has {heads[-1].out}")
+    if sum(h.count for h in heads) > MAX_WEIGHTS:
+        reader.refuse(22, f"more than {MAX_WEIGHTS} weights")
+    is_float = head.input_kind == "f32"
+    mean = reader.floats(head.obs_size if is_float else 0, "mean")
+    exponent = reader.exponents(head.obs_size if is_float else 0)
+    low, high = _read_range(reader, head.num_outputs if head.output_kind == "continuous" else 0)
+    layers = tuple(_read_payload(reader, h) for h in heads)
+    record = PolicyRecord(
+        head.input_kind,
+        head.observation_bits,
+        head.observation_shift,
+        head.output_shift,
+        mean,
+        exponent,
+        head.output_kind,
+        low,
+        high,
+        layers,
+    )
+    return _read_chunks(reader, record)
+
+
+@dataclasses.dataclass
+class _Head:
+    obs_size: int
+    num_outputs: int
+    num_layers: int
+    input_kind: str
+    observation_bits: int
+    output_kind: str
+    output_shift: int
+    observation_shift: int
+    width: int
+    """Inputs of the layer that is read next."""
+    layers_read: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _LayerHead:
+    kind: str
+    activation: str
+    has_bias: bool
+    inputs: int
+    out: int
+    exponent: int
+    bias_exponent: int
+
+    @property
+    def count(self) -> int:
+        return self.out * (self.inputs + self.has_bias)
+
+
+class _Reader:
+    """The bytes, and how far they were read; the last four are the check sum."""
+
+    def __init__(self, data: bytes):
+        self.data, self.at = data, 0
+        self.end = len(data) - 4
+
+    def refuse(self, offset: int, reason: str) -> NoReturn:
+        raise PolicyFormatError(offset, reason)
+
+    def need(self, condition: bool, offset: int, reason: str) -> None:
+        if not condition:
+            self.refuse(offset, reason)
+
+    def take(self, size: int, what: str) -> bytes:
+        if size > self.end - self.at:
+            self.refuse(self.at, f"{what} takes {size} bytes, and {self.end - self.at} are left")
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def floats(self, count: int, what: str) -> NDArray[np.float32]:
+        start = self.at
+        values = np.frombuffer(self.take(4 * count, what), "<f4").astype(np.float32)
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            self.refuse(start + 4 * int(bad[0]), f"{what} {bad[0]} is not finite")
+        return values
+
+    def exponents(self, count: int) -> NDArray[np.int8]:
+        start = self.at
+        values = np.frombuffer(self.take(count, "exponents"), np.int8)
+        bad = np.flatnonzero(np.abs(values.astype(int)) > EXPONENT_LIMIT)
+        if bad.size:
+            self.refuse(start + int(bad[0]), f"exponent {values[bad[0]]} of input {bad[0]}")
+        return values.copy()
+
+
+def _read_header(reader: _Reader) -> _Head:
+    data = reader.data
+    reader.need(len(data) <= MAX_BYTES, 0, f"larger than {MAX_BYTES} bytes")
+    if data[: len(MAGIC)] != MAGIC:
+        reader.refuse(0, "not a .tvp policy file")
+    reader.need(len(data) >= HEADER.size + LAYER.size + 4, len(data), "the file is cut off")
+    reader.take(HEADER.size, "header")
+    _, major, minor, flags, total, *rest = HEADER.unpack_from(data)
+    obs_size, num_outputs, num_layers, inputs, bits, outputs, out_shift, shift, zeros = rest
+    if (major, minor) != (MAJOR, MINOR):
+        reader.refuse(8, f"version {major}.{minor}; this ternevo reads {MAJOR}.{MINOR}")
+    reader.need(flags == 0, 10, f"unknown flags {flags:#06x}")
+    reader.need(total == len(data), 12, f"{total} bytes were written, and there are {len(data)}")
+    check_sum = struct.unpack_from("<I", data, len(data) - 4)[0]
+    found = zlib.crc32(data[:-4])
+    if found != check_sum:
+        reader.refuse(len(data) - 4, f"check sum {found:08x} instead of {check_sum:08x}")
+    for offset, width, what in ((16, obs_size, "inputs"), (18, num_outputs, "outputs")):
+        reader.need(1 <= width <= MAX_WIDTH, offset, f"{width} {what}; 1 to {MAX_WIDTH} can be")
+    reader.need(1 <= num_layers <= MAX_LAYERS, 20, f"{num_layers} layers; 1 to {MAX_LAYERS} can be")
+    reader.need(inputs < len(INPUT_KINDS), 21, f"unknown kind of input {inputs}")
+    largest = 1 if INPUT_KINDS[inputs] == "bits" else 8
+    reader.need(1 <= bits <= largest, 22, f"{bits} observation bits; 1 to {largest} can be")
+    reader.need(outputs < len(OUTPUT_KINDS), 23, f"unknown kind of output {outputs}")
+    reader.need(0 <= out_shift <= MAX_SHIFT, 24, f"output shift {out_shift}; 0 to {MAX_SHIFT}")
+    reader.need(shift <= MAX_SHIFT, 25, f"observation shift {shift}; 0 to {MAX_SHIFT}")
+    reader.need(not any(zeros), 26, "reserved bytes are not 0")
+    return _Head(
+        obs_size,
+        num_outputs,
+        num_layers,
+        INPUT_KINDS[inputs],
+        bits,
+        OUTPUT_KINDS[outputs],
+        out_shift,
+        shift,
+        obs_size,
+    )
+
+
+def _read_layer_record(reader: _Reader, head: _Head) -> _LayerHead:
+    at = reader.at
+    fields = LAYER.unpack(reader.take(LAYER.size, "layer"))
+    type_, activation, kind, has_bias, out, exponent, bias_exponent, *geometry = fields
+    if type_ == CONVOLUTION:
+        reader.refuse(at, "a convolution; no version so far has them")
+    reader.need(type_ == DENSE, at, f"unknown type of layer {type_}")
+    reader.need(activation < len(ACTIVATIONS), at + 1, f"unknown activation {activation}")
+    head.layers_read += 1
+    is_last = head.layers_read == head.num_layers
+    reader.need((activation == 0) == is_last, at + 1, "only the last layer has no activation")
+    reader.need(kind < len(WEIGHT_KINDS), at + 2, f"unknown kind of weights {kind}")
+    reader.need(has_bias <= 1, at + 3, f"biases are 0 or 1, not {has_bias}")
+    reader.need(1 <= out <= MAX_WIDTH, at + 4, f"{out} outputs; 1 to {MAX_WIDTH} can be")
+    limit = 0 if WEIGHT_KINDS[kind] == "float" else EXPONENT_LIMIT
+    reader.need(abs(exponent) <= limit, at + 6, f"exponent {exponent}; at most {limit} in size")
+    limit = limit if has_bias else 0
+    reader.need(abs(bias_exponent) <= limit, at + 7, f"exponent of biases {bias_exponent}")
+    reader.need(not any(geometry), at + 8, "a dense layer has no geometry")
+    inputs, head.width = head.width, out
+    return _LayerHead(
+        WEIGHT_KINDS[kind],
+        ACTIVATIONS[activation],
+        bool(has_bias),
+        inputs,
+        out,
+        exponent,
+        bias_exponent,
+    )
+
+
+def _read_range(reader: _Reader, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    start = reader.at
+    low = reader.floats(count, "low of action")
+    high = reader.floats(count, "high of action")
+    bad = np.flatnonzero(low > high)
+    if bad.size:
+        reader.refuse(start + 4 * int(bad[0]), f"action {bad[0]} has low above high")
+    return low, high
+
+
+def _read_payload(reader: _Reader, head: _LayerHead) -> Layer:
+    if head.kind == "float":
+        values = reader.floats(head.count, "weight")
+    elif head.kind == "binary":
+        values = _read_bits(reader, head.count)
+    else:
+        values = _read_trits(reader, head.count)
+    split = head.out * head.inputs
+    weights = values[:split].reshape(head.out, head.inputs)
+    bias = values[split:] if head.has_bias else None
+    return Layer(weights, bias, head.kind, head.activation, head.exponent, head.bias_exponent)  # type: ignore[arg-type]
+
+
+def _read_trits(reader: _Reader, count: int) -> NDArray[np.int8]:
+    start = reader.at
+    size = -(-count // TRITS_PER_BYTE)
+    packed = np.frombuffer(reader.take(size, "weights"), np.uint8)
+    bad = np.flatnonzero(packed >= 3**TRITS_PER_BYTE)
+    if bad.size:
+        reader.refuse(start + int(bad[0]), f"{packed[bad[0]]} is no five trits")
+    digits = (packed[:, None] // _POWERS) % 3
+    values = (digits.ravel() - 1).astype(np.int8)
+    reader.need(not values[count:].any(), start + size - 1, "unused trits are not 0")
+    return values[:count]
+
+
+def _read_bits(reader: _Reader, count: int) -> NDArray[np.int8]:
+    start = reader.at
+    size = -(-count // 8)
+    packed = np.frombuffer(reader.take(size, "weights"), np.uint8)
+    bits = np.unpackbits(packed, bitorder="little")
+    reader.need(not bits[count:].any(), start + size - 1, "unused bits are not 0")
+    return (2 * bits[:count].astype(np.int8) - 1).astype(np.int8)
+
+
+def _read_chunks(reader: _Reader, record: PolicyRecord) -> PolicyRecord:
+    expected = list(CHUNKS)
+    while reader.at < reader.end:
+        at = reader.at
+        tag, size = CHUNK.unpack(reader.take(CHUNK.size, "chunk"))
+        reader.need(tag in CHUNKS, at, f"unknown chunk {tag.hex()}")
+        reader.need(tag in expected, at, f"chunk {tag.decode()} is out of order, or there twice")
+        expected = expected[expected.index(tag) + 1 :]
+        stop = reader.at + size
+        if size > reader.end - reader.at:
+            reader.refuse(at + 4, f"chunk of {size} bytes, and {reader.end - reader.at} are left")
+        if tag == b"META":
+            record = dataclasses.replace(record, metadata=_read_metadata(reader, size))
+        elif tag == b"MOMT":
+            record = dataclasses.replace(record, moments=_read_moments(reader, record, size))
+        else:
+            record = dataclasses.replace(record, vectors=_read_vectors(reader, record, size))
+        assert reader.at == stop
+    return record
+
+
+def _read_metadata(reader: _Reader, size: int) -> dict[str, str]:
+    """Read pairs of texts, each with its length in front; names ascend by their bytes."""
+    reader.need(0 < size <= MAX_METADATA, reader.at - 4, f"{size} bytes of metadata")
+    stop = reader.at + size
+    pairs, previous = {}, b""
+    while reader.at < stop:
+        at = reader.at
+        name, value = _read_text(reader, stop), _read_text(reader, stop)
+        reader.need(name > previous, at, "names of metadata are empty, or do not ascend")
+        try:
+            pairs[name.decode()] = value.decode()
+        except UnicodeDecodeError:
+            reader.refuse(at, "metadata are not UTF-8")
+        previous = name
+    return pairs
+
+
+def _read_text(reader: _Reader, stop: int) -> bytes:
+    at = reader.at
+    reader.need(stop - at >= 2, at, "metadata are cut off")
+    size = struct.unpack("<H", reader.take(2, "metadata"))[0]
+    reader.need(stop - reader.at >= size, at, "metadata are cut off")
+    return reader.take(size, "metadata")
+
+
+def _read_moments(reader: _Reader, record: PolicyRecord, size: int) -> Moments:
+    wanted = 4 * (1 + record.obs_size)
+    reader.need(record.input_kind == "f32", reader.at - 8, "moments of inputs that are not floats")
+    reader.need(size == wanted, reader.at - 4, f"moments take {wanted} bytes, not {size}")
+    at = reader.at
+    values = reader.floats(1 + record.obs_size, "moment")
+    negative = np.flatnonzero(np.signbit(values))
+    if negative.size:
+        reader.refuse(at + 4 * int(negative[0]), f"moment {negative[0]} is negative")
+    return Moments(float(values[0]), values[1:])
+
+
+def _read_vectors(reader: _Reader, record: PolicyRecord, size: int) -> Vectors:
+    """Read the examples, and refuse them if the policy does not compute them."""
+    at = reader.at
+    reader.need(record.is_integer, at - 8, "test vectors of a policy with floats")
+    reader.need(size >= 4, at - 4, "test vectors are cut off")
+    count = struct.unpack("<I", reader.take(4, "test vectors"))[0]
+    reader.need(1 <= count <= MAX_VECTORS, at, f"{count} test vectors; 1 to {MAX_VECTORS} can be")
+    per_vector = record.obs_size + 4 * record.num_outputs
+    reader.need(size == 4 + count * per_vector, at - 4, f"{count} test vectors do not take {size}")
+    start = reader.at
+    raw = reader.take(count * record.obs_size, "inputs")
+    inputs = np.frombuffer(raw, np.int8).reshape(count, record.obs_size).copy()
+    low, high = (0, 1) if record.input_kind == "bits" else (-127, 127)
+    bad = np.flatnonzero((inputs < low) | (inputs > high))
+    if bad.size:
+        reader.refuse(start + int(bad[0]), f"input {inputs.flat[bad[0]]} is not {low} to {high}")
+    start = reader.at
+    raw = reader.take(4 * count * record.num_outputs, "logits")
+    logits = np.frombuffer(raw, "<i4").reshape(count, record.num_outputs).astype(np.int32)
+    wrong = np.flatnonzero(integer.logits(integer.compile_integer(record), inputs) != logits)
+    if wrong.size:
+        reader.refuse(start + 4 * int(wrong[0]), "the policy does not give the logits of its test")
+    return Vectors(inputs, logits)
