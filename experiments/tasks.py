@@ -59,7 +59,7 @@ TASKS = {
         tuned_on="hopper",
     ),
     "reacher": Task("brax_reacher", -10, 40, ("--population_size", "128"), tuned_on="hopper"),
-    "hopper": Task("brax_hopper", 900, 60, ("--population_size", "256")),
+    "hopper": Task("brax_hopper", 900, 60, ("--population_size", "256"), num_tuning_seeds=1),
     "halfcheetah": Task(
         "brax_halfcheetah",
         200,
