@@ -40,7 +40,7 @@ format: .venv/.installed ## sort imports, fix what can be fixed, format
 
 # The stamp is written last and removed first: a half-made .venv is made afresh by the next `make`,
 # and a whole one is brought up to date in seconds when one of the two files has changed.
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml constraints.txt setup.py $(wildcard ternevo/deploy/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])' || { \
 	  echo "ternevo needs Python 3.11 or 3.12, and $(PYTHON) is not:" \
 	    "$$($(PYTHON) --version 2>&1)" >&2; \
@@ -58,5 +58,5 @@ lock: ## choose versions anew and write constraints.txt (needs uv)
 	  --fork-strategy fewest --generate-hashes --upgrade --quiet --output-file constraints.txt
 
 clean: ## remove the virtual environment and caches, and keep runs/
-	rm -rf .venv build dist site *.egg-info .pytest_cache .hypothesis .ruff_cache MUJOCO_LOG.TXT
+	rm -rf .venv build dist site *.egg-info ternevo/deploy/*.so .pytest_cache .hypothesis .ruff_cache MUJOCO_LOG.TXT
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

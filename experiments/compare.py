@@ -212,7 +212,7 @@ def steps_to_threshold(rows: list[list[Row]], threshold: float, steps: int) -> s
 def ternarised(arm: Contender) -> list[str]:
     """Return the cells of float PPO's last policies, ternarised after training."""
     exported = [
-        export.export(export.ExportConfig(run=folder, ternarize=True, which="last"))
+        export.export_ternarized(export.ExportConfig(run=folder, ternarize=True, which="last"))
         for folder in arm.arm.folders()
     ]
     size = export.packed_size(policy_file.load(exported[0].path).weights)

@@ -1,11 +1,13 @@
-"""`python -m ternevo.export RUN --ternarize`: a trained float policy, cut into trits.
+"""`python -m ternevo.export RUN --to FORMAT`: a trained policy as a file for where it is to run.
 
-Each tensor becomes trits and a power-of-two scale by absmean quantisation (Ma
+`--ternarize` is another matter: it cuts a trained float policy into trits. Each
+tensor becomes trits and a power-of-two scale by absmean quantisation (Ma
 et al. 2024, "The Era of 1-bit LLMs"), after training and without any tuning:
 what a ternary search has to beat. Both policies then run the same episodes.
 """
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -17,6 +19,7 @@ from ternevo.run_folder import errors_in_a_line
 if TYPE_CHECKING:
     import jax
 
+    from ternevo.deploy.record import PolicyRecord
     from ternevo.policy_file import SavedPolicy
     from ternevo.types import Env, Params
 
@@ -26,27 +29,39 @@ FRESH_EPISODES = 2**31 - 3
 TRITS_PER_BYTE = 5
 """3**5 = 243 fits into a byte."""
 
+SUFFIXES = {"tvp": "_device.tvp", "c": ".h", "onnx": ".onnx", "html": ".html", "numpy": ".py"}
+"""What is added to the name of the policy, by format."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """Turn a trained float policy into a ternary one, and run both on the same fresh episodes."""
+    """Write a policy for where it is to run, or cut a float policy into trits."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """A run's folder, or a policy file."""
+    to: Literal["tvp", "c", "onnx", "html", "numpy"] | None = None
+    """tvp: the bare policy file. c: a C99 header. onnx: a model for any runtime. html: a page that
+    shows the policy at work. numpy: a Python file that needs NumPy only."""
     ternarize: bool = False
     """Cut float weights into trits, each tensor with one power-of-two scale."""
     which: Literal["best", "last"] = "best"
     """Which of a run's policies."""
     out: Path | None = None
-    """Where to write; <policy>_ternarized.tvp beside the policy if not given."""
+    """Where to write; beside the policy if not given."""
+    name: str = "policy"
+    """Of --to c: what the names in the header begin with."""
+    onnx_weights: Literal["int8", "int2"] = "int8"
+    """Of --to onnx: int8 runs everywhere; int2 is a quarter of it, and needs opset 25."""
+    num_vectors: int = 16
+    """Of --to c and numpy: examples for the self-test."""
     num_episodes: int = 128
-    """Episodes of each of the two policies."""
+    """Of --ternarize: episodes of each of the two policies."""
     seed: int = 0
-    """Seed of the episodes."""
+    """Of --ternarize: seed of the episodes."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Export, and print returns and sizes; exit 2 on bad input."""
+    """Export, and print what was written; exit 2 on bad input."""
     config = tyro.cli(
         ExportConfig,
         args=argv,
@@ -55,7 +70,83 @@ def main(argv: list[str] | None = None) -> None:
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     with errors_in_a_line():
-        export(config)
+        if (config.to is None) == (not config.ternarize):
+            raise ValueError("say either --to FORMAT or --ternarize; they are two steps")
+        if config.ternarize:
+            export_ternarized(config)
+        else:
+            export(config)
+
+
+# --------------------------------------------------------------------------- for where it is to run
+
+
+def export(config: ExportConfig) -> Path:
+    """Write the policy in the format `config.to`; return where.
+
+    Raises:
+      PolicyFormatError: there is no policy in the file.
+      NotIntegerError: it computes with floats, and the format is for integers.
+      ValueError: `out` is the policy itself, or a folder.
+    """
+    from ternevo import run_folder
+    from ternevo.deploy import tvp
+    from ternevo.files import replacing
+
+    source = run_folder.policy_of(config.run, config.which)
+    record = tvp.load(source)
+    out = config.out or source.with_name(f"{source.stem}{SUFFIXES[str(config.to)]}")
+    check_out(out, source)
+    data = converted(record, config)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as temporary:
+        temporary.write_bytes(data)
+    identity = hashlib.sha256(tvp.encode(record.bare())).hexdigest()
+    sizes = "-".join(map(str, record.sizes))
+    print(f"policy  {source}  {sizes}, identity {identity[:16]}")
+    print(f"{config.to:<7} {out}  {len(data):,} bytes", flush=True)
+    return out
+
+
+def converted(record: "PolicyRecord", config: ExportConfig) -> bytes:
+    """Return the bytes of the policy in the format `config.to`.
+
+    Raises:
+      NotIntegerError: it computes with floats, and the format is for integers.
+      ValueError: a name or a count that cannot be.
+    """
+    if config.num_vectors < 1:
+        raise ValueError(f"num_vectors must be at least 1, got {config.num_vectors}")
+    if config.to == "tvp":
+        from ternevo.deploy import tvp
+
+        return tvp.encode(record.bare())
+    if config.to == "c":
+        from ternevo.deploy import c_header
+
+        return c_header.to_c(record, config.name, config.num_vectors).encode()
+    if config.to == "onnx":
+        from ternevo.deploy import onnx_graph
+
+        return onnx_graph.to_bytes(record, config.onnx_weights)
+    if config.to == "html":
+        from ternevo.deploy import html
+
+        return html.to_html(record).encode()
+    from ternevo.deploy import numpy_script
+
+    return numpy_script.to_numpy(record, config.num_vectors).encode()
+
+
+def check_out(out: Path, source: Path) -> None:
+    """Raise `ValueError` if `out` is the policy itself, or a folder."""
+    if out.resolve() == source.resolve():
+        raise ValueError(f"--out {out} is the policy itself; name another file")
+    if out.is_dir():
+        raise ValueError(f"--out must be a file, and {out} is a folder")
+
+
+# ------------------------------------------------------------------------------ from float to trits
 
 
 class Exported(NamedTuple):
@@ -66,18 +157,14 @@ class Exported(NamedTuple):
     returns: Any
 
 
-def export(config: ExportConfig) -> Exported:
+def export_ternarized(config: ExportConfig) -> Exported:
     """Write the ternary policy, and compare it with its source.
 
     Raises:
-      ValueError: a count that means nothing, or an export that there is not.
+      ValueError: a count that means nothing, or a policy that is not one of floats.
     """
     from ternevo import envs, policy_file, run_folder
 
-    if not config.ternarize:
-        raise ValueError(
-            "say --ternarize: it is the only export so far, formats for devices come later"
-        )
     if config.num_episodes < 1:
         raise ValueError(f"num_episodes must be at least 1, got {config.num_episodes}")
     enable_compilation_cache()
@@ -113,10 +200,7 @@ def ternarize(source: Path, out: Path, env: "Env") -> None:
     kind = saved.settings.weights
     if kind != "float":
         raise ValueError(f"{source} is {kind} already; --ternarize takes a policy of float weights")
-    if out.resolve() == source.resolve():
-        raise ValueError(f"--out {out} is the policy itself; name another file")
-    if out.is_dir():
-        raise ValueError(f"--out must be a file, and {out} is a folder")
+    check_out(out, source)
     settings = dataclasses.replace(saved.settings, weights="ternary")
     params = PolicyParams(convert(saved.weights, "ternary"), saved.moments)
     out.parent.mkdir(parents=True, exist_ok=True)

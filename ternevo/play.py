@@ -44,6 +44,8 @@ def play(config: PlayConfig) -> Path:
     enable_compilation_cache()
     path = run_folder.policy_of(config.run, config.which)
     saved = policy_file.load(path)
+    if not (config.env or saved.env_id):
+        raise ValueError(f"{path} does not say what it was trained on: give --env")
     trained_length = None if config.env else saved.episode_length
     env = envs.make(config.env or saved.env_id, config.episode_length or trained_length)
     recorded = episode.record(saved, env, jax.random.key(config.seed))

@@ -47,8 +47,8 @@ FOLLOWED = {  # what the twin follows besides the settings of every evolutionary
 OWN_TWINS = {"cosyne", "random_search"}
 NO_TWIN = {"binary_nes", "latent", "evosax", "ppo"}
 SHARED = {field.name for field in dataclasses.fields(Evolution)}
-OTHER = {
-    "search_scales": False,  # a value of each type or name that is not the default and that is allowed
+OTHER = {  # a value of each type or name that is not the default and that is allowed
+    "search_scales": False,
     "distribution": "logits",
     "scale": "fixed",
     "noise_scale": "relative",

@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 SUITES = {
     "cpu": "about ten minutes on a few cores",
     "gpu": "populations up to 2**17, needs an accelerator",
+    "deploy": "a minute: policies as they are deployed, on one core",
     "quick": "a minute at toy sizes: it shows that all works, its numbers mean nothing",
     "all": "every case",
 }
 
-Kind = Literal["time", "rate", "share", "memory", "bandwidth"]
+Kind = Literal["time", "rate", "share", "memory", "bandwidth", "evaluations", "speed"]
 """What a ratio is made of, so that more is better, except for a share.
 
 time: the other's seconds over ours. rate: our environment steps a second over the
 other's. share: the other's seconds over ours, where the other is a part of ours
 and should be small. memory: the other's bytes over ours. bandwidth: bytes a
-second that we read at least, over those that the other reads.
+second that we read at least, over those that the other reads. evaluations: our
+evaluations of a policy a second over the other's. speed: no ratio, but the
+evaluations a second of the contestant that is named.
 """
 
 
@@ -179,6 +182,25 @@ class BesidePPO:
         return ppo.build(self)
 
 
+@dataclasses.dataclass(frozen=True)
+class Deployed:
+    """Evaluations of one policy on one core, in C, Python, NumPy, JAX and onnxruntime."""
+
+    sizes: tuple[int, ...]
+    activation: Literal["sign", "int8"]
+    output_kind: Literal["discrete", "continuous"]
+    evaluations: int
+    """Of one run in C; slower ones make fewer."""
+    weights: Literal["ternary", "binary"] = "ternary"
+    input_kind: Literal["f32", "bits"] = "f32"
+
+    def build(self) -> "Contest":
+        """Return the exported C first, then the others."""
+        from ternevo.bench import deploy
+
+        return deploy.build(self)
+
+
 EVOSAX = "evosax always runs to the last step, and its cost does not depend on weights"
 PPO = "updates of PPO from a random policy, float MLPs (64, 64) with tanh, beside a plain one"
 BESIDE_PPO = (Comparison("reference PPO", "rate"), Comparison("reference PPO", "memory"))
@@ -190,6 +212,14 @@ def _beside_evosax(*comparisons: Comparison) -> tuple[Comparison, ...]:
     named = {(c.rival, c.kind) for c in comparisons}
     usual = (Comparison("evosax", "time"), Comparison("evosax", "memory"), *LIMITS)
     return (*comparisons, *(c for c in usual if (c.rival, c.kind) not in named))
+
+
+def _deployed(**goals: float | None) -> tuple[Comparison, ...]:
+    """Return the speeds of all ways, some with a goal, and how many times theirs that of C is."""
+    ways = ("C", "C avx2", "C portable", "Python call", "Python batch", "NumPy batch")
+    others = ("ctypes call", "JAX call", "JAX batch", "onnxruntime call")
+    speeds = [Comparison(name, "speed", goals.get(name)) for name in (*ways, *others)]
+    return (*speeds, *(Comparison(name, "evaluations") for name in ("ctypes call", "JAX call")))
 
 
 CASES: dict[str, Case] = {
@@ -276,6 +306,43 @@ CASES: dict[str, Case] = {
         ),
         BESIDE_PPO,
     ),
+    "deploy_binary": Case(
+        "a binary network 64-64-1 with signs, inputs 0 and 1: 600 bytes, for which 500,000 "
+        "evaluations a second have been claimed elsewhere",
+        ("deploy",),
+        Deployed((64, 64, 1), "sign", "continuous", 2**20, "binary", "bits"),
+        _deployed(C=10e6, **{"ctypes call": None}),
+    ),
+    "deploy_cartpole": Case(
+        "4-16-2 with signs",
+        ("deploy",),
+        Deployed((4, 16, 2), "sign", "discrete", 2**21),
+        _deployed(C=50e6, **{"Python call": 5e6}),
+    ),
+    "deploy_cartpole_int8": Case(
+        "4-16-2 with int8 activations",
+        ("deploy",),
+        Deployed((4, 16, 2), "int8", "discrete", 2**21),
+        _deployed(C=50e6, **{"Python call": 5e6}),
+    ),
+    "deploy_ant": Case(
+        "27-64-64-8 with signs",
+        ("deploy",),
+        Deployed((27, 64, 64, 8), "sign", "continuous", 2**20),
+        _deployed(**{"C": 50e6, "C avx2": 15e6, "C portable": 3e6}),
+    ),
+    "deploy_ant_int8": Case(
+        "27-64-64-8 with int8 activations",
+        ("deploy",),
+        Deployed((27, 64, 64, 8), "int8", "continuous", 2**19),
+        _deployed(),
+    ),
+    "deploy_humanoid": Case(
+        "244-256-256-17 with signs",
+        ("deploy",),
+        Deployed((244, 256, 256, 17), "sign", "continuous", 2**18),
+        _deployed(C=1e6),
+    ),
     "policy_bound_gpu": Case(
         "as policy_bound, with 8,192 members and 100 steps",
         ("gpu",),
@@ -322,6 +389,12 @@ CASES: dict[str, Case] = {
         ("quick",),
         BesidePPO("gymnax/CartPole-v1", 20, 4, 2, 2, num_steps=8, hidden_sizes=(8,)),
         BESIDE_PPO,
+    ),
+    "deploy_quick": Case(
+        "5-9-3 with signs, a few evaluations",
+        ("quick",),
+        Deployed((5, 9, 3), "sign", "discrete", 2**13),
+        _deployed(),
     ),
 }
 

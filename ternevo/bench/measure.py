@@ -22,7 +22,7 @@ class Contestant(NamedTuple):
     `env_steps` are those that count: for us the steps of living episodes, for
     evosax population x episodes x time limit. `bytes_read` is what cannot but be
     read from memory in one run, for a share of the bandwidth. `skipped` says why
-    it cannot run here; it is shown and not timed.
+    it cannot run here; it is shown and not timed. `evaluations` are those of one policy.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Contestant(NamedTuple):
     compile_seconds: float | None = None
     peak_bytes: int | None = None
     skipped: str = ""
+    evaluations: int | None = None
 
 
 class Contest(NamedTuple):
@@ -153,13 +154,15 @@ def record(contestant: Contestant, seconds: list[float]) -> Record:
         "generations_per_second": rate(contestant.generations),
         "bytes_read": contestant.bytes_read,
         "bytes_per_second": rate(contestant.bytes_read),
+        "evaluations": contestant.evaluations,
+        "evaluations_per_second": rate(contestant.evaluations),
     }
 
 
 def ratios(contestants: list[Record], comparisons: Sequence[Comparison]) -> list[Record]:
     """Return the ratios of the first contestant to the others; those that cannot be had are out."""
-    ours, others = contestants[0], {record["name"]: record for record in contestants[1:]}
-    found = [(c, ratio(ours, others[c.rival], c.kind)) for c in comparisons if c.rival in others]
+    ours, named = contestants[0], {record["name"]: record for record in contestants}
+    found = [(c, ratio(ours, named[c.rival], c.kind)) for c in comparisons if c.rival in named]
     return [
         {"rival": c.rival, "kind": c.kind, **values, "goal": c.goal, "reached": reached(c, values)}
         for c, values in found
@@ -176,7 +179,7 @@ def reached(comparison: Comparison, values: Record) -> bool | None:
     return values["median"] >= comparison.goal
 
 
-AMOUNTS = {"rate": "env_steps", "bandwidth": "bytes_read"}
+AMOUNTS = {"rate": "env_steps", "bandwidth": "bytes_read", "evaluations": "evaluations"}
 
 
 def ratio(ours: Record, other: Record, kind: str) -> Record | None:
@@ -190,6 +193,8 @@ def ratio(ours: Record, other: Record, kind: str) -> Record | None:
             return None
         value = other["peak_bytes"] / ours["peak_bytes"]
         return {"median": value, "low": value, "high": value}
+    if kind == "speed":
+        return _speed(other)
     if not ours["seconds"] or not other["seconds"]:
         return None
     factor = 1.0
@@ -202,6 +207,15 @@ def ratio(ours: Record, other: Record, kind: str) -> Record | None:
     median = statistics.median(other["seconds"]) / statistics.median(ours["seconds"])
     values = {"median": median, "low": min(pairs), "high": max(pairs)}
     return {name: value * factor for name, value in values.items()}
+
+
+def _speed(record: Record) -> Record | None:
+    """Return the evaluations a second, of the median time, the slowest and the fastest round."""
+    if not record["seconds"] or not record["evaluations"]:
+        return None
+    times = (statistics.median(record["seconds"]), max(record["seconds"]), min(record["seconds"]))
+    rates = (record["evaluations"] / time for time in times)
+    return dict(zip(("median", "low", "high"), rates, strict=True))
 
 
 def in_bytes(count: int | None) -> str:

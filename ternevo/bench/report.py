@@ -16,6 +16,8 @@ ternevo beside others, in this run on this machine; more is better, except for a
   bandwidth: bytes that we have to read a second, over those that the other reads; more than 1 where
   ours fit into a cache. spread: least and greatest within one round. evosax always runs to the last
   step. physics and forward: the environment with random actions, and the policy, each alone.
+  evaluations: those of a deployed policy that C makes a second, over the other's. speed: no ratio,
+  but evaluations a second on one core, from float observations to actions.
   reference PPO: as in purejaxrl, on one device; here every step of ours counts."""
 
 
@@ -33,7 +35,10 @@ def _contestant_line(contestant: Record) -> str:
     seconds = contestant["seconds"]
     parts = [f"{name} {contestant['median_seconds']:.4g} s"]
     parts += [f"{min(seconds):.4g} to {max(seconds):.4g} in {len(seconds)} rounds"]
-    rates = (("env_steps", "steps/s"), ("generations", "generations/s"), ("bytes", "bytes/s"))
+    rates = (
+        *(("env_steps", "steps/s"), ("generations", "generations/s"), ("bytes", "bytes/s")),
+        ("evaluations", "evaluations/s"),
+    )
     for key, unit in rates:
         if contestant[f"{key}_per_second"] is not None:
             parts.append(f"{contestant[f'{key}_per_second']:,.4g} {unit}")
@@ -89,7 +94,8 @@ def plot(header: Record, cases: dict[str, Record], path: Path) -> None:
     """Draw the ratios as horizontal bars on a logarithmic axis, goals as black marks."""
     from matplotlib.figure import Figure
 
-    rows = [(f"{name}: {r['rival']} ({r['kind']})", r) for name, r in _ratios(cases)]
+    ratios = [(name, ratio) for name, ratio in _ratios(cases) if ratio["kind"] != "speed"]
+    rows = [(f"{name}: {r['rival']} ({r['kind']})", r) for name, r in ratios]
     figure = Figure(figsize=(9, 1.5 + 0.27 * len(rows)), layout="constrained")
     axes = figure.subplots()
     places = range(len(rows))

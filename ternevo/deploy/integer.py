@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy.record import PolicyRecord
+from ternevo.deploy.record import PolicyRecord, Vectors
 
 BIAS_SHIFT_LIMIT = 8
 """A bias is at most 2**8 times the full scale of its layer's inputs."""
@@ -125,12 +125,12 @@ def quantise(record: PolicyRecord, obs: NDArray) -> NDArray[np.int8]:
     """Return the integers int8 [..., in] of observations [..., in].
 
     "f32": `(obs - mean) * 2**exponent` in float32, NaN gives 0, clipped to [-127, 127], rounded
-    half to even. "i8": clipped to [-127, 127]. "bits": 1 where not 0.
+    half to even. "i8": clipped to [-127, 127], NaN gives 0. "bits": 1 where not 0.
     """
     if record.input_kind == "bits":
         return (np.asarray(obs) != 0).astype(np.int8)
     if record.input_kind == "i8":
-        return np.clip(obs, -127, 127).astype(np.int8)
+        return np.clip(np.nan_to_num(obs, posinf=127, neginf=-127), -127, 127).astype(np.int8)
     scale = np.ldexp(np.float32(1), record.exponent.astype(np.int32))
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = (np.asarray(obs, np.float32) - record.mean) * scale
@@ -139,7 +139,10 @@ def quantise(record: PolicyRecord, obs: NDArray) -> NDArray[np.int8]:
 
 
 def logits(net: IntegerNet, q: NDArray[np.int8]) -> NDArray[np.int32]:
-    """Return the logits int32 [..., out] of quantised observations int8 [..., in]."""
+    """Return the logits int32 [..., out] of quantised observations int8 [..., in].
+
+    Inputs of the kind "bits" are 0 or 1.
+    """
     values = q.astype(np.int64) >> net.input_shift
     for layer in net.layers:
         sums = values @ layer.weights.T.astype(np.int64) + layer.bias
@@ -184,4 +187,20 @@ def in_range(record: PolicyRecord, units: NDArray[np.float32]) -> NDArray[np.flo
     """Map [-1, 1] to the action range, about its centre, in float32."""
     low, high = record.low, record.high
     half = np.float32(2)
-    return np.clip((low + high) / half + units * ((high - low) / half), low, high)
+    action = (low + high) / half + units * ((high - low) / half)
+    return np.clip(action, low, high).astype(np.float32)
+
+
+def examples(record: PolicyRecord, count: int, seed: int = 0) -> Vectors:
+    """Return random inputs, some of them all at an end of the range, and their logits.
+
+    Raises:
+      NotIntegerError: the policy computes with floats.
+    """
+    net = compile_integer(record)
+    random = np.random.default_rng(seed)
+    low, high = (0, 1) if record.input_kind == "bits" else (-127, 127)
+    inputs = random.integers(low, high, (count, record.obs_size), np.int8, endpoint=True)
+    ends = np.array([low, 0, high], np.int8)[: max(count - 1, 0)]
+    inputs[: len(ends)] = ends[:, None]
+    return Vectors(inputs, logits(net, inputs))

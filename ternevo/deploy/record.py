@@ -13,9 +13,9 @@ InputKind = Literal["f32", "i8", "bits"]
 OutputKind = Literal["discrete", "continuous"]
 WeightKind = Literal["ternary", "binary", "float"]
 
-INPUT_KINDS = ("f32", "i8", "bits")
-OUTPUT_KINDS = ("discrete", "continuous")
-WEIGHT_KINDS = ("ternary", "binary", "float")
+INPUT_KINDS: tuple[InputKind, ...] = ("f32", "i8", "bits")
+OUTPUT_KINDS: tuple[OutputKind, ...] = ("discrete", "continuous")
+WEIGHT_KINDS: tuple[WeightKind, ...] = ("ternary", "binary", "float")
 ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary", "tanh", "relu")
 """Codes of the file format are places in these tuples; "none" is the last layer's."""
 

@@ -21,10 +21,13 @@ from ternevo.deploy.record import (
     INPUT_KINDS,
     OUTPUT_KINDS,
     WEIGHT_KINDS,
+    InputKind,
     Layer,
     Moments,
+    OutputKind,
     PolicyRecord,
     Vectors,
+    WeightKind,
 )
 
 MAGIC = b"\x89TVP\r\n\x1a\n"
@@ -42,8 +45,14 @@ MAX_LAYERS = 16
 MAX_WEIGHTS = 2**24
 MAX_METADATA = 4096
 MAX_VECTORS = 65_535
+MAX_PRODUCTS = 2**28
+"""Of all test vectors together: who reads a file computes them."""
+MAX_BOUND = np.float32(1e30)
+"""Of an action: sums and differences of two bounds must not overflow."""
 EXPONENT_LIMIT = 24
 MAX_SHIFT = 8
+ROWS_AT_ONCE = 1024
+"""Test vectors are computed in pieces, so that memory stays small."""
 TRITS_PER_BYTE = 5
 """3**5 = 243 fits into a byte."""
 
@@ -157,9 +166,13 @@ def _payload(layer: Layer) -> bytes:
         return values.astype("<f4").tobytes()
     if layer.kind == "binary":
         return np.packbits(values > 0, bitorder="little").tobytes()
-    digits = np.zeros(-(-values.size // TRITS_PER_BYTE) * TRITS_PER_BYTE, np.int64)
-    digits[: values.size] = values + 1
-    digits[values.size :] = 1  # unused digits stand for weight 0
+    return pack_trits(values)
+
+
+def pack_trits(values: NDArray[np.int8]) -> bytes:
+    """Return trits [n] as base-3 numbers, five in a byte, the first in the lowest place."""
+    digits = np.ones(-(-values.size // TRITS_PER_BYTE) * TRITS_PER_BYTE, np.int64)
+    digits[: values.size] = values + 1  # a digit that is not used is 1, the weight 0
     return (digits.reshape(-1, TRITS_PER_BYTE) @ _POWERS).astype(np.uint8).tobytes()
 
 
@@ -194,7 +207,7 @@ def decode(data: bytes) -> PolicyRecord:
     if heads[-1].out != head.num_outputs:
         reader.refuse(18, f"{head.num_outputs} outputs, and the last layer has {heads[-1].out}")
     if sum(h.count for h in heads) > MAX_WEIGHTS:
-        reader.refuse(22, f"more than {MAX_WEIGHTS} weights")
+        reader.refuse(20, f"more than {MAX_WEIGHTS} weights")
     is_float = head.input_kind == "f32"
     mean = reader.floats(head.obs_size if is_float else 0, "mean")
     exponent = reader.exponents(head.obs_size if is_float else 0)
@@ -220,9 +233,9 @@ class _Head:
     obs_size: int
     num_outputs: int
     num_layers: int
-    input_kind: str
+    input_kind: InputKind
     observation_bits: int
-    output_kind: str
+    output_kind: OutputKind
     output_shift: int
     observation_shift: int
     width: int
@@ -232,7 +245,7 @@ class _Head:
 
 @dataclasses.dataclass(frozen=True)
 class _LayerHead:
-    kind: str
+    kind: WeightKind
     activation: str
     has_bias: bool
     inputs: int
@@ -360,6 +373,10 @@ def _read_range(reader: _Reader, count: int) -> tuple[NDArray[np.float32], NDArr
     bad = np.flatnonzero(low > high)
     if bad.size:
         reader.refuse(start + 4 * int(bad[0]), f"action {bad[0]} has low above high")
+    bad = np.flatnonzero((low < -MAX_BOUND) | (high > MAX_BOUND))
+    if bad.size:
+        at = start + 4 * int(bad[0])
+        reader.refuse(at, f"action {bad[0]} has a bound above {MAX_BOUND:g} in size")
     return low, high
 
 
@@ -373,7 +390,7 @@ def _read_payload(reader: _Reader, head: _LayerHead) -> Layer:
     split = head.out * head.inputs
     weights = values[:split].reshape(head.out, head.inputs)
     bias = values[split:] if head.has_bias else None
-    return Layer(weights, bias, head.kind, head.activation, head.exponent, head.bias_exponent)  # type: ignore[arg-type]
+    return Layer(weights, bias, head.kind, head.activation, head.exponent, head.bias_exponent)
 
 
 def _read_trits(reader: _Reader, count: int) -> NDArray[np.int8]:
@@ -406,7 +423,6 @@ def _read_chunks(reader: _Reader, record: PolicyRecord) -> PolicyRecord:
         reader.need(tag in CHUNKS, at, f"unknown chunk {tag.hex()}")
         reader.need(tag in expected, at, f"chunk {tag.decode()} is out of order, or there twice")
         expected = expected[expected.index(tag) + 1 :]
-        stop = reader.at + size
         if size > reader.end - reader.at:
             reader.refuse(at + 4, f"chunk of {size} bytes, and {reader.end - reader.at} are left")
         if tag == b"META":
@@ -415,7 +431,6 @@ def _read_chunks(reader: _Reader, record: PolicyRecord) -> PolicyRecord:
             record = dataclasses.replace(record, moments=_read_moments(reader, record, size))
         else:
             record = dataclasses.replace(record, vectors=_read_vectors(reader, record, size))
-        assert reader.at == stop
     return record
 
 
@@ -463,6 +478,8 @@ def _read_vectors(reader: _Reader, record: PolicyRecord, size: int) -> Vectors:
     reader.need(size >= 4, at - 4, "test vectors are cut off")
     count = struct.unpack("<I", reader.take(4, "test vectors"))[0]
     reader.need(1 <= count <= MAX_VECTORS, at, f"{count} test vectors; 1 to {MAX_VECTORS} can be")
+    products = count * sum(layer.weights.size for layer in record.layers)
+    reader.need(products <= MAX_PRODUCTS, at, f"{count} test vectors take more than 2**28 products")
     per_vector = record.obs_size + 4 * record.num_outputs
     reader.need(size == 4 + count * per_vector, at - 4, f"{count} test vectors do not take {size}")
     start = reader.at
@@ -475,7 +492,10 @@ def _read_vectors(reader: _Reader, record: PolicyRecord, size: int) -> Vectors:
     start = reader.at
     raw = reader.take(4 * count * record.num_outputs, "logits")
     logits = np.frombuffer(raw, "<i4").reshape(count, record.num_outputs).astype(np.int32)
-    wrong = np.flatnonzero(integer.logits(integer.compile_integer(record), inputs) != logits)
+    net = integer.compile_integer(record)
+    pieces = (inputs[i : i + ROWS_AT_ONCE] for i in range(0, count, ROWS_AT_ONCE))
+    found = np.concatenate([integer.logits(net, piece) for piece in pieces])
+    wrong = np.flatnonzero(found != logits)
     if wrong.size:
         reader.refuse(start + 4 * int(wrong[0]), "the policy does not give the logits of its test")
     return Vectors(inputs, logits)

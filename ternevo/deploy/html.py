@@ -1,0 +1,133 @@
+"""A policy as one web page: its task, its weights and its numbers, live, in any browser.
+
+The page holds the file's bytes, a reader and an interpreter in JavaScript (`web/`), and examples
+that NumPy computed; it acts only if it computes the same integers. It loads nothing from anywhere.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ternevo.deploy import integer, tvp
+from ternevo.deploy.record import PolicyRecord
+
+SCRIPTS = ("policy.js", "physics.js", "view.js")
+"""In this order; the first computes policies and needs no browser."""
+
+MAX_EXAMPLES = 64
+MAX_EXAMPLE_FLOATS = 16_384
+"""So that examples of wide policies do not outweigh the policy."""
+
+ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 3 3'%3E"
+    "%3Cpath fill='%230067b0' d='M0 0h1v2h2v1H2V1H0z'/%3E"
+    "%3Cpath fill='%23d9660a' d='M2 0h1v1H2zM0 2h1v1H0z'/%3E%3C/svg%3E"
+)
+
+
+def to_html(record: PolicyRecord, title: str | None = None) -> str:
+    """Return the page.
+
+    Args:
+      record: the policy; the name of its environment, if there, selects the task that is shown.
+      title: headline instead of one made of the task and the size.
+
+    Raises:
+      NotIntegerError: the policy computes with floats.
+      PolicyFormatError: the record breaks a rule of the format.
+    """
+    integer.check_integer(record)
+    policy = tvp.encode(record.bare())
+    env = record.metadata.get("env", "")
+    script, style = "\n".join(map(_source, SCRIPTS)), _source("style.css")
+    fields = {
+        "csp": html.escape(_content_security_policy(script, style)),
+        "title": html.escape(title or f"A policy of {len(policy)} bytes"),
+        "icon": html.escape(ICON),
+        "style": style,
+        "data": _json(_data(record, policy, env, title)),
+        "script": script,
+    }
+    # One pass, so that nothing that was filled in is taken for a place to fill.
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: fields[found[1]], _source("page.html"))
+
+
+def _source(name: str) -> str:
+    return (resources.files("ternevo.deploy") / "web" / name).read_text(encoding="utf-8")
+
+
+def _content_security_policy(script: str, style: str) -> str:
+    """Allow this script and this style, and nothing from anywhere."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src '{_digest(script)}'",
+            f"style-src '{_digest(style)}'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _json(data: Any) -> str:
+    """Return JSON that cannot end the element it stands in."""
+    text = json.dumps(data, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _data(record: PolicyRecord, policy: bytes, env: str, title: str | None) -> dict[str, Any]:
+    return {
+        "policy": _base64(policy),
+        "id": hashlib.sha256(policy).hexdigest(),
+        "env": env,
+        "title": title,
+        "examples": _examples(record),
+    }
+
+
+def _examples(record: PolicyRecord) -> dict[str, Any]:
+    """Return observations, and what NumPy computes of them."""
+    net = integer.compile_integer(record)
+    observations = example_observations(record)
+    logits = integer.logits(net, integer.quantise(record, observations))
+    actions = integer.actions(record, net.output_exponent, logits)
+    return {
+        "count": len(observations),
+        "observations": _base64(observations.astype("<f4").tobytes()),
+        "logits": _base64(logits.astype("<i4").tobytes()),
+        "actions": _base64(actions.astype(actions.dtype.newbyteorder("<")).tobytes()),
+    }
+
+
+def example_observations(record: PolicyRecord) -> NDArray[np.float32]:
+    """Return float32 [n, in]: usual ones, ties of the rounding, and what no sensor should send."""
+    count = int(np.clip(MAX_EXAMPLE_FLOATS // record.obs_size, 4, MAX_EXAMPLES))
+    random = np.random.default_rng(0)
+    shape = (count, record.obs_size)
+    if record.input_kind == "bits":
+        return random.integers(0, 2, shape).astype(np.float32)
+    quantised = random.integers(-150, 151, shape).astype(np.float32)
+    if record.input_kind == "i8":
+        return quantised
+    quantised[count // 2 :] += np.float32(0.5)
+    scale = np.ldexp(np.float32(1), -record.exponent.astype(np.int32))
+    with np.errstate(over="ignore"):
+        observations = (quantised * scale + record.mean).astype(np.float32)
+    observations[0, 0], observations[1, -1], observations[2, 0] = np.nan, np.inf, -np.inf
+    return observations
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,799 @@
+/* Three kernels, one file: plain C, AVX2, and AVX-512 with VNNI. What differs is how a layer sums;
+   all agree bit for bit, as sums of integers have no order.
+
+   Values between layers. Plain C: int16. AVX2 and AVX-512: bytes of value + 128, as their
+   instructions multiply unsigned by signed; 128 times the sum of the weights goes into the bias.
+   After a sign the two have bits instead (1 is -1), and count: with planes M (weight is not 0)
+   and N (weight is negative), negatives = popcount(N ^ (bits & M)), sum = nnz - 2 * negatives. */
+#include "kernels.h"
+
+#include <float.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if FLT_EVAL_METHOD == 0
+typedef float float32;
+#else
+typedef volatile float float32; /* to memory and back, where sums are wider than they should be */
+#endif
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define HAS_X86 1
+#include <immintrin.h>
+#define AVX2 __attribute__((target("avx2")))
+#define AVX512                                                                         \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vpopcntdq")))
+#else
+#define HAS_X86 0
+#endif
+
+#define BIAS_SHIFT_LIMIT 8
+#define ALIGNMENT 64
+#define PADDED_WIDTH (TVP_MAX_WIDTH + 64)
+#define PLAIN_BLOCK 16
+
+typedef struct {
+    int inputs, out;
+    int rows;   /* outputs, padded to whole blocks of the kernel */
+    int blocks; /* of rows */
+    int groups; /* of inputs: 4 bytes, or the bits of a lane, or PLAIN_BLOCK in plain C */
+    int is_bits;
+    int activation, shift, threshold, limit;
+    int32_t *bias; /* [rows], with what the kernel folds into it */
+    void *weights; /* in the kernel's layout */
+} net_layer;
+
+typedef struct {
+    const char *name;
+    int block;      /* rows that are summed side by side */
+    int bit_block;  /* the same where bits are counted; 0: they are not */
+    int lane;       /* bits of a row in one step of counting */
+    int (*is_supported)(void);
+    void (*quantise)(const kernels_net *net, const float *obs, int8_t *q); /* into PADDED_WIDTH */
+    void (*run)(const kernels_net *net, const int8_t *q, int32_t *sums);   /* the same */
+} kernel;
+
+struct kernels_net {
+    const kernel *kernel;
+    int input_kind, input_shift, obs_size, num_outputs, num_layers;
+    float *mean, *scale;  /* padded to 16 */
+    float *centre, *half; /* of the action range */
+    float *low, *high;
+    float output_scale;
+    net_layer layers[TVP_MAX_LAYERS];
+};
+
+/* --------------------------------------------------------------------------------- arithmetic */
+
+static float power_of_two(int exponent) {
+    uint32_t bits = (uint32_t)(exponent + 127) << 23;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Round half to even, of a number up to 127 in size: adding 1.5 * 2**23 leaves no fraction. */
+static int round_to_int(float value) {
+    float32 sum = value + 12582912.0f;
+    float rounded = sum;
+    int32_t bits;
+    memcpy(&bits, &rounded, sizeof bits);
+    return bits - 0x4b400000;
+}
+
+static float clip_to_full_scale(float value) {
+    value = value == value ? value : 0.0f;
+    value = value < -127.0f ? -127.0f : value;
+    return value > 127.0f ? 127.0f : value;
+}
+
+static void quantise_plain(const kernels_net *net, const float *obs, int8_t *q) {
+    for (int i = 0; i < net->obs_size; i++) {
+        if (net->input_kind == TVP_F32) {
+            float32 centred = obs[i] - net->mean[i];
+            q[i] = (int8_t)round_to_int(clip_to_full_scale(centred * net->scale[i]));
+        } else if (net->input_kind == TVP_I8) {
+            q[i] = (int8_t)clip_to_full_scale(obs[i]);
+        } else {
+            q[i] = obs[i] != 0.0f;
+        }
+    }
+}
+
+/* sums * 2**-shift, half to even, clipped. A shift to the left by 8 already fills any grid. */
+static inline int32_t on_grid(int32_t sum, int shift, int32_t limit) {
+    if (shift > 0) {
+        sum = (sum + ((1 << (shift - 1)) - 1) + (sum >> shift & 1)) >> shift;
+    } else {
+        sum *= 1 << (shift < -8 ? 8 : -shift);
+    }
+    return sum < -limit ? -limit : sum > limit ? limit : sum;
+}
+
+static inline int32_t activate(const net_layer *layer, int32_t sum) {
+    if (layer->activation == TVP_SIGN) {
+        return sum >= 0 ? 1 : -1;
+    }
+    if (layer->activation == TVP_TERNARY_ACTIVATION) {
+        return (sum > layer->threshold) - (sum < -layer->threshold);
+    }
+    return on_grid(sum, layer->shift, layer->limit);
+}
+
+/* ------------------------------------------------------------------------------------ plain C */
+
+static int always(void) {
+    return 1;
+}
+
+/* One loop, so that compilers turn it into multiply-and-add of pairs (SSE2, NEON). */
+static int32_t dot_plain(const int16_t *weights, const int16_t *values, int count) {
+    int32_t sum = 0;
+    for (int i = 0; i < count; i++) {
+        sum += weights[i] * values[i];
+    }
+    return sum;
+}
+
+static void run_plain(const kernels_net *net, const int8_t *q, int32_t *sums) {
+    int16_t values[PADDED_WIDTH];
+    const net_layer *layer = net->layers;
+    for (int i = 0; i < layer->inputs; i++) {
+        values[i] = (int16_t)(q[i] >> net->input_shift);
+    }
+    for (int i = 0; i < net->num_layers; i++, layer++) {
+        int padded = layer->groups * PLAIN_BLOCK;
+        const int16_t *row = layer->weights;
+        memset(values + layer->inputs, 0, (size_t)(padded - layer->inputs) * sizeof *values);
+        for (int r = 0; r < layer->out; r++, row += padded) {
+            sums[r] = layer->bias[r] + dot_plain(row, values, padded);
+        }
+        for (int r = 0; r < layer->out && layer->activation != TVP_NONE; r++) {
+            values[r] = (int16_t)activate(layer, sums[r]);
+        }
+    }
+}
+
+#if HAS_X86
+
+static inline int32_t load_group(const uint8_t *from) {
+    int32_t group;
+    memcpy(&group, from, sizeof group);
+    return group;
+}
+
+/* The first layer's inputs, as bytes of value + 128, to the end of the last group. */
+static inline void offset_inputs(const kernels_net *net, const int8_t *q, uint8_t *bytes) {
+    int8_t shifted[PADDED_WIDTH];
+    int padded = (net->obs_size + 15) / 16 * 16;
+    if (net->input_shift > 0) {
+        for (int i = 0; i < padded; i++) {
+            shifted[i] = (int8_t)(q[i] >> net->input_shift);
+        }
+        q = shifted;
+    }
+    for (int i = 0; i < padded; i += 16) { /* what lies past the inputs meets weights of 0 */
+        __m128i values = _mm_loadu_si128((const __m128i *)(const void *)(q + i));
+        values = _mm_xor_si128(values, _mm_set1_epi8(-128));
+        _mm_storeu_si128((__m128i *)(void *)(bytes + i), values);
+    }
+}
+
+/* --------------------------------------------------------------------------------------- AVX2 */
+
+static int has_avx2(void) {
+    return __builtin_cpu_supports("avx2");
+}
+
+AVX2 static void quantise_avx2(const kernels_net *net, const float *obs, int8_t *q) {
+    if (net->input_kind != TVP_F32) {
+        quantise_plain(net, obs, q);
+        return;
+    }
+    const __m256 high = _mm256_set1_ps(127.0f), low = _mm256_set1_ps(-127.0f);
+    const __m256i places = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    for (int i = 0; i < net->obs_size; i += 8) {
+        __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(net->obs_size - i), places);
+        __m256 v = _mm256_maskload_ps(obs + i, mask);
+        v = _mm256_mul_ps(_mm256_sub_ps(v, _mm256_loadu_ps(net->mean + i)),
+                          _mm256_loadu_ps(net->scale + i));
+        v = _mm256_and_ps(v, _mm256_cmp_ps(v, v, _CMP_ORD_Q));
+        v = _mm256_max_ps(_mm256_min_ps(v, high), low);
+        v = _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        __m256i integers = _mm256_cvtps_epi32(v);
+        __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(integers),
+                                        _mm256_extracti128_si256(integers, 1));
+        _mm_storel_epi64((__m128i *)(void *)(q + i), _mm_packs_epi16(words, words));
+    }
+}
+
+#define LOAD256(from) _mm256_loadu_si256((const __m256i *)(const void *)(from))
+#define STORE256(to, value) _mm256_storeu_si256((__m256i *)(void *)(to), value)
+#define GROUPS_OF_INT16 64 /* 64 sums of two products of at most 255 stay below 2**15 */
+
+/* Sum `width` blocks of 8 rows. Always inline, so that the accumulators are registers. */
+AVX2 static inline __attribute__((always_inline)) void sum_avx2(const net_layer *layer, int block,
+                                                                const int width,
+                                                                const uint8_t *x, int32_t *sums) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    const size_t stride = (size_t)layer->groups * 32;
+    const int8_t *w = (const int8_t *)layer->weights + (size_t)block * stride;
+    __m256i total[4];
+    for (int b = 0; b < width; b++) {
+        total[b] = LOAD256(layer->bias + 8 * (block + b));
+    }
+    for (int start = 0; start < layer->groups; start += GROUPS_OF_INT16) {
+        int left = layer->groups - start;
+        int stop = start + (left < GROUPS_OF_INT16 ? left : GROUPS_OF_INT16);
+        __m256i part[4];
+        for (int b = 0; b < width; b++) {
+            part[b] = _mm256_setzero_si256();
+        }
+        for (int g = start; g < stop; g++, w += 32) {
+            __m256i values = _mm256_set1_epi32(load_group(x + 4 * g));
+            for (int b = 0; b < width; b++) {
+                __m256i pairs = _mm256_maddubs_epi16(values, LOAD256(w + (size_t)b * stride));
+                part[b] = _mm256_add_epi16(part[b], pairs);
+            }
+        }
+        for (int b = 0; b < width; b++) {
+            total[b] = _mm256_add_epi32(total[b], _mm256_madd_epi16(part[b], ones));
+        }
+    }
+    for (int b = 0; b < width; b++) {
+        STORE256(sums + 8 * (block + b), total[b]);
+    }
+}
+
+#define GROUPS_OF_UINT8 31 /* 31 counts of at most 8 stay below 2**8 */
+
+AVX2 static inline __m256i count_avx2(__m256i negatives) {
+    const __m256i low = _mm256_set1_epi8(15);
+    const __m256i counts = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1,
+                                            2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    __m256i high = _mm256_and_si256(_mm256_srli_epi16(negatives, 4), low);
+    negatives = _mm256_and_si256(negatives, low);
+    return _mm256_add_epi8(_mm256_shuffle_epi8(counts, negatives),
+                           _mm256_shuffle_epi8(counts, high));
+}
+
+/* Sum by counting bits: 32 rows at a time, a byte of 8 inputs each. */
+AVX2 static void count_layer_avx2(const net_layer *layer, const uint8_t *bits, int32_t *sums) {
+    const uint8_t *planes = layer->weights;
+    for (int r = 0; r < layer->rows; r += 32) {
+        memcpy(sums + r, layer->bias + r, 32 * sizeof *sums);
+        for (int start = 0; start < layer->groups; start += GROUPS_OF_UINT8) {
+            int left = layer->groups - start;
+            int stop = start + (left < GROUPS_OF_UINT8 ? left : GROUPS_OF_UINT8);
+            __m256i count = _mm256_setzero_si256();
+            for (int g = start; g < stop; g++, planes += 64) {
+                __m256i masked = _mm256_and_si256(_mm256_set1_epi8((char)bits[g]), LOAD256(planes));
+                count = _mm256_add_epi8(
+                    count, count_avx2(_mm256_xor_si256(LOAD256(planes + 32), masked)));
+            }
+            uint8_t counts[32];
+            STORE256(counts, count);
+            for (int j = 0; j < 32; j += 8) {
+                __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(counts + j));
+                __m256i twice = _mm256_slli_epi32(_mm256_cvtepu8_epi32(eight), 1);
+                STORE256(sums + r + j, _mm256_sub_epi32(LOAD256(sums + r + j), twice));
+            }
+        }
+    }
+}
+
+AVX2 static inline __m256i activate_avx2(const net_layer *layer, __m256i sum) {
+    const __m256i one = _mm256_set1_epi32(1);
+    if (layer->activation == TVP_TERNARY_ACTIVATION) {
+        __m256i above = _mm256_cmpgt_epi32(sum, _mm256_set1_epi32(layer->threshold));
+        __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32(-layer->threshold), sum);
+        return _mm256_sub_epi32(below, above);
+    }
+    if (layer->shift > 0) {
+        const __m128i count = _mm_cvtsi32_si128(layer->shift);
+        __m256i odd = _mm256_and_si256(_mm256_sra_epi32(sum, count), one);
+        __m256i half_less = _mm256_set1_epi32((1 << (layer->shift - 1)) - 1);
+        sum = _mm256_sra_epi32(_mm256_add_epi32(_mm256_add_epi32(sum, half_less), odd), count);
+    } else {
+        sum = _mm256_sll_epi32(sum, _mm_cvtsi32_si128(layer->shift < -8 ? 8 : -layer->shift));
+    }
+    sum = _mm256_min_epi32(sum, _mm256_set1_epi32(layer->limit));
+    return _mm256_max_epi32(sum, _mm256_set1_epi32(-layer->limit));
+}
+
+AVX2 static void activate_layer_avx2(const net_layer *layer, const int32_t *sums, uint8_t *x) {
+    if (layer->activation == TVP_SIGN) {
+        for (int r = 0; r < layer->rows; r += 8) {
+            x[r / 8] = (uint8_t)_mm256_movemask_ps(_mm256_castsi256_ps(LOAD256(sums + r)));
+        }
+        return;
+    }
+    for (int r = 0; r < layer->rows; r += 8) {
+        __m256i values = activate_avx2(layer, LOAD256(sums + r));
+        __m128i words =
+            _mm_packs_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));
+        words = _mm_xor_si128(_mm_packs_epi16(words, words), _mm_set1_epi8(-128));
+        _mm_storel_epi64((__m128i *)(void *)(x + r), words);
+    }
+}
+
+AVX2 static void run_avx2(const kernels_net *net, const int8_t *q, int32_t *sums) {
+    uint8_t x[PADDED_WIDTH]; /* bytes, or bits */
+    const net_layer *layer = net->layers;
+    offset_inputs(net, q, x);
+    for (int i = 0; i < net->num_layers; i++, layer++) {
+        int block = 0;
+        if (layer->is_bits) {
+            count_layer_avx2(layer, x, sums);
+        } else {
+            for (; block + 4 <= layer->blocks; block += 4) {
+                sum_avx2(layer, block, 4, x, sums);
+            }
+            for (; block < layer->blocks; block++) {
+                sum_avx2(layer, block, 1, x, sums);
+            }
+        }
+        if (layer->activation != TVP_NONE) {
+            activate_layer_avx2(layer, sums, x);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------ AVX-512 */
+
+static int has_avx512(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
+}
+
+AVX512 static void quantise_avx512(const kernels_net *net, const float *obs, int8_t *q) {
+    if (net->input_kind != TVP_F32) {
+        quantise_plain(net, obs, q);
+        return;
+    }
+    const __m512 high = _mm512_set1_ps(127.0f), low = _mm512_set1_ps(-127.0f);
+    for (int i = 0; i < net->obs_size; i += 16) {
+        int left = net->obs_size - i;
+        __mmask16 mask = (__mmask16)(left < 16 ? (1u << left) - 1 : 0xffff);
+        __m512 v = _mm512_maskz_loadu_ps(mask, obs + i);
+        v = _mm512_mul_ps(_mm512_sub_ps(v, _mm512_loadu_ps(net->mean + i)),
+                          _mm512_loadu_ps(net->scale + i));
+        v = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, v, _CMP_ORD_Q), v);
+        v = _mm512_max_ps(_mm512_min_ps(v, high), low);
+        __m512i integers =
+            _mm512_cvt_roundps_epi32(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        _mm_storeu_si128((__m128i *)(void *)(q + i), _mm512_cvtepi32_epi8(integers));
+    }
+}
+
+#define LOAD512(from) _mm512_loadu_si512((const void *)(from))
+
+/* Put away the sums of `width` times 16 rows from `row` on: a bit each before a sign, else whole.
+   Bits of 64 rows are one store, as smaller ones would hold up the load of a word. */
+AVX512 static inline __attribute__((always_inline)) void put_avx512(const net_layer *layer, int row,
+                                                                    const __m512i *total,
+                                                                    const int width,
+                                                                    int32_t *sums,
+                                                                    uint64_t *words) {
+    uint64_t word = 0;
+    if (layer->activation != TVP_SIGN) {
+        for (int b = 0; b < width; b++) {
+            _mm512_storeu_si512(sums + row + 16 * b, total[b]);
+        }
+        return;
+    }
+    for (int b = 0; b < width; b++) {
+        word |= (uint64_t)_mm512_movepi32_mask(total[b]) << 16 * b;
+    }
+    words[row / 64] = row % 64 == 0 ? word : words[row / 64] | word << row % 64;
+}
+
+/* Sum four blocks of 16 rows. */
+AVX512 static inline void sum_four_avx512(const net_layer *layer, int block, const uint8_t *x,
+                                          int32_t *sums, uint64_t *words) {
+    const size_t stride = (size_t)layer->groups * 64;
+    const int8_t *w = (const int8_t *)layer->weights + (size_t)block * stride;
+    __m512i total[4];
+    for (int b = 0; b < 4; b++) {
+        total[b] = LOAD512(layer->bias + 16 * (block + b));
+    }
+    for (int g = 0; g < layer->groups; g++, w += 64) {
+        __m512i values = _mm512_set1_epi32(load_group(x + 4 * g));
+        for (int b = 0; b < 4; b++) {
+            total[b] = _mm512_dpbusd_epi32(total[b], values, LOAD512(w + (size_t)b * stride));
+        }
+    }
+    put_avx512(layer, 16 * block, total, 4, sums, words);
+}
+
+/* One block of 16 rows: four sums side by side, as each instruction waits for the one before. */
+AVX512 static inline void sum_block_avx512(const net_layer *layer, int block, const uint8_t *x,
+                                           int32_t *sums, uint64_t *words) {
+    const int8_t *w = (const int8_t *)layer->weights + (size_t)block * (size_t)layer->groups * 64;
+    __m512i total[4] = {LOAD512(layer->bias + 16 * block), _mm512_setzero_si512(),
+                        _mm512_setzero_si512(), _mm512_setzero_si512()};
+    int g = 0;
+    for (; g + 4 <= layer->groups; g += 4, w += 256) {
+        for (int j = 0; j < 4; j++) {
+            __m512i values = _mm512_set1_epi32(load_group(x + 4 * (g + j)));
+            total[j] = _mm512_dpbusd_epi32(total[j], values, LOAD512(w + 64 * j));
+        }
+    }
+    for (; g < layer->groups; g++, w += 64) {
+        __m512i values = _mm512_set1_epi32(load_group(x + 4 * g));
+        total[0] = _mm512_dpbusd_epi32(total[0], values, LOAD512(w));
+    }
+    total[0] = _mm512_add_epi32(total[0], total[1]);
+    total[2] = _mm512_add_epi32(total[2], total[3]);
+    total[0] = _mm512_add_epi32(total[0], total[2]);
+    put_avx512(layer, 16 * block, total, 1, sums, words);
+}
+
+AVX512 static inline __m512i count_avx512(const uint64_t *planes, __m512i bits, __m512i count) {
+    /* 0x78: N ^ (bits & M) */
+    __m512i negatives =
+        _mm512_ternarylogic_epi64(LOAD512(planes + 8), bits, LOAD512(planes), 0x78);
+    return _mm512_add_epi64(count, _mm512_popcnt_epi64(negatives));
+}
+
+/* Sum 16 rows by counting bits, 8 to a register. */
+AVX512 static inline __m512i count_block_avx512(const net_layer *layer, int row,
+                                                const uint64_t *in) {
+    const uint64_t *planes = (const uint64_t *)layer->weights + row * layer->groups * 2;
+    __m512i first = _mm512_setzero_si512(), second = _mm512_setzero_si512();
+    for (int g = 0; g < layer->groups; g++, planes += 32) {
+        __m512i bits = _mm512_set1_epi64((long long)in[g]);
+        first = count_avx512(planes, bits, first);
+        second = count_avx512(planes + 16, bits, second);
+    }
+    __m512i negatives = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi64_epi32(first)),
+                                           _mm512_cvtepi64_epi32(second), 1);
+    return _mm512_sub_epi32(LOAD512(layer->bias + row), _mm512_slli_epi32(negatives, 1));
+}
+
+AVX512 static inline void count_layer_avx512(const net_layer *layer, const uint64_t *in,
+                                             int32_t *sums, uint64_t *words) {
+    __m512i total[4];
+    int row = 0;
+    for (; row + 64 <= layer->rows; row += 64) {
+        for (int b = 0; b < 4; b++) {
+            total[b] = count_block_avx512(layer, row + 16 * b, in);
+        }
+        put_avx512(layer, row, total, 4, sums, words);
+    }
+    for (; row < layer->rows; row += 16) {
+        total[0] = count_block_avx512(layer, row, in);
+        put_avx512(layer, row, total, 1, sums, words);
+    }
+}
+
+AVX512 static inline __m512i activate_avx512(const net_layer *layer, __m512i sum) {
+    const __m512i one = _mm512_set1_epi32(1);
+    if (layer->activation == TVP_TERNARY_ACTIVATION) {
+        __mmask16 above = _mm512_cmpgt_epi32_mask(sum, _mm512_set1_epi32(layer->threshold));
+        __mmask16 below = _mm512_cmplt_epi32_mask(sum, _mm512_set1_epi32(-layer->threshold));
+        return _mm512_mask_mov_epi32(_mm512_maskz_mov_epi32(above, one), below,
+                                     _mm512_set1_epi32(-1));
+    }
+    if (layer->shift > 0) {
+        const __m128i count = _mm_cvtsi32_si128(layer->shift);
+        __m512i odd = _mm512_and_si512(_mm512_sra_epi32(sum, count), one);
+        __m512i half_less = _mm512_set1_epi32((1 << (layer->shift - 1)) - 1);
+        sum = _mm512_sra_epi32(_mm512_add_epi32(_mm512_add_epi32(sum, half_less), odd), count);
+    } else {
+        sum = _mm512_sll_epi32(sum, _mm_cvtsi32_si128(layer->shift < -8 ? 8 : -layer->shift));
+    }
+    sum = _mm512_min_epi32(sum, _mm512_set1_epi32(layer->limit));
+    return _mm512_max_epi32(sum, _mm512_set1_epi32(-layer->limit));
+}
+
+AVX512 static void activate_layer_avx512(const net_layer *layer, const int32_t *sums, uint8_t *x) {
+    for (int r = 0; r < layer->rows; r += 16) {
+        __m128i bytes = _mm512_cvtepi32_epi8(activate_avx512(layer, LOAD512(sums + r)));
+        bytes = _mm_xor_si128(bytes, _mm_set1_epi8(-128));
+        _mm_storeu_si128((__m128i *)(void *)(x + r), bytes);
+    }
+}
+
+AVX512 static void run_avx512(const kernels_net *net, const int8_t *q, int32_t *sums) {
+    uint8_t x[PADDED_WIDTH];
+    uint64_t words[2][PADDED_WIDTH / 64]; /* in turn: what a layer takes, and what it gives */
+    const net_layer *layer = net->layers;
+    offset_inputs(net, q, x);
+    for (int i = 0; i < net->num_layers; i++, layer++) {
+        int block = 0;
+        if (layer->is_bits) {
+            count_layer_avx512(layer, words[(i + 1) % 2], sums, words[i % 2]);
+        } else {
+            for (; block + 4 <= layer->blocks; block += 4) {
+                sum_four_avx512(layer, block, x, sums, words[i % 2]);
+            }
+            for (; block < layer->blocks; block++) {
+                sum_block_avx512(layer, block, x, sums, words[i % 2]);
+            }
+        }
+        if (layer->activation != TVP_NONE && layer->activation != TVP_SIGN) {
+            activate_layer_avx512(layer, sums, x);
+        }
+    }
+}
+
+#endif
+
+/* ------------------------------------------------------------------------------------- choice */
+
+static const kernel KERNELS[] = {
+#if HAS_X86
+    {"avx512", 16, 16, 64, has_avx512, quantise_avx512, run_avx512},
+    {"avx2", 8, 32, 8, has_avx2, quantise_avx2, run_avx2},
+#endif
+    {"portable", 1, 0, 0, always, quantise_plain, run_plain},
+};
+#define NUM_KERNELS (sizeof KERNELS / sizeof KERNELS[0])
+
+static const kernel *chosen = &KERNELS[NUM_KERNELS - 1];
+
+int kernels_choose(const char *name) {
+    for (size_t i = 0; i < NUM_KERNELS; i++) {
+        if ((name == NULL || strcmp(name, KERNELS[i].name) == 0) && KERNELS[i].is_supported()) {
+            chosen = &KERNELS[i];
+            return 0;
+        }
+    }
+    return -1;
+}
+
+const char *kernels_name(void) {
+    return chosen->name;
+}
+
+/* -------------------------------------------------------------------------------- preparation */
+
+/* Zeroed memory on a cache line of its own; the byte before it says how far it was moved. */
+static void *allocate(size_t size) {
+    uint8_t *raw = calloc(size + ALIGNMENT, 1);
+    if (raw == NULL) {
+        return NULL;
+    }
+    size_t moved = ALIGNMENT - (size_t)((uintptr_t)raw % ALIGNMENT);
+    raw[moved - 1] = (uint8_t)moved;
+    return raw + moved;
+}
+
+static void release(void *memory) {
+    if (memory != NULL) {
+        free((uint8_t *)memory - ((uint8_t *)memory)[-1]);
+    }
+}
+
+/* What a bias of 1 adds: full scale times 2**shift, rounded half to even. */
+static int32_t bias_size(int full_scale, int shift) {
+    if (shift >= 0) {
+        return full_scale << (shift < BIAS_SHIFT_LIMIT ? shift : BIAS_SHIFT_LIMIT);
+    }
+    return shift < -8 ? 0 : on_grid(full_scale, -shift, full_scale); /* full scale is below 2**7 */
+}
+
+static int64_t place_of(const net_layer *layer, const kernel *k, int row, int input) {
+    int64_t block = row / k->block, lane = row % k->block;
+    if (k->block == 1) {
+        return (int64_t)row * layer->groups * PLAIN_BLOCK + input;
+    }
+    return ((block * layer->groups + input / 4) * k->block + lane) * 4 + input % 4;
+}
+
+/* Planes: blocks of rows, then lanes of inputs, then one register of M and one of N for each part
+   of the block: all rows of a block in AVX2, 8 in AVX-512. */
+static void set_bit(const net_layer *layer, const kernel *k, int row, int input, int weight) {
+    const int lane_bytes = k->lane / 8, size = k->lane == 8 ? 32 : 64, rows = size / lane_bytes;
+    uint8_t *bytes = layer->weights;
+    size_t step = (size_t)(row / k->bit_block) * (size_t)layer->groups + (size_t)(input / k->lane);
+    size_t part = step * (size_t)(k->bit_block / rows) + (size_t)(row % k->bit_block / rows);
+    size_t place = part * 2 * (size_t)size;
+    place += (size_t)(row % rows * lane_bytes + input % k->lane / 8);
+    bytes[place] |= (uint8_t)((weight != 0) << input % 8);
+    bytes[place + (size_t)size] |= (uint8_t)((weight < 0) << input % 8);
+}
+
+static void place_weights(net_layer *layer, const kernel *k, const tvp_layer *from) {
+    for (int r = 0; r < layer->out; r++) {
+        const int8_t *row = from->weights + (size_t)r * (size_t)layer->inputs;
+        int32_t sum = 0, nonzero = 0;
+        for (int i = 0; i < layer->inputs; i++) {
+            sum += row[i];
+            nonzero += row[i] != 0;
+            if (layer->is_bits) {
+                set_bit(layer, k, r, i, row[i]);
+            } else if (k->block == 1) {
+                ((int16_t *)layer->weights)[place_of(layer, k, r, i)] = row[i];
+            } else {
+                ((int8_t *)layer->weights)[place_of(layer, k, r, i)] = row[i];
+            }
+        }
+        if (layer->is_bits) {
+            layer->bias[r] += nonzero;
+        } else if (k->block > 1) {
+            layer->bias[r] -= 128 * sum;
+        }
+    }
+}
+
+static int prepare_layer(net_layer *layer, const kernel *k, const tvp_layer *from, int32_t bias) {
+    int group = layer->is_bits ? k->lane : k->block == 1 ? PLAIN_BLOCK : 4;
+    int block = layer->is_bits ? k->bit_block : k->block;
+    layer->inputs = from->inputs;
+    layer->out = from->out;
+    layer->blocks = (from->out + block - 1) / block;
+    layer->rows = layer->blocks * block;
+    layer->groups = (from->inputs + group - 1) / group;
+    size_t places = (size_t)layer->rows * (size_t)layer->groups * (size_t)group;
+    /* bits: two planes; plain C: int16; else bytes */
+    size_t size = layer->is_bits ? places / 4 : k->block == 1 ? 2 * places : places;
+    layer->bias = allocate((size_t)layer->rows * sizeof *layer->bias);
+    layer->weights = allocate(size);
+    if (layer->bias == NULL || layer->weights == NULL) {
+        return -1;
+    }
+    for (int r = 0; r < from->out && from->has_bias; r++) {
+        layer->bias[r] = bias * from->weights[(size_t)from->out * (size_t)from->inputs + (size_t)r];
+    }
+    place_weights(layer, k, from);
+    return 0;
+}
+
+/* Fold exponents into biases and shifts, as `compile_integer` does. */
+static int prepare_layers(kernels_net *net, const tvp_policy *p) {
+    static const int BITS[] = {0, 7, 3, 0, 0}, LIMITS[] = {0, 127, 7, 1, 1};
+    int bits = p->observation_bits - 1 - p->observation_shift, unit_bits = 0;
+    int full_scale = p->observation_bits > 1 ? (1 << (p->observation_bits - 1)) - 1 : 1;
+    for (int i = 0; i < p->num_layers; i++) {
+        const tvp_layer *from = &p->layers[i];
+        net_layer *layer = &net->layers[i];
+        int size = bias_size(full_scale, from->exponent - from->bias_exponent);
+        unit_bits = from->exponent + bits;
+        layer->is_bits =
+            net->kernel->bit_block > 0 && i > 0 && net->layers[i - 1].activation == TVP_SIGN;
+        layer->activation = from->activation;
+        bits = BITS[from->activation];
+        full_scale = layer->limit = LIMITS[from->activation];
+        layer->shift = unit_bits - bits;
+        layer->threshold = unit_bits >= 1 ? 1 << (unit_bits - 1) : 0;
+        if (prepare_layer(layer, net->kernel, from, size) != 0) {
+            return -1;
+        }
+    }
+    net->output_scale = power_of_two(-(unit_bits + p->output_shift));
+    return 0;
+}
+
+static int prepare_inputs(kernels_net *net, const tvp_policy *p) {
+    if (p->input_kind != TVP_F32) {
+        return 0;
+    }
+    size_t padded = (size_t)(p->obs_size + 15) / 16 * 16;
+    net->mean = allocate(padded * sizeof *net->mean);
+    net->scale = allocate(padded * sizeof *net->scale);
+    if (net->mean == NULL || net->scale == NULL) {
+        return -1;
+    }
+    for (int i = 0; i < p->obs_size; i++) {
+        net->mean[i] = p->mean[i];
+        net->scale[i] = power_of_two(p->exponent[i]);
+    }
+    return 0;
+}
+
+static int prepare_range(kernels_net *net, const tvp_policy *p) {
+    if (p->output_kind != TVP_CONTINUOUS) {
+        return 0;
+    }
+    size_t count = (size_t)p->num_outputs;
+    net->centre = allocate(4 * count * sizeof *net->centre);
+    if (net->centre == NULL) {
+        return -1;
+    }
+    net->half = net->centre + count;
+    net->low = net->half + count;
+    net->high = net->low + count;
+    for (size_t i = 0; i < count; i++) {
+        volatile float sum = p->low[i] + p->high[i], difference = p->high[i] - p->low[i];
+        net->centre[i] = sum / 2.0f;
+        net->half[i] = difference / 2.0f;
+        net->low[i] = p->low[i];
+        net->high[i] = p->high[i];
+    }
+    return 0;
+}
+
+kernels_net *kernels_prepare(const tvp_policy *policy) {
+    kernels_net *net = policy->is_integer ? calloc(1, sizeof *net) : NULL;
+    if (net == NULL) {
+        return NULL;
+    }
+    net->kernel = chosen;
+    net->input_kind = policy->input_kind;
+    net->input_shift = policy->input_kind == TVP_BITS ? 0 : 8 - policy->observation_bits;
+    net->obs_size = policy->obs_size;
+    net->num_outputs = policy->num_outputs;
+    net->num_layers = policy->num_layers;
+    if (prepare_layers(net, policy) || prepare_inputs(net, policy) || prepare_range(net, policy)) {
+        kernels_free(net);
+        return NULL;
+    }
+    return net;
+}
+
+void kernels_free(kernels_net *net) {
+    if (net == NULL) {
+        return;
+    }
+    for (int i = 0; i < TVP_MAX_LAYERS; i++) {
+        release(net->layers[i].bias);
+        release(net->layers[i].weights);
+    }
+    release(net->mean);
+    release(net->scale);
+    release(net->centre); /* and with it half, low and high */
+    free(net);
+}
+
+/* -------------------------------------------------------------------------------------- calls */
+
+/* What lies past the inputs meets weights of 0, yet is read: it must be there and be defined. */
+static void clear_tail(const kernels_net *net, int8_t *q) {
+    memset(q + net->obs_size, 0, 16);
+}
+
+static void run_floats(const kernels_net *net, const float *obs, int32_t *sums) {
+    int8_t q[PADDED_WIDTH];
+    clear_tail(net, q);
+    net->kernel->quantise(net, obs, q);
+    net->kernel->run(net, q, sums);
+}
+
+void kernels_quantise(const kernels_net *net, const float *obs, int8_t *q) {
+    int8_t padded[PADDED_WIDTH];
+    net->kernel->quantise(net, obs, padded);
+    memcpy(q, padded, (size_t)net->obs_size);
+}
+
+void kernels_logits_q(const kernels_net *net, const int8_t *q, int32_t *logits) {
+    int8_t padded[PADDED_WIDTH];
+    int32_t sums[PADDED_WIDTH];
+    memcpy(padded, q, (size_t)net->obs_size);
+    clear_tail(net, padded);
+    net->kernel->run(net, padded, sums);
+    memcpy(logits, sums, (size_t)net->num_outputs * sizeof *logits);
+}
+
+void kernels_logits(const kernels_net *net, const float *obs, int32_t *logits) {
+    int32_t sums[PADDED_WIDTH];
+    run_floats(net, obs, sums);
+    memcpy(logits, sums, (size_t)net->num_outputs * sizeof *logits);
+}
+
+int kernels_act(const kernels_net *net, const float *obs) {
+    int32_t sums[PADDED_WIDTH];
+    run_floats(net, obs, sums);
+    int best = 0;
+    int32_t largest = sums[0];
+    for (int i = 1; i < net->num_outputs; i++) {
+        best = sums[i] > largest ? i : best;
+        largest = sums[i] > largest ? sums[i] : largest;
+    }
+    return best;
+}
+
+void kernels_act_continuous(const kernels_net *net, const float *obs, float *action) {
+    int32_t sums[PADDED_WIDTH];
+    run_floats(net, obs, sums);
+    for (int i = 0; i < net->num_outputs; i++) {
+        float unit = (float)sums[i] * net->output_scale;
+        unit = unit < -1.0f ? -1.0f : unit > 1.0f ? 1.0f : unit;
+        volatile float moved = unit * net->half[i]; /* volatile: no fused multiply-add */
+        float value = net->centre[i] + moved;
+        value = value < net->low[i] ? net->low[i] : value;
+        action[i] = value > net->high[i] ? net->high[i] : value;
+    }
+}

@@ -1,0 +1,425 @@
+/* ternevo.deploy._native: a policy in C, for Python. Limited API, so that one build serves all. */
+#define PY_SSIZE_T_CLEAN
+#ifndef Py_LIMITED_API
+#define Py_LIMITED_API 0x030B0000
+#endif
+#include <Python.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.h"
+#include "tvp.h"
+
+typedef struct {
+    PyObject_HEAD
+    kernels_net *net;
+    PyObject *convert; /* makes float32 of what is not, or NULL; it must not refer to the policy */
+    Py_ssize_t inputs, outputs;
+    int is_discrete;
+} policy;
+
+/* ------------------------------------------------------------------------------------ refusals */
+
+/* Raise ternevo.deploy.tvp.PolicyFormatError, the very class, with its offset and its reason. */
+static void raise_format_error(const tvp_error *error) {
+    PyObject *module = PyImport_ImportModule("ternevo.deploy.tvp");
+    PyObject *class = module ? PyObject_GetAttrString(module, "PolicyFormatError") : NULL;
+    PyObject *arguments = Py_BuildValue("(ns)", (Py_ssize_t)error->offset, error->reason);
+    if (class != NULL && arguments != NULL) {
+        PyErr_SetObject(class, arguments);
+    }
+    Py_XDECREF(arguments);
+    Py_XDECREF(class);
+    Py_XDECREF(module);
+}
+
+/* Decode what a bytes-like object holds, or raise. */
+static int decode(PyObject *data, tvp_policy *found) {
+    Py_buffer view;
+    tvp_error error;
+    memset(found, 0, sizeof *found); /* so that it can be freed, whatever happens */
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) != 0) {
+        return -1;
+    }
+    int status = tvp_decode(view.buf, (size_t)view.len, found, &error);
+    PyBuffer_Release(&view);
+    if (status == TVP_REFUSED) {
+        raise_format_error(&error);
+    } else if (status == TVP_NO_MEMORY) {
+        PyErr_NoMemory();
+    }
+    return status == TVP_OK ? 0 : -1;
+}
+
+static PyObject *shape_of(const Py_buffer *view) {
+    PyObject *shape = PyTuple_New(view->ndim);
+    for (int i = 0; shape != NULL && i < view->ndim; i++) {
+        if (PyTuple_SetItem(shape, i, PyLong_FromSsize_t(view->shape[i])) != 0) {
+            Py_CLEAR(shape);
+        }
+    }
+    return shape;
+}
+
+/* ------------------------------------------------------------------------------------- buffers */
+
+/* An array that a method takes; a dimension of -1 may be of any size. */
+typedef struct {
+    const char *name, *dtype, *formats; /* formats: letters that mean the dtype */
+    int itemsize, is_written, ndim;
+    Py_ssize_t shape[2];
+} wanted;
+
+static int is_of_format(const Py_buffer *view, const wanted *w) {
+    const char *format = view->format == NULL ? "B" : view->format;
+    if (*format == '@' || *format == '=' || (*format == '<' && PY_LITTLE_ENDIAN)) {
+        format++;
+    }
+    return view->itemsize == w->itemsize && format[0] != '\0' && format[1] == '\0' &&
+           strchr(w->formats, format[0]) != NULL;
+}
+
+static int is_of_shape(const Py_buffer *view, const wanted *w) {
+    int equal = view->ndim == w->ndim;
+    for (int i = 0; equal && i < w->ndim; i++) {
+        equal = w->shape[i] < 0 || view->shape[i] == w->shape[i];
+    }
+    return equal;
+}
+
+/* Get the buffer if it is as wanted; else return -1, without an exception. */
+static int try_open(PyObject *array, const wanted *w, Py_buffer *view) {
+    int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (w->is_written ? PyBUF_WRITABLE : 0);
+    if (PyObject_GetBuffer(array, view, flags) != 0) {
+        PyErr_Clear();
+        return -1;
+    }
+    if (is_of_format(view, w) && is_of_shape(view, w)) {
+        return 0;
+    }
+    PyBuffer_Release(view);
+    return -1;
+}
+
+static PyObject *text_of_wanted(const wanted *w) {
+    PyObject *shape = NULL;
+    if (w->ndim == 1) {
+        shape = PyUnicode_FromFormat("(%zd,)", w->shape[0]);
+    } else if (w->shape[0] < 0) {
+        shape = PyUnicode_FromFormat("(n, %zd)", w->shape[1]);
+    } else {
+        shape = PyUnicode_FromFormat("(%zd, %zd)", w->shape[0], w->shape[1]);
+    }
+    return shape;
+}
+
+/* Say what is wrong with an array that `try_open` did not take. */
+static void raise_unwanted(PyObject *array, const wanted *w) {
+    Py_buffer view;
+    PyObject *text = text_of_wanted(w), *shape = NULL;
+    const char *access = w->is_written ? "writable and " : "";
+    if (text == NULL) {
+        return;
+    }
+    if (PyObject_GetBuffer(array, &view, PyBUF_FULL_RO) != 0) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_TypeError, "%s is %R, not a %scontiguous array of %s %U", w->name,
+                     (PyObject *)Py_TYPE(array), access, w->dtype, text);
+    } else {
+        shape = view.ndim > 0 ? shape_of(&view) : PyTuple_New(0);
+        if (shape != NULL) {
+            int of_type = is_of_format(&view, w);
+            PyErr_Format(of_type ? PyExc_ValueError : PyExc_TypeError,
+                         "%s has format '%s' and shape %R; wanted is a %scontiguous array of %s %U",
+                         w->name, view.format ? view.format : "B", shape, access, w->dtype, text);
+        }
+        PyBuffer_Release(&view);
+    }
+    Py_XDECREF(shape);
+    Py_DECREF(text);
+}
+
+static int open_array(PyObject *array, const wanted *w, Py_buffer *view) {
+    if (try_open(array, w, view) == 0) {
+        return 0;
+    }
+    raise_unwanted(array, w);
+    return -1;
+}
+
+/* Observations, one or a row each. What is not float32 goes through `convert`, if there is one. */
+static int open_observation(policy *self, PyObject *obs, Py_buffer *view) {
+    const wanted w = {"an observation", "float32", "f", 4, 0, 1, {self->inputs, 0}};
+    if (try_open(obs, &w, view) == 0) {
+        return 0;
+    }
+    if (self->convert == NULL) {
+        raise_unwanted(obs, &w);
+        return -1;
+    }
+    PyObject *converted = PyObject_CallFunctionObjArgs(self->convert, obs, NULL);
+    if (converted == NULL) {
+        return -1;
+    }
+    int status = open_array(converted, &w, view); /* the view keeps the array */
+    Py_DECREF(converted);
+    return status;
+}
+
+static int open_rows(policy *self, PyObject *obs, Py_buffer *view) {
+    const wanted w = {"obs", "float32", "f", 4, 0, 2, {-1, self->inputs}};
+    return open_array(obs, &w, view);
+}
+
+static int open_int32(PyObject *out, Py_ssize_t rows, Py_ssize_t columns, Py_buffer *view) {
+    const wanted w = {"out", "int32", "il", 4, 1, columns > 0 ? 2 : 1, {rows, columns}};
+    return open_array(out, &w, view);
+}
+
+static int open_float32(PyObject *out, Py_ssize_t rows, Py_ssize_t columns, Py_buffer *view) {
+    const wanted w = {"out", "float32", "f", 4, 1, 2, {rows, columns}};
+    return open_array(out, &w, view);
+}
+
+static int has_two(const char *name, Py_ssize_t count) {
+    if (count != 2) {
+        PyErr_Format(PyExc_TypeError, "%s takes 2 arguments, not %zd", name, count);
+    }
+    return count == 2;
+}
+
+/* ------------------------------------------------------------------------------------- methods */
+
+static PyObject *policy_act(PyObject *object, PyObject *obs) {
+    policy *self = (policy *)object;
+    Py_buffer view;
+    if (!self->is_discrete) {
+        PyErr_SetString(PyExc_TypeError, "actions are continuous; use act_batch(obs, out)");
+        return NULL;
+    }
+    if (open_observation(self, obs, &view) != 0) {
+        return NULL;
+    }
+    int action = kernels_act(self->net, view.buf);
+    PyBuffer_Release(&view);
+    return PyLong_FromLong(action);
+}
+
+/* What a method does for each row of its first array. */
+typedef enum { ACT_DISCRETE, ACT_CONTINUOUS, LOGITS, LOGITS_Q, QUANTISE } work;
+
+static void run_rows(const policy *self, work what, const void *from, void *to, Py_ssize_t rows) {
+    const float *obs = from;
+    const int8_t *q = from;
+    for (Py_ssize_t i = 0; i < rows; i++) {
+        Py_ssize_t in = i * self->inputs, out = i * self->outputs;
+        switch (what) {
+        case ACT_DISCRETE: ((int32_t *)to)[i] = kernels_act(self->net, obs + in); break;
+        case ACT_CONTINUOUS:
+            kernels_act_continuous(self->net, obs + in, (float *)to + out);
+            break;
+        case LOGITS: kernels_logits(self->net, obs + in, (int32_t *)to + out); break;
+        case LOGITS_Q: kernels_logits_q(self->net, q + in, (int32_t *)to + out); break;
+        case QUANTISE: kernels_quantise(self->net, obs + in, (int8_t *)to + in); break;
+        }
+    }
+}
+
+/* Work without the GIL, then let both arrays go. */
+static PyObject *run_and_close(policy *self, work what, Py_buffer *from, Py_buffer *to) {
+    Py_ssize_t rows = from->shape[0];
+    const void *source = from->buf;
+    void *target = to->buf;
+    Py_BEGIN_ALLOW_THREADS
+    run_rows(self, what, source, target, rows);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(from);
+    PyBuffer_Release(to);
+    Py_RETURN_NONE;
+}
+
+static PyObject *policy_act_batch(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
+    policy *self = (policy *)object;
+    Py_buffer obs, out;
+    if (!has_two("act_batch(obs, out)", count) || open_rows(self, arguments[0], &obs) != 0) {
+        return NULL;
+    }
+    int status = self->is_discrete
+                     ? open_int32(arguments[1], obs.shape[0], 0, &out)
+                     : open_float32(arguments[1], obs.shape[0], self->outputs, &out);
+    if (status != 0) {
+        PyBuffer_Release(&obs);
+        return NULL;
+    }
+    return run_and_close(self, self->is_discrete ? ACT_DISCRETE : ACT_CONTINUOUS, &obs, &out);
+}
+
+static PyObject *policy_logits(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
+    policy *self = (policy *)object;
+    Py_buffer obs, out;
+    if (!has_two("logits(obs, out)", count) || open_rows(self, arguments[0], &obs) != 0) {
+        return NULL;
+    }
+    if (open_int32(arguments[1], obs.shape[0], self->outputs, &out) != 0) {
+        PyBuffer_Release(&obs);
+        return NULL;
+    }
+    return run_and_close(self, LOGITS, &obs, &out);
+}
+
+static PyObject *policy_logits_q(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
+    policy *self = (policy *)object;
+    Py_buffer q, out;
+    const wanted w = {"q", "int8", "b", 1, 0, 2, {-1, self->inputs}};
+    if (!has_two("logits_q(q, out)", count) || open_array(arguments[0], &w, &q) != 0) {
+        return NULL;
+    }
+    if (open_int32(arguments[1], q.shape[0], self->outputs, &out) != 0) {
+        PyBuffer_Release(&q);
+        return NULL;
+    }
+    return run_and_close(self, LOGITS_Q, &q, &out);
+}
+
+static PyObject *policy_quantise(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
+    policy *self = (policy *)object;
+    Py_buffer obs, out;
+    if (!has_two("quantise(obs, out)", count) || open_rows(self, arguments[0], &obs) != 0) {
+        return NULL;
+    }
+    const wanted w = {"out", "int8", "b", 1, 1, 2, {obs.shape[0], self->inputs}};
+    if (open_array(arguments[1], &w, &out) != 0) {
+        PyBuffer_Release(&obs);
+        return NULL;
+    }
+    return run_and_close(self, QUANTISE, &obs, &out);
+}
+
+/* ----------------------------------------------------------------------------------- the class */
+
+static int set_up(policy *self, PyObject *data) {
+    tvp_policy decoded;
+    if (decode(data, &decoded) != 0) {
+        tvp_free(&decoded);
+        return -1;
+    }
+    int is_integer = decoded.is_integer;
+    self->net = kernels_prepare(&decoded);
+    self->inputs = decoded.obs_size;
+    self->outputs = decoded.num_outputs;
+    self->is_discrete = decoded.output_kind == TVP_DISCRETE;
+    tvp_free(&decoded);
+    if (!is_integer) {
+        PyErr_SetString(PyExc_ValueError, "the policy computes with floats; NumPy runs those");
+    } else if (self->net == NULL) {
+        PyErr_NoMemory();
+    }
+    return self->net == NULL ? -1 : 0;
+}
+
+static PyObject *policy_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
+    static char *names[] = {"data", "convert", NULL};
+    PyObject *data, *convert = NULL;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O|O:Policy", names, &data, &convert)) {
+        return NULL;
+    }
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    policy *self = (policy *)allocate(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    if (set_up(self, data) != 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    self->convert = convert == Py_None ? NULL : convert;
+    Py_XINCREF(self->convert);
+    return (PyObject *)self;
+}
+
+static void policy_dealloc(PyObject *object) {
+    policy *self = (policy *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    kernels_free(self->net);
+    Py_XDECREF(self->convert);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
+    Py_DECREF(type);
+}
+
+/* The compiler is told that calling through another type is meant: that is how methods are kept. */
+#define FAST(function) ((PyCFunction)(void (*)(void))(function))
+
+static PyMethodDef policy_methods[] = {
+    {"act", policy_act, METH_O, "act(obs): the discrete action for one observation."},
+    {"act_batch", FAST(policy_act_batch), METH_FASTCALL,
+     "act_batch(obs, out): fill out with an action for each row; other threads run meanwhile."},
+    {"logits", FAST(policy_logits), METH_FASTCALL, "logits(obs, out): the same for logits."},
+    {"logits_q", FAST(policy_logits_q), METH_FASTCALL,
+     "logits_q(q, out): the same for quantised observations, int8."},
+    {"quantise", FAST(policy_quantise), METH_FASTCALL, "quantise(obs, out): fill out, int8."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot policy_slots[] = {
+    {Py_tp_doc, "Policy(data, convert=None): an integer policy of the bytes of a .tvp file."},
+    {Py_tp_new, policy_new},
+    {Py_tp_dealloc, policy_dealloc},
+    {Py_tp_methods, policy_methods},
+    {0, NULL},
+};
+
+static PyType_Spec policy_spec = {
+    "ternevo.deploy._native.Policy", sizeof(policy), 0, Py_TPFLAGS_DEFAULT, policy_slots,
+};
+
+static PyObject *native_check(PyObject *module, PyObject *data) {
+    tvp_policy decoded;
+    (void)module;
+    int status = decode(data, &decoded);
+    tvp_free(&decoded);
+    if (status != 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"check", native_check, METH_O,
+     "check(data): raise PolicyFormatError unless the bytes are a policy file."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "ternevo.deploy._native", "Policy files in C: see runtime.py.", -1,
+    functions, NULL, NULL, NULL, NULL,
+};
+
+static int choose_kernel(void) {
+    const char *name = getenv("TERNEVO_KERNEL");
+    name = name != NULL && *name != '\0' ? name : NULL;
+    if (kernels_choose(name) != 0) {
+        PyErr_Format(PyExc_ValueError,
+                     "TERNEVO_KERNEL=%s: this machine has no such kernel; there are portable, "
+                     "avx2 and avx512",
+                     name);
+        return -1;
+    }
+    return 0;
+}
+
+PyMODINIT_FUNC PyInit__native(void) {
+    if (choose_kernel() != 0) {
+        return NULL;
+    }
+    PyObject *module = PyModule_Create(&definition);
+    PyObject *type = module ? PyType_FromSpec(&policy_spec) : NULL;
+    int status = type ? PyModule_AddObjectRef(module, "Policy", type) : -1;
+    if (status == 0) {
+        status = PyModule_AddStringConstant(module, "kernel", kernels_name());
+    }
+    Py_XDECREF(type);
+    if (status != 0) {
+        Py_CLEAR(module);
+    }
+    return module;
+}

@@ -1,0 +1,351 @@
+"""Run a policy in real Gymnasium environments: `evaluate`, `python -m ternevo.gym POLICY`.
+
+No wrapper is needed: normalisation and the range of actions are in the policy. Gymnasium is
+imported when it is used, JAX never.
+
+Where gymnax and Gymnasium have an environment of the same name, its observations (order, units,
+angles as cosine and sine), actions and their ranges, rewards, first states and time limits are the
+same, with these differences:
+
+- CartPole-v1, Pendulum-v1, MountainCar-v0, Acrobot-v1: Gymnasium computes in float64 (an
+  Acrobot's first state is float32) and observes float32, gymnax computes all in float32. An
+  unstable system parts by that after some tens of steps, and returns agree on average only.
+- MountainCarContinuous-v0: in Gymnasium the left wall stops the car. In gymnax 1.0.1 the car
+  stays at the wall with the speed it had, so that it starts back later.
+
+brax is another simulator, not another implementation: observations, their order, actions and
+rewards can be the same, and returns are not. These fit:
+
+- brax/hopper with Hopper-v5, brax/halfcheetah with HalfCheetah-v5, brax/walker2d with Walker2d-v5,
+  and brax/ant with Ant-v5 and `make_kwargs={"include_cfrc_ext_in_observation": False}`.
+- The hopper observes 11 numbers: height, angle of the torso, three joint angles, then their six
+  velocities, forward first, clipped to 10. Masses, torques and the time of a step are the same.
+  Gymnasium integrates by RK4, lets every part touch the floor and each other, and pays nothing
+  for being alive in the step of a fall; brax has no RK4, only its foot touches the floor, and
+  that step is paid.
+- On brax's backend spring, the default, the cheetah's front shin and foot have torques of 100
+  instead of 60 and 30. Gymnasium's ant begins 0.2 higher and with straight legs.
+
+These do not, and are refused: InvertedPendulum-v5 and Pusher-v5, which take torques where brax
+takes shares of them in [-1, 1], and humanoid, reacher and inverted_double_pendulum, whose
+observations have other sizes. brax/swimmer was not compared.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from ternevo.deploy.record import PolicyRecord
+from ternevo.names import check
+from ternevo.run_folder import errors_in_a_line
+
+NUM_ENVS = 32
+"""Environments that step in turn, so that the policy is called once for all of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What came of some episodes.
+
+    Attributes:
+      env_id: Gymnasium's name of the environment.
+      seed: that of the first episode; the others follow.
+      returns: float64 [episodes], undiscounted sums of rewards.
+      lengths: int64 [episodes], steps.
+    """
+
+    env_id: str
+    seed: int
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns, over the episodes."""
+        return float(self.returns.std())
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        low, high = self.returns.min(), self.returns.max()
+        return (
+            f"{self.env_id}: return {self.mean:.2f} (std {self.std:.2f}, min {low:.2f}, "
+            f"max {high:.2f}, {len(self.returns)} episodes, seed {self.seed}), "
+            f"{self.lengths.mean():.1f} steps"
+        )
+
+
+def evaluate(
+    policy: Any,
+    env_id: str,
+    episodes: int = 128,
+    seed: int = 0,
+    *,
+    num_envs: int = NUM_ENVS,
+    make_kwargs: dict[str, Any] | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Return what a policy does in a Gymnasium environment.
+
+    Episode i starts from `reset(seed=seed + i)`. With an integer policy the result is the same
+    every time and whatever `num_envs`; with floats, as far as the policy is the same in any batch.
+
+    Args:
+      policy: has `act_batch(obs [n, in])`, or `act(obs [in])`; with a `record` (as those of
+        `ternevo.deploy.runtime` have) sizes are checked before anything runs. Or the path of a
+        policy file.
+      env_id: a name of Gymnasium's registry, such as "CartPole-v1", or "module:name".
+      episodes: how many.
+      seed: that of the first episode.
+      num_envs: environments that step in turn.
+      make_kwargs: more arguments of `gymnasium.make`, such as `max_episode_steps`, without which
+        some environments never end.
+      progress: whether to show a progress bar.
+
+    Raises:
+      ModuleNotFoundError: Gymnasium is not installed.
+      UnknownName: it has no such environment.
+      ValueError: policy and environment do not fit, a count means nothing, or the environment
+        cannot be made.
+    """
+    if min(episodes, num_envs) < 1:
+        raise ValueError(f"episodes and num_envs must be at least 1, got {episodes} and {num_envs}")
+    if isinstance(policy, str | Path):
+        policy = _load(policy)
+    envs = []
+    try:
+        for _ in range(min(episodes, num_envs)):
+            envs.append(_make(env_id, make_kwargs or {}))
+            if len(envs) == 1 and hasattr(policy, "record"):
+                _check_fits(policy.record, env_id, envs[0])
+        return _play_all(_acting(policy), envs, env_id, episodes, seed, progress)
+    finally:
+        for env in envs:
+            env.close()
+
+
+def _load(path: str | Path) -> Any:
+    from ternevo.deploy import runtime
+
+    return runtime.load(path)
+
+
+def _acting(policy: Any) -> Callable[[NDArray[np.float32]], Any]:
+    """Return the function from observations [n, in] to n actions."""
+    if hasattr(policy, "act_batch"):
+        return policy.act_batch
+    return lambda rows: [policy.act(row) for row in rows]
+
+
+def _import_gymnasium() -> Any:
+    try:
+        import gymnasium
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'real environments are those of Gymnasium: pip install "ternevo[gym]"', name="gymnasium"
+        ) from error
+    return gymnasium
+
+
+def _make(env_id: str, make_kwargs: dict[str, Any]) -> Any:
+    """Return Gymnasium's environment with its time limit, or say why there is none."""
+    gymnasium = _import_gymnasium()
+    if ":" not in env_id:  # with a colon, making it imports the module that registers it
+        check("Gymnasium environment", env_id, gymnasium.registry)
+    try:
+        return gymnasium.make(env_id, **{"disable_env_checker": True, **make_kwargs})
+    except (gymnasium.error.Error, ImportError, TypeError) as error:
+        is_ours = ":" not in env_id and isinstance(error, ModuleNotFoundError)
+        hint = '; pip install "ternevo[gym]"' if is_ours else ""  # MuJoCo's need imageio
+        raise ValueError(f"Gymnasium cannot make {env_id}: {error}{hint}") from error
+
+
+# ---------------------------------------------------------------------------------- what fits
+
+
+def _check_fits(record: PolicyRecord, env_id: str, env: Any) -> None:
+    """Refuse an environment of other sizes, of another kind or range of actions."""
+    size = _obs_size(env.observation_space)
+    if record.obs_size != size:
+        raise ValueError(
+            f"the policy takes observations of {record.obs_size} numbers, and {env_id} gives {size}"
+        )
+    ours, theirs = f"{record.num_outputs} {record.output_kind}", _in_words(env.action_space)
+    if ours != theirs:
+        raise ValueError(f"the policy has {ours} actions, and {env_id} takes {theirs} ones")
+    if record.output_kind == "continuous":
+        _check_range(record, env_id, env.action_space)
+
+
+def _check_range(record: PolicyRecord, env_id: str, space: Any) -> None:
+    """Refuse another range: a policy whose full force is another one acts otherwise."""
+    for name, ours, theirs in (("low", record.low, space.low), ("high", record.high, space.high)):
+        theirs = np.ravel(theirs).astype(np.float32)
+        if np.any((ours != theirs) & np.isfinite(theirs)):
+            raise ValueError(
+                f"{name} of the policy's actions is {ours.tolist()}, and that of {env_id} "
+                f"{theirs.tolist()}; if both mean the same, put the environment's low and high "
+                "into the policy's record"
+            )
+
+
+def _is(space: Any, name: str) -> bool:
+    return isinstance(space, getattr(_import_gymnasium().spaces, name))
+
+
+def _obs_size(space: Any) -> int:
+    if _is(space, "Discrete"):
+        return int(space.n)
+    if _is(space, "Box"):
+        return int(np.prod(space.shape))
+    raise ValueError(f"observations are {space}; policies take arrays, or one integer")
+
+
+def _in_words(space: Any) -> str:
+    """Return the kind of actions, and how many; raise ValueError where policies have no such."""
+    if _is(space, "Discrete"):
+        return f"{space.n} discrete"
+    if _is(space, "Box"):
+        return f"{int(np.prod(space.shape))} continuous"
+    raise ValueError(f"actions are {space}; policies have discrete ones, or arrays of floats")
+
+
+def _observer(space: Any) -> Callable[[Any], NDArray[np.float32]]:
+    """Return the function from an observation to a float32 vector; an integer becomes one-hot."""
+    size = _obs_size(space)
+    if _is(space, "Box"):
+        return lambda obs: np.ravel(obs).astype(np.float32)
+    return lambda obs: (np.arange(size) == obs - space.start).astype(np.float32)
+
+
+def _actor(space: Any) -> Callable[[Any], Any]:
+    """Return the function from a policy's action to the environment's."""
+    _in_words(space)
+    if _is(space, "Box"):
+        return lambda action: np.asarray(action, space.dtype).reshape(space.shape)
+    return lambda action: int(action) + int(space.start)
+
+
+# ----------------------------------------------------------------------------------- episodes
+
+
+@dataclasses.dataclass
+class _Lane:
+    """An environment, the episode that runs in it, and what was last observed."""
+
+    env: Any
+    observe: Callable[[Any], NDArray[np.float32]]
+    to_action: Callable[[Any], Any]
+    episode: int = -1
+    obs: Any = None
+
+    def begin(self, episode: int, seed: int) -> None:
+        self.episode = episode
+        self.obs = self.observe(self.env.reset(seed=seed)[0])
+
+    def step(self, action: Any) -> tuple[float, bool]:
+        """Return the reward, and whether the episode is over."""
+        obs, reward, terminated, truncated, _ = self.env.step(self.to_action(action))
+        self.obs = self.observe(obs)
+        return float(reward), bool(terminated or truncated)
+
+
+def _play_all(
+    act_batch: Callable[[NDArray[np.float32]], Any],
+    envs: list,
+    env_id: str,
+    episodes: int,
+    seed: int,
+    progress: bool,
+) -> Evaluation:
+    from tqdm import tqdm
+
+    observe, to_action = _observer(envs[0].observation_space), _actor(envs[0].action_space)
+    lanes = [_Lane(env, observe, to_action) for env in envs]
+    returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
+    with tqdm(total=episodes, unit="episode", disable=not progress) as bar:
+        for episode, reward, is_over in _steps(act_batch, lanes, episodes, seed):
+            returns[episode] += reward
+            lengths[episode] += 1
+            bar.update(is_over)
+    return Evaluation(env_id, seed, returns, lengths)
+
+
+def _steps(
+    act_batch: Callable[[NDArray[np.float32]], Any], lanes: list[_Lane], episodes: int, seed: int
+) -> Iterator[tuple[int, float, bool]]:
+    """Yield episode, reward and whether it is over, of each step; a free lane takes the next."""
+    waiting = iter(range(episodes))
+    for lane, episode in zip(lanes, waiting, strict=False):
+        lane.begin(episode, seed + episode)
+    while lanes:
+        actions = act_batch(np.stack([lane.obs for lane in lanes]))
+        running = []
+        for lane, action in zip(lanes, actions, strict=True):
+            reward, is_over = lane.step(action)
+            yield lane.episode, reward, is_over
+            following = next(waiting, None) if is_over else None
+            if following is not None:
+                lane.begin(following, seed + following)
+            if not is_over or following is not None:
+                running.append(lane)
+        lanes = running
+
+
+# ------------------------------------------------------------------------------- command line
+
+
+@dataclasses.dataclass(frozen=True)
+class GymConfig:
+    """Run a policy in a real Gymnasium environment and print its returns."""
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    """A policy file, or a run's folder."""
+    env: str | None = None
+    """Gymnasium's name of the environment; that of the policy's gymnax environment if not given."""
+    episodes: int = 128
+    """How many episodes."""
+    seed: int = 0
+    """Seed of the first episode; each further one has the next."""
+    num_envs: int = NUM_ENVS
+    """Environments that step in turn; changes no number."""
+    which: Literal["best", "last"] = "best"
+    """Which of a run's policies."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Evaluate and print; exit 2 on bad input."""
+    config = tyro.cli(GymConfig, args=argv, prog="python -m ternevo.gym", use_underscores=True)
+    with errors_in_a_line():
+        print(run(config), flush=True)
+
+
+def run(config: GymConfig) -> Evaluation:
+    """Evaluate the policy that the settings name."""
+    from ternevo import run_folder
+
+    policy = _load(run_folder.policy_of(config.policy, config.which))
+    env_id = config.env or _same_name(policy.record)
+    episodes, seed, num_envs = config.episodes, config.seed, config.num_envs
+    return evaluate(policy, env_id, episodes, seed, num_envs=num_envs, progress=True)
+
+
+def _same_name(record: PolicyRecord) -> str:
+    """Return Gymnasium's name of the gymnax environment that a policy was made in."""
+    suite, _, name = record.metadata.get("env", "").partition("/")
+    if suite != "gymnax":
+        raise ValueError("the policy names no gymnax environment; name Gymnasium's with --env")
+    return name
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Policies for tests of the file format and the runtimes, without JAX: made from a seed."""
+
+import dataclasses
+import itertools
+import zlib
+
+import numpy as np
+
+from ternevo.deploy import integer, runtime
+from ternevo.deploy.record import Layer, Moments, PolicyRecord, Vectors
+
+NO_FLOATS, NO_INTEGERS = np.zeros(0, np.float32), np.zeros(0, np.int8)
+WIDTHS = (
+    (4, 16, 2),
+    (1, 1, 1),
+    (5, 31, 33, 3),
+    (17, 65, 64, 8),
+    (300, 33, 17),
+    (7, 1, 300),
+    (9, 4),
+)
+"""Layer sizes about the borders of vectors and words."""
+
+
+def make_record(
+    sizes=(4, 16, 2),
+    activation="sign",
+    kind="ternary",
+    bias=True,
+    bits=8,
+    shifts=(0, 0),
+    output="discrete",
+    inputs="f32",
+    seed=0,
+    **others,
+) -> PolicyRecord:
+    rng = np.random.default_rng(seed)
+    last = len(sizes) - 2
+    layers = tuple(
+        make_layer(rng, fan_in, out, kind, bias, "none" if i == last else activation)
+        for i, (fan_in, out) in enumerate(itertools.pairwise(sizes))
+    )
+    is_float, is_discrete = inputs == "f32", output == "discrete"
+    low = -rng.random(sizes[-1], np.float32)
+    return PolicyRecord(
+        inputs,
+        1 if inputs == "bits" else bits,
+        *shifts,
+        rng.normal(size=sizes[0]).astype(np.float32) if is_float else NO_FLOATS,
+        rng.integers(-3, 8, sizes[0]).astype(np.int8) if is_float else NO_INTEGERS,
+        output,
+        NO_FLOATS if is_discrete else low,
+        NO_FLOATS if is_discrete else low + 3 * rng.random(sizes[-1], np.float32),
+        layers,
+        **others,
+    )
+
+
+def make_layer(rng, fan_in, out, kind, bias, activation) -> Layer:
+    def draw(*shape):
+        if kind == "float":
+            return (rng.normal(size=shape) / np.sqrt(fan_in)).astype(np.float32)
+        if kind == "binary":
+            return (2 * rng.integers(0, 2, shape) - 1).astype(np.int8)
+        return rng.integers(-1, 2, shape).astype(np.int8)
+
+    # Mostly where sums meet the grid, and now and then far off.
+    exponent, bias_exponent = rng.integers(-3, 7, 2) if rng.random() < 0.9 else (24, -24)
+    if kind == "float":
+        exponent, bias_exponent = 0, 0
+    return Layer(
+        draw(out, fan_in),
+        draw(out) if bias else None,
+        kind,
+        activation,
+        int(exponent),
+        int(bias_exponent) if bias else 0,
+    )
+
+
+def with_everything(record: PolicyRecord, count: int = 3) -> PolicyRecord:
+    """Add every optional part that the record may have."""
+    rng = np.random.default_rng(1)
+    moments = vectors = None
+    if record.input_kind == "f32":
+        moments = Moments(7.0, rng.random(record.obs_size, np.float32))
+    if record.is_integer:
+        q = random_integers(record, rng, count)
+        vectors = Vectors(q, integer.logits(integer.compile_integer(record), q))
+    metadata = {"env": "probe/é", "seed": "3", "ωμέγα": "日本 😀"}
+    return dataclasses.replace(record, metadata=metadata, moments=moments, vectors=vectors)
+
+
+def random_integers(record: PolicyRecord, rng, count: int) -> np.ndarray:
+    low, high = (0, 2) if record.input_kind == "bits" else (-127, 128)
+    return rng.integers(low, high, (count, record.obs_size)).astype(np.int8)
+
+
+def observations(record: PolicyRecord, rng, count: int) -> np.ndarray:
+    """Return floats of every size, ties of the rounding, and what is no number."""
+    shape = (count, record.obs_size)
+    obs = (rng.normal(size=shape) * 10.0 ** rng.integers(-3, 4, (count, 1))).astype(np.float32)
+    if record.input_kind == "f32":
+        ties = rng.integers(-130, 130, shape) + np.float32(0.5)
+        tied = np.ldexp(ties, -record.exponent.astype(int)).astype(np.float32) + record.mean
+        obs = np.where(rng.random(shape) < 0.3, tied, obs)
+    special = np.array(
+        [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-40, 3.4e38, -3.4e38, 127.5, -127.5],
+        np.float32,
+    )
+    return np.where(rng.random(shape) < 0.1, rng.choice(special, shape), obs).astype(np.float32)
+
+
+def sealed(data: bytes) -> bytes:
+    """Return the file with the size and the check sum that go with what else it says."""
+    body = data[:12] + len(data).to_bytes(4, "little") + data[16:-4]
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def table():
+    """Yield small integer policies over all kinds of everything, with widths in turn."""
+    kinds = itertools.product(
+        ("int8", "int4", "sign", "ternary"),
+        ("ternary", "binary"),
+        (True, False),
+        ((8, (0, 0)), (8, (2, 3)), (4, (8, 0)), (1, (0, 8))),
+        ("discrete", "continuous"),
+        ("f32", "i8", "bits"),
+    )
+    for seed, (activation, kind, bias, (bits, shifts), output, inputs) in enumerate(kinds):
+        sizes = WIDTHS[seed % len(WIDTHS)]
+        yield make_record(sizes, activation, kind, bias, bits, shifts, output, inputs, seed)
+
+
+def mixed(seed: int) -> PolicyRecord:
+    """Return a policy whose layers differ in everything."""
+    rng = np.random.default_rng(seed)
+    sizes = [int(size) for size in rng.integers(1, 80, rng.integers(2, 7))]
+    record = make_record(sizes, seed=seed, output=str(rng.choice(["discrete", "continuous"])))
+    layers = [
+        make_layer(
+            rng,
+            layer.weights.shape[1],
+            layer.weights.shape[0],
+            str(rng.choice(["ternary", "binary"])),
+            bool(rng.integers(2)),
+            "none" if layer.activation == "none" else str(rng.choice(list(integer.GRIDS))),
+        )
+        for layer in record.layers
+    ]
+    return dataclasses.replace(record, layers=tuple(layers))
+
+
+def check_against_reference(record: PolicyRecord, count: int = 40) -> None:
+    """Compare what the runtime in use gives with `integer`, by ==."""
+    rng = np.random.default_rng(5)
+    policy, net = runtime.Policy(record), integer.compile_integer(record)
+    obs = observations(record, rng, count)
+    number = np.where(np.isnan(obs), np.float32(0), obs) if record.input_kind == "i8" else obs
+    q = integer.quantise(record, number)
+    np.testing.assert_array_equal(policy.quantise(obs), q)
+    logits = integer.logits(net, q)
+    np.testing.assert_array_equal(policy.logits(obs), logits)
+    actions = integer.actions(record, net.output_exponent, logits)
+    found = policy.act_batch(obs)
+    assert found.dtype == actions.dtype
+    np.testing.assert_array_equal(found, actions)
+    for one, action in zip(obs[:5], actions, strict=False):
+        np.testing.assert_array_equal(policy.act(one), action)
+    anything = rng.integers(-128, 128, q.shape).astype(np.int8)
+    anything[:2] = [[-128], [127]]
+    np.testing.assert_array_equal(policy.logits_q(anything), integer.logits(net, anything))
+
+
+def check_table() -> None:
+    """Run all of it: also in processes with another kernel."""
+    for record in table():
+        check_against_reference(record)
+    for seed in range(100):
+        check_against_reference(mixed(seed))
+    for sizes in ((4096, 33, 3), (3, 4096, 3)):
+        for activation in integer.GRIDS:
+            check_against_reference(with_largest_sums(make_record(sizes, activation)), 10)
+
+
+def with_largest_sums(record: PolicyRecord) -> PolicyRecord:
+    """Return the policy with weights of 1 only, and the largest bias that there is."""
+    layers = tuple(
+        dataclasses.replace(
+            layer,
+            weights=np.ones_like(layer.weights),
+            bias=np.ones(len(layer.weights), np.int8),
+            exponent=8,
+            bias_exponent=-24,
+        )
+        for layer in record.layers
+    )
+    return dataclasses.replace(record, layers=layers)

@@ -1,0 +1,159 @@
+"""`python -m ternevo.export POLICY --to FORMAT`: each writes a file that computes the same."""
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ternevo import export
+from ternevo.deploy import integer, tvp
+from ternevo.deploy.numpy_script import to_numpy
+from ternevo.deploy.record import Layer, PolicyRecord
+
+NONE = np.zeros(0, np.float32)
+
+
+def layer(random, out, inputs, activation="none", kind="ternary", exponent=3, has_bias=True):
+    """Return a random layer of integers, or of floats."""
+    choices = {"ternary": [-1, 0, 1], "binary": [-1, 1], "float": [-0.5, 0.25, 1.5]}[kind]
+    values = random.choice(choices, (out, inputs + 1))
+    values = values.astype(np.float32 if kind == "float" else np.int8)
+    exponents = (0, 0) if kind == "float" else (exponent, exponent - 1 if has_bias else 0)
+    bias = np.ascontiguousarray(values[:, -1]) if has_bias else None
+    return Layer(np.ascontiguousarray(values[:, :-1]), bias, kind, activation, *exponents)
+
+
+def record(activation="int8", output="discrete", input_kind="f32", seed=0, **changes):
+    """Return a random policy 5-9-3."""
+    random = np.random.default_rng(seed)
+    is_float, is_continuous = input_kind == "f32", output == "continuous"
+    mean = random.normal(size=5).astype(np.float32) if is_float else NONE
+    exponent = random.integers(-3, 9, 5).astype(np.int8) if is_float else NONE.astype(np.int8)
+    low, high = (np.float32([-1, -2, 0]), np.float32([1, 2, 3])) if is_continuous else (NONE, NONE)
+    kind = changes.pop("kind", "ternary")
+    of_all = {"kind": kind, "has_bias": changes.pop("has_bias", True)}
+    layers = (layer(random, 9, 5, activation, **of_all), layer(random, 3, 9, **of_all))
+    bits = changes.pop("bits", 1 if input_kind == "bits" else 8)
+    return PolicyRecord(
+        input_kind, bits, 1, 0, mean, exponent, output, low, high, layers, **changes
+    )  # fmt: skip
+
+
+def written(tmp_path, policy: PolicyRecord):
+    path = tmp_path / "policy.tvp"
+    path.write_bytes(tvp.encode(policy))
+    return path
+
+
+@pytest.mark.parametrize("format_", ["tvp", "c", "html", "numpy", "onnx"])
+def test_each_format_is_written_and_told(format_, tmp_path, capsys):
+    if format_ == "onnx":
+        pytest.importorskip("onnx")
+    source = written(tmp_path, record(metadata={"env": "gymnax/CartPole-v1"}))
+    export.main([str(source), "--to", format_])
+    (out,) = set(tmp_path.iterdir()) - {source}
+    assert out.name == f"policy{export.SUFFIXES[format_]}"
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"policy  {source}  5-9-3, identity ")
+    assert said[1].split() == [format_, str(out), f"{out.stat().st_size:,}", "bytes"]
+
+
+def test_a_device_gets_the_bare_policy(tmp_path):
+    policy = record(metadata={"env": "x"})
+    export.main([str(written(tmp_path, policy)), "--to", "tvp", "--out", str(tmp_path / "a" / "b")])
+    assert (tmp_path / "a" / "b").read_bytes() == tvp.encode(policy.bare())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "say either --to FORMAT or --ternarize"),
+        (("--to", "c", "--ternarize"), "say either --to FORMAT or --ternarize"),
+        (("--to", "c", "--name", "9lives"), "9lives"),
+        (("--to", "numpy", "--num_vectors", "0"), "num_vectors must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments, message, tmp_path, capsys):
+    source = written(tmp_path, record())
+    with pytest.raises(SystemExit, match="2"):
+        export.main([str(source), *arguments])
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("format_", ["c", "html", "numpy"])
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [(record(kind="float"), "float weights"), (record("tanh"), "the float activation tanh")],
+    ids=["float weights", "tanh"],
+)
+def test_floats_have_no_integer_export(format_, policy, message, tmp_path, capsys):
+    source = written(tmp_path, policy)
+    with pytest.raises(SystemExit, match="2"):
+        export.main([str(source), "--to", format_])
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_the_policy_is_not_replaced(tmp_path, capsys):
+    source = written(tmp_path, record())
+    with pytest.raises(SystemExit, match="2"):
+        export.main([str(source), "--to", "tvp", "--out", str(source)])
+    assert "is the policy itself" in capsys.readouterr().err
+
+
+# ----------------------------------------------------------------------------------- the numpy file
+
+
+def imported(path):
+    spec = importlib.util.spec_from_file_location("exported_policy", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("activation", ["int8", "int4", "sign", "ternary"])
+@pytest.mark.parametrize("output", ["discrete", "continuous"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"bits": 3},
+        {"input_kind": "i8"},
+        {"input_kind": "bits"},
+        {"kind": "binary"},
+        {"has_bias": False},
+    ],
+    ids=str,
+)
+def test_the_numpy_file_computes_the_same(activation, output, options, tmp_path):
+    policy = record(activation, output, **options)
+    (tmp_path / "policy.py").write_text(to_numpy(policy))
+    module = imported(tmp_path / "policy.py")
+    net = integer.compile_integer(policy)
+    obs = np.random.default_rng(1).normal(size=(500, 5)).astype(np.float32) * 30
+    obs[0, :3] = np.nan, np.inf, -np.inf
+    obs = (
+        obs
+        if policy.input_kind == "f32"
+        else np.nan_to_num(obs, posinf=200, neginf=-200).astype(int)
+    )
+    q = integer.quantise(policy, obs)
+    logits = integer.logits(net, q)
+    np.testing.assert_array_equal(module.quantise(obs), q)
+    np.testing.assert_array_equal(module.logits_q(q), logits)
+    actions = integer.actions(policy, net.output_exponent, logits)
+    np.testing.assert_array_equal(module.act_batch(obs), actions)
+    np.testing.assert_array_equal(module.act(obs[7]), actions[7])
+
+
+def test_the_numpy_file_tests_itself_and_notices_damage(tmp_path):
+    path = tmp_path / "policy.py"
+    source = to_numpy(record(metadata={"env": 'x"""\nraise SystemExit(3)\n"""'}))
+    path.write_text(source)
+    assert subprocess.run([sys.executable, "-W", "error", path]).returncode == 0
+    path.write_text(source.replace("EXAMPLE_LOGITS = np.array([[", "EXAMPLE_LOGITS = np.array([[1"))
+    damaged = subprocess.run([sys.executable, path], capture_output=True, text=True)
+    assert damaged.returncode == 1 and "wrong logits of examples [0]" in damaged.stderr
