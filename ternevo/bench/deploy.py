@@ -63,6 +63,8 @@ def build(setting: Deployed) -> Contest:
     record = random_policy(setting)
     obs = np.random.default_rng(1).normal(size=(NUM_OBSERVATIONS, record.obs_size))
     obs = obs.astype(np.float32)
+    if record.input_kind == "bits":
+        obs = (obs > 0).astype(np.float32)
     net = integer.compile_integer(record)
     logits = integer.logits(net, integer.quantise(record, obs))
     expected = integer.actions(record, net.output_exponent, logits)
@@ -221,13 +223,12 @@ def _onnxruntime_call(name: str, record: PolicyRecord, obs: np.ndarray, setting:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     source = session.get_inputs()[0].name
-    rows = obs if record.input_kind == "f32" else (obs != 0).astype(np.int8)
 
     def act(row: np.ndarray) -> Any:
         actions: Any = session.run(["action"], {source: row[None]})[0]
         return actions[0]
 
-    return _one_by_one(act, rows, NUM_OBSERVATIONS)
+    return _one_by_one(act, obs, NUM_OBSERVATIONS)
 
 
 def _one_by_one(act: Callable[[np.ndarray], Any], obs: np.ndarray, evaluations: int) -> Way:
