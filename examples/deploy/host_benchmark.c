@@ -1,6 +1,6 @@
 /* Evaluations per second of a policy, from float observations to actions, on one core.
 
-     ternevo export policy.tvp --c policy.h
+     python -m ternevo.export POLICY --to c --out policy.h
      cc -O2 -std=c99 host_benchmark.c -o host_benchmark && ./host_benchmark
      cc -O2 -march=native ...               the widest instructions that this processor has
      cc -O2 -DTERNEVO_KERNEL=TERNEVO_AVX2 -mavx2 ...           a kernel of choice

@@ -1,6 +1,6 @@
 /* A policy on a bare Cortex-M: no operating system, no C library, 30 lines of start-up code.
 
-     ternevo export policy.tvp --c policy.h
+     python -m ternevo.export POLICY --to c --out policy.h
      arm-none-eabi-gcc -mcpu=cortex-m3 -mthumb -std=c99 -O2 main.c -nostartfiles \
          -T mps2_an385.ld -lgcc -o policy.elf
      qemu-system-arm -M mps2-an385 -nographic -monitor none -icount shift=0 \

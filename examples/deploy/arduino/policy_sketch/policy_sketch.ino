@@ -1,7 +1,7 @@
 /* A policy on an Arduino: read sensors, act, fifty times a second.
 
    1. Export it with 4 inputs and 2 actions, such as one for CartPole:
-        ternevo export policy.tvp --c policy.h
+        python -m ternevo.export POLICY --to c --out policy.h
    2. Put policy.h into this folder, beside the sketch, and open the sketch.
    3. Replace `observe` and `apply` by your own sensors and motors.
 
