@@ -46,8 +46,8 @@ def trained(name: str, seeds: range) -> dict[str, np.ndarray]:
     metrics = {n: np.concatenate([c.metrics[n] for c in chunks]) for n in chunks[0].metrics}
     of_each = of_each_seed(metrics, len(seeds), axis=1)
     found = {f"metrics/{n}": np.stack([own[n] for own in of_each]) for n in metrics}
-    # On one device from here on, as a run does before it saves: each small operation on arrays of the
-    # mesh is a program of its own, and XLA's two threads may take two of them in different orders.
+    # On one device from here on, as a run does before it saves: each small operation on arrays of
+    # the mesh is a program of its own, and XLA's threads may take two of them in another order.
     state = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), chunks[-1].state.strategy)
     params = of_each_seed((strategy.params(state), state.best, state.best_return), len(seeds))
     leaves = zip(*(jax.tree.leaves(own) for own in params), strict=True)
