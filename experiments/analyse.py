@@ -46,7 +46,7 @@ from study_words import (
     table,
 )
 from tasks import TASKS
-from tune import ARMS, FIRST_SEED, SPACE
+from tune import ARMS, BASELINE_TASKS, BASELINES, FIRST_SEED, SPACE
 
 from ternevo.files import replace_text
 
@@ -88,6 +88,7 @@ def page(results: Results) -> str:
         "Ternary, float and binary weights": twins_section(results.twins),
         "Small and large networks": sizes_section(results),
         "Other methods": methods_section(results),
+        "Other algorithms with float weights": baselines_section(results),
         "One change at a time": ablations_section(results),
         "Discussion": results.discussion.strip() or "Not written yet.",
     }
@@ -147,6 +148,9 @@ ABOUT_METHODS = """Each method at its defaults, with the scales of inputs and ou
 tuned for ternary `ternary_nes`. The rows of `ternary_nes` are those of the first part: tuned, and
 with more seeds. PPO has the settings and the budget of its page. The area is over an arm's own
 steps. The threshold is that of the task, for the mean curve of the seeds."""
+
+ABOUT_BASELINES = """Tuned by the same tuner, with the same trials, where an algorithm has the setting;
+those that keep the fitness of members have full episodes in all of them."""
 
 ABOUT_ABLATIONS = """One change at a time, beside the ternary arm of the first part on the same task
 and seeds. A difference is with the change minus without it."""
@@ -223,7 +227,7 @@ def settings(results: Results) -> str:
     """Return the chosen settings of each task and arm, and what finding them took."""
     rows = []
     for task in TASKS:
-        for arm in ARMS:
+        for arm in (*ARMS, *BASELINES):
             trials = results.trials_of(task, arm)
             if not trials:
                 continue
@@ -385,11 +389,29 @@ def methods_section(results: Results) -> str:
         tuned = [("twins", kind, f"ternary_nes, {kind}") for kind in ("ternary", "float")]
         for part, arm, label in tuned + cells:
             rows.append((task, label, *method_row(results.seeds(part, task, arm))))
-    head = (
-        "task | method, weights | seeds | final return | success | area under curve | "
-        "steps to threshold | environment steps"
-    )
-    return f"{ABOUT_METHODS}\n\n{table(head, rows)}"
+    return f"{ABOUT_METHODS}\n\n{table(METHODS_HEAD, rows)}"
+
+
+def baselines_section(results: Results) -> str:
+    """Return further algorithms of evosax, tuned as the twins are."""
+    if not results.parts("baselines"):
+        return NOTHING
+    rows = [
+        (task, label, *method_row(results.seeds(part, task, arm)))
+        for task in BASELINE_TASKS
+        for part, arm, label in [
+            ("twins", "ternary", "ternary_nes, ternary"),
+            ("twins", "float", "Open_ES (ternary_nes, float)"),
+            *(("baselines", name, name) for name in BASELINES),
+        ]
+    ]
+    return f"{ABOUT_BASELINES}\n\n{table(METHODS_HEAD, rows)}"
+
+
+METHODS_HEAD = (
+    "task | method, weights | seeds | final return | success | area under curve | "
+    "steps to threshold | environment steps"
+)
 
 
 def method_row(rows: list[Row]) -> tuple[object, ...]:

@@ -9,7 +9,8 @@ commit. What stands there is not run again, so that the command can be stopped a
 `python experiments/analyse.py` makes docs/results.md of it.
 
 Parts: `twins` (ternary, binary, float), `sizes` (small and large networks), `methods` (the genetic
-algorithm, PBIL, CEM and CoSyNE, ternary and float, and PPO), `ablations` (one change at a time).
+algorithm, PBIL, CEM and CoSyNE, ternary and float, and PPO), `baselines` (further algorithms with
+float weights), `ablations` (one change at a time).
 """
 
 import dataclasses
@@ -60,7 +61,7 @@ class Cell:
 class StudyConfig:
     """Run what the results lack."""
 
-    parts: tuple[str, ...] = ("twins", "sizes", "methods", "ablations")
+    parts: tuple[str, ...] = ("twins", "sizes", "methods", "baselines", "ablations")
     """Which parts."""
     tasks: tuple[str, ...] = tuple(TASKS)
     """Which tasks."""
@@ -137,6 +138,16 @@ def shifts(task: str) -> tuple[str, ...]:
     return tuple(x for pair in pairs if pair[0].endswith("_shift") for x in pair)
 
 
+def baselines() -> list[Cell]:
+    """Return further algorithms of evosax with float weights, each with settings of its own."""
+    return [
+        Cell("baselines", task, arm, "own", strategy, options, TASKS[task].num_seeds)
+        for task in tune.BASELINE_TASKS
+        for arm, (strategy, of_arm) in tune.BASELINES.items()
+        for options in [(*of_arm, *best(task, arm)["options"])]
+    ]
+
+
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "full episodes from the start": ("--init_horizon", "1.0"),
     "short episodes at first": ("--init_horizon", "0.3"),
@@ -158,15 +169,25 @@ Lines of other changes are of options that did not pay and are gone: they run at
 """
 
 
+FEW_ABLATIONS = (
+    "exponents not searched",
+    "full episodes from the start",
+    "no antithetic pairs",
+    "other episodes for each member",
+    "sign activations",
+)
+"""Those of MountainCarContinuous and Pendulum."""
+
 HOPPER_ABLATIONS = ("full episodes from the start", "exponents not searched")
 
 
 def ablations() -> list[Cell]:
-    """Return the ternary arm of the twins with one change; on hopper two of them, three seeds."""
+    """Return the ternary arm of the twins with one change; all changes on two of the tasks only."""
     return [
         dataclasses.replace(base, arm=name, options=(*base.options, *change), num_seeds=num_seeds)
         for task, names, num_seeds in [
-            *((task, tuple(ABLATIONS), TASKS[task].num_seeds) for task in CHEAP),
+            *((task, tuple(ABLATIONS), TASKS[task].num_seeds) for task in CHEAP[:2]),
+            *((task, FEW_ABLATIONS, TASKS[task].num_seeds) for task in CHEAP[2:]),
             ("hopper", HOPPER_ABLATIONS, 3),
         ]
         for base in [nes_cell("ablations", task, "", TERNARY, "ternary")]
@@ -174,7 +195,13 @@ def ablations() -> list[Cell]:
     ]
 
 
-PARTS = {"twins": twins, "sizes": sizes, "methods": methods, "ablations": ablations}
+PARTS = {
+    "twins": twins,
+    "sizes": sizes,
+    "methods": methods,
+    "baselines": baselines,
+    "ablations": ablations,
+}
 
 
 # --------------------------------------------------------------------------------------- a cell

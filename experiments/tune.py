@@ -36,6 +36,17 @@ ARMS = {
 }
 """What is tuned: the strategy, and what makes the arm. Float `ternary_nes` is evosax's Open_ES."""
 
+BASELINES = {
+    name: ("latent", ("--algorithm", name, "--weights", "float", "--activation", "tanh"))
+    for name in ("PGPE", "SNES", "Sep_CMA_ES", "CR_FM_NES", "SimpleGA", "RandomSearch")
+}
+"""Further algorithms of evosax with float weights. Settings that one does not have it leaves out."""
+
+BASELINE_TASKS = ("CartPole-v1", "Acrobot-v1")
+
+FULL_EPISODES = ("SimpleGA", "RandomSearch")
+"""They keep the fitness of members, and so cannot begin with short episodes."""
+
 SPACE: dict[str, tuple[Any, ...]] = {
     "sigma": ("log", 0.05, 0.3),
     "lr": ("log", 0.04, 0.3),
@@ -53,8 +64,8 @@ class TuneConfig:
 
     tasks: tuple[str, ...] = tuple(name for name, task in TASKS.items() if not task.tuned_on)
     """Which tasks."""
-    arms: tuple[str, ...] = tuple(ARMS)
-    """Which arms."""
+    arms: tuple[str, ...] = (*ARMS, *BASELINES)
+    """Which arms; the baselines have two of the tasks."""
     jobs: int = 2
     """Runs side by side, each on one device."""
     runs_dir: Path = Path("runs/tune")
@@ -65,22 +76,26 @@ def main() -> None:
     """Run what is not there yet, and print the best."""
     config = tyro.cli(TuneConfig, prog="python experiments/tune.py", use_underscores=True)
     done = {(row["task"], row["arm"], row["trial"]) for row in read()}
+    pairs = [(task, arm) for task in config.tasks for arm in config.arms if is_tuned(task, arm)]
     work = [
         (task, arm, trial)
-        for task in config.tasks
         for trial in range(NUM_TRIALS)
-        for arm in config.arms
+        for task, arm in pairs
         if (task, arm, trial) not in done
     ]
     side_by_side(lambda piece: run_trial(config, *piece), work, config.jobs, "trials")
-    for task in config.tasks:
-        for arm in config.arms:
-            row = best(task, arm)
-            print(f"{task:<28}{arm:<10}{row['score']:10.1f}  {' '.join(row['options'])}")
+    for task, arm in pairs:
+        row = best(task, arm)
+        print(f"{task:<28}{arm:<14}{row['score']:10.1f}  {' '.join(row['options'])}")
 
 
-def draw(trial: int) -> tuple[str, ...]:
-    """Return the options of a trial: the same for every task and arm.
+def is_tuned(task: str, arm: str) -> bool:
+    """Return whether an arm has trials on a task."""
+    return arm in ARMS or task in BASELINE_TASKS
+
+
+def draw(trial: int, arm: str) -> tuple[str, ...]:
+    """Return the options of a trial: the same for every task, and for every arm that can have them.
 
     They are a Latin hypercube: each eighth of a range has one.
     """
@@ -91,6 +106,8 @@ def draw(trial: int) -> tuple[str, ...]:
     }
     for name in ("sigma", "lr"):
         chosen[f"{name}_end"] = float(f"{0.3 * chosen[name]:.2g}")
+    if arm in FULL_EPISODES:
+        chosen["init_horizon"] = 1.0
     return tuple(part for name, value in chosen.items() for part in (f"--{name}", str(value)))
 
 
@@ -104,8 +121,8 @@ def _value(kind: str, *values: Any, at: float) -> Any:
 
 def run_trial(config: TuneConfig, name: str, arm: str, trial: int) -> None:
     """Run a trial and append its line."""
-    strategy, options = ARMS[arm]
-    task, drawn = TASKS[name], draw(trial)
+    strategy, options = (ARMS | BASELINES)[arm]
+    task, drawn = TASKS[name], draw(trial, arm)
     run = Arm(
         task.page,
         f"{arm}-trial{trial}",

@@ -44,7 +44,7 @@ def stats(modules):
 def tuned(modules, monkeypatch):
     """The study as if every task had been tuned."""
     study, tune = modules["study"], modules["tune"]
-    monkeypatch.setattr(study, "best", lambda task, arm: {"options": tune.draw(0)})
+    monkeypatch.setattr(study, "best", lambda task, arm: {"options": tune.draw(0, arm)})
     return study
 
 
@@ -216,8 +216,8 @@ def test_every_column_of_a_table_has_its_cells(modules, tuned, tmp_path):
 
 def test_a_trial_is_the_same_for_everyone_and_within_its_ranges(modules):
     tune = modules["tune"]
-    drawn = [tune.draw(trial) for trial in range(tune.NUM_TRIALS)]
-    assert drawn == [tune.draw(trial) for trial in range(tune.NUM_TRIALS)]
+    drawn = [tune.draw(trial, "ternary") for trial in range(tune.NUM_TRIALS)]
+    assert drawn == [tune.draw(trial, "PGPE") for trial in range(tune.NUM_TRIALS)]
     assert len(set(drawn)) == tune.NUM_TRIALS
     for options in drawn:
         chosen = dict(zip(options[::2], options[1::2], strict=True))

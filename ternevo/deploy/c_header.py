@@ -274,7 +274,7 @@ def _tables(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
         yield writer.table("quantiser", "float", "@_scale", scale, size)
         yield "#endif"
     if _is_tiny(layers):
-        yield "#if !TERNEVO_GENERATED"
+        yield "#if !TERNEVO_GENERATED || TERNEVO_X86"
     for layer in layers:
         tables = _byte_tables if layer.takes == "bytes" else _sign_tables
         yield from tables(writer, layer)
@@ -328,6 +328,11 @@ def _sign_tables(writer: _Writer, layer: _Layer) -> Iterable[str]:
     if not layer.is_wide:
         layouts["vector"] = (*layouts["vector"][:4], _padded(layer.bounds))
     tests = ("#if TERNEVO_KERNEL == TERNEVO_PORTABLE", "#elif !TERNEVO_SIMD", "#else")
+    if not layer.thresholds or layer.is_wide:
+        yield "#if TERNEVO_KERNEL == TERNEVO_AVX512"
+        yield writer.table("avx512", "uint64_t", f"@_w{i}", _eights(layer.weights))
+        yield writer.table("avx512", "int32_t", f"@_b{i}", _padded(offset))
+        yield "#else"
     for test, (kernel, layout) in zip(tests, layouts.items(), strict=True):
         type_, weights, offsets, bound_type, bounds = layout
         yield test
@@ -337,6 +342,8 @@ def _sign_tables(writer: _Writer, layer: _Layer) -> Iterable[str]:
         else:
             yield writer.table(kernel, bound_type, f"@_t{i}", bounds)
     yield "#endif"
+    if not layer.thresholds or layer.is_wide:
+        yield "#endif"
 
 
 def _padded(rows: NDArray) -> NDArray:
@@ -360,6 +367,12 @@ def _words(bits: NDArray[np.bool_], dtype: str) -> NDArray:
 def _rows(weights: NDArray[np.int8]) -> NDArray[np.uint64]:
     """Return [out, words, 2]: of 64 inputs which weights are negative, which are not 0."""
     return np.moveaxis(_words(_signs(weights), "<u8"), 0, -1)
+
+
+def _eights(weights: NDArray[np.int8]) -> NDArray[np.uint64]:
+    """Return [out / 8, words, 2, 8]: the same of eight outputs side by side."""
+    rows = _rows(np.pad(weights, ((0, -len(weights) % 8), (0, 0))))
+    return np.moveaxis(rows.reshape(-1, 8, *rows.shape[1:]), 1, -1)
 
 
 def _columns(layer: _Layer) -> NDArray[np.uint32]:
@@ -405,7 +418,7 @@ def _additions(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
 
 def _tiny(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
     used = _used(layers)
-    yield "#if TERNEVO_GENERATED"
+    yield "#if TERNEVO_GENERATED && !TERNEVO_X86"
     yield "TERNEVO_INLINE void @_forward(const int8_t *q, int32_t *sums) {"
     first = layers[0]
     for i in used[0]:
@@ -466,7 +479,7 @@ def _statement(start: str, expression: str) -> str:
 
 def _forward(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
     if _is_tiny(layers):
-        yield "#if !TERNEVO_GENERATED"
+        yield "#if !TERNEVO_GENERATED || TERNEVO_X86"
     yield "TERNEVO_INLINE void @_forward(const int8_t *q, int32_t *sums) {"
     for layer in layers:
         yield "  " + _buffer(layer)
@@ -658,7 +671,8 @@ TERNEVO_INLINE void @_in_range(const int32_t *logits, float *action) {{
   int i;
   for (i = 0; i < {writer.upper}_N_OUT; i++) {{
     float unit = (float)logits[i] * {_float(2.0**-writer.net.output_exponent)};
-    unit = unit > 1.0f ? 1.0f : unit < -1.0f ? -1.0f : unit;
+    unit = unit < 1.0f ? unit : 1.0f;
+    unit = unit > -1.0f ? unit : -1.0f;
 {mapped}
   }}
 }}

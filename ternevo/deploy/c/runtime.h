@@ -198,19 +198,23 @@ TERNEVO_INLINE int8_t ternevo_quantise_one(float x, float mean, float scale) {
 }
 
 #if TERNEVO_KERNEL == TERNEVO_AVX512
-/* Tables are padded to whole vectors, and so is q. */
+/* Tables are padded to whole vectors, and so is q. As above, but the multiplication, which is
+   exact, and the addition that rounds are one; the lowest byte of the sum is the integer. */
 TERNEVO_INLINE void ternevo_quantise(const float *obs, const float *mean, const float *scale,
                                      int n, int8_t *q) {
+  const __m512 zero = _mm512_set1_ps(12582912.0f);
   int i;
   for (i = 0; i < n; i += 16) {
     const __mmask16 there = (__mmask16)(n - i >= 16 ? 0xffff : (1u << (n - i)) - 1);
     __m512 v = _mm512_maskz_loadu_ps(there, obs + i);
-    v = _mm512_mul_ps(_mm512_sub_ps(v, _mm512_loadu_ps(mean + i)), _mm512_loadu_ps(scale + i));
-    v = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, v, _CMP_ORD_Q), v);
-    v = _mm512_max_ps(_mm512_min_ps(v, _mm512_set1_ps(127.0f)), _mm512_set1_ps(-127.0f));
+    __mmask16 number;
+    v = _mm512_sub_ps(v, _mm512_loadu_ps(mean + i));
+    number = _mm512_cmp_ps_mask(v, v, _CMP_ORD_Q);
+    v = _mm512_fmadd_ps(v, _mm512_loadu_ps(scale + i), zero);
+    v = _mm512_min_ps(v, _mm512_set1_ps(12582912.0f + 127.0f));
+    v = _mm512_max_ps(v, _mm512_set1_ps(12582912.0f - 127.0f));
     _mm_storeu_si128((__m128i *)(void *)(q + i),
-                     _mm512_cvtepi32_epi8(_mm512_cvt_roundps_epi32(
-                         v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
+                     _mm512_maskz_cvtepi32_epi8(number, _mm512_castps_si512(v)));
   }
 }
 #elif TERNEVO_KERNEL == TERNEVO_AVX2
@@ -531,6 +535,7 @@ TERNEVO_INLINE void ternevo_take(const int8_t *q, int n, int shift, ternevo_byte
   }
 }
 
+#if TERNEVO_KERNEL == TERNEVO_AVX2
 TERNEVO_INLINE void ternevo_take_bits(const int8_t *q, int n, ternevo_word *s) {
   int i;
   for (i = 0; i < n; i += 16) {
@@ -541,9 +546,37 @@ TERNEVO_INLINE void ternevo_take_bits(const int8_t *q, int n, ternevo_word *s) {
   }
 }
 #endif
+#endif
 
 #if TERNEVO_KERNEL == TERNEVO_AVX512
 TERNEVO_INLINE __m512i ternevo_load512(const void *p) { return _mm512_loadu_si512(p); }
+
+/* 64 signs in each eighth of a vector. */
+TERNEVO_INLINE __m512i ternevo_load_signs(const uint8_t *s) {
+  return _mm512_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)(const void *)s));
+}
+
+TERNEVO_INLINE void ternevo_store_signs(uint8_t *s, uint64_t signs) {
+  _mm_storel_epi64((__m128i *)(void *)s, _mm_cvtsi64_si128((long long)signs));
+}
+
+TERNEVO_INLINE void ternevo_take_bits(const int8_t *q, int n, ternevo_word *s) {
+  int i;
+  for (i = 0; i < n; i += 64) {
+    ternevo_store_signs(s + i / 8, _mm512_cmpeq_epi8_mask(ternevo_load512(q + i), _mm512_setzero_si512()));
+  }
+}
+
+/* Add to the sums of 64 rows their products with inputs 4 * k to 4 * k + 3 of 16. */
+#define TERNEVO_STEP(a, b, c, d, k)                                                       \
+  do {                                                                                    \
+    const __m512i v_ = _mm512_shuffle_epi32(v, (_MM_PERM_ENUM)((k) * 0x55));              \
+    a = _mm512_dpbusd_epi32(a, v_, ternevo_load512(p));                                   \
+    b = _mm512_dpbusd_epi32(b, v_, ternevo_load512(p + 64));                              \
+    c = _mm512_dpbusd_epi32(c, v_, ternevo_load512(p + 128));                             \
+    d = _mm512_dpbusd_epi32(d, v_, ternevo_load512(p + 192));                             \
+    p += 4 * rows;                                                                        \
+  } while (0)
 
 TERNEVO_INLINE void ternevo_dot(const int8_t *w, const int32_t *bias, const uint8_t *x,
                                 int num_in, int num_out, int32_t *sums) {
@@ -556,26 +589,12 @@ TERNEVO_INLINE void ternevo_dot(const int8_t *w, const int32_t *bias, const uint
     /* Every second step has sums of its own, so that none waits for the one before. */
     __m512i e = _mm512_setzero_si512(), f = e, g = e, h = e;
     TERNEVO_UNROLL
-    for (k = 0; k + 2 <= steps; k += 2) {
-      const __m512i v = _mm512_set1_epi32(ternevo_load32(x + 4 * k));
-      const __m512i u = _mm512_set1_epi32(ternevo_load32(x + 4 * k + 4));
-      a = _mm512_dpbusd_epi32(a, v, ternevo_load512(p));
-      b = _mm512_dpbusd_epi32(b, v, ternevo_load512(p + 64));
-      c = _mm512_dpbusd_epi32(c, v, ternevo_load512(p + 128));
-      d = _mm512_dpbusd_epi32(d, v, ternevo_load512(p + 192));
-      p += 4 * rows;
-      e = _mm512_dpbusd_epi32(e, u, ternevo_load512(p));
-      f = _mm512_dpbusd_epi32(f, u, ternevo_load512(p + 64));
-      g = _mm512_dpbusd_epi32(g, u, ternevo_load512(p + 128));
-      h = _mm512_dpbusd_epi32(h, u, ternevo_load512(p + 192));
-      p += 4 * rows;
-    }
-    if (k < steps) {
-      const __m512i v = _mm512_set1_epi32(ternevo_load32(x + 4 * k));
-      a = _mm512_dpbusd_epi32(a, v, ternevo_load512(p));
-      b = _mm512_dpbusd_epi32(b, v, ternevo_load512(p + 64));
-      c = _mm512_dpbusd_epi32(c, v, ternevo_load512(p + 128));
-      d = _mm512_dpbusd_epi32(d, v, ternevo_load512(p + 192));
+    for (k = 0; k < steps; k += 4) {
+      const __m512i v = _mm512_broadcast_i32x4(ternevo_load128(x + 4 * k));
+      TERNEVO_STEP(a, b, c, d, 0);
+      if (k + 1 < steps) TERNEVO_STEP(e, f, g, h, 1);
+      if (k + 2 < steps) TERNEVO_STEP(a, b, c, d, 2);
+      if (k + 3 < steps) TERNEVO_STEP(e, f, g, h, 3);
     }
     _mm512_storeu_si512(sums + r, _mm512_add_epi32(a, e));
     _mm512_storeu_si512(sums + r + 16, _mm512_add_epi32(b, f));
@@ -593,96 +612,79 @@ TERNEVO_INLINE void ternevo_dot(const int8_t *w, const int32_t *bias, const uint
   }
 }
 
-/* Counts of 64 rows, of eight inputs at a time: each byte counts one row. */
-TERNEVO_INLINE __m512i ternevo_counts(const uint8_t *w, int rows, const uint8_t *s, int planes,
-                                      int stride, int from, int to, __mmask64 there) {
-  __m512i count = _mm512_setzero_si512();
-  int k, p;
-  if (there == 0xffffffffu) { /* no loads beyond the end of a cache line */
-    __m256i half = _mm256_setzero_si256();
-    TERNEVO_UNROLL
-    for (k = from; k < to; k++) {
-      const uint8_t *at = w + 2 * k * rows;
-      const __m256i negative = ternevo_load256(at), nonzero = ternevo_load256(at + rows);
-      for (p = 0; p < planes; p++) {
-        const __m256i signs = _mm256_set1_epi8((char)s[p * stride + k]);
-        half = _mm256_add_epi8(half, _mm256_popcnt_epi8(_mm256_ternarylogic_epi64(
-                                         negative, nonzero, signs, 0x78)));
-      }
-    }
-    return _mm512_inserti64x4(count, half, 0);
-  }
-  TERNEVO_UNROLL
-  for (k = from; k < to; k++) {
-    const uint8_t *at = w + 2 * k * rows;
-    const __m512i negative = _mm512_maskz_loadu_epi8(there, at);
-    const __m512i nonzero = _mm512_maskz_loadu_epi8(there, at + rows);
-    for (p = 0; p < planes; p++) {
-      const __m512i signs = _mm512_set1_epi8((char)s[p * stride + k]);
-      /* 0x78: negative ^ (nonzero & signs) */
-      count = _mm512_add_epi8(count, _mm512_popcnt_epi8(_mm512_ternarylogic_epi64(
-                                         negative, nonzero, signs, 0x78)));
-    }
-  }
-  return count;
+/* negative ^ (nonzero & signs), counted in each byte. */
+TERNEVO_INLINE __m512i ternevo_negative(__m512i negative, __m512i nonzero, __m512i signs) {
+  return _mm512_popcnt_epi8(_mm512_ternarylogic_epi64(negative, nonzero, signs, 0x78));
 }
 
-TERNEVO_INLINE __mmask64 ternevo_rows_left(int left) {
-  return left >= 64 ? ~(__mmask64)0 : ((__mmask64)1 << left) - 1;
-}
-
-TERNEVO_INLINE void ternevo_count(const uint8_t *w, const int32_t *offset, int factor,
+/* w: [rows / 8, words, 2, 8], of 64 inputs a word for each row. */
+TERNEVO_INLINE void ternevo_count(const uint64_t *w, const int32_t *offset, int factor,
                                   const uint8_t *s, int planes, int num_in, int num_out, int bits,
                                   int32_t *sums) {
-  const int rows = TERNEVO_ROWS32(num_out), steps = (num_in + 7) / 8;
-  const int most = planes == 2 ? 15 : 31; /* 8 bits a step: more do not fit into a byte */
-  const __m512i times = _mm512_set1_epi32(factor);
-  int r, k, i;
+  const int words = (num_in + 63) / 64;
+  const __m256i times = _mm256_set1_epi32(factor);
+  int r, k, p;
   (void)bits;
-  for (r = 0; r < rows; r += 64) {
-    const int end = rows - r < 64 ? rows - r : 64;
-    for (k = 0; k < steps; k += most) {
-      uint8_t counts[64];
-      _mm512_storeu_si512(counts, ternevo_counts(w + r, rows, s, planes, TERNEVO_WORDS(num_in), k,
-                                                 steps - k < most ? steps : k + most,
-                                                 ternevo_rows_left(rows - r)));
-      for (i = 0; i < end; i += 16) {
-        const __m512i count = _mm512_cvtepu8_epi32(ternevo_load128(counts + i));
-        const __m512i before = ternevo_load512(k ? sums + r + i : offset + r + i);
-        _mm512_storeu_si512(sums + r + i,
-                            _mm512_sub_epi32(before, _mm512_mullo_epi32(count, times)));
+  for (r = 0; r < num_out; r += 8) {
+    __m512i count = _mm512_setzero_si512();
+    __m256i sum;
+    TERNEVO_UNROLL
+    for (k = 0; k < words; k++) {
+      const __m512i negative = ternevo_load512(w), nonzero = ternevo_load512(w + 8);
+      for (p = 0; p < planes; p++) {
+        const __m512i signs = ternevo_load_signs(s + p * TERNEVO_WORDS(num_in) + 8 * k);
+        count = _mm512_add_epi64(count, _mm512_sad_epu8(ternevo_negative(negative, nonzero, signs),
+                                                        _mm512_setzero_si512()));
       }
+      w += 16;
     }
+    sum = _mm256_mullo_epi32(_mm512_cvtepi64_epi32(count), times);
+    sum = _mm256_sub_epi32(ternevo_load256(offset + r), sum);
+    _mm256_storeu_si256((__m256i *)(void *)(sums + r), sum);
   }
 }
 
 TERNEVO_INLINE void ternevo_compare(const uint8_t *w, const uint8_t *bound, int bounds,
                                     const uint8_t *s, int planes, int num_in, int num_out,
                                     int bits, uint8_t *out) {
-  const int rows = TERNEVO_ROWS32(num_out);
-  int r, j;
+  const int rows = TERNEVO_ROWS32(num_out), steps = (num_in + 7) / 8;
+  int r, j, k, p;
   (void)bits;
   for (r = 0; r < rows; r += 64) {
-    const __mmask64 there = ternevo_rows_left(rows - r);
-    const __m512i count = ternevo_counts(w + r, rows, s, planes, TERNEVO_WORDS(num_in), 0,
-                                         (num_in + 7) / 8, there);
+    const __mmask64 there = rows - r < 64 ? 0xffffffffu : ~(__mmask64)0;
+    __m512i count = _mm512_setzero_si512();
+    TERNEVO_UNROLL
+    for (k = 0; k < steps; k++) {
+      const uint8_t *at = w + 2 * k * rows + r;
+      const __m512i negative = _mm512_maskz_loadu_epi8(there, at);
+      const __m512i nonzero = _mm512_maskz_loadu_epi8(there, at + rows);
+      for (p = 0; p < planes; p++) {
+        /* One word goes to all of a vector and its bytes are taken there: */
+        const __m512i word = ternevo_load_signs(s + p * TERNEVO_WORDS(num_in) + k / 8 * 8);
+        const __m512i signs = _mm512_shuffle_epi8(word, _mm512_set1_epi8((char)(k % 8)));
+        count = _mm512_add_epi8(count, ternevo_negative(negative, nonzero, signs));
+      }
+    }
     for (j = 0; j < bounds; j++) {
       const __mmask64 word = _mm512_cmpge_epu8_mask(
           count, _mm512_maskz_loadu_epi8(there, bound + j * rows + r));
-      _mm_storel_epi64((__m128i *)(void *)(out + j * TERNEVO_WORDS(num_out) + r / 8),
-                       _mm_cvtsi64_si128((long long)word));
+      ternevo_store_signs(out + j * TERNEVO_WORDS(num_out) + r / 8, word);
     }
   }
 }
 
 TERNEVO_INLINE void ternevo_signs(const int32_t *sums, int n, int32_t threshold, uint8_t *s) {
-  int i;
-  TERNEVO_UNROLL
-  for (i = 0; i < TERNEVO_ROWS16(n); i += 16) {
-    const __mmask16 word =
-        _mm512_cmplt_epi32_mask(ternevo_load512(sums + i), _mm512_set1_epi32(threshold));
-    s[i / 8] = (uint8_t)word;
-    s[i / 8 + 1] = (uint8_t)(word >> 8);
+  const int rows = TERNEVO_ROWS16(n);
+  int i, j;
+  for (i = 0; i < rows; i += 64) {
+    uint64_t word = 0;
+    TERNEVO_UNROLL
+    for (j = 0; j < (rows - i < 64 ? rows - i : 64); j += 16) {
+      word |= (uint64_t)_mm512_cmplt_epi32_mask(ternevo_load512(sums + i + j),
+                                                _mm512_set1_epi32(threshold))
+              << j;
+    }
+    ternevo_store_signs(s + i / 8, word);
   }
 }
 
