@@ -149,8 +149,8 @@ tuned for ternary `ternary_nes`. The rows of `ternary_nes` are those of the firs
 with more seeds. PPO has the settings and the budget of its page. The area is over an arm's own
 steps. The threshold is that of the task, for the mean curve of the seeds."""
 
-ABOUT_BASELINES = """Tuned by the same tuner, with the same trials, where an algorithm has the setting;
-those that keep the fitness of members have full episodes in all of them."""
+ABOUT_BASELINES = """Tuned by the same tuner, with the same trials, where an algorithm has the
+setting; those that keep the fitness of members have full episodes in all of them."""
 
 ABOUT_ABLATIONS = """One change at a time, beside the ternary arm of the first part on the same task
 and seeds. A difference is with the change minus without it."""

@@ -40,7 +40,7 @@ BASELINES = {
     name: ("latent", ("--algorithm", name, "--weights", "float", "--activation", "tanh"))
     for name in ("PGPE", "SNES", "Sep_CMA_ES", "CR_FM_NES", "SimpleGA", "RandomSearch")
 }
-"""Further algorithms of evosax with float weights. Settings that one does not have it leaves out."""
+"""Further algorithms of evosax with float weights; a setting that one does not have is left out."""
 
 BASELINE_TASKS = ("CartPole-v1", "Acrobot-v1")
 
