@@ -3,13 +3,21 @@
 Nothing heavy is imported here; `ternevo.load` needs NumPy and not JAX.
 """
 
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ternevo.deploy.runtime import Policy
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import `ternevo.gym` when it is asked for."""
+    if name == "gym":
+        return importlib.import_module("ternevo.gym")
+    raise AttributeError(f"module 'ternevo' has no attribute {name!r}")
 
 
 def load(path: str | Path) -> "Policy":

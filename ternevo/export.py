@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 FRESH_EPISODES = 2**31 - 3
 """Number folded into the seed's key: episodes that neither training nor its evaluations met."""
 
-TRITS_PER_BYTE = 5
-"""3**5 = 243 fits into a byte."""
-
 SUFFIXES = {"tvp": "_device.tvp", "c": ".h", "onnx": ".onnx", "html": ".html", "numpy": ".py"}
 """What is added to the name of the policy, by format."""
 
@@ -48,12 +45,13 @@ class ExportConfig:
     """Which of a run's policies."""
     out: Path | None = None
     """Where to write; beside the policy if not given."""
-    name: str = "policy"
-    """Of --to c: what the names in the header begin with."""
-    onnx_weights: Literal["int8", "int2"] = "int8"
-    """Of --to onnx: int8 runs everywhere; int2 is a quarter of it, and needs opset 25."""
-    num_vectors: int = 16
-    """Of --to c and numpy: examples for the self-test."""
+    name: str | None = None
+    """Of --to c: what the names in the header begin with; policy if not given."""
+    onnx_weights: Literal["int8", "int2"] | None = None
+    """Of --to onnx: int8, the default, runs everywhere; int2 takes a quarter of the bytes for
+    weights, and needs opset 25."""
+    num_vectors: int | None = None
+    """Of --to tvp, c and numpy: test vectors in the file; 16 if not given, none in a tvp."""
     num_episodes: int = 128
     """Of --ternarize: episodes of each of the two policies."""
     seed: int = 0
@@ -115,27 +113,38 @@ def converted(record: "PolicyRecord", config: ExportConfig) -> bytes:
       NotIntegerError: it computes with floats, and the format is for integers.
       ValueError: a name or a count that cannot be.
     """
-    if config.num_vectors < 1:
-        raise ValueError(f"num_vectors must be at least 1, got {config.num_vectors}")
+    check_options(config)
+    num_vectors = 16 if config.num_vectors is None else config.num_vectors
     if config.to == "tvp":
-        from ternevo.deploy import tvp
+        from ternevo.deploy import integer, tvp
 
-        return tvp.encode(record.bare())
+        vectors = None if config.num_vectors is None else integer.examples(record, num_vectors)
+        return tvp.encode(dataclasses.replace(record.bare(), vectors=vectors))
     if config.to == "c":
         from ternevo.deploy import c_header
 
-        return c_header.to_c(record, config.name, config.num_vectors).encode()
+        return c_header.to_c(record, config.name or "policy", num_vectors).encode()
     if config.to == "onnx":
         from ternevo.deploy import onnx_graph
 
-        return onnx_graph.to_bytes(record, config.onnx_weights)
+        return onnx_graph.to_bytes(record, config.onnx_weights or "int8")
     if config.to == "html":
         from ternevo.deploy import html
 
         return html.to_html(record).encode()
     from ternevo.deploy import numpy_script
 
-    return numpy_script.to_numpy(record, config.num_vectors).encode()
+    return numpy_script.to_numpy(record, num_vectors).encode()
+
+
+def check_options(config: ExportConfig) -> None:
+    """Raise `ValueError` for a count that means nothing, or an option of another format."""
+    if config.num_vectors is not None and config.num_vectors < 1:
+        raise ValueError(f"num_vectors must be at least 1, got {config.num_vectors}")
+    formats = {"name": ("c",), "onnx_weights": ("onnx",), "num_vectors": ("tvp", "c", "numpy")}
+    for option, allowed in formats.items():
+        if getattr(config, option) is not None and config.to not in allowed:
+            raise ValueError(f"--{option} is of --to {' and '.join(allowed)}, not of {config.to}")
 
 
 def check_out(out: Path, source: Path) -> None:
@@ -204,7 +213,7 @@ def ternarize(source: Path, out: Path, env: "Env") -> None:
     settings = dataclasses.replace(saved.settings, weights="ternary")
     params = PolicyParams(convert(saved.weights, "ternary"), saved.moments)
     out.parent.mkdir(parents=True, exist_ok=True)
-    info = {**saved.info, "ternarized_from": str(source)}
+    info = {**saved.info, "ternarized_from": source.name}
     policy_file.save(out, env, saved.policy_name, settings, params, info)
 
 
@@ -236,6 +245,7 @@ def packed_size(params: "Params") -> int:
     A float is 4 bytes; five trits share one, and each of their tensors has one for its exponent.
     """
     from ternevo import ternary
+    from ternevo.deploy.tvp import TRITS_PER_BYTE
 
     return sum(
         -(-tensor.values.size // TRITS_PER_BYTE) + 1

@@ -154,9 +154,12 @@ def from_record(record: PolicyRecord) -> SavedPolicy:
       PolicyFormatError: no settings of the policy give such layers.
     """
     settings = _settings_of(record)
+    told = {name: from_text(text) for name, text in record.metadata.items()}
+    length = told.pop(LENGTH, None)
+    if length is not None and (type(length) is not int or length < 1):
+        raise PolicyFormatError(0, f"{LENGTH} is {length!r}, and not a positive integer")
     low, high = (tuple(map(float, bound)) for bound in (record.low, record.high))
     action = ActionSpec(record.output_kind, record.num_outputs, low, high)
-    told = {name: from_text(text) for name, text in record.metadata.items()}
     mean = jnp.asarray(record.mean)
     scale = jnp.ldexp(jnp.float32(1), jnp.asarray(record.exponent, jnp.int32))
     if record.moments is None:
@@ -173,7 +176,7 @@ def from_record(record: PolicyRecord) -> SavedPolicy:
         quantiser=Quantiser(mean, scale),
         moments=moments,
         action=action,
-        episode_length=told.pop(LENGTH, None),
+        episode_length=length,
         info=told,
         record=record,
     )
@@ -238,7 +241,7 @@ def from_text(text: str) -> Any:
 def _is_json(text: str) -> bool:
     try:
         return isinstance(json.loads(text), str | int | float)
-    except ValueError:
+    except (ValueError, RecursionError):  # a file may say anything
         return False
 
 

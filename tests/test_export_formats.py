@@ -66,12 +66,22 @@ def test_a_device_gets_the_bare_policy(tmp_path):
     assert (tmp_path / "a" / "b").read_bytes() == tvp.encode(policy.bare())
 
 
+def test_test_vectors_go_into_the_file_if_asked_for(tmp_path):
+    source = written(tmp_path, record())
+    export.main([str(source), "--to", "tvp", "--num_vectors", "5"])
+    found = tvp.load(tmp_path / "policy_device.tvp")
+    assert found.vectors.inputs.shape == (5, 5)
+    assert tvp.encode(found.bare()) == tvp.encode(record().bare())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "say either --to FORMAT or --ternarize"),
         (("--to", "c", "--ternarize"), "say either --to FORMAT or --ternarize"),
         (("--to", "c", "--name", "9lives"), "9lives"),
+        (("--to", "c", "--onnx_weights", "int2"), "--onnx_weights is of --to onnx, not of c"),
+        (("--to", "html", "--num_vectors", "3"), "is of --to tvp and c and numpy, not of html"),
         (("--to", "numpy", "--num_vectors", "0"), "num_vectors must be at least 1, got 0"),
     ],
 )
@@ -147,6 +157,14 @@ def test_the_numpy_file_computes_the_same(activation, output, options, tmp_path)
     actions = integer.actions(policy, net.output_exponent, logits)
     np.testing.assert_array_equal(module.act_batch(obs), actions)
     np.testing.assert_array_equal(module.act(obs[7]), actions[7])
+
+
+def test_the_numpy_file_refuses_other_shapes(tmp_path):
+    (tmp_path / "policy.py").write_text(to_numpy(record()))
+    module = imported(tmp_path / "policy.py")
+    for shape in ((), (4,), (5, 1), (2, 2, 5)):
+        with pytest.raises(ValueError, match=r"observations are \[n, 5\] or \[5\]"):
+            module.act(np.zeros(shape))
 
 
 def test_the_numpy_file_tests_itself_and_notices_damage(tmp_path):

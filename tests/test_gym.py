@@ -139,7 +139,6 @@ def test_integers_may_start_anywhere_and_arrays_have_any_shape():
 
 
 def test_a_file_acts_as_its_record(tmp_path):
-    pytest.importorskip("ternevo.deploy.runtime")
     path = tmp_path / "policy.tvp"
     path.write_bytes(tvp.encode(BALANCE))
     found = gym.evaluate(path, "CartPole-v1", 8)
@@ -220,7 +219,6 @@ def test_without_gymnasium_the_error_names_the_extra(monkeypatch):
 
 
 def test_the_command_line_prints_returns_and_needs_no_jax(tmp_path):
-    pytest.importorskip("ternevo.deploy.runtime")
     path = tmp_path / "policy.tvp"
     path.write_bytes(tvp.encode(BALANCE))
     code = (
@@ -234,7 +232,6 @@ def test_the_command_line_prints_returns_and_needs_no_jax(tmp_path):
 
 
 def test_the_command_line_says_what_is_wrong_in_a_line(tmp_path, capsys):
-    pytest.importorskip("ternevo.deploy.runtime")
     path = tmp_path / "policy.tvp"
     path.write_bytes(tvp.encode(SWING))
     for arguments, message in (

@@ -13,8 +13,9 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ternevo import actions, observation, ternary
+from ternevo.deploy import tvp
 from ternevo.observation import Quantiser
-from ternevo.policies import MLP
+from ternevo.policies import MLP, mlp
 from ternevo.types import ActionSpec, ObservationMoments, Tensor
 
 INTEGER_ACTIVATIONS = {"int8": 7, "int4": 3, "sign": 0, "ternary": 0}  # bits of full scale
@@ -257,13 +258,12 @@ def test_random_policies_of_different_keys_differ():
     assert np.any(np.asarray(first[0]["weight"].values) != second[0]["weight"].values)
 
 
-def test_a_layer_too_wide_for_exact_sums_is_refused():
-    widest = (2**24 - 1) // 127 - 256
-    MLP(()).build(widest, ACTION)
-    with pytest.raises(ValueError, match=r"too wide for exact sums"):
-        MLP(()).build(widest + 1, ACTION)
-    with pytest.raises(ValueError, match=r"too wide for exact sums"):
-        MLP((4, widest + 1)).build(2, ACTION)
+def test_sums_of_the_widest_layer_are_exact_in_float32():
+    """Biases included; wider ones are refused."""
+    assert 127 * (tvp.MAX_WIDTH + 2**mlp.BIAS_SHIFT_LIMIT) < 2**24
+    MLP(()).build(tvp.MAX_WIDTH, ACTION)
+    with pytest.raises(ValueError, match="do not fit into a policy file"):
+        MLP(()).build(tvp.MAX_WIDTH + 1, ACTION)
 
 
 @pytest.mark.parametrize(
@@ -419,3 +419,17 @@ def test_a_diverged_simulation_does_not_poison_the_moments():
     assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(merged))
     scale = observation.freeze(merged).scale
     assert bool(jnp.all(jnp.isfinite(scale) & (scale > 0)))
+
+
+@pytest.mark.parametrize(
+    ("hidden_sizes", "message"),
+    [
+        ((4097,), "do not fit into a policy file: at most 16 layers of 4096; lower --hidden_sizes"),
+        ((2,) * 16, "do not fit into a policy file: at most 16 layers of 4096"),
+        ((4096, 1024), "weights, and a policy file holds 4,194,304"),
+    ],
+    ids=["wide", "deep", "large"],
+)
+def test_what_no_file_can_hold_is_refused_before_training(hidden_sizes, message):
+    with pytest.raises(ValueError, match=message):
+        MLP(hidden_sizes=hidden_sizes).build(4, ActionSpec("discrete", 2))

@@ -119,6 +119,17 @@ def test_strings_and_numbers_come_back_as_they_were(info):
     assert [*map(type, found.values())] == [*map(type, info.values())]
 
 
+@pytest.mark.parametrize("text", ["ten", "0", "3.5", "true", "[" * 3000])
+def test_a_time_limit_that_is_none_is_refused(saved, text):
+    """A file may say anything."""
+    record = policy_file.load(saved).record
+    saved.write_bytes(
+        tvp.encode(dataclasses.replace(record, metadata={"env": "x", "episode_length": text}))
+    )
+    with pytest.raises(PolicyFormatError, match=r"episode_length is .* not a positive integer"):
+        policy_file.load(saved)
+
+
 @pytest.mark.parametrize("length", [0, 1, 100, -1])
 def test_a_truncated_file_is_refused(saved, length):
     saved.write_bytes(saved.read_bytes()[:length])

@@ -1,5 +1,6 @@
 """The file format: what is written is read, and whatever else is refused, in Python and in C."""
 
+import pickle
 import struct
 import tracemalloc
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from policy_records import make_layer, make_record, random_integers, sealed, with_everything
 
 from ternevo.deploy import integer, runtime, tvp
-from ternevo.deploy.record import PolicyRecord
+from ternevo.deploy.record import Layer, PolicyRecord
 from ternevo.deploy.tvp import PolicyFormatError
 
 NATIVE = runtime.native_module()
@@ -150,40 +151,40 @@ REFUSALS = [
     (edited(CARTPOLE, 18, b"\3"), 18, "3 outputs, and the last layer has 2"),
     (edited(CARTPOLE, 20, b"\0"), 20, "0 layers; 1 to 16 can be"),
     (edited(CARTPOLE, 20, b"\x11"), 20, "17 layers; 1 to 16 can be"),
-    (edited(CARTPOLE, 21, b"\3"), 21, "unknown kind of input 3"),
+    (edited(CARTPOLE, 21, b"\3"), 21, "kind of input 3; 0 to 2 can be"),
     (edited(CARTPOLE, 22, b"\0"), 22, "0 observation bits; 1 to 8 can be"),
     (edited(CARTPOLE, 22, b"\x09"), 22, "9 observation bits; 1 to 8 can be"),
     (edited(BARE_BITS, 22, b"\2"), 22, "2 observation bits; 1 to 1 can be"),
-    (edited(CARTPOLE, 23, b"\2"), 23, "unknown kind of output 2"),
+    (edited(CARTPOLE, 23, b"\2"), 23, "kind of output 2; 0 to 1 can be"),
     (edited(CARTPOLE, 24, b"\xff"), 24, "output shift -1; 0 to 8"),
     (edited(CARTPOLE, 24, b"\x09"), 24, "output shift 9; 0 to 8"),
     (edited(CARTPOLE, 25, b"\x09"), 25, "observation shift 9; 0 to 8"),
     (edited(CARTPOLE, 31, b"\1"), 26, "reserved bytes are not 0"),
     (edited(CARTPOLE, LAYER_0, b"\2"), 32, "a convolution; no version so far has them"),
     (edited(CARTPOLE, LAYER_0, b"\0"), 32, "unknown type of layer 0"),
-    (edited(CARTPOLE, LAYER_0 + 1, b"\7"), 33, "unknown activation 7"),
+    (edited(CARTPOLE, LAYER_0 + 1, b"\7"), 33, "activation 7; 0 to 6 can be"),
     (edited(CARTPOLE, LAYER_0 + 1, b"\0"), 33, "only the last layer has no activation"),
     (edited(CARTPOLE, LAYER_1 + 1, b"\1"), 45, "only the last layer has no activation"),
-    (edited(CARTPOLE, LAYER_0 + 2, b"\3"), 34, "unknown kind of weights 3"),
+    (edited(CARTPOLE, LAYER_0 + 2, b"\3"), 34, "kind of weights 3; 0 to 2 can be"),
     (edited(CARTPOLE, LAYER_0 + 3, b"\2"), 35, "biases are 0 or 1, not 2"),
     (edited(CARTPOLE, LAYER_0 + 4, b"\0\0"), 36, "0 outputs; 1 to 4096 can be"),
     (edited(CARTPOLE, LAYER_0 + 4, b"\1\x10"), 36, "4097 outputs; 1 to 4096 can be"),
     (edited(CARTPOLE, LAYER_0 + 6, b"\x19"), 38, "exponent 25; at most 24 in size"),
     (edited(CARTPOLE, LAYER_0 + 6, b"\x80"), 38, "exponent -128; at most 24 in size"),
     (edited(BARE_FLOATS, LAYER_0 + 6, b"\1"), 38, "exponent 1; at most 0 in size"),
-    (edited(CARTPOLE, LAYER_0 + 7, b"\xe7"), 39, "exponent of biases -25"),
-    (edited(CARTPOLE, LAYER_0 + 3, b"\0\x10\0\0\1"), 39, "exponent of biases 1"),
+    (edited(CARTPOLE, LAYER_0 + 7, b"\xe7"), 39, "exponent of biases -25; at most 24 in size"),
+    (edited(CARTPOLE, LAYER_0 + 3, b"\0\x10\0\0\1"), 39, "exponent of biases 1; at most 0 in size"),
     (edited(CARTPOLE, LAYER_0 + 11, b"\1"), 40, "a dense layer has no geometry"),
     (edited(CARTPOLE, TABLE + 4, f32(np.inf)), 60, "mean 1 is not finite"),
     (edited(CARTPOLE, TABLE + 12, f32(np.nan)), 68, "mean 3 is not finite"),
-    (edited(CARTPOLE, TABLE + 18, b"\xe7"), 74, "exponent -25 of input 2"),
+    (edited(CARTPOLE, TABLE + 18, b"\xe7"), 74, "exponent -25 of input 2; at most 24 in size"),
     (edited(RANGED, TABLE + 15, f32(-np.inf)), 71, "low of action 0 is not finite"),
     (edited(RANGED, TABLE + 27, f32(np.nan)), 83, "high of action 1 is not finite"),
     (edited(RANGED, TABLE + 19, f32(9)), 75, "action 1 has low above high"),
     (edited(RANGED, TABLE + 15, f32(-2e30)), 71, "action 0 has a bound above 1e+30 in size"),
     (edited(RANGED, TABLE + 27, f32(2e30)), 75, "action 1 has a bound above 1e+30 in size"),
     (edited(BARE_FLOATS, TABLE + 15, f32(np.nan)), 71, "weight 0 is not finite"),
-    (edited(CARTPOLE, TABLE + 22, b"\xf3"), 78, "243 is no five trits"),
+    (edited(CARTPOLE, TABLE + 22, b"\xf3"), 78, "243 is not five base-3 digits"),
     (edited(CARTPOLE, END - 1, b"\0"), END - 1, "unused trits are not 0"),
     (edited(RANGED, TABLE + 34, b"\x80"), 90, "unused bits are not 0"),
     (sealed(CARTPOLE[:56] + bytes(4)), 56, "mean takes 16 bytes, and 0 are left"),
@@ -389,3 +390,30 @@ def test_a_missing_file_is_told(tmp_path):
     path = tmp_path / "some.tvp"
     path.write_bytes(CARTPOLE)
     assert tvp.encode(tvp.load(path)) == CARTPOLE
+
+
+@pytest.mark.parametrize(
+    ("of_record", "of_layer", "reason"),
+    [
+        ({}, {"weights": np.full((2, 3), 2, np.int8)}, "values that the format cannot hold"),
+        ({}, {"kind": "binary"}, "values that the format cannot hold"),
+        ({"output_shift": 300}, {}, "does not fit into a file"),
+        ({"mean": np.zeros(4, np.float32)}, {}, "mean has shape (4,); wanted is (3,)"),
+        ({}, {"bias": np.zeros(3, np.int8)}, "bias of layer 0 has shape (3,); wanted is (2,)"),
+        ({}, {"activation": "sing"}, "unknown activation 'sing'. Did you mean 'sign'"),
+    ],
+    ids=["weight", "zero", "shift", "mean", "bias", "activation"],
+)
+def test_a_record_that_breaks_the_rules_is_no_other_policy(of_record, of_layer, reason):
+    """What does not come back as it was is refused, and not cut off or wrapped around."""
+    layer = make_layer(np.random.default_rng(3), 3, 2, "ternary", True, "none")
+    layer = Layer(**{**vars(layer), "weights": np.eye(2, 3, dtype=np.int8), **of_layer})
+    record = PolicyRecord(**{**vars(make_record((3, 2))), "layers": (layer,), **of_record})
+    with pytest.raises(tvp.PolicyFormatError) as error:
+        tvp.encode(record)
+    assert reason in str(error.value)
+
+
+def test_the_error_reaches_another_process():
+    error = pickle.loads(pickle.dumps(tvp.PolicyFormatError(7, "why", "here.tvp")))
+    assert (error.offset, error.reason, str(error)) == (7, "why", "here.tvp: byte 7: why")

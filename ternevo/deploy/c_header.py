@@ -6,9 +6,7 @@ headers can be included in one file.
 """
 
 import dataclasses
-import functools
 import hashlib
-import importlib.metadata
 import importlib.resources
 import re
 import textwrap
@@ -17,6 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ternevo import __version__
 from ternevo.deploy import integer, tvp
 from ternevo.deploy.record import PolicyRecord, Vectors
 
@@ -24,7 +23,7 @@ ADDED_WEIGHTS = 1500
 """Layers of bytes with up to so many non-zero weights are additions in the portable kernels."""
 
 TINY_WEIGHTS = 256
-"""Policies with up to so many are additions throughout, whatever the kernel."""
+"""Policies with up to so many are additions throughout, unless AVX finds tables faster."""
 
 MAX_NAME = 40
 MAX_QUANTISED = 6
@@ -328,7 +327,8 @@ def _sign_tables(writer: _Writer, layer: _Layer) -> Iterable[str]:
     if not layer.is_wide:
         layouts["vector"] = (*layouts["vector"][:4], _padded(layer.bounds))
     tests = ("#if TERNEVO_KERNEL == TERNEVO_PORTABLE", "#elif !TERNEVO_SIMD", "#else")
-    if not layer.thresholds or layer.is_wide:
+    has_counts = not layer.thresholds or layer.is_wide
+    if has_counts:
         yield "#if TERNEVO_KERNEL == TERNEVO_AVX512"
         yield writer.table("avx512", "uint64_t", f"@_w{i}", _eights(layer.weights))
         yield writer.table("avx512", "int32_t", f"@_b{i}", _padded(offset))
@@ -342,7 +342,7 @@ def _sign_tables(writer: _Writer, layer: _Layer) -> Iterable[str]:
         else:
             yield writer.table(kernel, bound_type, f"@_t{i}", bounds)
     yield "#endif"
-    if not layer.thresholds or layer.is_wide:
+    if has_counts:
         yield "#endif"
 
 
@@ -773,11 +773,6 @@ def _quantiser_tables(writer: _Writer, count: int) -> Iterable[str]:
 # ----------------------------------------------------------------------------------------- top
 
 
-@functools.cache
-def _version() -> str:
-    return importlib.metadata.version("ternevo")
-
-
 def _top(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
     """Write the beginning; the tables are counted by now."""
     up, record, count = writer.upper, writer.record, writer.table_bytes
@@ -788,7 +783,7 @@ def _top(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
     action = "int @_act(obs)" if writer.is_discrete else "void @_act(obs, action)"
     fixed = "" if writer.is_discrete else "\n     @_act_fixed(q, action)   the action as integers"
     yield f"""\
-/* A policy with weights in {{-1, 0, +1}}, written by ternevo {_version()}.
+/* A policy with weights in {{-1, 0, +1}}, written by ternevo {__version__}.
 
    identity     {writer.identity}
                 (SHA-256 of the policy file without metadata and vectors)
@@ -827,10 +822,10 @@ def _top(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
 
 
 def _table_sizes(writer: _Writer, layers: Sequence[_Layer]) -> str:
-    if _is_tiny(layers):
-        return "0"
     count = writer.table_bytes
     kernels = ("portable", "vertical", "vector")
     plain = count.get("plain", 0)
     sizes = [count.get(kernel, 0) + (plain if kernel != "vector" else 0) for kernel in kernels]
+    if _is_tiny(layers):
+        sizes[:2] = [0, 0]
     return ", ".join(f"{kernel} {size}" for kernel, size in zip(kernels, sizes, strict=True))

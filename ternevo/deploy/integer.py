@@ -66,7 +66,7 @@ def compile_integer(record: PolicyRecord) -> IntegerNet:
     """
     check_integer(record)
     layers = []
-    bits, full_scale = _input_grid(record)
+    bits, full_scale = input_grid(record)
     unit_bits = 0
     for layer in record.layers:
         unit_bits = layer.exponent + bits  # one unit is 2**unit_bits of the sums
@@ -111,7 +111,8 @@ def input_shift(record: PolicyRecord) -> int:
     return 0 if record.input_kind == "bits" else 8 - record.observation_bits
 
 
-def _input_grid(record: PolicyRecord) -> tuple[int, int]:
+def input_grid(record: PolicyRecord) -> tuple[int, int]:
+    """Return how many bits of what the first layer takes make up a unit, and its full scale."""
     bits = record.observation_bits
     return bits - 1 - record.observation_shift, max(2 ** (bits - 1) - 1, 1)
 

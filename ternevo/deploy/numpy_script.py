@@ -34,7 +34,7 @@ HIGH = np.array({high}, np.float32)
 # (outputs, inputs), five trits a byte; biases; activation, its shift and its threshold.
 LAYERS = {layers}
 
-EXAMPLE_INPUTS = np.array({inputs}, np.int8)
+EXAMPLE_INPUTS = np.array({example_inputs}, np.int8)
 EXAMPLE_LOGITS = np.array({logits}, np.int32)
 
 
@@ -83,6 +83,9 @@ def logits_q(q):
 
 def act_batch(obs):
     """Return actions [n], or [n, actions] in [LOW, HIGH], of observations [n, inputs]."""
+    if np.ndim(obs) > 2 or np.shape(obs)[-1:] != ({inputs},):
+        found = list(np.shape(obs))
+        raise ValueError(f"observations are [n, {inputs}] or [{inputs}], not {{found}}")
     logits = logits_q(quantise(obs))
     if not LOW.size:
         return np.argmax(logits, axis=-1).astype(np.int32)
@@ -127,7 +130,8 @@ def to_numpy(record: PolicyRecord, num_vectors: int = 16) -> str:
         low=_numbers(record.low),
         high=_numbers(record.high),
         layers=pprint.pformat([_layer(layer) for layer in net.layers], width=100, compact=True),
-        inputs=vectors.inputs.tolist(),
+        inputs=record.obs_size,
+        example_inputs=vectors.inputs.tolist(),
         logits=vectors.logits.tolist(),
     )
 

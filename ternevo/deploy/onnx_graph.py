@@ -195,8 +195,7 @@ def _steps(record: PolicyRecord) -> list[_Step]:
 
 def _float_steps(record: PolicyRecord) -> list[_Step]:
     """Return the layers of a policy with floats: the arithmetic of the JAX policy."""
-    bits = _input_bits(record)
-    full_scale = max(2 ** (record.observation_bits - 1) - 1, 1)
+    bits, full_scale = integer.input_grid(record)
     is_rounded = True  # the bias of a layer that takes integers is an integer
     steps = []
     for layer in record.layers:
@@ -209,11 +208,6 @@ def _float_steps(record: PolicyRecord) -> list[_Step]:
         scale = 2.0 ** (bits - unit_bits)
         steps.append(_Step(layer.weights, bias, layer.activation, scale, 2.0 ** (unit_bits - 1)))
     return steps
-
-
-def _input_bits(record: PolicyRecord) -> int:
-    """Return how many bits of a quantised observation make up a unit."""
-    return record.observation_bits - 1 - record.observation_shift
 
 
 def _float_bias(layer: Layer, full_scale: int, is_rounded: bool) -> NDArray[np.float32]:

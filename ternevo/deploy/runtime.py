@@ -46,9 +46,12 @@ def backend() -> str:
 @functools.cache
 def native_module() -> ModuleType | None:
     """Return the extension, None if this installation has none."""
+    name = "ternevo.deploy._native"
     try:
-        return importlib.import_module("ternevo.deploy._native")
-    except ImportError:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:  # one that is there and cannot be loaded is an error
+            raise
         return None
 
 
@@ -87,7 +90,8 @@ class Policy:
         Raises:
           PolicyFormatError: the record breaks a rule of the format.
         """
-        self._set_up(record, tvp.encode(record))
+        data = tvp.encode(record)
+        self._set_up(tvp.decode(data), data)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Policy":
@@ -101,12 +105,14 @@ class Policy:
         return policy
 
     def _set_up(self, record: PolicyRecord, data: bytes) -> None:
+        # What the bytes say, and not what was given: both backends run the same.
         self.record, self._data = record, data
         self.backend = backend() if record.is_integer else "numpy"
         self._runner = (_Native if self.backend == "native" else _Numpy)(record, data)
-        if isinstance(self._runner, _Native) and record.output_kind == "discrete":
+        if isinstance(self._runner, _Native):
             # The C method itself: a Python function around it would take longer than the network.
-            self.act = self._runner.native.act
+            is_discrete = record.output_kind == "discrete"
+            self.act = self._runner.native.act if is_discrete else self._runner.act_continuous
 
     def __repr__(self) -> str:
         """Name the environment, the sizes and the backend."""
@@ -241,7 +247,13 @@ class _Native:
         assert module is not None
         # Not a method: the extension would keep the policy, and the policy the extension.
         self.native = module.Policy(data, functools.partial(_observation, record.obs_size))
-        self.record = record
+        self.record, self.num_outputs = record, record.num_outputs
+
+    def act_continuous(self, obs: Any) -> NDArray[np.float32]:
+        """Return the action float32 [out] for one observation."""
+        found = np.empty(self.num_outputs, np.float32)
+        self.native.act_into(obs, found)
+        return found
 
     def act_batch(self, rows: NDArray[np.float32], out: Actions | None = None) -> Actions:
         found = np.empty(*_like_actions(self.record, len(rows))) if out is None else out
@@ -313,9 +325,7 @@ def float_logits(record: PolicyRecord, q: NDArray[np.int8]) -> NDArray[np.float3
     As `forward` of ternevo/policies/mlp.py, within what another order of sums makes of float32.
     """
     units = values = (q >> integer.input_shift(record)).astype(np.float32)
-    bits = record.observation_bits
-    grid_bits, full_scale = bits - 1 - record.observation_shift, max(2 ** (bits - 1) - 1, 1)
-    grid: tuple[int, int] | None = grid_bits, full_scale
+    grid: tuple[int, int] | None = integer.input_grid(record)
     for layer in record.layers:
         shift = layer.exponent + (grid[0] if grid else 0)
         sums = values @ layer.weights.T.astype(np.float32)

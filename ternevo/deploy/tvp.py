@@ -10,7 +10,7 @@ import dataclasses
 import struct
 import zlib
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from ternevo.deploy.record import (
     Vectors,
     WeightKind,
 )
+from ternevo.names import check
 
 MAGIC = b"\x89TVP\r\n\x1a\n"
 MAJOR, MINOR = 1, 0
@@ -72,6 +73,11 @@ class PolicyFormatError(ValueError):
         super().__init__(f"{path}: byte {offset}: {reason}" if path else f"byte {offset}: {reason}")
         self.offset = offset
         self.reason = reason
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        """Pickle what it was made of, so that it reaches another process."""
+        return type(self), (self.offset, self.reason, self.path)
 
 
 def load(path: str | Path) -> PolicyRecord:
@@ -96,8 +102,10 @@ def encode(record: PolicyRecord) -> bytes:
     """Return the file's bytes.
 
     Raises:
-      PolicyFormatError: the record breaks a rule of the format.
+      PolicyFormatError: the record breaks a rule of the format, or has values that would not
+        come back as they are.
     """
+    _check_shapes(record)
     try:
         body = b"".join(
             [
@@ -113,8 +121,42 @@ def encode(record: PolicyRecord) -> bytes:
         raise PolicyFormatError(0, f"the policy does not fit into a file: {error}") from error
     data = header + body
     data += struct.pack("<I", zlib.crc32(data))
-    decode(data)  # the rules are written down there, and only there
+    found = decode(data)  # the rules are written down there, and only there
+    if not _equal(found, record):
+        raise PolicyFormatError(0, "the policy has values that the format cannot hold")
     return data
+
+
+def _check_shapes(record: PolicyRecord) -> None:
+    """Refuse arrays that do not fit together: the bytes would mean something else."""
+    inputs = record.obs_size if record.input_kind == "f32" else 0
+    outputs = record.num_outputs if record.output_kind == "continuous" else 0
+    wanted = {"mean": inputs, "exponent": inputs, "low": outputs, "high": outputs}
+    shapes: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
+        (name, getattr(record, name).shape, (size,)) for name, size in wanted.items()
+    ]
+    width = record.obs_size
+    for i, layer in enumerate(record.layers):
+        out = layer.weights.shape[0]
+        shapes.append((f"weights of layer {i}", layer.weights.shape, (out, width)))
+        if layer.bias is not None:
+            shapes.append((f"bias of layer {i}", layer.bias.shape, (out,)))
+        width = out
+    for name, found, shape in shapes:
+        if found != shape:
+            raise PolicyFormatError(0, f"{name} has shape {found}; wanted is {shape}")
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Return whether two records are the same, whatever the dtypes of their arrays."""
+    if dataclasses.is_dataclass(a):
+        names = [field.name for field in dataclasses.fields(a)]
+        return type(a) is type(b) and all(_equal(getattr(a, n), getattr(b, n)) for n in names)
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b)
+    return a == b
 
 
 def _header(record: PolicyRecord, total: int) -> bytes:
@@ -127,9 +169,9 @@ def _header(record: PolicyRecord, total: int) -> bytes:
         record.obs_size,
         record.num_outputs,
         len(record.layers),
-        INPUT_KINDS.index(record.input_kind),
+        _code("kind of input", record.input_kind, INPUT_KINDS),
         record.observation_bits,
-        OUTPUT_KINDS.index(record.output_kind),
+        _code("kind of output", record.output_kind, OUTPUT_KINDS),
         record.output_shift,
         record.observation_shift,
         bytes(6),
@@ -139,14 +181,18 @@ def _header(record: PolicyRecord, total: int) -> bytes:
 def _layer_record(layer: Layer) -> bytes:
     return LAYER.pack(
         DENSE,
-        ACTIVATIONS.index(layer.activation),
-        WEIGHT_KINDS.index(layer.kind),
+        _code("activation", layer.activation, ACTIVATIONS),
+        _code("kind of weights", layer.kind, WEIGHT_KINDS),
         layer.bias is not None,
         layer.weights.shape[0],
         layer.exponent,
         layer.bias_exponent,
         *(0, 0, 0, 0),
     )
+
+
+def _code(what: str, name: str, table: tuple[str, ...]) -> int:
+    return table.index(check(what, name, table))
 
 
 def _input_table(record: PolicyRecord) -> list[bytes]:
@@ -291,7 +337,8 @@ class _Reader:
         values = np.frombuffer(self.take(count, "exponents"), np.int8)
         bad = np.flatnonzero(np.abs(values.astype(int)) > EXPONENT_LIMIT)
         if bad.size:
-            self.refuse(start + int(bad[0]), f"exponent {values[bad[0]]} of input {bad[0]}")
+            found = f"exponent {values[bad[0]]} of input {bad[0]}"
+            self.refuse(start + int(bad[0]), f"{found}; at most {EXPONENT_LIMIT} in size")
         return values.copy()
 
 
@@ -315,10 +362,10 @@ def _read_header(reader: _Reader) -> _Head:
     for offset, width, what in ((16, obs_size, "inputs"), (18, num_outputs, "outputs")):
         reader.need(1 <= width <= MAX_WIDTH, offset, f"{width} {what}; 1 to {MAX_WIDTH} can be")
     reader.need(1 <= num_layers <= MAX_LAYERS, 20, f"{num_layers} layers; 1 to {MAX_LAYERS} can be")
-    reader.need(inputs < len(INPUT_KINDS), 21, f"unknown kind of input {inputs}")
+    reader.need(inputs < len(INPUT_KINDS), 21, f"kind of input {inputs}; 0 to 2 can be")
     largest = 1 if INPUT_KINDS[inputs] == "bits" else 8
     reader.need(1 <= bits <= largest, 22, f"{bits} observation bits; 1 to {largest} can be")
-    reader.need(outputs < len(OUTPUT_KINDS), 23, f"unknown kind of output {outputs}")
+    reader.need(outputs < len(OUTPUT_KINDS), 23, f"kind of output {outputs}; 0 to 1 can be")
     reader.need(0 <= out_shift <= MAX_SHIFT, 24, f"output shift {out_shift}; 0 to {MAX_SHIFT}")
     reader.need(shift <= MAX_SHIFT, 25, f"observation shift {shift}; 0 to {MAX_SHIFT}")
     reader.need(not any(zeros), 26, "reserved bytes are not 0")
@@ -342,17 +389,18 @@ def _read_layer_record(reader: _Reader, head: _Head) -> _LayerHead:
     if type_ == CONVOLUTION:
         reader.refuse(at, "a convolution; no version so far has them")
     reader.need(type_ == DENSE, at, f"unknown type of layer {type_}")
-    reader.need(activation < len(ACTIVATIONS), at + 1, f"unknown activation {activation}")
+    reader.need(activation < len(ACTIVATIONS), at + 1, f"activation {activation}; 0 to 6 can be")
     head.layers_read += 1
     is_last = head.layers_read == head.num_layers
     reader.need((activation == 0) == is_last, at + 1, "only the last layer has no activation")
-    reader.need(kind < len(WEIGHT_KINDS), at + 2, f"unknown kind of weights {kind}")
+    reader.need(kind < len(WEIGHT_KINDS), at + 2, f"kind of weights {kind}; 0 to 2 can be")
     reader.need(has_bias <= 1, at + 3, f"biases are 0 or 1, not {has_bias}")
     reader.need(1 <= out <= MAX_WIDTH, at + 4, f"{out} outputs; 1 to {MAX_WIDTH} can be")
     limit = 0 if WEIGHT_KINDS[kind] == "float" else EXPONENT_LIMIT
     reader.need(abs(exponent) <= limit, at + 6, f"exponent {exponent}; at most {limit} in size")
     limit = limit if has_bias else 0
-    reader.need(abs(bias_exponent) <= limit, at + 7, f"exponent of biases {bias_exponent}")
+    reason = f"exponent of biases {bias_exponent}; at most {limit} in size"
+    reader.need(abs(bias_exponent) <= limit, at + 7, reason)
     reader.need(not any(geometry), at + 8, "a dense layer has no geometry")
     inputs, head.width = head.width, out
     return _LayerHead(
@@ -399,7 +447,7 @@ def _read_trits(reader: _Reader, count: int) -> NDArray[np.int8]:
     packed = np.frombuffer(reader.take(size, "weights"), np.uint8)
     bad = np.flatnonzero(packed >= 3**TRITS_PER_BYTE)
     if bad.size:
-        reader.refuse(start + int(bad[0]), f"{packed[bad[0]]} is no five trits")
+        reader.refuse(start + int(bad[0]), f"{packed[bad[0]]} is not five base-3 digits")
     digits = (packed[:, None] // _POWERS) % 3
     values = (digits.ravel() - 1).astype(np.int8)
     reader.need(not values[count:].any(), start + size - 1, "unused trits are not 0")

@@ -6,6 +6,7 @@ returns its pre-activations in units, an integer sum times a power of two; one
 unit is where a hard tanh saturates. A params pytree is a tuple of {"weight", "bias"} dicts.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int32
 
 from ternevo import packing, ternary
+from ternevo.deploy import tvp
 from ternevo.packing import Planes
 from ternevo.policies import MLP
 from ternevo.types import ActionSpec, Key, Memory, Packing, Params, Policy, Tensor
@@ -107,13 +109,11 @@ def build(settings: MLP, obs_size: int, action: ActionSpec) -> Policy:
     """Return the policy for observations of `obs_size` and actions of `action.size`.
 
     Raises:
-      ValueError: a layer is so wide that a sum could reach 2**24, or `matmul`
-        needs integers where the settings have floats.
+      ValueError: the network does not fit into a policy file, or `matmul` needs integers where the
+        settings have floats.
     """
     sizes = (obs_size, *settings.hidden_sizes, action.size)
-    largest_sum = 127 * (max(sizes[:-1]) + 2**BIAS_SHIFT_LIMIT)
-    if largest_sum >= 2**24:
-        raise ValueError(f"layer sizes {sizes} are too wide for exact sums: {largest_sum} >= 2**24")
+    check_fits_a_file(sizes)
     choose_matmul(settings, 1)
 
     def apply(params: Params, memory: Memory, obs: jax.Array) -> tuple[Memory, jax.Array]:
@@ -127,6 +127,27 @@ def build(settings: MLP, obs_size: int, action: ActionSpec) -> Policy:
         apply=apply,
         packing=lambda num_episodes: packing_of(settings, num_episodes),
     )
+
+
+def check_fits_a_file(sizes: tuple[int, ...]) -> None:
+    """Refuse, before any training, a network that no policy file can hold.
+
+    Sums of those that fit stay below 2**24, where float32 has every integer.
+
+    Raises:
+      ValueError: a layer is too wide, or there are too many layers or weights.
+    """
+    if max(sizes) > tvp.MAX_WIDTH or len(sizes) - 1 > tvp.MAX_LAYERS:
+        raise ValueError(
+            f"layer sizes {sizes} do not fit into a policy file: at most {tvp.MAX_LAYERS} layers "
+            f"of {tvp.MAX_WIDTH}; lower --hidden_sizes"
+        )
+    count = sum((inputs + 1) * out for inputs, out in itertools.pairwise(sizes))
+    if 4 * count > tvp.MAX_BYTES:  # as floats, so that every twin has its file
+        raise ValueError(
+            f"layer sizes {sizes} are {count:,} weights, and a policy file holds "
+            f"{tvp.MAX_BYTES // 4:,}; lower --hidden_sizes"
+        )
 
 
 def packing_of(settings: MLP, num_episodes: int) -> Packing:

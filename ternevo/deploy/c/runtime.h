@@ -25,14 +25,24 @@
 #endif
 #endif
 
-/* 1: small layers are written out as additions. 0: all weights are in tables. */
+/* 1: small layers are written out as additions, unless AVX finds tables faster.
+   0: all weights are in tables. */
 #ifndef TERNEVO_GENERATED
 #define TERNEVO_GENERATED 1
 #endif
 
 #if TERNEVO_KERNEL == TERNEVO_AVX2 || TERNEVO_KERNEL == TERNEVO_AVX512
 #define TERNEVO_X86 1
+#if defined(__GNUC__) && !defined(__clang__)
+/* g++ warns of what intrinsics leave undefined on purpose. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
+#else
+#include <immintrin.h>
+#endif
 #else
 #define TERNEVO_X86 0
 #endif
@@ -198,11 +208,11 @@ TERNEVO_INLINE int8_t ternevo_quantise_one(float x, float mean, float scale) {
 }
 
 #if TERNEVO_KERNEL == TERNEVO_AVX512
-/* Tables are padded to whole vectors, and so is q. As above, but the multiplication, which is
-   exact, and the addition that rounds are one; the lowest byte of the sum is the integer. */
+/* Tables are padded to whole vectors, and so is q. As the product is exact, the instruction that
+   multiplies can also add what rounds. Clipping comes after; the lowest byte is the integer. */
 TERNEVO_INLINE void ternevo_quantise(const float *obs, const float *mean, const float *scale,
                                      int n, int8_t *q) {
-  const __m512 zero = _mm512_set1_ps(12582912.0f);
+  const __m512 zero = _mm512_set1_ps(12582912.0f); /* 0x4b400000 */
   int i;
   for (i = 0; i < n; i += 16) {
     const __mmask16 there = (__mmask16)(n - i >= 16 ? 0xffff : (1u << (n - i)) - 1);
@@ -535,23 +545,12 @@ TERNEVO_INLINE void ternevo_take(const int8_t *q, int n, int shift, ternevo_byte
   }
 }
 
-#if TERNEVO_KERNEL == TERNEVO_AVX2
-TERNEVO_INLINE void ternevo_take_bits(const int8_t *q, int n, ternevo_word *s) {
-  int i;
-  for (i = 0; i < n; i += 16) {
-    const int zero =
-        _mm_movemask_epi8(_mm_cmpeq_epi8(ternevo_load128(q + i), _mm_setzero_si128()));
-    s[i / 8] = (uint8_t)zero;
-    s[i / 8 + 1] = (uint8_t)(zero >> 8);
-  }
-}
-#endif
 #endif
 
 #if TERNEVO_KERNEL == TERNEVO_AVX512
 TERNEVO_INLINE __m512i ternevo_load512(const void *p) { return _mm512_loadu_si512(p); }
 
-/* 64 signs in each eighth of a vector. */
+/* Signs are stored and loaded by 64: an eighth of a vector, each of which gets them. */
 TERNEVO_INLINE __m512i ternevo_load_signs(const uint8_t *s) {
   return _mm512_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)(const void *)s));
 }
@@ -563,20 +562,18 @@ TERNEVO_INLINE void ternevo_store_signs(uint8_t *s, uint64_t signs) {
 TERNEVO_INLINE void ternevo_take_bits(const int8_t *q, int n, ternevo_word *s) {
   int i;
   for (i = 0; i < n; i += 64) {
-    ternevo_store_signs(s + i / 8, _mm512_cmpeq_epi8_mask(ternevo_load512(q + i), _mm512_setzero_si512()));
+    const __m512i v = ternevo_load512(q + i);
+    ternevo_store_signs(s + i / 8, _mm512_testn_epi8_mask(v, v));
   }
 }
 
-/* Add to the sums of 64 rows their products with inputs 4 * k to 4 * k + 3 of 16. */
-#define TERNEVO_STEP(a, b, c, d, k)                                                       \
-  do {                                                                                    \
-    const __m512i v_ = _mm512_shuffle_epi32(v, (_MM_PERM_ENUM)((k) * 0x55));              \
-    a = _mm512_dpbusd_epi32(a, v_, ternevo_load512(p));                                   \
-    b = _mm512_dpbusd_epi32(b, v_, ternevo_load512(p + 64));                              \
-    c = _mm512_dpbusd_epi32(c, v_, ternevo_load512(p + 128));                             \
-    d = _mm512_dpbusd_epi32(d, v_, ternevo_load512(p + 192));                             \
-    p += 4 * rows;                                                                        \
-  } while (0)
+/* Add the products of 64 rows with four inputs, which are in each 32 bits of x. */
+TERNEVO_INLINE void ternevo_step(__m512i sums[4], __m512i x, const int8_t *w) {
+  sums[0] = _mm512_dpbusd_epi32(sums[0], x, ternevo_load512(w));
+  sums[1] = _mm512_dpbusd_epi32(sums[1], x, ternevo_load512(w + 64));
+  sums[2] = _mm512_dpbusd_epi32(sums[2], x, ternevo_load512(w + 128));
+  sums[3] = _mm512_dpbusd_epi32(sums[3], x, ternevo_load512(w + 192));
+}
 
 TERNEVO_INLINE void ternevo_dot(const int8_t *w, const int32_t *bias, const uint8_t *x,
                                 int num_in, int num_out, int32_t *sums) {
@@ -584,22 +581,25 @@ TERNEVO_INLINE void ternevo_dot(const int8_t *w, const int32_t *bias, const uint
   int r, k;
   for (r = 0; r + 64 <= rows; r += 64) {
     const int8_t *p = w + 4 * r;
-    __m512i a = ternevo_load512(bias + r), b = ternevo_load512(bias + r + 16);
-    __m512i c = ternevo_load512(bias + r + 32), d = ternevo_load512(bias + r + 48);
     /* Every second step has sums of its own, so that none waits for the one before. */
-    __m512i e = _mm512_setzero_si512(), f = e, g = e, h = e;
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i a[4] = {ternevo_load512(bias + r), ternevo_load512(bias + r + 16),
+                    ternevo_load512(bias + r + 32), ternevo_load512(bias + r + 48)};
+    __m512i b[4] = {zero, zero, zero, zero};
     TERNEVO_UNROLL
     for (k = 0; k < steps; k += 4) {
+      /* 16 inputs go to each quarter of a vector at once: then each step needs only a shuffle. */
       const __m512i v = _mm512_broadcast_i32x4(ternevo_load128(x + 4 * k));
-      TERNEVO_STEP(a, b, c, d, 0);
-      if (k + 1 < steps) TERNEVO_STEP(e, f, g, h, 1);
-      if (k + 2 < steps) TERNEVO_STEP(a, b, c, d, 2);
-      if (k + 3 < steps) TERNEVO_STEP(e, f, g, h, 3);
+      ternevo_step(a, _mm512_shuffle_epi32(v, _MM_PERM_AAAA), p);
+      if (k + 1 < steps) ternevo_step(b, _mm512_shuffle_epi32(v, _MM_PERM_BBBB), p + 4 * rows);
+      if (k + 2 < steps) ternevo_step(a, _mm512_shuffle_epi32(v, _MM_PERM_CCCC), p + 8 * rows);
+      if (k + 3 < steps) ternevo_step(b, _mm512_shuffle_epi32(v, _MM_PERM_DDDD), p + 12 * rows);
+      p += 16 * rows;
     }
-    _mm512_storeu_si512(sums + r, _mm512_add_epi32(a, e));
-    _mm512_storeu_si512(sums + r + 16, _mm512_add_epi32(b, f));
-    _mm512_storeu_si512(sums + r + 32, _mm512_add_epi32(c, g));
-    _mm512_storeu_si512(sums + r + 48, _mm512_add_epi32(d, h));
+    _mm512_storeu_si512(sums + r, _mm512_add_epi32(a[0], b[0]));
+    _mm512_storeu_si512(sums + r + 16, _mm512_add_epi32(a[1], b[1]));
+    _mm512_storeu_si512(sums + r + 32, _mm512_add_epi32(a[2], b[2]));
+    _mm512_storeu_si512(sums + r + 48, _mm512_add_epi32(a[3], b[3]));
   }
   for (; r < rows; r += 16) {
     __m512i a = ternevo_load512(bias + r);
@@ -612,79 +612,83 @@ TERNEVO_INLINE void ternevo_dot(const int8_t *w, const int32_t *bias, const uint
   }
 }
 
-/* negative ^ (nonzero & signs), counted in each byte. */
-TERNEVO_INLINE __m512i ternevo_negative(__m512i negative, __m512i nonzero, __m512i signs) {
+/* How many products are negative, in each byte. 0x78: negative ^ (nonzero & signs) */
+TERNEVO_INLINE __m512i ternevo_products(__m512i negative, __m512i nonzero, __m512i signs) {
   return _mm512_popcnt_epi8(_mm512_ternarylogic_epi64(negative, nonzero, signs, 0x78));
 }
 
-/* w: [rows / 8, words, 2, 8], of 64 inputs a word for each row. */
+/* w: of eight rows and 64 inputs a word for each row. There are often few rows, and so a vector is
+   better full of inputs. */
 TERNEVO_INLINE void ternevo_count(const uint64_t *w, const int32_t *offset, int factor,
                                   const uint8_t *s, int planes, int num_in, int num_out, int bits,
                                   int32_t *sums) {
-  const int words = (num_in + 63) / 64;
-  const __m256i times = _mm256_set1_epi32(factor);
+  const __m512i zero = _mm512_setzero_si512();
+  const int stride = TERNEVO_WORDS(num_in);
   int r, k, p;
   (void)bits;
   for (r = 0; r < num_out; r += 8) {
-    __m512i count = _mm512_setzero_si512();
-    __m256i sum;
+    __m512i count = zero;
+    __m256i product;
     TERNEVO_UNROLL
-    for (k = 0; k < words; k++) {
-      const __m512i negative = ternevo_load512(w), nonzero = ternevo_load512(w + 8);
+    for (k = 0; k < stride; k += 8) {
       for (p = 0; p < planes; p++) {
-        const __m512i signs = ternevo_load_signs(s + p * TERNEVO_WORDS(num_in) + 8 * k);
-        count = _mm512_add_epi64(count, _mm512_sad_epu8(ternevo_negative(negative, nonzero, signs),
-                                                        _mm512_setzero_si512()));
+        const __m512i counts = ternevo_products(ternevo_load512(w), ternevo_load512(w + 8),
+                                                ternevo_load_signs(s + p * stride + k));
+        count = _mm512_add_epi64(count, _mm512_sad_epu8(counts, zero));
       }
       w += 16;
     }
-    sum = _mm256_mullo_epi32(_mm512_cvtepi64_epi32(count), times);
-    sum = _mm256_sub_epi32(ternevo_load256(offset + r), sum);
-    _mm256_storeu_si256((__m256i *)(void *)(sums + r), sum);
+    product = _mm256_mullo_epi32(_mm512_cvtepi64_epi32(count), _mm256_set1_epi32(factor));
+    _mm256_storeu_si256((__m256i *)(void *)(sums + r),
+                        _mm256_sub_epi32(ternevo_load256(offset + r), product));
+  }
+  if (r % 16) { /* what follows takes 16 */
+    _mm256_storeu_si256((__m256i *)(void *)(sums + r), _mm256_setzero_si256());
   }
 }
 
 TERNEVO_INLINE void ternevo_compare(const uint8_t *w, const uint8_t *bound, int bounds,
                                     const uint8_t *s, int planes, int num_in, int num_out,
                                     int bits, uint8_t *out) {
-  const int rows = TERNEVO_ROWS32(num_out), steps = (num_in + 7) / 8;
+  const int rows = TERNEVO_ROWS32(num_out), stride = TERNEVO_WORDS(num_in);
   int r, j, k, p;
   (void)bits;
   for (r = 0; r < rows; r += 64) {
     const __mmask64 there = rows - r < 64 ? 0xffffffffu : ~(__mmask64)0;
-    __m512i count = _mm512_setzero_si512();
+    __m512i count = _mm512_setzero_si512(); /* each byte counts one row, eight inputs at a time */
     TERNEVO_UNROLL
-    for (k = 0; k < steps; k++) {
+    for (k = 0; k < (num_in + 7) / 8; k++) {
       const uint8_t *at = w + 2 * k * rows + r;
       const __m512i negative = _mm512_maskz_loadu_epi8(there, at);
       const __m512i nonzero = _mm512_maskz_loadu_epi8(there, at + rows);
       for (p = 0; p < planes; p++) {
-        /* One word goes to all of a vector and its bytes are taken there: */
-        const __m512i word = ternevo_load_signs(s + p * TERNEVO_WORDS(num_in) + k / 8 * 8);
-        const __m512i signs = _mm512_shuffle_epi8(word, _mm512_set1_epi8((char)(k % 8)));
-        count = _mm512_add_epi8(count, ternevo_negative(negative, nonzero, signs));
+        /* To shuffle is faster than to fill a vector with each byte. */
+        const __m512i signs = _mm512_shuffle_epi8(ternevo_load_signs(s + p * stride + k / 8 * 8),
+                                                  _mm512_set1_epi8((char)(k % 8)));
+        count = _mm512_add_epi8(count, ternevo_products(negative, nonzero, signs));
       }
     }
     for (j = 0; j < bounds; j++) {
-      const __mmask64 word = _mm512_cmpge_epu8_mask(
-          count, _mm512_maskz_loadu_epi8(there, bound + j * rows + r));
-      ternevo_store_signs(out + j * TERNEVO_WORDS(num_out) + r / 8, word);
+      ternevo_store_signs(out + j * TERNEVO_WORDS(num_out) + r / 8,
+                          _mm512_cmpge_epu8_mask(
+                              count, _mm512_maskz_loadu_epi8(there, bound + j * rows + r)));
     }
   }
 }
 
 TERNEVO_INLINE void ternevo_signs(const int32_t *sums, int n, int32_t threshold, uint8_t *s) {
+  const __m512i least = _mm512_set1_epi32(threshold);
   const int rows = TERNEVO_ROWS16(n);
   int i, j;
   for (i = 0; i < rows; i += 64) {
-    uint64_t word = 0;
+    const int end = rows - i < 64 ? rows - i : 64;
+    uint64_t signs = 0;
     TERNEVO_UNROLL
-    for (j = 0; j < (rows - i < 64 ? rows - i : 64); j += 16) {
-      word |= (uint64_t)_mm512_cmplt_epi32_mask(ternevo_load512(sums + i + j),
-                                                _mm512_set1_epi32(threshold))
-              << j;
+    for (j = 0; j < end; j += 16) {
+      const __mmask16 less = _mm512_cmplt_epi32_mask(ternevo_load512(sums + i + j), least);
+      signs |= (uint64_t)less << j;
     }
-    ternevo_store_signs(s + i / 8, word);
+    ternevo_store_signs(s + i / 8, signs);
   }
 }
 
@@ -711,6 +715,16 @@ TERNEVO_INLINE void ternevo_bytes(const int32_t *sums, int n, int shift, int32_t
 #endif
 
 #if TERNEVO_KERNEL == TERNEVO_AVX2
+TERNEVO_INLINE void ternevo_take_bits(const int8_t *q, int n, ternevo_word *s) {
+  int i;
+  for (i = 0; i < n; i += 16) {
+    const int zero =
+        _mm_movemask_epi8(_mm_cmpeq_epi8(ternevo_load128(q + i), _mm_setzero_si128()));
+    s[i / 8] = (uint8_t)zero;
+    s[i / 8 + 1] = (uint8_t)(zero >> 8);
+  }
+}
+
 /* Bytes are multiplied in pairs into 16 bits: at most 510 a step, so 64 steps fit. */
 TERNEVO_INLINE __m256i ternevo_step(__m256i sum, __m256i x, const int8_t *w) {
   return _mm256_add_epi16(sum, _mm256_maddubs_epi16(x, ternevo_load256(w)));

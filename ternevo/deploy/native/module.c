@@ -194,7 +194,7 @@ static PyObject *policy_act(PyObject *object, PyObject *obs) {
     policy *self = (policy *)object;
     Py_buffer view;
     if (!self->is_discrete) {
-        PyErr_SetString(PyExc_TypeError, "actions are continuous; use act_batch(obs, out)");
+        PyErr_SetString(PyExc_TypeError, "actions are continuous; use act_into(obs, out)");
         return NULL;
     }
     if (open_observation(self, obs, &view) != 0) {
@@ -203,6 +203,27 @@ static PyObject *policy_act(PyObject *object, PyObject *obs) {
     int action = kernels_act(self->net, view.buf);
     PyBuffer_Release(&view);
     return PyLong_FromLong(action);
+}
+
+static PyObject *policy_act_into(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
+    policy *self = (policy *)object;
+    Py_buffer obs, out;
+    const wanted w = {"out", "float32", "f", 4, 1, 1, {self->outputs, 0}};
+    if (self->is_discrete) {
+        PyErr_SetString(PyExc_TypeError, "actions are discrete; use act(obs)");
+        return NULL;
+    }
+    if (!has_two("act_into(obs, out)", count) || open_observation(self, arguments[0], &obs) != 0) {
+        return NULL;
+    }
+    if (open_array(arguments[1], &w, &out) != 0) {
+        PyBuffer_Release(&obs);
+        return NULL;
+    }
+    kernels_act_continuous(self->net, obs.buf, out.buf);
+    PyBuffer_Release(&obs);
+    PyBuffer_Release(&out);
+    Py_RETURN_NONE;
 }
 
 /* What a method does for each row of its first array. */
@@ -351,6 +372,8 @@ static void policy_dealloc(PyObject *object) {
 
 static PyMethodDef policy_methods[] = {
     {"act", policy_act, METH_O, "act(obs): the discrete action for one observation."},
+    {"act_into", FAST(policy_act_into), METH_FASTCALL,
+     "act_into(obs, out): fill out with the continuous action for one observation."},
     {"act_batch", FAST(policy_act_batch), METH_FASTCALL,
      "act_batch(obs, out): fill out with an action for each row; other threads run meanwhile."},
     {"logits", FAST(policy_logits), METH_FASTCALL, "logits(obs, out): the same for logits."},
@@ -399,8 +422,8 @@ static int choose_kernel(void) {
     name = name != NULL && *name != '\0' ? name : NULL;
     if (kernels_choose(name) != 0) {
         PyErr_Format(PyExc_ValueError,
-                     "TERNEVO_KERNEL=%s: this machine has no such kernel; there are portable, "
-                     "avx2 and avx512",
+                     "TERNEVO_KERNEL=%s: this machine has no such kernel; of portable, avx2 and "
+                     "avx512 it has portable and those that its processor can run",
                      name);
         return -1;
     }

@@ -133,11 +133,11 @@ static int read_header(reader *r, tvp_policy *p) {
          "%d outputs; 1 to %d can be", p->num_outputs, TVP_MAX_WIDTH);
     NEED(1 <= p->num_layers && p->num_layers <= TVP_MAX_LAYERS, r, 20,
          "%d layers; 1 to %d can be", p->num_layers, TVP_MAX_LAYERS);
-    NEED(p->input_kind <= TVP_BITS, r, 21, "unknown kind of input %d", p->input_kind);
+    NEED(p->input_kind <= TVP_BITS, r, 21, "kind of input %d; 0 to 2 can be", p->input_kind);
     int largest = p->input_kind == TVP_BITS ? 1 : 8;
     NEED(1 <= p->observation_bits && p->observation_bits <= largest, r, 22,
          "%d observation bits; 1 to %d can be", p->observation_bits, largest);
-    NEED(p->output_kind <= TVP_CONTINUOUS, r, 23, "unknown kind of output %d", p->output_kind);
+    NEED(p->output_kind <= TVP_CONTINUOUS, r, 23, "kind of output %d; 0 to 1 can be", p->output_kind);
     NEED(0 <= p->output_shift && p->output_shift <= MAX_SHIFT, r, 24, "output shift %d; 0 to %d",
          p->output_shift, MAX_SHIFT);
     NEED(p->observation_shift <= MAX_SHIFT, r, 25, "observation shift %d; 0 to %d",
@@ -162,10 +162,10 @@ static int read_layer_record(reader *r, tvp_policy *p, int index, int inputs) {
     layer->out = read_u16(fields + 4);
     layer->exponent = read_i8(fields[6]);
     layer->bias_exponent = read_i8(fields[7]);
-    NEED(layer->activation <= TVP_RELU, r, at + 1, "unknown activation %d", layer->activation);
+    NEED(layer->activation <= TVP_RELU, r, at + 1, "activation %d; 0 to 6 can be", layer->activation);
     NEED((layer->activation == TVP_NONE) == (index == p->num_layers - 1), r, at + 1,
          "only the last layer has no activation");
-    NEED(layer->kind <= TVP_FLOAT, r, at + 2, "unknown kind of weights %d", layer->kind);
+    NEED(layer->kind <= TVP_FLOAT, r, at + 2, "kind of weights %d; 0 to 2 can be", layer->kind);
     NEED(layer->has_bias <= 1, r, at + 3, "biases are 0 or 1, not %d", layer->has_bias);
     NEED(1 <= layer->out && layer->out <= TVP_MAX_WIDTH, r, at + 4, "%d outputs; 1 to %d can be",
          layer->out, TVP_MAX_WIDTH);
@@ -173,8 +173,8 @@ static int read_layer_record(reader *r, tvp_policy *p, int index, int inputs) {
     NEED(abs(layer->exponent) <= limit, r, at + 6, "exponent %d; at most %d in size",
          layer->exponent, limit);
     limit = layer->has_bias ? limit : 0;
-    NEED(abs(layer->bias_exponent) <= limit, r, at + 7, "exponent of biases %d",
-         layer->bias_exponent);
+    NEED(abs(layer->bias_exponent) <= limit, r, at + 7, "exponent of biases %d; at most %d in size",
+         layer->bias_exponent, limit);
     NEED(read_u32(fields + 8) == 0, r, at + 8, "a dense layer has no geometry");
     return TVP_OK;
 }
@@ -246,8 +246,8 @@ static int read_input_table(reader *r, tvp_policy *p) {
     }
     for (int i = 0; i < p->obs_size; i++) {
         int value = read_i8(bytes[i]);
-        NEED(abs(value) <= EXPONENT_LIMIT, r, start + (size_t)i, "exponent %d of input %d", value,
-             i);
+        NEED(abs(value) <= EXPONENT_LIMIT, r, start + (size_t)i, "exponent %d of input %d; at most %d in size",
+             value, i, EXPONENT_LIMIT);
         p->exponent[i] = (int8_t)value;
     }
     return TVP_OK;
@@ -275,7 +275,7 @@ static int read_trits(reader *r, size_t count, int8_t **values) {
     size_t start = r->at, size = (count + TRITS_PER_BYTE - 1) / TRITS_PER_BYTE;
     TRY(take(r, size, "weights", &bytes));
     for (size_t i = 0; i < size; i++) {
-        NEED(bytes[i] < NUM_TRIT_BYTES, r, start + i, "%d is no five trits", bytes[i]);
+        NEED(bytes[i] < NUM_TRIT_BYTES, r, start + i, "%d is not five base-3 digits", bytes[i]);
     }
     *values = malloc(size * TRITS_PER_BYTE);
     if (*values == NULL) {

@@ -13,7 +13,6 @@ globalThis.ternevoTasks = (() => {
     actions: ["push left", "push right"],
     outputKind: "discrete",
     rate: 50,
-    limit: 500,
     angles: [],
     sentence: "balance this pole",
     over: "It fell. Again!",
@@ -49,7 +48,6 @@ globalThis.ternevoTasks = (() => {
     actions: ["turn −1", "let go", "turn +1"],
     outputKind: "discrete",
     rate: 15,
-    limit: 500,
     angles: ["upper", "lower"],
     sentence: "swing this arm up",
     over: "Over the line!",
@@ -87,10 +85,9 @@ globalThis.ternevoTasks = (() => {
   };
 
   // The two cars differ in where the goal is, in the engine, and in what the left wall does.
-  const car = (goal, limit, rest) => ({
+  const car = (goal, rest) => ({
     observations: ["position", "speed"],
     rate: 30,
-    limit,
     goal,
     angles: [],
     sentence: "drive this car up the hill",
@@ -108,7 +105,7 @@ globalThis.ternevoTasks = (() => {
     ...rest,
   });
 
-  const mountainCar = car(0.5, 200, {
+  const mountainCar = car(0.5, {
     actions: ["left", "coast", "right"],
     outputKind: "discrete",
     step(s, action) {
@@ -118,7 +115,7 @@ globalThis.ternevoTasks = (() => {
     },
   });
 
-  const mountainCarContinuous = car(0.45, 999, {
+  const mountainCarContinuous = car(0.45, {
     actions: ["engine"],
     outputKind: "continuous",
     step(s, [action]) {
@@ -133,7 +130,6 @@ globalThis.ternevoTasks = (() => {
     actions: ["torque"],
     outputKind: "continuous",
     rate: 20,
-    limit: 200,
     angles: [],
     sentence: "swing this pendulum up",
     over: "",
