@@ -152,6 +152,10 @@ steps. The threshold is that of the task, for the mean curve of the seeds."""
 ABOUT_BASELINES = """Tuned by the same tuner, with the same trials, where an algorithm has the
 setting; those that keep the fitness of members have full episodes in all of them."""
 
+ABOUT_WITHOUT_SCALES = """The same before exponents were searched: each change beside the arm
+*exponents not searched*, at the commit that the lines name. Those that did not pay are no longer in
+the code."""
+
 ABOUT_ABLATIONS = """One change at a time, beside the ternary arm of the first part on the same task
 and seeds. A difference is with the change minus without it."""
 
@@ -428,20 +432,28 @@ def method_row(rows: list[Row]) -> tuple[object, ...]:
 
 def ablations_section(results: Results) -> str:
     """Return each change beside the ternary arm of the same task and seeds."""
-    lines = results.parts("ablations")
-    if not lines:
+    if not results.parts("ablations"):
         return NOTHING
+    text = f"{ABOUT_ABLATIONS}\n\n{ablations_table(results, 'ablations', ('twins', 'ternary'))}"
+    if not results.parts("without_scales"):
+        return text
+    before = ablations_table(results, "without_scales", ("ablations", "exponents not searched"))
+    return f"{text}\n\n{ABOUT_WITHOUT_SCALES}\n\n{before}"
+
+
+def ablations_table(results: Results, part: str, beside: tuple[str, str]) -> str:
+    """Return each change of a part beside another arm of the same task and seeds."""
+    base, arm_of_base = beside
     cells = [
-        (arm, task, results.seeds("ablations", task, arm), results.seeds("twins", task, "ternary"))
-        for arm in dict.fromkeys(row["arm"] for row in lines)
+        (arm, task, results.seeds(part, task, arm), results.seeds(base, task, arm_of_base))
+        for arm in dict.fromkeys(row["arm"] for row in results.parts(part))
         for task in TASKS
     ]
     head = (
         "change | task | seeds | final return | without the change | difference | verdict | "
         "difference of areas | verdict"
     )
-    rows = [(arm, task, *ablation_row(*pair)) for arm, task, *pair in cells if pair[0]]
-    return f"{ABOUT_ABLATIONS}\n\n{table(head, rows)}"
+    return table(head, [(arm, task, *ablation_row(*pair)) for arm, task, *pair in cells if pair[0]])
 
 
 def ablation_row(changed: list[Row], ternary: list[Row]) -> tuple[object, ...]:
