@@ -223,6 +223,12 @@ def some(tmp_path_factory):
     return one_file(tmp_path_factory.mktemp("some"), usual_cases()[::5] + EXTREME_CASES)
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """The same with one policy of each kind of activation, for many ways to compile."""
+    return one_file(tmp_path_factory.mktemp("few"), usual_cases()[::3])
+
+
 def one_file(folder: Path, cases: list[Case]) -> tuple[Path, bytes, bytes]:
     names, calls = [], []
     stdin, expected = b"", b""
@@ -301,6 +307,15 @@ def compare(files, compiler: str, kernel: str, *flags: str) -> None:
 
 
 TABLES = "-DTERNEVO_GENERATED=0"
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1")
+
+
+def check_32_bits(folder: Path) -> None:
+    """Skip the test if gcc cannot make programs of 32 bits."""
+    (folder / "empty.c").write_text("#include <stdio.h>\nint main(void) { return 0; }\n")
+    probe = [tool("gcc"), "-m32", folder / "empty.c", "-o", folder / "empty"]
+    if subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("gcc has no -m32 here")
 
 
 @pytest.mark.parametrize(
@@ -315,6 +330,29 @@ TABLES = "-DTERNEVO_GENERATED=0"
 )
 def test_c_computes_what_python_does(some, compiler, kernel, flags):
     compare(some, compiler, kernel, *flags)
+
+
+@pytest.mark.parametrize(
+    "kernel, flags",
+    [
+        ("PORTABLE", ("-O0",)),
+        ("PORTABLE", ("-O2",)),
+        ("PORTABLE", ("-O3",)),
+        ("VERTICAL", ("-Os",)),
+        ("VERTICAL", ("-O3", TABLES)),
+        ("AVX512", ("-O3", "-ffp-contract=fast")),
+        ("PORTABLE", SANITIZERS),
+        ("AVX512", (*SANITIZERS, TABLES)),
+    ],
+)
+def test_levels_agree_and_nothing_is_undefined(few, kernel, flags):
+    """A part of what the slow tests below do with many policies and compilers."""
+    compare(few, "gcc", kernel, *flags)
+
+
+def test_32_bits_agree(few, tmp_path):
+    check_32_bits(tmp_path)
+    compare(few, "gcc", "PORTABLE", "-m32", "-O2")
 
 
 NEON = r"""
@@ -385,9 +423,8 @@ def test_compilers_agree(everything, compiler, kernel, level, tables):
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_nothing_is_undefined(everything, compiler, kernel):
-    sanitize = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1")
-    compare(everything, compiler, kernel, *sanitize, TABLES)
-    compare(everything, compiler, kernel, *sanitize)
+    compare(everything, compiler, kernel, *SANITIZERS, TABLES)
+    compare(everything, compiler, kernel, *SANITIZERS)
 
 
 @pytest.mark.slow
@@ -395,10 +432,7 @@ def test_nothing_is_undefined(everything, compiler, kernel):
 @pytest.mark.parametrize("flags", [("-O0",), ("-O2",), ("-O2", "-msse2", "-mfpmath=sse")])
 def test_32_bits(everything, tmp_path, kernel, flags):
     """Without SSE floats are computed with more digits than they have."""
-    (tmp_path / "empty.c").write_text("#include <stdio.h>\nint main(void) { return 0; }\n")
-    probe = [tool("gcc"), "-m32", tmp_path / "empty.c", "-o", tmp_path / "empty"]
-    if subprocess.run(probe, capture_output=True).returncode:
-        pytest.skip("gcc has no -m32 here")
+    check_32_bits(tmp_path)
     compare(everything, "gcc", kernel, "-m32", *flags)
 
 
