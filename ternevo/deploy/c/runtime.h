@@ -489,7 +489,7 @@ TERNEVO_FN void ternevo_count(const uint32_t *w, const int32_t *offset, int fact
 TERNEVO_FN void ternevo_compare(const uint32_t *w, const uint32_t *bound, int bounds,
                                 const uint32_t *s, int planes, int num_in, int num_out, int bits,
                                 uint32_t *out) {
-  uint32_t counts[16] = {0}; /* gcc -O3 does not see that those in use are set */
+  uint32_t counts[16];
   int i, j, b;
   for (i = 0; i < TERNEVO_WORDS(num_out); i++) {
     ternevo_counts(w, s, planes, num_in, bits, counts);
