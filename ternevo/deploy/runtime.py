@@ -62,12 +62,7 @@ def load(path: str | Path) -> "Policy":
       FileNotFoundError: there is no such file.
       PolicyFormatError: it is not a policy of this version, or damaged.
     """
-    with Path(path).open("rb") as file:
-        data = file.read(tvp.MAX_BYTES + 1)
-    try:
-        return Policy.from_bytes(data)
-    except tvp.PolicyFormatError as error:
-        raise tvp.PolicyFormatError(error.offset, error.reason, path) from error
+    return tvp.read(path, Policy.from_bytes)
 
 
 class Policy:

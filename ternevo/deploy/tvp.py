@@ -9,8 +9,9 @@ documented in docs/deployment.md.
 import dataclasses
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ from ternevo.deploy.record import (
     WeightKind,
 )
 from ternevo.names import check
+
+Parsed = TypeVar("Parsed")
 
 MAGIC = b"\x89TVP\r\n\x1a\n"
 MAJOR, MINOR = 1, 0
@@ -87,10 +90,20 @@ def load(path: str | Path) -> PolicyRecord:
       FileNotFoundError: there is no such file.
       PolicyFormatError: it is not a policy of this version, or damaged.
     """
+    return read(path, decode)
+
+
+def read(path: str | Path, parse: Callable[[bytes], Parsed]) -> Parsed:
+    """Return what `parse` makes of a file, of which no more than the allowed size is read.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      PolicyFormatError: that of `parse`, with the path.
+    """
     with Path(path).open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     try:
-        return decode(data)
+        return parse(data)
     except PolicyFormatError as error:
         raise PolicyFormatError(error.offset, error.reason, path) from error
 
