@@ -55,11 +55,9 @@ TASKS = {
         4500,
         25,
         ("--population_size", "128", "--episode_length", "500"),
-        num_seeds=5,
-        tuned_on="hopper",
     ),
-    "reacher": Task("brax_reacher", -10, 40, ("--population_size", "128"), tuned_on="hopper"),
-    "hopper": Task("brax_hopper", 900, 60, ("--population_size", "256"), num_tuning_seeds=1),
+    "reacher": Task("brax_reacher", -10, 40, ("--population_size", "128")),
+    "hopper": Task("brax_hopper", 900, 60, ("--population_size", "256")),
     "halfcheetah": Task(
         "brax_halfcheetah",
         200,

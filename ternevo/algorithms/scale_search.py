@@ -1,8 +1,9 @@
 r"""`TernaryNES` whose members also differ in the exponents of their tensors.
 
 Each tensor has one more float latent s. A member has the exponent that follows the weights'
-latents, plus round(s), plus a trit X of mean s - round(s), mixed with a uniform flip (the
-distribution `mean` of `ternary_nes.py`). s climbs
+latents, plus round(s), plus a trit X of mean s - round(s), mixed with a uniform flip at rate sigma
+(the distribution `mean` of `ternary_nes.py`), so that its noise follows the schedule of the
+weights'. s climbs
 
 $$\frac1N \sum_i u_i X_i - \bar u\,(s - \mathrm{round}(s))$$
 
@@ -20,9 +21,6 @@ from ternevo.algorithms.ternary_nes import State, TernaryNES, mean
 from ternevo.ternary import EXPONENT_RANGE, Statistics
 from ternevo.types import Key, Tensor
 
-FLIP_RATE = 0.3
-"""How often X is drawn uniformly."""
-
 
 class ScaleSearchNES(TernaryNES):
     """Natural evolution strategy over trits and the exponents of their tensors."""
@@ -37,7 +35,8 @@ class ScaleSearchNES(TernaryNES):
         """Return P(-1), P(0), P(+1) of every weight, and of the offset of every exponent."""
         *weights, scales = state.latents
         tables = [self.distribution.probabilities(z, state.spread) for z in weights]
-        return [*tables, mean().probabilities(_remainder(scales), jnp.float32(FLIP_RATE))]
+        flip_rate = jnp.minimum(state.spread, 1.0)
+        return [*tables, mean().probabilities(_remainder(scales), flip_rate)]
 
     def _to_tensors(self, trits: list[jax.Array], state: State) -> list[Tensor]:
         *weights, offsets = trits
