@@ -15,7 +15,6 @@ import numpy as np
 import study_figures
 import tyro
 from arms import PAGES, ROOT
-from statistics_of_runs import mean_interval, steps_to
 from study import CHEAP, METHODS, SIZES
 from study_claims import claims
 from study_results import (
@@ -49,6 +48,7 @@ from tasks import TASKS
 from tune import ARMS, BASELINE_TASKS, BASELINES, FIRST_SEED, SPACE
 
 from ternevo.files import replace_text
+from ternevo.statistics import mean_interval, steps_to
 
 CURVES, SCORES = "study_curves.png", "study_scores.png"
 NOTHING = "Nothing of this part has been run yet."

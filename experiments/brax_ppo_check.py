@@ -273,7 +273,7 @@ def our_trainer(config: CheckConfig, env: Env) -> Callable[[int], Curve]:
         state = train.start(jax.random.key(seed), strategy)
         curve = [(0, evaluate(seed, strategy.params(state.strategy)))]
         per_update, every = config.num_envs * config.unroll_length, config.updates_per_evaluation
-        for chunk in train.train(strategy, state, num_updates, stop_every=every):
+        for chunk in train.train(strategy, state, num_updates, stop_every=(every,)):
             done = int(chunk.state.generation)
             if done % every == 0:
                 learned = strategy.params(chunk.state.strategy)

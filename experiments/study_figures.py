@@ -6,10 +6,11 @@ from pathlib import Path
 
 import matplotlib.figure
 from matplotlib.axes import Axes
-from statistics_of_runs import curve_band, mean_interval
 from study_results import WEIGHTS, Twins, curves
 
 from ternevo.files import replacing
+from ternevo.plots import draw_band
+from ternevo.statistics import mean_interval
 
 COLOURS: dict[str, str] = {"ternary": "C0", "float": "C1", "binary": "C2"}
 COLUMNS = 3
@@ -35,9 +36,7 @@ def learning_curves(twins: Sequence[Twins], path: Path) -> None:
 def _panel(axes: Axes, one: Twins) -> None:
     """Draw the arms of a task."""
     for arm, rows in one.arms.items():
-        steps, mean, low, high = curve_band(curves(rows))
-        axes.fill_between(steps, low, high, color=COLOURS[arm], alpha=0.2, lw=0)
-        axes.plot(steps, mean, color=COLOURS[arm], label=arm)
+        draw_band(axes, curves(rows), color=COLOURS[arm], label=arm)
     if not math.isnan(one.target):
         axes.axhline(one.target, color="0.5", ls=":", lw=1)
     axes.set_title(one.task, fontsize=10)

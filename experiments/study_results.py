@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 import study
-from statistics_of_runs import (
+from tasks import TASKS
+from tune import area, read
+
+from ternevo.statistics import (
     Interval,
     Reached,
     difference_interval,
@@ -17,8 +20,6 @@ from statistics_of_runs import (
     ratio,
     steps_to,
 )
-from tasks import TASKS
-from tune import area, read
 
 Row = dict[str, Any]
 WEIGHTS = ("ternary", "float", "binary")

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from statistics_of_runs import Interval, Reached, difference_interval, mean_interval, verdict
 from study_results import Row, values
+
+from ternevo.statistics import Interval, Reached, difference_interval, mean_interval, verdict
 
 NONE = "-"
 """The cell of what there is not."""

@@ -41,6 +41,12 @@ def mode(spec: ActionSpec, output: Float[Array, " size"]) -> Shaped[Array, "..."
     Discrete: the argmax, the lowest index wins a tie. Continuous: the output
     clipped to [-1, 1] and mapped linearly to [low, high]; the mapping is the
     one step outside the integer contract.
+
+    Examples:
+      >>> mode(ActionSpec("discrete", 3), jnp.array([1.0, 4.0, 4.0])).item()
+      1
+      >>> mode(ActionSpec("continuous", 1, (-2.0,), (2.0,)), jnp.array([0.5])).tolist()
+      [1.0]
     """
     if spec.kind == "discrete":
         return jnp.argmax(output).astype(jnp.int32)

@@ -1,5 +1,8 @@
 """Exact checkpoints of a run's state, by orbax: written beside, then renamed, never half there."""
 
+import functools
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +62,36 @@ class Checkpoints:
         # As NumPy arrays, which are bound to no device: a run may go on with others than it had.
         shapes = jax.eval_shape(_without_key_types, like)
         plain = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+        hook = sys.unraisablehook
+        sys.unraisablehook = functools.partial(_unless_abandoned, hook)
         try:
             restored = self._manager.restore(step, args=ocp.args.StandardRestore(plain))
         except Exception as error:  # orbax raises many kinds for a damaged folder
-            raise CheckpointError(
-                f"checkpoint {self.folder / str(step)} cannot be read: it is damaged, or of a run "
-                f"with another configuration ({type(error).__name__}: {error})"
-            ) from error
+            raise CheckpointError(self._what_is_damaged(step, error)) from error
+        sys.unraisablehook = hook
         return _with_key_types(like, restored)
+
+    def _what_is_damaged(self, step: int, error: Exception) -> str:
+        """Say which checkpoint, and how to go on without it."""
+        before = [other for other in self._manager.all_steps() if other < step]
+        begin = (
+            f"go on from checkpoint {max(before)}" if before else "begin anew, it is the only one"
+        )
+        reason = (str(error).splitlines() or [""])[0][:200]
+        return (
+            f"checkpoint {self.folder / str(step)} cannot be read: it is damaged, or of a run with "
+            f"another configuration ({type(error).__name__}: {reason}). "
+            f"Delete that folder and --resume to {begin}"
+        )
+
+
+def _unless_abandoned(hook: Callable[[Any], None], unraisable: Any) -> None:
+    """Leave out the reads that orbax no longer waits for after the first one that failed.
+
+    They end later, in threads of their own, and Python would print a traceback for each.
+    """
+    if str(unraisable.exc_value) != "Event loop is closed":
+        hook(unraisable)
 
 
 def _without_key_types(state: TrainState) -> TrainState:

@@ -9,14 +9,15 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 import yaml
 
-from ternevo.names import UnknownName, check, lookup
-from ternevo.policies import MLP, POLICIES
+from ternevo.names import UnknownName, check, lookup_settings
+from ternevo.policies import POLICIES, PolicySettings
 from ternevo.strategies import STRATEGIES
 from ternevo.strategies.settings import Settings
 
@@ -47,7 +48,7 @@ class RunConfig:
 
     strategy: Settings
     """Settings of the strategy."""
-    policy: MLP
+    policy: PolicySettings
     """Settings of the policy."""
     env: str = "gymnax/CartPole-v1"
     """Environment id, such as brax/ant, brax/ant@positional, gymnax/CartPole-v1."""
@@ -62,7 +63,8 @@ class RunConfig:
     init_from: Path | None = None
     """Start from the best policy of this run, or from a policy file, and from its moments."""
     name: str | None = None
-    """Name of the run in its folder; "seed0", or "seed0-4" for five, if not given."""
+    """Name of the run in its folder; "seed0", or "seed0-4" for five, if not given, and in a trial
+    of a wandb agent <sweep>-<run>."""
     runs_dir: Path = Path("runs")
     """Where runs are kept, as <runs_dir>/<env>/<strategy>/<name>."""
     resume: bool = False
@@ -82,13 +84,16 @@ class RunConfig:
     wandb_project: str = "ternevo"
     """Project in wandb."""
     wandb_group: str | None = None
-    """Group in wandb."""
+    """Group in wandb; in a trial of a wandb agent its sweep, if not given."""
     wandb_tags: str = ""
     """Tags in wandb, with commas between."""
     wandb_mode: Literal["online", "offline"] | None = None
     """Mode of wandb; its own default, or WANDB_MODE, if not given."""
     render: bool = True
     """Render an episode of the best policy when the run is done."""
+    render_every: int = 0
+    """Draw an episode of the current policy every so many generations, of several seeds that of the
+    first one: into episodes/ of its run, and to what --track names. 0 for never."""
     num_devices: int = 0
     """Devices to use, in all or, when --distributed, of CPU; 0: all, on CPU one a core up to 8."""
     distributed: bool = False
@@ -108,7 +113,7 @@ class RunConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in filter(None, self.track.split(",")):
             check("tracker", name.strip(), TRACKERS)
-        for name in ("chunk_size", "num_devices"):
+        for name in ("chunk_size", "num_devices", "render_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if self.distributed and self.num_seeds > 1:
@@ -153,15 +158,16 @@ def _parse(argv: list[str]) -> RunConfig:
     named = page.pop("strategy", None)
     strategy_name = picked.strategy or named or next(iter(blocks), "ternary_nes")
     policy_name = picked.policy or page.pop("policy", "mlp")
-    strategy = lookup("strategy", strategy_name, STRATEGIES)
-    policy = POLICIES[check("policy", policy_name, POLICIES)]
+    strategy = lookup_settings("strategy", strategy_name, STRATEGIES, Settings)
+    policy = lookup_settings("policy", policy_name, POLICIES, PolicySettings)
     default = RunConfig(strategy(), policy(), strategy_name=strategy_name, policy_name=policy_name)
+    _check_names_are_unique(default)
     block = _mapping(blocks.get(strategy_name) or {}, f"{strategy_name} in {picked.config}")
     at_rest = _as_arguments({**page, **block})
     return tyro.cli(
         RunConfig,
         default=default,
-        args=_with_true(at_rest + rest, default),
+        args=with_true(map(_with_tuple, at_rest + rest), default, default.strategy, default.policy),
         use_underscores=True,
         config=MARKERS,
         prog="python -m ternevo.run",
@@ -169,19 +175,46 @@ def _parse(argv: list[str]) -> RunConfig:
     )
 
 
-def _with_true(arguments: list[str], default: RunConfig) -> list[str]:
-    """Let a bare `--resume` mean `--resume True`; a sweep agent's `--resume=True` works as well."""
-    settings = (default, default.strategy, default.policy)
+def _check_names_are_unique(config: RunConfig) -> None:
+    """Refuse settings of a user's own that have a name of the run's, or of each other's."""
+    owners: dict[str, str] = {}
+    for record in (config, config.strategy, config.policy):
+        owner = type(record).__name__
+        for field in dataclasses.fields(record):
+            if field.name in owners:
+                raise ConfigError(
+                    f"{owner} and {owners[field.name]} both have a field {field.name!r}, and the "
+                    "options of a run need different names"
+                )
+            owners[field.name] = owner
+
+
+def _with_tuple(argument: str) -> str:
+    """Read a list in a sweep agent's form, --hidden_sizes=[16, 16], as the tuple that it means."""
+    name, _, value = argument.partition("=")
+    if not (name.startswith("--") and value.startswith("[") and value.endswith("]")):
+        return argument
+    return f"{name}=({value[1:-1]},)" if value[1:-1].strip() else f"{name}=()"
+
+
+def with_true(arguments: Iterable[str], *settings: Any) -> list[str]:
+    """Let a bare `--resume` mean `--resume True`; a sweep agent's `--resume=True` works as well.
+
+    Args:
+      arguments: of a command line.
+      settings: the dataclasses whose fields are its options, or instances of them.
+    """
     switches = {
         f"--{field.name}"
         for record in settings
         for field in dataclasses.fields(record)
-        if isinstance(getattr(record, field.name), bool)
+        if field.type in (bool, "bool")
     }
-    explicit = []
-    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
-        is_bare = argument.replace("-", "_").replace("__", "--", 1) in switches
-        explicit += [argument, "True"] if is_bare and following.startswith("--") else [argument]
+    arguments, explicit = list(arguments), []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        is_switch = argument.replace("-", "_").replace("__", "--", 1) in switches
+        is_bare = is_switch and following.lower() not in ("true", "false")
+        explicit += [argument, "True"] if is_bare else [argument]
     return explicit
 
 
@@ -189,7 +222,8 @@ def _description(strategy_name: str) -> str:
     return (
         f"Evolve a policy. Options below are those of --strategy {strategy_name}; "
         f"others: {', '.join(STRATEGIES)}. --config PAGE reads a YAML page of options first, "
-        f"--policy names the policy ({', '.join(POLICIES)})."
+        f"--policy names the policy ({', '.join(POLICIES)}). Your own are named as "
+        "package.module:Class."
     )
 
 

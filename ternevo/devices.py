@@ -11,16 +11,28 @@ where it fuses a product with a sum, see docs/scaling.md).
 import contextlib
 import contextvars
 import functools
+import importlib.util
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
+
+class NoDevice(ValueError):
+    """JAX finds no device of the kind that was asked for, or not so many."""
+
+
+CURE_OF_NO_GPU = (
+    "For an NVIDIA GPU `nvidia-smi` must list it and the extra must be installed: "
+    'pip install "ternevo[cuda]"'
+)
 AXIS = "population"
 NUM_BLOCKS = 8
 MOST_CPU_DEVICES = 8
@@ -106,21 +118,66 @@ def follow_first() -> None:
         raise RuntimeError("the first process could not begin the run")
 
 
+def own_copy(tree: Any) -> Any:
+    """Return arrays that only this process has, for what the others do not compute."""
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), tree)
+
+
 def num_cores() -> int:
     """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_there_are_some() -> None:
+    """Start JAX; say so where a GPU seems to be meant and JAX does without one.
+
+    Raises:
+      NoDevice: JAX_PLATFORMS names a platform of which there is no device.
+    """
+    try:
+        found = jax.devices()[0]
+    except (RuntimeError, AssertionError) as error:  # JAX asserts that there is a GPU
+        reason = " ".join(str(error).split()) or "no plugin is installed, or no device is there"
+        raise NoDevice(
+            f"JAX_PLATFORMS is {_platforms()!r}, and JAX cannot use that: {reason}. "
+            f"{CURE_OF_NO_GPU}; or unset JAX_PLATFORMS to go on without"
+        ) from error
+    if found.platform == "cpu" and has_gpu_plugin() and not _platforms():
+        print(
+            "warning: JAX has the plugin for NVIDIA GPUs and found none, so this runs on the CPU. "
+            f"{CURE_OF_NO_GPU}; JAX_PLATFORMS=cpu silences this",
+            file=sys.stderr,
+        )
+
+
+def _platforms() -> str | None:
+    return jax.config.jax_platforms  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def has_gpu_plugin() -> bool:
+    """Return whether what `pip install "ternevo[cuda]"` adds is installed."""
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
+    return any(importlib.util.find_spec(name) for name in plugins)
 
 
 def on_all_devices(num_devices: int = 0) -> contextlib.AbstractContextManager:
     """Set the mesh of all devices, of all hosts, or of the first `num_devices` of them.
 
     Raises:
-      ValueError: there are not so many.
+      NoDevice: there are not so many.
     """
     devices = jax.devices()
     if num_devices > len(devices):
-        raise ValueError(f"num_devices must be at most {len(devices)}, got {num_devices}")
+        raise NoDevice(
+            f"num_devices must be at most {len(devices)}, got {num_devices}: JAX found "
+            f"{len(devices)} of kind {devices[0].device_kind} ({devices[0].platform})"
+        )
     return _on(devices[: num_devices or len(devices)])
+
+
+def on_one_device() -> contextlib.AbstractContextManager:
+    """Set a mesh of one device of this host, where there is nothing to share."""
+    return _on(jax.local_devices()[:1])
 
 
 def on_own_devices() -> contextlib.AbstractContextManager:

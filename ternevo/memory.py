@@ -4,6 +4,15 @@ from pathlib import Path
 from typing import Any
 
 
+class OutOfMemory(RuntimeError):
+    """A device has not the memory that a program asks for."""
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Return whether that is what an error of JAX, or of NumPy, says."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
 def planned_bytes(program: Any) -> int | None:
     """Return the bytes that a compiled program needs on each device, None if XLA does not tell."""
     stats = program.memory_analysis()

@@ -78,7 +78,15 @@ def from_sums(
 
 
 def merge(a: ObservationMoments, b: ObservationMoments) -> ObservationMoments:
-    """Combine the moments of two disjoint sets of observations (Chan, Golub and LeVeque 1983)."""
+    """Combine the moments of two disjoint sets of observations (Chan, Golub and LeVeque 1983).
+
+    Examples:
+      >>> one = ObservationMoments(jnp.float32(1), jnp.array([1.0]), jnp.array([0.0]))
+      >>> three = ObservationMoments(jnp.float32(1), jnp.array([3.0]), jnp.array([0.0]))
+      >>> both = merge(one, three)
+      >>> both.count.item(), both.mean.item(), both.m2.item()
+      (2.0, 2.0, 2.0)
+    """
     count = a.count + b.count
     share = b.count / jnp.maximum(count, 1.0)
     delta = b.mean - a.mean
@@ -88,7 +96,13 @@ def merge(a: ObservationMoments, b: ObservationMoments) -> ObservationMoments:
 
 
 def freeze(moments: ObservationMoments) -> Quantiser:
-    """Round the moments to a quantiser with exponents floor(log2(127 / (4 std))), by frexp."""
+    """Round the moments to a quantiser with exponents floor(log2(127 / (4 std))), by frexp.
+
+    Examples:
+      >>> spread = ObservationMoments(jnp.float32(4), jnp.array([0.5]), jnp.array([4.0]))
+      >>> freeze(spread).scale.item()  # a deviation of 1: floor(log2(127 / 4)) is 4
+      16.0
+    """
     variance = jnp.where(moments.count > 0, moments.m2 / jnp.maximum(moments.count, 1.0), 1.0)
     deviation = jnp.maximum(jnp.sqrt(variance), MIN_DEVIATION)
     _, exponent = jnp.frexp(FULL_SCALE / (FULL_SCALE_DEVIATIONS * deviation))
@@ -101,6 +115,11 @@ def quantise(quantiser: Quantiser, obs: Float[Array, "*lanes obs"]) -> Float[Arr
 
     The scale is a power of two, so the product is exact and a fused
     multiply-add cannot change it.
+
+    Examples:
+      >>> quantiser = Quantiser(jnp.zeros(4), jnp.full(4, 16.0))
+      >>> quantise(quantiser, jnp.array([0.5, 0.03125, 100.0, jnp.nan])).tolist()
+      [8.0, 0.0, 127.0, 0.0]
     """
     scaled = (obs.astype(jnp.float32) - quantiser.mean) * quantiser.scale
     scaled = jnp.where(jnp.isnan(scaled), 0.0, scaled)

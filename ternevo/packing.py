@@ -30,12 +30,23 @@ class Planes(NamedTuple):
 
 
 def pack_bits(bits: Bool[Array, "*batch n"]) -> UInt32[Array, "*batch words"]:
-    """Put 32 bits into a word, the first in the lowest place; the last word is filled with 0."""
+    """Put 32 bits into a word, the first in the lowest place; the last word is filled with 0.
+
+    Examples:
+      >>> pack_bits(jnp.array([True, False, True])).tolist()  # places 0 and 2
+      [5]
+    """
     return jnp.moveaxis(_pack_rows(jnp.moveaxis(bits, -1, 0)), 0, -1)
 
 
 def planes_of(trits: Int8[Array, "inputs out"]) -> Planes:
-    """Return the bit planes of a matrix of trits."""
+    """Return the bit planes of a matrix of trits.
+
+    Examples:
+      >>> planes = planes_of(jnp.array([[1], [0], [-1]], jnp.int8))
+      >>> planes.nonzero.tolist(), planes.negative.tolist()
+      ([[5]], [[4]])
+    """
     return Planes(_pack_rows(trits != 0), _pack_rows(trits < 0))
 
 
@@ -55,6 +66,11 @@ def dot_signs(
     """Multiply signs, -1 or +1, by a matrix of trits: one popcount for 32 weights.
 
     `offset` is what does not depend on the signs: the non-zero weights of each output.
+
+    Examples:
+      >>> planes = planes_of(jnp.array([[1], [0], [-1]], jnp.int8))
+      >>> dot_signs(planes, offset_of_signs(planes), jnp.array([1, 1, -1])).tolist()  # 1 + 0 + 1
+      [2]
     """
     return offset - 2 * _count_negative(planes, pack_bits(signs < 0))
 
@@ -65,6 +81,12 @@ def dot_integers(
     """Multiply integers in [-2^(b-1), 2^(b-1)) by a matrix of trits: b popcounts for 32 weights.
 
     `offset` is what does not depend on the values, see `offset_of_integers`; b is `num_bits`.
+
+    Examples:
+      >>> planes = planes_of(jnp.array([[1], [0], [-1]], jnp.int8))
+      >>> offset = offset_of_integers(planes, 8)
+      >>> dot_integers(planes, offset, jnp.array([100, 3, -27]), 8).tolist()  # 100 + 27
+      [127]
     """
     places = jnp.arange(num_bits, dtype=jnp.int32)[:, None]
     unsigned = values + 2 ** (num_bits - 1)

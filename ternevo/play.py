@@ -1,13 +1,24 @@
-"""`python -m ternevo.play RUN`: one episode of a saved policy, rendered, and its return."""
+"""`python -m ternevo.play RUN`: one episode of a saved policy, drawn, opened, and its return."""
 
 import dataclasses
+import os
+import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from ternevo import run_folder
 from ternevo.compilation_cache import enable_compilation_cache
-from ternevo.run_folder import errors_in_a_line
+from ternevo.config import with_true
+from ternevo.run_folder import RunFolderError, errors_in_a_line
+
+
+def has_screen() -> bool:
+    """Return whether somebody sits at this terminal, with a display for a browser."""
+    has_display = sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    return sys.stdout.isatty() and bool(has_display)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,21 +37,49 @@ class PlayConfig:
     """Seed of the episode."""
     out: Path | None = None
     """Where to write, without suffix; beside the policy if not given."""
+    generation: int | None = None
+    """Play nothing, but show what the run's --render_every drew at this generation."""
+    open: bool = dataclasses.field(default_factory=has_screen)
+    """Open the file in a browser; by default on a terminal with a display."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Play, write, and print the return; exit 2 on bad input."""
-    config = tyro.cli(PlayConfig, args=argv, prog="python -m ternevo.play", use_underscores=True)
+    """Play, write, print the return, and open what was drawn; exit 2 on bad input."""
+    config = tyro.cli(
+        PlayConfig,
+        args=with_true(sys.argv[1:] if argv is None else argv, PlayConfig),
+        prog="python -m ternevo.play",
+        use_underscores=True,
+        config=(tyro.conf.FlagConversionOff,),
+    )
     with errors_in_a_line():
-        play(config)
+        drawn = play(config) if config.generation is None else stored(config.run, config.generation)
+        print(drawn)
+        if config.open and not webbrowser.open(drawn.resolve().as_uri()):
+            raise RunFolderError(f"no browser to open {drawn} in")
+
+
+def stored(run: Path, generation: int) -> Path:
+    """Return the animation of a generation that a run drew while it trained.
+
+    Raises:
+      RunFolderError: there is none; the message names those that are there.
+    """
+    folder = run_folder.find(run)
+    drawn = {int(path.stem.rpartition("-")[2]): path for path in folder.episodes.glob("*-*")}
+    if generation not in drawn:
+        there = ", ".join(map(str, sorted(drawn))) or "none, it was trained without --render_every"
+        raise RunFolderError(f"{run} has no animation of generation {generation}; it has {there}")
+    return drawn[generation]
 
 
 def play(config: PlayConfig) -> Path:
-    """Play one episode; return the path of the rendering."""
+    """Play one episode; return the path of what was drawn."""
     import jax
 
-    from ternevo import envs, episode, policy_file, run_folder
+    from ternevo import devices, envs, episode, policy_file
 
+    devices.check_there_are_some()
     enable_compilation_cache()
     path = run_folder.policy_of(config.run, config.which)
     saved = policy_file.load(path)
@@ -51,9 +90,7 @@ def play(config: PlayConfig) -> Path:
     recorded = episode.record(saved, env, jax.random.key(config.seed))
     ending = "terminated" if recorded.terminated else "reached the time limit"
     print(f"return {recorded.total:.2f} in {len(recorded.rewards)} steps, {ending}", flush=True)
-    rendering = envs.render(env.id, recorded.states, config.out or path.with_name("play"))
-    print(rendering)
-    return rendering
+    return envs.render(env.id, recorded.states, config.out or path.with_name("play"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Between the JAX policy of a run and its file: `save`, `load`, `SavedPolicy`.
 
-The file is a .tvp (`ternevo/deploy/tvp.py`). What a device does not need, such
-as the environment's name and the moments of observations, is in its optional parts.
+The file of an MLP is a .tvp (`ternevo/deploy/tvp.py`). What a device does not need, such
+as the environment's name and the moments of observations, is in its optional parts. Any other
+policy is a .npz (`ternevo/policy_archive.py`), which only the module it comes from can run.
 """
 
 import dataclasses
@@ -13,16 +14,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ternevo import actions, observation, ternary
+from ternevo import actions, observation, policy_archive, ternary
 from ternevo.deploy import tvp
 from ternevo.deploy.record import Layer, Moments, PolicyRecord
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.files import replacing
+from ternevo.names import UnknownName, lookup_settings
 from ternevo.observation import Quantiser
-from ternevo.policies import MLP, POLICIES
+from ternevo.policies import MLP, POLICIES, PolicySettings, contract
 from ternevo.types import (
     ActionSpec,
     Env,
+    Memory,
     ObservationMoments,
     Params,
     Policy,
@@ -40,7 +43,7 @@ class SavedPolicy:
 
     Attributes:
       env_id: the environment it was trained on, "" if the file does not say.
-      policy_name: key of `POLICIES`.
+      policy_name: key of `POLICIES`, or "package.module:Class".
       settings: the policy's settings, a dataclass.
       policy: its functions.
       weights: its params.
@@ -50,7 +53,7 @@ class SavedPolicy:
       episode_length: the time limit it was trained with, None if the file does not say.
       action: the action space.
       info: strings and numbers about its origin.
-      record: what the file holds.
+      record: what the file holds, None if it is no .tvp.
     """
 
     env_id: str
@@ -63,13 +66,27 @@ class SavedPolicy:
     action: ActionSpec
     episode_length: int | None
     info: dict[str, Any]
-    record: PolicyRecord
+    record: PolicyRecord | None
 
     def act(self, obs: Any) -> np.ndarray:
-        """Return the action for one observation [obs], as a numpy value."""
+        """Return the action for one observation [obs], as a numpy value.
+
+        Raises:
+          ValueError: the policy has a memory, so that one observation does not say what it does.
+        """
+        memory = self.policy.reset()
+        if jax.tree.leaves(memory):
+            raise ValueError(f"{self.policy_name} has a memory: call step(memory, obs)")
+        return self.step(memory, obs)[1]
+
+    def step(self, memory: Memory, obs: Any) -> tuple[Memory, np.ndarray]:
+        """Return the new memory and the action for one observation [obs].
+
+        An episode starts with `policy.reset()`.
+        """
         quantised = observation.quantise(self.quantiser, jnp.asarray(obs, jnp.float32))
-        _, output = self.policy.apply(self.weights, self.policy.reset(), quantised)
-        return np.asarray(actions.mode(self.action, output))
+        memory, output = self.policy.apply(self.weights, memory, quantised)
+        return memory, np.asarray(actions.mode(self.action, output))
 
 
 def save(
@@ -83,9 +100,9 @@ def save(
     """Write a policy; the file is replaced at once or not at all.
 
     Args:
-      path: where, usually ending in .tvp.
+      path: where, usually ending in `policies.file_suffix(policy_name)`.
       env: what it acts in; its id and action space are stored.
-      policy_name: key of `POLICIES`.
+      policy_name: key of `POLICIES`, or "package.module:Class".
       settings: the policy's settings, a dataclass.
       params: what to ship.
       info: strings and numbers about the origin.
@@ -96,6 +113,9 @@ def save(
     """
     told = {ENV: env.id, LENGTH: env.episode_length, **(info or {})}
     metadata = {name: to_text(value) for name, value in told.items()}
+    if ":" in policy_name:
+        _archive(path, policy_name, settings, env.action, params, metadata)
+        return
     data = tvp.encode(record_of(policy_name, settings, env.action, params, metadata))
     with replacing(path) as temporary:
         temporary.write_bytes(data)
@@ -107,7 +127,10 @@ def load(path: str | Path) -> SavedPolicy:
     Raises:
       FileNotFoundError: there is no such file.
       PolicyFormatError: it is not a policy file of this version, or damaged.
+      UnknownName: it is a policy of a module that cannot be imported here.
     """
+    if policy_archive.is_archive(path):
+        return _from_archive(path)
     return from_record(tvp.load(path))
 
 
@@ -154,7 +177,7 @@ def from_record(record: PolicyRecord) -> SavedPolicy:
       PolicyFormatError: no settings of the policy give such layers.
     """
     settings = _settings_of(record)
-    told = {name: from_text(text) for name, text in record.metadata.items()}
+    told = _told(record.metadata)
     length = told.pop(LENGTH, None)
     if length is not None and (type(length) is not int or length < 1):
         raise PolicyFormatError(0, f"{LENGTH} is {length!r}, and not a positive integer")
@@ -215,13 +238,99 @@ def _settings_of(record: PolicyRecord) -> MLP:
     for name, values in shared.items():
         if len(values) > 1:
             raise PolicyFormatError(32, f"layers differ in {name}: {sorted(map(str, values))}")
-    return POLICIES["mlp"](
+    return MLP(
         hidden_sizes=record.sizes[1:-1],
         observation_bits=record.observation_bits,
         observation_shift=record.observation_shift,
         output_shift=record.output_shift,
         **{name: values.pop() for name, values in shared.items() if values},
     )
+
+
+def _archive(
+    path: Path,
+    policy_name: str,
+    settings: PolicySettings,
+    action: ActionSpec,
+    params: PolicyParams,
+    metadata: dict[str, str],
+) -> None:
+    """Write a policy that is no MLP; see `save`."""
+    arrays = {f"moments/{name}": np.asarray(x) for name, x in params.moments._asdict().items()}
+    for name, tensor in named_tensors(params.weights).items():
+        for part, value in tensor._asdict().items():
+            arrays[f"{name}/{part}"] = np.asarray(value)
+    header = {
+        "policy": policy_name,
+        "settings": contract.to_json(settings),
+        "action": action._asdict(),
+        "metadata": metadata,
+    }
+    policy_archive.write(path, header, arrays)
+
+
+def _from_archive(path: str | Path) -> SavedPolicy:
+    header, arrays = policy_archive.read(path)
+    try:
+        name, told = header["policy"], _told(header["metadata"])
+        env_id, length = told.pop(ENV), told.pop(LENGTH)
+        bounds = {key: tuple(header["action"][key]) for key in ("low", "high")}
+        action = ActionSpec(**{**header["action"], **bounds})
+        class_ = lookup_settings("policy", name, POLICIES, PolicySettings)
+        settings = contract.from_json(class_, header["settings"])
+        obs_size = arrays["moments/mean"].size
+        policy = contract.build(settings, obs_size, action)
+        shapes = jax.eval_shape(policy.init, jax.random.key(0))
+        like = PolicyParams(shapes, jax.eval_shape(lambda: observation.empty(obs_size)))
+        params = _params_like(like, arrays)
+    except UnknownName as error:
+        raise type(error)(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        raise PolicyFormatError(0, f"its policy cannot be built: {reason}", path) from error
+    return SavedPolicy(
+        env_id=env_id,
+        policy_name=name,
+        settings=settings,
+        policy=policy,
+        weights=params.weights,
+        quantiser=observation.freeze(params.moments),
+        moments=params.moments,
+        action=action,
+        episode_length=length,
+        info=told,
+        record=None,
+    )
+
+
+def _params_like(like: PolicyParams, arrays: policy_archive.Arrays) -> PolicyParams:
+    """Return the arrays of a file in the places of a policy's params.
+
+    Raises:
+      KeyError: there is no array for a place.
+      ValueError: it has another shape or dtype.
+    """
+
+    def array(name: str, wanted: Any) -> jax.Array:
+        found = arrays[name]
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            raise ValueError(
+                f"{name} is {found.dtype}{list(found.shape)}, and not "
+                f"{wanted.dtype}{list(wanted.shape)}"
+            )
+        return jnp.asarray(found)
+
+    tensors = [
+        Tensor(*(array(f"{name}/{part}", x) for part, x in tensor._asdict().items()))
+        for name, tensor in named_tensors(like.weights).items()
+    ]
+    moments = {name: array(f"moments/{name}", x) for name, x in like.moments._asdict().items()}
+    weights = ternary.replace_tensors(like.weights, tensors)
+    return PolicyParams(weights, ObservationMoments(**moments))
+
+
+def _told(metadata: dict[str, str]) -> dict[str, Any]:
+    return {name: from_text(text) for name, text in metadata.items()}
 
 
 def to_text(value: Any) -> str:

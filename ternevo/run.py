@@ -13,6 +13,7 @@ from ternevo.results import draw, finish
 from ternevo.setup import Setup, build
 
 if TYPE_CHECKING:
+    from ternevo.animations import Animations
     from ternevo.checkpoint import Checkpoints
     from ternevo.run_folder import RunFolder
     from ternevo.sinks import Records, Row, Sink
@@ -20,14 +21,22 @@ if TYPE_CHECKING:
     from ternevo.types import PolicyParams, TrainState
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Run what the command line says; exit 2 on bad input, 1 on divergence, 130 or 143 on a signal.
+FREE_TO_LOWER = ("num_lanes", "population_chunk")
+COSTING_MEMORY = (
+    *("num_seeds", "population_size", "num_episodes", "num_envs", "num_steps", "hidden_sizes"),
+)
+"""Options of a run, of any strategy and of a policy; 0 of the first two chooses by itself."""
 
-    A signal is SIGINT or SIGTERM.
+
+def main(argv: list[str] | None = None) -> None:
+    """Run what the command line says; exit 2 on bad input, 130 or 143 on a signal.
+
+    A signal is SIGINT or SIGTERM. It exits 1 on divergence, and where memory is not enough.
     """
     config = parse(argv)
     print(f"ternevo: {config.strategy_name} on {config.env}, seed {config.seed_label}", flush=True)
     from ternevo.checkpoint import CheckpointError
+    from ternevo.memory import OutOfMemory
     from ternevo.names import UnknownName
     from ternevo.run_folder import RunFolderError
     from ternevo.sinks import MissingExtra
@@ -35,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
 
     try:
         run(config)
-    except Diverged as error:
+    except (Diverged, OutOfMemory) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     except (
@@ -57,6 +66,8 @@ def run(config: RunConfig) -> "RunFolder":
       UnknownName, ValueError: the configuration makes no sense.
       RunFolderError: the run's name is taken.
       Diverged: a loss is not finite; what was saved before stays.
+      OutOfMemory: a device has too little memory; what was saved before stays.
+      NoDevice: JAX finds none of the kind or number that was asked for.
       SystemExit: a signal stopped the run; its state is saved.
     """
     from ternevo import devices
@@ -64,7 +75,18 @@ def run(config: RunConfig) -> "RunFolder":
     devices.use_cores(config.num_devices)
     if config.distributed:
         devices.join_processes()
+    devices.check_there_are_some()
     setup = build(config)  # not on the mesh: brax binds what it loads to one device
+    with failure_on_record(setup), naming_what_to_lower(setup):
+        train_and_finish(setup)
+    return setup.folder
+
+
+def train_and_finish(setup: Setup) -> None:
+    """Train on all devices; then, unless a signal came, write what a run ends with."""
+    from ternevo import devices
+
+    config = setup.config
     with devices.on_all_devices(0 if config.distributed else config.num_devices):
         with interruptible() as interruption:
             rows_of_each = _train(setup, interruption)
@@ -77,12 +99,63 @@ def run(config: RunConfig) -> "RunFolder":
         raise SystemExit(128 + stopped_by)
     if devices.is_first_process():
         finish(setup, rows_of_each)
-    return setup.folder
+
+
+@contextlib.contextmanager
+def failure_on_record(setup: Setup) -> Iterator[None]:
+    """Keep in the run's folder why it failed, if it does."""
+    from ternevo import devices
+    from ternevo.files import replace_text
+
+    try:
+        yield
+    except Exception as error:
+        if devices.is_first_process():
+            replace_text(setup.folder.failure, f"{type(error).__name__}: {error}\n")
+        raise
+
+
+@contextlib.contextmanager
+def naming_what_to_lower(setup: Setup) -> Iterator[None]:
+    """Turn an error of a device that has no memory left into one that says what to do.
+
+    Raises:
+      OutOfMemory: a device has too little memory.
+    """
+    import jax
+
+    from ternevo import memory
+
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        if not memory.is_exhausted(error):
+            raise
+        raise memory.OutOfMemory(_what_to_lower(setup, error)) from error
+
+
+def _what_to_lower(setup: Setup, error: Exception) -> str:
+    """Say which options cost memory, and of which of them no result depends."""
+    config, saved = setup.config, setup.folder.saved_generations
+    settings = vars(config) | vars(config.policy) | vars(config.strategy)
+    free, others = (
+        ", ".join(f"--{name} (now {settings[name]})" for name in names if name in settings)
+        for names in (FREE_TO_LOWER, COSTING_MEMORY)
+    )
+    reason = (str(error).splitlines() or ["MemoryError"])[0].rstrip(".")
+    first = (
+        f"Set {free} lower, which changes no result, and go on by --resume; or lower"
+        if free
+        else "Lower"
+    )
+    kept = f"Checkpoint {saved[-1]} is kept" if saved else "There is no checkpoint yet"
+    return f"out of memory: {reason}. {first} {others} under another --name. {kept}"
 
 
 def _train(setup: Setup, interruption: list[int]) -> "list[list[Row]]":
     """Start or resume, go through the chunks, draw the curves; return each seed's rows."""
     from ternevo import devices, profiling, train
+    from ternevo.animations import Animations
     from ternevo.checkpoint import Checkpoints
 
     config = setup.config
@@ -96,12 +169,13 @@ def _train(setup: Setup, interruption: list[int]) -> "list[list[Row]]":
                 contextlib.closing(open_records(setup, int(state.generation)))
             )
             check_memory(setup, state)
+            animations = Animations(setup)
             for chunk in train.train(
                 setup.strategy,
                 state,
                 config.num_generations,
                 config.chunk_size,
-                stop_every=config.checkpoint_every,
+                stop_every=(config.checkpoint_every, config.render_every),
                 should_stop=lambda: bool(interruption),
                 around=around,
             ):
@@ -109,6 +183,8 @@ def _train(setup: Setup, interruption: list[int]) -> "list[list[Row]]":
                 state = chunk.state
                 if int(state.generation) % config.checkpoint_every == 0:
                     save(setup, checkpoints, state)
+                if animations.is_due(int(state.generation)):
+                    animate(setup, animations, records, state)
         save(setup, checkpoints, state)
     if devices.is_first_process():
         draw(setup, records.rows)
@@ -182,18 +258,13 @@ def _what_diverged(
 
 def save(setup: Setup, checkpoints: "Checkpoints", state: "TrainState") -> None:
     """Save the state, and the two policies it holds for each seed."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
     from ternevo import devices
     from ternevo.strategies.across_seeds import of_each_seed
 
     checkpoints.save(state)
     if not devices.is_first_process():
         return
-    # Only this process goes on: it must not compute with arrays that are on all hosts.
-    evaluated = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), state.strategy)
+    evaluated = devices.own_copy(state.strategy)
     policies = (setup.strategy.params(evaluated), evaluated.best)
     of_each = of_each_seed(
         (*policies, evaluated.best_generation, evaluated.best_return), setup.config.num_seeds
@@ -206,6 +277,22 @@ def save(setup: Setup, checkpoints: "Checkpoints", state: "TrainState") -> None:
         if math.isfinite(best_return):
             info["return"] = float(best_return)
         save_policy(setup, folder.best_policy, best, info)
+
+
+def animate(
+    setup: Setup, animations: "Animations", records: "Records", state: "TrainState"
+) -> None:
+    """Draw an episode of the first seed's current policy, and show it where metrics go."""
+    from ternevo import devices
+    from ternevo.strategies.across_seeds import of_each_seed
+
+    if not devices.is_first_process():
+        return
+    params = setup.strategy.params(devices.own_copy(state.strategy))
+    generation = int(state.generation)
+    path = animations.draw(of_each_seed(params, setup.config.num_seeds)[0], generation)
+    if path:
+        records.animate(path, generation)
 
 
 def save_policy(
@@ -234,27 +321,33 @@ def open_records(setup: Setup, generation: int) -> "Records":
     before = sinks.mean_rows([own[-1:] for own in rows])
     last = before[0] if before else {}
     common: list[Sink] = [_open_wandb(setup)] if "wandb" in trackers else []
-    own: list[list[Sink]] = [[sinks.Jsonl(folder.metrics)] for folder in folders]
-    if "tensorboard" in trackers:
-        for folder, outputs in zip(folders, own, strict=True):
-            outputs.append(sinks.TensorBoard(folder.path / "tensorboard", generation))
+    boards = [  # before metrics.jsonl is opened: they may be missing
+        [sinks.TensorBoard(folder.path / "tensorboard", generation)]
+        for folder in folders
+        if "tensorboard" in trackers
+    ] or [[] for _ in folders]
+    own: list[list[Sink]] = [
+        [sinks.Jsonl(folder.metrics), *board] for folder, board in zip(folders, boards, strict=True)
+    ]
     common.append(sinks.Console(config.num_generations, last, config.num_seeds))
     return sinks.Records(rows, own, common)
 
 
 def _open_wandb(setup: Setup) -> "Sink":
-    from ternevo import sinks
+    """Open a run of wandb; in a trial of an agent, the one that the agent announced."""
+    from ternevo import agent, sinks
     from ternevo.run_folder import read_json
 
-    config, folder = setup.config, setup.folder
+    config, folder, trial = setup.config, setup.folder, agent.trial()
     settings = read_json(folder.config)
+    # Project and id are the agent's then: wandb reads them itself, and warns of others.
+    place = {} if trial else {"project": config.wandb_project, "id": settings["id"]}
     return sinks.Wandb(
-        project=config.wandb_project,
-        group=config.wandb_group,
+        **place,
+        group=config.wandb_group or (trial.sweep if trial else None),
         tags=[tag.strip() for tag in config.wandb_tags.split(",") if tag],
         mode=config.wandb_mode,
         name=folder.path.name,
-        id=settings["id"],
         resume="allow",
         dir=str(folder.path),
         config=settings["settings"],

@@ -1,8 +1,8 @@
 """The folder of one run: runs/<env>/<strategy>/<name>/.
 
 It holds config.json (settings, versions, device, commit), metrics.jsonl,
-checkpoints/, policy.tvp and best_policy.tvp, curve.png, the rendered episode,
-and result.json once the run is done.
+checkpoints/, policy.tvp and best_policy.tvp, curve.png, the rendered episode, episodes/ with those
+drawn during training, result.json once the run is done, and failure.txt where training failed.
 
 A joint run of several seeds has config.json, checkpoints/, curve.png and result.json, and in
 seed<k>/ for each seed what a run of its own would have, without checkpoints.
@@ -18,13 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from ternevo import provenance
+from ternevo import agent, provenance
 from ternevo.config import RunConfig, to_dict
 from ternevo.files import replace_text, replacing
+from ternevo.policies import file_suffix
 
 FREE_ON_RESUME = {
     *("num_generations", "resume", "name", "runs_dir", "chunk_size", "checkpoint_every"),
-    *("num_final_episodes", "render", "compilation_cache", "profile"),
+    *("num_final_episodes", "render", "render_every", "compilation_cache", "profile"),
     *("num_lanes", "population_chunk", "num_devices", "distributed"),
     *("track", "wandb_project", "wandb_group", "wandb_tags", "wandb_mode"),
 }
@@ -76,19 +77,29 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def saved_generations(self) -> list[int]:
+        """The generations of which there is a checkpoint, in order."""
+        return sorted(int(p.name) for p in self.checkpoints.glob("*") if p.name.isdigit())
+
+    @property
     def start(self) -> Path:
         """A copy of the policy that `--init_from` named."""
-        return self.path / "start.tvp"
+        return self._policy_file("start")
 
     @property
     def policy(self) -> Path:
         """The newest policy."""
-        return self.path / "policy.tvp"
+        return self._policy_file("policy")
 
     @property
     def best_policy(self) -> Path:
         """The policy with the best evaluation."""
-        return self.path / "best_policy.tvp"
+        return self._policy_file("best_policy")
+
+    def _policy_file(self, stem: str) -> Path:
+        """Return a policy's path: a .tvp, or where the run's policy is a user's own, a .npz."""
+        name = read_json(self.config).get("settings", {}).get("policy_name", "mlp")
+        return self.path / f"{stem}{file_suffix(name)}"
 
     @property
     def curve(self) -> Path:
@@ -99,6 +110,16 @@ class RunFolder:
     def episode(self) -> Path:
         """The rendered episode, without its suffix."""
         return self.path / "episode"
+
+    @property
+    def episodes(self) -> Path:
+        """The episodes that `--render_every` drew during training."""
+        return self.path / "episodes"
+
+    @property
+    def failure(self) -> Path:
+        """Why training stopped, if it failed."""
+        return self.path / "failure.txt"
 
     @property
     def result(self) -> Path:
@@ -121,11 +142,9 @@ def create(config: RunConfig, env_id: str) -> RunFolder:
         raise RunFolderError(
             f"{folder.path} is a seed of the joint run {before['joint']!r}: resume that one"
         )
-    if not before or not has_begun(folder):
+    is_new = not before or not has_begun(folder)
+    if is_new:
         folder.path.mkdir(parents=True, exist_ok=True)
-        if config.init_from is not None:
-            with replacing(folder.start) as temporary:
-                shutil.copyfile(policy_of(config.init_from), temporary)
     elif config.resume:
         _check_same(folder, before, record)
         history = [*before.get("resumed_from", []), {k: before[k] for k in RESUMED_RECORD}]
@@ -134,7 +153,11 @@ def create(config: RunConfig, env_id: str) -> RunFolder:
         raise RunFolderError(
             f"{folder.path} exists. Go on with it by --resume, or choose another --name"
         )
+    folder.failure.unlink(missing_ok=True)
     _write_records(config, folder, record)
+    if is_new and config.init_from is not None:
+        with replacing(folder.start) as temporary:  # its suffix is that of the policy in the record
+            shutil.copyfile(policy_of(config.init_from), temporary)
     return folder
 
 
@@ -150,8 +173,9 @@ def _write_records(config: RunConfig, folder: RunFolder, record: dict[str, Any])
 
 
 def folder_of(config: RunConfig, env_id: str) -> RunFolder:
-    """Return where a run is or would be."""
-    name = config.name or f"seed{config.seed_label}"
+    """Return where a run is or would be; each trial of a sweep's agent has a name of its own."""
+    trial = agent.trial()
+    name = config.name or (trial.name if trial else f"seed{config.seed_label}")
     return RunFolder(config.runs_dir / env_id / config.strategy_name / name)
 
 
@@ -258,8 +282,9 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _provenance(config: RunConfig, env_id: str) -> dict[str, Any]:
+    trial = agent.trial()
     return {
-        "id": uuid.uuid4().hex[:8],
+        "id": trial.run if trial else uuid.uuid4().hex[:8],
         "env": env_id,
         "settings": to_dict(config),
         "command": ["python", "-m", "ternevo.run", *sys.argv[1:]],

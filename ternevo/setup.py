@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ternevo.compilation_cache import disable_compilation_cache, enable_compilation_cache
 from ternevo.config import RunConfig
+from ternevo.names import of_type
 
 if TYPE_CHECKING:
     from ternevo.run_folder import RunFolder
@@ -40,10 +41,11 @@ def build(config: RunConfig) -> Setup:
     if config.profile:
         profiling.make_profile_folder(config.profile)
     (enable_compilation_cache if config.compilation_cache else disable_compilation_cache)()
+    from ternevo.policies import contract
     from ternevo.strategies import start
 
     env = envs.make(config.env, config.episode_length)
-    policy = config.policy.build(env.obs_size, env.action)
+    policy = contract.build(config.policy, env.obs_size, env.action)
     folder = run_folder.folder_of(config, env.id)
     source = run_folder.start_of(config, folder)
     begin = start.load(source, env, policy, config.policy.weights) if source else None
@@ -63,9 +65,11 @@ def build_strategy(
     from ternevo.strategies import start
     from ternevo.strategies.across_seeds import across_seeds
     from ternevo.strategies.evaluation import with_evaluation
+    from ternevo.types import Strategy
 
     first = start.start_from(policy, begin.params.weights) if begin else policy
-    strategy = config.strategy.build(env, first, config.policy.weights, config.num_generations)
+    built = config.strategy.build(env, first, config.policy.weights, config.num_generations)
+    strategy = of_type(f"what {type(config.strategy).__name__}.build returns", built, Strategy)
     if begin:
         strategy = start.with_moments(strategy, begin.params.moments)
     strategy = with_evaluation(strategy, policy, env, config.eval_every, config.num_eval_episodes)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from PIL import Image
 from tqdm import tqdm
 
 from ternevo.files import replace_text
@@ -33,6 +34,15 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish."""
+        ...
+
+
+@runtime_checkable
+class AnimationSink(Sink, Protocol):
+    """A sink that can show a drawn episode as well."""
+
+    def animate(self, path: Path, generation: int) -> None:
+        """Show the file, a GIF, PNG or HTML page, at its generation."""
         ...
 
 
@@ -106,6 +116,12 @@ class Records:
         for rows, latest in zip(self.rows, new, strict=True):
             rows += latest
 
+    def animate(self, path: Path, generation: int) -> None:
+        """Show an episode of the first seed in its own sinks and the common ones that can."""
+        for sink in [*self._own[0], *self._common]:
+            if isinstance(sink, AnimationSink):
+                sink.animate(path, generation)
+
     def close(self) -> None:
         """Close all sinks."""
         for sinks in [*self._own, self._common]:
@@ -131,15 +147,21 @@ class Jsonl:
 
 
 def read_jsonl(path: Path) -> list[Row]:
-    """Return the rows of a metrics file; a last line that was cut off is left out."""
+    """Return the rows of a metrics file; a last line that was cut off is left out.
+
+    Raises:
+      ValueError: another line is no row.
+    """
     if not path.exists():
         return []
-    rows = []
-    for line in path.read_text().splitlines():
+    lines, rows = path.read_text().splitlines(), []
+    for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            row = json.loads(line)
+            rows.append({"generation": row["generation"], **row})
+        except (ValueError, TypeError, KeyError) as error:
+            if number < len(lines):
+                raise ValueError(f"line {number} of {path} is no row of metrics") from error
     return rows
 
 
@@ -250,6 +272,24 @@ class TensorBoard:
                     self._writer.add_scalar(name, value, row["generation"])
         self._writer.flush()
 
+    def animate(self, path: Path, generation: int) -> None:
+        """Add a picture as it is: browsers play a GIF. Of a page, which it cannot show, the path.
+
+        tensorboardX's own `add_video` would need moviepy to make the same bytes.
+        """
+        if path.suffix == ".html":
+            self._writer.add_text("animation", f"open {path} in a browser", generation)
+            return
+        from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore (made at run time)
+
+        with Image.open(path) as image:
+            width, height = image.size
+        picture = Summary.Image(
+            height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes()
+        )
+        summary = Summary(value=[Summary.Value(tag="animation", image=picture)])
+        self._writer._get_file_writer().add_summary(summary, generation)
+
     def close(self) -> None:
         """Close the event file."""
         self._writer.close()
@@ -274,6 +314,16 @@ class Wandb:
         """Log every row at its generation."""
         for row in rows:
             self._run.log(row, step=row["generation"])
+
+    def animate(self, path: Path, generation: int) -> None:
+        """Log a GIF as a video, a page as it is, any other picture as an image."""
+        import wandb
+
+        shown = {
+            ".gif": lambda: wandb.Video(str(path)),
+            ".html": lambda: wandb.Html(str(path), inject=False),
+        }.get(path.suffix, lambda: wandb.Image(str(path)))
+        self._run.log({"animation": shown()}, step=generation)
 
     def close(self) -> None:
         """Finish the run."""

@@ -138,7 +138,13 @@ def uniforms(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
 def from_uniforms(
     quantiles: Float[Array, "population ..."], probabilities: Float[Array, "... 3"]
 ) -> Int8[Array, "population ..."]:
-    """Map quantiles in (0, 1) to trits by the inverse CDF in the order -1, 0, +1."""
+    """Map quantiles in (0, 1) to trits by the inverse CDF in the order -1, 0, +1.
+
+    Examples:
+      >>> table = jnp.array([0.5, 0.3, 0.2])  # P(-1), P(0), P(+1)
+      >>> from_uniforms(jnp.array([0.1, 0.6, 0.9]), table).tolist()
+      [-1, 0, 1]
+    """
     below_zero = quantiles < probabilities[..., 0]
     above_zero = 1.0 - quantiles < probabilities[..., 2]  # exact: partners are sign flips
     # Two probabilities that should sum to one may miss it by a rounding error.
@@ -229,7 +235,14 @@ def _weighted_sums(
 
 
 def utility_by_value(stats: Statistics) -> Float[Array, "... 3"]:
-    """Return the mean of u [x = v] for v in -1, 0, +1, recovered from the two reductions."""
+    """Return the mean of u [x = v] for v in -1, 0, +1, recovered from the two reductions.
+
+    Examples:
+      >>> trits = jnp.array([[1], [0], [-1], [1]], jnp.int8)  # four members, one weight
+      >>> stats, _ = statistics(jnp.array([2.0, 1.0, 0.0, 5.0]), [trits])
+      >>> utility_by_value(stats[0]).tolist()  # 0 / 4, 1 / 4 and (2 + 5) / 4
+      [[0.0, 0.25, 1.75]]
+    """
     minus, plus = (stats.second - stats.first) / 2, (stats.second + stats.first) / 2
     return jnp.stack([minus, stats.utility - stats.second, plus], axis=-1)
 
@@ -245,7 +258,12 @@ def scale(latent: Float[Array, "..."]) -> Float[Array, ""]:
 
 
 def nearest_exponent(level: Float[Array, "..."]) -> Int8[Array, "..."]:
-    """Return the int8 `k` for which `2**-k` is nearest to `level` on a log scale."""
+    """Return the int8 `k` for which `2**-k` is nearest to `level` on a log scale.
+
+    Examples:
+      >>> nearest_exponent(jnp.array([0.25, 0.3, 1.0, 6.0])).tolist()
+      [2, 2, 0, -3]
+    """
     return jnp.clip(jnp.round(-jnp.log2(level)), *EXPONENT_RANGE).astype(jnp.int8)
 
 
@@ -255,6 +273,12 @@ def discretize(latent: Float[Array, "..."], kind: WeightKind) -> Tensor:
     Ternary: thresholds at plus and minus half of the mean absolute latent, as
     in absmean quantisation (Ma et al. 2024, "The Era of 1-bit LLMs"). Binary:
     the sign, with sign(0) = +1. Float: the latents as they are.
+
+    Examples:
+      >>> discretize(jnp.array([0.9, -0.1, -1.4, 0.0]), "ternary").values.tolist()
+      [1, 0, -1, 0]
+      >>> discretize(jnp.array([0.9, -0.1, -1.4, 0.0]), "binary").values.tolist()
+      [1, -1, -1, 1]
     """
     if kind == "float":
         return Tensor(latent, jnp.zeros((), jnp.int8))

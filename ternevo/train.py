@@ -7,7 +7,7 @@ stopped.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple
@@ -123,7 +123,7 @@ def train(
     state: TrainState,
     num_generations: int,
     chunk_size: int = 0,
-    stop_every: int = 0,
+    stop_every: Sequence[int] = (),
     should_stop: Callable[[], bool] = lambda: False,
     around: Callable[[bool], AbstractContextManager[None]] = lambda is_last: nullcontext(),
 ) -> Iterator[Chunk]:
@@ -136,7 +136,7 @@ def train(
       state: where to go on from.
       num_generations: the run's total, counted from its very beginning.
       chunk_size: generations a chunk; 0 chooses about two seconds' worth.
-      stop_every: end a chunk at every multiple of this generation, 0 for never.
+      stop_every: end a chunk at every multiple of each of these generations; 0 for never.
       should_stop: asked between chunks.
       around: called for each chunk with whether it ends the run, and entered while the chunk runs
         and whoever takes it works on it.
@@ -145,9 +145,8 @@ def train(
     size = min(chunk_size, MAX_CHUNK) or 1
     is_compiled = False
     while done < num_generations and not devices.agreed(should_stop()):
-        count = min(devices.agreed(size), num_generations - done)
-        if stop_every:
-            count = min(count, stop_every - done % stop_every)
+        to_stops = [every - done % every for every in stop_every if every]
+        count = min(devices.agreed(size), num_generations - done, *to_stops)
         with around(done + count == num_generations):
             if not is_compiled:  # by running none, so that seconds are those of training
                 state, _ = advance(strategy, state, jnp.zeros((), jnp.int32))

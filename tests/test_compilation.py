@@ -72,7 +72,7 @@ def test_a_run_traces_each_of_its_rollouts_once(name, weights, options, tmp_path
     before = train.advance._cache_size()
     for chunk_size in (3, 0):
         state = train.start(jax.random.key(0), strategy)
-        for chunk in train.train(strategy, state, 8, chunk_size, stop_every=5):
+        for chunk in train.train(strategy, state, 8, chunk_size, stop_every=(5,)):
             state = chunk.state
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state)

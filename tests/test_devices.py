@@ -22,13 +22,15 @@ SCRIPT = Path(__file__).with_name("on_devices.py")
 
 
 QUICK = ("split", "pairs", "padded", "binary", "votes")
-"""The others, of which each is compiled for three numbers of devices, are slow tests."""
+"""On one device and on two; each is compiled anew, so the others, and eight devices, are slow."""
 
 
-def final_states(folder: Path, cases: tuple[str, ...]) -> dict[int, dict[str, np.ndarray]]:
+def final_states(
+    folder: Path, counts: tuple[int, ...], cases: tuple[str, ...]
+) -> dict[int, dict[str, np.ndarray]]:
     """Return the final states, by the number of devices; the processes run one after another."""
     found = {}
-    for count in (1, 2, 8):
+    for count in counts:
         path = folder / f"{count}.npz"
         command = [sys.executable, SCRIPT, str(count), path, *cases]
         subprocess.run(command, check=True, env=os.environ)
@@ -38,12 +40,12 @@ def final_states(folder: Path, cases: tuple[str, ...]) -> dict[int, dict[str, np
 
 @pytest.fixture(scope="module")
 def states(tmp_path_factory) -> dict[int, dict[str, np.ndarray]]:
-    return final_states(tmp_path_factory.mktemp("devices"), QUICK)
+    return final_states(tmp_path_factory.mktemp("devices"), (1, 2), QUICK)
 
 
 @pytest.fixture(scope="module")
 def slow_states(tmp_path_factory) -> dict[int, dict[str, np.ndarray]]:
-    return final_states(tmp_path_factory.mktemp("devices"), tuple(set(CASES) - set(QUICK)))
+    return final_states(tmp_path_factory.mktemp("devices"), (1, 2, 8), tuple(CASES))
 
 
 def test_the_cases_name_every_strategy():
@@ -52,15 +54,14 @@ def test_the_cases_name_every_strategy():
 
 
 @pytest.mark.parametrize("case", QUICK)
-@pytest.mark.parametrize("count", [2, 8])
-def test_states_are_those_of_one_device_bit_for_bit(states, count, case):
-    assert_equal_states(states[1], states[count], case)
+def test_states_are_those_of_one_device_bit_for_bit(states, case):
+    assert_equal_states(states[1], states[2], case)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [case for case in CASES if case not in QUICK])
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("count", [2, 8])
-def test_states_of_the_others_are_those_of_one_device_too(slow_states, count, case):
+def test_states_of_all_are_those_of_one_device_too(slow_states, count, case):
     assert_equal_states(slow_states[1], slow_states[count], case)
 
 

@@ -83,7 +83,7 @@ def test_every_way_to_multiply_gives_the_same_integers(activation, weights):
                 MLP(
                     (40, 33),
                     activation,
-                    weights,
+                    weights=weights,
                     observation_bits=bits,
                     output_shift=1,
                     matmul=matmul,

@@ -90,7 +90,7 @@ def jitted(activation: str, observation_bits: int = 8, weights: str = "ternary",
     policy = MLP(
         HIDDEN,
         activation,
-        weights,
+        weights=weights,
         observation_bits=observation_bits,
         observation_shift=shifts[0],
         output_shift=shifts[1],
@@ -175,7 +175,7 @@ def test_the_sign_of_zero_is_plus_one():
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_float_activations_agree_with_numpy(activation, weights):
     function = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}[activation]
-    policy = MLP(HIDDEN, activation, weights).build(OBS_SIZE, ACTION)
+    policy = MLP(HIDDEN, activation, weights=weights).build(OBS_SIZE, ACTION)
     rng = np.random.default_rng(0)
     for seed in range(4):
         params = jax.jit(policy.init)(jax.random.key(seed))

@@ -139,9 +139,9 @@ def without_time(folder):
 
 @pytest.fixture(scope="module")
 def joint(tmp_path_factory):
-    """A joint run of five generations, and the root of all runs."""
+    """A joint run of five generations, of which the last is drawn, and the root of all runs."""
     root = tmp_path_factory.mktemp("runs")
-    joint_run(root)
+    joint_run(root, "--render_every", "5")
     return root / "gymnax" / "CartPole-v1" / "ternary_nes" / "seed1-2"
 
 
@@ -149,7 +149,7 @@ def test_each_seed_has_the_folder_of_an_ordinary_run(joint):
     names = {path.name for path in joint.iterdir()}
     assert names == {"config.json", "checkpoints", "curve.png", "result.json", "seed1", "seed2"}
     ordinary = {"config.json", "metrics.jsonl", "policy.tvp", "best_policy.tvp", "curve.png"}
-    for seed, more in ((1, {"episode.gif"}), (2, set())):
+    for seed, more in ((1, {"episode.gif", "episodes"}), (2, set())):
         folder = joint / f"seed{seed}"
         assert {path.name for path in folder.iterdir()} == ordinary | more | {"result.json"}
         config = json.loads((folder / "config.json").read_text())
@@ -173,11 +173,20 @@ def test_the_result_of_a_joint_run_is_over_its_seeds(joint):
         np.testing.assert_allclose(expected, statistics, rtol=1e-12)
 
 
+def test_of_a_joint_run_the_first_seed_is_drawn(joint):
+    assert [str(path.relative_to(joint)) for path in joint.rglob("generation-*")] == [
+        "seed1/episodes/generation-000005.gif"
+    ]
+
+
 def test_runs_lists_the_seeds_and_play_asks_for_one(joint, capsys):
-    runs.main([str(joint.parents[3])])
+    runs.main([str(joint.parents[3]), "--by_seed"])
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[0] for line in lines] == [str(joint / "seed1"), str(joint / "seed2")]
-    assert all("5/5" in line and line.endswith("done") for line in lines)
+    assert all(line.endswith("done") for line in lines)
+    runs.main([str(joint.parents[3])])
+    (_, line) = capsys.readouterr().out.splitlines()
+    assert line.split()[0] == str(joint) and " 1-2 " in line and " ± " in line
     with pytest.raises(SystemExit):
         play.main([str(joint)])
     assert f"name one of {joint / 'seed1'}, {joint / 'seed2'}" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The programs of the study: its statistics, its page, its tuner and the commands of its runs."""
+"""The programs of the study: its page, its tuner and the commands of its runs."""
 
 import ast
 import dataclasses
@@ -10,7 +10,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from scipy.stats import trim_mean
 
 from ternevo import envs
 from ternevo.config import parse
@@ -18,7 +17,7 @@ from ternevo.config import parse
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
 NAMES = (
-    *("analyse", "arms", "statistics_of_runs", "study", "study_claims", "study_figures"),
+    *("analyse", "arms", "study", "study_claims", "study_figures"),
     *("study_results", "study_words", "tasks", "tune"),
 )
 
@@ -36,91 +35,11 @@ def modules():
 
 
 @pytest.fixture
-def stats(modules):
-    return modules["statistics_of_runs"]
-
-
-@pytest.fixture
 def tuned(modules, monkeypatch):
     """The study as if every task had been tuned."""
     study, tune = modules["study"], modules["tune"]
     monkeypatch.setattr(study, "best", lambda task, arm: {"options": tune.draw(0, arm)})
     return study
-
-
-# ----------------------------------------------------------------------------------- statistics
-
-
-def test_steps_to_a_return_are_interpolated(stats):
-    """Seeds 0, 10, 20 and 10, 10, 40 have the mean 5, 10, 30 at the steps 100, 200, 300."""
-    curves = [[(100, 0.0), (200, 10.0), (300, 20.0)], [(100, 10.0), (200, 10.0), (300, 40.0)]]
-    assert stats.steps_to(curves, 20) == stats.Reached(250.0)
-    assert stats.steps_to(curves, 6) == stats.Reached(120.0)
-    assert stats.steps_to(curves, 30) == stats.Reached(300.0)
-    assert stats.steps_to(curves, 30.1) == stats.Reached(np.inf)
-    assert stats.steps_to(curves, 5) == stats.Reached(100.0, is_bound=True)
-
-
-def test_seeds_of_unequal_steps_share_one_axis(stats):
-    """It begins where both have a return; the one that ends first keeps its last."""
-    curves = [[(100, 0.0), (300, 20.0)], [(200, 0.0), (400, 8.0)]]
-    axis, returns = stats.on_one_axis(curves)
-    np.testing.assert_array_equal(axis, [200, 300, 400])
-    np.testing.assert_array_equal(returns, [[10, 20, 20], [0, 4, 8]])
-    band = stats.curve_band(curves)
-    np.testing.assert_array_equal(band[1], [5, 12, 14])
-    assert (band[2] <= band[1]).all() and (band[1] <= band[3]).all()
-
-
-def test_a_ratio_of_steps_knows_who_never_got_there(stats):
-    never, soon, late = stats.Reached(np.inf), stats.Reached(50.0), stats.Reached(100.0)
-    assert stats.ratio(soon, late) == 0.5
-    assert stats.ratio(never, late) == np.inf
-    assert np.isnan(stats.ratio(soon, never))
-    assert np.isnan(stats.ratio(stats.Reached(np.nan), late))
-
-
-@pytest.mark.parametrize("count", [1, 3, 4, 7, 10, 40])
-def test_the_interquartile_mean_is_that_of_scipy(stats, count):
-    values = np.random.default_rng(count).normal(size=(3, count))
-    np.testing.assert_allclose(stats.iqm(values), trim_mean(values, 0.25, axis=-1))
-
-
-def test_the_stratified_bootstrap_resamples_within_tasks(stats):
-    """Seeds of a task that are all alike leave nothing to draw, however far tasks are apart."""
-    interval = stats.iqm_interval([[0.0] * 4, [1.0] * 4, [2.0] * 4])
-    assert interval == stats.Interval(1.0, 1.0, 1.0)
-    wide = stats.iqm_interval([[0.0, 1.0] * 4, [1.0, 2.0] * 4])
-    assert wide.low < wide.value < wide.high
-
-
-def test_a_bootstrap_interval_covers_as_often_as_it_says(stats):
-    """95 % for many seeds; the mean of 100 draws is close enough to normal."""
-    numbers = np.random.default_rng(1)
-    found = [stats.mean_interval(numbers.normal(3, 1, 100)) for _ in range(100)]
-    assert 88 <= sum(one.low <= 3 <= one.high for one in found) <= 100
-    normal = 2 * 1.96 / np.sqrt(100)
-    np.testing.assert_allclose(np.mean([x.high - x.low for x in found]), normal, rtol=0.05)
-
-
-def test_equal_seeds_have_an_interval_without_width(stats):
-    assert stats.mean_interval([500.0] * 10) == stats.Interval(500, 500, 500)
-    assert stats.difference_interval([0.1] * 10, [0.1] * 3) == stats.Interval(0, 0, 0)
-
-
-def test_a_verdict_needs_the_whole_interval_on_one_side(stats):
-    difference = stats.difference_interval([10.0, 11.0, 12.0], [1.0, 2.0, 3.0])
-    assert difference.value == 9
-    assert stats.verdict(difference) == "wins"
-    assert stats.verdict(stats.difference_interval([1.0, 2.0], [10.0, 11.0])) == "loses"
-    assert stats.verdict(stats.Interval(1, -0.1, 2)) == "ties"
-    assert stats.verdict(stats.Interval(0, 0, 0), ("helps", "same", "hurts")) == "same"
-
-
-def test_normalised_returns_are_0_at_the_start_and_1_at_the_reference(stats):
-    np.testing.assert_array_equal(stats.normalise([-10, 0, 10, 20], -10, 10), [0, 0.5, 1, 1.5])
-    assert np.isnan(stats.normalise([1.0], 5, 5)).all()
-    assert np.isnan(stats.normalise([1.0], 5, 4)).all()
 
 
 # ------------------------------------------------------------------------------------- the page

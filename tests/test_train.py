@@ -78,8 +78,8 @@ def test_every_chunk_runs_the_same_compiled_program():
 def test_chunks_end_where_they_are_told_to():
     strategy = small()
     state = train.start(jax.random.key(0), strategy)
-    chunks = train.train(strategy, state, 11, chunk_size=4, stop_every=5)
-    assert [int(chunk.state.generation) for chunk in chunks] == [4, 5, 9, 10, 11]
+    chunks = train.train(strategy, state, 11, chunk_size=4, stop_every=(5, 0, 3))
+    assert [int(chunk.state.generation) for chunk in chunks] == [3, 5, 6, 9, 10, 11]
 
 
 def test_should_stop_ends_after_the_chunk_it_was_asked_in():

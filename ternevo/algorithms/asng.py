@@ -3,22 +3,22 @@ r"""Adaptive stochastic natural gradient: a step of constant length that follows
 With g the natural gradient of utilities +1 for the best quarter and -1 for the
 worst, n free probabilities and F their Fisher information,
 
-$$p \leftarrow p + \delta\, \frac{g}{\lVert F^{1/2} g \rVert}, \qquad
-  \delta = \delta_0 / \Delta, \qquad \beta = \delta / \sqrt n,$$
+$$p \leftarrow p + \delta\, \frac{g}{\Vert F^{1/2} g \Vert}, \qquad
+  \delta = \delta_0 / \Delta, \qquad \beta = \delta / \sqrt{n},$$
 
 $$s \leftarrow (1 - \beta) s + \sqrt{\beta (2 - \beta)}\,
-  \frac{F^{1/2} g}{\lVert F^{1/2} g \rVert}, \qquad
+  \frac{F^{1/2} g}{\Vert F^{1/2} g \Vert}, \qquad
   \gamma \leftarrow (1 - \beta)^2 \gamma + \beta (2 - \beta),$$
 
-$$\Delta \leftarrow \Delta \exp(\beta (\gamma - \lVert s \rVert^2 / \alpha)).$$
+$$\Delta \leftarrow \Delta \exp(\beta (\gamma - \Vert s \Vert^2 / \alpha)).$$
 
-Under pure noise $\lVert s \rVert^2$ is about gamma, and delta shrinks; it grows
+Under pure noise $\Vert s \Vert^2$ is about gamma, and delta shrinks; it grows
 where steps agree. Where the gradient is zero nothing changes, the memory neither.
 
 Against the authors' program (github.com/shirakawas/ASNG-NAS):
   * $F^{1/2} g$ is `categorical.fisher_root`, symmetric in the values; theirs leaves out the last
     value. The length is the same, and for two values so is everything.
-  * $\delta \le \sqrt n$, so that beta stays at or below 1: beyond it the root is of a negative
+  * $\delta \leq \sqrt{n}$, so that beta stays at or below 1: beyond it the root is of a negative
     number, and the recursion of s overshoots. A few weights with a clear signal get there.
   * The margin 1 / (d (K - 1)) is no larger than half of uniform, 1 / (2 K), which only d < 4 meets.
 

@@ -3,7 +3,7 @@ r"""A table of probabilities for every weight: what PBIL, UMDA, compact GA, ASNG
 With p the probabilities of -1, 0, +1 and utilities u, the natural gradient of
 expected utility in p is
 
-$$\tilde\nabla = \frac1N \sum_i u_i (\mathrm{onehot}(X_i) - p),$$
+$$\tilde\nabla = \frac{1}{N} \sum_i u_i (\mathrm{onehot}(X_i) - p),$$
 
 and it sums to zero over the values. A subclass turns it into a step; after it
 every possible value keeps a least probability, the margin. The shipped policy is the mode.
@@ -151,6 +151,10 @@ def keep_margin(
 
     What lies below is lifted, and what the others have beyond the margin is
     scaled down (Shirakawa et al., AAAI 2018, "Dynamic optimization of neural network structures").
+
+    Examples:
+      >>> keep_margin(jnp.array([0.0, 0.0, 1.0]), 0.125, jnp.ones(3)).tolist()
+      [0.125, 0.125, 0.75]
     """
     beyond = jnp.maximum(table - margin, 0.0) * values
     share = 1.0 - margin * jnp.sum(values)

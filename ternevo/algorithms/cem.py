@@ -1,7 +1,7 @@
 r"""The cross-entropy method with a learning rate, or UMDA: tables move to those of the elite.
 
 $$p \leftarrow (1 - \eta)\, p + \eta\, f, \qquad
-  f = \frac1\mu \sum_{i\ \mathrm{elite}} \mathrm{onehot}(X_i)$$
+  f = \frac{1}{\mu} \sum_{i\ \mathrm{elite}} \mathrm{onehot}(X_i)$$
 
 This is PBIL with truncation utilities: N/mu for the elite, 0 for the rest.
 

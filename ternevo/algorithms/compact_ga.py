@@ -1,9 +1,9 @@
 r"""The compact genetic algorithm: a table that stands for a population of lambda members.
 
-Members 2 i and 2 i + 1 meet. For every weight
+Members 2 i and 2 i + 1 meet. For every weight, with the value that each of them has,
 
-$$p[\text{winner's value}] \mathrel{+}= 1/\lambda, \qquad
-  p[\text{loser's value}] \mathrel{-}= 1/\lambda,$$
+$$p[\mathrm{winner}] \leftarrow p[\mathrm{winner}] + 1 / \lambda, \qquad
+  p[\mathrm{loser}] \leftarrow p[\mathrm{loser}] - 1 / \lambda,$$
 
 and no value falls below 1/lambda, one member. All pairs of a generation meet at
 once; where they are equally fit nothing moves. It is PBIL with utilities +1 and

@@ -128,7 +128,12 @@ def possible_values(kind: ternary.WeightKind) -> Float[Array, "3"]:
 def around(
     centre: Num[Array, "..."], rate: Float[Array, ""], kind: ternary.WeightKind = "ternary"
 ) -> Float[Array, "... 3"]:
-    """Return the probabilities of weights at a centre but for a flip to a neighbour at a rate."""
+    """Return the probabilities of weights at a centre but for a flip to a neighbour at a rate.
+
+    Examples:
+      >>> around(jnp.array([0, 1], jnp.int8), jnp.float32(0.25)).tolist()
+      [[0.125, 0.75, 0.125], [0.0, 0.25, 0.75]]
+    """
     stay, none = 1.0 - rate, jnp.zeros_like(rate)
     at_zero = jnp.stack([rate / 2, stay, rate / 2])
     at_one = jnp.stack([rate, none, stay] if kind == "binary" else [none, rate, stay])

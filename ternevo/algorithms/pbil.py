@@ -1,6 +1,6 @@
 r"""Population-based incremental learning: the plain natural gradient in the probabilities.
 
-$$p \leftarrow p + s\, \frac1N \sum_i u_i (\mathrm{onehot}(X_i) - p)$$
+$$p \leftarrow p + s\, \frac{1}{N} \sum_i u_i (\mathrm{onehot}(X_i) - p)$$
 
 References:
   Baluja, "Population-Based Incremental Learning", 1994.

@@ -5,7 +5,7 @@ latents, plus round(s), plus a trit X of mean s - round(s), mixed with a uniform
 (the distribution `mean` of `ternary_nes.py`), so that its noise follows the schedule of the
 weights'. s climbs
 
-$$\frac1N \sum_i u_i X_i - \bar u\,(s - \mathrm{round}(s))$$
+$$\frac{1}{N} \sum_i u_i X_i - \bar u\,(s - \mathrm{round}(s))$$
 
 with the optimiser of the weights: scales are searched by the same batch, at no further episode.
 """

@@ -30,6 +30,10 @@ def centered_rank_fitness_shaping_fn(
 
     evosax's function in other words: one quotient of integers, rounded once, so
     that no compiler has a choice (`ternevo.devices`).
+
+    Examples:
+      >>> centered_rank_fitness_shaping_fn(None, jnp.array([7.0, -3.0, 0.0]), None, None).tolist()
+      [0.5, -0.5, 0.0]
     """
     del population, state, params
     last = fitness.shape[0] - 1
@@ -61,6 +65,10 @@ def truncation(elite_ratio: float) -> Callable[..., jax.Array]:
     """Return the shaping function of utilities N/mu for the best mu members, 0 for the rest.
 
     It gives minus the utilities, as evosax minimises. Equal members share what is left for them.
+
+    Examples:
+      >>> truncation(0.5)(None, jnp.array([7.0, -3.0, 0.0, 9.0]), None, None).tolist()
+      [-0.0, -2.0, -2.0, -0.0]
     """
 
     def shape(population: Any, fitness: jax.Array, state: Any, params: Any) -> jax.Array:
@@ -89,7 +97,12 @@ def best_and_worst(ratio: float) -> Callable[..., jax.Array]:
 def duels(
     population: Any, fitness: Float[Array, " population"], state: Any, params: Any
 ) -> Float[Array, " population"]:
-    """Return -1 for the fitter of members 2 i and 2 i + 1 and +1 for the other, or 0 for both."""
+    """Return -1 for the fitter of members 2 i and 2 i + 1 and +1 for the other, or 0 for both.
+
+    Examples:
+      >>> duels(None, jnp.array([7.0, -3.0, 2.0, 5.0]), None, None).tolist()
+      [1.0, -1.0, -1.0, 1.0]
+    """
     del population, state, params
     first, second = fitness.reshape(-1, 2).T
     lost = (first > second).astype(jnp.float32) - (first < second)

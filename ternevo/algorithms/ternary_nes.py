@@ -6,7 +6,7 @@ latents climb the estimated gradient of expected utility through an optax
 optimiser. What differs between the distributions is how latents give
 probabilities, and which ascent direction the batch's statistics
 
-$$M_1 = \frac1N \sum_i u_i X_i, \qquad M_2 = \frac1N \sum_i u_i X_i^2$$
+$$M_1 = \frac{1}{N} \sum_i u_i X_i, \qquad M_2 = \frac{1}{N} \sum_i u_i X_i^2$$
 
 are turned into. The shipped policy is the mode.
 
@@ -160,7 +160,7 @@ def bernoulli(init_logit_std: float = 3.0) -> Distribution:
 
     The Fisher information of the logit is $p(1-p)$, so with x in {0, 1} and utilities u
 
-    $$\Delta\theta \propto \frac1N \sum_i u_i \frac{x_i - p}{p(1-p) + \epsilon}.$$
+    $$\Delta\theta \propto \frac{1}{N} \sum_i u_i \frac{x_i - p}{p(1-p) + \epsilon}.$$
 
     The first logits are normal, with the signs of the weights given.
 

@@ -1,7 +1,7 @@
 r"""A natural-gradient step whose KL divergence is bounded in proportion to the estimated signal.
 
 With g the natural gradient in the probabilities p, utilities u, d weights and
-$E = \lVert F^{1/2} g \rVert^2 = \sum g^2 / p$, let B be what E would be on average if fitness had
+$E = \Vert F^{1/2} g \Vert^2 = \sum g^2 / p$, let B be what E would be on average if fitness had
 nothing to do with the weights. What is beyond B is signal:
 
 $$\rho = \max(0, 1 - B / E), \qquad
@@ -9,7 +9,7 @@ $$\rho = \max(0, 1 - B / E), \qquad
 
 B is exact for the utilities at hand. A weight with K possible values contributes
 
-$$\frac1{N^2} \Big( (K - 1) \sum_i u_i^2 + 2 r \sum_{\mathrm{pairs}} u_i u_j \Big), \qquad
+$$\frac{1}{N^2} \left( (K - 1) \sum_i u_i^2 + 2 r \sum_{\mathrm{pairs}} u_i u_j \right), \qquad
   r = \sum_v \frac{P(X_i = X_j = v)}{p_v} - 1,$$
 
 where the second sum is over the antithetic pairs, if members are drawn in such: the two of a pair

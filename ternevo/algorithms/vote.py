@@ -3,7 +3,7 @@ r"""The ternary vote: an int8 centre, of which one lattice step is taken where a
 Members are the centre with each weight at a neighbour at a flip rate q. With
 utilities u the evidence for larger values of a weight is its covariance with them,
 
-$$e = \frac1N \sum_i u_i (X_i - \mathbb{E} X).$$
+$$e = \frac{1}{N} \sum_i u_i (X_i - \mathbb{E} X).$$
 
 Were fitness to know nothing of this weight, e would have mean zero and a known
 variance. The weight takes one step of sign(e) where
@@ -145,7 +145,14 @@ def cast_votes(
 def step(
     centre: Int8[Array, "..."], votes: Int8[Array, "..."], kind: ternary.WeightKind
 ) -> Int8[Array, "..."]:
-    """Move to the next value of the kind; there is none beyond -1 and +1."""
+    """Move to the next value of the kind; there is none beyond -1 and +1.
+
+    Examples:
+      >>> step(jnp.array([-1, 0, 1], jnp.int8), jnp.array([1, 1, 1], jnp.int8), "ternary").tolist()
+      [0, 1, 1]
+      >>> step(jnp.array([-1, 1], jnp.int8), jnp.array([1, -1], jnp.int8), "binary").tolist()
+      [1, -1]
+    """
     return jnp.clip(centre + votes * (2 if kind == "binary" else 1), -1, 1).astype(jnp.int8)
 
 

@@ -118,7 +118,12 @@ def input_grid(record: PolicyRecord) -> tuple[int, int]:
 
 
 def bias_size(full_scale: int, shift: int) -> int:
-    """Return what a bias of 1 adds: the full scale of the inputs times 2**shift, rounded."""
+    """Return what a bias of 1 adds: the full scale of the inputs times 2**shift, rounded.
+
+    Examples:
+      >>> bias_size(127, 0), bias_size(127, -1), bias_size(1, 3)  # 127, 63.5 to even, 8
+      (127, 64, 8)
+    """
     return int(np.rint(np.ldexp(float(full_scale), min(shift, BIAS_SHIFT_LIMIT))))
 
 
@@ -164,7 +169,12 @@ def activate(layer: IntegerLayer, sums: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def shift_half_to_even(sums: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
-    """Return `sums * 2**-shift`, rounded half to even."""
+    """Return `sums * 2**-shift`, rounded half to even.
+
+    Examples:
+      >>> shift_half_to_even(np.array([2, 6, 10, -6]), 2).tolist()  # 0.5, 1.5, 2.5, -1.5
+      [0, 2, 2, -2]
+    """
     if shift <= 0:
         return sums << -shift
     half_less = (1 << (shift - 1)) - 1

@@ -229,7 +229,12 @@ def _payload(layer: Layer) -> bytes:
 
 
 def pack_trits(values: NDArray[np.int8]) -> bytes:
-    """Return trits [n] as base-3 numbers, five in a byte, the first in the lowest place."""
+    """Return trits [n] as base-3 numbers, five in a byte, the first in the lowest place.
+
+    Examples:
+      >>> pack_trits(np.array([1, 0, -1, -1, 1, 1], np.int8)).hex()  # digits 21002 and 2
+      'a77a'
+    """
     digits = np.ones(-(-values.size // TRITS_PER_BYTE) * TRITS_PER_BYTE, np.int64)
     digits[: values.size] = values + 1  # a digit that is not used is 1, the weight 0
     return (digits.reshape(-1, TRITS_PER_BYTE) @ _POWERS).astype(np.uint8).tobytes()
@@ -359,7 +364,9 @@ def _read_header(reader: _Reader) -> _Head:
     data = reader.data
     reader.need(len(data) <= MAX_BYTES, 0, f"larger than {MAX_BYTES} bytes")
     if data[: len(MAGIC)] != MAGIC:
-        reader.refuse(0, "not a .tvp policy file")
+        is_own = data[:2] == b"PK"  # a .npz, see ternevo/policy_archive.py
+        what = "; it is one of your own --policy, which only JAX and its module can run"
+        reader.refuse(0, f"not a .tvp policy file{what if is_own else ''}")
     reader.need(len(data) >= HEADER.size + LAYER.size + 4, len(data), "the file is cut off")
     reader.take(HEADER.size, "header")
     _, major, minor, flags, total, *rest = HEADER.unpack_from(data)

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from ternevo.names import UnknownName, lookup
+from ternevo.envs import own
+from ternevo.names import UnknownName
 from ternevo.types import Env, EnvState
 
 SUITES = {
@@ -34,14 +35,14 @@ def make(env_id: str, episode_length: int | None = None) -> Env:
 
     Raises:
       UnknownName: there is no such environment; the message names near ones.
+      WrongObject: your factory returns none, or one whose functions do not fit it.
       ValueError: `episode_length` is less than 1, or brax does not simulate
         the environment with that backend.
     """
     if episode_length is not None and episode_length < 1:
         raise ValueError(f"episode_length must be at least 1, not {episode_length}")
     if ":" in env_id:
-        factory = lookup("environment", env_id, {})
-        return factory(episode_length=episode_length)._replace(id=env_id)
+        return own.make(env_id, episode_length)
     suite, name = _find(env_id)
     return suite.make(name, episode_length)
 
@@ -62,14 +63,14 @@ def render(env_id: str, states: Sequence[EnvState], path: Path | str) -> Path:
 
     Raises:
       UnknownName: there is no such environment, or no renderer in your module.
+      WrongObject: your renderer returns no path.
       ModuleNotFoundError: the picture needs a package that is not installed.
       ValueError: there are no states.
     """
     if not states:
         raise ValueError("states must hold at least one state to render")
     if ":" in env_id:
-        module_name, name = env_id.split(":", 1)
-        return lookup("renderer", f"{module_name}:render", {})(name, states, Path(path))
+        return own.render(env_id, states, Path(path))
     suite, name = _find(env_id)
     return suite.render(name, states, Path(path))
 

@@ -1,7 +1,7 @@
 """Policies by name: the settings of each, free of JAX so that `--help` is quick.
 
-A policy is a frozen dataclass with `.build(obs_size, action) -> Policy`; the
-functions behind it live in a module of the same name.
+A policy is a frozen `PolicySettings`, with `.build(obs_size, action) -> Policy`; the
+functions behind it live in a module of the same name. `contract.py` has what all keep to.
 """
 
 import dataclasses
@@ -12,15 +12,35 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class MLP:
+class PolicySettings:
+    """Abstract: a field is an option of the command line, its docstring the help.
+
+    Fields are numbers, texts, truth values, None, and tuples of them, so that a file can hold them.
+    """
+
+    weights: Literal["ternary", "binary", "float"] = dataclasses.field(
+        default="ternary", kw_only=True
+    )
+    """What a weight may be: {-1, 0, +1}, {-1, +1}, or any float (the float twin)."""
+
+    def build(self, obs_size: int, action: "ActionSpec") -> "Policy":
+        """Return the policy.
+
+        Args:
+          obs_size: components of an observation.
+          action: what the environment accepts; the policy's output has `action.size` components.
+        """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class MLP(PolicySettings):
     """A multi-layer perceptron with integer arithmetic."""
 
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Width of each hidden layer."""
     activation: Literal["int8", "int4", "sign", "ternary", "tanh", "relu"] = "int8"
     """Hidden activation. int8 is a hard tanh on an 8-bit grid; tanh and relu are float."""
-    weights: Literal["ternary", "binary", "float"] = "ternary"
-    """What a weight may be: {-1, 0, +1}, {-1, +1}, or any float (the float twin)."""
     use_bias: bool = True
     """Whether layers have biases."""
     observation_bits: int = 8
@@ -50,4 +70,9 @@ class MLP:
         return mlp.build(self, obs_size, action)
 
 
-POLICIES = {"mlp": MLP}
+POLICIES: dict[str, type[PolicySettings]] = {"mlp": MLP}
+
+
+def file_suffix(policy_name: str) -> str:
+    """Return what a policy's file ends in: the layers of an MLP have a format of their own."""
+    return ".npz" if ":" in policy_name else ".tvp"

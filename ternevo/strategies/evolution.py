@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
-from ternevo.names import check
+from ternevo.names import WrongObject, check
 from ternevo.strategies.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,8 +49,15 @@ class Evolution(Settings):
     def search_algorithm(
         self, solution: Any, weights: "WeightKind", num_generations: int
     ) -> tuple[Any, Any]:
-        """Return the evosax algorithm that searches params like `solution`, and its params."""
-        raise NotImplementedError
+        """Return the evosax algorithm that searches params like `solution`, and its params.
+
+        Raises:
+          WrongObject: a subclass has no such method.
+        """
+        raise WrongObject(
+            f"{type(self).__name__} has no search_algorithm(self, solution, weights, "
+            "num_generations) that returns an evosax algorithm and its params"
+        )
 
     def build(
         self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int

@@ -52,7 +52,7 @@ def load(path: Path, env: Env, policy: Policy, kind: WeightKind) -> Start:
         layers, cannot be turned into this kind of weights, or was exported for a device.
     """
     saved = policy_file.load(path)
-    if saved.record.moments is None:
+    if saved.record is not None and saved.record.moments is None:
         raise ValueError(
             f"cannot start from {path}: it has no moments of observations, as it was exported for "
             "a device; start from the file in the run's folder"
@@ -147,7 +147,7 @@ def _check_fits(saved: SavedPolicy, path: Path, env: Env, policy: Policy) -> Non
     if there != here:
         raise ValueError(
             f"{path} has the layers {there}, and this run's policy {here}: give it the same "
-            "--hidden_sizes and --use_bias"
+            "settings, such as --hidden_sizes and --use_bias"
         )
 
 

@@ -1,0 +1,285 @@
+"""Runs that differ in nothing but the seed, gathered into arms, with labels that tell them apart.
+
+Nothing here needs JAX: a run is what its folder says.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ternevo import policy_archive, run_folder
+from ternevo.deploy import tvp
+from ternevo.deploy.tvp import PolicyFormatError
+from ternevo.run_folder import FREE_ON_RESUME, RunFolder, RunFolderError
+from ternevo.sinks import Row, read_jsonl
+from ternevo.statistics import Interval, mean_interval
+
+AXES = {"env_steps": "env_steps", "wall_time": "wall_time", "generations": "generation"}
+"""What a learning curve may be drawn over, and what a row calls it."""
+
+NOT_OF_THE_ARM = {"seed", "num_seeds", "name", "env"} | FREE_ON_RESUME - {
+    *("num_generations", "num_final_episodes"),
+}
+"""Settings in which the seeds of an arm may differ: they change no number of a generation."""
+
+ENTROPY = "search/entropy"
+"""The metric that is the mean entropy of a weight in the search distribution, in bits."""
+
+Settings = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Seed:
+    """One seed of an arm: a run, or one of a joint run.
+
+    Attributes:
+      folder: where it is.
+      record: config.json.
+      rows: metrics.jsonl.
+      result: result.json, {} where there is none.
+      weights: those of the shipped policy, an array for each layer by its name, without biases;
+        int8 trits or signs, or floats. {} where there is no policy file.
+      num_bytes: the size of that file; None where there is none.
+      failure: why training failed, "" if it did not.
+      broken: a sentence for each file that cannot be read.
+    """
+
+    folder: RunFolder
+    record: dict[str, Any]
+    rows: list[Row]
+    result: dict[str, Any]
+    weights: dict[str, NDArray[Any]]
+    num_bytes: int | None
+    failure: str
+    broken: tuple[str, ...]
+
+    @property
+    def number(self) -> int:
+        """The seed of its random numbers."""
+        return self.record["settings"]["seed"]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it ran to its end."""
+        return bool(self.result)
+
+    @property
+    def generations(self) -> int:
+        """How many generations it has done."""
+        return self.rows[-1]["generation"] if self.rows else 0
+
+    @property
+    def final_return(self) -> float | None:
+        """The mean return of the shipped policy on fresh episodes; None if unknown, not finite."""
+        return self.result.get("policy", {}).get("return_mean")
+
+    @property
+    def best_return(self) -> float | None:
+        """The same of the best policy that was kept."""
+        return self.result.get("best_policy", {}).get("return_mean")
+
+    @property
+    def num_nonfinite(self) -> int:
+        """How many members, over all generations, had a return that was not finite."""
+        return round(sum(row.get("return/nonfinite", 0) for row in self.rows))
+
+    def curve(self, x: str = "env_steps", metric: str = "eval/return") -> list[tuple[float, float]]:
+        """Return a metric over an axis of `AXES`, from the rows that have it."""
+        return [(float(row[AXES[x]]), float(row[metric])) for row in self.rows if metric in row]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """Seeds of one environment and of the same settings.
+
+    Attributes:
+      label: the settings that tell it from the other arms; the same in every environment.
+      env: the environment's full id.
+      settings: what its seeds have in common, flat, without the environment.
+      seeds: the seeds, by number.
+    """
+
+    label: str
+    env: str
+    settings: Settings
+    seeds: tuple[Seed, ...]
+
+    @property
+    def finals(self) -> list[float]:
+        """The final returns of the seeds that have one."""
+        return [x for seed in self.seeds if (x := seed.final_return) is not None]
+
+    @property
+    def bests(self) -> list[float]:
+        """The returns of the best kept policies of the seeds that have one."""
+        return [x for seed in self.seeds if (x := seed.best_return) is not None]
+
+    @property
+    def sizes(self) -> list[int]:
+        """The bytes of the policy files of the seeds that have one."""
+        return [seed.num_bytes for seed in self.seeds if seed.num_bytes is not None]
+
+    def curves(
+        self, x: str = "env_steps", metric: str = "eval/return"
+    ) -> list[list[tuple[float, float]]]:
+        """Return a curve of each seed that has the metric, finished or not."""
+        return [curve for seed in self.seeds if (curve := seed.curve(x, metric))]
+
+
+def gather(runs: Iterable[Path]) -> list[Arm]:
+    """Return the arms of all runs at or below some folders, by environment and label.
+
+    A run that several folders hold is taken once.
+
+    Raises:
+      RunFolderError: a folder is not there or holds no run, or a config.json is not JSON.
+    """
+    folders = {f.path.resolve(): f for root in runs for f in _find(root)}
+    bar = tqdm(folders.values(), "reading runs", disable=None, delay=1, leave=False)
+    seeds = [read_seed(folder) for folder in bar]
+    together: dict[tuple[str, str], list[Seed]] = {}
+    for seed in seeds:
+        key = seed.record["env"], json.dumps(settings_of(seed.record), sort_keys=True)
+        together.setdefault(key, []).append(seed)
+    arms = [
+        Arm("", env, settings_of(own[0].record), tuple(sorted(own, key=lambda seed: seed.number)))
+        for (env, _), own in together.items()
+    ]
+    return sorted(labelled(arms), key=lambda arm: (arm.env, arm.label))
+
+
+def _find(root: Path) -> list[RunFolder]:
+    try:
+        folders = run_folder.find_all(root)
+    except json.JSONDecodeError as error:
+        raise RunFolderError(f"a config.json below {root} is not JSON: {error}") from error
+    if not folders:
+        raise RunFolderError(f"no run in {root}")
+    return folders
+
+
+def read_seed(folder: RunFolder) -> Seed:
+    """Return what the folder of a run of one seed says; what cannot be read is named in it."""
+    broken = []
+    result: dict[str, Any] = {}
+    weights: dict[str, NDArray[Any]] = {}
+    num_bytes = None
+    try:
+        result = run_folder.read_json(folder.result)
+    except ValueError as error:
+        broken.append(f"{folder.result} cannot be read: {error}")
+    try:
+        if folder.policy.exists():
+            weights, num_bytes = read_weights(folder.policy), folder.policy.stat().st_size
+    except (OSError, PolicyFormatError) as error:
+        broken.append(f"{folder.policy} cannot be read: {error}")
+    record = run_folder.read_json(folder.config)
+    failure = _failure(folder, record)
+    rows = read_jsonl(folder.metrics)
+    return Seed(folder, record, rows, result, weights, num_bytes, failure, tuple(broken))
+
+
+def read_weights(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the weights of a policy file by layer, without biases.
+
+    Raises:
+      PolicyFormatError: the file is damaged, or no policy file.
+    """
+    if not policy_archive.is_archive(path):
+        layers = tvp.load(path).layers
+        return {f"layer {place}": layer.weights for place, layer in enumerate(layers, 1)}
+    names = {
+        name.removesuffix("/values"): array
+        for name, array in policy_archive.read(path)[1].items()
+        if name.endswith("/values")
+    }
+    return {name: array for name, array in names.items() if not name.endswith("bias")}
+
+
+def _failure(folder: RunFolder, record: dict[str, Any]) -> str:
+    """Return why training failed; a joint run may keep it for all of its seeds."""
+    joint = [RunFolder(folder.path.parent)] if "joint" in record else []
+    said = [f.failure.read_text().strip() for f in [folder, *joint] if f.failure.exists()]
+    return said[0] if said else ""
+
+
+def settings_of(record: dict[str, Any]) -> Settings:
+    """Return the settings of a config.json that make its arm, those of strategy and policy too."""
+    settings = record["settings"]
+    flat = {name: value for name, value in settings.items() if not isinstance(value, dict)}
+    flat |= {**settings["policy"], **settings["strategy"]}
+    return {name: value for name, value in flat.items() if name not in NOT_OF_THE_ARM}
+
+
+def labelled(arms: Sequence[Arm]) -> list[Arm]:
+    """Return arms with labels: the strategy, the weights, and what else tells them apart.
+
+    A setting is in the labels if without it two arms of an environment would have the same one, so
+    arms of several environments that share their labels may differ in settings.
+    """
+    names = list(dict.fromkeys(name for arm in arms for name in sorted(arm.settings)))
+    chosen = ["strategy_name"]
+    if len({arm.settings.get("weights") for arm in arms}) > 1:
+        chosen.append("weights")
+    for name in names:
+        if name not in chosen and _tells_apart(name, chosen, arms):
+            chosen.append(name)
+    return [dataclasses.replace(arm, label=_label(arm, chosen)) for arm in arms]
+
+
+def _tells_apart(name: str, chosen: Sequence[str], arms: Sequence[Arm]) -> bool:
+    """Return whether arms of an environment that the chosen settings leave alike differ in one."""
+    values: dict[tuple[str, str], set[str]] = {}
+    for arm in arms:
+        alike = arm.env, _label(arm, chosen)
+        values.setdefault(alike, set()).add(json.dumps(arm.settings.get(name)))
+    return any(len(own) > 1 for own in values.values())
+
+
+def _label(arm: Arm, chosen: Sequence[str]) -> str:
+    bare = {"strategy_name", "weights"}
+    return ", ".join(
+        in_words(arm.settings[name]) if name in bare else f"{name}={in_words(arm.settings[name])}"
+        for name in chosen
+        if name in arm.settings
+    )
+
+
+def in_words(value: Any) -> str:
+    """Return a setting as it is written on the command line."""
+    return str(tuple(value) if isinstance(value, list) else value)
+
+
+def differing(arms: Sequence[Arm]) -> list[str]:
+    """Return the names of the settings in which arms differ."""
+    names = dict.fromkeys(name for arm in arms for name in arm.settings)
+    return [n for n in names if len({json.dumps(arm.settings.get(n)) for arm in arms}) > 1]
+
+
+def by_env(arms: Sequence[Arm]) -> dict[str, list[Arm]]:
+    """Return the arms of each environment."""
+    return {env: [arm for arm in arms if arm.env == env] for env in sorted({a.env for a in arms})}
+
+
+def trit_shares(arm: Arm) -> dict[str, dict[int, Interval]]:
+    """Return the shares of -1, 0 and +1 among the weights of each layer, means over seeds.
+
+    Float weights have none of these, and are left out.
+    """
+    return {
+        name: {trit: mean_interval([np.mean(one == trit) for one in own]) for trit in (-1, 0, 1)}
+        for name, own in weights_of_seeds(arm).items()
+        if all(one.dtype == np.int8 for one in own)
+    }
+
+
+def weights_of_seeds(arm: Arm) -> dict[str, list[NDArray[Any]]]:
+    """Return the weights of each layer, an array for each seed that has a policy file."""
+    names = dict.fromkeys(name for seed in arm.seeds for name in seed.weights)
+    return {name: [s.weights[name] for s in arm.seeds if name in s.weights] for name in names}

@@ -1,0 +1,107 @@
+"""Environments of a user's own module, looked at before anything is compiled."""
+
+import inspect
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ternevo.names import WrongObject, lookup, of_type
+from ternevo.types import ActionSpec, Env, EnvState, Timestep
+
+
+def make(env_id: str, episode_length: int | None) -> Env:
+    """Call the factory that `env_id`, a "package.module:factory", names; see `envs.make`.
+
+    Raises:
+      UnknownName: there is no such module or factory.
+      WrongObject: it returns no environment, or one whose functions do not fit what it says.
+    """
+    factory = lookup("environment", env_id, {})
+    called = _called(factory, env_id, episode_length)
+    env = of_type(f"what {env_id} returns", called, Env)._replace(id=env_id)
+    _check_action(env_id, env.action)
+    _check_functions(env)
+    return env
+
+
+def render(env_id: str, states: Sequence[EnvState], stem: Path) -> Path:
+    """Draw an episode by the function `render(name, states, stem)` of the environment's module.
+
+    Raises:
+      UnknownName: there is none.
+      WrongObject: it returns no path.
+    """
+    module_name, name = env_id.split(":", 1)
+    draw = lookup("renderer", f"{module_name}:render", {})
+    return of_type(f"what {module_name}:render returns", draw(name, states, stem), Path)
+
+
+def _called(factory: Any, env_id: str, episode_length: int | None) -> Any:
+    try:
+        inspect.signature(factory).bind(episode_length=episode_length)
+    except (TypeError, ValueError) as error:
+        raise WrongObject(
+            f"environment {env_id!r} must be a function that can be called as "
+            f"factory(episode_length=...), to return a ternevo.types.Env: {error}"
+        ) from error
+    try:
+        return factory(episode_length=episode_length)
+    except TypeError as error:  # as where Env is called without one of its fields
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise WrongObject(
+            f"environment {env_id!r} cannot be made: {error} ({where.filename}:{where.lineno})"
+        ) from error
+
+
+def _check_action(env_id: str, action: Any) -> None:
+    action = of_type(f"the action of {env_id}", action, ActionSpec)
+    bounds = action.size if action.kind == "continuous" else 0
+    if (
+        action.kind not in ("discrete", "continuous")
+        or action.size < 1
+        or len(action.low) != bounds
+        or len(action.high) != bounds
+    ):
+        raise WrongObject(
+            f"the action of {env_id} is {action}: it must be ActionSpec('discrete', size), or "
+            "ActionSpec('continuous', size, low, high) with tuples of that size"
+        )
+
+
+def _check_functions(env: Env) -> None:
+    """Compare what `reset` and `step` return with what the environment says of itself."""
+    is_discrete = env.action.kind == "discrete"
+    action = jax.ShapeDtypeStruct(
+        () if is_discrete else (env.action.size,), jnp.int32 if is_discrete else jnp.float32
+    )
+    state, obs = _pair(env, "reset", "(state, obs)", jax.random.key(0))
+    stepped, timestep = _pair(env, "step", "(state, timestep)", jax.random.key(0), state, action)
+    timestep = of_type(f"the second that {env.id} returns of step", timestep, Timestep)
+    wanted = {"obs": ("float32", (env.obs_size,)), "reward": ("float32", ())}
+    wanted |= {"terminated": ("bool", ()), "truncated": ("bool", ())}
+    _check_array(env, "the observation of reset", obs, *wanted["obs"])
+    for name, like in wanted.items():
+        _check_array(env, f"{name} of step", getattr(timestep, name), *like)
+    before, after = (jax.tree.map(lambda x: (x.shape, x.dtype), x) for x in (state, stepped))
+    if before != after:
+        raise WrongObject(
+            f"{env.id}: step must return a state like that of reset, {before}, not {after}"
+        )
+
+
+def _pair(env: Env, name: str, words: str, *arguments: Any) -> tuple[Any, Any]:
+    result = jax.eval_shape(getattr(env, name), *arguments)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise WrongObject(f"{env.id}: {name} must return {words}, not {type(result).__name__}")
+    return result
+
+
+def _check_array(env: Env, what: str, found: Any, dtype: str, shape: tuple[int, ...]) -> None:
+    if (found.dtype, found.shape) != (dtype, shape):
+        raise WrongObject(
+            f"{env.id}: {what} must be {dtype}{list(shape)}, not {found.dtype}{list(found.shape)}"
+        )

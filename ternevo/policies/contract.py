@@ -1,0 +1,127 @@
+"""What every policy keeps to, looked at before anything is compiled: types, shapes and dtypes.
+
+A policy may come from a user's own module. What is wrong with it is said here in a line, and
+not where some loop of the rollout meets it.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ternevo import ternary
+from ternevo.names import WrongObject, of_type
+from ternevo.policies import PolicySettings
+from ternevo.types import ActionSpec, Memory, Params, Policy
+
+DTYPES = {"ternary": jnp.int8, "binary": jnp.int8, "float": jnp.float32}
+"""Of the values of a weight tensor."""
+
+
+def build(settings: PolicySettings, obs_size: int, action: ActionSpec) -> Policy:
+    """Return the policy of these settings, if it keeps to the contract.
+
+    Raises:
+      WrongObject: it does not; the message says in what.
+      ValueError: the settings refuse such observations or actions.
+    """
+    name = type(settings).__name__
+    check_settings(settings)
+    built = settings.build(obs_size, action)
+    policy = of_type(f"what {name}.build returns", built, Policy)
+    params = jax.eval_shape(policy.init, jax.random.key(0))
+    _check_params(name, params, settings.weights)
+    _check_apply(name, policy, params, obs_size, action)
+    return policy
+
+
+def check_settings(settings: PolicySettings) -> None:
+    """Refuse settings that would come back from a file as others.
+
+    Raises:
+      WrongObject: a field is no number, text, truth value or None, nor a tuple of them.
+    """
+    there_and_back = json.loads(json.dumps(to_json(settings), default=str))
+    for name, value in to_json(settings).items():
+        if _from_json(there_and_back[name]) != value:
+            raise WrongObject(
+                f"the field {name!r} of {type(settings).__name__} is {value!r}: a policy file "
+                "holds numbers, texts, truth values, None, and tuples of them"
+            )
+
+
+def to_json(settings: PolicySettings) -> dict[str, Any]:
+    """Return the fields of settings by name."""
+    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+
+
+def from_json(class_: type[PolicySettings], values: dict[str, Any]) -> PolicySettings:
+    """Return the settings that `to_json` gave these values of, also after a way through JSON.
+
+    Raises:
+      TypeError: the class has other fields.
+      ValueError: it refuses the values.
+    """
+    return class_(**{name: _from_json(value) for name, value in values.items()})
+
+
+def _from_json(value: Any) -> Any:
+    return tuple(map(_from_json, value)) if isinstance(value, list) else value
+
+
+def _check_params(name: str, params: Params, kind: ternary.WeightKind) -> None:
+    tensors = jax.tree.leaves(params, is_leaf=ternary.is_tensor)
+    if not tensors:
+        raise WrongObject(f"{name}.init draws no weights: there is nothing to search")
+    for tensor in tensors:
+        if not ternary.is_tensor(tensor):
+            raise WrongObject(
+                f"{name}.init must return a pytree of ternevo.types.Tensor, and there is an array "
+                f"{_shape(tensor)} in it: what is not searched belongs into build"
+            )
+        for part, wanted in (("values", DTYPES[kind]), ("exponent", jnp.int8)):
+            found = getattr(tensor, part)
+            if found.dtype != wanted or (part == "exponent" and found.shape):
+                raise WrongObject(
+                    f"{name}.init with weights={kind!r}: the {part} of a Tensor must be "
+                    f"{jnp.dtype(wanted)}{'' if part == 'values' else '[]'}, not {_shape(found)}"
+                )
+
+
+def _check_apply(
+    name: str, policy: Policy, params: Params, obs_size: int, action: ActionSpec
+) -> None:
+    memory = jax.eval_shape(policy.reset)
+    obs = jax.ShapeDtypeStruct((obs_size,), jnp.float32)
+    result = jax.eval_shape(policy.apply, params, memory, obs)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise WrongObject(f"{name}.apply must return (memory, output), not {type(result).__name__}")
+    after, output = result
+    wanted = jax.ShapeDtypeStruct((action.size,), jnp.float32)
+    if _shapes(output) != _shapes(wanted):
+        raise WrongObject(f"{name}.apply must give {_shape(wanted)}, not {_shapes(output)}")
+    if _shapes(after) != _shapes(memory):
+        raise WrongObject(
+            f"{name}.apply must return a memory like that of reset, {_shapes(memory)}, "
+            f"not {_shapes(after)}"
+        )
+
+
+def _shapes(tree: Memory) -> str:
+    return str(jax.tree.map(_Words, tree))
+
+
+def _shape(x: Any) -> str:
+    return f"{x.dtype}{list(x.shape)}"
+
+
+class _Words:
+    """A leaf that is printed as its dtype and shape."""
+
+    def __init__(self, x: Any):
+        self.words = _shape(x)
+
+    def __repr__(self) -> str:
+        return self.words

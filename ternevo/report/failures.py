@@ -1,0 +1,75 @@
+"""What went wrong in the runs of a report: how often, and in which run."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ternevo.arms import Arm, Seed
+from ternevo.report.tables import NO_THRESHOLD, Report, Table, number
+
+FAILED = "runs whose training failed"
+UNFINISHED = "unfinished runs"
+NOT_FINITE = "runs whose final return is not finite"
+MEMBERS = "members whose return was not finite, over all generations"
+NO_EVALUATION = "runs without an evaluation"
+BROKEN = "files that cannot be read"
+REPEATED = "seeds that an arm has more than once"
+BELOW = "finished seeds under the threshold"
+KINDS = (FAILED, UNFINISHED, NOT_FINITE, MEMBERS, NO_EVALUATION, BROKEN, REPEATED, BELOW)
+
+
+class Failure(NamedTuple):
+    """What kind of `KINDS` it is, how many it stands for, and a sentence that names the run."""
+
+    kind: str
+    count: int
+    text: str
+
+
+def failures(report: Report) -> list[Failure]:
+    """Return what went wrong, run by run."""
+    found = []
+    for arm in report.arms:
+        for seed in arm.seeds:
+            found += _of_seed(seed, report.targets.get(arm.env))
+        found += _repeated(arm)
+    return found
+
+
+def _of_seed(seed: Seed, target: float | None) -> Iterator[Failure]:
+    where, settings = seed.folder.path, seed.record["settings"]
+    if seed.failure:
+        yield Failure(FAILED, 1, f"{where}: {seed.failure}")
+    if not seed.is_done:
+        why = "" if seed.failure else "; it is still running, was stopped, or failed"
+        so_far = f"{seed.generations} of {settings.get('num_generations')} generations"
+        yield Failure(UNFINISHED, 1, f"{where}: {so_far}{why}; its curve is drawn, no table has it")
+    elif seed.final_return is None:
+        yield Failure(NOT_FINITE, 1, f"{where}: the final return is not finite; no mean has it")
+    elif target is not None and seed.final_return < target:
+        below = f"{number(seed.final_return)} is under the threshold {number(target)}"
+        yield Failure(BELOW, 1, f"{where}: {below}")
+    if seed.num_nonfinite:
+        said = f"{seed.num_nonfinite} members had a return that is not finite"
+        yield Failure(MEMBERS, seed.num_nonfinite, f"{where}: {said}")
+    if not seed.curve():
+        yield Failure(NO_EVALUATION, 1, f"{where}: no evaluation yet; no curve has it")
+    for said in seed.broken:
+        yield Failure(BROKEN, 1, said)
+
+
+def _repeated(arm: Arm) -> Iterator[Failure]:
+    counts = Counter(seed.number for seed in arm.seeds)
+    for number_, count in counts.items():
+        if count > 1:
+            places = ", ".join(str(s.folder.path) for s in arm.seeds if s.number == number_)
+            said = f"seed {number_} is there {count} times, and intervals are too narrow: {places}"
+            yield Failure(REPEATED, 1, f"{arm.env}, {arm.label}: {said}")
+
+
+def counted(report: Report, found: list[Failure]) -> Table:
+    """Return how many there are of each kind, of all runs."""
+    rows = [(kind, f"{sum(f.count for f in found if f.kind == kind):,}") for kind in KINDS]
+    if not report.targets:
+        rows[-1] = (BELOW, f"{NO_THRESHOLD}: --threshold gives one")
+    return Table(("what", "how many"), rows)

@@ -1,0 +1,51 @@
+"""The figures of a report: which there are, and each as a PNG file for light and for dark pages."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from ternevo import plots
+from ternevo.arms import ENTROPY, trit_shares
+from ternevo.report.tables import Report
+
+
+class Image(NamedTuple):
+    """A figure as PNG files, on white and on a dark ground."""
+
+    light: bytes
+    dark: bytes
+
+
+def draw(report: Report) -> dict[str, Image]:
+    """Return the figures that there is something to draw in, by name."""
+    arms, x = report.arms, report.x
+    improvements = {f"{pair.left} over {pair.right}": pair.value for pair in report.improvements}
+    makers: dict[str, tuple[bool, Callable[[], Figure]]] = {
+        "learning_curves": (
+            any(arm.curves(x) for arm in arms),
+            lambda: plots.learning_curves(arms, x, report.targets),
+        ),
+        "final_returns": (any(arm.finals for arm in arms), lambda: plots.final_returns(arms)),
+        "improvement": (
+            bool(improvements),
+            lambda: plots.intervals(improvements, "probability of improvement", reference=0.5),
+        ),
+        "pareto": (
+            any(arm.finals and arm.sizes for arm in arms),
+            lambda: plots.pareto(arms),
+        ),
+        "weights": (any(trit_shares(arm) for arm in arms), lambda: plots.weights(arms)),
+        "entropy": (
+            any(arm.curves(x, ENTROPY) for arm in arms),
+            lambda: plots.entropy(arms, x),
+        ),
+    }
+    return {name: _image(make) for name, (is_there, make) in makers.items() if is_there}
+
+
+def _image(make: Callable[[], Figure]) -> Image:
+    light = plots.png(make())
+    with matplotlib.rc_context(plots.DARK):
+        return Image(light, plots.png(make()))

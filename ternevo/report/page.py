@@ -1,0 +1,228 @@
+"""A report as one HTML page that needs nothing else: no script, no font, no other file."""
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from ternevo.arms import by_env
+from ternevo.report import tables
+from ternevo.report.failures import Failure, counted, failures
+from ternevo.report.figures import Image
+from ternevo.report.tables import Report, Table
+
+STYLE = """
+:root { color-scheme: light dark; --ground: #fff; --text: #1c2026; --faint: #5d6570;
+  --line: #d9dde2; --card: #f4f6f8; --bad: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --ground: #15181d; --text: #e3e6ea;
+  --faint: #9aa2ad; --line: #333941; --card: #1d2127; --bad: #ff8a80; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 76rem; padding: 1.2rem 1rem 4rem; background: var(--ground);
+  color: var(--text); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; margin: .2rem 0; } h2 { font-size: 1.2rem; margin: 2.4rem 0 .4rem; }
+p { max-width: 52rem; margin: .4rem 0; } .note { color: var(--faint); font-size: .9rem; }
+img { display: block; width: 56rem; max-width: 100%; min-width: 32rem; height: auto; }
+.scroll { overflow-x: auto; margin: .8rem 0; }
+table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top;
+  border-bottom: 1px solid var(--line); overflow-wrap: normal; white-space: nowrap; }
+th { color: var(--faint); font-weight: 600; }
+.cards { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; }
+.card { background: var(--card); border-radius: .5rem; padding: .5rem .9rem; }
+.card b { display: block; font-size: 1.25rem; } .bad b { color: var(--bad); }
+.card span { color: var(--faint); font-size: .85rem; }
+summary { cursor: pointer; margin: .6rem 0; } code { font-size: .85rem; }
+"""
+
+ABOUT_NUMBERS = """In brackets and as bands: 95 % intervals of the percentile bootstrap over seeds
+(10,000 resamples, 2,000 of steps to a threshold, 500 of curves); with five or ten seeds they are
+rather too narrow. Final return is the mean over fresh episodes of the policy that was shipped after
+the last generation; best kept is the policy that did best in the evaluations during training."""
+
+ABOUT_CURVES = """Return of the policy that would be shipped, evaluated on episodes apart from
+training: mean over the seeds of an arm, and its interval. Between evaluations it is interpolated; a
+seed that ends before the others keeps its last return."""
+
+ABOUT_RETURNS = """The interquartile mean leaves out the lowest and the highest quarter of the
+seeds. Runs that are not finished, or whose return is not finite, are in no mean; the column of
+seeds counts them."""
+
+ABOUT_LEARNING = """Area under the curve is its mean height. The threshold is reached when the mean
+curve of the finished seeds first gets there; &le; says that it was there when it was first
+evaluated. Success: finished seeds whose final return is at or above the threshold, with Wilson's
+interval."""
+
+ABOUT_IMPROVEMENT = """The probability that a seed of one arm has a higher final return than a seed
+of the other, on an environment drawn at random from those that both have; equal returns count half.
+At 0.5 neither is better; an interval that leaves 0.5 out says that one is."""
+
+ABOUT_OVERALL = """Final returns are normalised in each environment: 0 is the lowest mean return of
+an arm at its first evaluation, 1 the highest mean final return of an arm. Seeds are resampled
+within environments; the two ends of the scale are held fixed."""
+
+ABOUT_SIZES = """Bytes of the policy file, all of it, and the final return. On the Pareto front is
+an arm that no other beats in one of the two without losing in the other."""
+
+ABOUT_WEIGHTS = """Weights of the policy that was shipped, biases apart; shares are means over
+seeds."""
+
+ABOUT_ENTROPY = """Mean entropy of a weight in the distribution that is searched with, in bits: at
+most 1.58 for ternary and 1 for binary weights, 0 when the search has made up its mind. Strategies
+without such a distribution have none: populations, float weights, PPO."""
+
+NOTHING = "<p>These runs have nothing of this.</p>"
+
+ABOUT_FAILURES = """A run is unfinished while it has no result.json."""
+
+
+def page(report: Report, figures: Mapping[str, Image]) -> str:
+    """Return the page; `figures` has its figures by the names of `ternevo.report.figures`."""
+    found = failures(report)
+    sections = [
+        ("Learning curves", ABOUT_CURVES, image(figures, "learning_curves", "learning curves")),
+        (
+            "Final returns",
+            ABOUT_RETURNS,
+            image(figures, "final_returns", "final returns") + table(tables.returns(report)),
+        ),
+        ("Speed of learning and success", ABOUT_LEARNING, _learning(report)),
+        ("Which arm is better", ABOUT_IMPROVEMENT, _improvement(report, figures)),
+        (
+            "Bytes and return",
+            ABOUT_SIZES,
+            image(figures, "pareto", "returns over bytes") + table(tables.sizes(report)),
+        ),
+        (
+            "Weights",
+            ABOUT_WEIGHTS,
+            image(figures, "weights", "shares of -1, 0 and +1") + table(tables.layers(report)),
+        ),
+        (
+            "Entropy of the search",
+            ABOUT_ENTROPY,
+            image(figures, "entropy", "entropy of the search") + table(tables.entropies(report)),
+        ),
+        ("Failures", ABOUT_FAILURES, _failures(report, found)),
+        ("Runs", "", _runs(report)),
+    ]
+    bodies = "\n".join(
+        f"<h2>{title}</h2>\n<p class=note>{about}</p>\n{body or NOTHING}"
+        for title, about, body in sections
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>ternevo report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"{_head(report, found)}\n{bodies}\n</body>\n</html>\n"
+    )
+
+
+def table(content: Table) -> str:
+    """Return a table, all of whose text is escaped; nothing for one without rows."""
+    if not content.rows:
+        return ""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in content.head)
+    rows = "\n".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in content.rows
+    )
+    return (
+        f"<div class=scroll><table>\n<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{rows}\n</tbody>\n</table></div>\n"
+    )
+
+
+def image(figures: Mapping[str, Image], name: str, alt: str) -> str:
+    """Return a figure inside the page, for light and dark; nothing if it was not drawn."""
+    if name not in figures:
+        return ""
+    light, dark = (
+        f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in figures[name]
+    )
+    return (
+        "<div class=scroll><picture>"
+        f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
+        f'<img src="{light}" alt="{escape(alt)}"></picture></div>\n'
+    )
+
+
+def _head(report: Report, found: Sequence[Failure]) -> str:
+    """Return the title, the counts, and what the numbers mean."""
+    seeds = [seed for arm in report.arms for seed in arm.seeds]
+    unfinished = sum(not seed.is_done for seed in seeds)
+    counts = [
+        ("runs", len(seeds), ""),
+        ("arms", len({arm.label for arm in report.arms}), ""),
+        ("environments", len(by_env(report.arms)), ""),
+        ("unfinished", unfinished, "bad" if unfinished else ""),
+        ("remarks on failures", len(found), "bad" if found else ""),
+    ]
+    cards = "".join(
+        f'<div class="card {kind}"><b>{count:,}</b><span>{label}</span></div>'
+        for label, count, kind in counts
+    )
+    labels = "; ".join(dict.fromkeys(arm.label for arm in report.arms))
+    return (
+        f"<h1>ternevo report</h1>\n<p>{escape(labels)} on {escape(', '.join(by_env(report.arms)))}"
+        f"</p>\n<div class=cards>{cards}</div>\n<p class=note>{ABOUT_NUMBERS}</p>"
+    )
+
+
+def _learning(report: Report) -> str:
+    missing = [env for env in by_env(report.arms) if env not in report.targets]
+    said = ""
+    if missing:
+        said = (
+            f"<p>No threshold was given for {escape(', '.join(missing))}, so there are no steps to "
+            f"it and no success rate: <code>--threshold 475</code> gives one, <code>--threshold "
+            f"&quot;{escape(missing[0])}=475&quot;</code> one of an environment.</p>\n"
+        )
+    return said + table(tables.learning(report))
+
+
+def _improvement(report: Report, figures: Mapping[str, Image]) -> str:
+    if not report.improvements:
+        return "<p>There are no two arms with final returns on the same environment.</p>"
+    body = image(figures, "improvement", "probability of improvement")
+    body += table(tables.improvements(report))
+    envs, overall = tables.overall(report)
+    if len(envs) > 1:
+        body += f"<p class=note>{ABOUT_OVERALL} Here over {escape(', '.join(envs))}.</p>\n"
+        body += table(overall)
+    return body
+
+
+def _failures(report: Report, found: Sequence[Failure]) -> str:
+    items = "".join(f"<li>{escape(failure.text)}</li>\n" for failure in found)
+    return table(counted(report, list(found))) + (f"<ul>\n{items}</ul>" if items else "")
+
+
+def _runs(report: Report) -> str:
+    """Return where the numbers come from: settings, machines, commands, and all runs."""
+    records = [seed.record for arm in report.arms for seed in arm.seeds]
+    machines = Counter(_machine(record) for record in records)
+    commands = dict.fromkeys(" ".join(record.get("command", [])) for record in records)
+    said = "".join(
+        f"<li>{count} runs: {escape(machine)}</li>\n" for machine, count in machines.items()
+    )
+    lines = "".join(f"<li><code>{escape(command)}</code></li>\n" for command in commands)
+    joint = any("joint" in record for record in records)
+    note = "<p class=note>Seconds of a joint run are those of all its seeds.</p>\n" if joint else ""
+    differing = table(tables.settings(report)) if len(report.arms) > 1 else ""
+    return (
+        f"<ul>\n{said}</ul>\n"
+        f"<details><summary>Settings in which the arms differ</summary>\n{differing}</details>\n"
+        f"<details><summary>Commands</summary>\n<ul>\n{lines}</ul></details>\n"
+        f"<details open><summary>All runs</summary>\n{note}{table(tables.runs(report))}</details>"
+    )
+
+
+def _machine(record: dict) -> str:
+    """Return what a run was made with."""
+    device, machine = record.get("device", {}), record.get("machine", {})
+    versions = record.get("versions", {})
+    return (
+        f"{device.get('count')} x {device.get('kind')}, {machine.get('cores')} cores of "
+        f"{machine.get('processor')}, ternevo {versions.get('ternevo')}, "
+        f"jax {versions.get('jax')}, Python {versions.get('python')}"
+    )

@@ -1,0 +1,324 @@
+"""The numbers of a report as tables of text. Nothing here knows HTML."""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ternevo.arms import ENTROPY, Arm, by_env, differing, in_words, trit_shares, weights_of_seeds
+from ternevo.statistics import (
+    Interval,
+    area,
+    iqm_interval,
+    mean_interval,
+    normalise,
+    pareto_front,
+    probability_of_improvement,
+    proportion_interval,
+    steps_interval,
+    steps_to,
+)
+
+NONE = "-"
+"""The cell of what there is not."""
+NO_THRESHOLD = "no threshold given"
+NEVER = "never"
+"""The steps to a return that was not reached."""
+MAX_ARMS_IN_PAIRS = 6
+"""With more arms than these, pairs are those of the best arm with each other one."""
+UNITS = {"env_steps": "steps", "wall_time": "seconds", "generations": "generations"}
+
+
+class Table(NamedTuple):
+    """A table of text: names of the columns, and rows as long."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+class Improvement(NamedTuple):
+    """How probable it is that a seed of one arm is above one of another, where and of how many."""
+
+    left: str
+    right: str
+    envs: list[str]
+    seeds: str
+    value: Interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a report is about.
+
+    Attributes:
+      arms: what `ternevo.arms.gather` found.
+      x: what learning curves are drawn over, a name of `ternevo.arms.AXES`.
+      targets: the threshold of each environment that has one.
+    """
+
+    arms: list[Arm]
+    x: str
+    targets: dict[str, float]
+
+    @functools.cached_property
+    def improvements(self) -> list[Improvement]:
+        """The pairs of arms that share an environment in which both have final returns."""
+        found = self._finals()
+        labels = sorted(found, key=lambda label: -_rank(label, found))
+        pairs = list(itertools.combinations(labels, 2))
+        if len(labels) > MAX_ARMS_IN_PAIRS:
+            pairs = pairs[: len(labels) - 1]  # those of the best one come first
+        return [
+            _improvement(left, right, envs, found)
+            for left, right in pairs
+            if (envs := [env for env in found[left] if env in found[right]])
+        ]
+
+    def _finals(self) -> dict[str, dict[str, list[float]]]:
+        """Return the final returns by label and environment."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for arm in self.arms:
+            if arm.finals:
+                found.setdefault(arm.label, {})[arm.env] = arm.finals
+        return found
+
+    def scores(self) -> tuple[list[str], dict[str, list[np.ndarray]]]:
+        """Return the environments that all arms share, and each arm's normalised returns there.
+
+        0 is the lowest mean of the first evaluations of an arm, 1 the highest mean final return.
+        An environment in which nothing was learned is left out.
+        """
+        found = self._finals()
+        shared = [e for e in by_env(self.arms) if all(e in own for own in found.values())]
+        scales = {env: self._scale(env) for env in shared}
+        envs = [env for env, (low, high) in scales.items() if high > low]
+        scores = {
+            label: [normalise(own[env], *scales[env]) for env in envs]
+            for label, own in found.items()
+        }
+        return envs, scores
+
+    def _scale(self, env: str) -> tuple[float, float]:
+        arms = by_env(self.arms)[env]
+        starts = [float(np.mean([c[0][1] for c in curves])) for a in arms if (curves := a.curves())]
+        return min(starts, default=math.inf), max(
+            float(np.mean(a.finals)) for a in arms if a.finals
+        )
+
+
+def _improvement(
+    left: str, right: str, envs: list[str], found: dict[str, dict[str, list[float]]]
+) -> Improvement:
+    """Compare two arms, given the final returns by label and environment."""
+    sides = [[found[label][env] for env in envs] for label in (left, right)]
+    seeds = " and ".join(str(sum(map(len, side))) for side in sides)
+    return Improvement(left, right, envs, seeds, probability_of_improvement(*sides))
+
+
+def _rank(label: str, found: dict[str, dict[str, list[float]]]) -> float:
+    """Return the mean share of other arms that an arm's mean return is above."""
+    shares = []
+    for env, own in found[label].items():
+        others = [np.mean(x[env]) for other, x in found.items() if other != label and env in x]
+        shares += [np.mean([np.mean(own) > other for other in others])] if others else []
+    return float(np.mean(shares)) if shares else 0.0
+
+
+# ------------------------------------------------------------------------------------- the tables
+
+
+def returns(report: Report) -> Table:
+    """Return the final returns of each arm."""
+    head = (
+        *("environment", "arm", "seeds", "final return", "interquartile mean", "lowest to highest"),
+        "best kept",
+    )
+    return Table(head, [_returns_row(arm) for arm in report.arms])
+
+
+def _returns_row(arm: Arm) -> tuple[str, ...]:
+    finals = arm.finals
+    if not finals:
+        return (arm.env, arm.label, f"0 of {len(arm.seeds)}", *[NONE] * 4)
+    return (
+        *(arm.env, arm.label, f"{len(finals)} of {len(arm.seeds)}"),
+        *(mean_of_seeds(finals), spread(iqm_interval([finals]), len(finals))),
+        f"{number(min(finals))} to {number(max(finals))}",
+        mean_of_seeds(arm.bests),
+    )
+
+
+def learning(report: Report) -> Table:
+    """Return how fast each arm learned, and how often it succeeded."""
+    head = (
+        *("environment", "arm", "area under the curve", "threshold"),
+        *(f"{UNITS[report.x]} to threshold", "success"),
+    )
+    return Table(head, [_learning_row(arm, report) for arm in report.arms])
+
+
+def _learning_row(arm: Arm, report: Report) -> tuple[str, ...]:
+    curves = [seed.curve(report.x) for seed in arm.seeds if seed.is_done and seed.curve(report.x)]
+    areas = mean_of_seeds([area(curve) for curve in curves])
+    target = report.targets.get(arm.env)
+    if target is None:
+        return arm.env, arm.label, areas, *[NO_THRESHOLD] * 3
+    steps = NONE
+    if curves:
+        bound = "≤ " if steps_to(curves, target).is_bound else ""
+        steps = bound + spread(steps_interval(curves, target), len(curves))
+    return arm.env, arm.label, areas, number(target), steps, success(arm, target)
+
+
+def success(arm: Arm, target: float) -> str:
+    """Return how many finished seeds reached a return; one that is not finite did not."""
+    done = [seed for seed in arm.seeds if seed.is_done]
+    if not done:
+        return NONE
+    count = sum(final >= target for final in arm.finals)
+    rate = proportion_interval(count, len(done))
+    return f"{count} of {len(done)}: {rate.value:.0%} [{rate.low:.0%} to {rate.high:.0%}]"
+
+
+def overall(report: Report) -> tuple[list[str], Table]:
+    """Return the environments shared by all arms, and the interquartile mean over them."""
+    envs, scores = report.scores()
+    rows = [
+        (label, str(sum(map(len, own))), spread(iqm_interval(own)))
+        for label, own in scores.items()
+        if envs
+    ]
+    return envs, Table(("arm", "runs", "interquartile mean of normalised returns"), rows)
+
+
+def improvements(report: Report) -> Table:
+    """Return the probability of improvement of each pair."""
+    head = ("arm", "over", "environments", "seeds", "probability of improvement")
+    rows = [
+        (pair.left, pair.right, ", ".join(pair.envs), pair.seeds, spread(pair.value))
+        for pair in report.improvements
+    ]
+    return Table(head, rows)
+
+
+def sizes(report: Report) -> Table:
+    """Return bytes beside returns, and which arms no other beats in both."""
+    head = ("environment", "arm", "policy file, bytes", "weights", "final return", "Pareto front")
+    rows = []
+    for env, own in by_env(report.arms).items():
+        shown = [arm for arm in own if arm.sizes and arm.finals]
+        costs = [float(np.mean(arm.sizes)) for arm in shown]
+        front = pareto_front(costs, [float(np.mean(arm.finals)) for arm in shown])
+        for place, (arm, cost) in enumerate(zip(shown, costs, strict=True)):
+            count = sum(layer[0].size for layer in weights_of_seeds(arm).values())
+            rows.append(
+                (
+                    *(env, arm.label, f"{cost:,.0f}", f"{count:,}"),
+                    *(mean_of_seeds(arm.finals), "yes" if place in front else "no"),
+                )
+            )
+    return Table(head, rows)
+
+
+def layers(report: Report) -> Table:
+    """Return the zero fraction of each layer, and where there are trits their shares."""
+    head = ("environment", "arm", "layer", "weights", "zeros", "-1", "+1")
+    rows = []
+    for arm in report.arms:
+        shares = trit_shares(arm)
+        for name, own in weights_of_seeds(arm).items():
+            zeros = mean_interval([float(np.mean(one == 0)) for one in own])
+            signs = [shares[name][sign] for sign in (-1, 1)] if name in shares else []
+            rows.append(
+                (
+                    *(arm.env, arm.label, name, f"{own[0].size:,}", percent(zeros)),
+                    *([percent(sign) for sign in signs] or ["float"] * 2),
+                )
+            )
+    return Table(head, rows)
+
+
+def entropies(report: Report) -> Table:
+    """Return the entropy of each search distribution in its first and last generation."""
+    rows = []
+    for arm in report.arms:
+        curves = arm.curves("generations", ENTROPY)
+        ends = [mean_of_seeds([c[i][1] for c in curves]) for i in (0, -1) if curves]
+        rows.append((arm.env, arm.label, *(ends or [f"no {ENTROPY}"] * 2)))
+    return Table(("environment", "arm", "first, bits a weight", "last"), rows)
+
+
+def settings(report: Report) -> Table:
+    """Return the settings in which the arms differ."""
+    names = differing(report.arms)
+    rows = [
+        (
+            *(arm.env, arm.label),
+            *(in_words(arm.settings[name]) if name in arm.settings else NONE for name in names),
+        )
+        for arm in report.arms
+    ]
+    return Table(("environment", "arm", *names), rows)
+
+
+def runs(report: Report) -> Table:
+    """Return a row for each run, with what made it."""
+    head = (
+        *("run", "environment", "arm", "seed", "state", "generations", "steps", "seconds"),
+        *("final return", "best kept", "device", "commit"),
+    )
+    rows = []
+    for arm in report.arms:
+        for seed in arm.seeds:
+            last = seed.rows[-1] if seed.rows else {}
+            rows.append(
+                (
+                    *(str(seed.folder.path), arm.env, arm.label, str(seed.number)),
+                    "done" if seed.is_done else "unfinished",
+                    f"{seed.generations:,} of {arm.settings.get('num_generations', NONE):,}",
+                    *(f"{last.get('env_steps', 0):,}", f"{last.get('wall_time', 0):,.1f}"),
+                    *(optional(seed.final_return), optional(seed.best_return)),
+                    str(seed.record.get("device", {}).get("kind", NONE)),
+                    str(seed.record.get("commit") or NONE)[:10],
+                )
+            )
+    return Table(head, rows)
+
+
+# --------------------------------------------------------------------------------------- the words
+
+
+def optional(value: float | None) -> str:
+    """Return a number, or that there is none."""
+    return NONE if value is None else number(value)
+
+
+def percent(interval: Interval) -> str:
+    """Return a share with its interval."""
+    return f"{interval.value:.1%} [{interval.low:.1%} to {interval.high:.1%}]"
+
+
+def mean_of_seeds(values: Sequence[float]) -> str:
+    """Return the mean of a number of each seed, with its interval."""
+    return spread(mean_interval(values), len(values)) if len(values) else NONE
+
+
+def spread(interval: Interval, num_seeds: int = 2) -> str:
+    """Return a number with its interval, which one seed does not have."""
+    if num_seeds == 1:
+        return f"{number(interval.value)} (one seed)"
+    if math.isinf(interval.low):
+        return NEVER
+    return f"{number(interval.value)} [{number(interval.low)} to {number(interval.high)}]"
+
+
+def number(value: float | int) -> str:
+    """Return a number with three digits or more; infinity is never reached."""
+    if math.isinf(value):
+        return NEVER
+    digits = next((d for bound, d in ((1000, 0), (100, 1)) if abs(value) >= bound), 2)
+    return f"{round(float(value), digits) + 0.0:,.{digits}f}"  # + 0.0: no minus before a zero

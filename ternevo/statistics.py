@@ -1,0 +1,229 @@
+"""Statistics over seeds: bootstrap intervals, interquartile mean, who is better, steps to a return.
+
+All intervals are of 95 %, by the percentile bootstrap. The resamples come from one fixed seed, so
+that the same numbers give the same page.
+
+The statistics are those of Agarwal et al., "Deep Reinforcement Learning at the Edge of the
+Statistical Precipice", NeurIPS 2021. Their library rliable computes them too; its last release
+(1.2.0) is of August 2024 and would bring arch, pandas, seaborn and absl along for what NumPy does
+in a few lines, so it is not a dependency. scipy.stats.bootstrap knows no strata; where it has the
+same statistic, the tests compare with it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+RESAMPLES = 10_000
+Numbers = Sequence[float | int] | np.ndarray
+"""One number of each seed."""
+Points = Sequence[Sequence[float | int]]
+"""A learning curve: (environment steps, return) of each evaluation."""
+
+
+class Interval(NamedTuple):
+    """A number and the interval around it."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Reached(NamedTuple):
+    """When a curve got to a return: infinite if it never did."""
+
+    steps: float
+    is_bound: bool = False
+    """Whether it was there already when it was first evaluated: `steps` is then an upper bound."""
+
+
+def resampled_means(values: Numbers, numbers: np.random.Generator) -> np.ndarray:
+    """Return the mean of each resample of the seeds [resamples]."""
+    array = np.asarray(values, float)
+    return numbers.choice(array, (RESAMPLES, len(array))).mean(1)
+
+
+def interval_of(value: float, resamples: np.ndarray) -> Interval:
+    """Return a number with the middle 95 % of its resamples."""
+    low, high = np.quantile(resamples, (0.025, 0.975))
+    return Interval(float(value), float(low), float(high))
+
+
+def mean_interval(values: Numbers) -> Interval:
+    """Return the mean over seeds with its interval."""
+    numbers = np.random.default_rng(0)
+    return interval_of(float(np.mean(values)), resampled_means(values, numbers))
+
+
+def difference_interval(left: Numbers, right: Numbers) -> Interval:
+    """Return how far the mean of `left` is above that of `right`; seeds are not taken as pairs."""
+    numbers = np.random.default_rng(0)
+    resamples = resampled_means(left, numbers) - resampled_means(right, numbers)
+    # Means of five and of ten equal numbers may differ in the last bit: that is no difference.
+    value = np.mean(left) - np.mean(right)
+    return interval_of(float(np.round(value, 9)), np.round(resamples, 9))
+
+
+def verdict(difference: Interval, words: tuple[str, str, str] = ("wins", "ties", "loses")) -> str:
+    """Return the first word if the whole interval is above 0, the last if below, else the other."""
+    above, between, below = words
+    if difference.low > 0:
+        return above
+    return below if difference.high < 0 else between
+
+
+def iqm(values: Numbers) -> np.ndarray:
+    """Return the interquartile mean of the last axis: without the lowest and highest quarter."""
+    array = np.sort(np.asarray(values, float), axis=-1)
+    cut = array.shape[-1] // 4
+    return np.asarray(array[..., cut : array.shape[-1] - cut].mean(-1))
+
+
+def iqm_interval(scores_of_tasks: Sequence[Numbers]) -> Interval:
+    """Return the interquartile mean over tasks and seeds, resampling the seeds of each task.
+
+    The stratified bootstrap of Agarwal et al. 2021 (rliable).
+    """
+    numbers = np.random.default_rng(0)
+    arrays = [np.asarray(scores, float) for scores in scores_of_tasks]
+    drawn = [numbers.choice(array, (RESAMPLES, len(array))) for array in arrays]
+    return interval_of(float(iqm(np.concatenate(arrays))), iqm(np.concatenate(drawn, axis=1)))
+
+
+def normalise(returns: Numbers, start: float | int, reference: float | int) -> np.ndarray:
+    """Return 0 for `start` and 1 for `reference`; no number if the reference is no better."""
+    span = reference - start
+    return (np.asarray(returns, float) - start) / (span if span > 0 else np.nan)
+
+
+def on_one_axis(curves: Sequence[Points]) -> tuple[np.ndarray, np.ndarray]:
+    """Return all steps at which a seed was evaluated, and the seeds' returns there [seeds, steps].
+
+    Returns between two evaluations are interpolated linearly. The axis begins where every seed
+    has been evaluated; a seed that ends before the others keeps its last return.
+    """
+    steps = [np.array([step for step, _ in points], float) for points in curves]
+    returns = [np.array([value for _, value in points], float) for points in curves]
+    axis = np.unique(np.concatenate(steps))
+    axis = axis[axis >= max(own[0] for own in steps)]
+    return axis, np.stack([np.interp(axis, x, y) for x, y in zip(steps, returns, strict=True)])
+
+
+def steps_to(curves: Sequence[Points], target: float | int) -> Reached:
+    """Return when the mean curve of the seeds first gets to a return, interpolated linearly."""
+    axis, returns = on_one_axis(curves)
+    steps, is_bound = _first_there(axis, returns.mean(0)[None], target)
+    return Reached(float(steps[0]), is_bound=bool(is_bound[0]))
+
+
+def steps_interval(
+    curves: Sequence[Points], target: float | int, resamples: int = 2000
+) -> Interval:
+    """Return `steps_to` with its interval; an end is infinite where resamples never get there.
+
+    Whether a curve is there at its first evaluation already is told by `steps_to`.
+    """
+    axis, returns = on_one_axis(curves)
+    means = _weights_of_seeds(len(returns), resamples) @ returns / len(returns)
+    steps, _ = _first_there(axis, means, target)
+    # Without interpolation, which has no meaning between a number and infinity.
+    low = np.quantile(steps, 0.025, method="lower")
+    high = np.quantile(steps, 0.975, method="higher")
+    return Interval(steps_to(curves, target).steps, float(low), float(high))
+
+
+def _first_there(
+    axis: np.ndarray, means: np.ndarray, target: float | int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return when curves [curves, steps] first get to a return, and which are there at once."""
+    is_there = means >= target
+    first = is_there.argmax(1)
+    before = np.maximum(first - 1, 0)
+    rows = np.arange(len(means))
+    left, right = means[rows, before], means[rows, first]
+    share = np.divide(target - left, right - left, out=np.zeros(len(means)), where=first > 0)
+    steps = axis[before] + share * (axis[first] - axis[before])
+    is_ever = is_there.any(1)
+    return np.where(is_ever, steps, np.inf), is_ever & (first == 0)
+
+
+def ratio(left: Reached, right: Reached) -> float:
+    """Return the ratio of steps: infinite if only `left` never got there, no number if `right`."""
+    return left.steps / right.steps if np.isfinite(right.steps) else np.nan
+
+
+def curve_band(curves: Sequence[Points], resamples: int = 500) -> np.ndarray:
+    """Return steps, mean, and the lower and upper end of its interval [4, steps]."""
+    axis, returns = on_one_axis(curves)
+    weights = _weights_of_seeds(len(returns), resamples)
+    low, high = np.quantile(weights @ returns / len(returns), (0.025, 0.975), axis=0)
+    return np.stack([axis, returns.mean(0), low, high])
+
+
+def _weights_of_seeds(count: int, resamples: int) -> np.ndarray:
+    """Return how often each seed is in each resample [resamples, seeds]."""
+    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), resamples)
+
+
+def area(points: Points) -> float:
+    """Return the area under a curve over its length: its mean height, by trapezoids.
+
+    A curve of one point has the height of that point.
+    """
+    steps, returns = np.asarray(points, float).T
+    if len(steps) == 1:
+        return float(returns[0])
+    return float(np.trapezoid(returns, steps) / (steps[-1] - steps[0]))
+
+
+def probability_of_improvement(
+    left_of_tasks: Sequence[Numbers], right_of_tasks: Sequence[Numbers]
+) -> Interval:
+    """Return how probable it is that a seed of `left` is above one of `right` on a random task.
+
+    It is the mean over tasks of the Mann-Whitney statistic over the number of pairs, equal returns
+    counting half. The interval resamples the seeds of each task (the stratified bootstrap).
+
+    Args:
+      left_of_tasks: the returns of one arm's seeds, for each task.
+      right_of_tasks: those of the other arm, on the same tasks; seeds are not taken as pairs.
+    """
+    values, resampled = [], []
+    numbers = np.random.default_rng(0)
+    for left, right in zip(left_of_tasks, right_of_tasks, strict=True):
+        beside = np.subtract.outer(np.asarray(left, float), np.asarray(right, float))
+        wins = (np.sign(beside) + 1) / 2
+        values.append(wins.mean())
+        rows, columns = (
+            numbers.multinomial(size, np.full(size, 1 / size), RESAMPLES) / size
+            for size in wins.shape
+        )
+        resampled.append(((rows @ wins) * columns).sum(1))
+    return interval_of(float(np.mean(values)), np.mean(resampled, axis=0))
+
+
+def proportion_interval(count: int, total: int) -> Interval:
+    """Return a share of `total` with Wilson's interval.
+
+    The bootstrap would give the share of five successes in five an interval without width.
+    """
+    from scipy.stats import binomtest
+
+    low, high = binomtest(count, total).proportion_ci(method="wilson")
+    return Interval(count / total, float(low), float(high))
+
+
+def pareto_front(costs: Numbers, values: Numbers) -> list[int]:
+    """Return the places of those that no other beats: none costs as little and is worth more.
+
+    One is beaten by another that costs no more and is worth no less, and differs in one of the two.
+    The places are in order of cost.
+    """
+    points = list(zip(costs, values, strict=True))
+    kept = [
+        place
+        for place, (cost, value) in enumerate(points)
+        if not any(c <= cost and v >= value and (c, v) != (cost, value) for c, v in points)
+    ]
+    return sorted(kept, key=lambda place: points[place][0])

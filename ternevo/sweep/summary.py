@@ -1,0 +1,84 @@
+"""What came out of a sweep: a table, the best arguments, a picture and a report."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ternevo.sweep.space import space
+from ternevo.sweep.trials import Sweep, outcome, varied_parameters
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+
+def complete(study: "Study") -> "list[FrozenTrial]":
+    """Return the trials that have an objective, the best first; ties by number."""
+    trials = [trial for trial in study.trials if trial.value is not None]
+    sign = -1 if study.direction.name == "MAXIMIZE" else 1
+    return sorted(trials, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+
+
+def table(sweep: Sweep, study: "Study") -> str:
+    """Return all trials, the best first and those without an objective last, in columns."""
+    best_first = complete(study)
+    others = [trial for trial in study.trials if trial.value is None]
+    names = varied_parameters(sweep)
+    lines = [("trial", *names, "outcome")] + [
+        (str(trial.number), *(_short(trial.params.get(k)) for k in names), outcome(sweep, trial))
+        for trial in best_first + others
+    ]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def best_command(sweep: Sweep, study: "Study") -> str:
+    """Return the command line of the best trial."""
+    arguments = sweep.arguments(complete(study)[0].params, f"--name={sweep.folder.name}-best")
+    return shlex.join(["python", "-m", "ternevo.run", *arguments])
+
+
+def draw(sweep: Sweep, study: "Study", path: Path) -> None:
+    """Draw the objective of every trial against each parameter that varies."""
+    import matplotlib.figure
+
+    from ternevo.files import replacing
+
+    names = varied_parameters(sweep)
+    width = 3.4 * max(len(names), 1)
+    figure = matplotlib.figure.Figure(figsize=(width, 3), layout="constrained")
+    all_axes = figure.subplots(1, max(len(names), 1), sharey=True, squeeze=False)[0]
+    for name, axes in zip(names, all_axes, strict=False):
+        _scatter(axes, name, space(sweep.file.parameters)[name], complete(study))
+    all_axes[0].set_ylabel(sweep.file.metric)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _scatter(axes: "Axes", name: str, found: Any, trials: "list[FrozenTrial]") -> None:
+    """Draw one parameter: choices are places in the order of the file, ranges an axis."""
+    values = [trial.params[name] for trial in trials]
+    if hasattr(found, "choices"):
+        values = [found.choices.index(value) for value in values]
+        axes.set_xticks(range(len(found.choices)), [_short(choice) for choice in found.choices])
+    elif found.log:
+        axes.set_xscale("log")
+    axes.scatter(values, [trial.value or 0.0 for trial in trials], alpha=0.7)
+    axes.set_xlabel(name)
+    axes.grid(alpha=0.3)
+
+
+def report(sweep: Sweep, study: "Study") -> Path:
+    """Write report.html of the runs of all trials that have an objective."""
+    from ternevo import report as reports
+
+    folders = [sweep.run_of(trial.number) for trial in complete(study)]
+    return reports.write([f for f in folders if f], sweep.folder / "report.html", x="env_steps")

@@ -1,0 +1,303 @@
+"""Run the trials of a sweep: optuna proposes and keeps the record, each trial is a process.
+
+A sweep's folder holds study.jsonl (optuna's journal: every proposal and what came of it),
+runs/ with the run of each trial, and logs/ with what each of them printed.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from ternevo import run_folder
+from ternevo.names import check
+from ternevo.sinks import mean_rows, read_jsonl
+from ternevo.sweep.space import SweepFile, SweepFileError, grid, optuna_package, space
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+INTERRUPTED = tuple(x for n in (signal.SIGINT, signal.SIGTERM) for x in (128 + n, -n))
+"""Exit statuses of a run that was stopped, and saved before that if it had come so far."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A sweep in its folder."""
+
+    file: SweepFile
+    folder: Path
+    seed: int
+    further: tuple[str, ...]
+    """Options that every trial gets after its own."""
+
+    def run_of(self, number: int) -> Path | None:
+        """Return the folder of a trial's run, None if it did not come so far."""
+        found = next((self.folder / "runs").glob(f"**/trial{number}/config.json"), None)
+        return found.parent if found else None
+
+    def log_of(self, number: int) -> Path:
+        """Return where a trial's output goes."""
+        return self.folder / "logs" / f"trial{number}.log"
+
+    def arguments(self, values: dict[str, Any], *ours: str) -> list[str]:
+        """Return an agent's arguments, then ours, then the further ones; later ones win.
+
+        Metrics go to a tracker only if the further options say so, whatever the file says.
+        """
+        return [*self.file.arguments(values), "--track=", *ours, *self.further]
+
+    def arguments_of(self, trial: "FrozenTrial", is_resumed: bool) -> list[str]:
+        """Return the arguments of a trial in this sweep."""
+        return self.arguments(
+            trial.params,
+            f"--wandb_group={self.folder.name}",
+            f"--runs_dir={self.folder / 'runs'}",
+            f"--name=trial{trial.number}",
+            f"--resume={is_resumed}",
+        )
+
+
+def open_study(sweep: Sweep) -> "Study":
+    """Open the sweep's journal, or begin it.
+
+    Raises:
+      RunFolderError: the folder has another sweep: another file, seed or further options.
+    """
+    optuna = optuna_package()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for folder in (sweep.folder / "runs", sweep.folder / "logs"):
+        folder.mkdir(parents=True, exist_ok=True)
+    journal = optuna.storages.journal.JournalFileBackend(str(sweep.folder / "study.jsonl"))
+    study = optuna.create_study(
+        storage=optuna.storages.JournalStorage(journal),  # JSON lines, no pickle
+        study_name="sweep",
+        direction=sweep.file.goal,
+        load_if_exists=True,
+    )
+    settings = {**dataclasses.asdict(sweep.file), "seed": sweep.seed, "further": sweep.further}
+    settings = json.loads(json.dumps({k: v for k, v in settings.items() if k != "run_cap"}))
+    before = study.user_attrs.get("settings", settings)
+    changed = [name for name, value in settings.items() if before.get(name) != value]
+    if changed:
+        raise run_folder.RunFolderError(
+            f"{sweep.folder} is a sweep with other settings ({', '.join(changed)}): choose another "
+            "--name"
+        )
+    study.set_user_attr("settings", settings)
+    return study
+
+
+def num_trials_of(sweep: Sweep, asked: int | None) -> int:
+    """Return how many trials the sweep has: as asked, or as the file says; a grid ends by itself.
+
+    Raises:
+      SweepFileError: nothing says how many.
+    """
+    given = asked if asked is not None else sweep.file.run_cap
+    if sweep.file.method == "grid":
+        size = len(grid(space(sweep.file.parameters)))
+        return size if given is None else min(given, size)
+    if given is None:
+        raise SweepFileError(
+            f"method {sweep.file.method} does not end by itself: give --num_trials, or run_cap in "
+            "the file"
+        )
+    return given
+
+
+def propose(sweep: Sweep, study: "Study") -> "FrozenTrial":
+    """Return the next trial. What is proposed depends on the file, the seed and results so far.
+
+    Each proposal has random numbers of its own, so that stopping and going on changes none.
+    """
+    optuna = optuna_package()
+    import numpy as np
+
+    found, number = space(sweep.file.parameters), len(study.trials)
+    seed = int(np.random.SeedSequence([sweep.seed, number]).generate_state(1)[0])
+    if sweep.file.method == "grid":
+        waiting = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING])
+        if not waiting:  # else this was stopped between the next two lines
+            study.enqueue_trial(grid(found)[number])
+    elif sweep.file.method == "random":
+        study.sampler = optuna.samplers.RandomSampler(seed=seed)
+    else:
+        study.sampler = optuna.samplers.TPESampler(seed=seed)
+    return _frozen(study, study.ask(found).number)
+
+
+def run_trials(sweep: Sweep, study: "Study", num_trials: int, jobs: int) -> None:
+    """Run what is left of a sweep, `jobs` trials side by side; unfinished ones first.
+
+    Raises:
+      RunFolderError: another process runs this sweep, or a trial of it.
+      KeyboardInterrupt: SIGINT or SIGTERM; the trials that ran have saved their states.
+    """
+    running: dict[int, subprocess.Popen[bytes]] = {}
+    done = sum(trial.state.is_finished() for trial in study.trials)
+    with _locked(sweep) as lock, _bar(num_trials, done) as bar, _stopping(running) as caught:
+        unfinished = _unfinished(sweep, study)
+        while not caught:
+            while len(running) < jobs and (unfinished or len(_begun(study)) < num_trials):
+                is_resumed = bool(unfinished)
+                trial = unfinished.pop(0) if is_resumed else propose(sweep, study)
+                running[trial.number] = _start(sweep, trial, is_resumed, lock)
+            if not running:
+                return
+            ended = [number for number, process in running.items() if process.poll() is not None]
+            for number in ended:
+                _finish(sweep, study, number, running.pop(number).returncode)
+                bar.update()
+                tqdm.write(in_a_line(sweep, _frozen(study, number)))
+            time.sleep(0.05)
+    raise KeyboardInterrupt
+
+
+def _unfinished(sweep: Sweep, study: "Study") -> "list[FrozenTrial]":
+    """Return the trials to go on with; one whose proposal a kill cut off counts as failed."""
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+    for trial in trials:
+        if trial.params.keys() != sweep.file.parameters.keys():
+            study.tell(trial.number, state=TrialState.FAIL)
+    return [trial for trial in trials if trial.params.keys() == sweep.file.parameters.keys()]
+
+
+def _begun(study: "Study") -> "list[FrozenTrial]":
+    return [trial for trial in study.trials if trial.state.name != "WAITING"]
+
+
+def _frozen(study: "Study", number: int) -> "FrozenTrial":
+    return study.get_trials(deepcopy=False)[number]
+
+
+def _bar(num_trials: int, done: int) -> "tqdm[Any]":
+    """Return a progress bar; only lines where there is no terminal."""
+    return tqdm(
+        total=num_trials,
+        initial=done,
+        unit="trial",
+        dynamic_ncols=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+@contextlib.contextmanager
+def _locked(sweep: Sweep) -> Iterator[int]:
+    """Yield a file that is locked, until this process and all trials that inherit it have ended."""
+    with (sweep.folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise run_folder.RunFolderError(
+                f"{sweep.folder} is at work: another process runs the sweep, or a trial of it"
+            ) from error
+        yield lock.fileno()
+
+
+@contextlib.contextmanager
+def _stopping(running: "dict[int, subprocess.Popen[bytes]]") -> Iterator[list[int]]:
+    """Yield a list that gets SIGINT and SIGTERM; then stop what still runs, which saves its state.
+
+    While that is waited for, a second Ctrl-C is as usual.
+    """
+    caught: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: caught.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+
+
+def _start(
+    sweep: Sweep, trial: "FrozenTrial", is_resumed: bool, lock: int
+) -> "subprocess.Popen[bytes]":
+    """Start a trial; in a group of its own, so that Ctrl-C reaches it once, through us."""
+    with sweep.log_of(trial.number).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "ternevo.run", *sweep.arguments_of(trial, is_resumed)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            pass_fds=(lock,),
+        )
+
+
+def _finish(sweep: Sweep, study: "Study", number: int, status: int) -> None:
+    """Tell the study what came of a trial.
+
+    Raises:
+      KeyboardInterrupt: somebody stopped it, and so the sweep; the trial stays unfinished.
+    """
+    from optuna.trial import TrialState
+
+    if status in INTERRUPTED:
+        raise KeyboardInterrupt
+    if status:
+        study.tell(number, state=TrialState.FAIL)
+        return
+    try:
+        study.tell(number, objective(sweep, number))
+    except ValueError as error:
+        with sweep.log_of(number).open("a") as log:
+            log.write(f"error: {error}\n")
+        study.tell(number, state=TrialState.FAIL)
+
+
+def objective(sweep: Sweep, number: int) -> float:
+    """Return what wandb's summary of the run would say: the last value of the metric.
+
+    Of several seeds it is the mean over them.
+
+    Raises:
+      UnknownName: the run has no such metric.
+    """
+    folder = sweep.run_of(number)
+    found = run_folder.find_all(folder) if folder else []
+    rows = mean_rows([read_jsonl(seed.metrics) for seed in found]) if found else []
+    known = dict.fromkeys(name for row in rows for name in row)
+    metric = check("metric", sweep.file.metric, known)
+    return float(next(row[metric] for row in reversed(rows) if metric in row))
+
+
+def in_a_line(sweep: Sweep, trial: "FrozenTrial") -> str:
+    """Return a trial's number, arguments, and its objective or why there is none."""
+    varied = " ".join(f"{k}={trial.params[k]}" for k in varied_parameters(sweep))
+    return f"trial {trial.number}  {varied}  {outcome(sweep, trial)}"
+
+
+def varied_parameters(sweep: Sweep) -> list[str]:
+    """Return the names of the parameters that can have more than one value."""
+    return [name for name, found in space(sweep.file.parameters).items() if not found.single()]
+
+
+def outcome(sweep: Sweep, trial: "FrozenTrial") -> str:
+    """Return the objective as text, or the last line that a failed trial printed."""
+    if trial.state.name == "COMPLETE":
+        return f"{sweep.file.metric} {trial.value:.6g}"
+    if trial.state.name != "FAIL":
+        return "unfinished"
+    log = sweep.log_of(trial.number)
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return f"failed: {next((x.strip() for x in reversed(lines) if x.strip()), 'it said nothing')}"

@@ -1,0 +1,313 @@
+"""Errors that people meet: each is one message that says what is wrong and what to do."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from ternevo import devices, envs, export, gym, observation, play, policy_file, run, runs, train
+from ternevo.policies import MLP
+from ternevo.sinks import read_jsonl
+from ternevo.types import PolicyParams
+
+TINY = [
+    *("--env", "probe/corridor", "--episode_length", "6", "--hidden_sizes", "(2,)"),
+    *("--eval_every", "4", "--num_eval_episodes", "1", "--num_final_episodes", "1"),
+    *("--checkpoint_every", "2", "--render", "False"),
+]
+NES = [*TINY, "--population_size", "4"]
+
+
+def refused(main, argv, capsys, status=2) -> str:
+    """Return what a program prints when it stops, on one line; without a traceback."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in argv])
+    assert exit_.value.code == status
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    return " ".join(message.replace("│", " ").split())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of four generations, with checkpoints of two and four."""
+    root = tmp_path_factory.mktemp("runs")
+    run.main([*NES, "--runs_dir", str(root), "--num_generations", "4"])
+    return root
+
+
+@pytest.fixture
+def root(whole, tmp_path):
+    """A copy of that run, to be damaged."""
+    return shutil.copytree(whole, tmp_path / "runs")
+
+
+def folder_of(root):
+    return root / "probe" / "corridor" / "ternary_nes" / "seed0"
+
+
+# --- names and options -----------------------------------------------------------------------
+
+
+def test_a_taken_name_says_how_to_go_on(root, capsys):
+    message = refused(run.main, [*NES, "--runs_dir", root], capsys)
+    assert f"{folder_of(root)} exists. Go on with it by --resume" in message
+    assert "another --name" in message
+
+
+@pytest.mark.parametrize(
+    ("main", "argv", "parts"),
+    [
+        (run.main, ["--population_sise", "3"], ["--population_sise", "--population_size INT"]),
+        (run.main, ["--render_evry", "3"], ["--render_evry", "--render_every INT"]),
+        (run.main, ["--weights", "ternray"], ["'ternray'", "'ternary'"]),
+        (run.main, ["--strategy", "ternary_ness"], ["'ternary_ness'", "'ternary_nes'"]),
+        (run.main, ["--render_every", "-1"], ["render_every must be 0 or more, got -1"]),
+        (play.main, ["x", "--generatoin", "3"], ["--generatoin", "--generation {None}|INT"]),
+        (play.main, ["x", "--which", "worst"], ["'worst'", "'best'", "'last'"]),
+        (runs.main, ["x", "--stratgy", "ppo"], ["--stratgy", "--strategy STR"]),
+        (runs.main, ["x", "--sort", "retrun"], ["'retrun'", "'return'"]),
+        (export.main, ["x", "--too", "c"], ["--too", "--to {None,tvp,c,"]),
+        (gym.main, ["x", "--episods", "3"], ["--episods", "--episodes INT"]),
+    ],
+)
+def test_an_unknown_option_or_value_is_told_with_the_nearest(main, argv, parts, capsys):
+    message = refused(main, argv, capsys)
+    assert all(part in message for part in parts), message
+
+
+def test_an_unknown_key_of_a_page_gets_the_message_of_the_option(tmp_path, capsys):
+    (tmp_path / "page.yaml").write_text("population_sise: 3")
+    message = refused(run.main, ["--config", tmp_path / "page.yaml"], capsys)
+    assert "--population_sise" in message and "--population_size INT" in message
+
+
+# --- missing extras --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cartpole(tmp_path_factory):
+    """A policy file of an untrained network."""
+    env = envs.make("gymnax/CartPole-v1", 3)
+    settings = MLP(hidden_sizes=(2,))
+    weights = settings.build(env.obs_size, env.action).init(jax.random.key(0))
+    path = tmp_path_factory.mktemp("policy") / "policy.tvp"
+    params = PolicyParams(weights, observation.empty(env.obs_size))
+    policy_file.save(path, env, "mlp", settings, params)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("package", "main", "argv", "extra"),
+    [
+        ("wandb", run.main, ["--track", "wandb"], "wandb"),
+        ("tensorboardX", run.main, ["--track", "tensorboard"], "tensorboard"),
+        ("pygame", play.main, [], "render"),
+        ("onnx", export.main, ["--to", "onnx"], "onnx"),
+        ("gymnasium", gym.main, [], "gym"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    package, main, argv, extra, cartpole, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    find_spec = devices.importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *a: None if name == package else find_spec(name)
+    )
+    argv = [*NES, "--runs_dir", tmp_path, *argv] if main is run.main else [cartpole, *argv]
+    message = refused(main, argv, capsys)
+    assert f'pip install "ternevo[{extra}]"' in message and package.lower() in message.lower()
+
+
+# --- devices ---------------------------------------------------------------------------------
+
+
+def raising(error):
+    def function(*arguments):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("Unable to initialize\nbackend 'cuda': no driver"), "backend 'cuda': no dr"),
+        (AssertionError(), "no plugin is installed, or no device is there"),
+    ],
+)
+@pytest.mark.parametrize("main", [run.main, play.main])
+def test_a_platform_without_a_device_is_told(
+    main, error, reason, cartpole, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(jax, "devices", raising(error))
+    monkeypatch.setattr(devices, "_platforms", lambda: "cuda")
+    argv = [*NES, "--runs_dir", tmp_path] if main is run.main else [cartpole]
+    message = refused(main, argv, capsys)
+    assert "JAX_PLATFORMS is 'cuda', and JAX cannot use that" in message and reason in message
+    assert "nvidia-smi" in message and 'pip install "ternevo[cuda]"' in message
+    assert not list(tmp_path.iterdir()), "no name is taken"
+
+
+@pytest.mark.skipif(devices.has_gpu_plugin(), reason="there may be a GPU")
+def test_jax_itself_without_a_gpu(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "ternevo.run", *NES, "--runs_dir", tmp_path],
+        env={**os.environ, "JAX_PLATFORMS": "cuda"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert "error: JAX_PLATFORMS is 'cuda'" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_plugin_without_a_gpu_is_a_warning(monkeypatch, capsys):
+    monkeypatch.setattr(devices, "has_gpu_plugin", lambda: True)
+    monkeypatch.setattr(devices, "_platforms", lambda: None)
+    devices.check_there_are_some()
+    warning = capsys.readouterr().err
+    expected = jax.default_backend() == "cpu"
+    assert ("warning: JAX has the plugin for NVIDIA GPUs and found none" in warning) == expected
+    monkeypatch.setattr(devices, "_platforms", lambda: "cpu")
+    devices.check_there_are_some()
+    assert not capsys.readouterr().err, "whoever asks for the CPU knows"
+
+
+def test_too_few_devices_say_what_there_are():
+    first = jax.devices()[0]
+    with pytest.raises(devices.NoDevice) as error:
+        devices.on_all_devices(4096)
+    message = str(error.value)
+    assert f"at most {len(jax.devices())}, got 4096: JAX found {len(jax.devices())}" in message
+    assert first.device_kind in message and first.platform in message
+
+
+# --- memory ----------------------------------------------------------------------------------
+
+EXHAUSTED = "RESOURCE_EXHAUSTED: Out of memory allocating 400000000000000 bytes."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (
+            [*NES, "--num_episodes", "3"],
+            [
+                "Set --num_lanes (now 0), --population_chunk (now 0) lower, which changes no",
+                "and go on by --resume; or lower --num_seeds (now 1), --population_size (now 4), "
+                "--num_episodes (now 3)",
+            ],
+        ),
+        (
+            [*TINY, "--strategy", "ppo", "--num_envs", "8", "--num_steps", "16"],
+            ["Lower --num_seeds (now 1), --num_envs (now 8), --num_steps (now 16), --hidden_sizes"],
+        ),
+    ],
+    ids=["evolution", "ppo"],
+)
+def test_out_of_memory_names_what_to_lower(arguments, parts, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "advance", raising(jax.errors.JaxRuntimeError(EXHAUSTED)))
+    message = refused(run.main, [*arguments, "--runs_dir", tmp_path], capsys, status=1)
+    assert f"error: out of memory: {EXHAUSTED}" in message
+    assert message.endswith("under another --name. There is no checkpoint yet")
+    assert all(part in message for part in parts), message
+    assert "num_lanes" not in message or "ppo" not in arguments
+
+
+def test_jax_raises_that_error():
+    """The one that is injected here; no machine has as much."""
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
+        jax.numpy.zeros(10**14).block_until_ready()
+
+
+def test_a_run_out_of_memory_is_on_record_and_goes_on(root, monkeypatch, capsys):
+    advance = train.advance
+    argv = [*NES, "--runs_dir", root, "--num_generations", "6", "--resume"]
+    monkeypatch.setattr(train, "advance", raising(jax.errors.JaxRuntimeError(EXHAUSTED)))
+    message = refused(run.main, argv, capsys, status=1)
+    assert message.endswith("under another --name. Checkpoint 4 is kept")
+    runs.main([str(root)])
+    assert "failed 4/6: OutOfMemory: out of memory: RESOURCE" in capsys.readouterr().out
+    monkeypatch.setattr(train, "advance", advance)
+    run.main([*map(str, argv), "--num_lanes", "8"])
+    runs.main([str(root)])
+    assert capsys.readouterr().out.endswith("done\n")
+
+
+def test_other_errors_of_a_device_are_not_taken_for_it(root, monkeypatch):
+    error = jax.errors.JaxRuntimeError("INTERNAL: something else")
+    monkeypatch.setattr(train, "advance", raising(error))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        run.main([*NES, "--runs_dir", str(root), "--num_generations", "6", "--resume"])
+    assert "something else" in (folder_of(root) / "failure.txt").read_text()
+
+
+# --- checkpoints -----------------------------------------------------------------------------
+
+
+def files(step):
+    return [path for path in step.rglob("*") if path.is_file()]
+
+
+def data(step):
+    return [path for path in files(step / "default") if path.parent.name == "d"]
+
+
+def cut(paths):
+    for path in paths:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(step):
+    shutil.rmtree(step)
+    step.mkdir()
+
+
+DAMAGE = {
+    "empty": empty,
+    "no data": lambda step: shutil.rmtree(step / "default"),
+    "no metadata": lambda step: [p.unlink() for p in files(step) if "METADATA" in p.name],
+    "all cut": lambda step: cut(files(step)),
+    "data cut": lambda step: cut(data(step)),
+    "random bytes": lambda step: [p.write_bytes(os.urandom(100)) for p in files(step)],
+    "random data": lambda step: [p.write_bytes(os.urandom(p.stat().st_size)) for p in data(step)],
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # orbax warns in its own words before it raises
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_checkpoint_is_named_with_the_one_before(kind, root, capsys):
+    step = folder_of(root) / "checkpoints" / "4"
+    DAMAGE[kind](step)
+    argv = [*NES, "--runs_dir", root, "--num_generations", "6", "--resume"]
+    message = refused(run.main, argv, capsys)
+    assert f"checkpoint {step} cannot be read: it is damaged" in message
+    assert "Delete that folder and --resume to go on from checkpoint 2" in message
+
+
+def test_going_on_from_the_checkpoint_before_loses_nothing(root, tmp_path, capsys):
+    """What the message says to do, and the run is the one that was never damaged."""
+    shutil.copytree(root, tmp_path / "good")
+    shutil.rmtree(folder_of(root) / "checkpoints" / "4")
+    for where in (root, tmp_path / "good"):
+        run.main([*NES, "--runs_dir", str(where), "--num_generations", "6", "--resume"])
+    printed = capsys.readouterr().out
+    assert "resumed after generation 2" in printed and "resumed after generation 4" in printed
+    found, expected = (
+        [{**row, "wall_time": 0} for row in read_jsonl(folder_of(where) / "metrics.jsonl")]
+        for where in (root, tmp_path / "good")
+    )
+    assert found == expected
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_checkpoint_that_is_the_only_one(root, capsys):
+    shutil.rmtree(folder_of(root) / "checkpoints" / "2")
+    empty(folder_of(root) / "checkpoints" / "4")
+    argv = [*NES, "--runs_dir", root, "--num_generations", "6", "--resume"]
+    assert "--resume to begin anew, it is the only one" in refused(run.main, argv, capsys)

@@ -1,0 +1,542 @@
+"""Sweeps: wandb's own agent and our own runner make the same trials of the same file."""
+
+import json
+import multiprocessing
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ternevo import agent, config, run
+from ternevo.run_folder import folder_of
+from ternevo.sinks import MissingExtra, read_jsonl
+from ternevo.sweep import __main__ as sweep_main, space, trials
+
+optuna = pytest.importorskip("optuna")
+
+FILES = sorted((Path(__file__).parents[1] / "experiments" / "sweeps").glob("*.yaml"))
+PYTHON = sys.executable
+COMMAND = ["${env}", "${interpreter}", "-m", "${program}", "--env=probe/bandit", "${args}"]
+LISTED = {
+    "lr": {"values": [0.1, 1e-05]},
+    "population_size": {"value": 8},
+    "hidden_sizes": {"values": [[8, 8], [4]]},
+    "use_bias": {"values": [False]},
+    "strategy": {"value": "ternary_nes"},
+    "name": {"value": None},
+}
+
+
+def content(**changes):
+    return {
+        "program": "ternevo.run",
+        "command": COMMAND,
+        "method": "grid",
+        "metric": {"name": "eval/return", "goal": "maximize"},
+        "parameters": {"lr": {"values": [0.1, 0.2]}, "sigma": {"values": [0.1, 0.3]}},
+        **changes,
+    }
+
+
+def write(tmp_path, **changes) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(content(**changes)))
+    return path
+
+
+# --- the file, as wandb reads it ----------------------------------------------------------------
+
+
+def wandb_command(options: list, values: dict) -> list[str]:
+    """Expand a command as `Agent._command_run` does, with wandb's own functions."""
+    utils = pytest.importorskip("wandb.sdk.launch.sweeps.utils")
+    args = {name: {"value": value} for name, value in values.items()}
+    macros = utils.create_sweep_command_args({"args": args})
+    macros |= {"env": ["/usr/bin/env"], "interpreter": ["python"], "program": ["ternevo.run"]}
+    return [
+        argument
+        for part in utils.create_sweep_command(list(map(str, options)))
+        for argument in (macros[part[2:-1]] if part.startswith("${") else [part])
+    ]
+
+
+def test_the_examples_are_there():
+    assert {path.stem for path in FILES} >= {"cartpole_grid", "hopper_random"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_agents_arguments_of_every_example_are_ours_and_the_parser_takes_them(path):
+    file, loaded = space.read(path), yaml.safe_load(path.read_text())
+    values = space.first_values(space.space(file.parameters))
+    command = wandb_command(loaded["command"], values)
+    assert command[:4] == ["/usr/bin/env", "python", "-m", "ternevo.run"]
+    assert command[4:] == file.arguments(values)
+    parsed = config.to_dict(config.parse(command[4:]))
+    flat = {**parsed, **parsed["strategy"], **parsed["policy"], "strategy": parsed["strategy_name"]}
+    for name, value in values.items():
+        assert str(flat[name]).strip("[]") == str(value).strip("[]")
+    assert loaded["project"] == "ternevo" and "wandb" in parsed["track"]
+
+
+def test_every_kind_of_value_reaches_the_parser_in_the_agents_form():
+    for values in space.grid(space.space(LISTED)):
+        raw = {**values, "hidden_sizes": json.loads(values["hidden_sizes"])}  # wandb has the list
+        arguments = wandb_command(["${args}"], raw)
+        assert arguments == [f"--{name}={value}" for name, value in values.items()]
+        parsed = config.parse(arguments)
+        assert parsed.policy.hidden_sizes == tuple(raw["hidden_sizes"])
+        assert (parsed.strategy.lr, parsed.strategy.population_size) == (values["lr"], 8)
+        assert (parsed.policy.use_bias, parsed.name) == (False, None)
+
+
+SPECS = {
+    "a constant": {"value": "x"},
+    "choices": {"values": [1, 2.5, "a", True, None]},
+    "named choices": {"values": [1, 2], "distribution": "categorical"},
+    "integers": {"min": 0, "max": 2},
+    "floats": {"min": 0.0, "max": 2},
+    "named floats": {"min": 0, "max": 2, "distribution": "uniform"},
+    "logarithmic": {"min": 1e-3, "max": 0.1, "distribution": "log_uniform_values"},
+    "steps of integers": {"min": 0, "max": 6, "q": 2, "distribution": "q_uniform"},
+    "steps": {"min": 0.0, "max": 1.0, "q": 0.25, "distribution": "q_uniform"},
+    "whole logarithmic": {"min": 1, "max": 64, "distribution": "q_log_uniform_values"},
+}
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_distributions_are_those_of_wandbs_scheduler(spec):
+    theirs = pytest.importorskip("wandb.sdk.sweeps.scheduler.optuna")
+    assert space.distribution("x", spec) == theirs.sweep_parameter_to_distribution(spec)
+
+
+def test_log_uniform_has_the_logarithms_of_its_ends():
+    found = space.distribution("x", {"min": 0, "max": 0, "distribution": "log_uniform"})
+    assert (found.low, found.high, found.log) == (1.0, 1.0, True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "values"),
+    [
+        ({"value": 7}, [7]),
+        ({"values": [3, 1]}, [3, 1]),
+        ({"min": -1, "max": 1}, [-1, 0, 1]),
+        ({"min": 0, "max": 6, "q": 2, "distribution": "q_uniform"}, [0, 2, 4, 6]),
+        ({"min": 0.0, "max": 1.0, "q": 0.25, "distribution": "q_uniform"}, [0, 0.25, 0.5, 0.75, 1]),
+    ],
+)
+def test_a_grid_has_every_value(spec, values):
+    assert space.grid(space.space({"x": spec})) == [{"x": value} for value in values]
+
+
+def test_a_grid_has_every_pair_in_the_order_of_the_file():
+    points = space.grid(space.space({"b": {"values": [1, 2]}, "a": {"values": [3, 4]}}))
+    assert [tuple(point.items()) for point in points] == [
+        (("b", b), ("a", a)) for b in (1, 2) for a in (3, 4)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"methd": "grid"}, ["'methd'", "'method'"]),
+        ({"method": "bayess"}, ["'bayess'", "'bayes'", "grid, random"]),
+        ({"metric": {"goal": "maximize"}}, ["metric must have a name"]),
+        ({"metric": {"name": "x", "goal": "maximise"}}, ["'maximise'", "'maximize'"]),
+        ({"parameters": {}}, ["parameters must be a mapping"]),
+        ({"parameters": {"lr": 0.1}}, ["'lr'", "0.1"]),
+        ({"parameters": {"runs_dir": {"value": "x"}}}, ["'runs_dir' cannot be a parameter"]),
+        ({"program": "train.py"}, ["ternevo.run", "train.py"]),
+        ({"command": ["python", "ternevo/run.py", "${args}"]}, ["-m", "ternevo/run.py"]),
+        ({"command": ["python", "-m", "ternevo.run"]}, ["${args}"]),
+        ({"command": [*COMMAND, "${args_json}"]}, ["'${args_json}'", "Allowed: ${args}"]),
+        ({"run_cap": 0}, ["run_cap", "0"]),
+        ({"early_terminate": {"type": "hyperband"}}, ["'early_terminate'"]),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(tmp_path, capsys, changes, parts):
+    check_refused([str(write(tmp_path, **changes))], capsys, parts)
+
+
+@pytest.mark.parametrize(
+    ("spec", "parts"),
+    [
+        ({"min": 0, "max": 1, "distribution": "unifrom"}, ["'unifrom'", "'uniform'"]),
+        ({"distribution": "normal", "min": 0, "max": 1}, ["'normal'", "log_uniform_values"]),
+        ({"mni": 0, "max": 1}, ["'mni'", "'min'"]),
+        ({"min": 0.5}, ["'lr'", "needs min and max"]),
+        ({"min": "1e-3", "max": 0.1}, ["'lr'", "'1e-3'", "1.0e-3"]),
+        ({"min": 2.0, "max": 0.1}, ["'lr'", "low", "high"]),
+        ({"min": 0, "max": 1, "distribution": "log_uniform_values"}, ["'lr'", "low", "log"]),
+        ({"min": 1, "max": 9, "q": 2, "distribution": "q_log_uniform_values"}, ["'lr'", "q: 2"]),
+        ({"min": 0.5, "max": 9, "distribution": "int_uniform"}, ["'lr'", "integers", "0.5"]),
+        ({"values": []}, ["'lr'", "at least one"]),
+        ({"parameters": {"x": {"value": 1}}}, ["'lr' is nested"]),
+    ],
+)
+def test_a_bad_parameter_is_refused_by_name(tmp_path, capsys, spec, parts):
+    path = write(tmp_path, parameters={"lr": spec}, method="random")
+    check_refused([str(path), "--num_trials", "3"], capsys, parts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"parameters": {"lr": {"min": 0.1, "max": 0.2}}}, ["'lr' has a range"]),
+        ({"method": "random"}, ["--num_trials", "run_cap"]),
+        ({"parameters": {"lrr": {"value": 0.1}}}, ["--lrr", "--lr"]),
+    ],
+)
+def test_a_sweep_that_cannot_begin_leaves_nothing(tmp_path, capsys, changes, parts):
+    root = tmp_path / "sweeps"
+    check_refused([str(write(tmp_path, **changes)), "--runs_dir", str(root)], capsys, parts)
+    assert not root.exists()
+
+
+def test_a_file_that_is_not_there_or_no_yaml_is_refused(tmp_path, capsys):
+    check_refused([str(tmp_path / "none.yaml")], capsys, ["none.yaml"])
+    (tmp_path / "bad.yaml").write_text("a: [")
+    check_refused([str(tmp_path / "bad.yaml")], capsys, ["bad.yaml is not YAML"])
+    check_refused([str(write(tmp_path)), "--jobs", "0"], capsys, ["jobs must be at least 1", "0"])
+
+
+def test_a_missing_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingExtra, match=r"ternevo\[sweep\]"):
+        space.optuna_package()
+
+
+def check_refused(argv, capsys, parts):
+    with pytest.raises(SystemExit) as exit_:
+        sweep_main.main(argv)
+    assert exit_.value.code == 2
+    printed = capsys.readouterr()
+    text = " ".join((printed.out + printed.err).replace("│", " ").split())
+    assert all(part in text for part in parts), text
+
+
+# --- sweeps, of runs whose returns are known ----------------------------------------------------
+
+RUN = """#!{python} -S
+import json, pathlib, signal, sys, time
+options = dict(x[2:].split("=", 1) for x in sys.argv[3:])
+print("started", options["resume"], flush=True)
+lr, sigma = float(options["lr"]), float(options["sigma"])
+if lr == 0.3:
+    sys.exit("error: this one fails")
+folder = pathlib.Path(options["runs_dir"], "probe/x/ternary_nes", options["name"])
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "config.json").write_text(json.dumps({{"settings": {{"num_seeds": 1}}}}))
+if lr == 0.4 and options["resume"] == "False":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    print("waiting", flush=True)
+    time.sleep(60)
+rows = [{{"generation": 1, "eval/return": 9.0}}, {{"generation": 2, "eval/return": lr + sigma}}]
+(folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows + [{{}}]))
+"""
+
+
+@pytest.fixture
+def known_runs(tmp_path, monkeypatch):
+    """Put a program in the place of Python whose run returns lr + sigma, at the end."""
+    path = tmp_path / "python"
+    path.write_text(RUN.format(python=sys.executable))
+    path.chmod(path.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setattr(trials.sys, "executable", str(path))
+
+
+def sweep(tmp_path, path, *arguments):
+    sweep_main.main([str(path), "--runs_dir", str(tmp_path / "s"), "--report=False", *arguments])
+
+
+def logs(tmp_path) -> list[str]:
+    return [p.read_text() for p in sorted((tmp_path / "s" / "tiny" / "logs").iterdir())]
+
+
+def test_a_grid_runs_every_pair_once_and_names_the_best(tmp_path, known_runs, capsys):
+    path = write(tmp_path)
+    sweep(tmp_path, path, "--num_trials", "3")
+    assert "grid, 3 trials, 3 to run" in capsys.readouterr().out
+    sweep(tmp_path, path, "--jobs", "2")
+    printed = capsys.readouterr().out.splitlines()
+    assert "4 trials, 1 to run" in printed[0]
+    assert [line.split() for line in printed[-6:-1]] == [
+        ["trial", "lr", "sigma", "outcome"],
+        ["3", "0.2", "0.3", "eval/return", "0.5"],
+        ["1", "0.1", "0.3", "eval/return", "0.4"],
+        ["2", "0.2", "0.1", "eval/return", "0.3"],
+        ["0", "0.1", "0.1", "eval/return", "0.2"],
+    ]
+    best = printed[-1].split()
+    assert best[:4] == ["best", "python", "-m", "ternevo.run"]
+    parsed = config.parse(best[4:])
+    assert (parsed.strategy.lr, parsed.strategy.sigma, parsed.track) == (0.2, 0.3, "")
+    assert parsed.name == "tiny-best"
+    sweep(tmp_path, path)
+    assert "4 trials, 0 to run" in capsys.readouterr().out
+    assert logs(tmp_path) == ["started False\n"] * 4
+
+
+def test_minimize_puts_the_smallest_first(tmp_path, known_runs, capsys):
+    sweep(tmp_path, write(tmp_path, metric={"name": "eval/return"}))  # the goal that wandb takes
+    assert "--lr=0.1 --sigma=0.1" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_failed_trials_say_why_and_the_others_go_on(tmp_path, known_runs, capsys):
+    parameters = {"lr": {"values": [0.3, 0.1]}, "sigma": {"value": 0.1}}
+    sweep(tmp_path, write(tmp_path, parameters=parameters))
+    lines = capsys.readouterr().out.splitlines()
+    assert "trial 0  lr=0.3  failed: error: this one fails" in lines
+    assert lines[-2].split() == ["0", "0.3", "failed:", "error:", "this", "one", "fails"]
+    assert "--lr=0.1" in lines[-1]
+
+
+def test_a_sweep_without_a_result_exits_1(tmp_path, known_runs, capsys):
+    path = write(tmp_path, metric={"name": "eval/retrun", "goal": "maximize"})
+    with pytest.raises(SystemExit) as exit_:
+        sweep(tmp_path, path)
+    assert exit_.value.code == 1
+    assert "Did you mean 'eval/return'" in capsys.readouterr().out
+
+
+def test_another_file_under_the_same_name_is_refused(tmp_path, known_runs, capsys):
+    sweep(tmp_path, write(tmp_path))
+    other = write(tmp_path, parameters={"lr": {"value": 0.1}, "sigma": {"value": 0.1}})
+    argv = [str(other), "--runs_dir", str(tmp_path / "s")]
+    check_refused(argv, capsys, ["other settings (parameters)", "--name"])
+    check_refused([str(write(tmp_path)), *argv[1:], "--seed", "1"], capsys, ["settings (seed)"])
+
+
+def test_an_interrupted_sweep_resumes_the_trial_that_was_running(tmp_path, known_runs, capsys):
+    parameters = {"lr": {"values": [0.1, 0.4]}, "sigma": {"value": 0.1}}
+    path = write(tmp_path, parameters=parameters)
+    code = (
+        "import sys; from ternevo.sweep import __main__ as program;"
+        "sys.executable = sys.argv.pop(1); program.main()"
+    )
+    process = subprocess.Popen(
+        [
+            *(PYTHON, "-c", code, str(tmp_path / "python"), str(path)),
+            *("--runs_dir", str(tmp_path / "s")),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    log = tmp_path / "s" / "tiny" / "logs" / "trial1.log"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and "waiting" in log.read_text()):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        time.sleep(0.02)
+    check_refused([str(path), "--runs_dir", str(tmp_path / "s")], capsys, ["is at work"])
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on" in printed, printed
+    sweep(tmp_path, path)
+    assert "2 trials, 1 to run" in capsys.readouterr().out
+    assert logs(tmp_path) == ["started False\n", "started False\nwaiting\nstarted True\n"]
+
+
+def test_a_proposal_that_a_kill_cut_off_is_not_run_with_what_it_lacks(tmp_path, known_runs, capsys):
+    path = write(tmp_path)
+    file = space.read(path)
+    study = trials.open_study(trials.Sweep(file, tmp_path / "s" / "tiny", 0, ()))
+    study.ask({"lr": space.space(file.parameters)["lr"]})  # and sigma is missing
+    sweep(tmp_path, path)
+    assert "0" in (lines := capsys.readouterr().out.splitlines())[-2].split()
+    assert "failed" in lines[-2] and len(logs(tmp_path)) == 3
+
+
+RANGES = {
+    "lr": {"min": 0.01, "max": 0.2, "distribution": "log_uniform_values"},
+    "sigma": {"min": 0.1, "max": 0.2},
+    "population_size": {"min": 4, "max": 6},
+    "observation_shift": {"min": 0, "max": 2, "q": 2, "distribution": "q_uniform"},
+}
+
+
+def proposals(folder, method: str, count: int) -> list[dict]:
+    file = space.SweepFile(method, "x", "maximize", RANGES, ("${args}",), None)
+    tiny = trials.Sweep(file, folder, seed=3, further=())
+    study = trials.open_study(tiny)
+    proposed = []
+    for _ in range(count):
+        trial = trials.propose(tiny, study)
+        study.tell(trial.number, float(trial.number))
+        proposed.append(trial.params)
+    return proposed
+
+
+@pytest.mark.parametrize("method", ["random", "bayes"])
+def test_proposals_are_in_their_ranges_and_the_same_after_a_stop(tmp_path, method):
+    found = proposals(tmp_path / "a", method, 12)
+    for point in found:
+        assert 0.01 <= point["lr"] <= 0.2 and 0.1 <= point["sigma"] <= 0.2
+        assert point["population_size"] in (4, 5, 6) and point["observation_shift"] in (0, 2)
+    assert len({point["lr"] for point in found}) == 12
+    stopped = [p for _ in range(3) for p in proposals(tmp_path / "b", method, 4)]
+    assert stopped == found
+
+
+# --- trials of wandb's agent --------------------------------------------------------------------
+
+
+def start_agent(monkeypatch, folder, command: list, points: list[dict]):
+    """Run wandb's own agent with a server that has a run for each point; return the agent."""
+    wandb = pytest.importorskip("wandb")
+    wandb_agent = pytest.importorskip("wandb.wandb_agent")
+    server = pytest.importorskip("wandb.apis.public.sweeps")
+    orders = [
+        {
+            "type": "run",
+            "run_id": f"run{i}",
+            "program": "ternevo.run",
+            "args": {name: {"value": value} for name, value in point.items()},
+        }
+        for i, point in enumerate(points)
+    ]
+    orders.append({"type": "exit"})
+
+    def heartbeat(api, agent_id, metrics, running):
+        return [] if running else [orders.pop(0)]
+
+    settings = {"config": yaml.safe_dump({"command": command})}
+    monkeypatch.setattr(server, "_sweep_with_runs", lambda *_: settings)
+    monkeypatch.setattr(server, "_register_agent", lambda *_, **__: {"id": "agent"})
+    monkeypatch.setattr(server, "_agent_heartbeat", heartbeat)
+    monkeypatch.setattr(wandb, "Api", lambda: None)
+    monkeypatch.setattr(wandb_agent.Agent, "POLL_INTERVAL", 0.02)
+    monkeypatch.setattr(wandb_agent.wandb, "teardown", lambda *_: None)
+    for name, value in {
+        **{"WANDB_SWEEP_ID": "k3yw0rd5", "WANDB_MODE": "offline", "WANDB_SILENT": "true"},
+        **{"WANDB_DIR": str(folder), "WANDB_RUN_ID": "", "WANDB_SWEEP_PARAM_PATH": ""},
+        "PATH": f"{Path(PYTHON).parent}:{os.environ['PATH']}",  # the agent starts "python"
+    }.items():
+        monkeypatch.setenv(name, value)  # and is put back, whatever the agent sets
+    queue = multiprocessing.Queue()
+    started = wandb_agent.Agent(None, queue, sweep_id="k3yw0rd5")
+    started.run()
+    queue.close()
+    return started
+
+
+def test_wandbs_agent_starts_trials_that_know_their_names(tmp_path, monkeypatch):
+    program = (
+        "import json, os, sys;"
+        "ids = {k: v for k, v in os.environ.items() if k.startswith('WANDB')};"
+        f"json.dump([sys.argv[1:], ids], open(r'{tmp_path}/' + ids['WANDB_RUN_ID'], 'w'))"
+    )
+    points = [{"lr": 0.1, "hidden_sizes": [8]}, {"lr": 0.2, "hidden_sizes": [4, 4]}]
+    done = start_agent(
+        monkeypatch, tmp_path, ["${env}", "${interpreter}", "-c", program, "${args}"], points
+    )
+    assert (done._finished, done._failed) == (2, 0)
+    folders = []
+    for i, point in enumerate(points):
+        arguments, environment = json.loads((tmp_path / f"run{i}").read_text())
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            assert agent.trial() == ("k3yw0rd5", f"run{i}")
+            parsed = config.parse(arguments)
+            folders.append(folder_of(parsed, "probe/bandit").path)
+        assert parsed.strategy.lr == point["lr"]
+        assert parsed.policy.hidden_sizes == tuple(point["hidden_sizes"])
+    assert [path.name for path in folders] == ["k3yw0rd5-run0", "k3yw0rd5-run1"]
+    assert folder_of(config.parse(["--name=mine"]), "x").path.name == "mine"
+
+
+TRIAL = """
+import sys
+from ternevo import sinks
+sink = sinks.Wandb(group="s", name="s-r", resume="allow", dir=sys.argv[1], config={"lr": 0.3})
+sink.write([{"generation": 1, "eval/return": 1.0}, {"generation": 2, "eval/return": 5.0}])
+sink.write([{"generation": 3}])
+run = sink._run
+print(run.id, run.sweep_id, run.group, run.name, run.config["lr"], run.summary["eval/return"])
+sink.close()
+"""
+
+
+def test_wandb_takes_the_agents_run_and_optimises_the_last_value_of_the_metric(tmp_path):
+    pytest.importorskip("wandb")
+    (tmp_path / "parameters.yaml").write_text("wandb_version: 1\nlr:\n  value: 0.1\n")
+    set_by_agent = {
+        **{"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "r", "WANDB_MODE": "offline"},
+        "WANDB_SWEEP_PARAM_PATH": str(tmp_path / "parameters.yaml"),
+    }
+    result = subprocess.run(
+        [PYTHON, "-c", TRIAL, str(tmp_path)],
+        env={**os.environ, **set_by_agent},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["r", "s", "s", "s-r", "0.1", "5"]
+    assert "Ignoring" not in result.stderr  # what it says of a project or an id of our own
+
+
+def test_a_process_that_no_agent_started_is_no_trial(monkeypatch):
+    for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert agent.trial() is None
+    monkeypatch.setenv("WANDB_RUN_ID", "alone")
+    assert agent.trial() is None
+
+
+def test_a_trial_of_an_agent_is_the_agents_run_and_grouped_by_sweep(tmp_path, monkeypatch):
+    from ternevo import sinks
+    from ternevo.setup import build
+
+    opened = []
+    monkeypatch.setattr(sinks, "Wandb", lambda **settings: opened.append(settings))
+    argv = ["--env", "probe/bandit", "--runs_dir", str(tmp_path), "--wandb_project", "p"]
+    run._open_wandb(build(config.parse(argv)))
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s")
+    monkeypatch.setenv("WANDB_RUN_ID", "r")
+    run._open_wandb(build(config.parse(argv)))
+    monkeypatch.setenv("WANDB_RUN_ID", "t")
+    run._open_wandb(build(config.parse([*argv, "--wandb_group=g"])))
+    alone, first, second = opened
+    record = json.loads((Path(alone["dir"]) / "config.json").read_text())
+    assert (alone["project"], alone["id"], alone["group"]) == ("p", record["id"], None)
+    assert (first["name"], first["group"]) == ("s-r", "s")
+    assert (second["name"], second["group"]) == ("s-t", "g")
+    # wandb.init takes project and id of an agent's run from the agent, and warns of others.
+    assert not {"project", "id"} & (first.keys() | second.keys())
+    assert json.loads((Path(first["dir"]) / "config.json").read_text())["id"] == "r"
+
+
+# --- real runs ----------------------------------------------------------------------------------
+
+REAL = ["--num_generations=2", "--render=False", "--num_final_episodes=2", "--num_eval_episodes=2"]
+
+
+def test_a_sweep_of_real_runs(tmp_path, capsys):
+    parameters = {"num_seeds": {"value": 2}, "population_size": {"value": 4}}
+    sweep(tmp_path, write(tmp_path, parameters=parameters), "--", *REAL)
+    assert "eval/return" in capsys.readouterr().out
+    folder = next((tmp_path / "s" / "tiny" / "runs").glob("**/trial0"))
+    last = [read_jsonl(folder / f"seed{i}" / "metrics.jsonl") for i in range(2)]
+    values = [[row["eval/return"] for row in rows if "eval/return" in row][-1] for rows in last]
+    file = space.read(tmp_path / "tiny.yaml")
+    tiny = trials.Sweep(file, tmp_path / "s" / "tiny", 0, tuple(REAL))
+    assert trials.objective(tiny, 0) == sum(values) / 2
+    assert trials.open_study(tiny).best_value == sum(values) / 2
+
+
+@pytest.mark.slow
+def test_eight_real_runs_by_wandbs_agent(tmp_path, monkeypatch):
+    found = space.space({"lr": {"values": [0.1, 0.2, 0.3, 0.4]}, "sigma": {"values": [0.1, 0.2]}})
+    command = [*COMMAND, "--track=wandb", f"--runs_dir={tmp_path}/runs", *REAL]
+    done = start_agent(monkeypatch, tmp_path, command, space.grid(found))
+    assert (done._finished, done._failed) == (8, 0)
+    names = sorted(path.parent.name for path in tmp_path.glob("runs/probe/*/*/*/result.json"))
+    assert names == [f"k3yw0rd5-run{i}" for i in range(8)]
+    written = list(tmp_path.glob("runs/probe/*/*/*/wandb/offline-run-*/run-*.wandb"))
+    assert sorted(path.stem for path in written) == [f"run-run{i}" for i in range(8)]
