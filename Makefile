@@ -9,7 +9,7 @@ BIN := .venv/bin
 RUN_ARGS ?= --config experiments/brax_ant.yaml --name $(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-gpu bench check format lock clean
+.PHONY: help run test test-slow test-gpu bench notebooks check format docs docs-serve lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ test-gpu: .venv/.installed ## run the tests marked gpu (needs jax for the accele
 bench: .venv/.installed ## time ternevo beside evosax, ten minutes on CPU; ARGS="--suite gpu" is appended
 	$(BIN)/python -m ternevo.bench $(ARGS)
 
+notebooks: .venv/.installed ## execute the notebooks, whole and for minutes; nothing is written into them
+	$(BIN)/jupyter-execute --timeout=-1 notebooks/*.ipynb
+
 check: .venv/.installed ## lint, check the format and the types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -37,6 +40,14 @@ check: .venv/.installed ## lint, check the format and the types
 format: .venv/.installed ## sort imports, fix what can be fixed, format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs docs-serve: export NO_MKDOCS_2_WARNING = 1
+
+docs: .venv/.installed ## build the documentation into site/; a warning is an error
+	$(BIN)/mkdocs build --strict
+
+docs-serve: .venv/.installed ## show the documentation on localhost:8000, and build it anew as it changes
+	$(BIN)/mkdocs serve
 
 # The stamp is written last and removed first: a half-made .venv is made afresh by the next `make`,
 # and a whole one is brought up to date in seconds when one of the two files has changed.

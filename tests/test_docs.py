@@ -1,0 +1,153 @@
+"""The documentation: examples run, links lead somewhere, every page is in the navigation."""
+
+import ast
+import doctest
+import importlib
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from markdown.extensions.toc import slugify
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+MODULES_WITH_EXAMPLES = sorted(
+    path for path in (ROOT / "ternevo").rglob("*.py") if ">>> " in path.read_text()
+)
+EXAMPLES = re.compile(r"^```pycon\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PAGES_WITH_EXAMPLES = [path for path in PAGES if EXAMPLES.search(path.read_text())]
+CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^()\s]+)\)")
+HEADING = re.compile(r"^#+ +(?P<text>.*?)(?: *\{[^}]*#(?P<id>[\w-]+)[^}]*\})?$", re.MULTILINE)
+LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
+
+
+def page_name(path: Path) -> str:
+    return path.relative_to(DOCS).as_posix()
+
+
+# ------------------------------------------------------------------- examples
+
+
+def run_examples(source: str, names: dict, where: Path) -> None:
+    """Run the examples of a text one after another."""
+    test = doctest.DocTestParser().get_doctest(source, dict(names), where.name, str(where), 0)
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    assert test.examples
+    assert runner.run(test, out=report.append).failed == 0, "".join(report)
+
+
+@pytest.mark.parametrize("path", MODULES_WITH_EXAMPLES, ids=lambda path: path.stem)
+def test_examples_of_docstrings_run(path):
+    # By their source: doctest does not see through the decorators that check annotations in tests.
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    names = vars(importlib.import_module(name))
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+            text = ast.get_docstring(node) or ""
+            if ">>> " in text:
+                run_examples(text, names, path)
+
+
+@pytest.mark.parametrize("path", PAGES_WITH_EXAMPLES, ids=page_name)
+def test_examples_of_pages_run(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    run_examples("\n".join(EXAMPLES.findall(path.read_text())), {}, path)
+
+
+# ---------------------------------------------------------- links, navigation
+
+
+def in_navigation(entry: object) -> set[str]:
+    """Return the files that an entry of the navigation names."""
+    if isinstance(entry, str):
+        return {entry}
+    entries = entry.values() if isinstance(entry, dict) else entry
+    return set().union(*map(in_navigation, entries))
+
+
+def test_every_page_is_in_the_navigation_and_every_entry_is_there():
+    named = in_navigation(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    assert {page_name(path) for path in PAGES} <= named
+    assert [name for name in named if not (DOCS / name).exists()] == []
+
+
+def test_every_module_is_in_the_reference():
+    paths = {path.relative_to(ROOT) for path in (ROOT / "ternevo").rglob("*.py")}
+    paths = {p for p in paths if p.name != "__main__.py" and "bench" not in p.parts}
+    modules = {".".join(p.with_suffix("").parts).removesuffix(".__init__") for p in paths}
+    pages = "".join(path.read_text() for path in (DOCS / "reference").glob("*.md"))
+    assert modules == set(re.findall(r"^::: (\S+)$", pages, re.MULTILINE))
+
+
+def without_code(path: Path) -> str:
+    return CODE.sub(lambda code: "" if code[0].startswith("```") else "`x`", path.read_text())
+
+
+def has_anchor(path: Path, anchor: str) -> bool:
+    """Return whether a page has a heading of that anchor, or documents the module of that name."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = {match["id"] or slugify(match["text"], "-") for match in HEADING.finditer(text)}
+    modules = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
+    return anchor in headings or any(anchor.startswith(f"{module}.") for module in modules)
+
+
+def is_broken(page: Path, link: str) -> bool:
+    """Return whether a relative link of a page leads nowhere within docs/."""
+    name, _, anchor = link.partition("#")
+    target = Path(os.path.normpath(page.parent / name)) if name else page
+    if target == DOCS / "demo" / "cartpole.html":  # written as the site is built
+        return False
+    if not target.is_relative_to(DOCS) or not target.exists():
+        return True
+    return bool(anchor) and not has_anchor(target, anchor)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_name)
+def test_links_and_pictures_of_pages_are_there(path):
+    links = LINK.findall(without_code(path))
+    relative = [link for link in links if not link.startswith(("https://", "http://"))]
+    assert [link for link in relative if is_broken(path, link)] == []
+
+
+def test_a_broken_link_is_found():
+    page = DOCS / "index.md"
+    assert is_broken(page, "nowhere.md")
+    assert is_broken(page, "install.md#nowhere")
+    assert is_broken(page, "../README.md")  # not on the site
+    assert not is_broken(page, "install.md#with-pip")
+
+
+# ------------------------------------------------------------------- the site
+
+
+class Resources(HTMLParser):
+    """Collect what a page makes a browser load."""
+
+    def __init__(self):
+        super().__init__()
+        self.urls: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        url = dict(attrs).get(LOADED.get(tag, ""))
+        self.urls += [url] if url else []
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "demo" / "cartpole.html").exists()
+    assert "--population_size" in (tmp_path / "reference" / "commands.html").read_text()
+    for page in tmp_path.rglob("*.html"):
+        resources = Resources()
+        resources.feed(page.read_text())
+        assert [url for url in resources.urls if re.match("(https?:)?//", url)] == [], page
