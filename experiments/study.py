@@ -154,6 +154,12 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "no antithetic pairs": ("--antithetic", "False"),
     "other episodes for each member": ("--common_random_numbers", "none"),
     "sign activations": ("--activation", "sign"),
+    "denser: cut at a quarter": ("--threshold_share", "0.25"),
+    "sparser: cut at three quarters": ("--threshold_share", "0.75"),
+    "output layer four times as fast": ("--layer_rates", "(1.0, 4.0)"),
+    "output layer at a quarter": ("--layer_rates", "(1.0, 0.25)"),
+    "best sample, full episodes": ("--ship", "elite", "--init_horizon", "1.0"),
+    "restarts after 8 generations": ("--restart_after", "8"),
 }
 """One change at a time to the tuned ternary arm of the twins; the name says which.
 
