@@ -47,6 +47,7 @@ TASKS = {
         30,
         20,
         ("--population_size", "64", "--num_episodes", "1"),
+        num_seeds=5,
         tuned_on="page",
     ),
     "inverted_double_pendulum": Task(
@@ -70,6 +71,7 @@ TASKS = {
         300,
         30,
         ("--population_size", "128", "--episode_length", "250"),
+        num_seeds=3,
         tuned_on="hopper",
     ),
 }

@@ -1,0 +1,191 @@
+"""The notebooks: they run from top to bottom, they are thin, and their command lines are real."""
+
+import ast
+import gc
+import importlib
+import re
+import shlex
+import sys
+import warnings
+from pathlib import Path
+
+import jax
+import nbformat
+import pytest
+import tyro
+from IPython.core.inputtransformer2 import TransformerManager
+
+from ternevo import config
+from ternevo.sweep import space
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+REPOSITORY = "https://github.com/ternevo/ternevo"
+BADGE = "https://colab.research.google.com/github/ternevo/ternevo/blob/main/notebooks"
+BUDGET = "0.03"
+LONGEST_DEFINITION = 3  # lines: what needs more belongs into the package
+COMMAND = re.compile(r"^\s*!python -m (ternevo\.\w+)(.*)$", re.MULTILINE)
+FOLDERS = dict.fromkeys(("RUN", "RUNS", "PPO_RUNS", "FOLDER"), Path("runs/notebook"))
+VALUES = {"BUDGET": 1.0, "size": 256, "number": 1, **FOLDERS}
+"""What stands for the names in command lines that are worked out when a notebook runs."""
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path):
+    """The notebook, with commands of several lines in one."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        cell.source = re.sub(
+            r"^ *!(?:.*\\\n)*.*$",
+            lambda command: re.sub(r" *\\\n *", " ", command[0]),
+            cell.source,
+            flags=re.MULTILINE,
+        )
+    return notebook
+
+
+def code_of(path):
+    """The code cells as Python, with magics and commands as calls."""
+    cells = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
+    return ast.parse("\n".join(TransformerManager().transform_cell(cell) for cell in cells))
+
+
+def names_of(path):
+    """`VALUES`, and the texts that a notebook gives a name to."""
+    names = dict(VALUES)
+    for node in ast.walk(code_of(path)):
+        match node:
+            case ast.Assign([ast.Name(name)], ast.Constant() | ast.JoinedStr() as value):
+                text = eval(compile(ast.Expression(value), str(path), "eval"), {}, names)
+                names |= {name: text} if isinstance(text, str) else {}
+    return names
+
+
+def commands_of(path):
+    """The commands of a notebook as (module, arguments), with values for names in braces."""
+    names = names_of(path)
+    source = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "code")
+    for module, arguments in COMMAND.findall(source):
+        filled = re.sub(r"{([^}]*)}", lambda found: str(eval(found[1], {}, names)), arguments)
+        yield module, shlex.split(filled)
+
+
+def test_there_are_five_notebooks():
+    assert [path.name[:2] for path in NOTEBOOKS] == ["00", "01", "02", "03", "04"]
+
+
+@each_notebook
+def test_first_cell_links_to_this_notebook_in_colab(path):
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown"
+    assert re.findall(r"\]\((https://colab[^)]*\.ipynb)\)", first.source) == [
+        f"{BADGE}/{path.name}"
+    ]
+    assert first.source.count("\n# ") == 1  # one title
+
+
+@each_notebook
+def test_first_code_cell_installs_on_colab_and_only_there(path):
+    install = next(cell.source for cell in read(path).cells if cell.cell_type == "code")
+    guard, indented = install.split('if "google.colab" in sys.modules:\n')
+    assert "pip" not in guard
+    assert all(line.startswith("    ") for line in indented.splitlines())
+    assert re.search(rf'%pip install -q "ternevo\S* @ git\+{REPOSITORY}"', indented)
+
+
+@each_notebook
+def test_nothing_that_was_computed_is_stored(path):
+    notebook = read(path)
+    for cell in notebook.cells:
+        assert not cell.metadata
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+    assert notebook.metadata["kernelspec"]["name"] == "python3"
+
+
+@each_notebook
+def test_notebooks_define_nothing_of_their_own(path):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in ast.walk(code_of(path)):
+        if isinstance(node, kinds):
+            assert node.end_lineno - node.lineno < LONGEST_DEFINITION, node.name
+
+
+@each_notebook
+def test_links_lead_to_files_of_the_project(path):
+    text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    inside = re.findall(rf"\({REPOSITORY}/(?:blob|tree)/main/([^)#]+)[^)]*\)", text)
+    beside = [f"notebooks/{name}" for name in re.findall(r"\]\(([^):]+\.ipynb)\)", text)]
+    for name in (*inside, *beside):
+        assert (ROOT / name).exists(), name
+
+
+class Parsed(Exception):
+    """A command line was understood."""
+
+
+@each_notebook
+def test_command_lines_are_understood_by_the_commands(path, monkeypatch):
+    real = tyro.cli
+
+    def parse_only(*args, **kwargs):
+        raise Parsed(real(*args, **kwargs))
+
+    monkeypatch.setattr(tyro, "cli", parse_only)
+    for module, arguments in commands_of(path):
+        name = f"{module}.__main__" if (ROOT / Path(*module.split("."))).is_dir() else module
+        with pytest.raises(Parsed):
+            importlib.import_module(name).main(arguments)
+
+
+def test_the_sweep_file_of_a_notebook_gives_arguments_of_a_run(tmp_path):
+    (path,) = [path for path in NOTEBOOKS if path.name.startswith("04")]
+    (tmp_path / "sweep.yaml").write_text(names_of(path)["SWEEP"])
+    sweep = space.read(tmp_path / "sweep.yaml")
+    parsed = config.parse(sweep.arguments(space.first_values(space.space(sweep.parameters))))
+    assert (parsed.env, parsed.num_generations) == ("gymnax/CartPole-v1", 8)
+
+
+# --- they run ----------------------------------------------------------------------------------
+
+
+def checked(source):
+    """A cell in which a command that fails is an error, as it is not by itself."""
+    return re.sub(
+        r"^(\s*)(!.*)$", r"\1\2\n\1assert _exit_code == 0, _exit_code", source, flags=re.MULTILINE
+    )
+
+
+def execute(path, folder):
+    """Run a notebook in a folder by the Python that runs the tests; return its outputs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what jupyter and zmq say about themselves
+        from jupyter_client.kernelspec import KernelSpecManager
+        from nbclient import NotebookClient
+
+        notebook = read(path)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.source = checked(cell.source)
+        resources = {"metadata": {"path": str(folder)}}
+        client = NotebookClient(notebook, kernel_name="python3", timeout=600, resources=resources)
+        kernel = client.create_kernel_manager()
+        # That of ipykernel, whatever kernels the user has.
+        kernel.kernel_spec_manager = KernelSpecManager(kernel_dirs=[])
+        assert kernel.kernel_spec.argv[0] == sys.executable
+        client.execute()
+        gc.collect()  # here, where it does not matter which socket complains
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+@each_notebook
+def test_notebooks_run_from_top_to_bottom(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("TERNEVO_BUDGET", BUDGET)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    outputs = execute(path, tmp_path)
+    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert not re.findall(r"^.*(?:Warning|error):.*$", printed, re.MULTILINE)
+    shown = [name for output in outputs for name in output.get("data", {})]
+    assert {"image/png", "image/gif"} & set(shown)  # there is a picture
