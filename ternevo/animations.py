@@ -1,6 +1,7 @@
 """Episodes drawn while training goes on, to see what the policy does by now."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -30,20 +31,24 @@ class Animations:
         """Return whether an episode is to be drawn after so many generations."""
         return self._every > 0 and generation % self._every == 0
 
-    def draw(self, params: PolicyParams, generation: int) -> Path | None:
-        """Draw an episode; return the file, None if it cannot be drawn.
+    def draw(
+        self, params: PolicyParams, generation: int, show: Callable[[Path, int], None]
+    ) -> None:
+        """Draw an episode, and hand file and generation to `show`.
 
-        It says so in one line then, and does not try again.
+        Where one of them fails it says so in one line, and does not try again.
         """
-        stem = self._folder / f"generation-{generation:06d}"
         try:
-            with devices.on_one_device():
-                weights, moments = devices.own_copy(params)
-                key = jax.random.fold_in(jax.random.key(self._seed), WATCHED_EPISODE)
-                recorded = self._play(weights, observation.freeze(moments), key)
-                return envs.render(self._env.id, recorded.states, stem)
+            show(self._render(params, generation), generation)
         except Exception as error:  # a renderer may be anybody's: training goes on
             reason = " ".join(str(error).split()) or type(error).__name__
             tqdm.write(f"warning: no animation, and none to come: {reason}", file=sys.stderr)
             self._every = 0
-            return None
+
+    def _render(self, params: PolicyParams, generation: int) -> Path:
+        stem = self._folder / f"generation-{generation:06d}"
+        with devices.on_one_device():
+            weights, moments = devices.own_copy(params)
+            key = jax.random.fold_in(jax.random.key(self._seed), WATCHED_EPISODE)
+            recorded = self._play(weights, observation.freeze(moments), key)
+            return envs.render(self._env.id, recorded.states, stem)

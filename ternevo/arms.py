@@ -5,9 +5,10 @@ Nothing here needs JAX: a run is what its folder says.
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,6 @@ from tqdm import tqdm
 
 from ternevo import policy_archive, run_folder
 from ternevo.deploy import tvp
-from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.run_folder import FREE_ON_RESUME, RunFolder, RunFolderError
 from ternevo.sinks import Row, read_jsonl
 from ternevo.statistics import Interval, mean_interval
@@ -32,6 +32,7 @@ ENTROPY = "search/entropy"
 """The metric that is the mean entropy of a weight in the search distribution, in bits."""
 
 Settings = dict[str, Any]
+Said = TypeVar("Said")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Seed:
     @property
     def is_done(self) -> bool:
         """Whether it ran to its end."""
-        return bool(self.result)
+        return is_done(self.record, self.result)
 
     @property
     def generations(self) -> int:
@@ -76,13 +77,16 @@ class Seed:
 
     @property
     def final_return(self) -> float | None:
-        """The mean return of the shipped policy on fresh episodes; None if unknown, not finite."""
-        return self.result.get("policy", {}).get("return_mean")
+        """The mean return of the shipped policy on fresh episodes.
+
+        None if it is not finite, or the run is not done: the result of an earlier end is no final.
+        """
+        return self.result["policy"]["return_mean"] if self.is_done else None
 
     @property
     def best_return(self) -> float | None:
         """The same of the best policy that was kept."""
-        return self.result.get("best_policy", {}).get("return_mean")
+        return self.result["best_policy"]["return_mean"] if self.is_done else None
 
     @property
     def num_nonfinite(self) -> int:
@@ -138,15 +142,31 @@ def gather(runs: Iterable[Path]) -> list[Arm]:
     A run that several folders hold is taken once.
 
     Raises:
-      RunFolderError: a folder is not there or holds no run, or a config.json is not JSON.
+      RunFolderError: a folder is not there or holds no run, or a config.json cannot be read.
     """
-    folders = {f.path.resolve(): f for root in runs for f in _find(root)}
-    bar = tqdm(folders.values(), "reading runs", disable=None, delay=1, leave=False)
-    seeds = [read_seed(folder) for folder in bar]
+    seeds, damaged = read(runs)
+    if damaged:
+        raise RunFolderError("; ".join(damaged))
+    return arms_of(seeds)
+
+
+def read(runs: Iterable[Path]) -> tuple[list[Seed], list[str]]:
+    """Return the seeds of all runs at or below some folders, and why others cannot be read.
+
+    Raises:
+      RunFolderError: a folder is not there or holds no run.
+    """
+    found = {f.path.resolve(): (f, record) for root in runs for f, record in find(root).items()}
+    bar = tqdm(found.values(), "reading runs", disable=None, delay=1, leave=False)
+    seeds = [read_seed(folder, record) for folder, record in bar if isinstance(record, dict)]
+    return seeds, [record for _, record in found.values() if isinstance(record, str)]
+
+
+def arms_of(seeds: Iterable[Seed]) -> list[Arm]:
+    """Return seeds as arms, by environment and label."""
     together: dict[tuple[str, str], list[Seed]] = {}
     for seed in seeds:
-        key = seed.record["env"], json.dumps(settings_of(seed.record), sort_keys=True)
-        together.setdefault(key, []).append(seed)
+        together.setdefault(key_of(seed.record), []).append(seed)
     arms = [
         Arm("", env, settings_of(own[0].record), tuple(sorted(own, key=lambda seed: seed.number)))
         for (env, _), own in together.items()
@@ -154,35 +174,103 @@ def gather(runs: Iterable[Path]) -> list[Arm]:
     return sorted(labelled(arms), key=lambda arm: (arm.env, arm.label))
 
 
-def _find(root: Path) -> list[RunFolder]:
-    try:
-        folders = run_folder.find_all(root)
-    except json.JSONDecodeError as error:
-        raise RunFolderError(f"a config.json below {root} is not JSON: {error}") from error
-    if not folders:
+def find(root: Path) -> dict[RunFolder, dict[str, Any] | str]:
+    """Return config.json of every run of one seed at or below a folder, or why it cannot be read.
+
+    They are in the order of their paths. Of a joint run these are its seeds; files of that name of
+    other programs, which have no settings, are left out.
+
+    Raises:
+      RunFolderError: the folder is not there or holds no run.
+    """
+    every = [RunFolder(path.parent) for path in sorted(root.rglob("config.json"))]
+    found = {folder: _tried(_read_record, folder.config) for folder in every}
+    if not any(found.values()):
         raise RunFolderError(f"no run in {root}")
-    return folders
+    return {folder: record for folder, record in found.items() if record}
 
 
-def read_seed(folder: RunFolder) -> Seed:
-    """Return what the folder of a run of one seed says; what cannot be read is named in it."""
-    broken = []
-    result: dict[str, Any] = {}
-    weights: dict[str, NDArray[Any]] = {}
-    num_bytes = None
+def _tried(reader: Callable[[Path], Said], path: Path) -> Said | str:
+    """Return what a file says, or a sentence that names it and says why it cannot be read."""
     try:
-        result = run_folder.read_json(folder.result)
-    except ValueError as error:
-        broken.append(f"{folder.result} cannot be read: {error}")
-    try:
-        if folder.policy.exists():
-            weights, num_bytes = read_weights(folder.policy), folder.policy.stat().st_size
-    except (OSError, PolicyFormatError) as error:
-        broken.append(f"{folder.policy} cannot be read: {error}")
-    record = run_folder.read_json(folder.config)
-    failure = _failure(folder, record)
-    rows = read_jsonl(folder.metrics)
+        return reader(path)
+    except (OSError, ValueError) as error:  # also text that is not UTF-8, and PolicyFormatError
+        said = " ".join(str(error).split())
+        return said if str(path) in said else f"{path} cannot be read: {said}"
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """Return a config.json, {} of a joint run or of another program."""
+    record = run_folder.read_json(path)
+    if "settings" not in record:
+        return {}
+    _check(record, env=str, settings=dict)
+    settings = record["settings"]
+    _check(settings, num_seeds=int)
+    if not run_folder.is_of_one_seed(record):
+        return {}
+    _check(settings, seed=int, num_generations=int, strategy_name=str, strategy=dict, policy=dict)
+    return record
+
+
+def _read_rows(path: Path) -> list[Row]:
+    rows = read_jsonl(path)
+    for row in rows:
+        _check(row, generation=int, env_steps=int, wall_time=(int, float))
+    return rows
+
+
+def _read_result(path: Path) -> dict[str, Any]:
+    result = run_folder.read_json(path)
+    if result:
+        _check(result, generation=int, policy=dict, best_policy=dict)
+        _check(result["policy"], return_mean=(int, float, NoneType))
+        _check(result["best_policy"], return_mean=(int, float, NoneType))
+    return result
+
+
+def _check(found: dict[str, Any], **kinds: type | tuple[type, ...]) -> None:
+    """Raise ValueError for the values that are missing, or of another type."""
+    absent = object()
+    wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name, absent), kind)]
+    if wrong:
+        raise ValueError(f"no value, or one of a wrong type, for {', '.join(wrong)}")
+
+
+def read_numbers(folder: RunFolder) -> tuple[list[Row], dict[str, Any], list[str]]:
+    """Return metrics.jsonl and result.json of a run, and a sentence for each that is damaged."""
+    rows, result = _tried(_read_rows, folder.metrics), _tried(_read_result, folder.result)
+    broken = [said for said in (rows, result) if isinstance(said, str)]
+    return (
+        rows if isinstance(rows, list) else [],
+        result if isinstance(result, dict) else {},
+        broken,
+    )
+
+
+def read_seed(folder: RunFolder, record: dict[str, Any]) -> Seed:
+    """Return what the folder of a run of one seed says, given its config.json.
+
+    What cannot be read is named in it.
+    """
+    rows, result, broken = read_numbers(folder)
+    weights, num_bytes = {}, None
+    if folder.policy.exists():
+        found = _tried(read_weights, folder.policy)
+        if isinstance(found, str):
+            broken.append(found)
+        else:
+            weights, num_bytes = found, folder.policy.stat().st_size
+    failure = failure_of(folder, record)
     return Seed(folder, record, rows, result, weights, num_bytes, failure, tuple(broken))
+
+
+def is_done(record: dict[str, Any], result: dict[str, Any]) -> bool:
+    """Return whether a run ended, by its config.json and result.json.
+
+    A run that was resumed for more generations still has the result of its earlier end.
+    """
+    return result.get("generation", -1) >= record["settings"]["num_generations"]
 
 
 def read_weights(path: Path) -> dict[str, NDArray[Any]]:
@@ -202,19 +290,22 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
     return {name: array for name, array in names.items() if not name.endswith("bias")}
 
 
-def _failure(folder: RunFolder, record: dict[str, Any]) -> str:
-    """Return why training failed; a joint run may keep it for all of its seeds."""
+def failure_of(folder: RunFolder, record: dict[str, Any]) -> str:
+    """Return why training failed, "" if it did not; a joint run may keep it for all its seeds."""
     joint = [RunFolder(folder.path.parent)] if "joint" in record else []
-    said = [f.failure.read_text().strip() for f in [folder, *joint] if f.failure.exists()]
-    return said[0] if said else ""
+    files = [f.failure for f in [folder, *joint] if f.failure.exists()]
+    return " ".join(files[0].read_text(errors="replace").split()) if files else ""
+
+
+def key_of(record: dict[str, Any]) -> tuple[str, str]:
+    """Return what is the same in the config.json of all seeds of an arm, and in no other."""
+    return record["env"], json.dumps(settings_of(record), sort_keys=True)
 
 
 def settings_of(record: dict[str, Any]) -> Settings:
     """Return the settings of a config.json that make its arm, those of strategy and policy too."""
-    settings = record["settings"]
-    flat = {name: value for name, value in settings.items() if not isinstance(value, dict)}
-    flat |= {**settings["policy"], **settings["strategy"]}
-    return {name: value for name, value in flat.items() if name not in NOT_OF_THE_ARM}
+    settings = run_folder.flat(record["settings"])
+    return {name: value for name, value in settings.items() if name not in NOT_OF_THE_ARM}
 
 
 def labelled(arms: Sequence[Arm]) -> list[Arm]:
@@ -245,10 +336,15 @@ def _tells_apart(name: str, chosen: Sequence[str], arms: Sequence[Arm]) -> bool:
 def _label(arm: Arm, chosen: Sequence[str]) -> str:
     bare = {"strategy_name", "weights"}
     return ", ".join(
-        in_words(arm.settings[name]) if name in bare else f"{name}={in_words(arm.settings[name])}"
+        ("" if name in bare else f"{name}=") + _in_short(arm.settings[name])
         for name in chosen
         if name in arm.settings
     )
+
+
+def _in_short(value: Any) -> str:
+    """Return a setting for a label, where the digits of an optimiser's proposals are too many."""
+    return f"{value:.4g}" if isinstance(value, float) else in_words(value)
 
 
 def in_words(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import sys
 import webbrowser
 from pathlib import Path
@@ -13,6 +14,9 @@ from ternevo import run_folder
 from ternevo.compilation_cache import enable_compilation_cache
 from ternevo.config import with_true
 from ternevo.run_folder import RunFolderError, errors_in_a_line
+
+DRAWN = re.compile(r"generation-(\d+)\.\w+")
+"""The name of an animation; temporary files of `files.replacing` begin with a dot."""
 
 
 def has_screen() -> bool:
@@ -66,7 +70,8 @@ def stored(run: Path, generation: int) -> Path:
       RunFolderError: there is none; the message names those that are there.
     """
     folder = run_folder.find(run)
-    drawn = {int(path.stem.rpartition("-")[2]): path for path in folder.episodes.glob("*-*")}
+    named = {path: DRAWN.fullmatch(path.name) for path in folder.episodes.glob("*")}
+    drawn = {int(match[1]): path for path, match in named.items() if match}
     if generation not in drawn:
         there = ", ".join(map(str, sorted(drawn))) or "none, it was trained without --render_every"
         raise RunFolderError(f"{run} has no animation of generation {generation}; it has {there}")

@@ -6,7 +6,6 @@ imports the module that the header names.
 """
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,9 @@ def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:
                 for name in archive.files
                 if name != HEADER
             }
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged zip raises whatever its readers come upon
         raise PolicyFormatError(0, f"the archive cannot be read: {error}", path) from error
     found = (header.get("format"), header.get("version")) if isinstance(header, dict) else header
     if found != (FORMAT, VERSION):

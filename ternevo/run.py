@@ -135,16 +135,19 @@ def naming_what_to_lower(setup: Setup) -> Iterator[None]:
 
 
 def _what_to_lower(setup: Setup, error: Exception) -> str:
-    """Say which options cost memory, and of which of them no result depends."""
+    """Say which options cost memory, and on which of them no result of a CPU depends."""
     config, saved = setup.config, setup.folder.saved_generations
     settings = vars(config) | vars(config.policy) | vars(config.strategy)
+    now = {name: settings[name] or "chosen by itself" for name in FREE_TO_LOWER if name in settings}
+    now |= {name: settings[name] for name in COSTING_MEMORY if name in settings}
     free, others = (
-        ", ".join(f"--{name} (now {settings[name]})" for name in names if name in settings)
+        ", ".join(f"--{name} (now {now[name]})" for name in names if name in now)
         for names in (FREE_TO_LOWER, COSTING_MEMORY)
     )
     reason = (str(error).splitlines() or ["MemoryError"])[0].rstrip(".")
     first = (
-        f"Set {free} lower, which changes no result, and go on by --resume; or lower"
+        f"Set {free} to a small number such as 64, which changes no result on a CPU, and go on by "
+        "--resume; or lower"
         if free
         else "Lower"
     )
@@ -289,10 +292,8 @@ def animate(
     if not devices.is_first_process():
         return
     params = setup.strategy.params(devices.own_copy(state.strategy))
-    generation = int(state.generation)
-    path = animations.draw(of_each_seed(params, setup.config.num_seeds)[0], generation)
-    if path:
-        records.animate(path, generation)
+    first = of_each_seed(params, setup.config.num_seeds)[0]
+    animations.draw(first, int(state.generation), records.animate)
 
 
 def save_policy(

@@ -31,8 +31,8 @@ FREE_ON_RESUME = {
 }
 """Settings that a resumed run may change: they change no number of a generation.
 
-`num_generations` is among them only while neither a schedule nor the growth of episodes is
-stretched over it.
+`num_generations` is among them only while nothing is stretched over it: no schedule, no growth of
+episodes, and not evosax's DiffusionEvolution.
 """
 
 
@@ -204,11 +204,7 @@ def find(path: Path) -> RunFolder:
 def find_all(root: Path) -> list[RunFolder]:
     """Return every run below `root`, in the order of their paths; of a joint run, its seeds."""
     records = {path: read_json(path) for path in sorted(root.rglob("config.json"))}
-    return [
-        RunFolder(path.parent)
-        for path, record in records.items()
-        if "settings" in record and not _is_joint(record)
-    ]
+    return [RunFolder(path.parent) for path, record in records.items() if is_of_one_seed(record)]
 
 
 def policy_of(path: Path, which: Literal["best", "last"] = "best") -> Path:
@@ -238,14 +234,29 @@ def start_of(config: RunConfig, folder: RunFolder) -> Path | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object, or {} if there is no such file."""
-    return json.loads(path.read_text()) if path.exists() else {}
+    """Return a JSON object, or {} if there is no such file.
+
+    Raises:
+      ValueError: the file holds no JSON object; the message names it.
+    """
+    try:
+        found = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:  # also of text that is not UTF-8
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds no JSON object")
+    return found
 
 
 def has_begun(folder: RunFolder) -> bool:
     """Return whether a run has done a generation, for all that its folder says."""
     metrics = [folder.metrics, *folder.path.glob("seed*/metrics.jsonl")]
     return any(path.exists() and path.stat().st_size > 0 for path in metrics)
+
+
+def is_of_one_seed(record: dict[str, Any]) -> bool:
+    """Return whether a config.json is that of a run, and of one that is not joint."""
+    return "settings" in record and not _is_joint(record)
 
 
 def _is_joint(record: dict[str, Any]) -> bool:
@@ -258,7 +269,7 @@ def _write(folder: RunFolder, record: dict[str, Any]) -> None:
 
 def _check_same(folder: RunFolder, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse changed settings; the environment is compared by its full id."""
-    then, new = ({**_flat(x["settings"]), "env": x["env"]} for x in (before, now))
+    then, new = ({**flat(x["settings"]), "env": x["env"]} for x in (before, now))
     follows_schedule = (
         any(name.endswith("_schedule") and value != "constant" for name, value in new.items())
         or new.get("algorithm") == "DiffusionEvolution"
@@ -276,7 +287,8 @@ def _check_same(folder: RunFolder, before: dict[str, Any], now: dict[str, Any]) 
         raise RunFolderError(f"{folder.path} was started with other settings: {'; '.join(changed)}")
 
 
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+def flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a config.json with those of strategy and policy beside the others."""
     blocks = {**settings["strategy"], **settings["policy"]}
     return {**{k: v for k, v in settings.items() if not isinstance(v, dict)}, **blocks}
 

@@ -15,30 +15,30 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from ternevo import run_folder
+from ternevo import arms
 from ternevo.config import with_true
 from ternevo.names import UnknownName
-from ternevo.run_folder import FREE_ON_RESUME, RunFolder, RunFolderError, errors_in_a_line
+from ternevo.run_folder import RunFolder, errors_in_a_line
 from ternevo.sinks import read_jsonl
 
 RECENT_SECONDS = 120
 """A run that wrote metrics so lately is called running; a chunk aims at two seconds."""
 
 COLUMNS = (
-    *("run", "env", "strategy", "weights", "seeds", "best", "final"),
+    *("run", "env", "strategy", "weights", "seeds", "best", "best_kept"),
     *("steps", "size", "time", "date", "state"),
 )
 LEAST_WIDTHS = {"run": 12, "env": 12, "strategy": 10, "state": 10}
 """Columns that may be shortened where a terminal is narrow, and how far."""
 HEADINGS = {name: name for name in COLUMNS}
-LEFT_OUT_FIRST = ("date", "time", "size", "final", "weights")
+LEFT_OUT_FIRST = ("date", "time", "size", "best_kept", "weights")
 
 
 @dataclasses.dataclass(frozen=True)
 class RunsConfig:
     """List runs.
 
-    Best is the highest return of an evaluation in training, final the return of that best policy on
+    Best is the highest return of an evaluation in training, best_kept the return of that policy on
     fresh episodes, steps those of a seed. A run is called running if it wrote metrics in the last
     two minutes, and unfinished otherwise.
     """
@@ -73,7 +73,7 @@ class Row:
       weights: their kind.
       seeds: numbers of the seeds.
       best: the highest return of the shipped policy in an evaluation during training.
-      final: the return of the best policy on fresh episodes, where the run is done.
+      best_kept: the return of the best policy on fresh episodes, where the run is done.
       steps: steps of the environment.
       bytes: size of the policy file.
       seconds: time of training; seeds of a joint run share it.
@@ -83,7 +83,7 @@ class Row:
       state: "done", "running", "unfinished", "failed", "not begun" or "unreadable".
       reason: why it failed, or why it is unreadable.
       is_joint: whether the seeds are trained in one program.
-      settings: what runs of one row have in common.
+      settings: what runs of one row have in common, flat, as `ternevo.arms.settings_of` has it.
     """
 
     run: str
@@ -93,7 +93,7 @@ class Row:
     weights: str = "-"
     seeds: list[int] = dataclasses.field(default_factory=list)
     best: list[float | None] = dataclasses.field(default_factory=list)
-    final: list[float | None] = dataclasses.field(default_factory=list)
+    best_kept: list[float | None] = dataclasses.field(default_factory=list)
     steps: list[int] = dataclasses.field(default_factory=list)
     bytes: int | None = None
     seconds: float = 0.0
@@ -134,43 +134,31 @@ def rows_below(root: Path) -> list[Row]:
     Raises:
       RunFolderError: there is no run.
     """
-    found = [_row_or_reason(RunFolder(path.parent)) for path in sorted(root.rglob("config.json"))]
-    rows = [row for row in found if row]
-    if not rows:
-        raise RunFolderError(f"no run in {root}")
-    return rows
+    return [row_of(folder, record) for folder, record in arms.find(root).items()]
 
 
-def _row_or_reason(folder: RunFolder) -> Row | None:
-    """Return the row of a seed, None for what has none; a damaged run must not hide others."""
+def row_of(folder: RunFolder, record: dict[str, Any] | str) -> Row:
+    """Return the row of a run of one seed, given its config.json or why it cannot be read."""
     path = str(folder.path)
-    try:
-        record = run_folder.read_json(folder.config)
-        if "settings" not in record or record["settings"]["num_seeds"] > 1:
-            return None  # a file of another program; or a joint run, whose seeds have folders
-        return row_of(folder, record)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return Row(path, [path], reason=reason)
-
-
-def row_of(folder: RunFolder, record: dict[str, Any]) -> Row:
-    """Return the row of a run of one seed from its folder and its config.json."""
-    settings, rows = record["settings"], read_jsonl(folder.metrics)
+    if isinstance(record, str):
+        return Row(path, [path], reason=record)
+    rows, result, broken = arms.read_numbers(folder)
+    if broken:
+        return Row(path, [path], reason="; ".join(broken))
+    settings = record["settings"]
     last = rows[-1] if rows else {}
     evaluations = [row["eval/return"] for row in rows if "eval/return" in row]
-    result = run_folder.read_json(folder.result)
     policy = next((p for p in (folder.best_policy, folder.policy) if p.exists()), None)
     state, reason = _state(folder, record, last, result)
     return Row(
-        run=str(folder.path),
-        paths=[str(folder.path)],
+        run=path,
+        paths=[path],
         env=record["env"],
         strategy=settings["strategy_name"],
-        weights=settings["policy"]["weights"],
+        weights=settings["policy"].get("weights", "-"),
         seeds=[settings["seed"]],
         best=[max(evaluations, default=None)],
-        final=[result["best_policy"]["return_mean"] if result else None],
+        best_kept=[result["best_policy"]["return_mean"] if arms.is_done(record, result) else None],
         steps=[last.get("env_steps", 0)],
         bytes=policy.stat().st_size if policy else None,
         seconds=last.get("wall_time", 0.0),
@@ -180,7 +168,7 @@ def row_of(folder: RunFolder, record: dict[str, Any]) -> Row:
         state=state,
         reason=reason,
         is_joint="joint" in record,
-        settings={k: v for k, v in settings.items() if k not in FREE_ON_RESUME | {"seed"}},
+        settings=arms.settings_of(record),
     )
 
 
@@ -192,10 +180,9 @@ def _state(
     folder: RunFolder, record: dict[str, Any], last: dict[str, Any], result: dict[str, Any]
 ) -> tuple[str, str | None]:
     """Return what the files say of a run, and why it failed."""
-    whole = RunFolder(folder.path.parent) if "joint" in record else folder
-    if whole.failure.exists():
-        return "failed", " ".join(whole.failure.read_text().split())
-    if result and result["generation"] >= record["settings"]["num_generations"]:
+    if failure := arms.failure_of(folder, record):
+        return "failed", failure
+    if arms.is_done(record, result):
         return "done", None
     if not last:
         return "not begun", None
@@ -239,7 +226,7 @@ def grouped(rows: list[Row]) -> list[Row]:
             path.parent.name if row.is_joint else path.name.replace(seed, "seed*") if seed else path
         )
         common = json.dumps(row.settings, sort_keys=True)
-        groups.setdefault((path.parent, name, row.num_generations, common), []).append(row)
+        groups.setdefault((path.parent, name, row.env, common), []).append(row)
     return [_merged(members) if len(members) > 1 else members[0] for members in groups.values()]
 
 
@@ -255,7 +242,7 @@ def _merged(rows: list[Row]) -> Row:
         run=str(path.parent if first.is_joint else path.with_name(name)),
         **{
             name: [x for row in rows for x in getattr(row, name)]
-            for name in ("paths", "seeds", "best", "final", "steps")
+            for name in ("paths", "seeds", "best", "best_kept", "steps")
         },
         bytes=max((row.bytes for row in rows if row.bytes is not None), default=None),
         seconds=max(seconds) if first.is_joint else math.fsum(seconds),
@@ -298,7 +285,7 @@ def cells(row: Row) -> dict[str, str]:
         "weights": row.weights,
         "seeds": _seeds(row.seeds),
         "best": _over_seeds(row.best),
-        "final": _over_seeds(row.final),
+        "best_kept": _over_seeds(row.best_kept),
         "steps": _short(_mean(row.steps, 0.0)) if row.steps else "-",
         "size": "-" if row.bytes is None else f"{row.bytes:,} B",
         "time": str(datetime.timedelta(seconds=round(row.seconds))) if row.steps else "-",

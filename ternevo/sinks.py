@@ -20,6 +20,9 @@ from ternevo.files import replace_text
 Row = dict[str, Any]
 
 
+PICTURES = (".gif", ".png", ".jpg", ".jpeg")
+
+
 class MissingExtra(ModuleNotFoundError):
     """An optional package is needed that is not installed."""
 
@@ -42,7 +45,7 @@ class AnimationSink(Sink, Protocol):
     """A sink that can show a drawn episode as well."""
 
     def animate(self, path: Path, generation: int) -> None:
-        """Show the file, a GIF, PNG or HTML page, at its generation."""
+        """Show the file, a GIF, PNG or HTML page, at its generation; of any other, the path."""
         ...
 
 
@@ -273,11 +276,11 @@ class TensorBoard:
         self._writer.flush()
 
     def animate(self, path: Path, generation: int) -> None:
-        """Add a picture as it is: browsers play a GIF. Of a page, which it cannot show, the path.
+        """Add a picture as it is: browsers play a GIF. Of what it cannot show, as a page, the path.
 
         tensorboardX's own `add_video` would need moviepy to make the same bytes.
         """
-        if path.suffix == ".html":
+        if path.suffix not in PICTURES:
             self._writer.add_text("animation", f"open {path} in a browser", generation)
             return
         from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore (made at run time)
@@ -316,14 +319,15 @@ class Wandb:
             self._run.log(row, step=row["generation"])
 
     def animate(self, path: Path, generation: int) -> None:
-        """Log a GIF as a video, a page as it is, any other picture as an image."""
+        """Log a GIF as a video, a page as it is, other pictures as images; else the path."""
         import wandb
 
-        shown = {
+        shown = dict.fromkeys(PICTURES, lambda: wandb.Image(str(path))) | {
             ".gif": lambda: wandb.Video(str(path)),
             ".html": lambda: wandb.Html(str(path), inject=False),
-        }.get(path.suffix, lambda: wandb.Image(str(path)))
-        self._run.log({"animation": shown()}, step=generation)
+        }
+        row = {"animation": shown.get(path.suffix, lambda: f"open {path}")()}
+        self._run.log(row, step=generation)
 
     def close(self) -> None:
         """Finish the run."""

@@ -124,6 +124,25 @@ class Strategy(NamedTuple):
     params: Callable[[State], PolicyParams]
 
 
+class Layout(NamedTuple):
+    """What a pytree is built of; where two are equal, a loop can go on with either."""
+
+    structure: Any
+    leaves: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return dtype and shape of the leaves, with the structure around them if there is any."""
+        words = ", ".join(self.leaves)
+        is_leaf = self.structure == jax.tree.structure(0)
+        return words if is_leaf else f"{self.structure} of {words or 'nothing'}"
+
+
+def layout(tree: Any) -> Layout:
+    """Return the layout of a pytree of arrays, whose nodes need no `==` and no text for it."""
+    leaves, structure = jax.tree.flatten(tree)
+    return Layout(structure, tuple(f"{x.dtype}{list(x.shape)}" for x in leaves))
+
+
 class TrainState(NamedTuple):
     """All that a resumed run needs. `generation` counts the finished generations."""
 

@@ -9,8 +9,10 @@ import runpy
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ import pytest
 from ternevo import envs, export, gym, play, policy_file, run
 from ternevo.config import parse
 from ternevo.deploy.tvp import PolicyFormatError
+from ternevo.envs import own
 from ternevo.names import UnknownName, WrongObject
 from ternevo.policies import MLP, PolicySettings, contract
 from ternevo.types import ActionSpec, PolicyParams, Tensor
@@ -383,7 +386,7 @@ def test_a_renderer_returns_the_path_of_its_file(lab):
         ),
         ({"init": lambda key: Tensor(jnp.ones(3, jnp.int8), 0)}, r"exponent .* must be int8\[\]"),
         ({"apply": lambda params, memory, obs: obs[:2]}, r"must return \(memory, output\)"),
-        ({"apply": lambda params, memory, obs: (memory, obs)}, r"give float32\[2\], not.*\[3\]"),
+        ({"apply": lambda params, memory, obs: (memory, obs)}, r"output float32\[2\], not.*\[3\]"),
         ({"apply": lambda params, memory, obs: (obs, obs[:2])}, r"memory like that of reset"),
         (
             {"reset": lambda: jnp.zeros(2, jnp.int32), "apply": lambda p, m, o: (o[:2], o[:2])},
@@ -395,6 +398,47 @@ def test_wrong_functions_of_a_policy_are_refused(changes, message, monkeypatch):
     build = MLP.build
     monkeypatch.setattr(MLP, "build", lambda *arguments: build(*arguments)._replace(**changes))
     with pytest.raises(WrongObject, match=message):
+        contract.build(MLP(), 3, ACTION)
+
+
+@jax.tree_util.register_pytree_node_class
+class Plain:
+    """A pytree with neither `==` nor a text of its own."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def tree_flatten(self):
+        return (self.x,), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children)
+
+
+def test_states_and_memories_may_be_pytrees_of_any_class(monkeypatch):
+    build, bandit = MLP.build, envs.make("probe/bandit")
+
+    def reset(key):
+        state, obs = bandit.reset(key)
+        return Plain(state), obs
+
+    def step(key, state, action, after=Plain):
+        state, timestep = bandit.step(key, state.x, action)
+        return after(state), timestep
+
+    own._check_functions(bandit._replace(reset=reset, step=step))
+    other = partial(step, after=lambda state: Plain(Plain(state)))
+    with pytest.raises(WrongObject, match=r"like that of reset, PyTreeDef.*Plain.*not PyTreeDef"):
+        own._check_functions(bandit._replace(reset=reset, step=other))
+    changes = {
+        "reset": lambda: Plain(jnp.zeros(2)),
+        "apply": lambda params, memory, obs: (Plain(memory.x), obs[:2]),
+    }
+    monkeypatch.setattr(MLP, "build", lambda *arguments: build(*arguments)._replace(**changes))
+    contract.build(MLP(), 3, ACTION)
+    changes["apply"] = lambda params, memory, obs: (Plain(obs), obs[:2])
+    with pytest.raises(WrongObject, match=r"Plain.* of float32\[2\], not .*float32\[3\]"):
         contract.build(MLP(), 3, ACTION)
 
 
@@ -424,7 +468,7 @@ def test_a_run_without_a_renderer_ends_with_its_result(lab, capsys):
     run.main(
         shlex.split(
             "--env my_plain_world:make --strategy random_search --hidden_sizes () "
-            "--population_size 4 --num_generations 1"
+            "--population_size 4 --num_generations 1 --num_eval_episodes 1 --num_final_episodes 1"
         )
     )
     printed = capsys.readouterr().out

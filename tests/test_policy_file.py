@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from ternevo import actions, envs, observation, policy_file
+from ternevo import actions, envs, observation, policy_archive, policy_file
 from ternevo.deploy import tvp
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.policies import MLP
@@ -140,3 +140,28 @@ def test_a_truncated_file_is_refused(saved, length):
 def test_a_missing_file_is_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         policy_file.load(tmp_path / "nothing.tvp")
+
+
+@pytest.mark.parametrize("bits", [1, 255])
+def test_an_archive_with_a_changed_byte_is_refused_or_the_same(bits, tmp_path):
+    """Wherever it is; some bytes of a zip, as those of dates, say nothing."""
+    path, header = tmp_path / "policy.npz", {"policy": "x"}
+    values = np.array([[1, 0], [-1, 1]], np.int8)
+    policy_archive.write(path, header, {"values": values})
+    whole, refused = path.read_bytes(), 0
+    for place, byte in enumerate(whole):
+        path.write_bytes(whole[:place] + bytes([byte ^ bits]) + whole[place + 1 :])
+        try:
+            found, arrays = policy_archive.read(path)
+        except PolicyFormatError:
+            refused += 1
+        else:
+            assert found["policy"] == "x"
+            for array in arrays.values():  # of one that is gone, policy_file.load says so
+                np.testing.assert_array_equal(array, values, strict=True)
+    assert len(whole) / 2 < refused < len(whole)
+
+
+def test_a_missing_archive_is_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        policy_archive.read(tmp_path / "nothing.npz")

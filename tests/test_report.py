@@ -5,7 +5,6 @@ import itertools
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -18,9 +17,9 @@ from ternevo.arms import gather, read_weights, trit_shares
 from ternevo.config import parse
 from ternevo.deploy import tvp
 from ternevo.files import replace_text
-from ternevo.report import page, tables
+from ternevo.report import figures, page, tables
 from ternevo.report.__main__ import main, parse_thresholds
-from ternevo.report.failures import failures
+from ternevo.report.failures import BROKEN, failures
 from ternevo.report.tables import Report
 
 ENV = "probe/known"
@@ -177,6 +176,27 @@ def test_tables_of_known_numbers(run, tmp_path):
     assert row[4].startswith("0.75 [")
 
 
+def test_pairs_of_one_seed_each_have_no_interval_in_the_figure(run, tmp_path, monkeypatch):
+    drawn = {}
+
+    def image(make):
+        make()
+        return figures.Image(b"light", b"dark")
+
+    monkeypatch.setattr(plots, "intervals", lambda found, *_, **__: drawn.update(found))
+    monkeypatch.setattr(figures, "_image", image)
+    for env in (ENV, "probe/other"):
+        run(env=env, final=20.0)
+        run("--weights", "binary", env=env, final=10.0)
+    pair = "ternary_nes, ternary over ternary_nes, binary"
+    figures.draw(report_of(tmp_path))
+    assert list(drawn) == [f"{pair} (one seed)"]
+    drawn.clear()
+    run("--seed", "1", final=20.0)
+    figures.draw(report_of(tmp_path))
+    assert list(drawn) == [pair]
+
+
 @pytest.mark.parametrize(
     ("x", "column", "steps"),
     [("wall_time", "seconds", "20.00"), ("generations", "generations", "1.50")],
@@ -221,7 +241,7 @@ def test_the_shares_of_trits_are_counted(run, tmp_path):
     shares = trit_shares(arm)["layer 1"]
     assert {trit: share.value for trit, share in shares.items()} == {-1: 0.25, 0: 0.5, 1: 0.25}
     (row,) = tables.layers(report_of(tmp_path)).rows
-    assert row[3:] == ("8", *["50.0% [50.0% to 50.0%]", *["25.0% [25.0% to 25.0%]"] * 2])
+    assert row[3:] == ("8", *["50.0% (one seed)", *["25.0% (one seed)"] * 2])
 
 
 def test_entropy_is_that_of_the_search_distribution(run, tmp_path):
@@ -240,7 +260,9 @@ def test_environments_are_put_on_one_scale(run, tmp_path):
         run("--weights", "float", env=env, final=10 * factor, curve=curve)
     envs, table = tables.overall(report_of(tmp_path))
     assert envs == [ENV, "probe/other"]
-    assert sorted(row[2] for row in table.rows) == ["0.50 [0.50 to 0.50]", "1.00 [1.00 to 1.00]"]
+    assert sorted(row[2] for row in table.rows) == ["0.50 (one seed)", "1.00 (one seed)"]
+    (row,) = tables.improvements(report_of(tmp_path)).rows
+    assert row[3:] == ("2 and 2", "1.00 (one seed)")  # in two environments, one seed in each
 
 
 def test_many_arms_are_compared_with_the_best_one(run, tmp_path):
@@ -258,7 +280,7 @@ def test_failures_are_counted_and_named(run, tmp_path):
     done = run("--seed", "0", metrics={"return/nonfinite": 3})
     stopped = run("--seed", "1", final="unfinished", curve=((100, 0.0),))
     diverged = run("--seed", "2", final=None)
-    blind = run("--seed", "3", curve=((100, None),), final=30.0)
+    blind = run("--seed", "3", curve=((100, None), (200, None)), final=30.0)
     broken = run("--seed", "4")
     broken.policy.write_bytes(b"no policy")
     failed = run("--seed", "5", final="unfinished")
@@ -271,7 +293,7 @@ def test_failures_are_counted_and_named(run, tmp_path):
     assert f"{stopped.path}: 1 of 2 generations; it is still running" in text
     assert f"{diverged.path}: the final return is not finite" in text
     assert f"{blind.path}: no evaluation" in text
-    assert f"{broken.policy} cannot be read" in text
+    assert f"{broken.policy}: byte 0: not a .tvp policy file" in text
     assert f"{failed.path}: training diverged: loss/value is nan" in text
     assert f"{done.path}: 20.00 is under the threshold 20.50" in text
     assert "seed 0 is there 2 times" in text
@@ -281,6 +303,65 @@ def test_failures_are_counted_and_named(run, tmp_path):
     assert row_of(tables.learning(found), "ternary_nes")["success"].startswith("2 of 5")
     (arm,) = found.arms
     assert len(arm.curves()) == 6  # of the unfinished ones too
+
+
+def resume(folder, num_generations):
+    """Leave what a run has that was done, and now is to go on."""
+    record = json.loads(folder.config.read_text())
+    record["settings"]["num_generations"] = num_generations
+    folder.config.write_text(json.dumps(record))
+
+
+def test_a_run_that_is_to_go_on_has_no_final_return(run, tmp_path):
+    """result.json is that of its earlier end, after 2 generations of 9."""
+    curve = [(100 * i, 0.0) for i in range(9)]
+    for weights, final in (("binary", 15.0), ("ternary", 10.0), ("ternary", 90.0)):
+        resumed = run("--weights", weights, "--seed", str(int(final)), final=final)
+        resume(resumed, 9)
+    done = run("--num_generations", "9", curve=curve)
+    run("--weights", "binary", "--num_generations", "9", curve=curve)
+    found = report_of(tmp_path, threshold=5)
+    binary, ternary = found.arms
+    assert (ternary.finals, ternary.bests, binary.finals) == ([20.0], [20.0], [20.0])
+    assert row_of(tables.returns(found), ternary.label)["seeds"] == "1 of 3"
+    assert row_of(tables.learning(found), ternary.label)["success"].startswith("1 of 1")
+    assert [pair.seeds for pair in found.improvements] == ["1 and 1"]
+    rows = [dict(zip(tables.runs(found).head, row, strict=True)) for row in tables.runs(found).rows]
+    assert {row["run"] for row in rows if row["state"] == "done"} >= {str(done.path)}
+    assert {row["final return"] for row in rows if row["state"] == "unfinished"} == {"-"}
+    assert f"{resumed.path}: 2 of 9 generations" in failures(found)[-1].text
+
+
+DAMAGE = {
+    "config.json": [b"{", b"[]", b"\xff", b'{"settings": {"num_seeds": 1}}', b'{"settings": 3}'],
+    "metrics.jsonl": [b"\xff\n", b'{"generation": 1\n{}\n', b'{"generation": 1}\n'],
+    "result.json": [b"", b"[]", b"\xff", b'{"generation": 2}'],
+    "policy.tvp": [b"no policy"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [(name, data) for name, every in DAMAGE.items() for data in every]
+)
+def test_a_damaged_file_is_named_and_hides_no_other_run(name, data, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "draw", lambda report: {})
+    run("--seed", "1", final=30.0)
+    damaged = run("--seed", "0").path / name
+    damaged.write_bytes(data)
+    text = report.write([tmp_path], tmp_path / "out").read_text()
+    (said,) = [line for line in text.splitlines() if str(damaged) in line]
+    assert said.startswith("<li>") and said.count(str(damaged)) == 1
+    assert len(said) > len(str(damaged)) + 20
+    assert "30.00" in text
+    assert f"<td>{BROKEN}</td><td>1</td>" in text
+    if name == "config.json":
+        with pytest.raises(run_folder.RunFolderError, match=re.escape(str(damaged))):
+            gather([tmp_path])
+
+
+def test_a_reason_that_is_no_text_is_shown(run, tmp_path):
+    run(final="unfinished").failure.write_bytes(b"out of \xff memory")
+    assert "out of \ufffd memory" in failures(report_of(tmp_path))[0].text
 
 
 def test_a_page_is_made_of_runs_that_have_nothing(run, tmp_path):
@@ -338,6 +419,18 @@ def test_figures_lie_beside_the_page_and_in_it_for_light_and_dark(written):
     text = written.read_text()
     assert text.count("<picture>") == text.count("<source media=") == len(figures)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written.parent.glob("*.png"))
+
+
+def test_figures_of_an_earlier_report_are_removed_and_no_other_file(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "_image", lambda make: figures.Image(b"light", b"dark"))
+    folder, out = run(), tmp_path / "out"
+    report.write([tmp_path], out)
+    (out / "mine.png").write_bytes(b"mine")
+    assert (out / "weights.png").exists()
+    folder.policy.unlink()
+    report.write([tmp_path], out)
+    names = {path.name for path in out.iterdir()}
+    assert names == {"report.html", "mine.png", "learning_curves.png", "final_returns.png"}
 
 
 def test_the_page_may_be_named(run, tmp_path):
@@ -451,6 +544,8 @@ def test_the_command_writes_the_page_and_says_where(run, tmp_path, capsys):
         (["--x", "env_step"], ["'env_step'", "Did you mean 'env_steps'", "wall_time"]),
         (["--threshold", "probe/knwon=3"], ["'probe/knwon'", "Did you mean 'probe/known'"]),
         (["--threshold", "high"], ["'high' is no number"]),
+        (["--threshold", "nan"], ["a finite number", "nan is not"]),
+        (["--threshold", f"{ENV}=-inf"], ["a finite number", "-inf is not"]),
         (["--threshold", "3", "--threshold", "4"], ["--threshold 3 4", "ENV=NUMBER"]),
     ],
 )
@@ -474,12 +569,13 @@ def test_a_folder_without_runs_is_told_in_a_line(tmp_path, capsys, where):
     assert capsys.readouterr().err == f"error: no run in {tmp_path / where}\n"
 
 
-def test_a_config_that_is_not_json_is_told(run, tmp_path, capsys):
-    run().config.write_text("{")
+def test_that_no_run_can_be_read_is_told(run, tmp_path, capsys):
+    config = run().config
+    config.write_text("{")
     with pytest.raises(SystemExit) as stopped:
         main([str(tmp_path)])
     assert stopped.value.code == 2
-    assert f"a config.json below {Path(tmp_path)} is not JSON" in capsys.readouterr().err
+    assert f"error: no run can be read: {config} is not JSON: " in capsys.readouterr().err
 
 
 def test_thresholds_are_numbers_with_or_without_an_environment():

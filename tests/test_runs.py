@@ -7,6 +7,7 @@ import time
 import pytest
 
 from ternevo import plots, runs
+from ternevo.arms import gather
 from ternevo.run_folder import RunFolder
 
 STRATEGY = {"lr": 0.1, "population_size": 8}
@@ -40,7 +41,11 @@ def write_run(
     folder.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     folder.best_policy.write_bytes(b"x" * 1234)
     if final is not None:
-        result = {"generation": len(rows), "best_policy": {"return_mean": final}}
+        result = {
+            "generation": len(rows),
+            "policy": {"return_mean": 0.0},
+            "best_policy": {"return_mean": final},
+        }
         folder.result.write_text(json.dumps(result))
     return folder
 
@@ -72,6 +77,17 @@ def test_runs_that_differ_in_the_seed_are_one_row_with_mean_and_deviation(tmp_pa
     assert [line.split()[0] for line in of_each] == [str(path / f"seed{i}") for i in range(4)]
 
 
+def test_runs_that_differ_in_what_changes_no_number_are_one_row(tmp_path, capsys):
+    """As in a report: `--chunk_size` does not tell them apart, the episodes at the end do."""
+    for seed in range(3):
+        folder = write_run(tmp_path, f"seed{seed}", seed)
+        record = json.loads(folder.config.read_text())
+        record["settings"] |= {"chunk_size": seed, "num_final_episodes": 8 if seed < 2 else 9}
+        folder.config.write_text(json.dumps(record))
+    assert [row["seeds"] for row in listed(capsys, tmp_path)] == [[0, 1], [2]]
+    assert [len(arm.seeds) for arm in gather([tmp_path])] == [2, 1]
+
+
 def test_runs_of_other_names_stay_apart(tmp_path, capsys):
     """They may be of another commit."""
     write_run(tmp_path, "before")
@@ -87,7 +103,7 @@ def test_the_seeds_of_a_joint_run_are_one_row_and_share_its_time(tmp_path, capsy
     (path / "config.json").write_text(json.dumps(whole))
     (row,) = listed(capsys, tmp_path)
     assert (row["run"], row["seeds"], row["best"]) == (str(path), [4, 7], [4.0, 7.0])
-    assert (row["seconds"], row["steps"], row["final"]) == (0.5, [10, 10], [None, None])
+    assert (row["seconds"], row["steps"], row["best_kept"]) == (0.5, [10, 10], [None, None])
     (line,) = lines_of(capsys, tmp_path)
     assert " 4,7 " in line and line.endswith("running 1/5")
     (path / "failure.txt").write_text("OutOfMemory: lower\nsomething\n")
@@ -111,6 +127,8 @@ def test_the_state_is_what_the_files_say(returns, final, total, age, expected, t
     os.utime(folder.metrics, (then, then))
     (line,) = lines_of(capsys, tmp_path)
     assert line.endswith(f"  {expected}")
+    (row,) = listed(capsys, tmp_path)
+    assert row["best_kept"] == [1.0 if expected == "done" else None]
 
 
 def test_seeds_in_different_states_are_counted(tmp_path, capsys):
@@ -122,9 +140,14 @@ def test_seeds_in_different_states_are_counted(tmp_path, capsys):
 
 
 DAMAGE = {
-    "config.json": ["{", "[]", '{"env": 3, "settings": {}}', '{"settings": {"num_seeds": 1}}'],
-    "metrics.jsonl": ['{"generation": 1\n{}\n', "3\n4\n", "{}\n{}\n"],
-    "result.json": ["", "{", '{"generation": 2}'],
+    "config.json": [
+        *("{", "[]", '{"env": 3, "settings": {}}', '{"settings": {"num_seeds": 1}}'),
+        *('{"env": "a", "settings": 3}', "\xff"),
+    ],
+    "metrics.jsonl": [
+        *('{"generation": 1\n{}\n', "3\n4\n", "{}\n{}\n", '{"generation": 1}\n', "\xff\n"),
+    ],
+    "result.json": ["", "{", "[]", '{"generation": 2}', "\xff"],
 }
 
 
@@ -134,11 +157,13 @@ DAMAGE = {
 def test_a_damaged_run_is_a_row_and_hides_no_other(name, text, tmp_path, capsys):
     write_run(tmp_path, "seed1", 1, final=1.0)
     damaged = write_run(tmp_path).path
-    (damaged / name).write_text(text)
+    (damaged / name).write_bytes(text.encode("latin-1"))
     lines = lines_of(capsys, tmp_path)
     assert len(lines) == 2
     (line,) = [line for line in lines if line.startswith(f"{damaged} ")]
-    assert "unreadable: " in line and len(line.split("unreadable: ")[1]) > 5
+    reason = line.split("unreadable: ")[1]
+    assert str(damaged / name) in reason and reason.count(str(damaged)) == 1
+    assert len(reason) > len(str(damaged / name)) + 10
     assert sum(line.endswith("done") for line in lines) == 1
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ternevo import agent, config, run
-from ternevo.run_folder import folder_of
+from ternevo.run_folder import RunFolderError, folder_of
 from ternevo.sinks import MissingExtra, read_jsonl
 from ternevo.sweep import __main__ as sweep_main, space, trials
 
@@ -198,6 +198,14 @@ def test_a_sweep_that_cannot_begin_leaves_nothing(tmp_path, capsys, changes, par
     assert not root.exists()
 
 
+@pytest.mark.parametrize("further", [["--name", "x"], ["--runs-dir=x"], ["--lr=1", "--resume"]])
+def test_what_each_trial_is_given_cannot_be_given_to_all(tmp_path, capsys, further):
+    argv = [str(write(tmp_path)), "--runs_dir", str(tmp_path / "sweeps"), "--", *further]
+    parts = ["error:", "cannot stand after --: each trial is given its own"]
+    check_refused(argv, capsys, parts)
+    assert not (tmp_path / "sweeps").exists()
+
+
 def test_a_file_that_is_not_there_or_no_yaml_is_refused(tmp_path, capsys):
     check_refused([str(tmp_path / "none.yaml")], capsys, ["none.yaml"])
     (tmp_path / "bad.yaml").write_text("a: [")
@@ -348,8 +356,27 @@ def test_a_proposal_that_a_kill_cut_off_is_not_run_with_what_it_lacks(tmp_path, 
     study = trials.open_study(trials.Sweep(file, tmp_path / "s" / "tiny", 0, ()))
     study.ask({"lr": space.space(file.parameters)["lr"]})  # and sigma is missing
     sweep(tmp_path, path)
-    assert "0" in (lines := capsys.readouterr().out.splitlines())[-2].split()
-    assert "failed" in lines[-2] and len(logs(tmp_path)) == 3
+    printed = capsys.readouterr().out
+    assert "4 trials, 4 to run" in printed
+    lines = [line.split() for line in printed.splitlines()]
+    assert lines[-2][:2] == ["0", "0.1"] and "failed:" in lines[-2]
+    tried = {tuple(line[:3]) for line in lines[-6:-2]}
+    points = [("0.1", "0.1"), ("0.1", "0.3"), ("0.2", "0.1"), ("0.2", "0.3")]
+    assert tried == {(str(i), *point) for i, point in enumerate(points, 1)}
+    sweep(tmp_path, path)
+    assert "4 trials, 0 to run" in capsys.readouterr().out and len(logs(tmp_path)) == 4
+
+
+def test_a_grid_takes_equal_points_as_often_as_it_has_them(tmp_path, known_runs, capsys):
+    parameters = {"lr": {"values": [0.1, 0.1]}, "sigma": {"values": [0.1]}}
+    sweep(tmp_path, write(tmp_path, parameters=parameters))
+    assert len(logs(tmp_path)) == 2
+
+
+def test_a_trial_without_a_run_says_so(tmp_path):
+    tiny = trials.Sweep(space.read(write(tmp_path)), tmp_path / "tiny", 0, ())
+    with pytest.raises(RunFolderError, match=r"there is no run trial3 in .*tiny/runs"):
+        trials.objective(tiny, 3)
 
 
 RANGES = {
@@ -360,14 +387,17 @@ RANGES = {
 }
 
 
+def sweep_of(method: str) -> space.SweepFile:
+    return space.SweepFile(method, "x", "maximize", RANGES, ("${args}",), None)
+
+
 def proposals(folder, method: str, count: int) -> list[dict]:
-    file = space.SweepFile(method, "x", "maximize", RANGES, ("${args}",), None)
-    tiny = trials.Sweep(file, folder, seed=3, further=())
+    tiny = trials.Sweep(sweep_of(method), folder, seed=3, further=())
     study = trials.open_study(tiny)
     proposed = []
     for _ in range(count):
         trial = trials.propose(tiny, study)
-        study.tell(trial.number, float(trial.number))
+        study.tell(trial.number, float(len(trials.begun(tiny, study))))
         proposed.append(trial.params)
     return proposed
 
@@ -379,7 +409,11 @@ def test_proposals_are_in_their_ranges_and_the_same_after_a_stop(tmp_path, metho
         assert 0.01 <= point["lr"] <= 0.2 and 0.1 <= point["sigma"] <= 0.2
         assert point["population_size"] in (4, 5, 6) and point["observation_shift"] in (0, 2)
     assert len({point["lr"] for point in found}) == 12
-    stopped = [p for _ in range(3) for p in proposals(tmp_path / "b", method, 4)]
+    stopped = [p for _ in range(2) for p in proposals(tmp_path / "b", method, 4)]
+    tiny = trials.Sweep(sweep_of(method), tmp_path / "b", seed=3, further=())
+    study = trials.open_study(tiny)
+    study.tell(study.ask({"lr": space.space(RANGES)["lr"]}), state=optuna.trial.TrialState.FAIL)
+    stopped += proposals(tmp_path / "b", method, 4)
     assert stopped == found
 
 

@@ -88,21 +88,30 @@ from ternevo.envs import probe
 
 def make(episode_length=None):
     return probe.corridor(episode_length or 6)
+
+
+def render(name, states, stem):
+    path = stem.with_suffix(".png")
 """
 
 
 @pytest.mark.parametrize(
     ("more", "reason"),
-    [("", "no 'render'"), ("def render(name, states, stem):\n    1 / 0\n", "division by zero")],
-    ids=["no renderer", "a renderer that fails"],
+    [
+        ("    1 / 0\n", "division by zero"),
+        ("    path.write_text('no picture')\n    return path\n", "cannot identify image file"),
+    ],
+    ids=["a renderer that fails", "a file that TensorBoard cannot show"],
 )
 def test_a_picture_that_fails_is_told_once_and_training_goes_on(
     more, reason, tmp_path, monkeypatch, capsys
 ):
+    pytest.importorskip("tensorboardX")
     name = f"watch_lab_{len(more)}"
     (tmp_path / f"{name}.py").write_text(LAB + more)
     monkeypatch.syspath_prepend(tmp_path)
-    tiny_run(tmp_path, "--env", f"{name}:make", "--num_generations", "3", "--render_every", "1")
+    arguments = ("--env", f"{name}:make", "--track", "tensorboard", "--render_every", "1")
+    tiny_run(tmp_path, *arguments, "--num_generations", "3")
     printed = capsys.readouterr()
     assert printed.err.count("warning: no animation") == 1 and reason in printed.err
     assert "generation 3/3" in printed.out and "done" in printed.out
@@ -132,17 +141,20 @@ def test_tensorboard_gets_the_very_gif_at_its_generation(tmp_path):
     path = gif(tmp_path / "generation-000050.gif")
     sink = sinks.TensorBoard(tmp_path / "tensorboard", 0)
     sink.animate(path, 50)
-    sink.animate(tmp_path / "generation-000060.html", 60)
+    others = ["generation-000060.html", "generation-000070.mp4", "generation-000080.svg"]
+    for generation, name in zip((60, 70, 80), others, strict=True):
+        sink.animate(tmp_path / name, generation)
     sink.close()
-    first, second = [event for event in events(tmp_path / "tensorboard") if event.summary.value]
+    first, *rest = [event for event in events(tmp_path / "tensorboard") if event.summary.value]
     (value,) = first.summary.value
     assert (first.step, value.image.width, value.image.height) == (50, 30, 20)
     assert value.image.encoded_image_string == path.read_bytes()
-    assert second.step == 60
-    assert b"generation-000060.html" in second.summary.value[0].tensor.string_val[0]
+    assert [event.step for event in rest] == [60, 70, 80]
+    for event, name in zip(rest, others, strict=True):
+        assert name.encode() in event.summary.value[0].tensor.string_val[0]
 
 
-def test_wandb_gets_a_video_a_page_or_an_image_at_its_generation(tmp_path):
+def test_wandb_gets_a_video_a_page_an_image_or_a_path_at_its_generation(tmp_path):
     wandb = pytest.importorskip("wandb")
     logged = []
     sink = sinks.Wandb.__new__(sinks.Wandb)  # a real run takes seconds to start
@@ -150,11 +162,13 @@ def test_wandb_gets_a_video_a_page_or_an_image_at_its_generation(tmp_path):
     page = tmp_path / "a.html"
     page.write_text("<p>an episode</p>")
     Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
-    for generation, path in enumerate([gif(tmp_path / "a.gif"), page, tmp_path / "a.png"]):
+    paths = [gif(tmp_path / "a.gif"), page, tmp_path / "a.png", tmp_path / "a.svg"]
+    for generation, path in enumerate(paths):
         sink.animate(path, generation)
-    assert [step for _, step in logged] == [0, 1, 2]
+    assert [step for _, step in logged] == [0, 1, 2, 3]
     kinds = [type(row["animation"]) for row, _ in logged]
-    assert kinds == [wandb.Video, wandb.Html, wandb.Image]
+    assert kinds == [wandb.Video, wandb.Html, wandb.Image, str]
+    assert str(tmp_path / "a.svg") in logged[3][0]["animation"]
     assert logged[1][0]["animation"].html == page.read_text()
 
 
@@ -208,11 +222,13 @@ def test_a_browser_opens_where_somebody_can_see_it(is_terminal, variables, expec
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--generation", "5"), "no animation of generation 5; it has 3, 6"),
+        (("--generation", "5"), "no animation of generation 5; it has 3, 6\n"),
         (("--generation", "6", "--open", "True"), "no browser to open"),
     ],
 )
 def test_what_play_cannot_show_is_told(watched, arguments, message, monkeypatch, capsys):
+    for stray in (".generation-000005-x1y2.png", "generation-000005-x1y2.png", "my-notes.txt"):
+        (watched / "episodes" / stray).touch()
     monkeypatch.setattr(play.webbrowser, "open", lambda uri: False)
     with pytest.raises(SystemExit) as exit_:
         play.main([str(watched), *arguments])

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ternevo.names import WrongObject, lookup, of_type
-from ternevo.types import ActionSpec, Env, EnvState, Timestep
+from ternevo.types import ActionSpec, Env, EnvState, Timestep, layout
 
 
 def make(env_id: str, episode_length: int | None) -> Env:
@@ -31,12 +31,15 @@ def make(env_id: str, episode_length: int | None) -> Env:
 def render(env_id: str, states: Sequence[EnvState], stem: Path) -> Path:
     """Draw an episode by the function `render(name, states, stem)` of the environment's module.
 
+    The folder of `stem` is made before that.
+
     Raises:
       UnknownName: there is none.
       WrongObject: it returns no path.
     """
     module_name, name = env_id.split(":", 1)
     draw = lookup("renderer", f"{module_name}:render", {})
+    stem.parent.mkdir(parents=True, exist_ok=True)
     return of_type(f"what {module_name}:render returns", draw(name, states, stem), Path)
 
 
@@ -86,7 +89,7 @@ def _check_functions(env: Env) -> None:
     _check_array(env, "the observation of reset", obs, *wanted["obs"])
     for name, like in wanted.items():
         _check_array(env, f"{name} of step", getattr(timestep, name), *like)
-    before, after = (jax.tree.map(lambda x: (x.shape, x.dtype), x) for x in (state, stepped))
+    before, after = layout(state), layout(stepped)
     if before != after:
         raise WrongObject(
             f"{env.id}: step must return a state like that of reset, {before}, not {after}"

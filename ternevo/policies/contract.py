@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from ternevo import ternary
 from ternevo.names import WrongObject, of_type
 from ternevo.policies import PolicySettings
-from ternevo.types import ActionSpec, Memory, Params, Policy
+from ternevo.types import ActionSpec, Params, Policy, layout
 
 DTYPES = {"ternary": jnp.int8, "binary": jnp.int8, "float": jnp.float32}
 """Of the values of a weight tensor."""
@@ -100,28 +100,13 @@ def _check_apply(
         raise WrongObject(f"{name}.apply must return (memory, output), not {type(result).__name__}")
     after, output = result
     wanted = jax.ShapeDtypeStruct((action.size,), jnp.float32)
-    if _shapes(output) != _shapes(wanted):
-        raise WrongObject(f"{name}.apply must give {_shape(wanted)}, not {_shapes(output)}")
-    if _shapes(after) != _shapes(memory):
-        raise WrongObject(
-            f"{name}.apply must return a memory like that of reset, {_shapes(memory)}, "
-            f"not {_shapes(after)}"
-        )
-
-
-def _shapes(tree: Memory) -> str:
-    return str(jax.tree.map(_Words, tree))
+    for what, found, like in (
+        ("an output", layout(output), layout(wanted)),
+        ("a memory like that of reset,", layout(after), layout(memory)),
+    ):
+        if found != like:
+            raise WrongObject(f"{name}.apply must return {what} {like}, not {found}")
 
 
 def _shape(x: Any) -> str:
     return f"{x.dtype}{list(x.shape)}"
-
-
-class _Words:
-    """A leaf that is printed as its dtype and shape."""
-
-    def __init__(self, x: Any):
-        self.words = _shape(x)
-
-    def __repr__(self) -> str:
-        return self.words

@@ -1,5 +1,6 @@
 """One page about many runs: curves, tables, failures; `python -m ternevo.report` makes it too."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,9 @@ def write(
 ) -> Path:
     """Write report.html, which needs no other file, and its figures as PNG files beside it.
 
-    Each file is replaced at once or not at all.
+    Each file is replaced at once or not at all. A figure of an earlier report in which there is
+    nothing to draw any more is removed. A file of a run that cannot be read is named on the page;
+    without a config.json the run is in no arm.
 
     Args:
       runs: runs, or folders that hold runs.
@@ -25,24 +28,33 @@ def write(
       The page.
 
     Raises:
-      RunFolderError: a folder is not there or holds no run.
+      RunFolderError: a folder is not there or holds no run, or no run can be read.
       UnknownName: there is no such axis, or no run in an environment of `threshold`.
+      ValueError: a threshold is not finite.
     """
-    from ternevo.arms import AXES, gather
+    from ternevo.arms import AXES, arms_of, read
     from ternevo.files import replace_text, replacing
     from ternevo.names import check
     from ternevo.report.figures import draw
     from ternevo.report.page import page
     from ternevo.report.tables import Report
+    from ternevo.run_folder import RunFolderError
 
     check("axis", x, AXES)
-    arms = gather(runs)
-    report = Report(arms, x, targets_of(threshold, sorted({arm.env for arm in arms})))
+    seeds, damaged = read(runs)
+    if not seeds:
+        raise RunFolderError(f"no run can be read: {'; '.join(damaged)}")
+    arms = arms_of(seeds)
+    report = Report(arms, x, targets_of(threshold, sorted({arm.env for arm in arms})), damaged)
     path = out if out.suffix == ".html" else out / PAGE
     path.parent.mkdir(parents=True, exist_ok=True)
     figures = draw(report)
     for name, figure in figures.items():
-        with replacing(path.parent / f"{name}.png") as temporary:
+        beside = path.parent / f"{name}.png"
+        if figure is None:
+            beside.unlink(missing_ok=True)
+            continue
+        with replacing(beside) as temporary:
             temporary.write_bytes(figure.light)
     replace_text(path, page(report, figures))
     return path
@@ -53,13 +65,14 @@ def targets_of(threshold: Threshold, envs: Sequence[str]) -> dict[str, float]:
 
     Raises:
       UnknownName: one is given for an environment that is not among `envs`.
+      ValueError: one is not finite.
     """
     from ternevo.names import check
 
     if threshold is None:
         return {}
-    if not isinstance(threshold, Mapping):
-        return {env: float(threshold) for env in envs}
-    return {
-        check("environment of a threshold", env, envs): float(threshold[env]) for env in threshold
-    }
+    given = threshold if isinstance(threshold, Mapping) else dict.fromkeys(envs, threshold)
+    for value in given.values():
+        if not math.isfinite(value):
+            raise ValueError(f"a threshold is a finite number, and {value} is not")
+    return {check("environment of a threshold", env, envs): float(given[env]) for env in given}

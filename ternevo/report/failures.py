@@ -28,7 +28,7 @@ class Failure(NamedTuple):
 
 def failures(report: Report) -> list[Failure]:
     """Return what went wrong, run by run."""
-    found = []
+    found = [Failure(BROKEN, 1, f"{said}; no arm has this run") for said in report.damaged]
     for arm in report.arms:
         for seed in arm.seeds:
             found += _of_seed(seed, report.targets.get(arm.env))
@@ -42,7 +42,7 @@ def _of_seed(seed: Seed, target: float | None) -> Iterator[Failure]:
         yield Failure(FAILED, 1, f"{where}: {seed.failure}")
     if not seed.is_done:
         why = "" if seed.failure else "; it is still running, was stopped, or failed"
-        so_far = f"{seed.generations} of {settings.get('num_generations')} generations"
+        so_far = f"{seed.generations} of {settings['num_generations']} generations"
         yield Failure(UNFINISHED, 1, f"{where}: {so_far}{why}; its curve is drawn, no table has it")
     elif seed.final_return is None:
         yield Failure(NOT_FINITE, 1, f"{where}: the final return is not finite; no mean has it")

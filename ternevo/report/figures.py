@@ -1,6 +1,6 @@
 """The figures of a report: which there are, and each as a PNG file for light and for dark pages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import matplotlib
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ternevo import plots
 from ternevo.arms import ENTROPY, trit_shares
-from ternevo.report.tables import Report
+from ternevo.report.tables import ONE_SEED, Improvement, Report
 
 
 class Image(NamedTuple):
@@ -18,10 +18,14 @@ class Image(NamedTuple):
     dark: bytes
 
 
-def draw(report: Report) -> dict[str, Image]:
-    """Return the figures that there is something to draw in, by name."""
+Figures = Mapping[str, Image | None]
+"""The figures of a report by name; None for one in which there is nothing to draw."""
+
+
+def draw(report: Report) -> Figures:
+    """Return all figures of a report."""
     arms, x = report.arms, report.x
-    improvements = {f"{pair.left} over {pair.right}": pair.value for pair in report.improvements}
+    improvements = {_name(pair): pair.value for pair in report.improvements}
     makers: dict[str, tuple[bool, Callable[[], Figure]]] = {
         "learning_curves": (
             any(arm.curves(x) for arm in arms),
@@ -42,7 +46,12 @@ def draw(report: Report) -> dict[str, Image]:
             lambda: plots.entropy(arms, x),
         ),
     }
-    return {name: _image(make) for name, (is_there, make) in makers.items() if is_there}
+    return {name: _image(make) if is_there else None for name, (is_there, make) in makers.items()}
+
+
+def _name(pair: Improvement) -> str:
+    one_seed = f" {ONE_SEED}" if pair.most_seeds == 1 else ""
+    return f"{pair.left} over {pair.right}{one_seed}"
 
 
 def _image(make: Callable[[], Figure]) -> Image:

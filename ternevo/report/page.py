@@ -2,13 +2,13 @@
 
 import base64
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 
 from ternevo.arms import by_env
 from ternevo.report import tables
 from ternevo.report.failures import Failure, counted, failures
-from ternevo.report.figures import Image
+from ternevo.report.figures import Figures
 from ternevo.report.tables import Report, Table
 
 STYLE = """
@@ -72,10 +72,10 @@ without such a distribution have none: populations, float weights, PPO."""
 
 NOTHING = "<p>These runs have nothing of this.</p>"
 
-ABOUT_FAILURES = """A run is unfinished while it has no result.json."""
+ABOUT_FAILURES = """A run is unfinished while it has no result.json of its last generation."""
 
 
-def page(report: Report, figures: Mapping[str, Image]) -> str:
+def page(report: Report, figures: Figures) -> str:
     """Return the page; `figures` has its figures by the names of `ternevo.report.figures`."""
     found = failures(report)
     sections = [
@@ -132,13 +132,12 @@ def table(content: Table) -> str:
     )
 
 
-def image(figures: Mapping[str, Image], name: str, alt: str) -> str:
+def image(figures: Figures, name: str, alt: str) -> str:
     """Return a figure inside the page, for light and dark; nothing if it was not drawn."""
-    if name not in figures:
+    found = figures.get(name)
+    if found is None:
         return ""
-    light, dark = (
-        f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in figures[name]
-    )
+    light, dark = (f"data:image/png;base64,{base64.b64encode(data).decode()}" for data in found)
     return (
         "<div class=scroll><picture>"
         f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
@@ -180,7 +179,7 @@ def _learning(report: Report) -> str:
     return said + table(tables.learning(report))
 
 
-def _improvement(report: Report, figures: Mapping[str, Image]) -> str:
+def _improvement(report: Report, figures: Figures) -> str:
     if not report.improvements:
         return "<p>There are no two arms with final returns on the same environment.</p>"
     body = image(figures, "improvement", "probability of improvement")

@@ -26,6 +26,8 @@ from ternevo.statistics import (
 NONE = "-"
 """The cell of what there is not."""
 NO_THRESHOLD = "no threshold given"
+ONE_SEED = "(one seed)"
+"""What stands in the place of an interval where there is nothing to resample."""
 NEVER = "never"
 """The steps to a return that was not reached."""
 MAX_ARMS_IN_PAIRS = 6
@@ -47,6 +49,8 @@ class Improvement(NamedTuple):
     right: str
     envs: list[str]
     seeds: str
+    most_seeds: int
+    """The most seeds of one of them in one environment: with one there is no interval."""
     value: Interval
 
 
@@ -58,11 +62,13 @@ class Report:
       arms: what `ternevo.arms.gather` found.
       x: what learning curves are drawn over, a name of `ternevo.arms.AXES`.
       targets: the threshold of each environment that has one.
+      damaged: a sentence for each run that is in no arm, because its config.json cannot be read.
     """
 
     arms: list[Arm]
     x: str
     targets: dict[str, float]
+    damaged: Sequence[str] = ()
 
     @functools.cached_property
     def improvements(self) -> list[Improvement]:
@@ -116,7 +122,8 @@ def _improvement(
     """Compare two arms, given the final returns by label and environment."""
     sides = [[found[label][env] for env in envs] for label in (left, right)]
     seeds = " and ".join(str(sum(map(len, side))) for side in sides)
-    return Improvement(left, right, envs, seeds, probability_of_improvement(*sides))
+    most = max(len(finals) for side in sides for finals in side)
+    return Improvement(left, right, envs, seeds, most, probability_of_improvement(*sides))
 
 
 def _rank(label: str, found: dict[str, dict[str, list[float]]]) -> float:
@@ -188,7 +195,7 @@ def overall(report: Report) -> tuple[list[str], Table]:
     """Return the environments shared by all arms, and the interquartile mean over them."""
     envs, scores = report.scores()
     rows = [
-        (label, str(sum(map(len, own))), spread(iqm_interval(own)))
+        (label, str(sum(map(len, own))), spread(iqm_interval(own), max(map(len, own))))
         for label, own in scores.items()
         if envs
     ]
@@ -199,7 +206,10 @@ def improvements(report: Report) -> Table:
     """Return the probability of improvement of each pair."""
     head = ("arm", "over", "environments", "seeds", "probability of improvement")
     rows = [
-        (pair.left, pair.right, ", ".join(pair.envs), pair.seeds, spread(pair.value))
+        (
+            *(pair.left, pair.right, ", ".join(pair.envs), pair.seeds),
+            spread(pair.value, pair.most_seeds),
+        )
         for pair in report.improvements
     ]
     return Table(head, rows)
@@ -235,8 +245,8 @@ def layers(report: Report) -> Table:
             signs = [shares[name][sign] for sign in (-1, 1)] if name in shares else []
             rows.append(
                 (
-                    *(arm.env, arm.label, name, f"{own[0].size:,}", percent(zeros)),
-                    *([percent(sign) for sign in signs] or ["float"] * 2),
+                    *(arm.env, arm.label, name, f"{own[0].size:,}", percent(zeros, len(own))),
+                    *([percent(sign, len(own)) for sign in signs] or ["float"] * 2),
                 )
             )
     return Table(head, rows)
@@ -279,7 +289,7 @@ def runs(report: Report) -> Table:
                 (
                     *(str(seed.folder.path), arm.env, arm.label, str(seed.number)),
                     "done" if seed.is_done else "unfinished",
-                    f"{seed.generations:,} of {arm.settings.get('num_generations', NONE):,}",
+                    f"{seed.generations:,} of {arm.settings['num_generations']:,}",
                     *(f"{last.get('env_steps', 0):,}", f"{last.get('wall_time', 0):,.1f}"),
                     *(optional(seed.final_return), optional(seed.best_return)),
                     str(seed.record.get("device", {}).get("kind", NONE)),
@@ -297,8 +307,10 @@ def optional(value: float | None) -> str:
     return NONE if value is None else number(value)
 
 
-def percent(interval: Interval) -> str:
-    """Return a share with its interval."""
+def percent(interval: Interval, num_seeds: int) -> str:
+    """Return a share with its interval, which one seed does not have."""
+    if num_seeds == 1:
+        return f"{interval.value:.1%} {ONE_SEED}"
     return f"{interval.value:.1%} [{interval.low:.1%} to {interval.high:.1%}]"
 
 
@@ -307,10 +319,10 @@ def mean_of_seeds(values: Sequence[float]) -> str:
     return spread(mean_interval(values), len(values)) if len(values) else NONE
 
 
-def spread(interval: Interval, num_seeds: int = 2) -> str:
-    """Return a number with its interval, which one seed does not have."""
+def spread(interval: Interval, num_seeds: int) -> str:
+    """Return a number with its interval, which one seed, or one of each task, does not have."""
     if num_seeds == 1:
-        return f"{number(interval.value)} (one seed)"
+        return f"{number(interval.value)} {ONE_SEED}"
     if math.isinf(interval.low):
         return NEVER
     return f"{number(interval.value)} [{number(interval.low)} to {number(interval.high)}]"

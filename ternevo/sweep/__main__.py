@@ -68,7 +68,7 @@ def run(config: SweepConfig, further: tuple[str, ...] = ()) -> None:
     num_trials = trials.num_trials_of(sweep, config.num_trials)
     _check_options(sweep)
     study = trials.open_study(sweep)
-    left = num_trials - sum(trial.state.is_finished() for trial in study.trials)
+    left = num_trials - trials.num_finished(sweep, study)
     print(f"sweep       {folder}: {file.method}, {num_trials} trials, {max(left, 0)} to run")
     try:
         trials.run_trials(sweep, study, num_trials, config.jobs)
@@ -79,7 +79,16 @@ def run(config: SweepConfig, further: tuple[str, ...] = ()) -> None:
 
 
 def _check_options(sweep: trials.Sweep) -> None:
-    """Refuse a misspelt option before the first trial; the parser says which (SystemExit 2)."""
+    """Refuse an option that trials are given, or a misspelt one, before the first trial.
+
+    Raises:
+      ValueError: an option after -- is one that each trial is given.
+      SystemExit: one is misspelt, as the parser has said.
+    """
+    for option in sweep.further:
+        name = option.partition("=")[0].replace("-", "_")
+        if name in (f"__{ours}" for ours in space.OURS):
+            raise ValueError(f"{option!r} cannot stand after --: each trial is given its own")
     values = space.first_values(space.space(sweep.file.parameters))
     run_config.parse(sweep.arguments(values))
 

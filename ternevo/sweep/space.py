@@ -32,7 +32,7 @@ PARAMETER_KEYS = ("value", "values", "distribution", "min", "max", "q")
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 PROGRAM = "ternevo.run"
 OURS = ("name", "runs_dir", "resume")
-"""Options that the sweep gives each trial, and a parameter cannot be."""
+"""Options that the sweep gives each trial: no parameter can be one, nor stand after --."""
 
 
 class SweepFileError(ValueError):

@@ -124,12 +124,15 @@ def propose(sweep: Sweep, study: "Study") -> "FrozenTrial":
     optuna = optuna_package()
     import numpy as np
 
-    found, number = space(sweep.file.parameters), len(study.trials)
-    seed = int(np.random.SeedSequence([sweep.seed, number]).generate_state(1)[0])
+    found, proposed = space(sweep.file.parameters), begun(sweep, study)
+    seed = int(np.random.SeedSequence([sweep.seed, len(proposed)]).generate_state(1)[0])
     if sweep.file.method == "grid":
         waiting = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING])
-        if not waiting:  # else this was stopped between the next two lines
-            study.enqueue_trial(grid(found)[number])
+        if not waiting:  # else this was stopped before `ask` below
+            left = grid(found)
+            for trial in proposed:
+                left.remove(trial.params)
+            study.enqueue_trial(left[0])
     elif sweep.file.method == "random":
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
     else:
@@ -145,11 +148,11 @@ def run_trials(sweep: Sweep, study: "Study", num_trials: int, jobs: int) -> None
       KeyboardInterrupt: SIGINT or SIGTERM; the trials that ran have saved their states.
     """
     running: dict[int, subprocess.Popen[bytes]] = {}
-    done = sum(trial.state.is_finished() for trial in study.trials)
+    done = num_finished(sweep, study)
     with _locked(sweep) as lock, _bar(num_trials, done) as bar, _stopping(running) as caught:
         unfinished = _unfinished(sweep, study)
         while not caught:
-            while len(running) < jobs and (unfinished or len(_begun(study)) < num_trials):
+            while len(running) < jobs and (unfinished or len(begun(sweep, study)) < num_trials):
                 is_resumed = bool(unfinished)
                 trial = unfinished.pop(0) if is_resumed else propose(sweep, study)
                 running[trial.number] = _start(sweep, trial, is_resumed, lock)
@@ -170,13 +173,23 @@ def _unfinished(sweep: Sweep, study: "Study") -> "list[FrozenTrial]":
 
     trials = study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
     for trial in trials:
-        if trial.params.keys() != sweep.file.parameters.keys():
+        if not _is_whole(sweep, trial):
             study.tell(trial.number, state=TrialState.FAIL)
-    return [trial for trial in trials if trial.params.keys() == sweep.file.parameters.keys()]
+    return [trial for trial in trials if _is_whole(sweep, trial)]
 
 
-def _begun(study: "Study") -> "list[FrozenTrial]":
-    return [trial for trial in study.trials if trial.state.name != "WAITING"]
+def begun(sweep: Sweep, study: "Study") -> "list[FrozenTrial]":
+    """Return the trials that count: all but those whose proposal a kill cut off."""
+    return [trial for trial in study.get_trials(deepcopy=False) if _is_whole(sweep, trial)]
+
+
+def num_finished(sweep: Sweep, study: "Study") -> int:
+    """Return how many of the trials that count have ended."""
+    return sum(trial.state.is_finished() for trial in begun(sweep, study))
+
+
+def _is_whole(sweep: Sweep, trial: "FrozenTrial") -> bool:
+    return trial.params.keys() == sweep.file.parameters.keys()
 
 
 def _frozen(study: "Study", number: int) -> "FrozenTrial":
@@ -259,7 +272,7 @@ def _finish(sweep: Sweep, study: "Study", number: int, status: int) -> None:
         return
     try:
         study.tell(number, objective(sweep, number))
-    except ValueError as error:
+    except (ValueError, run_folder.RunFolderError) as error:
         with sweep.log_of(number).open("a") as log:
             log.write(f"error: {error}\n")
         study.tell(number, state=TrialState.FAIL)
@@ -271,11 +284,13 @@ def objective(sweep: Sweep, number: int) -> float:
     Of several seeds it is the mean over them.
 
     Raises:
-      UnknownName: the run has no such metric.
+      RunFolderError: there is no run.
+      UnknownName: it has no such metric.
     """
     folder = sweep.run_of(number)
-    found = run_folder.find_all(folder) if folder else []
-    rows = mean_rows([read_jsonl(seed.metrics) for seed in found]) if found else []
+    if folder is None:
+        raise run_folder.RunFolderError(f"there is no run trial{number} in {sweep.folder / 'runs'}")
+    rows = mean_rows([read_jsonl(seed.metrics) for seed in run_folder.find_all(folder)])
     known = dict.fromkeys(name for row in rows for name in row)
     metric = check("metric", sweep.file.metric, known)
     return float(next(row[metric] for row in reversed(rows) if metric in row))
