@@ -156,8 +156,12 @@ ABOUT_WITHOUT_SCALES = """The same before exponents were searched: each change b
 *exponents not searched*, at the commit that the lines name. Those that did not pay are no longer in
 the code."""
 
-ABOUT_ABLATIONS = """One change at a time, beside the ternary arm of the first part on the same task
-and seeds. A difference is with the change minus without it."""
+ABOUT_ABLATIONS = """One change at a time, beside the unchanged ternary arm at the same commit, on
+the same task and seeds. A difference is with the change minus without it. These ran before Acrobot
+and MountainCarContinuous got other settings, and when exponents were varied at a rate of 0.3."""
+
+ABOUT_TRIED = """Options that did not pay, and are gone: they run at their commit. They are beside
+the ternary arm of the first part."""
 
 
 # ---------------------------------------------------------------------------------- how it was made
@@ -434,11 +438,16 @@ def ablations_section(results: Results) -> str:
     """Return each change beside the ternary arm of the same task and seeds."""
     if not results.parts("ablations"):
         return NOTHING
-    text = f"{ABOUT_ABLATIONS}\n\n{ablations_table(results, 'ablations', ('twins', 'ternary'))}"
-    if not results.parts("without_scales"):
-        return text
-    before = ablations_table(results, "without_scales", ("ablations", "exponents not searched"))
-    return f"{text}\n\n{ABOUT_WITHOUT_SCALES}\n\n{before}"
+    tables = {
+        "ablations": (ABOUT_ABLATIONS, ("ablations", "unchanged")),
+        "tried": (ABOUT_TRIED, ("twins", "ternary")),
+        "without_scales": (ABOUT_WITHOUT_SCALES, ("ablations", "exponents not searched")),
+    }
+    return "\n\n".join(
+        f"{about}\n\n{ablations_table(results, part, beside)}"
+        for part, (about, beside) in tables.items()
+        if results.parts(part)
+    )
 
 
 def ablations_table(results: Results, part: str, beside: tuple[str, str]) -> str:
@@ -448,6 +457,7 @@ def ablations_table(results: Results, part: str, beside: tuple[str, str]) -> str
         (arm, task, results.seeds(part, task, arm), results.seeds(base, task, arm_of_base))
         for arm in dict.fromkeys(row["arm"] for row in results.parts(part))
         for task in TASKS
+        if (part, arm) != beside
     ]
     head = (
         "change | task | seeds | final return | without the change | difference | verdict | "

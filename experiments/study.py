@@ -149,22 +149,17 @@ def baselines() -> list[Cell]:
 
 
 ABLATIONS: dict[str, tuple[str, ...]] = {
+    "unchanged": (),
     "exponents not searched": ("--search_scales", "False"),
     "full episodes from the start": ("--init_horizon", "1.0"),
     "no antithetic pairs": ("--antithetic", "False"),
     "other episodes for each member": ("--common_random_numbers", "none"),
     "sign activations": ("--activation", "sign"),
-    "denser: cut at a quarter": ("--threshold_share", "0.25"),
-    "sparser: cut at three quarters": ("--threshold_share", "0.75"),
-    "output layer four times as fast": ("--layer_rates", "(1.0, 4.0)"),
-    "output layer at a quarter": ("--layer_rates", "(1.0, 0.25)"),
-    "best sample, full episodes": ("--ship", "elite", "--init_horizon", "1.0"),
-    "restarts after 8 generations": ("--restart_after", "8"),
 }
 """One change at a time to the tuned ternary arm of the twins; the name says which.
 
-Lines of other changes, and of the part `without_scales`, are from before exponents were searched;
-some options did not pay and are gone: they run at their commit.
+Two parts run at their commit only, as their options did not pay and are gone: `tried`, beside the
+ternary arm of the twins, and `without_scales`, from before exponents were searched.
 """
 
 

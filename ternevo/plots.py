@@ -113,6 +113,8 @@ X_LABELS = {
 TRITS = {-1: "#3b75af", 0: "#9aa0a8", 1: "#d9822b"}
 """The colours of weights."""
 MAX_COLUMNS = 3
+INCHES_PER_LETTER, INCHES_PER_HANDLE, INCHES_PER_LINE = 0.085, 0.7, 0.2
+"""What a legend takes at the usual size of 10 points."""
 
 
 def learning_curves(
@@ -333,10 +335,14 @@ def _finish(figure: Figure, x_label: str, y_label: str) -> None:
 
 
 def _legend(figure: Figure) -> None:
-    """Put one legend above all panels."""
+    """Put one legend above all panels, and make room for it."""
     found = [axes.get_legend_handles_labels() for axes in figure.axes]
     handles = {
         label: handle for own, labels in found for handle, label in zip(own, labels, strict=True)
     }
     if handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=3)
+        longest = INCHES_PER_LETTER * max(map(len, handles)) + INCHES_PER_HANDLE
+        columns = max(1, min(3, int(figure.get_figwidth() / longest)))
+        lines = math.ceil(len(handles) / columns)
+        figure.set_figheight(figure.get_figheight() + INCHES_PER_LINE * lines)
+        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=columns)

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from ternevo import arms
 from ternevo.config import with_true
 from ternevo.names import UnknownName
 from ternevo.run_folder import RunFolder, errors_in_a_line
@@ -134,11 +133,15 @@ def rows_below(root: Path) -> list[Row]:
     Raises:
       RunFolderError: there is no run.
     """
+    from ternevo import arms
+
     return [row_of(folder, record) for folder, record in arms.find(root).items()]
 
 
 def row_of(folder: RunFolder, record: dict[str, Any] | str) -> Row:
     """Return the row of a run of one seed, given its config.json or why it cannot be read."""
+    from ternevo import arms
+
     path = str(folder.path)
     if isinstance(record, str):
         return Row(path, [path], reason=record)
@@ -180,6 +183,8 @@ def _state(
     folder: RunFolder, record: dict[str, Any], last: dict[str, Any], result: dict[str, Any]
 ) -> tuple[str, str | None]:
     """Return what the files say of a run, and why it failed."""
+    from ternevo import arms
+
     if failure := arms.failure_of(folder, record):
         return "failed", failure
     if arms.is_done(record, result):

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from PIL import Image
 from tqdm import tqdm
 
 from ternevo.files import replace_text
@@ -283,6 +282,7 @@ class TensorBoard:
         if path.suffix not in PICTURES:
             self._writer.add_text("animation", f"open {path} in a browser", generation)
             return
+        from PIL import Image
         from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore (made at run time)
 
         with Image.open(path) as image:

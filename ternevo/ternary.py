@@ -267,10 +267,10 @@ def nearest_exponent(level: Float[Array, "..."]) -> Int8[Array, "..."]:
     return jnp.clip(jnp.round(-jnp.log2(level)), *EXPONENT_RANGE).astype(jnp.int8)
 
 
-def discretize(latent: Float[Array, "..."], kind: WeightKind, cut: float = 0.5) -> Tensor:
+def discretize(latent: Float[Array, "..."], kind: WeightKind) -> Tensor:
     """Turn float latents into a tensor of the given kind, each tensor with a power-of-two scale.
 
-    Ternary: thresholds at plus and minus `cut` of the mean absolute latent, half of it as
+    Ternary: thresholds at plus and minus half of the mean absolute latent, as
     in absmean quantisation (Ma et al. 2024, "The Era of 1-bit LLMs"). Binary:
     the sign, with sign(0) = +1. Float: the latents as they are.
 
@@ -286,7 +286,7 @@ def discretize(latent: Float[Array, "..."], kind: WeightKind, cut: float = 0.5) 
     exponent = nearest_exponent(LEVEL_PER_SCALE[kind] * gamma)
     if kind == "binary":
         return Tensor(jnp.where(latent >= 0, 1, -1).astype(jnp.int8), exponent)
-    above, below = latent > cut * gamma, latent < -cut * gamma
+    above, below = latent > gamma / 2, latent < -gamma / 2
     return Tensor(above.astype(jnp.int8) - below.astype(jnp.int8), exponent)
 
 
@@ -304,9 +304,7 @@ def straight_through(latent: Float[Array, "..."], kind: WeightKind) -> Tensor:
     return Tensor(hard.values + (soft - jax.lax.stop_gradient(soft)), hard.exponent)
 
 
-def latent_of(
-    key: Key, tensor: Tensor, kind: WeightKind, share: float = 0.5
-) -> Float[Array, "..."]:
+def latent_of(key: Key, tensor: Tensor, kind: WeightKind) -> Float[Array, "..."]:
     """Draw normal latents that `discretize` turns back into exactly this tensor.
 
     Their size is that of the usual N(0, 1/fan_in) start, as far as the
@@ -319,7 +317,7 @@ def latent_of(
     centre = jnp.exp2(-tensor.exponent.astype(jnp.float32)) / level
     gamma = jnp.clip(usual, centre * 2**-0.49, centre * 2**0.49)
     is_zero = tensor.values == 0
-    cut = MEAN_ABS_NORMAL * share if kind == "ternary" else 0.0
+    cut = MEAN_ABS_NORMAL / 2 if kind == "ternary" else 0.0
     # A little apart from the cut: rounding must not carry a draw over it.
     inner, outer = cut - CUT_MARGIN, cut + CUT_MARGIN
     low, high = jnp.where(is_zero, -inner, outer), jnp.where(is_zero, inner, jnp.inf)

@@ -198,7 +198,7 @@ def until_heavy(*arguments):
     return result.returncode, result.stdout
 
 
-@pytest.mark.parametrize("module", ["run", "play", "runs"])
+@pytest.mark.parametrize("module", ["run", "play", "runs", "report", "sweep"])
 def test_help_imports_nothing_heavy(module):
     status, printed = until_heavy(f"ternevo.{module}", "--help")
     assert (status, printed.split()[0]) == (0, "usage:"), printed

@@ -375,7 +375,7 @@ def trained(env_id, generations=40, episode_length=None, kind="float", use_bias=
     """Train some seeds on a probe; return the strategy's last states, networks and metrics."""
     env = envs.make(env_id, episode_length)
     activation = "tanh" if kind == "float" else "int8"
-    policy = MLP((8,), activation, kind, use_bias, observation_shift=2)
+    policy = MLP((8,), activation, use_bias, observation_shift=2, weights=kind)
     policy = policy.build(env.obs_size, env.action)
     plain = {"num_envs": 16, "num_steps": 8, "num_minibatches": 2, "lr": 0.01}
     settings = PPO(**{**plain, "critic_hidden_sizes": (16,), **options})

@@ -117,7 +117,7 @@ def sharp() -> Distribution:
     return Distribution(start, probabilities, direction, _round, _clip(1.2))
 
 
-def threshold(kind: ternary.WeightKind = "ternary", share: float = 0.5) -> Distribution:
+def threshold(kind: ternary.WeightKind = "ternary") -> Distribution:
     r"""A Gaussian latent cut at two thresholds: w = T(z + sigma noise), with the exact score of z.
 
     The thresholds are plus and minus half of gamma, the mean absolute latent
@@ -129,7 +129,7 @@ def threshold(kind: ternary.WeightKind = "ternary", share: float = 0.5) -> Distr
     values = possible_values(kind)
 
     def cut(latent: jax.Array) -> jax.Array:
-        return ternary.scale(latent) * share if kind == "ternary" else jnp.zeros(())
+        return ternary.scale(latent) / 2 if kind == "ternary" else jnp.zeros(())
 
     def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
         minus = norm.cdf((-cut(latent) - latent) / spread)
@@ -146,11 +146,11 @@ def threshold(kind: ternary.WeightKind = "ternary", share: float = 0.5) -> Distr
         return jnp.sum(ternary.utility_by_value(stats) * scores * values, axis=-1)
 
     def start(key: Key, tensor: Tensor) -> jax.Array:
-        return ternary.latent_of(key, tensor, kind, share)
+        return ternary.latent_of(key, tensor, kind)
 
     def mode(latent: jax.Array, tensor: Tensor) -> Tensor:
         del tensor
-        return ternary.discretize(latent, kind, share)
+        return ternary.discretize(latent, kind)
 
     return Distribution(start, probabilities, direction, mode)
 
