@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import study
 from tasks import TASKS
-from tune import area, read
+from tune import read
 
 from ternevo.statistics import (
     Interval,
     Reached,
+    area,
     difference_interval,
     iqm_interval,
     normalise,

@@ -14,7 +14,6 @@ import json
 import math
 import statistics
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from scipy.stats import qmc
 from tasks import TASKS, Task
 
 from ternevo.files import replace_text
+from ternevo.statistics import area
 
 RESULTS = PAGES / "results" / "tuning.jsonl"
 FIRST_SEED = 1000
@@ -155,16 +155,6 @@ def budget(task: Task) -> tuple[str, ...]:
         *("--num_generations", generations, "--checkpoint_every", generations),
         *("--eval_every", str(task.eval_every)),
     )
-
-
-def area(points: Sequence[tuple[int, float]]) -> float:
-    """Return the mean height of a learning curve over environment steps, by trapezoids."""
-    steps, returns = zip(*points, strict=True)
-    pieces = [
-        (b - a) * (left + right) / 2
-        for a, b, left, right in zip(steps, steps[1:], returns, returns[1:], strict=False)
-    ]
-    return sum(pieces) / (steps[-1] - steps[0])
 
 
 def append(path: Path, *rows: dict[str, Any]) -> None:

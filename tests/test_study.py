@@ -147,10 +147,6 @@ def test_a_trial_is_the_same_for_everyone_and_within_its_ranges(modules):
                 assert chosen[f"--{name}"] in map(str, allowed)
 
 
-def test_the_area_of_a_curve_is_its_mean_height(modules):
-    assert modules["tune"].area([(100, 0.0), (200, 10.0), (400, 10.0)]) == pytest.approx(25 / 3)
-
-
 def test_lines_come_back_as_they_were_appended(modules, tmp_path):
     tune, path = modules["tune"], tmp_path / "results" / "lines.jsonl"
     assert tune.read(path) == []
