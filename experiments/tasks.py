@@ -15,9 +15,12 @@ class Task:
     """Population, episodes and their length."""
     num_seeds: int = 10
     num_tuning_seeds: int = 2
+    """Seeds of each trial of the tuner."""
+    num_finalist_seeds: int = 8
+    """Further seeds of its best trials."""
     tuned_on: str = ""
-    """The task whose tuned settings it takes, where tuning would take too long; "" for its own,
-    "page" for what the page says, of all arms alike."""
+    """"page" where tuning would take too long, for what the page says, of all arms alike; "" for
+    its own trials."""
 
     @property
     def eval_every(self) -> int:
@@ -55,23 +58,22 @@ TASKS = {
         4500,
         25,
         ("--population_size", "128", "--episode_length", "500"),
+        num_finalist_seeds=4,
     ),
-    "reacher": Task("brax_reacher", -10, 40, ("--population_size", "128")),
-    "hopper": Task("brax_hopper", 900, 60, ("--population_size", "256")),
+    "reacher": Task("brax_reacher", -10, 40, ("--population_size", "128"), num_finalist_seeds=4),
+    "hopper": Task("brax_hopper", 900, 60, ("--population_size", "256"), num_finalist_seeds=3),
     "halfcheetah": Task(
         "brax_halfcheetah",
-        200,
-        30,
-        ("--population_size", "128"),
-        num_seeds=3,
-        tuned_on="hopper",
+        50,
+        40,
+        ("--population_size", "128", "--episode_length", "250"),
+        num_finalist_seeds=3,
     ),
     "walker2d": Task(
         "brax_walker2d",
         300,
         30,
         ("--population_size", "128", "--episode_length", "250"),
-        num_seeds=3,
-        tuned_on="hopper",
+        num_finalist_seeds=3,
     ),
 }

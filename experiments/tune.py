@@ -3,10 +3,11 @@
     python experiments/tune.py
 
 draws eight settings from the ranges in `SPACE`, once, and runs each of them on each task
-with each arm. The score of a trial is the area under its learning curve (the return of the policy
-that would be shipped, over environment steps, mean of the seeds), so that both speed and height
-count. Every trial is a line in results/tuning.jsonl, with its cost; what stands there is not
-run again. `best` is what the study (`study.py`) takes. Seeds begin at 1000: the study has others.
+with each arm; the best three of an arm have a second round on further seeds. The score is the area
+under the learning curve (the return of the policy that would be shipped, over environment steps,
+mean of the seeds), so that both speed and height count. Every trial of a round is a line in
+results/tuning.jsonl, with its cost; what stands there is not run again. `best` is what the study
+(`study.py`) takes. Seeds begin at 1000: the study has others.
 """
 
 import dataclasses
@@ -28,6 +29,7 @@ from ternevo.statistics import area
 RESULTS = PAGES / "results" / "tuning.jsonl"
 FIRST_SEED = 1000
 NUM_TRIALS = 8
+NUM_FINALISTS = 3
 APPENDING = threading.Lock()
 
 ARMS = {
@@ -75,18 +77,21 @@ class TuneConfig:
 def main() -> None:
     """Run what is not there yet, and print the best."""
     config = tyro.cli(TuneConfig, prog="python experiments/tune.py", use_underscores=True)
-    done = {(row["task"], row["arm"], row["trial"]) for row in read()}
     pairs = [(task, arm) for task in config.tasks for arm in config.arms if is_tuned(task, arm)]
-    work = [
-        (task, arm, trial)
-        for trial in range(NUM_TRIALS)
-        for task, arm in pairs
-        if (task, arm, trial) not in done
-    ]
-    side_by_side(lambda piece: run_trial(config, *piece), work, config.jobs, "trials")
+    run_round(config, 1, [(*pair, trial) for trial in range(NUM_TRIALS) for pair in pairs])
+    run_round(config, 2, [(*pair, trial) for pair in pairs for trial in finalists(*pair)])
     for task, arm in pairs:
         row = best(task, arm)
         print(f"{task:<28}{arm:<14}{row['score']:10.1f}  {' '.join(row['options'])}")
+
+
+def run_round(config: TuneConfig, number: int, wanted: list[tuple[str, str, int]]) -> None:
+    """Run those of the trials (task, arm, trial) that a round lacks."""
+    done = {(row["task"], row["arm"], row["trial"]) for row in read() if row["round"] == number}
+    work = [piece for piece in wanted if piece not in done]
+    side_by_side(
+        lambda piece: run_trial(config, number, *piece), work, config.jobs, f"round {number}"
+    )
 
 
 def is_tuned(task: str, arm: str) -> bool:
@@ -119,18 +124,19 @@ def _value(kind: str, *values: Any, at: float) -> Any:
     return float(f"{math.exp(low + at * (high - low)):.2g}")
 
 
-def run_trial(config: TuneConfig, name: str, arm: str, trial: int) -> None:
-    """Run a trial and append its line."""
+def run_trial(config: TuneConfig, number: int, name: str, arm: str, trial: int) -> None:
+    """Run a trial in a round, and append its line."""
     strategy, options = (ARMS | BASELINES)[arm]
     task, drawn = TASKS[name], draw(trial, arm)
+    first, further = task.num_tuning_seeds, task.num_finalist_seeds
     run = Arm(
         task.page,
-        f"{arm}-trial{trial}",
+        f"{arm}-trial{trial}-round{number}",
         strategy,
         (*task.options, *options, *drawn),
         config.runs_dir,
-        task.num_tuning_seeds,
-        FIRST_SEED,
+        first if number == 1 else further,
+        FIRST_SEED if number == 1 else FIRST_SEED + first,
     )
     run.run(*budget(task), "--num_eval_episodes", "32", "--num_final_episodes", "32")
     rows = run.rows()
@@ -138,6 +144,7 @@ def run_trial(config: TuneConfig, name: str, arm: str, trial: int) -> None:
         "task": name,
         "arm": arm,
         "trial": trial,
+        "round": number,
         "options": drawn,
         "score": statistics.fmean(area(curve(of_seed)) for of_seed in rows),
         "final": [curve(of_seed)[-1][1] for of_seed in rows],
@@ -170,21 +177,45 @@ def read(path: Path = RESULTS) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def best(task: str, arm: str) -> dict[str, Any]:
-    """Return the trial with the highest score, of the task whose settings this one takes.
+def finalists(task: str, arm: str) -> list[int]:
+    """Return the trials that have a second round, the best of the first."""
+    rows = [row for row in _trials(task, arm) if row["round"] == 1]
+    rows.sort(key=lambda row: row["score"], reverse=True)
+    return [row["trial"] for row in rows[:NUM_FINALISTS]]
 
-    It has no options where the page's settings are taken.
+
+def best(task: str, arm: str) -> dict[str, Any]:
+    """Return the finalist with the highest mean over the seeds of both rounds.
+
+    Its keys are options and score; it has no options where the page's settings are taken.
 
     Raises:
       KeyError: it was never tuned.
     """
-    tuned_on = TASKS[task].tuned_on or task
-    if tuned_on == "page":
+    if TASKS[task].tuned_on == "page":
         return {"options": []}
-    rows = [row for row in read() if (row["task"], row["arm"]) == (tuned_on, arm)]
+    rows = _trials(task, arm)
     if not rows:
-        raise KeyError(f"{tuned_on} was never tuned with {arm}: run python experiments/tune.py")
-    return max(rows, key=lambda row: row["score"])
+        raise KeyError(f"{task} was never tuned with {arm}: run python experiments/tune.py")
+    last = max(row["round"] for row in rows)
+    scored = [
+        {"options": row["options"], "score": _score(rows, row["trial"])}
+        for row in rows
+        if row["round"] == last
+    ]
+    return max(scored, key=lambda trial: trial["score"])
+
+
+def _trials(task: str, arm: str) -> list[dict[str, Any]]:
+    """Return the lines of an arm on a task."""
+    return [row for row in read() if (row["task"], row["arm"]) == (task, arm)]
+
+
+def _score(rows: list[dict[str, Any]], trial: int) -> float:
+    """Return the mean score of a trial over the seeds of all its rounds; "final" has one each."""
+    of_trial = [row for row in rows if row["trial"] == trial]
+    total = sum(row["score"] * len(row["final"]) for row in of_trial)
+    return total / sum(len(row["final"]) for row in of_trial)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def test_a_page_is_made_of_an_unfinished_study(modules, tuned, tmp_path, capsys)
     modules["analyse"].main(arguments)
     text = (tmp_path / "docs" / "results.md").read_text()
     assert "Final return" in capsys.readouterr().out
-    assert "twins, walker2d, ternary, own: 0 of 3 seeds" in text
+    assert "twins, walker2d, ternary, own: 0 of 10 seeds" in text
     assert "seed 0: left out of all tables, as its return is not finite" in text
     assert "| no shaping | CartPole-v1 | 5 |" in text
     assert text.endswith("## Discussion\n\nWhat it means.\n")

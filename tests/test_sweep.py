@@ -354,6 +354,7 @@ def test_a_proposal_that_a_kill_cut_off_is_not_run_with_what_it_lacks(tmp_path, 
     path = write(tmp_path)
     file = space.read(path)
     study = trials.open_study(trials.Sweep(file, tmp_path / "s" / "tiny", 0, ()))
+    study.enqueue_trial({"lr": 0.1})  # else the first proposal of the sampler, which has no seed
     study.ask({"lr": space.space(file.parameters)["lr"]})  # and sigma is missing
     sweep(tmp_path, path)
     printed = capsys.readouterr().out
