@@ -45,7 +45,7 @@ from study_words import (
     table,
 )
 from tasks import TASKS
-from tune import ARMS, BASELINE_TASKS, BASELINES, FIRST_SEED, SPACE
+from tune import ARMS, BASELINE_TASKS, BASELINES, FIRST_SEED, NUM_FINALISTS, SPACE, winner
 
 from ternevo.files import replace_text
 from ternevo.statistics import mean_interval, steps_to
@@ -120,10 +120,10 @@ python experiments/analyse.py  # this page
 ABOUT_BUDGETS = """**Budgets**, the same for all arms of evolution on a task; PPO has that of its
 page. A threshold is the final return that counts as a success."""
 
-ABOUT_TUNING = """Settings are drawn once (`draw` in `experiments/tune.py`), for all arms alike.
-The score of a trial is the area under its learning curve, and the trial with the highest score is
-taken. Binary weights take the settings of ternary ones. A task without trials of its own takes the
-settings of the one named in the table above."""
+ABOUT_TUNING = f"""Settings are drawn once (`draw` in `experiments/tune.py`), for all arms alike.
+The score of a trial is the area under its learning curve. The best {NUM_FINALISTS} trials of an arm
+have a second round on further seeds, and of these the one with the highest mean over all its seeds
+is taken. Binary weights take the settings of ternary ones."""
 
 ABOUT_TWINS = """The same search (`ternary_nes`), network and budget, ternary and float weights each
 with settings of their own. **Start** is the mean return of what would be shipped after the first
@@ -209,11 +209,12 @@ def span(numbers: Sequence[int]) -> str:
 
 def budgets() -> str:
     """Return the table of tasks."""
-    head = "task | options | generations | evaluated every | seeds | threshold | settings of"
+    head = "task | options | generations | evaluated every | seeds | threshold | tuning seeds"
     rows = [
         (
             *(name, f"`{' '.join(task.options)}`", task.num_generations, task.eval_every),
-            *(task.num_seeds, task.threshold, task.tuned_on or "its own"),
+            *(task.num_seeds, task.threshold),
+            f"{task.num_tuning_seeds} + {task.num_finalist_seeds}" if task.is_tuned else "its page",
         )
         for name, task in TASKS.items()
     ]
@@ -239,13 +240,15 @@ def settings(results: Results) -> str:
             trials = results.trials_of(task, arm)
             if not trials:
                 continue
-            best = max(trials, key=lambda row: row["score"])
-            cost = (total(trials, "env_steps"), total(trials, "seconds"))
-            spent = ("", "", "") if TASKS[task].tuned_on else (len(trials), *cost)
+            best = winner(trials)
+            spent = (
+                *(len(trials), sum(len(row["final"]) for row in trials)),
+                *(total(trials, "env_steps"), total(trials, "seconds")),
+            )
             rows.append(
                 (task, arm, f"`{' '.join(best['options'])}`", number(best["score"]), *spent)
             )
-    head = "task | arm | chosen settings | score | trials | environment steps | seconds"
+    head = "task | arm | chosen settings | score | runs | seeds | environment steps | seconds"
     return table(head, rows) if rows else ""
 
 

@@ -18,9 +18,8 @@ class Task:
     """Seeds of each trial of the tuner."""
     num_finalist_seeds: int = 8
     """Further seeds of its best trials."""
-    tuned_on: str = ""
-    """"page" where tuning would take too long, for what the page says, of all arms alike; "" for
-    its own trials."""
+    is_tuned: bool = True
+    """Whether it has trials; where they would take too long, all arms take what the page says."""
 
     @property
     def eval_every(self) -> int:
@@ -43,7 +42,7 @@ TASKS = {
         6.5,
         60,
         ("--population_size", "256", "--num_episodes", "2"),
-        tuned_on="page",
+        is_tuned=False,
     ),
     "Freeway-MinAtar": Task(
         "gymnax_freeway_minatar",
@@ -51,7 +50,7 @@ TASKS = {
         20,
         ("--population_size", "64", "--num_episodes", "1"),
         num_seeds=5,
-        tuned_on="page",
+        is_tuned=False,
     ),
     "inverted_double_pendulum": Task(
         "brax_inverted_double_pendulum",

@@ -64,7 +64,7 @@ SPACE: dict[str, tuple[Any, ...]] = {
 class TuneConfig:
     """Run all trials that are not done yet, and print the best settings."""
 
-    tasks: tuple[str, ...] = tuple(name for name, task in TASKS.items() if not task.tuned_on)
+    tasks: tuple[str, ...] = tuple(name for name, task in TASKS.items() if task.is_tuned)
     """Which tasks."""
     arms: tuple[str, ...] = (*ARMS, *BASELINES)
     """Which arms; the baselines have one of the tasks."""
@@ -185,24 +185,27 @@ def finalists(task: str, arm: str) -> list[int]:
 
 
 def best(task: str, arm: str) -> dict[str, Any]:
-    """Return the finalist with the highest mean over the seeds of both rounds.
-
-    Its keys are options and score; it has no options where the page's settings are taken.
+    """Return what an arm of a task takes: the winner, or no options where the page's are taken.
 
     Raises:
       KeyError: it was never tuned.
     """
-    if TASKS[task].tuned_on == "page":
+    if not TASKS[task].is_tuned:
         return {"options": []}
     rows = _trials(task, arm)
     if not rows:
         raise KeyError(f"{task} was never tuned with {arm}: run python experiments/tune.py")
+    return winner(rows)
+
+
+def winner(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return options and score of the best of the trials that came furthest.
+
+    The score is the mean over the seeds of all rounds.
+    """
     last = max(row["round"] for row in rows)
-    scored = [
-        {"options": row["options"], "score": _score(rows, row["trial"])}
-        for row in rows
-        if row["round"] == last
-    ]
+    furthest = [row for row in rows if row["round"] == last]
+    scored = [{"options": row["options"], "score": _score(rows, row["trial"])} for row in furthest]
     return max(scored, key=lambda trial: trial["score"])
 
 
@@ -212,7 +215,7 @@ def _trials(task: str, arm: str) -> list[dict[str, Any]]:
 
 
 def _score(rows: list[dict[str, Any]], trial: int) -> float:
-    """Return the mean score of a trial over the seeds of all its rounds; "final" has one each."""
+    """Return the mean score of a trial over its seeds; "final" has one number for each."""
     of_trial = [row for row in rows if row["trial"] == trial]
     total = sum(row["score"] * len(row["final"]) for row in of_trial)
     return total / sum(len(row["final"]) for row in of_trial)

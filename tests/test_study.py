@@ -156,11 +156,29 @@ def test_lines_come_back_as_they_were_appended(modules, tmp_path):
     assert tune.read(path) == rows
 
 
-def test_settings_come_from_tasks_that_are_tuned(modules):
+def test_the_winner_is_the_best_over_the_seeds_of_both_rounds(modules, monkeypatch):
+    """Trial 1 is first after one round, trial 0 after both."""
+    tune = modules["tune"]
+    first = [(1, trial, score, 2) for trial, score in enumerate([8.0, 10.0, 1.0, 6.0, 2.0])]
+    second = [(2, 0, 9.0, 8), (2, 1, 4.0, 8), (2, 3, 1.0, 8)]
+    rows = [
+        {
+            **{"task": "reacher", "arm": "float", "trial": trial, "options": [str(trial)]},
+            **{"round": number, "score": score, "final": [0.0] * seeds},
+        }
+        for number, trial, score, seeds in first + second
+    ]
+    monkeypatch.setattr(tune, "read", lambda: rows)
+    assert tune.finalists("reacher", "float") == [1, 0, 3]
+    assert tune.best("reacher", "float") == {"options": ["0"], "score": (8 * 2 + 9 * 8) / 10}
+    del rows[len(first) :]
+    assert tune.best("reacher", "float") == {"options": ["1"], "score": 10.0}
+    assert tune.best("Freeway-MinAtar", "float") == {"options": []}
+
+
+def test_every_task_has_a_page(modules):
     tasks = modules["tasks"].TASKS
     for task in tasks.values():
-        if task.tuned_on not in ("", "page"):
-            assert not tasks[task.tuned_on].tuned_on
         assert (EXPERIMENTS / f"{task.page}.yaml").exists()
     assert set(modules["study"].CHEAP) <= set(tasks)
 
