@@ -121,6 +121,7 @@ def test_two_processes_that_talk_over_loopback_get_the_numbers_of_one(tmp_path):
     assert policies[0].read_bytes() == policies[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_a_simulator_that_is_bound_to_one_device_runs_on_two(tmp_path):
     """Brax puts its model on the first device as it is loaded; this needs a whole run to show."""
     options = ["--env", "brax/inverted_pendulum", "--num_devices", "2", "--render", "True"]
