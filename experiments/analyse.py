@@ -44,8 +44,8 @@ from study_words import (
     steps_in_words,
     table,
 )
-from tasks import TASKS
-from tune import ARMS, BASELINE_TASKS, BASELINES, FIRST_SEED, NUM_FINALISTS, SPACE, winner
+from tasks import TASKS, Task
+from tune import ARMS, BASELINE_TASKS, BASELINES, FIRST_SEED, NUM_TRIALS, SPACE, winner
 
 from ternevo.files import replace_text
 from ternevo.statistics import mean_interval, steps_to
@@ -120,10 +120,11 @@ python experiments/analyse.py  # this page
 ABOUT_BUDGETS = """**Budgets**, the same for all arms of evolution on a task; PPO has that of its
 page. A threshold is the final return that counts as a success."""
 
-ABOUT_TUNING = f"""Settings are drawn once (`draw` in `experiments/tune.py`), for all arms alike.
-The score of a trial is the area under its learning curve. The best {NUM_FINALISTS} trials of an arm
-have a second round on further seeds, and of these the one with the highest mean over all its seeds
-is taken. Binary weights take the settings of ternary ones."""
+ABOUT_TUNING = """Settings are drawn once (`draw` in `experiments/tune.py`), for all arms alike.
+The score of a trial is the area under its learning curve. The best trials of an arm
+have a second round on further seeds (how many, and how many seeds: *tuned with* above), and of
+these the one with the highest mean over all its seeds is taken. Binary weights take the settings of
+ternary ones."""
 
 ABOUT_TWINS = """The same search (`ternary_nes`), network and budget, ternary and float weights each
 with settings of their own. **Start** is the mean return of what would be shipped after the first
@@ -209,16 +210,24 @@ def span(numbers: Sequence[int]) -> str:
 
 def budgets() -> str:
     """Return the table of tasks."""
-    head = "task | options | generations | evaluated every | seeds | threshold | tuning seeds"
+    head = "task | options | generations | evaluated every | seeds | threshold | tuned with"
     rows = [
         (
             *(name, f"`{' '.join(task.options)}`", task.num_generations, task.eval_every),
             *(task.num_seeds, task.threshold),
-            f"{task.num_tuning_seeds} + {task.num_finalist_seeds}" if task.is_tuned else "its page",
+            tuned_with(task),
         )
         for name, task in TASKS.items()
     ]
     return table(head, rows)
+
+
+def tuned_with(task: Task) -> str:
+    """Return trials and seeds of both rounds in words."""
+    if not task.is_tuned:
+        return "the page's settings"
+    first = f"{NUM_TRIALS} x {task.num_tuning_seeds}"
+    return f"{first}, then {task.num_finalists} x {task.num_finalist_seeds}"
 
 
 def ranges() -> str:

@@ -16,8 +16,10 @@ class Task:
     num_seeds: int = 10
     num_tuning_seeds: int = 2
     """Seeds of each trial of the tuner."""
+    num_finalists: int = 8
+    """Its best trials, which have a second round: all of them where a run takes seconds."""
     num_finalist_seeds: int = 8
-    """Further seeds of its best trials."""
+    """Further seeds of these."""
     is_tuned: bool = True
     """Whether it has trials; where they would take too long, all arms take what the page says."""
 
@@ -57,15 +59,31 @@ TASKS = {
         4500,
         25,
         ("--population_size", "128", "--episode_length", "500"),
+        num_finalists=3,
         num_finalist_seeds=4,
     ),
-    "reacher": Task("brax_reacher", -10, 40, ("--population_size", "128"), num_finalist_seeds=4),
-    "hopper": Task("brax_hopper", 900, 60, ("--population_size", "256"), num_finalist_seeds=3),
+    "reacher": Task(
+        "brax_reacher",
+        -10,
+        40,
+        ("--population_size", "128"),
+        num_finalists=3,
+        num_finalist_seeds=4,
+    ),
+    "hopper": Task(
+        "brax_hopper",
+        900,
+        60,
+        ("--population_size", "256"),
+        num_finalists=3,
+        num_finalist_seeds=3,
+    ),
     "halfcheetah": Task(
         "brax_halfcheetah",
         50,
         40,
         ("--population_size", "128", "--episode_length", "250"),
+        num_finalists=3,
         num_finalist_seeds=3,
     ),
     "walker2d": Task(
@@ -73,6 +91,7 @@ TASKS = {
         300,
         30,
         ("--population_size", "128", "--episode_length", "250"),
+        num_finalists=3,
         num_finalist_seeds=3,
     ),
 }

@@ -3,7 +3,7 @@
     python experiments/tune.py
 
 draws eight settings from the ranges in `SPACE`, once, and runs each of them on each task
-with each arm; the best three of an arm have a second round on further seeds. The score is the area
+with each arm; the best of an arm have a second round on further seeds. The score is the area
 under the learning curve (the return of the policy that would be shipped, over environment steps,
 mean of the seeds), so that both speed and height count. Every trial of a round is a line in
 results/tuning.jsonl, with its cost; what stands there is not run again. `best` is what the study
@@ -29,7 +29,6 @@ from ternevo.statistics import area
 RESULTS = PAGES / "results" / "tuning.jsonl"
 FIRST_SEED = 1000
 NUM_TRIALS = 8
-NUM_FINALISTS = 3
 APPENDING = threading.Lock()
 
 ARMS = {
@@ -181,7 +180,7 @@ def finalists(task: str, arm: str) -> list[int]:
     """Return the trials that have a second round, the best of the first."""
     rows = [row for row in _trials(task, arm) if row["round"] == 1]
     rows.sort(key=lambda row: row["score"], reverse=True)
-    return [row["trial"] for row in rows[:NUM_FINALISTS]]
+    return [row["trial"] for row in rows[: TASKS[task].num_finalists]]
 
 
 def best(task: str, arm: str) -> dict[str, Any]:
