@@ -153,13 +153,12 @@ steps. The threshold is that of the task, for the mean curve of the seeds."""
 ABOUT_BASELINES = """Tuned by the same tuner, with the same trials, where an algorithm has the
 setting; those that keep the fitness of members have full episodes in all of them."""
 
-ABOUT_WITHOUT_SCALES = """The same before exponents were searched: each change beside the arm
-*exponents not searched*, at the commit that the lines name. Those that did not pay are no longer in
-the code."""
+ABOUT_WITHOUT_SCALES = """The same before exponents were searched, with the settings of that time:
+each change beside the arm *unchanged* of then, at the commit that the lines name. Those that did
+not pay are no longer in the code."""
 
-ABOUT_ABLATIONS = """One change at a time, beside the unchanged ternary arm at the same commit, on
-the same task and seeds. A difference is with the change minus without it. These ran before Acrobot
-and MountainCarContinuous got other settings, and when exponents were varied at a rate of 0.3."""
+ABOUT_ABLATIONS = """One change at a time, beside the ternary arm of the first part, on the same
+task and seeds. A difference is with the change minus without it."""
 
 ABOUT_TRIED = """Options that did not pay, and are gone: they run at their commit. They are beside
 the ternary arm of the first part."""
@@ -451,9 +450,9 @@ def ablations_section(results: Results) -> str:
     if not results.parts("ablations"):
         return NOTHING
     tables = {
-        "ablations": (ABOUT_ABLATIONS, ("ablations", "unchanged")),
+        "ablations": (ABOUT_ABLATIONS, ("twins", "ternary")),
         "tried": (ABOUT_TRIED, ("twins", "ternary")),
-        "without_scales": (ABOUT_WITHOUT_SCALES, ("ablations", "exponents not searched")),
+        "without_scales": (ABOUT_WITHOUT_SCALES, ("without_scales", "unchanged")),
     }
     return "\n\n".join(
         f"{about}\n\n{ablations_table(results, part, beside)}"
