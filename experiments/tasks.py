@@ -44,7 +44,8 @@ TASKS = {
         6.5,
         60,
         ("--population_size", "256", "--num_episodes", "2"),
-        is_tuned=False,
+        num_finalists=3,
+        num_finalist_seeds=4,
     ),
     "Freeway-MinAtar": Task(
         "gymnax_freeway_minatar",
@@ -75,7 +76,7 @@ TASKS = {
         900,
         60,
         ("--population_size", "256"),
-        num_finalists=3,
+        num_finalists=2,
         num_finalist_seeds=3,
     ),
     "halfcheetah": Task(
