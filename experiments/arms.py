@@ -4,13 +4,14 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from ternevo import names
 from ternevo.sinks import Row, read_jsonl
 
 PAGES = Path(__file__).parent
@@ -99,6 +100,16 @@ def origin(config: dict[str, Any]) -> dict[str, Any]:
 def curve(rows: Sequence[Row]) -> list[tuple[int, float]]:
     """Return (environment steps, return of the policy that would be shipped) of each evaluation."""
     return [(row["env_steps"], row["eval/return"]) for row in rows if "eval/return" in row]
+
+
+def check_all(kind: str, given: Sequence[str], allowed: Collection[str]) -> None:
+    """End the program with status 2 and what is near if a name is not allowed."""
+    try:
+        for name in given:
+            names.check(kind, name, allowed)
+    except names.UnknownName as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def side_by_side(function: Any, work: Sequence[Any], jobs: int, what: str) -> None:

@@ -14,12 +14,13 @@ float weights), `ablations` (one change at a time).
 """
 
 import dataclasses
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import tune
 import tyro
-from arms import PAGES, Arm, curve, origin, side_by_side
+from arms import PAGES, Arm, check_all, curve, origin, side_by_side
 from tasks import TASKS
 from tune import append, best, read
 
@@ -37,6 +38,9 @@ SIZES = {"small": ("--hidden_sizes", "(8,)"), "own": (), "large": ("--hidden_siz
 
 CHEAP = ("CartPole-v1", "Acrobot-v1", "MountainCarContinuous-v0", "Pendulum-v1")
 """The tasks of the parts with many arms."""
+
+Tasks = Collection[str]
+ALL = tuple(TASKS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +67,7 @@ class StudyConfig:
 
     parts: tuple[str, ...] = ("twins", "sizes", "methods", "baselines", "ablations")
     """Which parts."""
-    tasks: tuple[str, ...] = tuple(TASKS)
+    tasks: tuple[str, ...] = ALL
     """Which tasks."""
     jobs: int = 2
     """Runs side by side, each on one device."""
@@ -71,11 +75,15 @@ class StudyConfig:
     """Where the runs are kept."""
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run what is not there yet."""
-    config = tyro.cli(StudyConfig, prog="python experiments/study.py", use_underscores=True)
+    config = tyro.cli(
+        StudyConfig, args=argv, prog="python experiments/study.py", use_underscores=True
+    )
+    check_all("part", config.parts, PARTS)
+    check_all("task", config.tasks, TASKS)
     done = {(row["part"], row["task"], row["arm"], row["size"]) for row in read(RESULTS)}
-    wanted = [cell for part in config.parts for cell in PARTS[part]() if cell.task in config.tasks]
+    wanted = [cell for part in config.parts for cell in PARTS[part](config.tasks)]
     work = [cell for cell in wanted if cell.key not in done]
     side_by_side(lambda cell: run(cell, config.runs_dir), work, config.jobs, "study")
 
@@ -83,24 +91,29 @@ def main() -> None:
 # ------------------------------------------------------------------------------------ the parts
 
 
-def twins() -> list[Cell]:
+def twins(tasks: Tasks = ALL) -> list[Cell]:
     """Ternary and float weights under `ternary_nes`; on some tasks binary ones, set as ternary."""
     arms = [("ternary", TERNARY, "ternary"), ("float", FLOAT, "float")]
     return [
         nes_cell("twins", task, *arm)
-        for task in TASKS
+        for task in tasks
         for arm in [*arms, *([("binary", BINARY, "ternary")] if task in CHEAP else [])]
     ]
 
 
-def sizes() -> list[Cell]:
+def sizes(tasks: Tasks = ALL) -> list[Cell]:
     """Small and large networks, with the settings of the page's own."""
     return [
         nes_cell("sizes", task, arm, weights, arm, size)
-        for task in CHEAP
+        for task in among(tasks, CHEAP)
         for size in ("small", "large")
         for arm, weights in (("ternary", TERNARY), ("float", FLOAT))
     ]
+
+
+def among(tasks: Tasks, those: Tasks) -> list[str]:
+    """Return those tasks that are among the wanted ones."""
+    return [task for task in those if task in tasks]
 
 
 def nes_cell(
@@ -115,17 +128,17 @@ METHODS = {"SGA": "ternary_ga", "PBIL": "pbil", "CEM": "cem", "CoSyNE": "cosyne"
 """Those of a published plan for a comparison of ternary and float networks."""
 
 
-def methods() -> list[Cell]:
+def methods(tasks: Tasks = ALL) -> list[Cell]:
     """Four methods at their defaults with both kinds of weights, and the page's PPO; five seeds."""
     evolution = [
         Cell("methods", task, f"{name}, {kind}", "own", strategy, (*weights, *shifts(task)), 5)
-        for task in CHEAP
+        for task in among(tasks, CHEAP)
         for name, strategy in METHODS.items()
         for kind, weights in (("ternary", TERNARY), ("float", FLOAT))
     ]
     gradients = [
         Cell("methods", task, f"PPO, {kind}", "own", "ppo", weights, 5)
-        for task in CHEAP
+        for task in among(tasks, CHEAP)
         for kind, weights in (("ternary", TERNARY), ("float", FLOAT))
     ]
     return evolution + gradients
@@ -138,11 +151,11 @@ def shifts(task: str) -> tuple[str, ...]:
     return tuple(x for pair in pairs if pair[0].endswith("_shift") for x in pair)
 
 
-def baselines() -> list[Cell]:
+def baselines(tasks: Tasks = ALL) -> list[Cell]:
     """Return further algorithms of evosax with float weights, each with settings of its own."""
     return [
         Cell("baselines", task, arm, "own", strategy, options, TASKS[task].num_seeds)
-        for task in tune.BASELINE_TASKS
+        for task in among(tasks, tune.BASELINE_TASKS)
         for arm, (strategy, of_arm) in tune.BASELINES.items()
         for options in [(*of_arm, *best(task, arm)["options"])]
     ]
@@ -168,13 +181,13 @@ ABLATED: dict[str, tuple[str, ...]] = {
 """The changes of each task."""
 
 
-def ablations() -> list[Cell]:
+def ablations(tasks: Tasks = ALL) -> list[Cell]:
     """Return the ternary arm of the twins with one change."""
     return [
         dataclasses.replace(base, arm=name, options=(*base.options, *ABLATIONS[name]))
-        for task, names in ABLATED.items()
+        for task in among(tasks, ABLATED)
         for base in [nes_cell("ablations", task, "", TERNARY, "ternary")]
-        for name in names
+        for name in ABLATED[task]
     ]
 
 

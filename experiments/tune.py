@@ -15,11 +15,12 @@ import json
 import math
 import statistics
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tyro
-from arms import PAGES, Arm, curve, origin, side_by_side
+from arms import PAGES, Arm, check_all, curve, origin, side_by_side
 from scipy.stats import qmc
 from tasks import TASKS, Task
 
@@ -73,9 +74,13 @@ class TuneConfig:
     """Where the runs are kept."""
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run what is not there yet, and print the best."""
-    config = tyro.cli(TuneConfig, prog="python experiments/tune.py", use_underscores=True)
+    config = tyro.cli(
+        TuneConfig, args=argv, prog="python experiments/tune.py", use_underscores=True
+    )
+    check_all("task", config.tasks, [name for name, task in TASKS.items() if task.is_tuned])
+    check_all("arm", config.arms, [*ARMS, *BASELINES])
     pairs = [(task, arm) for task in config.tasks for arm in config.arms if is_tuned(task, arm)]
     run_round(config, 1, [(*pair, trial) for trial in range(NUM_TRIALS) for pair in pairs])
     run_round(config, 2, [(*pair, trial) for pair in pairs for trial in finalists(*pair)])

@@ -218,3 +218,12 @@ def test_every_method_builds_with_its_weights(modules, tuned, monkeypatch):
         weights = config.policy.weights
         strategy = config.strategy.build(env, policy, weights, config.num_generations)
         jax.eval_shape(strategy.init, jax.eval_shape(jax.random.key, 0))
+
+
+@pytest.mark.parametrize("program", ["study", "tune"])
+def test_an_unknown_task_is_refused_with_what_is_near(modules, capsys, program):
+    with pytest.raises(SystemExit) as exit_:
+        modules[program].main(["--tasks", "hopper", "Carpole-v1"])
+    assert exit_.value.code == 2
+    message = "error: unknown task 'Carpole-v1'. Did you mean 'CartPole-v1'"
+    assert message in capsys.readouterr().err
