@@ -52,7 +52,6 @@ TASKS = {
         30,
         20,
         ("--population_size", "64", "--num_episodes", "1"),
-        num_seeds=5,
         is_tuned=False,
     ),
     "inverted_double_pendulum": Task(
