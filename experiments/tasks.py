@@ -80,11 +80,12 @@ TASKS = {
     ),
     "halfcheetah": Task(
         "brax_halfcheetah",
-        50,
-        40,
-        ("--population_size", "128", "--episode_length", "250"),
-        num_finalists=3,
-        num_finalist_seeds=3,
+        100,
+        30,
+        ("--population_size", "64", "--episode_length", "250"),
+        num_tuning_seeds=1,
+        num_finalists=2,
+        num_finalist_seeds=1,
     ),
     "walker2d": Task(
         "brax_walker2d",
