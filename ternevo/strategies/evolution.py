@@ -8,7 +8,6 @@ from ternevo.strategies.settings import Settings
 
 if TYPE_CHECKING:
     from ternevo.rollout import Plan
-    from ternevo.strategies.latent import Latent
     from ternevo.ternary import WeightKind
     from ternevo.types import Env, Policy, Strategy
 
@@ -68,11 +67,7 @@ class Evolution(Settings):
           ValueError: it cannot search such weights, or its twin does not follow a setting.
         """
         if weights == "float":
-            from ternevo.strategies.latent import check_heeded
-
-            twin = self.float_twin()
-            check_heeded(self, twin)
-            return twin.build(env, policy, weights, num_generations)
+            return self.float_twin().build(env, policy, weights, num_generations)
         import jax
 
         from ternevo.strategies.evolve import evolve
@@ -81,11 +76,11 @@ class Evolution(Settings):
         algorithm, params = self.search_algorithm(solution, weights, num_generations)
         return evolve(algorithm, params, policy, env, self.plan(env, num_generations))
 
-    def float_twin(self) -> "Latent":
+    def float_twin(self) -> "Evolution":
         """Return what `--weights float` runs instead: the nearest algorithm of evosax.
 
         Raises:
-          ValueError: there is none.
+          ValueError: there is none, or it does not follow a setting.
         """
         raise ValueError(f"{type(self).__name__} has no twin that searches float weights")
 
@@ -132,7 +127,7 @@ class OwnTwin(Evolution):
         """Return the strategy for this environment and policy."""
         if weights != "float":
             return super().build(env, policy, weights, num_generations)
-        from ternevo.strategies.latent import evolve_latents
+        from ternevo.strategies.evolve import evolve_latents
 
         def make(latents: Any) -> tuple[Any, Any]:
             return self.search_algorithm(latents, weights, num_generations)

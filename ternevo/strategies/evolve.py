@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int32
 from ternevo import observation, ternary
 from ternevo.rollout import Evaluation, Plan, episode_keys, evaluate
 from ternevo.strategies.search import is_spread, remembers_fitness, search_of
+from ternevo.ternary import WeightKind
 from ternevo.types import (
     Env,
     Key,
@@ -106,6 +107,35 @@ def evolve(
         return PolicyParams(decode(search.solution(state.search)), state.moments)
 
     return Strategy(init, step, params)
+
+
+def evolve_latents(
+    make_algorithm: Callable[[Any], tuple[Any, Any]],
+    env: Env,
+    policy: Policy,
+    weights: WeightKind,
+    plan: Plan,
+) -> Strategy:
+    """Return the strategy in which an algorithm over float latents drives any kind of policy.
+
+    Args:
+      make_algorithm: from latents, one float array for each tensor, to an evosax algorithm over
+        solutions like them and its evosax params.
+      env: the environment.
+      policy: the policy.
+      weights: what the latents are cut into before each evaluation.
+      plan: how many episodes, on which random numbers, in which chunks.
+    """
+    template = policy.init(jax.random.key(0))
+
+    def decode(latents: list[jax.Array]) -> Params:
+        return ternary.discretize_all(template, latents, weights)
+
+    def encode(key: Key, params: Params) -> list[jax.Array]:
+        return ternary.latents_of(key, params, weights)
+
+    algorithm, algorithm_params = make_algorithm(encode(jax.random.key(0), template))
+    return evolve(algorithm, algorithm_params, policy, env, plan, decode, encode)
 
 
 def _fitness(returns: Float[Array, "population episodes"]) -> Float[Array, " population"]:

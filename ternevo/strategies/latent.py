@@ -8,16 +8,14 @@ which is the float twin.
 
 import dataclasses
 import inspect
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from ternevo.names import check
 from ternevo.strategies.evolution import Evolution, Noisy, Optimised
 
 if TYPE_CHECKING:
-    from ternevo.rollout import Plan
     from ternevo.ternary import WeightKind
-    from ternevo.types import Env, Key, Params, Policy, Strategy
+    from ternevo.types import Env, Key, Policy, Strategy
 
 NO_SINGLE_MEAN = ("SV_CMA_ES", "SV_Open_ES")
 """Stein variational algorithms search several distributions: there is no one policy to ship."""
@@ -46,6 +44,7 @@ class Latent(Optimised, Noisy):
         Raises:
           UnknownName: evosax has no such algorithm, or the algorithm no such parameter.
         """
+        from ternevo.strategies.evolve import evolve_latents
 
         def make(solution: Any) -> tuple[Any, Any]:
             algorithm = self._algorithm(solution, num_generations)
@@ -108,7 +107,10 @@ class Latent(Optimised, Noisy):
 def twin(settings: Evolution, algorithm: str, **changes: Any) -> Latent:
     """Return the settings of an evosax algorithm with all that they have in common with others.
 
-    What `changes` has, or the algorithm has not, is not taken over: see `check_heeded`.
+    What `changes` has, or the algorithm has not, is not taken over.
+
+    Raises:
+      ValueError: settings that are not the default are not taken over as they are.
     """
     names = {field.name for field in dataclasses.fields(Latent)}
     common = {
@@ -116,15 +118,12 @@ def twin(settings: Evolution, algorithm: str, **changes: Any) -> Latent:
         for field in dataclasses.fields(settings)
         if field.name in names
     }
-    return Latent(**{**common, "algorithm": algorithm, **changes})
+    found = Latent(**{**common, "algorithm": algorithm, **changes})
+    _check_heeded(settings, found)
+    return found
 
 
-def check_heeded(settings: Evolution, found: Latent) -> None:
-    """Refuse settings that are not the default and that the twin does not have as they are.
-
-    Raises:
-      ValueError: with their names.
-    """
+def _check_heeded(settings: Evolution, found: Latent) -> None:
     taken = vars(found) | found.algorithm_params
     ignored = [
         f"--{field.name}"
@@ -137,31 +136,6 @@ def check_heeded(settings: Evolution, found: Latent) -> None:
             f"{', '.join(ignored)}: what it has can be set by --strategy latent --algorithm "
             f"{found.algorithm}"
         )
-
-
-def evolve_latents(
-    make_algorithm: Callable[[Any], tuple[Any, Any]],
-    env: "Env",
-    policy: "Policy",
-    weights: "WeightKind",
-    plan: "Plan",
-) -> "Strategy":
-    """Return the strategy in which an algorithm over float latents drives any kind of policy."""
-    import jax
-
-    from ternevo import ternary
-    from ternevo.strategies.evolve import evolve
-
-    template = policy.init(jax.random.key(0))
-
-    def decode(latents: list[jax.Array]) -> "Params":
-        return ternary.discretize_all(template, latents, weights)
-
-    def encode(key: "Key", params: "Params") -> list[jax.Array]:
-        return ternary.latents_of(key, params, weights)
-
-    algorithm, algorithm_params = make_algorithm(encode(jax.random.key(0), template))
-    return evolve(algorithm, algorithm_params, policy, env, plan, decode, encode)
 
 
 def _around(key: "Key", solution: Any, sigma: float) -> Any:
