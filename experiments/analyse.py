@@ -223,8 +223,8 @@ def budgets() -> str:
 
 def tuned_with(task: Task) -> str:
     """Return trials and seeds of both rounds in words."""
-    if not task.is_tuned:
-        return "the page's settings"
+    if task.tuned_on:
+        return f"settings of the {task.tuned_on}"
     first = f"{NUM_TRIALS} x {task.num_tuning_seeds}"
     return f"{first}, then {task.num_finalists} x {task.num_finalist_seeds}"
 
@@ -253,6 +253,8 @@ def settings(results: Results) -> str:
                 *(len(trials), sum(len(row["final"]) for row in trials)),
                 *(total(trials, "env_steps"), total(trials, "seconds")),
             )
+            if TASKS[task].tuned_on:
+                spent = ("",) * len(spent)
             rows.append(
                 (task, arm, f"`{' '.join(best['options'])}`", number(best["score"]), *spent)
             )

@@ -48,8 +48,9 @@ class Results:
         return [row for row in self.runs if row["part"] == part]
 
     def trials_of(self, task: str, arm: str) -> list[Row]:
-        """Return the trials of an arm on a task."""
-        return [row for row in self.trials if (row["task"], row["arm"]) == (task, arm)]
+        """Return the trials whose settings an arm of a task was given to choose from."""
+        tuned_on = TASKS[task].tuned_on or task
+        return [row for row in self.trials if (row["task"], row["arm"]) == (tuned_on, arm)]
 
     @functools.cached_property
     def twins(self) -> "list[Twins]":

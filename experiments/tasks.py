@@ -20,8 +20,9 @@ class Task:
     """Its best trials, which have a second round: all of them where a run takes seconds."""
     num_finalist_seeds: int = 8
     """Further seeds of these."""
-    is_tuned: bool = True
-    """Whether it has trials; where they would take too long, all arms take what the page says."""
+    tuned_on: str = ""
+    """The task whose tuned settings it takes, where trials would take too long; "" for its own,
+    "page" for what the page says, of all arms alike."""
 
     @property
     def eval_every(self) -> int:
@@ -52,7 +53,7 @@ TASKS = {
         30,
         20,
         ("--population_size", "64", "--num_episodes", "1"),
-        is_tuned=False,
+        tuned_on="page",
     ),
     "inverted_double_pendulum": Task(
         "brax_inverted_double_pendulum",
@@ -80,12 +81,11 @@ TASKS = {
     ),
     "halfcheetah": Task(
         "brax_halfcheetah",
-        100,
+        200,
         30,
-        ("--population_size", "64", "--episode_length", "250"),
-        num_tuning_seeds=1,
-        num_finalists=2,
-        num_finalist_seeds=1,
+        ("--population_size", "128"),
+        num_seeds=3,
+        tuned_on="hopper",
     ),
     "walker2d": Task(
         "brax_walker2d",

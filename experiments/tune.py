@@ -64,7 +64,7 @@ SPACE: dict[str, tuple[Any, ...]] = {
 class TuneConfig:
     """Run all trials that are not done yet, and print the best settings."""
 
-    tasks: tuple[str, ...] = tuple(name for name, task in TASKS.items() if task.is_tuned)
+    tasks: tuple[str, ...] = tuple(name for name, task in TASKS.items() if not task.tuned_on)
     """Which tasks."""
     arms: tuple[str, ...] = (*ARMS, *BASELINES)
     """Which arms; the baselines have one of the tasks."""
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = tyro.cli(
         TuneConfig, args=argv, prog="python experiments/tune.py", use_underscores=True
     )
-    check_all("task", config.tasks, [name for name, task in TASKS.items() if task.is_tuned])
+    check_all("task", config.tasks, [name for name, task in TASKS.items() if not task.tuned_on])
     check_all("arm", config.arms, [*ARMS, *BASELINES])
     pairs = [(task, arm) for task in config.tasks for arm in config.arms if is_tuned(task, arm)]
     run_round(config, 1, [(*pair, trial) for trial in range(NUM_TRIALS) for pair in pairs])
@@ -189,16 +189,17 @@ def finalists(task: str, arm: str) -> list[int]:
 
 
 def best(task: str, arm: str) -> dict[str, Any]:
-    """Return what an arm of a task takes: the winner, or no options where the page's are taken.
+    """Return the winner of the task whose settings this one takes; the page's are no options.
 
     Raises:
       KeyError: it was never tuned.
     """
-    if not TASKS[task].is_tuned:
+    tuned_on = TASKS[task].tuned_on or task
+    if tuned_on == "page":
         return {"options": []}
-    rows = _trials(task, arm)
+    rows = _trials(tuned_on, arm)
     if not rows:
-        raise KeyError(f"{task} was never tuned with {arm}: run python experiments/tune.py")
+        raise KeyError(f"{tuned_on} was never tuned with {arm}: run python experiments/tune.py")
     return winner(rows)
 
 

@@ -176,9 +176,11 @@ def test_the_winner_is_the_best_over_the_seeds_of_both_rounds(modules, monkeypat
     assert tune.best("Freeway-MinAtar", "float") == {"options": []}
 
 
-def test_every_task_has_a_page(modules):
+def test_tasks_have_pages_and_settings_of_tasks_that_are_tuned(modules):
     tasks = modules["tasks"].TASKS
     for task in tasks.values():
+        if task.tuned_on not in ("", "page"):
+            assert not tasks[task.tuned_on].tuned_on
         assert (EXPERIMENTS / f"{task.page}.yaml").exists()
     assert set(modules["study"].CHEAP) <= set(tasks)
 
