@@ -53,6 +53,7 @@ TASKS = {
         30,
         20,
         ("--population_size", "64", "--num_episodes", "1"),
+        num_seeds=5,
         tuned_on="page",
     ),
     "inverted_double_pendulum": Task(
