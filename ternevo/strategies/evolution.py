@@ -67,7 +67,9 @@ class Evolution(Settings):
           ValueError: it cannot search such weights, or its twin does not follow a setting.
         """
         if weights == "float":
-            return self.float_twin().build(env, policy, weights, num_generations)
+            twin = self.float_twin()
+            check_heeded(self, twin)
+            return twin.build(env, policy, weights, num_generations)
         import jax
 
         from ternevo.strategies.evolve import evolve
@@ -80,7 +82,7 @@ class Evolution(Settings):
         """Return what `--weights float` runs instead: the nearest algorithm of evosax.
 
         Raises:
-          ValueError: there is none, or it does not follow a setting.
+          ValueError: there is none.
         """
         raise ValueError(f"{type(self).__name__} has no twin that searches float weights")
 
@@ -264,6 +266,26 @@ def check_weights(
         raise ValueError(
             f"--strategy {strategy} searches {' or '.join(allowed)} weights, not {weights!r}; "
             f"{instead}"
+        )
+
+
+def check_heeded(settings: Evolution, found: Any) -> None:
+    """Refuse settings that are not the default and that the twin does not have as they are.
+
+    Raises:
+      ValueError: with their names.
+    """
+    taken = vars(found) | found.algorithm_params
+    ignored = [
+        f"--{field.name}"
+        for field in dataclasses.fields(settings)
+        if getattr(settings, field.name) not in (field.default, taken.get(field.name))
+    ]
+    if ignored:
+        raise ValueError(
+            f"--weights float runs {found.algorithm} of evosax, which does not follow "
+            f"{', '.join(ignored)}: what it has can be set by --strategy latent --algorithm "
+            f"{found.algorithm}"
         )
 
 

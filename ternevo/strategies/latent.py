@@ -107,10 +107,7 @@ class Latent(Optimised, Noisy):
 def twin(settings: Evolution, algorithm: str, **changes: Any) -> Latent:
     """Return the settings of an evosax algorithm with all that they have in common with others.
 
-    What `changes` has, or the algorithm has not, is not taken over.
-
-    Raises:
-      ValueError: settings that are not the default are not taken over as they are.
+    What `changes` has, or the algorithm has not, is not taken over: see `check_heeded`.
     """
     names = {field.name for field in dataclasses.fields(Latent)}
     common = {
@@ -118,24 +115,7 @@ def twin(settings: Evolution, algorithm: str, **changes: Any) -> Latent:
         for field in dataclasses.fields(settings)
         if field.name in names
     }
-    found = Latent(**{**common, "algorithm": algorithm, **changes})
-    _check_heeded(settings, found)
-    return found
-
-
-def _check_heeded(settings: Evolution, found: Latent) -> None:
-    taken = vars(found) | found.algorithm_params
-    ignored = [
-        f"--{field.name}"
-        for field in dataclasses.fields(settings)
-        if getattr(settings, field.name) not in (field.default, taken.get(field.name))
-    ]
-    if ignored:
-        raise ValueError(
-            f"--weights float runs {found.algorithm} of evosax, which does not follow "
-            f"{', '.join(ignored)}: what it has can be set by --strategy latent --algorithm "
-            f"{found.algorithm}"
-        )
+    return Latent(**{**common, "algorithm": algorithm, **changes})
 
 
 def _around(key: "Key", solution: Any, sigma: float) -> Any:
