@@ -45,7 +45,7 @@ from study_words import (
     table,
 )
 from tasks import TASKS, Task
-from tune import ARMS, BASELINE_TASKS, BASELINES, FIRST_SEED, NUM_TRIALS, SPACE, winner
+from tune import ARMS, BASELINE_TASKS, BASELINES, FIRST_SEED, NUM_TRIALS, SPACE, trials_of, winner
 
 from ternevo.files import replace_text
 from ternevo.statistics import mean_interval, steps_to
@@ -245,21 +245,22 @@ def settings(results: Results) -> str:
     rows = []
     for task in TASKS:
         for arm in (*ARMS, *BASELINES):
-            trials = results.trials_of(task, arm)
+            trials = trials_of(results.trials, task, arm)
             if not trials:
                 continue
             best = winner(trials)
-            spent = (
-                *(len(trials), sum(len(row["final"]) for row in trials)),
-                *(total(trials, "env_steps"), total(trials, "seconds")),
-            )
-            if TASKS[task].tuned_on:
-                spent = ("",) * len(spent)
+            spent = ("",) * 4 if TASKS[task].tuned_on else spent_on(trials)
             rows.append(
                 (task, arm, f"`{' '.join(best['options'])}`", number(best["score"]), *spent)
             )
     head = "task | arm | chosen settings | score | runs | seeds | environment steps | seconds"
     return table(head, rows) if rows else ""
+
+
+def spent_on(trials: list[Row]) -> tuple[object, ...]:
+    """Return the cells of what finding settings took: runs, seeds, steps, seconds."""
+    seeds = sum(len(row["final"]) for row in trials)
+    return len(trials), seeds, total(trials, "env_steps"), total(trials, "seconds")
 
 
 def total(rows: Iterable[Row], name: str) -> str:

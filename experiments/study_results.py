@@ -47,11 +47,6 @@ class Results:
         """Return the lines of a part."""
         return [row for row in self.runs if row["part"] == part]
 
-    def trials_of(self, task: str, arm: str) -> list[Row]:
-        """Return the trials whose settings an arm of a task was given to choose from."""
-        tuned_on = TASKS[task].tuned_on or task
-        return [row for row in self.trials if (row["task"], row["arm"]) == (tuned_on, arm)]
-
     @functools.cached_property
     def twins(self) -> "list[Twins]":
         """Return what there is of ternary, float and binary weights, for each task."""

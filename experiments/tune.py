@@ -183,7 +183,7 @@ def read(path: Path = RESULTS) -> list[dict[str, Any]]:
 
 def finalists(task: str, arm: str) -> list[int]:
     """Return the trials that have a second round, the best of the first."""
-    rows = [row for row in _trials(task, arm) if row["round"] == 1]
+    rows = [row for row in trials_of(read(), task, arm) if row["round"] == 1]
     rows.sort(key=lambda row: row["score"], reverse=True)
     return [row["trial"] for row in rows[: TASKS[task].num_finalists]]
 
@@ -197,7 +197,7 @@ def best(task: str, arm: str) -> dict[str, Any]:
     tuned_on = TASKS[task].tuned_on or task
     if tuned_on == "page":
         return {"options": []}
-    rows = _trials(tuned_on, arm)
+    rows = trials_of(read(), task, arm)
     if not rows:
         raise KeyError(f"{tuned_on} was never tuned with {arm}: run python experiments/tune.py")
     return winner(rows)
@@ -214,9 +214,10 @@ def winner(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return max(scored, key=lambda trial: trial["score"])
 
 
-def _trials(task: str, arm: str) -> list[dict[str, Any]]:
-    """Return the lines of an arm on a task."""
-    return [row for row in read() if (row["task"], row["arm"]) == (task, arm)]
+def trials_of(rows: list[dict[str, Any]], task: str, arm: str) -> list[dict[str, Any]]:
+    """Return the lines whose settings an arm of a task was given to choose from."""
+    tuned_on = TASKS[task].tuned_on or task
+    return [row for row in rows if (row["task"], row["arm"]) == (tuned_on, arm)]
 
 
 def _score(rows: list[dict[str, Any]], trial: int) -> float:
