@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import study_figures
 import tyro
 from arms import PAGES, ROOT
@@ -25,6 +24,7 @@ from study_results import (
     areas,
     curves,
     load,
+    median_ratio,
     missing,
     overall_score,
     ratios,
@@ -36,6 +36,7 @@ from study_words import (
     NONE,
     between,
     factor,
+    factor_spread,
     in_words,
     listed,
     number,
@@ -132,12 +133,15 @@ generation, of the two arms the smaller one. **Target** is 90 % of the way from 
 mean final return of float weights. An arm has got there when the mean curve of its seeds first
 does, interpolated linearly;
 `≤`: it was there at its first evaluation. Ratios below 1 mean fewer environment steps than float
-weights need. The **normalised** return is 0 at the start and 1 at the mean of float weights."""
+weights need; the interval resamples the seeds of both arms, each resample with the target of its
+own float weights (resamples in which these are not at it themselves are left out). The
+**normalised** return is 0 at the start and 1 at the mean of float weights."""
 
 ABOUT_OVERALL = """The interquartile mean leaves out the lowest and the highest quarter of all seeds
 of all tasks. Its interval is that of the stratified bootstrap (Agarwal et al. 2021, rliable), with
 the start and the mean of float weights held fixed. Float weights themselves need not have 1: it is
-their mean, not their interquartile mean."""
+their mean, not their interquartile mean. The interval of the median ratio resamples the seeds of
+each task."""
 
 ABOUT_CURVES = """Mean over seeds of the shipped policy's return on 32 episodes, with its 95 %
 bootstrap interval as a band. Dotted: the target."""
@@ -223,8 +227,6 @@ def budgets() -> str:
 
 def tuned_with(task: Task) -> str:
     """Return trials and seeds of both rounds in words."""
-    if task.tuned_on:
-        return f"settings of the {task.tuned_on}"
     first = f"{NUM_TRIALS} x {task.num_tuning_seeds}"
     return f"{first}, then {task.num_finalists} x {task.num_finalist_seeds}"
 
@@ -249,10 +251,8 @@ def settings(results: Results) -> str:
             if not trials:
                 continue
             best = winner(trials)
-            spent = ("",) * 4 if TASKS[task].tuned_on else spent_on(trials)
-            rows.append(
-                (task, arm, f"`{' '.join(best['options'])}`", number(best["score"]), *spent)
-            )
+            chosen = f"`{' '.join(best['options'])}`", number(best["score"])
+            rows.append((task, arm, *chosen, *spent_on(trials)))
     head = "task | arm | chosen settings | score | runs | seeds | environment steps | seconds"
     return table(head, rows) if rows else ""
 
@@ -307,7 +307,8 @@ def overview(twins: Sequence[Twins]) -> str:
         cells = [one.task]
         for arm in ("ternary", "binary"):
             difference, scores = one.difference(arm), one.scores(arm)
-            cells += [spread(difference), f"{arm} {in_words(difference)}", factor(one.ratio(arm))]
+            cells += [spread(difference), f"{arm} {in_words(difference)}"]
+            cells += [factor_spread(one.ratio_interval(arm))]
             cells += [spread(mean_interval(scores)) if len(scores) else NONE]
         rows.append(cells)
     return table(head, rows)
@@ -319,7 +320,7 @@ def overall(twins: Sequence[Twins]) -> str:
     rows = []
     for arm in WEIGHTS:
         found, (score, count) = list(ratios(twins, arm).values()), overall_score(twins, arm)
-        steps = (factor(float(np.median(found))), factor(max(found))) if found else (NONE, NONE)
+        steps = factor_spread(median_ratio(twins, arm)), factor(max(found)) if found else NONE
         rows.append((arm, spread(score), count, *steps, len(found)))
     unclear = [one.task for one in twins if one.task not in ratios(twins, "ternary")]
     note = ABOUT_OVERALL

@@ -16,9 +16,11 @@ from ternevo.statistics import (
     Reached,
     area,
     difference_interval,
+    interval_with_infinity,
     iqm_interval,
     normalise,
     ratio,
+    resampled_ratios,
     steps_to,
 )
 
@@ -166,6 +168,17 @@ class Twins:
         """Return the steps that an arm takes, over those of float weights."""
         return ratio(self.reached(arm), self.reached("float"))
 
+    def ratio_interval(self, arm: str) -> Interval | None:
+        """Return that ratio with its interval, None if there is none."""
+        value = self.ratio(arm)
+        return None if np.isnan(value) else interval_with_infinity(value, self.ratios(arm))
+
+    def ratios(self, arm: str) -> np.ndarray:
+        """Return that ratio for each resample of the seeds; the target is that of the resample."""
+        own, other = self.arms[arm], self.arms["float"]
+        finals = values(other, "return_last")
+        return resampled_ratios(curves(own), curves(other), finals, self.start, SHARE)
+
     def scores(self, arm: str) -> np.ndarray:
         """Return the normalised final return of each seed, none where there is no such scale."""
         if arm not in self.arms or np.isnan(self.target):
@@ -190,3 +203,14 @@ def ratios(twins: Sequence[Twins], arm: str) -> dict[str, float]:
     """Return the ratio of steps of each task that has one."""
     every = {one.task: one.ratio(arm) for one in twins}
     return {task: value for task, value in every.items() if not np.isnan(value)}
+
+
+def median_ratio(twins: Sequence[Twins], arm: str) -> Interval | None:
+    """Return the median over tasks of the ratio of steps, resampling the seeds of each task."""
+    found = ratios(twins, arm)
+    if not found:
+        return None
+    resamples = np.stack([one.ratios(arm) for one in twins if one.task in found])
+    resamples = resamples[:, ~np.isnan(resamples).all(0)]
+    median = float(np.median(list(found.values())))
+    return interval_with_infinity(median, np.nanmedian(resamples, axis=0))

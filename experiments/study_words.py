@@ -46,6 +46,13 @@ def factor(value: float) -> str:
     return "infinite" if np.isinf(value) else f"{value:.2f}"
 
 
+def factor_spread(interval: Interval | None) -> str:
+    """Return a ratio of steps with its interval."""
+    if interval is None:
+        return NONE
+    return f"{factor(interval.value)} [{factor(interval.low)}, {factor(interval.high)}]"
+
+
 def spread(interval: Interval | None) -> str:
     """Return a number with its interval."""
     if interval is None:

@@ -20,9 +20,6 @@ class Task:
     """Its best trials, which have a second round: all of them where a run takes seconds."""
     num_finalist_seeds: int = 8
     """Further seeds of these."""
-    tuned_on: str = ""
-    """The task whose tuned settings it takes, where trials would take too long; "" for its own,
-    "page" for what the page says, of all arms alike."""
 
     @property
     def eval_every(self) -> int:
@@ -53,8 +50,8 @@ TASKS = {
         30,
         20,
         ("--population_size", "64", "--num_episodes", "1"),
-        num_seeds=5,
-        tuned_on="page",
+        num_finalists=3,
+        num_finalist_seeds=4,
     ),
     "inverted_double_pendulum": Task(
         "brax_inverted_double_pendulum",
@@ -85,8 +82,9 @@ TASKS = {
         200,
         30,
         ("--population_size", "128"),
-        num_seeds=3,
-        tuned_on="hopper",
+        num_tuning_seeds=1,
+        num_finalists=2,
+        num_finalist_seeds=2,
     ),
     "walker2d": Task(
         "brax_walker2d",

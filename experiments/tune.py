@@ -64,7 +64,7 @@ SPACE: dict[str, tuple[Any, ...]] = {
 class TuneConfig:
     """Run all trials that are not done yet, and print the best settings."""
 
-    tasks: tuple[str, ...] = tuple(name for name, task in TASKS.items() if not task.tuned_on)
+    tasks: tuple[str, ...] = tuple(TASKS)
     """Which tasks."""
     arms: tuple[str, ...] = (*ARMS, *BASELINES)
     """Which arms; the baselines have one of the tasks."""
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = tyro.cli(
         TuneConfig, args=argv, prog="python experiments/tune.py", use_underscores=True
     )
-    check_all("task", config.tasks, [name for name, task in TASKS.items() if not task.tuned_on])
+    check_all("task", config.tasks, TASKS)
     check_all("arm", config.arms, [*ARMS, *BASELINES])
     pairs = [(task, arm) for task in config.tasks for arm in config.arms if is_tuned(task, arm)]
     run_round(config, 1, [(*pair, trial) for trial in range(NUM_TRIALS) for pair in pairs])
@@ -189,17 +189,14 @@ def finalists(task: str, arm: str) -> list[int]:
 
 
 def best(task: str, arm: str) -> dict[str, Any]:
-    """Return the winner of the task whose settings this one takes; the page's are no options.
+    """Return options and score of the settings that an arm takes on a task.
 
     Raises:
       KeyError: it was never tuned.
     """
-    tuned_on = TASKS[task].tuned_on or task
-    if tuned_on == "page":
-        return {"options": []}
     rows = trials_of(read(), task, arm)
     if not rows:
-        raise KeyError(f"{tuned_on} was never tuned with {arm}: run python experiments/tune.py")
+        raise KeyError(f"{task} was never tuned with {arm}: run python experiments/tune.py")
     return winner(rows)
 
 
@@ -215,9 +212,8 @@ def winner(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def trials_of(rows: list[dict[str, Any]], task: str, arm: str) -> list[dict[str, Any]]:
-    """Return the lines whose settings an arm of a task was given to choose from."""
-    tuned_on = TASKS[task].tuned_on or task
-    return [row for row in rows if (row["task"], row["arm"]) == (tuned_on, arm)]
+    """Return the lines of an arm on a task."""
+    return [row for row in rows if (row["task"], row["arm"]) == (task, arm)]
 
 
 def _score(rows: list[dict[str, Any]], trial: int) -> float:

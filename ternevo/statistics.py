@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 RESAMPLES = 10_000
+RATIO_RESAMPLES = 2_000
 Numbers = Sequence[float | int] | np.ndarray
 """One number of each seed."""
 Points = Sequence[Sequence[float | int]]
@@ -124,20 +125,47 @@ def steps_interval(
 
     Whether a curve is there at its first evaluation already is told by `steps_to`.
     """
+    weights = _weights_of_seeds(len(curves), resamples)
+    steps = resampled_steps(curves, np.full(resamples, target), weights)
+    return interval_with_infinity(steps_to(curves, target).steps, steps)
+
+
+def resampled_steps(
+    curves: Sequence[Points], targets: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Return `steps_to` for each resample [resamples].
+
+    Args:
+      curves: the learning curve of each seed.
+      targets: the return that each resample is to get to [resamples].
+      weights: how often each seed is in each resample [resamples, seeds].
+    """
     axis, returns = on_one_axis(curves)
-    means = _weights_of_seeds(len(returns), resamples) @ returns / len(returns)
-    steps, _ = _first_there(axis, means, target)
-    # Without interpolation, which has no meaning between a number and infinity.
-    low = np.quantile(steps, 0.025, method="lower")
-    high = np.quantile(steps, 0.975, method="higher")
-    return Interval(steps_to(curves, target).steps, float(low), float(high))
+    return _first_there(axis, weights @ returns / len(returns), targets)[0]
+
+
+def interval_with_infinity(value: float, resamples: np.ndarray) -> Interval:
+    """Return a number with the middle 95 % of its resamples, of which some may be infinite.
+
+    There is no interpolation: it has no meaning between a number and infinity. Resamples that are
+    not a number are left out.
+    """
+    there = resamples[~np.isnan(resamples)]
+    if not len(there):
+        return Interval(value, np.nan, np.nan)
+    low = np.quantile(there, 0.025, method="lower")
+    high = np.quantile(there, 0.975, method="higher")
+    return Interval(value, float(low), float(high))
 
 
 def _first_there(
-    axis: np.ndarray, means: np.ndarray, target: float | int
+    axis: np.ndarray, means: np.ndarray, target: np.ndarray | float | int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return when curves [curves, steps] first get to a return, and which are there at once."""
-    is_there = means >= target
+    """Return when curves [curves, steps] first get to a return, and which are there at once.
+
+    The return is one for all curves, or one for each [curves].
+    """
+    is_there = means >= np.reshape(target, (-1, 1))
     first = is_there.argmax(1)
     before = np.maximum(first - 1, 0)
     rows = np.arange(len(means))
@@ -153,6 +181,31 @@ def ratio(left: Reached, right: Reached) -> float:
     return left.steps / right.steps if np.isfinite(right.steps) else np.nan
 
 
+def resampled_ratios(
+    left: Sequence[Points], right: Sequence[Points], finals: Numbers, start: float, share: float
+) -> np.ndarray:
+    """Return `ratio` for each resample of the seeds of both arms [resamples].
+
+    Each resample has a target of its own: `share` of the way from `start` to the mean final return
+    of the seeds of `right` in it. Where these do not get there, there is no number.
+
+    Args:
+      left: the learning curve of each seed of one arm.
+      right: those of the other; seeds are not taken as pairs.
+      finals: the final return of each seed of `right`.
+      start: the return of both at the start, the same for all resamples.
+      share: of the way, that counts as having got there.
+    """
+    numbers = np.random.default_rng(0)
+    of_left, of_right = (
+        _weights_of_seeds(len(curves), RATIO_RESAMPLES, numbers) for curves in (left, right)
+    )
+    span = of_right @ np.asarray(finals, float) / len(right) - start
+    targets = np.where(span > 0, start + share * span, np.nan)
+    needed = resampled_steps(right, targets, of_right)
+    return resampled_steps(left, targets, of_left) / np.where(np.isinf(needed), np.nan, needed)
+
+
 def curve_band(curves: Sequence[Points], resamples: int = 500) -> np.ndarray:
     """Return steps, mean, and the lower and upper end of its interval [4, steps]."""
     axis, returns = on_one_axis(curves)
@@ -161,9 +214,12 @@ def curve_band(curves: Sequence[Points], resamples: int = 500) -> np.ndarray:
     return np.stack([axis, returns.mean(0), low, high])
 
 
-def _weights_of_seeds(count: int, resamples: int) -> np.ndarray:
+def _weights_of_seeds(
+    count: int, resamples: int, numbers: np.random.Generator | None = None
+) -> np.ndarray:
     """Return how often each seed is in each resample [resamples, seeds]."""
-    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), resamples)
+    numbers = numbers or np.random.default_rng(0)
+    return numbers.multinomial(count, np.full(count, 1 / count), resamples)
 
 
 def area(points: Points) -> float:

@@ -117,6 +117,27 @@ def test_the_probability_of_improvement_wants_the_same_tasks():
         stats.probability_of_improvement([[1.0], [2.0]], [[1.0]])
 
 
+def test_ratios_of_steps_are_resampled_with_the_target_of_each_resample():
+    """Curves from 0 to a height in 100 steps: each resample has 90 % of its own seeds' mean."""
+    low, high, never = ([(0, 0.0), (100, height)] for height in (10.0, 20.0, 0.0))
+    equal = stats.resampled_ratios([low] * 3, [low] * 4, [10.0] * 4, 0.0, 0.9)
+    assert np.array_equal(equal, np.ones(stats.RATIO_RESAMPLES))
+    # One seed on the left; on the right none, one or both of two seeds go twice as high.
+    ratios = stats.resampled_ratios([high], [low, high], [10.0, 20.0], 0.0, 0.9)
+    assert np.allclose(np.unique(ratios.round(9)), [0.5, 0.75, 1.0])
+    # On the left nobody gets there: infinite. On the right nobody: there is no number.
+    assert np.isinf(stats.resampled_ratios([never], [low], [10.0], 0.0, 0.9)).all()
+    assert np.isnan(stats.resampled_ratios([low], [low], [20.0], 0.0, 0.9)).all()
+    assert np.isnan(stats.resampled_ratios([low], [never], [0.0], 0.0, 0.9)).all()
+
+
+def test_an_interval_leaves_out_what_is_no_number():
+    resamples = np.array([1.0, 2.0, np.nan, np.inf])
+    assert stats.interval_with_infinity(2.0, resamples) == stats.Interval(2.0, 1.0, np.inf)
+    nothing = stats.interval_with_infinity(2.0, np.array([np.nan]))
+    assert nothing.value == 2.0 and np.isnan(nothing.low) and np.isnan(nothing.high)
+
+
 def test_steps_to_a_return_have_an_interval():
     """Alone, one seed gets to 10 after 100 steps, the other after 200; both alike have no width."""
     soon, late = [(0, 0.0), (100, 10.0), (200, 10.0)], [(0, 0.0), (100, 0.0), (200, 10.0)]

@@ -83,7 +83,7 @@ def test_the_claims_of_a_small_study(modules, tuned, tmp_path):
     assert np.isinf(hopper.ratio("ternary"))
     said = modules["study_claims"].claims(twins)
     assert "wins 1 (CartPole-v1), ties 0, loses 1 (hopper)" in said[0]
-    assert "**not reached** (infinite; 2 of 12 tasks)" in said[1]
+    assert "**not reached** (infinite [infinite, infinite]; 2 of 12 tasks)" in said[1]
     assert "**not reached** (above it: hopper infinite; 2 of 12 tasks)" in said[2]
     assert "**reached** (1.25" in said[3]
     assert "**not reached** (ternary median 500.5, lowest 500.0; float median 1,000" in said[4]
@@ -173,14 +173,11 @@ def test_the_winner_is_the_best_over_the_seeds_of_both_rounds(modules, monkeypat
     assert tune.best("reacher", "float") == {"options": ["0"], "score": (8 * 2 + 9 * 8) / 10}
     del rows[len(first) :]
     assert tune.best("reacher", "float") == {"options": ["1"], "score": 10.0}
-    assert tune.best("Freeway-MinAtar", "float") == {"options": []}
 
 
-def test_tasks_have_pages_and_settings_of_tasks_that_are_tuned(modules):
+def test_tasks_have_pages(modules):
     tasks = modules["tasks"].TASKS
     for task in tasks.values():
-        if task.tuned_on not in ("", "page"):
-            assert not tasks[task.tuned_on].tuned_on
         assert (EXPERIMENTS / f"{task.page}.yaml").exists()
     assert set(modules["study"].CHEAP) <= set(tasks)
 
