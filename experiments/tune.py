@@ -44,7 +44,7 @@ BASELINES = {
 }
 """Further algorithms of evosax with float weights; a setting that one does not have is left out."""
 
-BASELINE_TASKS = ("Acrobot-v1",)
+BASELINE_TASKS = ("CartPole-v1", "Acrobot-v1")
 
 FULL_EPISODES = ("SimpleGA", "RandomSearch")
 """They keep the fitness of members, and so cannot begin with short episodes."""
