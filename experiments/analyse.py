@@ -36,7 +36,6 @@ from study_words import (
     NONE,
     between,
     factor,
-    factor_spread,
     in_words,
     listed,
     number,
@@ -141,7 +140,7 @@ ABOUT_OVERALL = """The interquartile mean leaves out the lowest and the highest 
 of all tasks. Its interval is that of the stratified bootstrap (Agarwal et al. 2021, rliable), with
 the start and the mean of float weights held fixed. Float weights themselves need not have 1: it is
 their mean, not their interquartile mean. The interval of the median ratio resamples the seeds of
-each task."""
+each task; that of float weights is what two draws of the same seeds differ by."""
 
 ABOUT_CURVES = """Mean over seeds of the shipped policy's return on 32 episodes, with its 95 %
 bootstrap interval as a band. Dotted: the target."""
@@ -308,7 +307,7 @@ def overview(twins: Sequence[Twins]) -> str:
         for arm in ("ternary", "binary"):
             difference, scores = one.difference(arm), one.scores(arm)
             cells += [spread(difference), f"{arm} {in_words(difference)}"]
-            cells += [factor_spread(one.ratio_interval(arm))]
+            cells += [spread(one.ratio_interval(arm), factor)]
             cells += [spread(mean_interval(scores)) if len(scores) else NONE]
         rows.append(cells)
     return table(head, rows)
@@ -320,7 +319,7 @@ def overall(twins: Sequence[Twins]) -> str:
     rows = []
     for arm in WEIGHTS:
         found, (score, count) = list(ratios(twins, arm).values()), overall_score(twins, arm)
-        steps = factor_spread(median_ratio(twins, arm)), factor(max(found)) if found else NONE
+        steps = spread(median_ratio(twins, arm), factor), factor(max(found)) if found else NONE
         rows.append((arm, spread(score), count, *steps, len(found)))
     unclear = [one.task for one in twins if one.task not in ratios(twins, "ternary")]
     note = ABOUT_OVERALL

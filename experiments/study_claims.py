@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from study_results import Twins, median_ratio, overall_score, ratios, values
-from study_words import factor, factor_spread, in_words, number, spread
+from study_words import factor, in_words, number, spread
 from tasks import TASKS
 
 
@@ -25,18 +25,18 @@ def wins(twins: Sequence[Twins]) -> str:
 
 def claims_of_steps(twins: Sequence[Twins]) -> list[str]:
     """Return the two claims about steps to 90 % of float's return."""
-    found = ratios(twins, "ternary")
-    if not found:
+    found, median = ratios(twins, "ternary"), median_ratio(twins, "ternary")
+    if median is None:
         return [claim("steps, ternary over float", None, "no task has both arms")]
-    median, worst = median_ratio(twins, "ternary"), max(found, key=lambda t: found[t])
+    worst = max(found, key=lambda t: found[t])
     tasks = f"{len(found)} of {len(TASKS)} tasks"
     above = [f"{task} {factor(value)}" for task, value in found.items() if value > 1.5]
     named = f"above it: {', '.join(above)}" if above else f"largest {factor(found[worst])}, {worst}"
     return [
         claim(
             "median ratio of steps, ternary over float, at most 1.0",
-            bool(median and median.value <= 1),
-            f"{factor_spread(median)}; {tasks}",
+            median.value <= 1,
+            f"{spread(median, factor)}; {tasks}",
         ),
         claim("no task with a ratio above 1.5", not above, f"{named}; {tasks}"),
     ]

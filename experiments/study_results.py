@@ -171,9 +171,9 @@ class Twins:
     def ratio_interval(self, arm: str) -> Interval | None:
         """Return that ratio with its interval, None if there is none."""
         value = self.ratio(arm)
-        return None if np.isnan(value) else interval_with_infinity(value, self.ratios(arm))
+        return None if np.isnan(value) else interval_with_infinity(value, self.ratio_resamples(arm))
 
-    def ratios(self, arm: str) -> np.ndarray:
+    def ratio_resamples(self, arm: str) -> np.ndarray:
         """Return that ratio for each resample of the seeds; the target is that of the resample."""
         own, other = self.arms[arm], self.arms["float"]
         finals = values(other, "return_last")
@@ -210,7 +210,7 @@ def median_ratio(twins: Sequence[Twins], arm: str) -> Interval | None:
     found = ratios(twins, arm)
     if not found:
         return None
-    resamples = np.stack([one.ratios(arm) for one in twins if one.task in found])
+    resamples = np.stack([one.ratio_resamples(arm) for one in twins if one.task in found])
     resamples = resamples[:, ~np.isnan(resamples).all(0)]
     median = float(np.median(list(found.values())))
     return interval_with_infinity(median, np.nanmedian(resamples, axis=0))

@@ -46,26 +46,20 @@ def factor(value: float) -> str:
     return "infinite" if np.isinf(value) else f"{value:.2f}"
 
 
-def factor_spread(interval: Interval | None) -> str:
-    """Return a ratio of steps with its interval."""
-    if interval is None:
-        return NONE
-    return f"{factor(interval.value)} [{factor(interval.low)}, {factor(interval.high)}]"
-
-
-def spread(interval: Interval | None) -> str:
-    """Return a number with its interval."""
-    if interval is None:
-        return NONE
-    return f"{number(interval.value)} [{number(interval.low)}, {number(interval.high)}]"
-
-
 def number(value: float) -> str:
     """Return a number with three digits or more."""
     if not np.isfinite(value):
         return NONE
     digits = next((d for bound, d in ((1000, 0), (100, 1)) if abs(value) >= bound), 2)
     return f"{round(float(value), digits) + 0.0:,.{digits}f}"  # + 0.0: no minus before a zero
+
+
+def spread(interval: Interval | None, in_digits: Callable[[float], str] = number) -> str:
+    """Return a value with its interval, as numbers or, with `factor`, as ratios of steps."""
+    if interval is None:
+        return NONE
+    value, low, high = map(in_digits, interval)
+    return f"{value} [{low}, {high}]"
 
 
 def table(head: str, rows: Iterable[Iterable[object]]) -> str:
