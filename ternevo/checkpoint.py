@@ -1,8 +1,12 @@
 """Exact checkpoints of a run's state, by orbax: written beside, then renamed, never half there."""
 
+import contextlib
 import functools
+import logging
+import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +29,13 @@ class Checkpoints:
         """Open the folder; it is made when the first checkpoint is saved."""
         self.folder = folder.absolute()
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=max_to_keep, enable_async_checkpointing=False, create=True
+            max_to_keep=max_to_keep,
+            enable_async_checkpointing=False,
+            create=True,
+            cleanup_tmp_directories=True,  # left by a process that was killed while saving
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
+        logging.getLogger("absl").addFilter(_unless_raised_here)
 
     def __enter__(self) -> "Checkpoints":
         """Return itself."""
@@ -42,10 +50,30 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, state: TrainState) -> None:
-        """Save the state under its generation, unless that is there already."""
+        """Save the state under its generation, unless that is there already.
+
+        Raises:
+          CheckpointError: it was not saved.
+        """
         step = int(state.generation)
-        if self.latest() != step:
-            self._manager.save(step, args=ocp.args.StandardSave(_without_key_types(state)))
+        latest = self.latest()
+        if latest == step:
+            return
+        where = self.folder / str(step)
+        if latest is not None and latest > step:  # orbax would leave it out and say nothing
+            raise CheckpointError(f"checkpoint {where} cannot be saved: {latest} is there already")
+        state = _without_key_types(state)
+        try:
+            with _one_error():
+                is_saved = self._manager.save(step, args=ocp.args.StandardSave(state))
+        except (jax.errors.JaxRuntimeError, MemoryError):  # not the disk's, but the device's
+            raise
+        except Exception as error:  # orbax raises many kinds for a disk that is full or read-only
+            raise CheckpointError(
+                f"checkpoint {where} cannot be saved: {_reason(error)}"
+            ) from error
+        if not is_saved:
+            raise CheckpointError(f"checkpoint {where} was not saved")
 
     def restore(self, like: TrainState) -> TrainState:
         """Return the newest state.
@@ -62,13 +90,11 @@ class Checkpoints:
         # As NumPy arrays, which are bound to no device: a run may go on with others than it had.
         shapes = jax.eval_shape(_without_key_types, like)
         plain = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-        hook = sys.unraisablehook
-        sys.unraisablehook = functools.partial(_unless_abandoned, hook)
         try:
-            restored = self._manager.restore(step, args=ocp.args.StandardRestore(plain))
+            with _one_error():
+                restored = self._manager.restore(step, args=ocp.args.StandardRestore(plain))
         except Exception as error:  # orbax raises many kinds for a damaged folder
             raise CheckpointError(self._what_is_damaged(step, error)) from error
-        sys.unraisablehook = hook
         return _with_key_types(like, restored)
 
     def _what_is_damaged(self, step: int, error: Exception) -> str:
@@ -77,21 +103,40 @@ class Checkpoints:
         begin = (
             f"go on from checkpoint {max(before)}" if before else "begin anew, it is the only one"
         )
-        reason = (str(error).splitlines() or [""])[0][:200]
         return (
             f"checkpoint {self.folder / str(step)} cannot be read: it is damaged, or of a run with "
-            f"another configuration ({type(error).__name__}: {reason}). "
+            f"another configuration ({type(error).__name__}: {_reason(error)}). "
             f"Delete that folder and --resume to {begin}"
         )
 
 
-def _unless_abandoned(hook: Callable[[Any], None], unraisable: Any) -> None:
-    """Leave out the reads that orbax no longer waits for after the first one that failed.
+def _reason(error: Exception) -> str:
+    """Return in a few words what went wrong; tensorstore buries what the system said in paths."""
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return os.strerror(int(code[1])) if code else (str(error).splitlines() or [""])[0][:200]
 
-    They end later, in threads of their own, and Python would print a traceback for each.
+
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    """Let an error of orbax be the only word of it.
+
+    After it, other reads and writes that orbax no longer waits for end in threads of their own,
+    and Python would print a traceback for each; so the hook stays.
     """
+    hook = sys.unraisablehook
+    sys.unraisablehook = functools.partial(_unless_abandoned, hook)
+    yield
+    sys.unraisablehook = hook
+
+
+def _unless_abandoned(hook: Callable[[Any], None], unraisable: Any) -> None:
     if str(unraisable.exc_value) != "Event loop is closed":
         hook(unraisable)
+
+
+def _unless_raised_here(record: logging.LogRecord) -> bool:
+    """Leave out what a thread of orbax logs of an error that `save` or `restore` raises as well."""
+    return "_SignalingThread.run() raised an exception" not in record.getMessage()
 
 
 def _without_key_types(state: TrainState) -> TrainState:

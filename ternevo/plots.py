@@ -24,6 +24,9 @@ from ternevo.files import replacing
 from ternevo.sinks import Row, mean_rows
 from ternevo.statistics import Interval, Points, curve_band, mean_interval, pareto_front
 
+LEARNING_CURVE = ("env_steps", "return/min", "return/max", "return/mean", "eval/return")
+"""What `learning_curve` and `seeds_curve` read of a row."""
+
 
 def learning_curve(rows: list[Row], title: str, path: Path) -> None:
     """Draw returns in training and of the shipped policy over environment steps.

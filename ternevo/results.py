@@ -18,10 +18,14 @@ SHOWN_EPISODE = 2**31 - 2
 """Numbers folded into the seed's key for what comes after training."""
 
 
-def draw(setup: "Setup", rows_of_each: "list[list[Row]]") -> None:
+def draw(setup: "Setup") -> None:
     """Draw the learning curve of each seed, and of a joint run that of all seeds."""
     from ternevo import plots
+    from ternevo.sinks import read_jsonl
 
+    rows_of_each = [
+        read_jsonl(folder.metrics, plots.LEARNING_CURVE) for folder in setup.seed_folders.values()
+    ]
     for (seed, folder), rows in zip(setup.seed_folders.items(), rows_of_each, strict=True):
         plots.learning_curve(rows, setup.title(seed), folder.curve)
     if setup.config.num_seeds > 1:
@@ -29,14 +33,19 @@ def draw(setup: "Setup", rows_of_each: "list[list[Row]]") -> None:
         plots.seeds_curve(rows_of_each, title, setup.folder.curve)
 
 
-def finish(setup: "Setup", rows_of_each: "list[list[Row]]") -> None:
-    """Evaluate all policies on fresh episodes, write results, render, say where everything is."""
+def finish(setup: "Setup", last_rows: "list[Row]") -> None:
+    """Evaluate all policies on fresh episodes, write results, render, say where everything is.
+
+    Args:
+      setup: the run.
+      last_rows: the newest row of each seed.
+    """
     config, folders = setup.config, setup.seed_folders
     print(f"evaluating on {config.num_final_episodes} fresh episodes", flush=True)
     evaluations = final_evaluations(setup)
     results: list[dict[str, Any]] = [
-        {**_totals(rows), **evaluation}
-        for rows, evaluation in zip(rows_of_each, evaluations, strict=True)
+        {**_totals(row), **evaluation}
+        for row, evaluation in zip(last_rows, evaluations, strict=True)
     ]
     for folder, result in zip(folders.values(), results, strict=True):
         _write_result(folder, result)
@@ -56,9 +65,8 @@ def finish(setup: "Setup", rows_of_each: "list[list[Row]]") -> None:
     print(f"checkpoint  {setup.folder.checkpoints / str(results[0]['generation'])}", flush=True)
 
 
-def _totals(rows: "list[Row]") -> dict[str, Any]:
-    last = rows[-1] if rows else {"generation": 0, "env_steps": 0, "wall_time": 0.0}
-    return {key: last[key] for key in ("generation", "env_steps", "wall_time")}
+def _totals(row: "Row") -> dict[str, Any]:
+    return {key: row[key] for key in ("generation", "env_steps", "wall_time")}
 
 
 def _write_result(folder: "RunFolder", result: dict[str, Any]) -> None:

@@ -2,13 +2,13 @@
 
 import contextlib
 import math
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ternevo.config import RunConfig, parse
+from ternevo.interruption import Stop, on_lost_output, on_signals
 from ternevo.results import draw, finish
 from ternevo.setup import Setup, build
 
@@ -29,46 +29,53 @@ COSTING_MEMORY = (
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run what the command line says; exit 2 on bad input, 130 or 143 on a signal.
+    """Run what the command line says; exit 2 on bad input, 128 + n on signal n.
 
-    A signal is SIGINT or SIGTERM. It exits 1 on divergence, and where memory is not enough.
+    A signal is SIGINT, SIGTERM or SIGHUP, or SIGPIPE where nobody reads the output any more. It
+    exits 1 on divergence, and where memory is not enough.
     """
-    config = parse(argv)
-    print(f"ternevo: {config.strategy_name} on {config.env}, seed {config.seed_label}", flush=True)
+    config, stop = parse(argv), Stop()
+    with on_lost_output(stop):
+        print(f"ternevo: {config.strategy_name} on {config.env}, seed {config.seed_label}")
+        sys.stdout.flush()
+        with errors_as_status():
+            run(config, stop)
+
+
+@contextlib.contextmanager
+def errors_as_status() -> Iterator[None]:
+    """Print what a run may raise as one line, and exit 1 where training failed, else 2."""
     from ternevo.checkpoint import CheckpointError
     from ternevo.memory import OutOfMemory
-    from ternevo.names import UnknownName
     from ternevo.run_folder import RunFolderError
     from ternevo.sinks import MissingExtra
     from ternevo.train import Diverged
 
     try:
-        run(config)
+        yield
     except (Diverged, OutOfMemory) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
-    except (
-        CheckpointError,
-        RunFolderError,
-        MissingExtra,
-        UnknownName,
-        OSError,
-        ValueError,
-    ) as error:
+    except (CheckpointError, RunFolderError, MissingExtra, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 
 
-def run(config: RunConfig) -> "RunFolder":
+def run(config: RunConfig, stop: Stop | None = None) -> "RunFolder":
     """Train, evaluate, save and draw; return the run's folder.
+
+    Args:
+      config: the run.
+      stop: set it, from a signal or another thread, to end training after the current chunk.
 
     Raises:
       UnknownName, ValueError: the configuration makes no sense.
-      RunFolderError: the run's name is taken.
+      RunFolderError: the run's name is taken, or another process works on it.
+      CheckpointError: a checkpoint cannot be read or saved.
       Diverged: a loss is not finite; what was saved before stays.
       OutOfMemory: a device has too little memory; what was saved before stays.
       NoDevice: JAX finds none of the kind or number that was asked for.
-      SystemExit: a signal stopped the run; its state is saved.
+      SystemExit: the run was stopped; its state is saved.
     """
     from ternevo import devices
 
@@ -77,20 +84,34 @@ def run(config: RunConfig) -> "RunFolder":
         devices.join_processes()
     devices.check_there_are_some()
     setup = build(config)  # not on the mesh: brax binds what it loads to one device
-    with failure_on_record(setup), naming_what_to_lower(setup):
-        train_and_finish(setup)
+    with claimed(setup), failure_on_record(setup), naming_what_to_lower(setup):
+        train_and_finish(setup, stop or Stop())
     return setup.folder
 
 
-def train_and_finish(setup: Setup) -> None:
-    """Train on all devices; then, unless a signal came, write what a run ends with."""
+@contextlib.contextmanager
+def claimed(setup: Setup) -> Iterator[None]:
+    """Hold the run's folder, made or checked by the first process, until the run is over."""
+    from ternevo import devices, run_folder
+
+    with contextlib.ExitStack() as stack:
+        if devices.is_first_process():
+            with devices.telling_others():
+                stack.enter_context(run_folder.claimed(setup.config, setup.env.id))
+        else:
+            devices.follow_first()
+        yield
+
+
+def train_and_finish(setup: Setup, stop: Stop) -> None:
+    """Train on all devices; then, unless it was stopped, write what a run ends with."""
     from ternevo import devices
 
     config = setup.config
     with devices.on_all_devices(0 if config.distributed else config.num_devices):
-        with interruptible() as interruption:
-            rows_of_each = _train(setup, interruption)
-        stopped_by = devices.agreed(interruption[0] if interruption else 0)
+        with on_signals(stop):
+            last_rows = _train(setup, stop)
+        stopped_by = devices.agreed(stop.signal)
     if stopped_by:
         print(
             f"interrupted: the state is saved in {setup.folder.checkpoints}; "
@@ -98,7 +119,7 @@ def train_and_finish(setup: Setup) -> None:
         )
         raise SystemExit(128 + stopped_by)
     if devices.is_first_process():
-        finish(setup, rows_of_each)
+        finish(setup, last_rows)
 
 
 @contextlib.contextmanager
@@ -111,7 +132,8 @@ def failure_on_record(setup: Setup) -> Iterator[None]:
         yield
     except Exception as error:
         if devices.is_first_process():
-            replace_text(setup.folder.failure, f"{type(error).__name__}: {error}\n")
+            with contextlib.suppress(OSError):  # a full disk, which may be what it failed for
+                replace_text(setup.folder.failure, f"{type(error).__name__}: {error}\n")
         raise
 
 
@@ -155,8 +177,8 @@ def _what_to_lower(setup: Setup, error: Exception) -> str:
     return f"out of memory: {reason}. {first} {others} under another --name. {kept}"
 
 
-def _train(setup: Setup, interruption: list[int]) -> "list[list[Row]]":
-    """Start or resume, go through the chunks, draw the curves; return each seed's rows."""
+def _train(setup: Setup, stop: Stop) -> "list[Row]":
+    """Start or resume, go through the chunks, draw the curves; return each seed's newest row."""
     from ternevo import devices, profiling, train
     from ternevo.animations import Animations
     from ternevo.checkpoint import Checkpoints
@@ -179,19 +201,21 @@ def _train(setup: Setup, interruption: list[int]) -> "list[list[Row]]":
                 config.num_generations,
                 config.chunk_size,
                 stop_every=(config.checkpoint_every, config.render_every),
-                should_stop=lambda: bool(interruption),
+                should_stop=lambda: bool(stop.signal),
                 around=around,
             ):
                 record(setup, records, checkpoints, chunk)
                 state = chunk.state
-                if int(state.generation) % config.checkpoint_every == 0:
-                    save(setup, checkpoints, state)
                 if animations.is_due(int(state.generation)):
                     animate(setup, animations, records, state)
+                if int(state.generation) % config.checkpoint_every == 0:
+                    # Last, and with rows on the disk: a resumed run makes nothing before it again.
+                    records.sync()
+                    save(setup, checkpoints, state)
         save(setup, checkpoints, state)
     if devices.is_first_process():
-        draw(setup, records.rows)
-    return records.rows
+        draw(setup)
+    return records.last
 
 
 def start_or_restore(setup: Setup, checkpoints: "Checkpoints") -> "TrainState":
@@ -316,11 +340,10 @@ def open_records(setup: Setup, generation: int) -> "Records":
 
     config, folders = setup.config, list(setup.seed_folders.values())
     if not devices.is_first_process():
-        return sinks.Records([[] for _ in folders], [[] for _ in folders], [])
+        return sinks.Records([{} for _ in folders], [[] for _ in folders], [])
     trackers = [name.strip() for name in config.track.split(",")]
-    rows = [sinks.cut_jsonl(folder.metrics, generation) for folder in folders]
-    before = sinks.mean_rows([own[-1:] for own in rows])
-    last = before[0] if before else {}
+    last = [sinks.cut_jsonl(folder.metrics, generation) for folder in folders]
+    mean = sinks.mean_rows([[row] for row in last])[0] if generation else {}
     common: list[Sink] = [_open_wandb(setup)] if "wandb" in trackers else []
     boards = [  # before metrics.jsonl is opened: they may be missing
         [sinks.TensorBoard(folder.path / "tensorboard", generation)]
@@ -330,8 +353,8 @@ def open_records(setup: Setup, generation: int) -> "Records":
     own: list[list[Sink]] = [
         [sinks.Jsonl(folder.metrics), *board] for folder, board in zip(folders, boards, strict=True)
     ]
-    common.append(sinks.Console(config.num_generations, last, config.num_seeds))
-    return sinks.Records(rows, own, common)
+    common.append(sinks.Console(config.num_generations, mean, config.num_seeds))
+    return sinks.Records(last, own, common)
 
 
 def _open_wandb(setup: Setup) -> "Sink":
@@ -353,27 +376,6 @@ def _open_wandb(setup: Setup) -> "Sink":
         dir=str(folder.path),
         config=settings["settings"],
     )
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[list[int]]:
-    """Yield a list that gets the number of the first SIGINT or SIGTERM; a second SIGINT raises."""
-    caught: list[int] = []
-
-    def handle(number: int, frame: object) -> None:
-        del frame
-        if caught and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        if not caught:
-            caught.append(number)
-            print("stopping after this chunk", file=sys.stderr, flush=True)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

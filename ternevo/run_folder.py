@@ -1,6 +1,6 @@
 """The folder of one run: runs/<env>/<strategy>/<name>/.
 
-It holds config.json (settings, versions, device, commit), metrics.jsonl,
+It holds config.json (settings, versions, device, commit), metrics.jsonl, lock,
 checkpoints/, policy.tvp and best_policy.tvp, curve.png, the rendered episode, episodes/ with those
 drawn during training, result.json once the run is done, and failure.txt where training failed.
 
@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from ternevo import agent, provenance
 from ternevo.config import RunConfig, to_dict
-from ternevo.files import replace_text, replacing
+from ternevo.files import Locked, locked, remove_temporaries, replace_text, replacing
 from ternevo.policies import file_suffix
 
 FREE_ON_RESUME = {
@@ -117,6 +117,11 @@ class RunFolder:
         return self.path / "episodes"
 
     @property
+    def lock(self) -> Path:
+        """Locked by the process that runs or resumes the run."""
+        return self.path / "lock"
+
+    @property
     def failure(self) -> Path:
         """Why training stopped, if it failed."""
         return self.path / "failure.txt"
@@ -126,14 +131,39 @@ class RunFolder:
         """The final evaluation."""
         return self.path / "result.json"
 
+    @property
+    def written(self) -> list[Path]:
+        """All files that the run replaces, but for episodes."""
+        policies = [self.start, self.policy, self.best_policy]
+        return [self.config, self.metrics, *policies, self.curve, self.failure, self.result]
+
+
+@contextlib.contextmanager
+def claimed(config: RunConfig, env_id: str) -> Iterator[RunFolder]:
+    """Hold the folder of a run, made or checked by `create`, until the run or its process ends.
+
+    Raises:
+      RunFolderError: another process has it; or that of `create`.
+    """
+    folder = folder_of(config, env_id)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder.lock))
+        except Locked as error:
+            raise RunFolderError(
+                f"{error}: wait until it is done, stop it, or choose another --name"
+            ) from error
+        yield create(config, env_id)
+
 
 def create(config: RunConfig, env_id: str) -> RunFolder:
     """Make the folder of a new run, or check that of a run to be resumed.
 
     Raises:
       RunFolderError: the name is taken; or, with `resume`, the run was started
-        with other settings, or is one seed of several. A run that failed before its first
-        generation takes no name.
+        with other settings, or is one seed of several; or the folder has files of a run and no
+        config.json. A run that failed before its first generation takes no name.
     """
     folder = folder_of(config, env_id)
     record = _provenance(config, env_id)
@@ -142,23 +172,58 @@ def create(config: RunConfig, env_id: str) -> RunFolder:
         raise RunFolderError(
             f"{folder.path} is a seed of the joint run {before['joint']!r}: resume that one"
         )
-    is_new = not before or not has_begun(folder)
-    if is_new:
-        folder.path.mkdir(parents=True, exist_ok=True)
-    elif config.resume:
-        _check_same(folder, before, record)
-        history = [*before.get("resumed_from", []), {k: before[k] for k in RESUMED_RECORD}]
-        record |= {"id": before["id"], "resumed_from": history}
+    if has_begun(folder):
+        record |= _history(config, folder, before, record)
     else:
-        raise RunFolderError(
-            f"{folder.path} exists. Go on with it by --resume, or choose another --name"
-        )
+        folder.path.mkdir(parents=True, exist_ok=True)
+        _clear(folder)
     folder.failure.unlink(missing_ok=True)
+    _remove_temporaries(folder)
     _write_records(config, folder, record)
-    if is_new and config.init_from is not None:
+    if config.init_from is not None and not folder.start.exists():
         with replacing(folder.start) as temporary:  # its suffix is that of the policy in the record
             shutil.copyfile(policy_of(config.init_from), temporary)
     return folder
+
+
+def _history(
+    config: RunConfig, folder: RunFolder, before: dict[str, Any], record: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what the record of a run that goes on keeps of the one before.
+
+    Raises:
+      RunFolderError: it cannot go on.
+    """
+    if not before:
+        raise RunFolderError(
+            f"{folder.path} has results of a run and no config.json, so it can neither go on nor "
+            "be replaced: put config.json back, move the folder away, or choose another --name"
+        )
+    if not config.resume:
+        raise RunFolderError(
+            f"{folder.path} exists. Go on with it by --resume, or choose another --name"
+        )
+    _check_same(folder, before, record)
+    history = [*before.get("resumed_from", []), {k: before[k] for k in RESUMED_RECORD}]
+    return {"id": before["id"], "resumed_from": history}
+
+
+def _clear(folder: RunFolder) -> None:
+    """Remove what a run that did not begin left: its start, and the records of its seeds."""
+    for path in folder.path.glob("start.*"):
+        path.unlink()
+    for path in folder.path.glob("seed*/config.json"):
+        if "joint" in read_json(path):
+            path.unlink()
+
+
+def _remove_temporaries(folder: RunFolder) -> None:
+    """Remove the half-written files of processes that were killed; only theirs are there."""
+    for own in (folder, *(RunFolder(path) for path in folder.path.glob("seed*/"))):
+        for path in own.written:
+            remove_temporaries(path)
+    for path in (*folder.episodes.glob(".generation-*"), *folder.path.glob(".episode-????????.*")):
+        path.unlink()
 
 
 def _write_records(config: RunConfig, folder: RunFolder, record: dict[str, Any]) -> None:
@@ -249,9 +314,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def has_begun(folder: RunFolder) -> bool:
-    """Return whether a run has done a generation, for all that its folder says."""
-    metrics = [folder.metrics, *folder.path.glob("seed*/metrics.jsonl")]
-    return any(path.exists() and path.stat().st_size > 0 for path in metrics)
+    """Return whether a folder has what a run would lose: rows, a checkpoint, or a policy."""
+    rows = [folder.metrics, *folder.path.glob("seed*/metrics.jsonl")]
+    policies = [*folder.path.glob("*policy.*"), *folder.path.glob("seed*/*policy.*")]
+    return (
+        any(path.exists() and path.stat().st_size > 0 for path in rows)
+        or bool(folder.saved_generations)
+        or any(not path.name.startswith(".") for path in policies)
+    )
 
 
 def is_of_one_seed(record: dict[str, Any]) -> bool:

@@ -35,8 +35,8 @@ class Setup(NamedTuple):
 
 
 def build(config: RunConfig) -> Setup:
-    """Build environment, policy and strategy, and make the run's folder."""
-    from ternevo import devices, envs, profiling, run_folder
+    """Build environment, policy and strategy; the run's folder is not touched."""
+    from ternevo import envs, profiling, run_folder
 
     if config.profile:
         profiling.make_profile_folder(config.profile)
@@ -50,11 +50,6 @@ def build(config: RunConfig) -> Setup:
     source = run_folder.start_of(config, folder)
     begin = start.load(source, env, policy, config.policy.weights) if source else None
     strategy = build_strategy(config, env, policy, begin)
-    if devices.is_first_process():
-        with devices.telling_others():
-            run_folder.create(config, env.id)
-    else:
-        devices.follow_first()
     return Setup(config, env, strategy, folder, begin)
 
 

@@ -5,16 +5,20 @@ A row is what one generation left: "generation" (from 1), "env_steps" (total),
 not measured in a generation, or is not finite, is not in its row.
 """
 
+import io
+import itertools
 import json
 import math
+import os
 import statistics
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
-from ternevo.files import replace_text
+from ternevo.files import naming, replacing
 
 Row = dict[str, Any]
 
@@ -96,27 +100,35 @@ def _means(rows: list[Row]) -> Row:
 
 
 class Records:
-    """The rows of every seed of a run; they go to sinks of its own, their means to common ones."""
+    """Takes the rows of every seed of a run to sinks of its own, their means to common ones.
 
-    def __init__(self, rows: list[list[Row]], own: list[list[Sink]], common: list[Sink]):
-        """Go on after `rows` of each seed."""
-        self.rows = rows
+    `last` has the newest row of each seed, {} before the first. All of them are in metrics.jsonl.
+    """
+
+    def __init__(self, last: list[Row], own: list[list[Sink]], common: list[Sink]):
+        """Go on after the row `last` of each seed."""
+        self.last = last
         self._own = own
         self._common = common
 
     def write(self, metrics_of_each: list[dict[str, Any]], generation: int, seconds: float) -> None:
         """Take the metrics of a chunk from every seed; see `rows_of`."""
         new = [
-            rows_of(metrics, generation, rows[-1] if rows else {}, seconds)
-            for metrics, rows in zip(metrics_of_each, self.rows, strict=True)
+            rows_of(metrics, generation, last, seconds)
+            for metrics, last in zip(metrics_of_each, self.last, strict=True)
         ]
         if not new[0]:
             return
         for sinks, rows in zip([*self._own, self._common], [*new, mean_rows(new)], strict=True):
             for sink in sinks:
                 sink.write(rows)
-        for rows, latest in zip(self.rows, new, strict=True):
-            rows += latest
+        self.last = [rows[-1] for rows in new]
+
+    def sync(self) -> None:
+        """Wait until every row is on the disk."""
+        for sink in itertools.chain(*self._own):
+            if isinstance(sink, Jsonl):
+                sink.sync()
 
     def animate(self, path: Path, generation: int) -> None:
         """Show an episode of the first seed in its own sinks and the common ones that can."""
@@ -136,42 +148,94 @@ class Jsonl:
 
     def __init__(self, path: Path):
         """Append to `path`."""
+        self._path = path
         self._file = path.open("a")
 
     def write(self, rows: list[Row]) -> None:
         """Append and flush."""
-        self._file.writelines(json.dumps(row) + "\n" for row in rows)
-        self._file.flush()
+        with naming(self._path):
+            self._file.writelines(json.dumps(row) + "\n" for row in rows)
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Wait until the rows are on the disk."""
+        with naming(self._path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Sync and close the file."""
+        with self._file:
+            self.sync()
 
 
-def read_jsonl(path: Path) -> list[Row]:
+def read_jsonl(path: Path, names: Collection[str] | None = None) -> list[Row]:
     """Return the rows of a metrics file; a last line that was cut off is left out.
+
+    Args:
+      path: the file; without it there are no rows.
+      names: the metrics to keep beside "generation", None for all.
 
     Raises:
       ValueError: another line is no row.
     """
     if not path.exists():
         return []
-    lines, rows = path.read_text().splitlines(), []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-            rows.append({"generation": row["generation"], **row})
-        except (ValueError, TypeError, KeyError) as error:
-            if number < len(lines):
-                raise ValueError(f"line {number} of {path} is no row of metrics") from error
-    return rows
+    rows, damaged = [], 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if damaged:
+                break
+            try:
+                row = json.loads(line)
+                kept = row if names is None else {k: row[k] for k in names if k in row}
+                rows.append({"generation": row["generation"], **kept})
+            except (ValueError, TypeError, KeyError):
+                damaged = number
+        else:
+            return rows
+    raise ValueError(f"line {damaged} of {path} is no row of metrics")
 
 
-def cut_jsonl(path: Path, generation: int) -> list[Row]:
-    """Drop the rows after `generation`, which a resumed run will write again; return the others."""
-    rows = [row for row in read_jsonl(path) if row["generation"] <= generation]
-    replace_text(path, "".join(json.dumps(row) + "\n" for row in rows))
-    return rows
+def cut_jsonl(path: Path, generation: int) -> Row:
+    """Drop the rows after `generation`, which a resumed run will write again.
+
+    Returns:
+      The row of that generation, {} for generation 0.
+
+    Raises:
+      ValueError: the rows 1 to `generation` are not all there, in order and once.
+    """
+    row: Row = {}
+    with (
+        path.open("rb") if path.exists() else io.BytesIO() as before,
+        replacing(path) as temporary,
+        temporary.open("wb") as kept,
+    ):
+        for number in range(1, generation + 1):
+            line = before.readline().rstrip(b"\n")
+            row = _checked_row(path, line, number, generation)
+            kept.write(line + b"\n")
+    return row
+
+
+def _checked_row(path: Path, line: bytes, number: int, generation: int) -> Row:
+    """Return the row of generation `number`.
+
+    Raises:
+      ValueError: the line is something else.
+    """
+    try:
+        row = json.loads(line)
+        if row["generation"] == number and math.isfinite(row["env_steps"] + row["wall_time"]):
+            return row
+        found = f"is the row of generation {row['generation']}"
+    except (ValueError, TypeError, KeyError):
+        found = "is damaged" if line else "is missing"
+    raise ValueError(
+        f"{path} does not have the rows of generations 1 to {generation}, which the newest "
+        f"checkpoint goes on from: line {number} {found}. Put the file back, or begin a run of "
+        "another --name at this one's policy by --init_from"
+    )
 
 
 SHOWN = {"return": "return/mean", "max": "return/max", "eval": "eval/return"}

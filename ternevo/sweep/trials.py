@@ -6,7 +6,6 @@ runs/ with the run of each trial, and logs/ with what each of them printed.
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from ternevo import run_folder
+from ternevo import files, run_folder
 from ternevo.names import check
 from ternevo.sinks import mean_rows, read_jsonl
 from ternevo.sweep.space import SweepFile, SweepFileError, grid, optuna_package, space
@@ -210,14 +209,14 @@ def _bar(num_trials: int, done: int) -> "tqdm[Any]":
 @contextlib.contextmanager
 def _locked(sweep: Sweep) -> Iterator[int]:
     """Yield a file that is locked, until this process and all trials that inherit it have ended."""
-    with (sweep.folder / "lock").open("w") as lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            lock = stack.enter_context(files.locked(sweep.folder / "lock"))
+        except files.Locked as error:
             raise run_folder.RunFolderError(
                 f"{sweep.folder} is at work: another process runs the sweep, or a trial of it"
             ) from error
-        yield lock.fileno()
+        yield lock
 
 
 @contextlib.contextmanager

@@ -1,0 +1,115 @@
+"""What ends a run early: a signal, or a terminal or pipe that has gone away.
+
+Either way the chunk of generations that is running is finished, and the state saved.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stop:
+    """Whether a run is to end, and why: `signal` is the number of the first signal, 0 for none.
+
+    Output that nobody reads counts as SIGPIPE.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a reason."""
+        self.signal = 0
+
+    def because_of(self, number: int) -> None:
+        """Take a reason, unless there is one."""
+        self.signal = self.signal or number
+
+
+@contextlib.contextmanager
+def on_signals(stop: Stop) -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP only set `stop`; a second SIGINT raises KeyboardInterrupt.
+
+    SIGHUP stays ignored where `nohup` made it so. Only the main thread of a process may handle
+    signals: in any other, this does nothing.
+    """
+
+    def handle(number: int, frame: object) -> None:
+        del frame
+        if stop.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not stop.signal:
+            stop.because_of(number)
+            # Not by print: the signal may have come in the middle of one.
+            with contextlib.suppress(OSError):
+                os.write(2, b"stopping after this chunk\n")
+
+    if not _is_main_thread():
+        yield
+        return
+    heeded = [n for n in SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def on_lost_output(stop: Stop) -> Iterator[None]:
+    """Let standard output and error only set `stop` when they can no longer be written to.
+
+    This is so when `| head` has seen enough, the terminal is closed, or the disk of a log is full.
+    In any but the main thread this does nothing, as the streams are the whole process's.
+    """
+    if not _is_main_thread():
+        yield
+        return
+    watched: list[Any] = [
+        stream and _Watched(stream, stop) for stream in (sys.stdout, sys.stderr)
+    ]  # one that was closed before Python started is None
+    with contextlib.redirect_stdout(watched[0]), contextlib.redirect_stderr(watched[1]):
+        yield
+
+
+class _Watched:
+    """A stream that sets `stop` where the one it writes to raises an OSError."""
+
+    def __init__(self, stream: Any, stop: Stop):
+        self._stream = stream
+        self._stop = stop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._watched():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._watched():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self._stop.because_of(signal.SIGPIPE)
+            self._discard()
+
+    def _discard(self) -> None:
+        """Send what is still in the buffer, and all that follows, nowhere."""
+        with contextlib.suppress(OSError):  # a stream without a file
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
