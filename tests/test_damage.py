@@ -309,6 +309,19 @@ def test_rows_are_on_the_disk_before_the_checkpoint_that_counts_on_them(tmp_path
     assert any(name.startswith(".policy-") for name in seen)
 
 
+def test_an_animation_is_drawn_before_the_checkpoint_that_is_gone_on_from(tmp_path, monkeypatch):
+    """A kill between the two would lose it: a resumed run draws nothing before its checkpoint."""
+    save, drawn = run.save, []
+
+    def saving(setup, *arguments):
+        drawn.append(sorted(path.stem for path in setup.folder.episodes.glob("*")))
+        save(setup, *arguments)
+
+    monkeypatch.setattr(run, "save", saving)
+    train_for(tmp_path, 4, "--render_every", "2")
+    assert drawn[:2] == [["generation-000002"], ["generation-000002", "generation-000004"]]
+
+
 # --- nothing is left over ----------------------------------------------------------------------
 
 
