@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
+from ternevo import reading
 from ternevo.files import replace_text
 
 Row = dict[str, Any]
@@ -152,19 +153,43 @@ def read_jsonl(path: Path) -> list[Row]:
     """Return the rows of a metrics file; a last line that was cut off is left out.
 
     Raises:
-      ValueError: another line is no row.
+      NotAFile: it is not a regular file.
+      ValueError: another line is no row; the message names it.
     """
     if not path.exists():
         return []
-    lines, rows = path.read_text().splitlines(), []
+    lines, rows = _lines_of(path), []
     for number, line in enumerate(lines, 1):
         try:
-            row = json.loads(line)
+            row = _parse_row(line)
             rows.append({"generation": row["generation"], **row})
         except (ValueError, TypeError, KeyError) as error:
             if number < len(lines):
                 raise ValueError(f"line {number} of {path} is no row of metrics") from error
     return rows
+
+
+def _lines_of(path: Path) -> list[str]:
+    reading.check_regular(path)
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text: {error}") from error
+
+
+def _parse_row(line: str) -> Row:
+    """Return the row of a line.
+
+    Raises:
+      ValueError: it is not JSON, not an object, or has a value that is no number.
+    """
+    try:
+        row = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(row, dict) or any(type(x) not in (int, float) for x in row.values()):
+        raise ValueError("it must be an object of numbers")
+    return row
 
 
 def cut_jsonl(path: Path, generation: int) -> list[Row]:
