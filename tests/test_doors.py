@@ -181,6 +181,29 @@ def test_what_the_user_says_as_well_is_imported(tmp_path, own_file, tvp_record, 
     assert mark.exists()
 
 
+def test_an_own_float_policy_is_cut_into_trits_where_the_user_says_its_names(
+    tmp_path, trap, capsys
+):
+    module, _ = trap
+    path, names = tmp_path / "policy.npz", ["--policy", NAME, "--env", f"{module}:make"]
+    settings = Lines(weights="float")
+    env = BANDIT._replace(id=f"{module}:make")
+    policy_file.save(path, env, NAME, settings, own_params(settings))
+    export.main([str(path), "--ternarize", "--num_episodes", "2", *names])
+    assert "ternarized" in capsys.readouterr().out
+    found = policy_file.load(tmp_path / "policy_ternarized.tvp", trust=NAME)
+    assert (found.settings.weights, found.env_id) == ("ternary", f"{module}:make")
+
+
+@pytest.mark.parametrize("option", ["--env", "--policy"])
+def test_a_format_for_devices_needs_no_names(option, tmp_path, own_file, tvp_record, capsys):
+    path = file_of("tvp", tmp_path, own_file, tvp_record, "my_trap:make")
+    error = refused(capsys, export, path, "--to", "c", option, "my_trap:make")
+    assert f"{option} is of --ternarize" in error
+    export.main([str(path), "--to", "c"])
+    assert path.with_suffix(".h").exists()
+
+
 def test_python_says_it_by_trust(tmp_path, own_file, tvp_record, trap):
     module, mark = trap
     path = file_of("npz", tmp_path, own_file, tvp_record, None, f"{module}:Lines")
