@@ -21,7 +21,11 @@ def __getattr__(name: str) -> Any:
 
 
 def load(path: str | Path) -> "Policy":
-    """Read a policy file, ready to act; see `ternevo.deploy.runtime`."""
+    """Read a .tvp policy file, ready to act; see `ternevo.deploy.runtime`.
+
+    Nothing in the file is executed. Policies of your own, which a .npz names, are read by
+    `ternevo.policy_file.load`.
+    """
     from ternevo.deploy import runtime
 
     return runtime.load(path)

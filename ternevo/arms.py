@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ternevo import policy_archive, run_folder
+from ternevo import policy_archive, reading, run_folder
 from ternevo.deploy import tvp
 from ternevo.run_folder import FREE_ON_RESUME, RunFolder, RunFolderError
 from ternevo.sinks import Row, read_jsonl
@@ -30,6 +30,9 @@ NOT_OF_THE_ARM = {"seed", "num_seeds", "name", "env"} | FREE_ON_RESUME - {
 
 ENTROPY = "search/entropy"
 """The metric that is the mean entropy of a weight in the search distribution, in bits."""
+
+MAX_FAILURE = 2**16
+"""Bytes of a failure.txt that are read."""
 
 Settings = dict[str, Any]
 Said = TypeVar("Said")
@@ -194,23 +197,15 @@ def _tried(reader: Callable[[Path], Said], path: Path) -> Said | str:
     """Return what a file says, or a sentence that names it and says why it cannot be read."""
     try:
         return reader(path)
-    except (OSError, ValueError) as error:  # also text that is not UTF-8, and PolicyFormatError
+    except (OSError, ValueError, RunFolderError) as error:  # a ValueError: also PolicyFormatError
         said = " ".join(str(error).split())
         return said if str(path) in said else f"{path} cannot be read: {said}"
 
 
 def _read_record(path: Path) -> dict[str, Any]:
     """Return a config.json, {} of a joint run or of another program."""
-    record = run_folder.read_json(path)
-    if "settings" not in record:
-        return {}
-    _check(record, env=str, settings=dict)
-    settings = record["settings"]
-    _check(settings, num_seeds=int)
-    if not run_folder.is_of_one_seed(record):
-        return {}
-    _check(settings, seed=int, num_generations=int, strategy_name=str, strategy=dict, policy=dict)
-    return record
+    record = run_folder.read_record(path)
+    return record if run_folder.is_of_one_seed(record) else {}
 
 
 def _read_rows(path: Path) -> list[Row]:
@@ -294,7 +289,11 @@ def failure_of(folder: RunFolder, record: dict[str, Any]) -> str:
     """Return why training failed, "" if it did not; a joint run may keep it for all its seeds."""
     joint = [RunFolder(folder.path.parent)] if "joint" in record else []
     files = [f.failure for f in [folder, *joint] if f.failure.exists()]
-    return " ".join(files[0].read_text(errors="replace").split()) if files else ""
+    return " ".join(_tried(_read_text, files[0]).split()) if files else ""
+
+
+def _read_text(path: Path) -> str:
+    return reading.read_bytes(path, MAX_FAILURE)[:MAX_FAILURE].decode(errors="replace")
 
 
 def key_of(record: dict[str, Any]) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import tyro
 
 from ternevo.compilation_cache import enable_compilation_cache
+from ternevo.names import Trust
 from ternevo.run_folder import errors_in_a_line
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class ExportConfig:
     """Of --ternarize: episodes of each of the two policies."""
     seed: int = 0
     """Of --ternarize: seed of the episodes."""
+    env: str | None = None
+    """Of --ternarize: the environment to run in. Name one of your own again: a file alone does not
+    make its module run."""
+    policy: str | None = None
+    """Of --ternarize: the package.module:Class of a policy of your own, for the same reason."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -145,6 +151,9 @@ def check_options(config: ExportConfig) -> None:
     for option, allowed in formats.items():
         if getattr(config, option) is not None and config.to not in allowed:
             raise ValueError(f"--{option} is of --to {' and '.join(allowed)}, not of {config.to}")
+    for option in ("env", "policy"):
+        if getattr(config, option) is not None:
+            raise ValueError(f"--{option} is of --ternarize, not of --to {config.to}")
 
 
 def check_out(out: Path, source: Path) -> None:
@@ -170,6 +179,7 @@ def export_ternarized(config: ExportConfig) -> Exported:
     """Write the ternary policy, and compare it with its source.
 
     Raises:
+      UntrustedName: the file names code that `config` does not.
       ValueError: a count that means nothing, or a policy that is not one of floats.
     """
     from ternevo import envs, policy_file, run_folder
@@ -179,10 +189,11 @@ def export_ternarized(config: ExportConfig) -> Exported:
     enable_compilation_cache()
     source = run_folder.policy_of(config.run, config.which)
     out = config.out or source.with_name(f"{source.stem}_ternarized.tvp")
-    saved = policy_file.load(source)
-    env = envs.make(saved.env_id, saved.episode_length)
-    ternarize(source, out, env)
-    exported = policy_file.load(out)
+    saved = policy_file.load(source, trust=config.policy or False)
+    env_id = policy_file.env_id_of(saved, source, config.env)
+    env = envs.make(env_id, saved.episode_length if env_id == saved.env_id else None)
+    ternarize(source, out, env, trust=saved.policy_name)
+    exported = policy_file.load(out, trust=saved.policy_name)
     print(f"evaluating on {config.num_episodes} fresh episodes", flush=True)
     returns = evaluate_both(saved, exported, env, config.seed, config.num_episodes)
     print(f"source      {source}  {_in_words(saved.weights, returns[0])}")
@@ -190,22 +201,24 @@ def export_ternarized(config: ExportConfig) -> Exported:
     return Exported(out, *returns)
 
 
-def ternarize(source: Path, out: Path, env: "Env") -> None:
+def ternarize(source: Path, out: Path, env: "Env", trust: Trust = False) -> None:
     """Write the policy of `source` with ternary weights; all else of it stays.
 
     Args:
       source: file of a float policy.
       out: another file.
       env: what the policy acts in.
+      trust: which class of a user's own may be imported, see `policy_file.load`.
 
     Raises:
+      UntrustedName: the policy is of a class that `trust` does not name.
       ValueError: the policy is not a float one, or `out` is `source` or a folder.
     """
     from ternevo import policy_file
     from ternevo.strategies.start import convert
     from ternevo.types import PolicyParams
 
-    saved = policy_file.load(source)
+    saved = policy_file.load(source, trust)
     kind = saved.settings.weights
     if kind != "float":
         raise ValueError(f"{source} is {kind} already; --ternarize takes a policy of float weights")

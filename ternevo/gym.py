@@ -41,7 +41,7 @@ import tyro
 from numpy.typing import NDArray
 
 from ternevo.deploy.record import PolicyRecord
-from ternevo.names import check
+from ternevo.names import check, check_trusted
 from ternevo.run_folder import errors_in_a_line
 
 NUM_ENVS = 32
@@ -333,17 +333,19 @@ def run(config: GymConfig) -> Evaluation:
     """Evaluate the policy that the settings name."""
     from ternevo import run_folder
 
-    policy = _load(run_folder.policy_of(config.policy, config.which))
-    env_id = config.env or _same_name(policy.record)
+    path = run_folder.policy_of(config.policy, config.which)
+    policy = _load(path)
+    env_id = config.env or _same_name(policy.record, path)
     episodes, seed, num_envs = config.episodes, config.seed, config.num_envs
     return evaluate(policy, env_id, episodes, seed, num_envs=num_envs, progress=True)
 
 
-def _same_name(record: PolicyRecord) -> str:
-    """Return Gymnasium's name of the gymnax environment that a policy was made in."""
+def _same_name(record: PolicyRecord, path: Path) -> str:
+    """Return Gymnasium's name of the gymnax environment that the policy of a file was made in."""
     suite, _, name = record.metadata.get("env", "").partition("/")
     if suite != "gymnax":
         raise ValueError("the policy names no gymnax environment; name Gymnasium's with --env")
+    check_trusted(path, "env", name, trust=False)  # Gymnasium imports what is before a colon
     return name
 
 

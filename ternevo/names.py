@@ -1,18 +1,28 @@
 """Look a name up in a table, with an error that says what is allowed and what is near.
 
 A name with a colon, "package.module:attribute", is imported instead. What is then found was written
-by a user, so it is checked here, too.
+by a user, so it is checked here, too. `lookup` imports whatever it is told to. Importing a module
+runs it, so a name out of a file goes through `check_trusted` first.
 """
 
 import dataclasses
 import difflib
 import importlib
 import inspect
+import re
+import shlex
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 Found = TypeVar("Found")
+
+Trust = bool | str
+"""Which names of a file may be imported: all (True), none (False), or this one only."""
+
+IMPORTABLE = re.compile(r"[\w.-]+:\w+")
+"""What somebody can be asked to type: "package.module:attribute"."""
 
 
 class UnknownName(ValueError):
@@ -21,6 +31,10 @@ class UnknownName(ValueError):
 
 class WrongObject(UnknownName):
     """A name that leads to something else than what it was given for."""
+
+
+class UntrustedName(ValueError):
+    """A name that would be imported, and that nobody but a file has said."""
 
 
 def check(kind: str, name: str, allowed: Iterable[str]) -> str:
@@ -67,6 +81,28 @@ def lookup(kind: str, name: str, table: Mapping[str, Any]) -> Any:
             f"{_hint(attribute, public)} It has: {', '.join(public) or 'nothing of its own'}"
         )
     return getattr(module, attribute)
+
+
+def check_trusted(path: str | Path, kind: str, name: str, trust: Trust) -> None:
+    """Refuse a name out of a file that would be imported, unless the user has said it as well.
+
+    Args:
+      path: the file.
+      kind: what the name is of; `--kind` is the option by which a user says it.
+      name: what the file says.
+      trust: what the user says.
+
+    Raises:
+      UntrustedName: the name has a colon, and `trust` is neither True nor this very name.
+    """
+    if ":" not in name or trust is True or name == trust:
+        return
+    what = f"{path} names code to import as its {kind}, {name!a}; nothing was imported"
+    if not IMPORTABLE.fullmatch(name):
+        raise UntrustedName(f"{what}, as that is not a package.module:attribute")
+    raise UntrustedName(
+        f"{what}. If you trust that code, say its name as well: --{kind} {shlex.quote(name)}"
+    )
 
 
 def lookup_settings(

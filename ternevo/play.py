@@ -34,7 +34,10 @@ class PlayConfig:
     which: Literal["best", "last"] = "best"
     """Which of a run's policies."""
     env: str | None = None
-    """Play in this environment instead of the one it was trained on."""
+    """Play in this environment instead of the one it was trained on. Name one of your own again: a
+    file alone does not make its module run."""
+    policy: str | None = None
+    """Of a policy of your own: its package.module:Class again, for the same reason."""
     episode_length: int | None = None
     """Time limit; the one it was trained with, if not given."""
     seed: int = 0
@@ -87,11 +90,10 @@ def play(config: PlayConfig) -> Path:
     devices.check_there_are_some()
     enable_compilation_cache()
     path = run_folder.policy_of(config.run, config.which)
-    saved = policy_file.load(path)
-    if not (config.env or saved.env_id):
-        raise ValueError(f"{path} does not say what it was trained on: give --env")
-    trained_length = None if config.env else saved.episode_length
-    env = envs.make(config.env or saved.env_id, config.episode_length or trained_length)
+    saved = policy_file.load(path, trust=config.policy or False)
+    env_id = policy_file.env_id_of(saved, path, config.env)
+    trained_length = saved.episode_length if env_id == saved.env_id else None
+    env = envs.make(env_id, config.episode_length or trained_length)
     recorded = episode.record(saved, env, jax.random.key(config.seed))
     ending = "terminated" if recorded.terminated else "reached the time limit"
     print(f"return {recorded.total:.2f} in {len(recorded.rewards)} steps, {ending}", flush=True)

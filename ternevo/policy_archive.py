@@ -1,62 +1,260 @@
 """The file of a policy that is not an MLP: named arrays and a JSON header in a NumPy .npz.
 
 It holds what the policy's own module needs to act again: the name of the settings' class, their
-fields, the tensors, the moments of observations. Nothing is pickled. Whoever reads the policy
-imports the module that the header names.
+fields, the tensors, the moments of observations. Nothing is pickled, compressed or imported here:
+the header names a module, and whoever imports it asks `names.check_trusted` first.
+
+An archive may come from somebody else. Its directory is checked before its members are read, and a
+member before its array is made; what `write` would not have written is refused.
 """
 
+import io
 import json
+import math
+import re
+import struct
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy.tvp import PolicyFormatError
+from ternevo import reading
+from ternevo.deploy.record import OUTPUT_KINDS, WEIGHT_KINDS, OutputKind
+from ternevo.deploy.tvp import MAX_BOUND, MAX_WEIGHTS, MAX_WIDTH, PolicyFormatError
 from ternevo.files import replacing
 
 FORMAT, VERSION = "ternevo policy", 1
 HEADER = "header"
+PREFIX, SUFFIX = "array/", ".npy"
 MAGIC = b"PK"
+
+MAX_HEADER = 2**16
+"""Characters of the JSON header."""
+MAX_MEMBERS = 4096
+MAX_BYTES = 4 * MAX_WEIGHTS + 2**21
+"""Of all members together: as many float32 weights as a .tvp may have, and 2 MiB for all else."""
+MAX_DIRECTORY = 2**20
+"""Of the list of members, which is read before it is known to be one."""
+DTYPES = {"<f4": np.dtype("<f4"), "|i1": np.dtype("i1")}
+"""What tensors and moments are made of, by NumPy's names in a file."""
+
+NPY_MAGIC = b"\x93NUMPY\x01\x00"
+NPY_HEADER = re.compile(
+    rb"\{'descr': '([<|]\w+)', 'fortran_order': (False|True), 'shape': "
+    rb"\((|\d{1,9},|\d{1,9}(?:, \d{1,9}){1,7})\), \} *\n"
+)
+END = struct.Struct("<4s4H2LH")
+"""The last bytes of a zip: magic, disks, members, bytes and place of the directory, a comment."""
+END_MAGIC, LOCATOR_MAGIC, LOCATOR_SIZE = b"PK\x05\x06", b"PK\x06\x07", 20
 
 Arrays = dict[str, NDArray[Any]]
 
 
+class Header(NamedTuple):
+    """What the header says of a policy, checked.
+
+    Attributes:
+      policy: "package.module:Class".
+      settings: the values of its fields, as JSON has them.
+      action: what `ternevo.types.ActionSpec` is made of.
+      metadata: texts by name.
+    """
+
+    policy: str
+    settings: dict[str, Any]
+    action: tuple[OutputKind, int, tuple[float, ...], tuple[float, ...]]
+    metadata: dict[str, str]
+
+
 def is_archive(path: str | Path) -> bool:
-    """Return whether a file begins as an archive does."""
-    with Path(path).open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
+    """Return whether a file begins as an archive does.
+
+    Raises:
+      FileNotFoundError, NotAFile: there is no such regular file.
+    """
+    return reading.read_bytes(path, len(MAGIC))[: len(MAGIC)] == MAGIC
 
 
 def write(path: Path, header: dict[str, Any], arrays: Arrays) -> None:
-    """Write a header of JSON values, and arrays; the file is replaced at once or not at all."""
+    """Write a header of JSON values, and arrays; the file is replaced at once or not at all.
+
+    Raises:
+      PolicyFormatError: `read` would refuse the file; there is none then.
+    """
     text = json.dumps({"format": FORMAT, "version": VERSION, **header})
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        # Names come from the paths of params, and savez has parameters of its own.
-        named = {f"array/{name}": value for name, value in arrays.items()}
-        np.savez(file, allow_pickle=False, **{HEADER: np.array(text)}, **named)
+    # Names come from the paths of params, and savez has parameters of its own.
+    named = {f"{PREFIX}{name}": value for name, value in arrays.items()}
+    with replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **{HEADER: np.array(text)}, **named)
+        try:
+            read(temporary)
+        except PolicyFormatError as error:
+            raise PolicyFormatError(0, error.reason, path) from error
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:
-    """Return header and arrays.
+    """Return header and arrays; the fields of the header are for `checked`.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError, NotAFile: there is no such regular file.
       PolicyFormatError: it is no such archive of this version, or damaged.
     """
+    most = MAX_BYTES + MAX_DIRECTORY
+    data = reading.read_bytes(path, most)
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            header = json.loads(archive[HEADER].item())
-            arrays = {
-                name.removeprefix("array/"): archive[name]
-                for name in archive.files
-                if name != HEADER
-            }
-    except FileNotFoundError:
-        raise
+        _need(len(data) <= most, f"larger than {most} bytes")
+        members = _members(data)
+        header = _json(_text(members.pop(f"{HEADER}{SUFFIX}")))
+        arrays = {
+            name.removeprefix(PREFIX).removesuffix(SUFFIX): _array(name, member)
+            for name, member in members.items()
+        }
     except Exception as error:  # a damaged zip raises whatever its readers come upon
-        raise PolicyFormatError(0, f"the archive cannot be read: {error}", path) from error
+        reason = error.reason if isinstance(error, PolicyFormatError) else error
+        raise PolicyFormatError(0, f"the archive cannot be read: {reason}", path) from error
     found = (header.get("format"), header.get("version")) if isinstance(header, dict) else header
     if found != (FORMAT, VERSION):
-        raise PolicyFormatError(0, f"the header says {found}, and not {(FORMAT, VERSION)}", path)
+        said = f"the header says {_short(found)}, and not {(FORMAT, VERSION)}"
+        raise PolicyFormatError(0, said, path)
     return header, arrays
+
+
+def _need(condition: bool, reason: str) -> None:
+    if not condition:
+        raise PolicyFormatError(0, reason)
+
+
+# --------------------------------------------------------------------------------- the members
+
+
+def _members(data: bytes) -> dict[str, bytes]:
+    """Return the members of a zip by name, once their directory is known to be one of ours."""
+    _check_end(data)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        infos = archive.infolist()
+        total = sum(info.file_size for info in infos)
+        _need(total <= MAX_BYTES, f"members of {total} bytes; at most {MAX_BYTES} may be")
+        names = [info.filename for info in infos]
+        _need(names[:1] == [f"{HEADER}{SUFFIX}"], f"the first member must be the {HEADER}")
+        _need(len(set(names)) == len(names), "a member is there twice")
+        for info in infos:
+            _check_member(info)
+        return {info.filename: archive.read(info) for info in infos}
+
+
+def _check_end(data: bytes) -> None:
+    """Refuse a directory that is too large to be read; NumPy writes no comment behind it."""
+    _need(len(data) >= END.size, "it is cut off")
+    magic, *_, count, size, _, comment = END.unpack(data[-END.size :])
+    _need(magic == END_MAGIC and comment == 0, "it does not end as a zip of NumPy does")
+    locator = data[-END.size - LOCATOR_SIZE :][: len(LOCATOR_MAGIC)]
+    _need(locator != LOCATOR_MAGIC, "its directory is one of 64 bits")
+    _need(count <= MAX_MEMBERS, f"{count} members; at most {MAX_MEMBERS} may be")
+    _need(size <= MAX_DIRECTORY, f"a directory of {size} bytes; at most {MAX_DIRECTORY} may be")
+
+
+def _check_member(info: zipfile.ZipInfo) -> None:
+    name = info.filename
+    is_array = name.startswith(PREFIX) and name.endswith(SUFFIX)
+    _need(is_array or name == f"{HEADER}{SUFFIX}", f"an unknown member {name!a}")
+    is_plain = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
+    _need(is_plain and not info.flag_bits & 1, f"{name!a} is compressed or encrypted")
+
+
+def _array(name: str, member: bytes) -> NDArray[Any]:
+    """Return the array of a member: its size is that of its shape, and it is a copy."""
+    descr, is_fortran, shape, start = _npy_header(member)
+    _need(descr in DTYPES, f"{name!a} is of dtype {descr}; float32 and int8 may be")
+    dtype = DTYPES[descr]
+    wanted = math.prod(shape) * dtype.itemsize
+    _need(len(member) - start == wanted, f"{name!a} has {len(member) - start} bytes, not {wanted}")
+    values = np.frombuffer(member, dtype, offset=start)
+    return values.reshape(shape, order="F" if is_fortran else "C").copy()
+
+
+def _text(member: bytes) -> str:
+    """Return the text of the header, an array of one string: four bytes for each character."""
+    descr, _, shape, start = _npy_header(member)
+    length = int(descr[2:]) if re.fullmatch(r"<U\d{1,5}", descr) else 0
+    _need(shape == () and 0 < length <= MAX_HEADER, f"the header is {descr}{list(shape)}")
+    _need(len(member) - start == 4 * length, "the header is cut off")
+    return member[start:].decode("utf-32-le")
+
+
+def _npy_header(member: bytes) -> tuple[str, bool, tuple[int, ...], int]:
+    """Return dtype, Fortran order and shape of a .npy of version 1, and where its values begin."""
+    start = len(NPY_MAGIC) + 2
+    _need(member.startswith(NPY_MAGIC) and len(member) > start, "a member is not a .npy of NumPy")
+    (size,) = struct.unpack_from("<H", member, start - 2)
+    found = NPY_HEADER.fullmatch(member[start : start + size])
+    if found is None:
+        raise PolicyFormatError(0, "a member has a damaged header")
+    descr, order, shape = (group.decode() for group in found.groups())
+    return descr, order == "True", tuple(map(int, re.findall(r"\d+", shape))), start + size
+
+
+def _json(text: str) -> Any:
+    """Return the value of a JSON text in which no name of an object is there twice."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _need(len(dict(pairs)) == len(pairs), "a name of the header is there twice")
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=unique)
+
+
+# ---------------------------------------------------------------------------------- the header
+
+
+def checked(header: dict[str, Any]) -> Header:
+    """Return what a header says of its policy; its rules are those of a .tvp.
+
+    Raises:
+      PolicyFormatError: a field is missing, unknown or wrong; the message names it.
+    """
+    for name in Header._fields:
+        _need(name in header, f"there is no {name!r} in the header")
+    unknown = sorted(header.keys() - {"format", "version", *Header._fields})
+    _need(not unknown, f"unknown in the header: {', '.join(map(ascii, unknown))}")
+    policy, settings, metadata = header["policy"], header["settings"], header["metadata"]
+    is_named = isinstance(policy, str) and ":" in policy
+    _need(is_named, f"policy must be a package.module:Class, not {_short(policy)}")
+    _need(isinstance(settings, dict), f"settings must be an object, not {_short(settings)}")
+    kind = settings.get("weights", "ternary")
+    _need(kind in WEIGHT_KINDS, f"weights are {_short(kind)}; must be one of {WEIGHT_KINDS}")
+    is_text = isinstance(metadata, dict) and all(isinstance(x, str) for x in metadata.values())
+    _need(is_text, "metadata must be an object of texts")
+    return Header(policy, settings, _action(header["action"]), metadata)
+
+
+def _action(action: Any) -> tuple[OutputKind, int, tuple[float, ...], tuple[float, ...]]:
+    fields = ("kind", "size", "low", "high")
+    is_action = isinstance(action, dict) and action.keys() == set(fields)
+    _need(is_action, f"action must be an object of {', '.join(fields)}")
+    kind, size = action["kind"], action["size"]
+    _need(kind in OUTPUT_KINDS, f"kind of action {_short(kind)}; must be one of {OUTPUT_KINDS}")
+    is_size = type(size) is int and 1 <= size <= MAX_WIDTH
+    _need(is_size, f"size of action {_short(size)}; must be 1 to {MAX_WIDTH}")
+    low, high = (_bound(name, action[name]) for name in ("low", "high"))
+    wanted = size if kind == "continuous" else 0
+    _need(len(low) == len(high) == wanted, f"low and high of action must have {wanted} numbers")
+    is_range = all(x <= y for x, y in zip(low, high, strict=True))
+    _need(is_range, "low of action is above high")
+    return kind, size, low, high
+
+
+def _bound(name: str, values: Any) -> tuple[float, ...]:
+    is_list = isinstance(values, list) and all(type(x) in (int, float) for x in values)
+    _need(is_list, f"{name} of action must be a list of numbers")
+    is_finite = all(abs(x) <= float(MAX_BOUND) for x in values)  # also not NaN
+    _need(is_finite, f"{name} of action has a number above {MAX_BOUND:g} in size")
+    return tuple(values)
+
+
+def _short(value: Any) -> str:
+    """Return a value out of a file for a message."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -5,8 +5,10 @@ as the environment's name and the moments of observations, is in its optional pa
 policy is a .npz (`ternevo/policy_archive.py`), which only the module it comes from can run.
 """
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from ternevo.deploy import tvp
 from ternevo.deploy.record import Layer, Moments, PolicyRecord
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.files import replacing
-from ternevo.names import UnknownName, lookup_settings
+from ternevo.names import Trust, UnknownName, check_trusted, lookup_settings
 from ternevo.observation import Quantiser
 from ternevo.policies import MLP, POLICIES, PolicySettings, contract
 from ternevo.types import (
@@ -42,7 +44,8 @@ class SavedPolicy:
     """A policy as it was shipped, ready to act without the run or the environment.
 
     Attributes:
-      env_id: the environment it was trained on, "" if the file does not say.
+      env_id: the environment it was trained on, "" if the file does not say. A file may say
+        anything, and `envs.make` of an id with a colon imports its module: see `env_id_of`.
       policy_name: key of `POLICIES`, or "package.module:Class".
       settings: the policy's settings, a dataclass.
       policy: its functions.
@@ -108,7 +111,7 @@ def save(
       info: strings and numbers about the origin.
 
     Raises:
-      PolicyFormatError: the format has no place for it.
+      PolicyFormatError: the format has no place for it, or for one of its values.
       TypeError: `info` has something else than strings and numbers.
     """
     told = {ENV: env.id, LENGTH: env.episode_length, **(info or {})}
@@ -121,17 +124,40 @@ def save(
         temporary.write_bytes(data)
 
 
-def load(path: str | Path) -> SavedPolicy:
+def load(path: str | Path, trust: Trust = False) -> SavedPolicy:
     """Read a policy.
 
+    Nothing in a .tvp is executed. A .npz names the class of a user's own policy, whose module is
+    imported, and runs, only if `trust` says so.
+
+    Args:
+      path: the file.
+      trust: True to import what the file names, or the one "package.module:Class" that may be.
+
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError, NotAFile: there is no such regular file.
       PolicyFormatError: it is not a policy file of this version, or damaged.
+      UntrustedName: it names a class that `trust` does not; nothing was imported.
       UnknownName: it is a policy of a module that cannot be imported here.
     """
     if policy_archive.is_archive(path):
-        return _from_archive(path)
+        return _from_archive(path, trust)
     return from_record(tvp.load(path))
+
+
+def env_id_of(saved: SavedPolicy, path: Path, said: str | None) -> str:
+    """Return the id of the environment to run a policy in: what the user said, or the file says.
+
+    Raises:
+      UntrustedName: only the file says it, and making it would import a module.
+      ValueError: neither says one.
+    """
+    if said:
+        return said
+    if not saved.env_id:
+        raise ValueError(f"{path} does not say what it was trained on: give --env")
+    check_trusted(path, "env", saved.env_id, trust=False)
+    return saved.env_id
 
 
 def record_of(
@@ -178,9 +204,7 @@ def from_record(record: PolicyRecord) -> SavedPolicy:
     """
     settings = _settings_of(record)
     told = _told(record.metadata)
-    length = told.pop(LENGTH, None)
-    if length is not None and (type(length) is not int or length < 1):
-        raise PolicyFormatError(0, f"{LENGTH} is {length!r}, and not a positive integer")
+    length = _pop_length(told)
     low, high = (tuple(map(float, bound)) for bound in (record.low, record.high))
     action = ActionSpec(record.output_kind, record.num_outputs, low, high)
     mean = jnp.asarray(record.mean)
@@ -255,7 +279,9 @@ def _archive(
     params: PolicyParams,
     metadata: dict[str, str],
 ) -> None:
-    """Write a policy that is no MLP; see `save`."""
+    """Write a policy that is no MLP; see `save`. What `_from_archive` would refuse is refused."""
+    _check_moments(params.moments)
+    _check_weights(params.weights, settings.weights)
     arrays = {f"moments/{name}": np.asarray(x) for name, x in params.moments._asdict().items()}
     for name, tensor in named_tensors(params.weights).items():
         for part, value in tensor._asdict().items():
@@ -266,28 +292,26 @@ def _archive(
         "action": action._asdict(),
         "metadata": metadata,
     }
+    policy_archive.checked(json.loads(json.dumps(header)))
     policy_archive.write(path, header, arrays)
 
 
-def _from_archive(path: str | Path) -> SavedPolicy:
+def _from_archive(path: str | Path, trust: Trust) -> SavedPolicy:
     header, arrays = policy_archive.read(path)
+    with _at(path):
+        name, fields, action, metadata = policy_archive.checked(header)
+        told = _told(metadata)
+        length, env_id = _pop_length(told), told.pop(ENV, "")
+        if not isinstance(env_id, str):
+            raise PolicyFormatError(0, f"{ENV} is {env_id!r}, and not a text")
+        obs_size = _obs_size_of(arrays)
+    check_trusted(path, "policy", name, trust)
     try:
-        name, told = header["policy"], _told(header["metadata"])
-        env_id, length = told.pop(ENV), told.pop(LENGTH)
-        bounds = {key: tuple(header["action"][key]) for key in ("low", "high")}
-        action = ActionSpec(**{**header["action"], **bounds})
         class_ = lookup_settings("policy", name, POLICIES, PolicySettings)
-        settings = contract.from_json(class_, header["settings"])
-        obs_size = arrays["moments/mean"].size
-        policy = contract.build(settings, obs_size, action)
-        shapes = jax.eval_shape(policy.init, jax.random.key(0))
-        like = PolicyParams(shapes, jax.eval_shape(lambda: observation.empty(obs_size)))
-        params = _params_like(like, arrays)
     except UnknownName as error:
         raise type(error)(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
-        raise PolicyFormatError(0, f"its policy cannot be built: {reason}", path) from error
+    with _at(path):
+        settings, policy, params = _built(class_, fields, ActionSpec(*action), obs_size, arrays)
     return SavedPolicy(
         env_id=env_id,
         policy_name=name,
@@ -296,11 +320,94 @@ def _from_archive(path: str | Path) -> SavedPolicy:
         weights=params.weights,
         quantiser=observation.freeze(params.moments),
         moments=params.moments,
-        action=action,
+        action=ActionSpec(*action),
         episode_length=length,
         info=told,
         record=None,
     )
+
+
+@contextlib.contextmanager
+def _at(path: str | Path) -> Iterator[None]:
+    """Put the path into a `PolicyFormatError`."""
+    try:
+        yield
+    except PolicyFormatError as error:
+        raise PolicyFormatError(error.offset, error.reason, path) from error
+
+
+def _built(
+    class_: type[PolicySettings],
+    fields: dict[str, Any],
+    action: ActionSpec,
+    obs_size: int,
+    arrays: policy_archive.Arrays,
+) -> tuple[PolicySettings, Policy, PolicyParams]:
+    """Return the settings, the policy and the params that a file says, of a class.
+
+    Raises:
+      PolicyFormatError: the class refuses the settings, or the arrays are not of such a policy.
+    """
+    try:
+        settings = contract.from_json(class_, fields)
+        policy = contract.build(settings, obs_size, action)
+        return settings, policy, _params_of_archive(policy, settings, obs_size, arrays)
+    except PolicyFormatError:
+        raise
+    except Exception as error:  # a class may do anything with settings that it never wrote
+        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        reason = " ".join(reason.split())[:200] or type(error).__name__
+        raise PolicyFormatError(0, f"its policy cannot be built: {reason}") from error
+
+
+def _params_of_archive(
+    policy: Policy, settings: PolicySettings, obs_size: int, arrays: policy_archive.Arrays
+) -> PolicyParams:
+    """Return the params that a file holds, and nothing besides, for a policy built of its settings.
+
+    Raises:
+      KeyError, ValueError: an array is missing, of another shape or dtype, unknown, or has values
+        that no such policy has.
+    """
+    shapes = jax.eval_shape(policy.init, jax.random.key(0))
+    params = _params_like(
+        PolicyParams(shapes, jax.eval_shape(lambda: observation.empty(obs_size))), arrays
+    )
+    _check_moments(params.moments)
+    _check_weights(params.weights, settings.weights)
+    return params
+
+
+def _obs_size_of(arrays: policy_archive.Arrays) -> int:
+    """Return how many observations the moments of a file are of."""
+    mean = arrays.get("moments/mean")
+    if mean is None or mean.ndim != 1 or not 1 <= mean.size <= tvp.MAX_WIDTH:
+        shape = "missing" if mean is None else f"of shape {list(mean.shape)}"
+        raise PolicyFormatError(0, f"moments/mean is {shape}; must be 1 to {tvp.MAX_WIDTH} means")
+    return mean.size
+
+
+def _check_moments(moments: ObservationMoments) -> None:
+    """Refuse moments that no observations have: all are finite, and only a mean is negative."""
+    for name, value in moments._asdict().items():
+        values = np.asarray(value)
+        if not np.isfinite(values).all():
+            raise PolicyFormatError(0, f"moments/{name} has a value that is not finite")
+        if name != "mean" and (values < 0).any():
+            raise PolicyFormatError(0, f"moments/{name} is negative")
+
+
+def _check_weights(weights: Params, kind: ternary.WeightKind) -> None:
+    """Refuse values that weights of a kind cannot have; the rules are those of a .tvp."""
+    levels = {"ternary": (-1, 0, 1), "binary": (-1, 1)}.get(kind)
+    for name, (values, exponent) in named_tensors(weights).items():
+        values, size = np.asarray(values), abs(int(exponent))
+        bad = ~np.isfinite(values) if levels is None else ~np.isin(values, levels)
+        if bad.any():
+            raise PolicyFormatError(0, f"{name} has a {values[bad].flat[0]} among {kind} weights")
+        if size > tvp.EXPONENT_LIMIT:
+            found = f"exponent {int(exponent)} of {name}"
+            raise PolicyFormatError(0, f"{found}; at most {tvp.EXPONENT_LIMIT} in size")
 
 
 def _params_like(like: PolicyParams, arrays: policy_archive.Arrays) -> PolicyParams:
@@ -308,10 +415,12 @@ def _params_like(like: PolicyParams, arrays: policy_archive.Arrays) -> PolicyPar
 
     Raises:
       KeyError: there is no array for a place.
-      ValueError: it has another shape or dtype.
+      ValueError: it has another shape or dtype, or there is no place for an array.
     """
+    used = set()
 
     def array(name: str, wanted: Any) -> jax.Array:
+        used.add(name)
         found = arrays[name]
         if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
             raise ValueError(
@@ -325,8 +434,18 @@ def _params_like(like: PolicyParams, arrays: policy_archive.Arrays) -> PolicyPar
         for name, tensor in named_tensors(like.weights).items()
     ]
     moments = {name: array(f"moments/{name}", x) for name, x in like.moments._asdict().items()}
+    if unknown := sorted(arrays.keys() - used):
+        raise ValueError(f"the policy has no {', '.join(map(ascii, unknown[:4]))}")
     weights = ternary.replace_tensors(like.weights, tensors)
     return PolicyParams(weights, ObservationMoments(**moments))
+
+
+def _pop_length(told: dict[str, Any]) -> int | None:
+    """Take the time limit out of what a file says, None if it does not say one."""
+    length = told.pop(LENGTH, None)
+    if length is not None and (type(length) is not int or length < 1):
+        raise PolicyFormatError(0, f"{LENGTH} is {length!r}, and not a positive integer")
+    return length
 
 
 def _told(metadata: dict[str, str]) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def final_evaluations(setup: "Setup") -> list[dict[str, dict[str, Any]]]:
     )
 
     def evaluated(path: Path, seed: int) -> dict[str, Any]:
-        saved = policy_file.load(path)
+        saved = policy_file.load(path, trust=setup.config.policy_name)
         key = jax.random.fold_in(jax.random.key(seed), FINAL_EVALUATION)
         return _summary(run(saved.weights, saved.quantiser, key))
 
@@ -157,7 +157,7 @@ def render_best(setup: "Setup") -> str:
     from ternevo.names import UnknownName
 
     folder = setup.seed_folders[setup.config.seed]
-    saved = policy_file.load(folder.best_policy)
+    saved = policy_file.load(folder.best_policy, trust=setup.config.policy_name)
     key = jax.random.fold_in(jax.random.key(setup.config.seed), SHOWN_EPISODE)
     recorded = episode.record(saved, setup.env, key)
     try:

@@ -16,9 +16,10 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
-from ternevo import agent, provenance
+from ternevo import agent, provenance, reading
 from ternevo.config import RunConfig, to_dict
 from ternevo.files import Locked, locked, remove_temporaries, replace_text, replacing
 from ternevo.policies import file_suffix
@@ -38,6 +39,24 @@ episodes, and not evosax's DiffusionEvolution.
 
 RESUMED_RECORD = ("command", "versions", "device", "machine", "commit")
 """What is kept of the earlier parts of a resumed run."""
+
+Kinds = dict[str, type | tuple[type, ...]]
+
+OF_A_RUN: Kinds = {"env": str, "settings": dict}
+"""What a config.json must have, and of which type; in `settings` what follows."""
+OF_SETTINGS: Kinds = {"num_seeds": int}
+OF_ONE_SEED: Kinds = {
+    **{"seed": int, "num_generations": int, "strategy_name": str},
+    **{"strategy": dict, "policy": dict},
+}
+IF_THERE: Kinds = {
+    **{"id": str, "joint": str, "command": list, "commit": (str, NoneType)},
+    **{"versions": dict, "device": dict, "machine": dict, "resumed_from": list},
+}
+"""What a config.json may lack where a run is only looked at."""
+TO_RESUME = ("id", *RESUMED_RECORD)
+LARGEST = 2**53
+"""Of a seed or a count: who lists runs does arithmetic with them."""
 
 
 class RunFolderError(RuntimeError):
@@ -98,8 +117,8 @@ class RunFolder:
 
     def _policy_file(self, stem: str) -> Path:
         """Return a policy's path: a .tvp, or where the run's policy is a user's own, a .npz."""
-        name = read_json(self.config).get("settings", {}).get("policy_name", "mlp")
-        return self.path / f"{stem}{file_suffix(name)}"
+        settings = read_settings(self.config)
+        return self.path / f"{stem}{file_suffix(settings.get('policy_name', 'mlp'))}"
 
     @property
     def curve(self) -> Path:
@@ -163,11 +182,12 @@ def create(config: RunConfig, env_id: str) -> RunFolder:
     Raises:
       RunFolderError: the name is taken; or, with `resume`, the run was started
         with other settings, or is one seed of several; or the folder has files of a run and no
-        config.json. A run that failed before its first generation takes no name.
+        config.json, or one that is damaged. A run that failed before its first generation takes no
+        name.
     """
     folder = folder_of(config, env_id)
     record = _provenance(config, env_id)
-    before = read_json(folder.config)
+    before = read_record_to_resume(folder.config)
     if "joint" in before:
         raise RunFolderError(
             f"{folder.path} is a seed of the joint run {before['joint']!r}: resume that one"
@@ -255,21 +275,25 @@ def find(path: Path) -> RunFolder:
     """Return the run at `path`.
 
     Raises:
-      RunFolderError: no run is there, or a joint one of several.
+      RunFolderError: no run is there, or a joint one of several, or its config.json is damaged.
     """
     folder = RunFolder(path)
     if not folder.config.exists():
         raise RunFolderError(f"{path} is not a run: it has no config.json")
-    if _is_joint(read_json(folder.config)):
+    if _is_joint(read_settings(folder.config)):
         seeds = ", ".join(str(member.path) for member in find_all(path))
         raise RunFolderError(f"{path} is a joint run of several seeds: name one of {seeds}")
     return folder
 
 
 def find_all(root: Path) -> list[RunFolder]:
-    """Return every run below `root`, in the order of their paths; of a joint run, its seeds."""
-    records = {path: read_json(path) for path in sorted(root.rglob("config.json"))}
-    return [RunFolder(path.parent) for path, record in records.items() if is_of_one_seed(record)]
+    """Return every run below `root`, in the order of their paths; of a joint run, its seeds.
+
+    Raises:
+      RunFolderError: a config.json is damaged; `ternevo.arms.find` goes on with the others.
+    """
+    found = {path: read_settings(path) for path in sorted(root.rglob("config.json"))}
+    return [RunFolder(path.parent) for path, own in found.items() if own and not _is_joint(own)]
 
 
 def policy_of(path: Path, which: Literal["best", "last"] = "best") -> Path:
@@ -302,15 +326,104 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object, or {} if there is no such file.
 
     Raises:
+      NotAFile: it is not a regular file.
       ValueError: the file holds no JSON object; the message names it.
     """
+    return reading.read_object(path) if path.exists() else {}
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings in a config.json, {} if there are none; all that finding a policy takes.
+
+    Raises:
+      RunFolderError: it cannot be read, or is damaged; the message names file and member.
+    """
+    settings = _read_config(path).get("settings", {})
+    _check_members(path, "", {"settings": settings}, {"settings": dict})
+    kinds: Kinds = {"num_seeds": int, "policy_name": str}
+    _check_members(path, "settings.", settings, {k: v for k, v in kinds.items() if k in settings})
+    return settings
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the config.json of a run, with all that `OF_A_RUN` and so on say, and of that type.
+
+    {} if there is no such file, or it is one of another program, without settings.
+
+    Raises:
+      RunFolderError: it cannot be read, or is damaged; the message names file and member.
+    """
+    record = _read_config(path)
+    if "settings" not in record and not {"env", "command"} <= record.keys():
+        return {}
+    _check_members(path, "", record, OF_A_RUN)
+    _check_members(path, "", record, {k: v for k, v in IF_THERE.items() if k in record})
+    if not all(isinstance(word, str) for word in record.get("command", [])):
+        raise RunFolderError(f"{path} is damaged: 'command' must be a list of texts")
+    _check_settings(path, record["settings"])
+    return record
+
+
+def read_record_to_resume(path: Path) -> dict[str, Any]:
+    """Return a config.json as `read_record` does, with what a run needs to go on.
+
+    Raises:
+      RunFolderError: see `read_record`, or something of that is missing.
+    """
+    record = read_record(path)
+    if record:
+        _check_members(path, "", record, {name: IF_THERE[name] for name in TO_RESUME})
+    return record
+
+
+def _read_config(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:  # also of text that is not UTF-8
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} holds no JSON object")
-    return found
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        said = str(error)
+        named = said if str(path) in said else f"{path} cannot be read: {said}"
+        raise RunFolderError(named) from error
+
+
+def _check_settings(path: Path, settings: dict[str, Any]) -> None:
+    _check_members(path, "settings.", settings, OF_SETTINGS)
+    if "policy_name" in settings:
+        _check_members(path, "settings.", settings, {"policy_name": str})
+    if settings["num_seeds"] > 1:
+        return
+    _check_members(path, "settings.", settings, OF_ONE_SEED)
+    if "weights" in settings["policy"]:
+        _check_members(path, "settings.policy.", settings["policy"], {"weights": str})
+
+
+def _check_members(path: Path, where: str, found: dict[str, Any], kinds: Kinds) -> None:
+    """Refuse a member that is missing, of another type, or a number that is none of a run.
+
+    Raises:
+      RunFolderError: with the file and the member.
+    """
+    for name, kind in kinds.items():
+        if name not in found:
+            raise RunFolderError(f"{path} is damaged: '{where}{name}' is missing")
+        value = found[name]
+        is_kind = isinstance(value, kind) and (kind is not int or type(value) is int)
+        if not is_kind or (kind is int and abs(value) > LARGEST):
+            kinds_ = kind if isinstance(kind, tuple) else (kind,)
+            wanted = " or ".join(IN_WORDS[one] for one in kinds_)
+            raise RunFolderError(
+                f"{path} is damaged: '{where}{name}' must be {wanted}, not {_in_short(value)}"
+            )
+
+
+IN_WORDS = {
+    **{str: "a text", int: f"an integer of at most {LARGEST} in size"},
+    **{dict: "an object", list: "a list", NoneType: "null"},
+}
+
+
+def _in_short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def has_begun(folder: RunFolder) -> bool:
@@ -326,11 +439,11 @@ def has_begun(folder: RunFolder) -> bool:
 
 def is_of_one_seed(record: dict[str, Any]) -> bool:
     """Return whether a config.json is that of a run, and of one that is not joint."""
-    return "settings" in record and not _is_joint(record)
+    return "settings" in record and not _is_joint(record["settings"])
 
 
-def _is_joint(record: dict[str, Any]) -> bool:
-    return record.get("settings", {}).get("num_seeds", 1) > 1
+def _is_joint(settings: dict[str, Any]) -> bool:
+    return settings.get("num_seeds", 1) > 1
 
 
 def _write(folder: RunFolder, record: dict[str, Any]) -> None:

@@ -303,7 +303,8 @@ def cells(row: Row) -> dict[str, str]:
 
 def _seeds(seeds: list[int]) -> str:
     """Write consecutive seeds as a range."""
-    if len(seeds) > 1 and sorted(seeds) == list(range(min(seeds), max(seeds) + 1)):
+    is_range = len(seeds) > 1 and len(set(seeds)) == len(seeds) == max(seeds) - min(seeds) + 1
+    if is_range:
         return f"{min(seeds)}-{max(seeds)}"
     return ",".join(map(str, seeds)) or "-"
 

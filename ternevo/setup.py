@@ -48,7 +48,10 @@ def build(config: RunConfig) -> Setup:
     policy = contract.build(config.policy, env.obs_size, env.action)
     folder = run_folder.folder_of(config, env.id)
     source = run_folder.start_of(config, folder)
-    begin = start.load(source, env, policy, config.policy.weights) if source else None
+    begin = None
+    if source:  # the run's own class is imported already; a file may name no other
+        kind, trust = config.policy.weights, config.policy_name
+        begin = start.load(source, env, policy, kind, trust)
     strategy = build_strategy(config, env, policy, begin)
     return Setup(config, env, strategy, folder, begin)
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
+from ternevo import reading
 from ternevo.files import naming, replacing
 
 Row = dict[str, Any]
@@ -176,24 +177,38 @@ def read_jsonl(path: Path, names: Collection[str] | None = None) -> list[Row]:
       names: the metrics to keep beside "generation", None for all.
 
     Raises:
-      ValueError: another line is no row.
+      NotAFile: it is not a regular file.
+      ValueError: another line is no row; the message names it.
     """
     if not path.exists():
         return []
-    rows, damaged = [], 0
+    reading.check_regular(path)
+    rows = []
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if damaged:
-                break
             try:
-                row = json.loads(line)
+                row = _parse_row(line)
                 kept = row if names is None else {k: row[k] for k in names if k in row}
                 rows.append({"generation": row["generation"], **kept})
-            except (ValueError, TypeError, KeyError):
-                damaged = number
-        else:
-            return rows
-    raise ValueError(f"line {damaged} of {path} is no row of metrics")
+            except (ValueError, KeyError) as error:
+                if line.endswith(b"\n"):
+                    raise ValueError(f"line {number} of {path} is no row of metrics") from error
+    return rows
+
+
+def _parse_row(line: bytes) -> Row:
+    """Return the row of a line.
+
+    Raises:
+      ValueError: it is not JSON, not an object, or has a value that is no number.
+    """
+    try:
+        row = json.loads(line)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(row, dict) or any(type(x) not in (int, float) for x in row.values()):
+        raise ValueError("it must be an object of numbers")
+    return row
 
 
 def cut_jsonl(path: Path, generation: int) -> Row:
@@ -206,6 +221,8 @@ def cut_jsonl(path: Path, generation: int) -> Row:
       ValueError: the rows 1 to `generation` are not all there, in order and once.
     """
     row: Row = {}
+    if path.exists():
+        reading.check_regular(path)
     with (
         path.open("rb") if path.exists() else io.BytesIO() as before,
         replacing(path) as temporary,
@@ -225,11 +242,11 @@ def _checked_row(path: Path, line: bytes, number: int, generation: int) -> Row:
       ValueError: the line is something else.
     """
     try:
-        row = json.loads(line)
+        row = _parse_row(line)
         if row["generation"] == number and math.isfinite(row["env_steps"] + row["wall_time"]):
             return row
         found = f"is the row of generation {row['generation']}"
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, KeyError):
         found = "is damaged" if line else "is missing"
     raise ValueError(
         f"{path} does not have the rows of generations 1 to {generation}, which the newest "

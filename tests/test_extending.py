@@ -27,7 +27,9 @@ from ternevo.types import ActionSpec, PolicyParams, Tensor
 
 PAGES = Path(__file__).parents[1] / "docs" / "how-to"
 FENCE = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+OWN = "my_lab.network:Recurrent"
 OPTIMA = {"own_environment": -4.0, "own_strategy": 1.0, "own_policy": -4.0}
+SHORT = ["--num_generations", "1", "--name", "second", "--render", "False"]
 ACTION = ActionSpec("discrete", 2)
 
 
@@ -167,8 +169,8 @@ def test_the_page_about_python_runs_from_top_to_bottom(lab, capsys):
 
 def test_an_own_policy_comes_back_from_its_file_as_it_was(runs_of):
     folder = runs_of("own_policy")
-    saved = policy_file.load(folder.best_policy)
-    assert saved.policy_name == "my_lab.network:Recurrent"
+    saved = policy_file.load(folder.best_policy, trust=OWN)
+    assert saved.policy_name == OWN
     assert saved.settings == parse(command_of("own_policy")).policy
     assert saved.env_id == "my_lab.world:recall"
     assert saved.record is None
@@ -191,17 +193,30 @@ def test_the_documented_way_to_act_remembers(lab, runs_of, capsys):
     assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*?\)  # (\d)", text)
 
 
-def test_an_own_policy_is_played_and_resumed(runs_of, capsys):
+@pytest.mark.parametrize("page", ["own_environment", "own_policy"])
+def test_the_documented_command_plays_it_and_a_path_alone_does_not(page, runs_of, capsys):
+    folder = runs_of(page)
+    (words,) = [shlex.split(text) for text in blocks(page, "sh") if "ternevo.play" in text]
+    assert words[:4] == ["python", "-m", "ternevo.play", str(folder.path)]
+    with pytest.raises(SystemExit):
+        play.main(words[3:4])
+    assert "nothing was imported" in capsys.readouterr().err
+    play.main(words[3:])
+    assert "return -4.00 in 4 steps" in capsys.readouterr().out
+
+
+def test_an_own_policy_is_resumed_and_started_from(runs_of):
     folder = runs_of("own_policy")
     before = json.loads(folder.result.read_text())["generation"]
-    play.main([str(folder.path)])
-    assert "return -4.00 in 4 steps, terminated" in capsys.readouterr().out
     run.main([*command_of("own_policy"), "--resume", "--num_generations", str(before + 1)])
     assert json.loads(folder.result.read_text())["generation"] == before + 1
+    run.main([*command_of("own_policy"), "--init_from", str(folder.path), *SHORT])
+    begun = folder.path.with_name("second")
+    assert json.loads((begun / "result.json").read_text())["generation"] == 1
 
 
 def test_one_observation_is_not_enough_for_a_memory(runs_of):
-    saved = policy_file.load(runs_of("own_policy").best_policy)
+    saved = policy_file.load(runs_of("own_policy").best_policy, trust=True)
     with pytest.raises(ValueError, match=r"has a memory: call step\(memory, obs\)"):
         saved.act([0.0, 4.0])
 
@@ -222,7 +237,7 @@ def test_a_file_whose_module_is_gone_says_so(runs_of, monkeypatch):
     path = runs_of("own_policy").best_policy
     monkeypatch.setitem(sys.modules, "my_lab.network", None)
     with pytest.raises(UnknownName, match=r"best_policy.npz: cannot import policy 'my_lab.network"):
-        policy_file.load(path)
+        policy_file.load(path, trust=True)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +259,7 @@ def test_a_changed_file_is_refused(change, message, runs_of, tmp_path):
     change(header, arrays)
     np.savez(tmp_path / "changed.npz", **{**arrays, "header": np.array(json.dumps(header))})
     with pytest.raises(PolicyFormatError, match=rf"changed.npz.*{message}"):
-        policy_file.load(tmp_path / "changed.npz")
+        policy_file.load(tmp_path / "changed.npz", trust=True)
 
 
 def test_half_a_file_is_refused(runs_of, tmp_path):

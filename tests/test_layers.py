@@ -7,8 +7,8 @@ import pytest
 
 ROWS = [  # a name is a module or a package of ternevo; inside a package anything goes
     [
-        *("types", "names", "files", "interruption", "compilation_cache", "devices", "memory"),
-        *("profiling", "agent"),
+        *("types", "names", "files", "reading", "interruption", "compilation_cache"),
+        *("devices", "memory", "profiling", "agent"),
     ],
     ["ternary", "packing", "observation", "actions", "provenance", "deploy", "statistics"],
     ["policies", "policy_archive", "envs", "algorithms"],

@@ -320,6 +320,18 @@ def test_another_file_under_the_same_name_is_refused(tmp_path, known_runs, capsy
     check_refused([str(write(tmp_path)), *argv[1:], "--seed", "1"], capsys, ["settings (seed)"])
 
 
+def test_a_journal_gives_no_argument_that_the_file_does_not(tmp_path, known_runs, capsys):
+    """A folder may be anybody's; an unfinished trial is run, and `--strategy` names code."""
+    path = write(tmp_path, parameters={"strategy": {"values": ["pbil", "cem"]}})
+    file, folder = space.read(path), tmp_path / "s" / "tiny"
+    study = trials.open_study(trials.Sweep(file, folder, 0, ()))
+    foreign = space.space({"strategy": {"values": ["evil:Strategy", "pbil"]}})
+    study.ask(foreign)
+    argv = [str(path), "--runs_dir", str(tmp_path / "s")]
+    check_refused(argv, capsys, ["study.jsonl has a trial 0", "'strategy'", "--name"])
+    assert not logs(tmp_path)
+
+
 def test_an_interrupted_sweep_resumes_the_trial_that_was_running(tmp_path, known_runs, capsys):
     parameters = {"lr": {"values": [0.1, 0.4]}, "sigma": {"value": 0.1}}
     path = write(tmp_path, parameters=parameters)

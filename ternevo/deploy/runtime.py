@@ -58,8 +58,10 @@ def native_module() -> ModuleType | None:
 def load(path: str | Path) -> "Policy":
     """Read a policy file, ready to act.
 
+    Nothing in the file is executed, whatever it says.
+
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError, NotAFile: there is no such regular file.
       PolicyFormatError: it is not a policy of this version, or damaged.
     """
     return tvp.read(path, Policy.from_bytes)

@@ -31,6 +31,7 @@ from ternevo.deploy.record import (
     WeightKind,
 )
 from ternevo.names import check
+from ternevo.reading import read_bytes
 
 Parsed = TypeVar("Parsed")
 
@@ -87,7 +88,7 @@ def load(path: str | Path) -> PolicyRecord:
     """Read a policy file.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError, NotAFile: there is no such regular file.
       PolicyFormatError: it is not a policy of this version, or damaged.
     """
     return read(path, decode)
@@ -97,11 +98,10 @@ def read(path: str | Path, parse: Callable[[bytes], Parsed]) -> Parsed:
     """Return what `parse` makes of a file, of which no more than the allowed size is read.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError, NotAFile: there is no such regular file.
       PolicyFormatError: that of `parse`, with the path.
     """
-    with Path(path).open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
+    data = read_bytes(path, MAX_BYTES)
     try:
         return parse(data)
     except PolicyFormatError as error:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ternevo import policy_file, ternary
+from ternevo.names import Trust
 from ternevo.policy_file import SavedPolicy
 from ternevo.ternary import WeightKind
 from ternevo.types import (
@@ -43,15 +44,23 @@ class Start(NamedTuple):
         return f"{self.path} ({known})" if known else str(self.path)
 
 
-def load(path: Path, env: Env, policy: Policy, kind: WeightKind) -> Start:
+def load(path: Path, env: Env, policy: Policy, kind: WeightKind, trust: Trust = False) -> Start:
     """Read where a run in `env` with `policy` is to start.
 
+    Args:
+      path: a policy file.
+      env: what the run acts in.
+      policy: the run's own.
+      kind: the run's kind of weights.
+      trust: which class of a user's own may be imported, see `policy_file.load`.
+
     Raises:
+      UntrustedName: the file is of a class that `trust` does not name.
       FileNotFoundError, PolicyFormatError: there is no such file, or it holds no policy.
       ValueError: the policy is for other observations or actions, has other
         layers, cannot be turned into this kind of weights, or was exported for a device.
     """
-    saved = policy_file.load(path)
+    saved = policy_file.load(path, trust)
     if saved.record is not None and saved.record.moments is None:
         raise ValueError(
             f"cannot start from {path}: it has no moments of observations, as it was exported for "

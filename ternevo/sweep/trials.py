@@ -71,7 +71,8 @@ def open_study(sweep: Sweep) -> "Study":
     """Open the sweep's journal, or begin it.
 
     Raises:
-      RunFolderError: the folder has another sweep: another file, seed or further options.
+      RunFolderError: the folder has another sweep: another file, seed or further options; or a
+        trial that the file does not propose.
     """
     optuna = optuna_package()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -93,8 +94,28 @@ def open_study(sweep: Sweep) -> "Study":
             f"{sweep.folder} is a sweep with other settings ({', '.join(changed)}): choose another "
             "--name"
         )
+    _check_trials(sweep, study)
     study.set_user_attr("settings", settings)
     return study
+
+
+def _check_trials(sweep: Sweep, study: "Study") -> None:
+    """Refuse a journal that has values which the file never proposes: they become arguments.
+
+    An argument can name code, such as `--strategy`; only the file, which the user names, may.
+
+    Raises:
+      RunFolderError: a trial has another parameter, or one with other values.
+    """
+    ours = space(sweep.file.parameters)
+    for trial in study.get_trials(deepcopy=False):
+        foreign = [name for name, found in trial.distributions.items() if ours.get(name) != found]
+        if foreign:
+            raise run_folder.RunFolderError(
+                f"{sweep.folder / 'study.jsonl'} has a trial {trial.number} with values that the "
+                f"sweep file does not propose, of {', '.join(map(repr, foreign))}: choose another "
+                "--name"
+            )
 
 
 def num_trials_of(sweep: Sweep, asked: int | None) -> int:
