@@ -34,6 +34,7 @@ class Evolution(Settings):
 
     def __post_init__(self) -> None:
         """Refuse counts that mean nothing."""
+        super().__post_init__()
         if self.population_size < 2:
             raise ValueError(f"population_size must be at least 2, got {self.population_size}")
         if self.num_episodes < 1:
@@ -229,7 +230,7 @@ def check_positive(settings: Settings, *names: str) -> None:
       ValueError: one is.
     """
     for name in names:
-        if getattr(settings, name) <= 0:
+        if not getattr(settings, name) > 0:
             raise ValueError(f"{name} must be positive, got {getattr(settings, name)}")
 
 
