@@ -160,7 +160,8 @@ class Shaped(Sampled):
     """Abstract: members that are sampled, and utilities from their ranks."""
 
     fitness_shaping: Literal["centered_rank", "standardize", "baseline"] = "centered_rank"
-    """From fitness to utility; `baseline` only subtracts the mean return."""
+    """From fitness to utility; `baseline` only subtracts the mean return, and a gradient is
+    shortened to ten times the length of those before it."""
 
     def shaping(self) -> Any:
         """Return the function from fitness to utility."""
@@ -197,9 +198,22 @@ class Optimised(Learning):
     optimizer: Literal["adam", "sgd", "momentum"] = "adam"
     """Optax optimiser; adam has b2 = 0.99."""
 
-    def optax_optimizer(self, num_generations: int) -> Any:
-        """Return the optimiser with its schedule."""
-        return optimizer(self.optimizer, self.learning_rate(num_generations))
+    def optax_optimizer(self, num_generations: int, keeps_scale: bool = False) -> Any:
+        """Return the optimiser with its schedule.
+
+        Args:
+          num_generations: the run's total.
+          keeps_scale: whether utilities are as large as returns are; then one generation of huge
+            ones must not decide how long all later steps are.
+        """
+        found = optimizer(self.optimizer, self.learning_rate(num_generations))
+        if not keeps_scale:
+            return found
+        import optax
+
+        from ternevo.algorithms.guards import bounded_by_past
+
+        return optax.chain(bounded_by_past(), found)
 
 
 @dataclasses.dataclass(frozen=True)
