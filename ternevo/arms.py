@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ternevo import policy_archive, reading, run_folder
 from ternevo.deploy import tvp
 from ternevo.run_folder import FREE_ON_RESUME, RunFolder, RunFolderError
-from ternevo.sinks import Row, read_jsonl
+from ternevo.sinks import LEFT_OUT_MEMBERS, Row, read_jsonl
 from ternevo.statistics import Interval, mean_interval
 
 AXES = {"env_steps": "env_steps", "wall_time": "wall_time", "generations": "generation"}
@@ -93,8 +93,8 @@ class Seed:
 
     @property
     def num_nonfinite(self) -> int:
-        """How many members, over all generations, had a return that was not finite."""
-        return round(sum(row.get("return/nonfinite", 0) for row in self.rows))
+        """How many members, over all generations, had a return that no algorithm can use."""
+        return round(sum(row.get(name, 0) for row in self.rows for name in LEFT_OUT_MEMBERS))
 
     def curve(self, x: str = "env_steps", metric: str = "eval/return") -> list[tuple[float, float]]:
         """Return a metric over an axis of `AXES`, from the rows that have it."""

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import tyro
 import yaml
 
+from ternevo.finite import check_finite
 from ternevo.names import UnknownName, check, lookup_settings
 from ternevo.policies import POLICIES, PolicySettings
 from ternevo.strategies import STRATEGIES
@@ -107,7 +108,9 @@ class RunConfig:
     policy_name: tyro.conf.Suppress[str] = "mlp"
 
     def __post_init__(self) -> None:
-        """Refuse counts that mean nothing."""
+        """Refuse counts that mean nothing, and numbers that are not finite."""
+        for record in (self, self.strategy, self.policy):  # a user's own may not do it themselves
+            check_finite(record)
         for name in COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

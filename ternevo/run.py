@@ -27,6 +27,9 @@ COSTING_MEMORY = (
 )
 """Options of a run, of any strategy and of a policy; 0 of the first two chooses by itself."""
 
+SHORTENING_STEPS = ("lr", "sigma", "mutation_sigma", "init_step")
+"""Options of strategies to lower where an update is not finite."""
+
 
 def main(argv: list[str] | None = None) -> None:
     """Run what the command line says; exit 2 on bad input, 128 + n on signal n.
@@ -72,7 +75,7 @@ def run(config: RunConfig, stop: Stop | None = None) -> "RunFolder":
       UnknownName, ValueError: the configuration makes no sense.
       RunFolderError: the run's name is taken, or another process works on it.
       CheckpointError: a checkpoint cannot be read or saved.
-      Diverged: a loss is not finite; what was saved before stays.
+      Diverged: a loss or an update is not finite; what was saved before stays.
       OutOfMemory: a device has too little memory; what was saved before stays.
       NoDevice: JAX finds none of the kind or number that was asked for.
       SystemExit: the run was stopped; its state is saved.
@@ -273,13 +276,21 @@ def record(setup: Setup, records: "Records", checkpoints: "Checkpoints", chunk: 
 def _what_diverged(
     setup: Setup, checkpoints: "Checkpoints", found: "Divergence", generation: int
 ) -> str:
+    from ternevo.types import LEFT_OUT
+
     kept = checkpoints.latest()
     saved = f"the newest checkpoint is {setup.folder.checkpoints / str(kept)}"
+    where = f"in generation {generation} of seed {setup.config.seeds[found.seed]}"
+    what = f"{found.metric} is {found.value} {where}"
+    names = ("lr", "max_grad_norm")
+    if found.metric == LEFT_OUT:
+        what = f"the update of the search {where} is not finite, and was left out"
+        names = [name for name in SHORTENING_STEPS if name in vars(setup.config.strategy)]
+    smaller = " or ".join(f"--{name}" for name in names)
     return (
-        f"training diverged: {found.metric} is {found.value} in generation {generation} of seed "
-        f"{setup.config.seeds[found.seed]}; "
+        f"training diverged: {what}; "
         f"{saved if kept is not None else 'there is no checkpoint yet'}. "
-        "Try a smaller --lr or --max_grad_norm, under another --name"
+        f"Try {f'a smaller {smaller}' if smaller else 'other settings'}, under another --name"
     )
 
 

@@ -258,6 +258,12 @@ def _checked_row(path: Path, line: bytes, number: int, generation: int) -> Row:
 SHOWN = {"return": "return/mean", "max": "return/max", "eval": "eval/return"}
 """What the console shows as soon as a row has it; from then on, the newest value that is known."""
 
+LEFT_OUT_MEMBERS = {
+    "return/nonfinite": "not finite",
+    "return/out_of_range": "beyond 1e15, with either sign,",
+}
+"""The metrics that count members whose returns were not used, and what the console calls those."""
+
 
 class Console:
     """A progress bar on a terminal; elsewhere one line for each chunk."""
@@ -298,7 +304,7 @@ class Console:
                 f"left {self._time_left(row)}",
                 flush=True,
             )
-        self._report_nonfinite(rows)
+        self._report_left_out(rows)
         self._last = row
 
     def close(self) -> None:
@@ -320,14 +326,17 @@ class Console:
         pace = (row["wall_time"] - self._first_time) / max(done, 1)
         return tqdm.format_interval(int(pace * (self._num_generations - row["generation"])))
 
-    def _report_nonfinite(self, rows: list[Row]) -> None:
-        count = round(self._num_seeds * sum(row.get("return/nonfinite", 0) for row in rows))
-        if count:
-            tqdm.write(
-                f"warning: {count} members had a return that is not finite in generations "
-                f"{rows[0]['generation']} to {rows[-1]['generation']}; they got the worst fitness",
-                file=sys.stderr,
-            )
+    def _report_left_out(self, rows: list[Row]) -> None:
+        """Say how many members had returns that no algorithm can use."""
+        for metric, what in LEFT_OUT_MEMBERS.items():
+            count = round(self._num_seeds * sum(row.get(metric, 0) for row in rows))
+            if count:
+                tqdm.write(
+                    f"warning: {count} members had a return that is {what} in generations "
+                    f"{rows[0]['generation']} to {rows[-1]['generation']}; they got the worst "
+                    "fitness",
+                    file=sys.stderr,
+                )
 
 
 class TensorBoard:

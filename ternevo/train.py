@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ternevo import devices
-from ternevo.types import Key, Metrics, Strategy, TrainState
+from ternevo.types import LEFT_OUT, Key, Metrics, Strategy, TrainState
 
 MAX_CHUNK = 256
 """Generations whose metrics fit into the buffer of one compiled call."""
@@ -27,11 +27,11 @@ SECONDS_PER_CHUNK = 2.0
 
 
 class Diverged(RuntimeError):
-    """A loss is not finite: what was learned is lost."""
+    """A loss, or an update of a search, is not finite: nothing more is learned."""
 
 
 class Divergence(NamedTuple):
-    """The first loss that is not finite: in which row of a chunk, and of which seed's place."""
+    """The first loss or update that is not finite: the row of a chunk, and the seed's place."""
 
     row: int
     seed: int
@@ -106,15 +106,23 @@ def advance(
 
 
 def divergence(metrics: dict[str, np.ndarray]) -> Divergence | None:
-    """Return the first metric "loss/..." of a chunk that is not finite, None if all are."""
+    """Return the first "loss/..." of a chunk that is not finite, or update that was left out.
+
+    None if there is neither.
+    """
     found = []
     for name, values in metrics.items():
+        by_seed = values.reshape(len(values), -1)
         if name.startswith("loss/"):
-            by_seed = values.reshape(len(values), -1)
-            found += [
-                Divergence(int(row), int(seed), name, float(by_seed[row, seed]))
-                for row, seed in np.argwhere(~np.isfinite(by_seed))[:1]
-            ]
+            is_bad = ~np.isfinite(by_seed)
+        elif name == LEFT_OUT:
+            is_bad = by_seed > 0
+        else:
+            continue
+        found += [
+            Divergence(int(row), int(seed), name, float(by_seed[row, seed]))
+            for row, seed in np.argwhere(is_bad)[:1]
+        ]
     return min(found, default=None)
 
 

@@ -29,6 +29,9 @@ Leaf = Any
 Metrics = dict[str, jax.Array]
 """Scalars under "group/name" keys, the same keys in every generation."""
 
+LEFT_OUT = "search/left_out"
+"""The metric that is 1 where a generation's update was not finite, and so was left out."""
+
 
 class Tensor(NamedTuple):
     """One weight or bias tensor of a policy; it stands for `values * 2**-exponent`.

@@ -1,6 +1,7 @@
 """Episodes that grow: one that is cut off is one of a shorter limit; who may be trained on them."""
 
 import functools
+import math
 from unittest import mock
 
 import jax
@@ -122,7 +123,8 @@ def test_there_is_no_schedule_where_nothing_grows(settings, generations):
 @pytest.mark.parametrize("name", ["init_horizon", "horizon_growth"])
 @pytest.mark.parametrize("value", [0.0, -0.5, 1.5, float("nan")])
 def test_shares_that_mean_nothing_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be above 0 and at most 1, got {value}"):
+    allowed = "a finite number" if math.isnan(value) else "above 0 and at most 1"
+    with pytest.raises(ValueError, match=f"{name} must be {allowed}, got {value}"):
         STRATEGIES["ternary_nes"](**{name: value})
 
 

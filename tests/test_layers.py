@@ -7,7 +7,7 @@ import pytest
 
 ROWS = [  # a name is a module or a package of ternevo; inside a package anything goes
     [
-        *("types", "names", "files", "reading", "interruption", "compilation_cache"),
+        *("types", "names", "finite", "files", "reading", "interruption", "compilation_cache"),
         *("devices", "memory", "profiling", "agent"),
     ],
     ["ternary", "packing", "observation", "actions", "provenance", "deploy", "statistics"],

@@ -579,7 +579,7 @@ WRONG_SETTINGS = [
     ({"num_epochs": 0}, "num_epochs must be at least 1, got 0"),
     ({"gamma": 1.5}, "gamma must be 0 to 1, got 1.5"),
     ({"lr": 0.0}, "lr must be positive"),
-    ({"clip_epsilon": float("nan")}, "clip_epsilon must be positive"),
+    ({"clip_epsilon": float("nan")}, "clip_epsilon must be a finite number, got nan"),
     ({"max_grad_norm": -1.0}, "max_grad_norm must be 0 or more"),
 ]
 

@@ -277,7 +277,7 @@ def test_many_arms_are_compared_with_the_best_one(run, tmp_path):
 
 
 def test_failures_are_counted_and_named(run, tmp_path):
-    done = run("--seed", "0", metrics={"return/nonfinite": 3})
+    done = run("--seed", "0", metrics={"return/nonfinite": 1, "return/out_of_range": 2})
     stopped = run("--seed", "1", final="unfinished", curve=((100, 0.0),))
     diverged = run("--seed", "2", final=None)
     blind = run("--seed", "3", curve=((100, None), (200, None)), final=30.0)

@@ -17,7 +17,7 @@ from ternevo.strategies import STRATEGIES, evolve
 from ternevo.strategies.evaluation import evaluate_policy, with_evaluation
 from ternevo.strategies.evolution import optimizer, schedule
 from ternevo.strategies.ppo import PPO
-from ternevo.types import PolicyParams, Strategy, Tensor
+from ternevo.types import LEFT_OUT, PolicyParams, Strategy, Tensor
 
 GENERATIONS = 30
 SEEDS = 6  # trained at once: none of them may be solved by luck alone
@@ -328,6 +328,7 @@ def test_an_evosax_algorithm_runs_by_its_name(name):
         return strategy.params(state), metrics
 
     shipped, metrics = go(jax.random.key(0))
+    np.testing.assert_array_equal(metrics[LEFT_OUT], 0)
     for tensor in ternary.tensors(shipped.weights):
         assert tensor.values.dtype == jnp.int8
         assert set(np.unique(tensor.values).tolist()) <= VALUES["ternary"]

@@ -10,7 +10,7 @@ from ternevo.checkpoint import CheckpointError, Checkpoints
 from ternevo.policies import MLP
 from ternevo.strategies import STRATEGIES
 from ternevo.strategies.evaluation import with_evaluation
-from ternevo.types import Strategy
+from ternevo.types import LEFT_OUT, Strategy
 
 KINDS = [("ternary_nes", "ternary"), ("ternary_ga", "ternary"), ("latent", "float")]
 
@@ -105,6 +105,14 @@ def test_the_first_loss_that_is_not_finite_is_found():
     assert train.divergence(metrics) == (2, 1, "loss/b", np.inf)
     assert train.divergence({"loss/a": np.array([1.0, -np.inf])}) == (1, 0, "loss/a", -np.inf)
     assert train.divergence({"eval/return": good * np.nan, "loss/c": good}) is None
+
+
+def test_the_first_update_that_was_left_out_is_found():
+    left_out = np.zeros((4, 2), np.int32)
+    metrics = {LEFT_OUT: left_out, "return/nonfinite": left_out + 1, "loss/a": np.ones((4, 2))}
+    assert train.divergence(metrics) is None
+    left_out[2:, 1] = 1
+    assert train.divergence(metrics) == (2, 1, LEFT_OUT, 1.0)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):

@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float
 
 from ternevo import devices, ternary
 from ternevo.algorithms.distribution import MARGIN, Params, TritDistribution, possible_values
-from ternevo.algorithms.shaping import FITNESS_SHAPING, no_metrics
+from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
 from ternevo.ternary import Statistics
 from ternevo.types import Key, Leaf, Tensor
 
@@ -55,7 +55,7 @@ class Categorical(TritDistribution):
         init_confidence: float = 0.4,
         use_antithetic_sampling: bool = True,
         fitness_shaping_fn: Callable = FITNESS_SHAPING["centered_rank"],
-        metrics_fn: Callable = no_metrics,
+        metrics_fn: Callable = distribution_metrics,
     ):
         """Build the algorithm.
 
@@ -67,7 +67,7 @@ class Categorical(TritDistribution):
           init_confidence: how far the first tables are from uniform, towards the first mode.
           use_antithetic_sampling: draw in pairs.
           fitness_shaping_fn: evosax fitness shaping.
-          metrics_fn: evosax metrics.
+          metrics_fn: evosax metrics; by default the scalars among its own.
         """
         super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
         self.values = possible_values(kind)

@@ -28,7 +28,7 @@ from jaxtyping import Array, Bool, Float, Num
 
 from ternevo import ternary
 from ternevo.algorithms.elites import Elitist, State
-from ternevo.algorithms.shaping import no_metrics
+from ternevo.algorithms.shaping import population_metrics
 from ternevo.types import Key, Leaf
 
 
@@ -53,7 +53,7 @@ class CoSyNE(Elitist):
         num_survivors: int = 2,
         permutation: Literal["fitness", "all"] = "fitness",
         fitness_shaping_fn: Callable = identity_fitness_shaping_fn,
-        metrics_fn: Callable = no_metrics,
+        metrics_fn: Callable = population_metrics,
     ):
         """Build the algorithm.
 
@@ -65,7 +65,7 @@ class CoSyNE(Elitist):
           num_survivors: how many of the best are kept whole and evaluated again.
           permutation: whether values are marked by their member's fitness, or all of them.
           fitness_shaping_fn: evosax fitness shaping.
-          metrics_fn: evosax metrics.
+          metrics_fn: evosax metrics; by default the scalars among its own.
 
         Raises:
           ValueError: children would take the places of survivors.

@@ -18,6 +18,7 @@ from flax import struct
 from jaxtyping import Array, Float, Num
 
 from ternevo import ternary
+from ternevo.algorithms.guards import finite_fitness
 from ternevo.algorithms.shaping import entropy_bits
 from ternevo.ternary import Statistics
 from ternevo.types import Key, Tensor
@@ -94,8 +95,12 @@ class TritDistribution(DistributionBasedAlgorithm):
     def tell(
         self, key: Key, population: Any, fitness: jax.Array, state: Any, params: Any
     ) -> tuple[Any, dict]:
-        """Update the distribution with the fitness [population], less is better."""
-        best = jnp.argmin(jnp.where(jnp.isnan(fitness), jnp.inf, fitness))
+        """Update the distribution with the fitness [population], less is better.
+
+        What is not usable counts as worse than any other, see `finite_fitness`.
+        """
+        fitness = finite_fitness(fitness)
+        best = jnp.argmin(fitness)
         is_better = fitness[best] < state.best_fitness
         shaped = self.fitness_shaping_fn(population, fitness, state, params)
         tensors = ternary.tensors(population)
@@ -107,7 +112,9 @@ class TritDistribution(DistributionBasedAlgorithm):
             best_solution=jnp.where(is_better, member, state.best_solution),
             best_fitness=jnp.where(is_better, fitness[best], state.best_fitness),
         )
-        metrics = self.metrics_fn(key, population, fitness, state, params)
+        # Metrics are of flat members, as evosax's are; XLA drops what no metric reads.
+        members = jax.vmap(self._ravel_solution)(population)
+        metrics = self.metrics_fn(key, members, fitness, state, params)
         state = self._move(shaped, stats, state)
         return state.replace(generation_counter=state.generation_counter + 1), metrics
 

@@ -6,6 +6,7 @@ episode does not keep a member at the top.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,7 +17,8 @@ from flax import struct
 from jaxtyping import Array, Int, Shaped
 
 from ternevo import ternary
-from ternevo.algorithms.shaping import no_metrics
+from ternevo.algorithms.guards import finite_fitness
+from ternevo.algorithms.shaping import population_metrics
 from ternevo.types import Key, Leaf, Tensor
 
 
@@ -46,7 +48,7 @@ class Elitist(PopulationBasedAlgorithm):
         kind: ternary.WeightKind = "ternary",
         num_survivors: int = 1,
         fitness_shaping_fn: Callable = identity_fitness_shaping_fn,
-        metrics_fn: Callable = no_metrics,
+        metrics_fn: Callable = population_metrics,
     ):
         """Build the algorithm.
 
@@ -56,7 +58,7 @@ class Elitist(PopulationBasedAlgorithm):
           kind: the value set.
           num_survivors: how many are kept and evaluated again.
           fitness_shaping_fn: evosax fitness shaping.
-          metrics_fn: evosax metrics.
+          metrics_fn: evosax metrics; by default the scalars among its own.
 
         Raises:
           ValueError: `num_survivors` is not between 0 and the population size.
@@ -71,6 +73,21 @@ class Elitist(PopulationBasedAlgorithm):
         marks = jax.tree.map(_mark_weights, solution, is_leaf=ternary.is_tensor)
         self.is_weight = self._ravel_solution(marks)
         self.num_weights = int(jnp.sum(self.is_weight))
+
+    @partial(jax.jit, static_argnames=("self",))
+    def init(self, key: Key, population: Any, fitness: jax.Array, params: Any) -> State:
+        """Start from an evaluated population; less fitness is better."""
+        return super().init(key, population, finite_fitness(fitness), params)
+
+    @partial(jax.jit, static_argnames=("self",))
+    def tell(
+        self, key: Key, population: Any, fitness: jax.Array, state: State, params: Any
+    ) -> tuple[State, dict]:
+        """Update the members with the fitness [population], less is better.
+
+        What is not usable counts as worse than any other, see `finite_fitness`.
+        """
+        return super().tell(key, population, finite_fitness(fitness), state, params)
 
     def _init(self, key: Key, params: Any) -> State:
         return State(

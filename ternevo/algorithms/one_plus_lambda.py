@@ -26,7 +26,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ternevo import ternary
 from ternevo.algorithms.elites import Elitist, State
-from ternevo.algorithms.shaping import no_metrics
+from ternevo.algorithms.shaping import population_metrics
 from ternevo.types import Key, Leaf
 
 MIN_FLIPS = 2.0
@@ -57,7 +57,7 @@ class OnePlusLambda(Elitist):
         solution: Any,
         kind: ternary.WeightKind = "ternary",
         fitness_shaping_fn: Callable = identity_fitness_shaping_fn,
-        metrics_fn: Callable = no_metrics,
+        metrics_fn: Callable = population_metrics,
     ):
         """Build the algorithm; of `population_size` members all but one are children."""
         super().__init__(population_size, solution, kind, 1, fitness_shaping_fn, metrics_fn)

@@ -18,7 +18,7 @@ from flax import struct
 
 from ternevo import ternary
 from ternevo.algorithms.elites import Elitist, State
-from ternevo.algorithms.shaping import no_metrics
+from ternevo.algorithms.shaping import population_metrics
 from ternevo.types import Key
 
 
@@ -36,7 +36,7 @@ class RandomSearch(Elitist):
         solution: Any,
         kind: ternary.WeightKind = "ternary",
         fitness_shaping_fn: Callable = identity_fitness_shaping_fn,
-        metrics_fn: Callable = no_metrics,
+        metrics_fn: Callable = population_metrics,
     ):
         """Build the algorithm; `solution` gives shapes and exponents, `kind` the value set.
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from evosax.core.fitness_shaping import standardize_fitness_shaping_fn
+from evosax.algorithms.distribution_based.base import metrics_fn as of_distributions
+from evosax.algorithms.population_based.base import metrics_fn as of_populations
 from jaxtyping import Array, Float
 
 from ternevo import devices
@@ -21,6 +22,19 @@ def baseline_fitness_shaping_fn(
     """Return fitness minus its mean over the population."""
     del population, state, params  # the shaping function's signature is evosax's
     return fitness - jnp.mean(fitness)
+
+
+def standardize_fitness_shaping_fn(
+    population: Any, fitness: Float[Array, " population"], state: Any, params: Any
+) -> Float[Array, " population"]:
+    """Return fitness with mean 0 and standard deviation 1.
+
+    evosax's function takes the difference of two mean squares, which is a rounding error where the
+    mean is large beside the deviation, and then its utilities are thousands.
+    """
+    del population, state, params
+    centred = fitness - jnp.mean(fitness)
+    return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred)) + 1e-8)
 
 
 def centered_rank_fitness_shaping_fn(
@@ -153,9 +167,25 @@ def _share_of_best(
 
 
 def no_metrics(*args: Any) -> dict[str, jax.Array]:
-    """Report nothing: evosax's default metrics are vectors as long as the solution."""
+    """Report nothing: a compiled training loop has metrics of its own."""
     del args
     return {}
+
+
+def scalars_of(metrics_fn: Callable[..., dict[str, jax.Array]]) -> Callable[..., Any]:
+    """Return the evosax metrics without those that are as long as a solution."""
+
+    def scalars(*args: Any) -> dict[str, jax.Array]:
+        return {name: value for name, value in metrics_fn(*args).items() if jnp.ndim(value) == 0}
+
+    return scalars
+
+
+distribution_metrics = scalars_of(of_distributions)
+"""evosax's scalar metrics of distributions: `best_fitness` and others, under its names."""
+
+population_metrics = scalars_of(of_populations)
+"""evosax's scalar metrics of populations."""
 
 
 def entropy_bits(probabilities: Float[Array, "... values"]) -> Float[Array, "..."]:

@@ -21,7 +21,7 @@ from flax import struct
 
 from ternevo import ternary
 from ternevo.algorithms.elites import Elitist, State
-from ternevo.algorithms.shaping import no_metrics
+from ternevo.algorithms.shaping import population_metrics
 from ternevo.types import Key, Leaf, Tensor
 
 MAX_RATE = 0.5
@@ -50,7 +50,7 @@ class TernaryGA(Elitist):
         num_survivors: int = 2,
         mutation: Literal["log_uniform", "self_adaptive"] = "log_uniform",
         fitness_shaping_fn: Callable = identity_fitness_shaping_fn,
-        metrics_fn: Callable = no_metrics,
+        metrics_fn: Callable = population_metrics,
     ):
         """Build the algorithm.
 
@@ -62,7 +62,7 @@ class TernaryGA(Elitist):
           num_survivors: how many of the best are kept and evaluated again.
           mutation: whether each child's rate is drawn, or inherited and changed.
           fitness_shaping_fn: evosax fitness shaping.
-          metrics_fn: evosax metrics.
+          metrics_fn: evosax metrics; by default the scalars among its own.
 
         Raises:
           ValueError: `num_survivors` is not between 0 and the population size.

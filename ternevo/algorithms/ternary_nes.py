@@ -35,7 +35,8 @@ from ternevo.algorithms.distribution import (
     possible_values,
     with_margin,
 )
-from ternevo.algorithms.shaping import FITNESS_SHAPING, no_metrics
+from ternevo.algorithms.guards import bounded
+from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
 from ternevo.ternary import Statistics
 from ternevo.types import Key, Leaf, Tensor
 
@@ -230,7 +231,7 @@ class TernaryNES(TritDistribution):
         spread_schedule: Callable | None = None,
         use_antithetic_sampling: bool = True,
         fitness_shaping_fn: Callable = FITNESS_SHAPING["centered_rank"],
-        metrics_fn: Callable = no_metrics,
+        metrics_fn: Callable = distribution_metrics,
     ):
         """Build the algorithm; `solution` is a params pytree of int8 `Tensor`s."""
         super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
@@ -267,7 +268,7 @@ class TernaryNES(TritDistribution):
     def _move(self, utilities: jax.Array, stats: list[Statistics], state: State) -> State:
         del utilities
         # evosax minimises, and the optimiser descends: descending shaped fitness climbs utility.
-        descent = self._directions(stats, state)
+        descent = bounded(self._directions(stats, state))
         updates, opt_state = self.optimizer.update(descent, state.opt_state, state.latents)
         latents = jax.tree.map(
             self.distribution.project, optax.apply_updates(state.latents, updates)

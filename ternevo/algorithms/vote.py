@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int8
 
 from ternevo import devices, ternary
 from ternevo.algorithms.distribution import Params, TritDistribution, around
-from ternevo.algorithms.shaping import FITNESS_SHAPING, no_metrics
+from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
 from ternevo.ternary import Statistics
 from ternevo.types import Key, Leaf
 
@@ -57,7 +57,7 @@ class Vote(TritDistribution):
         move_share_schedule: Callable | None = None,
         use_antithetic_sampling: bool = True,
         fitness_shaping_fn: Callable = FITNESS_SHAPING["centered_rank"],
-        metrics_fn: Callable = no_metrics,
+        metrics_fn: Callable = distribution_metrics,
     ):
         """Build the algorithm.
 
@@ -69,7 +69,7 @@ class Vote(TritDistribution):
           move_share_schedule: gives a.
           use_antithetic_sampling: draw in pairs.
           fitness_shaping_fn: evosax fitness shaping.
-          metrics_fn: evosax metrics.
+          metrics_fn: evosax metrics; by default the scalars among its own.
         """
         super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
         self.kind: ternary.WeightKind = kind

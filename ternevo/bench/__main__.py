@@ -9,6 +9,7 @@ import tyro
 
 from ternevo.bench.cases import CASES, SUITES, chosen
 from ternevo.bench.measure import CaseError, Record
+from ternevo.finite import check_finite
 from ternevo.names import UnknownName
 
 
@@ -30,9 +31,12 @@ class BenchConfig:
     """List the cases and stop."""
 
     def __post_init__(self) -> None:
-        """Refuse counts that mean nothing."""
+        """Refuse numbers that mean nothing."""
+        check_finite(self)
         if self.repeats < 1:
             raise ValueError(f"repeats must be at least 1, got {self.repeats}")
+        if not self.max_seconds >= 0:
+            raise ValueError(f"max_seconds must be 0 or more, got {self.max_seconds}")
 
 
 def main(argv: list[str] | None = None) -> None:

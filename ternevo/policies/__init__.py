@@ -7,6 +7,8 @@ functions behind it live in a module of the same name. `contract.py` has what al
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
+from ternevo.finite import check_finite
+
 if TYPE_CHECKING:
     from ternevo.types import ActionSpec, Policy
 
@@ -22,6 +24,10 @@ class PolicySettings:
         default="ternary", kw_only=True
     )
     """What a weight may be: {-1, 0, +1}, {-1, +1}, or any float (the float twin)."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are not finite."""
+        check_finite(self)
 
     def build(self, obs_size: int, action: "ActionSpec") -> "Policy":
         """Return the policy.
@@ -55,6 +61,7 @@ class MLP(PolicySettings):
 
     def __post_init__(self) -> None:
         """Refuse sizes that mean nothing."""
+        super().__post_init__()
         if any(size < 1 for size in self.hidden_sizes):
             raise ValueError(f"hidden_sizes must be positive, got {self.hidden_sizes}")
         if not 1 <= self.observation_bits <= 8:

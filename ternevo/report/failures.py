@@ -10,7 +10,7 @@ from ternevo.report.tables import NO_THRESHOLD, Report, Table, number
 FAILED = "runs whose training failed"
 UNFINISHED = "unfinished runs"
 NOT_FINITE = "runs whose final return is not finite"
-MEMBERS = "members whose return was not finite, over all generations"
+MEMBERS = "members whose return was not finite or beyond 1e15, over all generations"
 NO_EVALUATION = "runs without an evaluation"
 BROKEN = "files that cannot be read"
 REPEATED = "seeds that an arm has more than once"
@@ -50,7 +50,7 @@ def _of_seed(seed: Seed, target: float | None) -> Iterator[Failure]:
         below = f"{number(seed.final_return)} is under the threshold {number(target)}"
         yield Failure(BELOW, 1, f"{where}: {below}")
     if seed.num_nonfinite:
-        said = f"{seed.num_nonfinite} members had a return that is not finite"
+        said = f"{seed.num_nonfinite} members had a return that is not finite or beyond 1e15"
         yield Failure(MEMBERS, seed.num_nonfinite, f"{where}: {said}")
     if not seed.curve():
         yield Failure(NO_EVALUATION, 1, f"{where}: no evaluation yet; no curve has it")

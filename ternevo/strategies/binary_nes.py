@@ -33,7 +33,7 @@ class BinaryNES(Shaped, Optimised):
             self.population_size,
             solution,
             ternary_nes.bernoulli(self.init_logit_std),
-            self.optax_optimizer(num_generations),
+            self.optax_optimizer(num_generations, self.fitness_shaping == "baseline"),
             use_antithetic_sampling=self.antithetic,
             fitness_shaping_fn=self.shaping(),
         )

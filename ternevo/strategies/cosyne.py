@@ -38,7 +38,7 @@ class CoSyNE(OwnTwin):
         if not 0 <= self.crossover_rate <= 1:
             raise ValueError(f"crossover_rate must be 0 to 1, got {self.crossover_rate}")
         for name in ("mutation_flips", "mutation_sigma"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
     def search_algorithm(

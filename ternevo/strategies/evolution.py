@@ -34,6 +34,7 @@ class Evolution(Settings):
 
     def __post_init__(self) -> None:
         """Refuse counts that mean nothing."""
+        super().__post_init__()
         if self.population_size < 2:
             raise ValueError(f"population_size must be at least 2, got {self.population_size}")
         if self.num_episodes < 1:
@@ -159,7 +160,8 @@ class Shaped(Sampled):
     """Abstract: members that are sampled, and utilities from their ranks."""
 
     fitness_shaping: Literal["centered_rank", "standardize", "baseline"] = "centered_rank"
-    """From fitness to utility; `baseline` only subtracts the mean return."""
+    """From fitness to utility; `baseline` only subtracts the mean return, and a gradient is
+    shortened to ten times the length of those before it."""
 
     def shaping(self) -> Any:
         """Return the function from fitness to utility."""
@@ -196,9 +198,22 @@ class Optimised(Learning):
     optimizer: Literal["adam", "sgd", "momentum"] = "adam"
     """Optax optimiser; adam has b2 = 0.99."""
 
-    def optax_optimizer(self, num_generations: int) -> Any:
-        """Return the optimiser with its schedule."""
-        return optimizer(self.optimizer, self.learning_rate(num_generations))
+    def optax_optimizer(self, num_generations: int, keeps_scale: bool = False) -> Any:
+        """Return the optimiser with its schedule.
+
+        Args:
+          num_generations: the run's total.
+          keeps_scale: whether utilities are as large as returns are; then one generation of huge
+            ones must not decide how long all later steps are.
+        """
+        found = optimizer(self.optimizer, self.learning_rate(num_generations))
+        if not keeps_scale:
+            return found
+        import optax
+
+        from ternevo.algorithms.guards import bounded_by_past
+
+        return optax.chain(bounded_by_past(), found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,7 +244,7 @@ def check_positive(settings: Settings, *names: str) -> None:
       ValueError: one is.
     """
     for name in names:
-        if getattr(settings, name) <= 0:
+        if not getattr(settings, name) > 0:
             raise ValueError(f"{name} must be positive, got {getattr(settings, name)}")
 
 

@@ -12,10 +12,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
 from ternevo import observation, ternary
+from ternevo.algorithms.guards import finite_fitness, is_usable, keep_finite
 from ternevo.rollout import Evaluation, Plan, episode_keys, evaluate
 from ternevo.strategies.search import is_spread, remembers_fitness, search_of
 from ternevo.ternary import WeightKind
 from ternevo.types import (
+    LEFT_OUT,
     Env,
     Key,
     Metrics,
@@ -25,9 +27,6 @@ from ternevo.types import (
     PolicyParams,
     Strategy,
 )
-
-NOBODY_FINITE = 1e15
-"""The fitness of all where none is finite; its square is finite too."""
 
 
 class EvolveState(NamedTuple):
@@ -99,9 +98,11 @@ def evolve(
             plan.horizon(state.generation) if plan.horizon else None,
         )
         told = search.tell(key_tell, population, _fitness(result.returns), asked)
+        told, is_left_out = keep_finite(state.search, told)
         moments = observation.merge(state.moments, result.moments)
         state = EvolveState(told, moments, state.generation + 1)
-        return state, _metrics(result) | search.metrics(told) | _weight_metrics(params(state))
+        metrics = _metrics(result) | {LEFT_OUT: is_left_out.astype(jnp.int32)}
+        return state, metrics | search.metrics(told) | _weight_metrics(params(state))
 
     def params(state: EvolveState) -> PolicyParams:
         return PolicyParams(decode(search.solution(state.search)), state.moments)
@@ -139,29 +140,25 @@ def evolve_latents(
 
 
 def _fitness(returns: Float[Array, "population episodes"]) -> Float[Array, " population"]:
-    """Return minus the mean return; a member that is not finite gets one worse than any other.
+    """Return minus the mean return; a member whose returns are unusable gets the worst fitness.
 
-    If nobody is, all get one that no other generation is likely to be worse than.
+    If nobody's are usable, all get one that no other generation is likely to be worse than.
     """
-    fitness = -jnp.mean(returns, axis=1)
-    is_finite = jnp.isfinite(fitness)
-    worst = jnp.max(jnp.where(is_finite, fitness, -jnp.inf))
-    best = jnp.min(jnp.where(is_finite, fitness, jnp.inf))
-    penalty = jnp.where(worst > best, worst - best, jnp.maximum(1.0, jnp.abs(worst)))
-    return jnp.where(
-        is_finite, fitness, jnp.where(jnp.any(is_finite), worst + penalty, NOBODY_FINITE)
-    )
+    usable = jnp.all(is_usable(returns), axis=1)
+    return finite_fitness(jnp.where(usable, -jnp.mean(returns, axis=1), jnp.inf))
 
 
 def _metrics(result: Evaluation) -> Metrics:
-    returns = jnp.mean(result.returns, axis=1)
-    finite = jnp.isfinite(returns)
+    usable = jnp.all(is_usable(result.returns), axis=1)
+    finite = jnp.all(jnp.isfinite(result.returns), axis=1)
+    returns = jnp.where(usable, jnp.mean(result.returns, axis=1), 0.0)
     return {
-        "return/mean": jnp.mean(returns, where=finite),
-        "return/max": jnp.max(returns, where=finite, initial=-jnp.inf),
-        "return/min": jnp.min(returns, where=finite, initial=jnp.inf),
-        "return/std": jnp.std(returns, where=finite),
+        "return/mean": jnp.mean(returns, where=usable),
+        "return/max": jnp.max(returns, where=usable, initial=-jnp.inf),
+        "return/min": jnp.min(returns, where=usable, initial=jnp.inf),
+        "return/std": jnp.std(returns, where=usable),
         "return/nonfinite": jnp.sum(~finite),
+        "return/out_of_range": jnp.sum(finite & ~usable),
         "episode/length": jnp.mean(result.lengths),
         "episode/steps": jnp.sum(result.lengths),
     }

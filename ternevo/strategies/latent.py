@@ -65,7 +65,7 @@ class Latent(Optimised, Noisy):
         )
         constructor: Any = algorithms[self.algorithm]
         offered = {
-            "optimizer": self.optax_optimizer(num_generations),
+            "optimizer": self.optax_optimizer(num_generations, self.fitness_shaping == "baseline"),
             "std_schedule": self.noise(num_generations),
             "use_antithetic_sampling": self.antithetic,
             "num_generations": num_generations,

@@ -64,6 +64,7 @@ class PPO(Settings):
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
+        super().__post_init__()
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -78,8 +79,8 @@ class PPO(Settings):
         for name in ("lr", "clip_epsilon", "reward_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("max_grad_norm", "value_clip_epsilon"):
-            if getattr(self, name) < 0:
+        for name in ("lr_end", "max_grad_norm", "value_clip_epsilon"):
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
     @property

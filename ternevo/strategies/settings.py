@@ -3,6 +3,8 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
+from ternevo.finite import check_finite
+
 if TYPE_CHECKING:
     from ternevo.ternary import WeightKind
     from ternevo.types import Env, Policy, Strategy
@@ -11,6 +13,10 @@ if TYPE_CHECKING:
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Abstract: a field is an option of the command line, its docstring the help."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are not finite."""
+        check_finite(self)
 
     def build(
         self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int

@@ -40,7 +40,7 @@ class TernaryGA(Evolution):
         check_shares(self, "elite_ratio")
         if not 0 <= self.crossover_rate <= 1:
             raise ValueError(f"crossover_rate must be 0 to 1, got {self.crossover_rate}")
-        if self.rate_step < 0:
+        if not self.rate_step >= 0:
             raise ValueError(f"rate_step must be 0 or more, got {self.rate_step}")
 
     def search_algorithm(

@@ -58,7 +58,7 @@ class TernaryNES(Shaped, Optimised, Noisy):
             self.population_size,
             solution,
             distribution,
-            self.optax_optimizer(num_generations),
+            self.optax_optimizer(num_generations, self.fitness_shaping == "baseline"),
             self.noise(num_generations),
             self.antithetic,
             self.shaping(),

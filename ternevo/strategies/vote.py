@@ -25,12 +25,12 @@ class Vote(Shaped, Noisy):
         """Refuse what is no rate or share."""
         super().__post_init__()
         for name in ("sigma", "sigma_end"):
-            if getattr(self, name) > 1:
+            if not getattr(self, name) <= 1:
                 raise ValueError(
                     f"{name} is a flip rate here and at most 1, got {getattr(self, name)}"
                 )
         check_shares(self, "move_share")
-        if self.move_share_decay < 0:
+        if not self.move_share_decay >= 0:
             raise ValueError(f"move_share_decay must be 0 or more, got {self.move_share_decay}")
 
     def search_algorithm(

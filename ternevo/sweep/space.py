@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ternevo.finite import check_number
 from ternevo.names import check
 from ternevo.sinks import MissingExtra
 
@@ -156,8 +157,10 @@ def distribution(name: str, spec: dict[str, Any]) -> "BaseDistribution":
                 "(YAML reads 1e-3 as text, and 1.0e-3 as a number)"
             )
     try:
+        for key, value in spec.items():
+            check_number(key, value)
         return make(optuna_package().distributions, spec)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SweepFileError(f"parameter {name!r}: {error}") from error
 
 
