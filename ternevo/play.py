@@ -12,7 +12,7 @@ import tyro
 
 from ternevo import run_folder
 from ternevo.compilation_cache import enable_compilation_cache
-from ternevo.config import with_true
+from ternevo.options import types, written_out
 from ternevo.run_folder import RunFolderError, errors_in_a_line
 
 DRAWN = re.compile(r"generation-(\d+)\.\w+")
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     """Play, write, print the return, and open what was drawn; exit 2 on bad input."""
     config = tyro.cli(
         PlayConfig,
-        args=with_true(sys.argv[1:] if argv is None else argv, PlayConfig),
+        args=written_out(sys.argv[1:] if argv is None else argv, types(PlayConfig)),
         prog="python -m ternevo.play",
         use_underscores=True,
         config=(tyro.conf.FlagConversionOff,),

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 ROWS = [  # a name is a module or a package of ternevo; inside a package anything goes
-    ["types", "names", "files", "compilation_cache", "devices", "memory", "profiling", "agent"],
+    [
+        *("types", "names", "files", "compilation_cache", "devices", "memory", "profiling"),
+        *("agent", "options", "pages"),
+    ],
     ["ternary", "packing", "observation", "actions", "provenance", "deploy", "statistics"],
     ["policies", "policy_archive", "envs", "algorithms"],
     ["lanes", "policy_file"],
