@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from ternevo.envs import own
+from ternevo.envs import contract, own
 from ternevo.names import UnknownName
 from ternevo.types import Env, EnvState
 
@@ -35,7 +35,8 @@ def make(env_id: str, episode_length: int | None = None) -> Env:
 
     Raises:
       UnknownName: there is no such environment; the message names near ones.
-      WrongObject: your factory returns none, or one whose functions do not fit it.
+      WrongObject: your factory returns none, or one whose functions do not fit it; or no policy
+        file can hold its range of actions.
       ValueError: `episode_length` is less than 1, or brax does not simulate
         the environment with that backend.
     """
@@ -44,7 +45,7 @@ def make(env_id: str, episode_length: int | None = None) -> Env:
     if ":" in env_id:
         return own.make(env_id, episode_length)
     suite, name = _find(env_id)
-    return suite.make(name, episode_length)
+    return contract.check(suite.make(name, episode_length))
 
 
 def available() -> list[str]:
