@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import tyro
 
-from ternevo import options, pages
+from ternevo import options, pages, startup
 from ternevo.names import UnknownName, check, lookup_settings
 from ternevo.policies import POLICIES, PolicySettings
 from ternevo.strategies import STRATEGIES
@@ -156,6 +156,8 @@ def _parse(argv: list[str]) -> RunConfig:
     first = next(iter(page.blocks), "ternary_nes")
     strategy_name = picked.strategy or page.name_of("strategy", first)
     policy_name = picked.policy or page.name_of("policy", "mlp")
+    if ":" in strategy_name + policy_name:  # their modules may start JAX
+        startup.tell_num_devices(_num_devices(rest, page.options_of(strategy_name)))
     strategy = lookup_settings("strategy", strategy_name, STRATEGIES, Settings)
     policy = lookup_settings("policy", policy_name, POLICIES, PolicySettings)
     default = RunConfig(strategy(), policy(), strategy_name=strategy_name, policy_name=policy_name)
@@ -171,6 +173,14 @@ def _parse(argv: list[str]) -> RunConfig:
         prog="python -m ternevo.run",
         description=_description(strategy_name),
     )
+
+
+def _num_devices(argv: list[str], page: dict[str, Any]) -> int:
+    """Return --num_devices before all options are known; 0 if it is not there or no number."""
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    peek.add_argument("--num_devices", "--num-devices", default=page.get("num_devices"), nargs="?")
+    found = str(peek.parse_known_args(argv)[0].num_devices)
+    return int(found) if found.isdecimal() else 0
 
 
 def _check_names_are_unique(config: RunConfig) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ternevo import run_folder
+from ternevo import run_folder, startup
 from ternevo.compilation_cache import enable_compilation_cache
 from ternevo.options import types, written_out
 from ternevo.run_folder import RunFolderError, errors_in_a_line
@@ -80,6 +80,7 @@ def stored(run: Path, generation: int) -> Path:
 
 def play(config: PlayConfig) -> Path:
     """Play one episode; return the path of what was drawn."""
+    startup.prepare()
     import jax
 
     from ternevo import devices, envs, episode, policy_file

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ternevo import startup
 from ternevo.config import RunConfig, parse
 from ternevo.results import draw, finish
 from ternevo.setup import Setup, build
@@ -33,6 +34,7 @@ def main(argv: list[str] | None = None) -> None:
 
     A signal is SIGINT or SIGTERM. It exits 1 on divergence, and where memory is not enough.
     """
+    startup.prepare()
     config = parse(argv)
     print(f"ternevo: {config.strategy_name} on {config.env}, seed {config.seed_label}", flush=True)
     from ternevo.checkpoint import CheckpointError
@@ -68,10 +70,12 @@ def run(config: RunConfig) -> "RunFolder":
       Diverged: a loss is not finite; what was saved before stays.
       OutOfMemory: a device has too little memory; what was saved before stays.
       NoDevice: JAX finds none of the kind or number that was asked for.
+      NotFloat32: JAX computes in float64.
       SystemExit: a signal stopped the run; its state is saved.
     """
     from ternevo import devices
 
+    devices.check_float32()
     devices.use_cores(config.num_devices)
     if config.distributed:
         devices.join_processes()

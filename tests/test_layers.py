@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROWS = [  # a name is a module or a package of ternevo; inside a package anything goes
+    ["startup"],
     [
         *("types", "names", "files", "compilation_cache", "devices", "memory", "profiling"),
         *("agent", "options", "pages"),
