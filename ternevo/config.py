@@ -9,13 +9,12 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import tyro
-import yaml
 
+from ternevo import options, pages, startup
 from ternevo.finite import check_finite
 from ternevo.names import UnknownName, check, lookup_settings
 from ternevo.policies import POLICIES, PolicySettings
@@ -156,26 +155,35 @@ def _parse(argv: list[str]) -> RunConfig:
     pick.add_argument("--strategy")
     pick.add_argument("--policy")
     picked, rest = pick.parse_known_args(argv)
-    page = _read_page(picked.config) if picked.config else {}
-    blocks = _mapping(page.pop("strategies", None) or {}, f"strategies in {picked.config}")
-    named = page.pop("strategy", None)
-    strategy_name = picked.strategy or named or next(iter(blocks), "ternary_nes")
-    policy_name = picked.policy or page.pop("policy", "mlp")
+    page = _read_page(picked.config) if picked.config else _Page({}, {})
+    first = next(iter(page.blocks), "ternary_nes")
+    strategy_name = picked.strategy or page.name_of("strategy", first)
+    policy_name = picked.policy or page.name_of("policy", "mlp")
+    if ":" in strategy_name + policy_name:  # their modules may start JAX
+        startup.tell_num_devices(_num_devices(rest, page.options_of(strategy_name)))
     strategy = lookup_settings("strategy", strategy_name, STRATEGIES, Settings)
     policy = lookup_settings("policy", policy_name, POLICIES, PolicySettings)
     default = RunConfig(strategy(), policy(), strategy_name=strategy_name, policy_name=policy_name)
     _check_names_are_unique(default)
-    block = _mapping(blocks.get(strategy_name) or {}, f"{strategy_name} in {picked.config}")
-    at_rest = _as_arguments({**page, **block})
+    types = options.types(default, default.strategy, default.policy)
+    at_rest = options.from_page(page.options_of(strategy_name), types)
     return tyro.cli(
         RunConfig,
         default=default,
-        args=with_true(map(_with_tuple, at_rest + rest), default, default.strategy, default.policy),
+        args=options.written_out([*at_rest, *rest], types),
         use_underscores=True,
         config=MARKERS,
         prog="python -m ternevo.run",
         description=_description(strategy_name),
     )
+
+
+def _num_devices(argv: list[str], page: dict[str, Any]) -> int:
+    """Return --num_devices before all options are known; 0 if it is not there or no number."""
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    peek.add_argument("--num_devices", "--num-devices", default=page.get("num_devices"), nargs="?")
+    found = str(peek.parse_known_args(argv)[0].num_devices)
+    return int(found) if found.isdecimal() else 0
 
 
 def _check_names_are_unique(config: RunConfig) -> None:
@@ -192,35 +200,6 @@ def _check_names_are_unique(config: RunConfig) -> None:
             owners[field.name] = owner
 
 
-def _with_tuple(argument: str) -> str:
-    """Read a list in a sweep agent's form, --hidden_sizes=[16, 16], as the tuple that it means."""
-    name, _, value = argument.partition("=")
-    if not (name.startswith("--") and value.startswith("[") and value.endswith("]")):
-        return argument
-    return f"{name}=({value[1:-1]},)" if value[1:-1].strip() else f"{name}=()"
-
-
-def with_true(arguments: Iterable[str], *settings: Any) -> list[str]:
-    """Let a bare `--resume` mean `--resume True`; a sweep agent's `--resume=True` works as well.
-
-    Args:
-      arguments: of a command line.
-      settings: the dataclasses whose fields are its options, or instances of them.
-    """
-    switches = {
-        f"--{field.name}"
-        for record in settings
-        for field in dataclasses.fields(record)
-        if field.type in (bool, "bool")
-    }
-    arguments, explicit = list(arguments), []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        is_switch = argument.replace("-", "_").replace("__", "--", 1) in switches
-        is_bare = is_switch and following.lower() not in ("true", "false")
-        explicit += [argument, "True"] if is_bare else [argument]
-    return explicit
-
-
 def _description(strategy_name: str) -> str:
     return (
         f"Evolve a policy. Options below are those of --strategy {strategy_name}; "
@@ -230,35 +209,50 @@ def _description(strategy_name: str) -> str:
     )
 
 
-def _read_page(path: Path) -> dict[str, Any]:
-    try:
-        page = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"no such page: {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    return _mapping(page, str(path))
+class _Page(NamedTuple):
+    """What a page says: its options, and more options by the strategy that they are for."""
+
+    options: dict[str, Any]
+    blocks: dict[str, dict[str, Any]]
+
+    def name_of(self, key: str, default: str) -> str:
+        """Return the name under `strategy` or `policy`, the default if the page has none."""
+        name = self.options.get(key, default)
+        if not isinstance(name, str):
+            raise ConfigError(f"{key} of a page must be a name, such as {default!r}, got {name!r}")
+        return name
+
+    def options_of(self, strategy_name: str) -> dict[str, Any]:
+        """Return the options for a strategy; its own win."""
+        own = self.blocks.get(strategy_name, {})
+        shared = {k: v for k, v in self.options.items() if k not in ("strategy", "policy")}
+        return {**shared, **own}
+
+
+def _read_page(path: Path) -> _Page:
+    page = _mapping(pages.read(path, as_written=True), str(path))
+    blocks = _mapping(page.pop("strategies", None) or {}, f"strategies in {path}")
+    for name in blocks:
+        if ":" not in name:
+            check(f"strategy among strategies in {path}", name, STRATEGIES)
+    return _Page(
+        page,
+        {name: _mapping(own or {}, f"{name} in {path}") for name, own in blocks.items()},
+    )
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:
+    """Return options by name, whichever of - and _ is written."""
     if not isinstance(value, dict):
-        raise ConfigError(f"{where} must be a mapping of options, not {type(value).__name__}")
-    return value
-
-
-def _as_arguments(options: dict[str, Any]) -> list[str]:
-    """Turn {"lr": 0.1} into ["--lr", "0.1"]."""
-    arguments = []
-    for name, value in options.items():
-        arguments += [f"--{name}"]
-        arguments += [_as_text(value)]
-    return arguments
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return ",".join(value)
-    return repr(tuple(value)) if isinstance(value, list) else str(value)
+        found = "empty" if value is None else f"a {type(value).__name__}"
+        raise ConfigError(f"{where} must be a mapping of options, and is {found}")
+    names = {name: name.replace("-", "_") for name in value}
+    for name, clean in names.items():
+        if clean in value and clean != name:
+            raise ConfigError(f"{where} has {name!r} and {clean!r}, which are one option")
+        if clean in ("config", "help"):
+            raise ConfigError(f"{where} has the key {name!r}, which only a command line can have")
+    return {names[name]: own for name, own in value.items()}
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

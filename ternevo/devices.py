@@ -24,9 +24,15 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
+from ternevo import startup
+
 
 class NoDevice(ValueError):
     """JAX finds no device of the kind that was asked for, or not so many."""
+
+
+class NotFloat32(ValueError):
+    """JAX computes in float64."""
 
 
 CURE_OF_NO_GPU = (
@@ -35,7 +41,6 @@ CURE_OF_NO_GPU = (
 )
 AXIS = "population"
 NUM_BLOCKS = 8
-MOST_CPU_DEVICES = 8
 PROCESS_VARIABLES = ("TERNEVO_COORDINATOR", "TERNEVO_NUM_PROCESSES", "TERNEVO_PROCESS_ID")
 
 
@@ -44,20 +49,37 @@ def use_cores(num_devices: int = 0) -> None:
 
     A simulator keeps about one core busy, so that each core gets one of its own.
     The default is the largest power of two up to the number of cores and to 8.
-    It does nothing to GPUs and TPUs.
+    It does nothing to GPUs and TPUs. Where JAX has started, as in a notebook, its devices stay.
 
     Raises:
-      RuntimeError: JAX has started with another number.
+      NoDevice: JAX has started with another number of CPU devices, and `num_devices` is not 0.
     """
-    cores = min(num_cores(), MOST_CPU_DEVICES)
-    wanted = num_devices or 2 ** int(math.log2(cores))
+    wanted = startup.num_cpu_devices(num_devices)
     if jax.config.jax_num_cpu_devices == wanted:  # pyright: ignore
         return
     try:
         jax.config.update("jax_num_cpu_devices", wanted)
     except RuntimeError as error:
-        if num_devices:
-            raise RuntimeError(f"JAX has started already, not with {wanted} devices") from error
+        there = jax.devices() if num_devices else []
+        if there and there[0].platform == "cpu" and len(there) != num_devices:
+            raise NoDevice(
+                f"num_devices must be {len(there)}, got {num_devices}: JAX has started in this "
+                f"process, with {len(there)} CPU devices. Leave num_devices out, or start anew"
+            ) from error
+
+
+def check_float32() -> None:
+    """Refuse a JAX that computes in float64: files and states are float32.
+
+    Raises:
+      NotFloat32: its setting jax_enable_x64 is on.
+    """
+    if jax.config.x64_enabled:  # pyright: ignore[reportAttributeAccessIssue]
+        raise NotFloat32(
+            "jax_enable_x64 is on, and ternevo computes in float32: call "
+            'jax.config.update("jax_enable_x64", False), or use ternevo within '
+            "`with jax.enable_x64(False):`"
+        )
 
 
 def join_processes() -> None:
@@ -121,11 +143,6 @@ def follow_first() -> None:
 def own_copy(tree: Any) -> Any:
     """Return arrays that only this process has, for what the others do not compute."""
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), tree)
-
-
-def num_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_there_are_some() -> None:

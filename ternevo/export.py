@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import tyro
 
+from ternevo import startup
 from ternevo.compilation_cache import enable_compilation_cache
 from ternevo.names import Trust
 from ternevo.run_folder import errors_in_a_line
@@ -182,6 +183,7 @@ def export_ternarized(config: ExportConfig) -> Exported:
       UntrustedName: the file names code that `config` does not.
       ValueError: a count that means nothing, or a policy that is not one of floats.
     """
+    startup.prepare()
     from ternevo import envs, policy_file, run_folder
 
     if config.num_episodes < 1:

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ternevo import run_folder
+from ternevo import run_folder, startup
 from ternevo.compilation_cache import enable_compilation_cache
-from ternevo.config import with_true
+from ternevo.options import types, written_out
 from ternevo.run_folder import RunFolderError, errors_in_a_line
 
 DRAWN = re.compile(r"generation-(\d+)\.\w+")
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     """Play, write, print the return, and open what was drawn; exit 2 on bad input."""
     config = tyro.cli(
         PlayConfig,
-        args=with_true(sys.argv[1:] if argv is None else argv, PlayConfig),
+        args=written_out(sys.argv[1:] if argv is None else argv, types(PlayConfig)),
         prog="python -m ternevo.play",
         use_underscores=True,
         config=(tyro.conf.FlagConversionOff,),
@@ -83,6 +83,7 @@ def stored(run: Path, generation: int) -> Path:
 
 def play(config: PlayConfig) -> Path:
     """Play one episode; return the path of what was drawn."""
+    startup.prepare()
     import jax
 
     from ternevo import devices, envs, episode, policy_file

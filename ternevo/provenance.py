@@ -15,7 +15,7 @@ PACKAGES = ("ternevo", "jax", "jaxlib", "flax", "optax", "evosax", "gymnax", "br
 
 def describe() -> dict[str, Any]:
     """Return "versions", "device", "machine" and "commit"; this starts JAX."""
-    from ternevo import devices
+    from ternevo import startup
 
     return {
         "versions": {"python": platform.python_version(), **_versions()},
@@ -23,7 +23,7 @@ def describe() -> dict[str, Any]:
         "machine": {
             "system": platform.platform(),
             "processor": _processor(),
-            "cores": devices.num_cores(),
+            "cores": startup.num_cores(),
             "memory_bytes": memory_bytes(),
         },
         "commit": _commit(),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ternevo import startup
 from ternevo.config import RunConfig, parse
 from ternevo.interruption import Stop, on_lost_output, on_signals
 from ternevo.results import draw, finish
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     A signal is SIGINT, SIGTERM or SIGHUP, or SIGPIPE where nobody reads the output any more. It
     exits 1 on divergence, and where memory is not enough.
     """
+    startup.prepare()
     config, stop = parse(argv), Stop()
     with on_lost_output(stop):
         print(f"ternevo: {config.strategy_name} on {config.env}, seed {config.seed_label}")
@@ -78,10 +80,12 @@ def run(config: RunConfig, stop: Stop | None = None) -> "RunFolder":
       Diverged: a loss or an update is not finite; what was saved before stays.
       OutOfMemory: a device has too little memory; what was saved before stays.
       NoDevice: JAX finds none of the kind or number that was asked for.
+      NotFloat32: JAX computes in float64.
       SystemExit: the run was stopped; its state is saved.
     """
     from ternevo import devices
 
+    devices.check_float32()
     devices.use_cores(config.num_devices)
     if config.distributed:
         devices.join_processes()

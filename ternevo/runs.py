@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from ternevo.config import with_true
 from ternevo.names import UnknownName
+from ternevo.options import types, written_out
 from ternevo.run_folder import RunFolder, errors_in_a_line
 from ternevo.sinks import read_jsonl
 
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> None:
     """Print the table; exit 2 if a folder holds no run, or no run has what was asked for."""
     config = tyro.cli(
         RunsConfig,
-        args=with_true(sys.argv[1:] if argv is None else argv, RunsConfig),
+        args=written_out(sys.argv[1:] if argv is None else argv, types(RunsConfig)),
         prog="python -m ternevo.runs",
         use_underscores=True,
         config=(tyro.conf.FlagConversionOff,),

@@ -57,7 +57,11 @@ def start(key: Key, strategy: Strategy) -> TrainState:
     Args:
       key: that of a seed; or keys [seeds], for a strategy `across_seeds`.
       strategy: the strategy.
+
+    Raises:
+      NotFloat32: JAX computes in float64.
     """
+    devices.check_float32()
     keys = (jax.vmap(jax.random.split) if key.ndim else jax.random.split)(key)
     key_init, key_run = keys[..., 0], keys[..., 1]
     state = TrainState(key_run, jnp.zeros((), jnp.int32), jax.jit(strategy.init)(key_init))

@@ -175,6 +175,7 @@ def test_more_devices_than_there_are_is_refused():
 
 
 def test_another_number_of_cores_after_jax_has_started_is_refused():
-    jax.devices()
-    with pytest.raises(RuntimeError, match="not with 63 devices"):
+    if jax.default_backend() != "cpu":
+        pytest.skip("it is about CPU devices")
+    with pytest.raises(devices.NoDevice, match=f"must be {len(jax.devices())}, got 63: JAX has st"):
         devices.use_cores(63)

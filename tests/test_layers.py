@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 ROWS = [  # a name is a module or a package of ternevo; inside a package anything goes
+    ["startup"],
     [
         *("types", "names", "finite", "files", "reading", "interruption", "compilation_cache"),
-        *("devices", "memory", "profiling", "agent"),
+        *("devices", "memory", "profiling", "agent", "options", "pages"),
     ],
     ["ternary", "packing", "observation", "actions", "provenance", "deploy", "statistics"],
     ["policies", "policy_archive", "envs", "algorithms"],

@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 from ternevo import agent, config, run
 from ternevo.run_folder import RunFolderError, folder_of
@@ -103,21 +105,71 @@ SPECS = {
     "floats": {"min": 0.0, "max": 2},
     "named floats": {"min": 0, "max": 2, "distribution": "uniform"},
     "logarithmic": {"min": 1e-3, "max": 0.1, "distribution": "log_uniform_values"},
-    "steps of integers": {"min": 0, "max": 6, "q": 2, "distribution": "q_uniform"},
-    "steps": {"min": 0.0, "max": 1.0, "q": 0.25, "distribution": "q_uniform"},
-    "whole logarithmic": {"min": 1, "max": 64, "distribution": "q_log_uniform_values"},
 }
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_distributions_are_those_of_wandbs_scheduler(spec):
+    """All but the rounded ones, which it takes for steps from min: its server rounds to q."""
     theirs = pytest.importorskip("wandb.sdk.sweeps.scheduler.optuna")
-    assert space.distribution("x", spec) == theirs.sweep_parameter_to_distribution(spec)
+    found = space.parameter("x", spec)
+    assert found.proposal == theirs.sweep_parameter_to_distribution(spec)
+    assert found.to_value(found.first) == found.first
 
 
 def test_log_uniform_has_the_logarithms_of_its_ends():
-    found = space.distribution("x", {"min": 0, "max": 0, "distribution": "log_uniform"})
+    found = space.parameter("x", {"min": 0, "max": 0, "distribution": "log_uniform"}).proposal
     assert (found.low, found.high, found.log) == (1.0, 1.0, True)
+
+
+QUANTILES = [0.001, 0.06, 0.13, 0.25, 0.32, 0.5, 0.51, 0.77, 0.9, 0.995]
+E = {"min": 0, "max": 5}  # logarithms
+V = {"min": 3, "max": 130}
+WANDBS = {  # the distribution of x, as written in the package sweeps 0.3.0; then round(x / q) * q
+    "uniform": (V, stats.uniform(3, 127).ppf),
+    "log_uniform": (E, lambda u: np.exp(stats.uniform(0, 5).ppf(u))),
+    "log_uniform_values": (V, lambda u: np.exp(stats.uniform(np.log(3), np.log(130 / 3)).ppf(u))),
+    "inv_log_uniform": (E, lambda u: np.exp(-stats.uniform(0, 5).ppf(1 - u))),
+    "inv_log_uniform_values": (
+        V,
+        lambda u: np.exp(-stats.uniform(-np.log(130), np.log(130 / 3)).ppf(1 - u)),
+    ),
+    "normal": ({"mu": 30, "sigma": 8}, stats.norm(loc=30, scale=8).ppf),
+    "log_normal": ({"mu": 3, "sigma": 0.5}, stats.lognorm(s=0.5, scale=np.exp(3)).ppf),
+}
+ROUNDED = ("uniform", "log_uniform", "log_uniform_values", "normal", "log_normal")
+
+
+def at_quantile(found: space.Parameter, u: float) -> float:
+    """Return the value at a quantile of what optuna proposes."""
+    low, high = found.proposal.low, found.proposal.high
+    x = low * (high / low) ** u if found.proposal.log else low + u * (high - low)
+    return found.to_value(x)
+
+
+@pytest.mark.parametrize("kind", WANDBS)
+def test_every_range_is_that_of_wandbs_server(kind):
+    keys, theirs = WANDBS[kind]
+    found = space.parameter("x", {**keys, "distribution": kind})
+    for u in QUANTILES:
+        assert at_quantile(found, u) == pytest.approx(theirs(u), rel=1e-9)
+
+
+@pytest.mark.parametrize("q", [1, 16, 16.0, 7, 0.25])
+@pytest.mark.parametrize("kind", ROUNDED)
+def test_rounded_values_are_multiples_of_q_by_wandbs_rule(kind, q):
+    keys, theirs = WANDBS[kind]
+    found = space.parameter("x", {**keys, "q": q, "distribution": f"q_{kind}"})
+    values = [at_quantile(found, u) for u in QUANTILES]
+    assert values == [np.round(theirs(u) / q) * q for u in QUANTILES]
+    assert all(isinstance(x, float if q == 0.25 else int) for x in [*values, found.first])
+
+
+def test_probabilities_are_shares_of_the_values():
+    spec = {"values": ["a", "b", [8, 8]], "probabilities": [0.2, 0, 0.8]}
+    found = space.parameter("x", spec)
+    drawn = [found.to_value(i / 100) for i in range(101)]
+    assert (drawn.count("a"), drawn.count("b"), drawn.count("[8, 8]")) == (20, 0, 81)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +180,8 @@ def test_log_uniform_has_the_logarithms_of_its_ends():
         ({"min": -1, "max": 1}, [-1, 0, 1]),
         ({"min": 0, "max": 6, "q": 2, "distribution": "q_uniform"}, [0, 2, 4, 6]),
         ({"min": 0.0, "max": 1.0, "q": 0.25, "distribution": "q_uniform"}, [0, 0.25, 0.5, 0.75, 1]),
+        ({"min": 33, "max": 130, "q": 32, "distribution": "q_uniform"}, [32, 64, 96, 128]),
+        ({"min": 1, "max": 9, "q": 2, "distribution": "q_uniform"}, [2, 4, 6, 8]),
     ],
 )
 def test_a_grid_has_every_value(spec, values):
@@ -167,13 +221,20 @@ def test_a_bad_file_is_refused_by_name(tmp_path, capsys, changes, parts):
     ("spec", "parts"),
     [
         ({"min": 0, "max": 1, "distribution": "unifrom"}, ["'unifrom'", "'uniform'"]),
-        ({"distribution": "normal", "min": 0, "max": 1}, ["'normal'", "log_uniform_values"]),
+        ({"distribution": "beta", "a": 0, "b": 1}, ["key of parameter 'lr'", "'a'", "mu"]),
+        ({"distribution": "beta"}, ["'beta'", "log_uniform_values"]),
+        ({"distribution": "normal", "min": 0, "max": 1}, ["'lr', of normal,", "'max'", "mu"]),
+        ({"value": 0.1, "min": 0}, ["'lr', of constant,", "'min'"]),
+        ({"distribution": "normal", "sigma": -1}, ["'lr'", "sigma must be 0 or more", "-1"]),
+        ({"min": 0, "max": 1, "q": 0, "distribution": "q_uniform"}, ["'lr'", "q must be above 0"]),
+        ({"min": 0.0, "max": float("inf")}, ["'lr'", "max must be finite"]),
+        ({"values": [1, 2], "probabilities": [0.5, 0.4]}, ["'lr'", "add up to 1", "0.9"]),
+        ({"values": [1, 2], "probabilities": [1]}, ["'lr'", "one number", "[1]"]),
         ({"mni": 0, "max": 1}, ["'mni'", "'min'"]),
         ({"min": 0.5}, ["'lr'", "needs min and max"]),
         ({"min": "1e-3", "max": 0.1}, ["'lr'", "'1e-3'", "1.0e-3"]),
         ({"min": 2.0, "max": 0.1}, ["'lr'", "low", "high"]),
         ({"min": 0, "max": 1, "distribution": "log_uniform_values"}, ["'lr'", "low", "log"]),
-        ({"min": 1, "max": 9, "q": 2, "distribution": "q_log_uniform_values"}, ["'lr'", "q: 2"]),
         ({"min": 0.5, "max": 9, "distribution": "int_uniform"}, ["'lr'", "integers", "0.5"]),
         ({"values": []}, ["'lr'", "at least one"]),
         ({"parameters": {"x": {"value": 1}}}, ["'lr' is nested"]),
@@ -210,6 +271,11 @@ def test_a_file_that_is_not_there_or_no_yaml_is_refused(tmp_path, capsys):
     check_refused([str(tmp_path / "none.yaml")], capsys, ["none.yaml"])
     (tmp_path / "bad.yaml").write_text("a: [")
     check_refused([str(tmp_path / "bad.yaml")], capsys, ["bad.yaml is not YAML"])
+    twice = "method: grid\nparameters:\n  lr: {value: 1}\n  lr: {value: 2}\n"
+    (tmp_path / "bad.yaml").write_text(twice)
+    check_refused([str(tmp_path / "bad.yaml")], capsys, ["'lr' stands twice, in lines 3 and 4"])
+    (tmp_path / "bad.yaml").write_bytes("name: caf\xe9".encode("latin-1"))
+    check_refused([str(tmp_path / "bad.yaml")], capsys, ["bad.yaml is not UTF-8 in line 1"])
     check_refused([str(write(tmp_path)), "--jobs", "0"], capsys, ["jobs must be at least 1", "0"])
 
 
@@ -367,7 +433,9 @@ def test_a_proposal_that_a_kill_cut_off_is_not_run_with_what_it_lacks(tmp_path, 
     file = space.read(path)
     study = trials.open_study(trials.Sweep(file, tmp_path / "s" / "tiny", 0, ()))
     study.enqueue_trial({"lr": 0.1})  # else the first proposal of the sampler, which has no seed
-    study.ask({"lr": space.space(file.parameters)["lr"]})  # and sigma is missing
+    study.ask(
+        {"lr": space.grid_proposals(space.space(file.parameters))["lr"]}
+    )  # and sigma is missing
     sweep(tmp_path, path)
     printed = capsys.readouterr().out
     assert "4 trials, 4 to run" in printed
@@ -400,18 +468,18 @@ RANGES = {
 }
 
 
-def sweep_of(method: str) -> space.SweepFile:
-    return space.SweepFile(method, "x", "maximize", RANGES, ("${args}",), None)
+def sweep_of(method: str, ranges: dict = RANGES) -> space.SweepFile:
+    return space.SweepFile(method, "x", "maximize", ranges, ("${args}",), None)
 
 
-def proposals(folder, method: str, count: int) -> list[dict]:
-    tiny = trials.Sweep(sweep_of(method), folder, seed=3, further=())
+def proposals(folder, method: str, count: int, ranges: dict = RANGES) -> list[dict]:
+    tiny = trials.Sweep(sweep_of(method, ranges), folder, seed=3, further=())
     study = trials.open_study(tiny)
     proposed = []
     for _ in range(count):
         trial = trials.propose(tiny, study)
         study.tell(trial.number, float(len(trials.begun(tiny, study))))
-        proposed.append(trial.params)
+        proposed.append(tiny.values_of(trial))
     return proposed
 
 
@@ -425,9 +493,23 @@ def test_proposals_are_in_their_ranges_and_the_same_after_a_stop(tmp_path, metho
     stopped = [p for _ in range(2) for p in proposals(tmp_path / "b", method, 4)]
     tiny = trials.Sweep(sweep_of(method), tmp_path / "b", seed=3, further=())
     study = trials.open_study(tiny)
-    study.tell(study.ask({"lr": space.space(RANGES)["lr"]}), state=optuna.trial.TrialState.FAIL)
+    study.tell(
+        study.ask({"lr": space.space(RANGES)["lr"].proposal}), state=optuna.trial.TrialState.FAIL
+    )
     stopped += proposals(tmp_path / "b", method, 4)
     assert stopped == found
+
+
+@pytest.mark.parametrize("method", ["grid", "random", "bayes"])
+def test_a_population_in_steps_of_q_is_even_whatever_min_is(tmp_path, method):
+    """Steps from min would be 33, 65, ..., which ternary_nes refuses."""
+    spec = {"min": 33, "max": 130, "q": 32.0, "distribution": "q_uniform"}
+    found = proposals(tmp_path, method, 4 if method == "grid" else 12, {"population_size": spec})
+    sizes = {point["population_size"] for point in found}
+    assert sizes <= {32, 64, 96, 128} and len(sizes) > 2
+    for size in sizes:
+        parsed = config.parse([f"--population_size={size}"])
+        assert parsed.strategy.population_size == size
 
 
 # --- trials of wandb's agent --------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tyro
 
+from ternevo import startup
 from ternevo.bench.cases import CASES, SUITES, chosen
 from ternevo.bench.measure import CaseError, Record
 from ternevo.finite import check_finite
@@ -74,6 +75,7 @@ def list_text(names: list[str]) -> str:
 
 def start_jax() -> None:
     """Make every core a device, and compile everything anew: compile times are measured."""
+    startup.prepare()
     import jax
 
     from ternevo import devices

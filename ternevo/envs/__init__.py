@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from ternevo.envs import own
+from ternevo import devices
+from ternevo.envs import contract, own
 from ternevo.names import UnknownName
 from ternevo.types import Env, EnvState
 
@@ -35,16 +36,19 @@ def make(env_id: str, episode_length: int | None = None) -> Env:
 
     Raises:
       UnknownName: there is no such environment; the message names near ones.
-      WrongObject: your factory returns none, or one whose functions do not fit it.
+      WrongObject: your factory returns none, or one whose functions do not fit it; or no policy
+        file can hold its range of actions.
+      NotFloat32: JAX computes in float64.
       ValueError: `episode_length` is less than 1, or brax does not simulate
         the environment with that backend.
     """
+    devices.check_float32()
     if episode_length is not None and episode_length < 1:
         raise ValueError(f"episode_length must be at least 1, not {episode_length}")
     if ":" in env_id:
         return own.make(env_id, episode_length)
     suite, name = _find(env_id)
-    return suite.make(name, episode_length)
+    return contract.check(suite.make(name, episode_length))
 
 
 def available() -> list[str]:

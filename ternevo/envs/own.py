@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ternevo.envs import contract
 from ternevo.names import WrongObject, lookup, of_type
-from ternevo.types import ActionSpec, Env, EnvState, Timestep, layout
+from ternevo.types import Env, EnvState, Timestep, layout
 
 
 def make(env_id: str, episode_length: int | None) -> Env:
@@ -23,7 +24,7 @@ def make(env_id: str, episode_length: int | None) -> Env:
     factory = lookup("environment", env_id, {})
     called = _called(factory, env_id, episode_length)
     env = of_type(f"what {env_id} returns", called, Env)._replace(id=env_id)
-    _check_action(env_id, env.action)
+    contract.check(env)
     _check_functions(env)
     return env
 
@@ -58,21 +59,6 @@ def _called(factory: Any, env_id: str, episode_length: int | None) -> Any:
         raise WrongObject(
             f"environment {env_id!r} cannot be made: {error} ({where.filename}:{where.lineno})"
         ) from error
-
-
-def _check_action(env_id: str, action: Any) -> None:
-    action = of_type(f"the action of {env_id}", action, ActionSpec)
-    bounds = action.size if action.kind == "continuous" else 0
-    if (
-        action.kind not in ("discrete", "continuous")
-        or action.size < 1
-        or len(action.low) != bounds
-        or len(action.high) != bounds
-    ):
-        raise WrongObject(
-            f"the action of {env_id} is {action}: it must be ActionSpec('discrete', size), or "
-            "ActionSpec('continuous', size, low, high) with tuples of that size"
-        )
 
 
 def _check_functions(env: Env) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from ternevo import config as run_config
+from ternevo.options import types, written_out
 from ternevo.run_folder import errors_in_a_line
 from ternevo.sweep import space, summary, trials
 
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     with errors_in_a_line():
         config = tyro.cli(
             SweepConfig,
-            args=run_config.with_true(own, SweepConfig),
+            args=written_out(own, types(SweepConfig)),
             prog="python -m ternevo.sweep",
             use_underscores=True,
             config=(tyro.conf.FlagConversionOff,),

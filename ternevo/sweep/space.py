@@ -1,18 +1,19 @@
-"""A sweep file of wandb: what it says, and optuna's distributions for its parameters.
+"""A sweep file of wandb: what it says, and how optuna proposes values of its parameters.
 
 The format is wandb's (docs.wandb.ai, "Sweep configuration"). What is read here means the same to
-`wandb sweep`; what wandb has and this has not is refused by name.
+`wandb sweep`; what wandb has and this has not is refused by name. wandb's rules are those of its
+package `sweeps` 0.3.0 (`params.py`), with which the tests compare.
 """
 
 import dataclasses
 import itertools
 import math
+import statistics
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import yaml
-
+from ternevo import pages
 from ternevo.finite import check_number
 from ternevo.names import check
 from ternevo.sinks import MissingExtra
@@ -20,8 +21,25 @@ from ternevo.sinks import MissingExtra
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-Space = dict[str, Any]
-"""optuna's distribution for each parameter."""
+
+class Parameter(NamedTuple):
+    """How a parameter of a sweep gets its values: optuna proposes, and `to_value` makes of it one.
+
+    Attributes:
+      proposal: optuna's distribution of what is proposed.
+      to_value: from what is proposed to the value that a trial gets.
+      first: the first choice, the smallest value of a range, the median of a normal distribution.
+      values: returns all values in order; None of a range that is not finite.
+    """
+
+    proposal: Any
+    to_value: Callable[[Any], Any]
+    first: Any
+    values: Callable[[], list[Any]] | None = None
+
+
+Space = dict[str, Parameter]
+"""The parameters of a sweep by name."""
 
 METHODS = ("grid", "random", "bayes")
 GOALS = ("maximize", "minimize")
@@ -29,11 +47,12 @@ KEYS = (
     *("program", "command", "method", "metric", "parameters", "run_cap"),
     *("name", "description", "project", "entity"),  # these say nothing here
 )
-PARAMETER_KEYS = ("value", "values", "distribution", "min", "max", "q")
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 PROGRAM = "ternevo.run"
 OURS = ("name", "runs_dir", "resume")
 """Options that the sweep gives each trial: no parameter can be one, nor stand after --."""
+SMALLEST_QUANTILE = 2.0**-53
+"""Of a normal distribution: 0 and 1 lie at infinity."""
 
 
 class SweepFileError(ValueError):
@@ -71,15 +90,11 @@ def read(path: Path) -> SweepFile:
     """Read a sweep file.
 
     Raises:
-      OSError: it is not there.
+      PageError: it is not there, or not YAML.
       UnknownName: a key or a choice that is not known; the message has near matches.
-      SweepFileError: it is not YAML, or something is missing or of the wrong type.
+      SweepFileError: something is missing or of the wrong type.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise SweepFileError(f"{path} is not YAML: {error}") from error
-    content = _mapping(content, str(path))
+    content = _mapping(pages.read(path), str(path))
     for key in content:
         check("key of a sweep file", str(key), KEYS)
     metric = _mapping(content.get("metric"), "metric")
@@ -129,39 +144,49 @@ def _options(content: dict[str, Any]) -> tuple[str, ...]:
 
 
 def space(parameters: dict[str, dict[str, Any]]) -> Space:
-    """Return optuna's distribution for each parameter.
+    """Return the parameters of a sweep.
 
     Raises:
       MissingExtra: optuna is not installed.
       UnknownName, SweepFileError: a parameter is not understood; the message names it.
     """
-    return {name: distribution(name, spec) for name, spec in parameters.items()}
+    return {name: parameter(name, spec) for name, spec in parameters.items()}
 
 
-def distribution(name: str, spec: dict[str, Any]) -> "BaseDistribution":
-    """Return optuna's distribution for one parameter; see `space`."""
+def parameter(name: str, spec: dict[str, Any]) -> Parameter:
+    """Return one parameter; see `space`."""
     if "parameters" in spec:
         raise SweepFileError(f"parameter {name!r} is nested; options of ternevo.run are flat")
     for key in spec:
         check(f"key of parameter {name!r}", key, PARAMETER_KEYS)
-    kind = spec.get("distribution") or _kind(spec)
-    make = DISTRIBUTIONS[check(f"distribution of parameter {name!r}", kind, DISTRIBUTIONS)]
-    needed = {"constant": ("value",), "categorical": ("values",)}.get(kind, ("min", "max"))
+    kind = check(
+        f"distribution of parameter {name!r}", spec.get("distribution") or _kind(spec), KINDS
+    )
+    needed, further, make = KINDS[kind]
     for key in needed:
         if key not in spec:
             raise SweepFileError(f"parameter {name!r}: {kind} needs {' and '.join(needed)}")
-    for key in {"min", "max", "q"} & spec.keys():
-        if isinstance(spec[key], bool) or not isinstance(spec[key], int | float):
-            raise SweepFileError(
-                f"parameter {name!r}: {key} must be a number, got {spec[key]!r} "
-                "(YAML reads 1e-3 as text, and 1.0e-3 as a number)"
-            )
+    for key in spec:
+        check(f"key of parameter {name!r}, of {kind},", key, (*needed, *further, "distribution"))
+    for key in NUMBERS & spec.keys():
+        _check_number(name, key, spec[key])
     try:
         for key, value in spec.items():
             check_number(key, value)
-        return make(optuna_package().distributions, spec)
+        return make(optuna_package().distributions, {"mu": 0, "sigma": 1, "q": 1, **spec})
     except (TypeError, ValueError, OverflowError) as error:
         raise SweepFileError(f"parameter {name!r}: {error}") from error
+
+
+def _check_number(name: str, key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise SweepFileError(
+            f"parameter {name!r}: {key} must be a number, got {value!r} "
+            "(YAML reads 1e-3 as text, and 1.0e-3 as a number)"
+        )
+    if not math.isfinite(value) or (key == "q" and value <= 0) or (key == "sigma" and value < 0):
+        allowed = {"q": "above 0", "sigma": "0 or more"}.get(key, "finite")
+        raise SweepFileError(f"parameter {name!r}: {key} must be {allowed}, got {value!r}")
 
 
 def optuna_package() -> Any:
@@ -182,59 +207,162 @@ def _kind(spec: dict[str, Any]) -> str:
     if "value" in spec:
         return "constant"
     if "values" in spec:
-        return "categorical"
+        return "categorical_w_probabilities" if "probabilities" in spec else "categorical"
     is_integer = all(isinstance(spec.get(key), int) for key in ("min", "max"))
     return "int_uniform" if is_integer else "uniform"
 
 
-def _choices(values: Any) -> list[Any]:
-    """Return values as optuna keeps them; a list becomes the text that it is in an argument."""
+# ---------------------------------------------------------------------------- the distributions
+
+
+def _as_proposed(x: Any) -> Any:
+    return x
+
+
+def _choice(module: Any, values: Any) -> Parameter:
+    """Return a choice of values as optuna keeps them; a list becomes the text of an argument."""
     if not isinstance(values, list) or not values:
         raise ValueError(f"values must be a list of at least one, got {values!r}")
-    return [x if x is None or isinstance(x, bool | int | float | str) else str(x) for x in values]
+    kept = tuple(
+        x if x is None or isinstance(x, bool | int | float | str) else str(x) for x in values
+    )
+    return Parameter(module.CategoricalDistribution(kept), _as_proposed, kept[0], lambda: [*kept])
 
 
-def _int_uniform(module: Any, spec: dict[str, Any]) -> "BaseDistribution":
-    if not isinstance(spec["min"], int) or not isinstance(spec["max"], int):
-        raise ValueError(f"int_uniform needs integers, got {spec['min']!r} to {spec['max']!r}")
-    return module.IntDistribution(spec["min"], spec["max"])
+def _weighted_choice(module: Any, spec: dict[str, Any]) -> Parameter:
+    """Return a choice by probabilities: where a number in [0, 1] falls among their sums."""
+    choices, shares = _choice(module, spec["values"]).proposal.choices, spec["probabilities"]
+    is_of_numbers = isinstance(shares, list) and all(isinstance(x, int | float) for x in shares)
+    if not is_of_numbers or len(shares) != len(choices) or min(shares) < 0:
+        raise ValueError(f"probabilities must be one number of 0 or more a value, got {shares!r}")
+    if not math.isclose(math.fsum(shares), 1):
+        raise ValueError(f"probabilities must add up to 1, got {math.fsum(shares):g}")
+    possible = [i for i, share in enumerate(shares) if share > 0]
+    ends = list(itertools.accumulate(shares))
+
+    def to_value(x: float) -> Any:
+        return choices[next((i for i in possible if x < ends[i]), possible[-1])]
+
+    return Parameter(module.FloatDistribution(0.0, 1.0), to_value, to_value(0.0))
 
 
-def _q_uniform(module: Any, spec: dict[str, Any]) -> "BaseDistribution":
-    low, high, step = spec["min"], spec["max"], spec.get("q", 1)
-    if all(isinstance(x, int) for x in (low, high, step)):
-        return module.IntDistribution(low, high, step=step)
-    return module.FloatDistribution(low, high, step=step)
+def _int_uniform(module: Any, spec: dict[str, Any]) -> Parameter:
+    low, high = spec["min"], spec["max"]
+    if not isinstance(low, int) or not isinstance(high, int):
+        raise ValueError(f"int_uniform needs integers, got {low!r} to {high!r}")
+    proposal = module.IntDistribution(low, high)
+    return Parameter(proposal, _as_proposed, low, lambda: list(range(low, high + 1)))
 
 
-def _q_log_uniform_values(module: Any, spec: dict[str, Any]) -> "BaseDistribution":
-    if spec.get("q", 1) != 1:
-        raise ValueError(f"q_log_uniform_values is known with q: 1 only, got q: {spec['q']}")
-    return module.IntDistribution(spec["min"], spec["max"], log=True)
+def _uniform(module: Any, spec: dict[str, Any]) -> Parameter:
+    proposal = module.FloatDistribution(spec["min"], spec["max"])
+    return Parameter(proposal, _as_proposed, proposal.low)
 
 
-DISTRIBUTIONS: dict[str, Callable[[Any, dict[str, Any]], "BaseDistribution"]] = {
-    "constant": lambda d, spec: d.CategoricalDistribution(_choices([spec["value"]])),
-    "categorical": lambda d, spec: d.CategoricalDistribution(_choices(spec["values"])),
-    "int_uniform": _int_uniform,
-    "uniform": lambda d, spec: d.FloatDistribution(spec["min"], spec["max"]),
-    "log_uniform_values": lambda d, spec: d.FloatDistribution(spec["min"], spec["max"], log=True),
-    # Here min and max are natural logarithms of the ends.
-    "log_uniform": lambda d, spec: d.FloatDistribution(
-        math.exp(spec["min"]), math.exp(spec["max"]), log=True
-    ),
-    "q_uniform": _q_uniform,
-    "q_log_uniform_values": _q_log_uniform_values,
+def _log_uniform_values(module: Any, spec: dict[str, Any]) -> Parameter:
+    proposal = module.FloatDistribution(spec["min"], spec["max"], log=True)
+    return Parameter(proposal, _as_proposed, proposal.low)
+
+
+def _log_uniform(module: Any, spec: dict[str, Any]) -> Parameter:
+    """Return what min and max are the natural logarithms of the ends of."""
+    ends = {key: math.exp(spec[key]) for key in ("min", "max")}
+    return _log_uniform_values(module, ends)
+
+
+def _inv_log_uniform(module: Any, spec: dict[str, Any]) -> Parameter:
+    """Return what min and max are the logarithms of one over its ends of."""
+    return _log_uniform(module, {"min": -spec["max"], "max": -spec["min"]})
+
+
+def _normal(module: Any, spec: dict[str, Any]) -> Parameter:
+    """Return a normal distribution: optuna, which has none, proposes the quantile."""
+    standard = statistics.NormalDist()
+
+    def to_value(quantile: float) -> float:
+        return spec["mu"] + spec["sigma"] * standard.inv_cdf(quantile)
+
+    proposal = module.FloatDistribution(SMALLEST_QUANTILE, 1 - SMALLEST_QUANTILE)
+    return Parameter(proposal, to_value, to_value(0.5))
+
+
+def _log_normal(module: Any, spec: dict[str, Any]) -> Parameter:
+    """Return a distribution whose logarithm is normal."""
+    normal = _normal(module, spec)
+    return normal._replace(
+        to_value=lambda quantile: math.exp(normal.to_value(quantile)), first=math.exp(normal.first)
+    )
+
+
+def _rounded(make: Callable[[Any, dict[str, Any]], Parameter]) -> Callable[..., Parameter]:
+    """Return the distribution of round(x / q) * q, where x is of another; whole numbers if q is.
+
+    So values are multiples of q, whatever min is, and may lie up to half a q outside the range.
+    """
+
+    def make_rounded(module: Any, spec: dict[str, Any]) -> Parameter:
+        of_x, q = make(module, spec), spec["q"]
+        q = int(q) if q == int(q) else q
+        multiples = _multiples(of_x.proposal, q)
+
+        def to_value(x: int | float) -> int | float:
+            # What lies halfway at an end has probability 0, and some samplers clip to the end.
+            return min(max(round(x / q), multiples[0]), multiples[-1]) * q
+
+        values = None if of_x.proposal.log else lambda: [k * q for k in multiples]
+        return of_x._replace(to_value=to_value, first=to_value(of_x.first), values=values)
+
+    return make_rounded
+
+
+def _rounded_normal(make: Callable[[Any, dict[str, Any]], Parameter]) -> Callable[..., Parameter]:
+    """Return the same of a distribution without ends."""
+
+    def make_rounded(module: Any, spec: dict[str, Any]) -> Parameter:
+        of_x, q = make(module, spec), spec["q"]
+        q = int(q) if q == int(q) else q
+
+        def to_value(x: float) -> int | float:
+            return round(of_x.to_value(x) / q) * q
+
+        return of_x._replace(to_value=to_value, first=to_value(0.5))
+
+    return make_rounded
+
+
+def _multiples(proposal: Any, q: int | float) -> range:
+    """Return the numbers k for which a part of the range is nearer to k q than to any other."""
+    first = math.floor(proposal.low / q + 0.5)
+    return range(first, max(math.ceil(proposal.high / q - 0.5), first) + 1)
+
+
+KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[..., Parameter]]] = {
+    "constant": (("value",), (), lambda module, spec: _choice(module, [spec["value"]])),
+    "categorical": (("values",), (), lambda module, spec: _choice(module, spec["values"])),
+    "categorical_w_probabilities": (("values", "probabilities"), (), _weighted_choice),
+    "int_uniform": (("min", "max"), (), _int_uniform),
+    "uniform": (("min", "max"), (), _uniform),
+    "q_uniform": (("min", "max"), ("q",), _rounded(_uniform)),
+    "log_uniform": (("min", "max"), (), _log_uniform),
+    "log_uniform_values": (("min", "max"), (), _log_uniform_values),
+    "q_log_uniform": (("min", "max"), ("q",), _rounded(_log_uniform)),
+    "q_log_uniform_values": (("min", "max"), ("q",), _rounded(_log_uniform_values)),
+    "inv_log_uniform": (("min", "max"), (), _inv_log_uniform),
+    "inv_log_uniform_values": (("min", "max"), (), _log_uniform_values),  # 1/x is no other
+    "normal": ((), ("mu", "sigma"), _normal),
+    "q_normal": ((), ("mu", "sigma", "q"), _rounded_normal(_normal)),
+    "log_normal": ((), ("mu", "sigma"), _log_normal),
+    "q_log_normal": ((), ("mu", "sigma", "q"), _rounded_normal(_log_normal)),
 }
-"""wandb's names of distributions, and optuna's distributions of the same numbers."""
+"""wandb's names of distributions: the keys that they need, those that they may have, and ours."""
+
+NUMBERS = {"min", "max", "q", "mu", "sigma"}
+PARAMETER_KEYS = ("value", "values", "probabilities", "distribution", *sorted(NUMBERS))
 
 
 def first_values(space: Space) -> dict[str, Any]:
-    """Return the first choice, or the smallest value, of each parameter."""
-    return {
-        name: found.choices[0] if hasattr(found, "choices") else found.low
-        for name, found in space.items()
-    }
+    """Return the first choice, or the smallest value, of each parameter; of a normal the median."""
+    return {name: found.first for name, found in space.items()}
 
 
 def grid(space: Space) -> list[dict[str, Any]]:
@@ -247,13 +375,16 @@ def grid(space: Space) -> list[dict[str, Any]]:
     return [dict(zip(space, point, strict=True)) for point in itertools.product(*values)]
 
 
-def _values(name: str, found: Any) -> list[Any]:
-    if hasattr(found, "choices"):
-        return list(found.choices)
-    if found.step is None or found.log:
+def grid_proposals(space: Space) -> "dict[str, BaseDistribution]":
+    """Return distributions that propose the values of a grid as they are."""
+    make = optuna_package().distributions.CategoricalDistribution
+    return {name: make(_values(name, found)) for name, found in space.items()}
+
+
+def _values(name: str, found: Parameter) -> list[Any]:
+    if found.values is None:
         raise SweepFileError(
             f"method: grid needs a finite number of values, parameter {name!r} has a range: "
             "give values, or integers for min and max, or q_uniform"
         )
-    count = round((found.high - found.low) / found.step) + 1
-    return [found.low + i * found.step for i in range(count)]
+    return found.values()

@@ -26,8 +26,8 @@ def table(sweep: Sweep, study: "Study") -> str:
     others = [trial for trial in study.trials if trial.value is None]
     names = varied_parameters(sweep)
     lines = [("trial", *names, "outcome")] + [
-        (str(trial.number), *(_short(trial.params.get(k)) for k in names), outcome(sweep, trial))
-        for trial in best_first + others
+        (str(trial.number), *(_short(values.get(k)) for k in names), outcome(sweep, trial))
+        for trial, values in ((trial, sweep.values_of(trial)) for trial in best_first + others)
     ]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(
@@ -42,7 +42,9 @@ def _short(value: Any) -> str:
 
 def best_command(sweep: Sweep, study: "Study") -> str:
     """Return the command line of the best trial."""
-    arguments = sweep.arguments(complete(study)[0].params, f"--name={sweep.folder.name}-best")
+    arguments = sweep.arguments(
+        sweep.values_of(complete(study)[0]), f"--name={sweep.folder.name}-best"
+    )
     return shlex.join(["python", "-m", "ternevo.run", *arguments])
 
 
@@ -56,22 +58,23 @@ def draw(sweep: Sweep, study: "Study", path: Path) -> None:
     width = 3.4 * max(len(names), 1)
     figure = matplotlib.figure.Figure(figsize=(width, 3), layout="constrained")
     all_axes = figure.subplots(1, max(len(names), 1), sharey=True, squeeze=False)[0]
+    objectives = [trial.value or 0.0 for trial in complete(study)]
     for name, axes in zip(names, all_axes, strict=False):
-        _scatter(axes, name, space(sweep.file.parameters)[name], complete(study))
+        values = [sweep.values_of(trial)[name] for trial in complete(study)]
+        _scatter(axes, name, space(sweep.file.parameters)[name].proposal, values, objectives)
     all_axes[0].set_ylabel(sweep.file.metric)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
-def _scatter(axes: "Axes", name: str, found: Any, trials: "list[FrozenTrial]") -> None:
+def _scatter(axes: "Axes", name: str, found: Any, values: list, objectives: list[float]) -> None:
     """Draw one parameter: choices are places in the order of the file, ranges an axis."""
-    values = [trial.params[name] for trial in trials]
     if hasattr(found, "choices"):
         values = [found.choices.index(value) for value in values]
         axes.set_xticks(range(len(found.choices)), [_short(choice) for choice in found.choices])
     elif found.log:
         axes.set_xscale("log")
-    axes.scatter(values, [trial.value or 0.0 for trial in trials], alpha=0.7)
+    axes.scatter(values, objectives, alpha=0.7)
     axes.set_xlabel(name)
     axes.grid(alpha=0.3)
 

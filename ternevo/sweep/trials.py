@@ -20,7 +20,14 @@ from tqdm import tqdm
 from ternevo import files, run_folder
 from ternevo.names import check
 from ternevo.sinks import mean_rows, read_jsonl
-from ternevo.sweep.space import SweepFile, SweepFileError, grid, optuna_package, space
+from ternevo.sweep.space import (
+    SweepFile,
+    SweepFileError,
+    grid,
+    grid_proposals,
+    optuna_package,
+    space,
+)
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -49,6 +56,11 @@ class Sweep:
         """Return where a trial's output goes."""
         return self.folder / "logs" / f"trial{number}.log"
 
+    def values_of(self, trial: "FrozenTrial") -> dict[str, Any]:
+        """Return the values that a trial gets, so far as they were proposed."""
+        found = space(self.file.parameters)
+        return {name: found[name].to_value(x) for name, x in trial.params.items()}
+
     def arguments(self, values: dict[str, Any], *ours: str) -> list[str]:
         """Return an agent's arguments, then ours, then the further ones; later ones win.
 
@@ -59,7 +71,7 @@ class Sweep:
     def arguments_of(self, trial: "FrozenTrial", is_resumed: bool) -> list[str]:
         """Return the arguments of a trial in this sweep."""
         return self.arguments(
-            trial.params,
+            self.values_of(trial),
             f"--wandb_group={self.folder.name}",
             f"--runs_dir={self.folder / 'runs'}",
             f"--name=trial{trial.number}",
@@ -145,8 +157,10 @@ def propose(sweep: Sweep, study: "Study") -> "FrozenTrial":
     import numpy as np
 
     found, proposed = space(sweep.file.parameters), begun(sweep, study)
+    proposals = {name: parameter.proposal for name, parameter in found.items()}
     seed = int(np.random.SeedSequence([sweep.seed, len(proposed)]).generate_state(1)[0])
     if sweep.file.method == "grid":
+        proposals = grid_proposals(found)
         waiting = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING])
         if not waiting:  # else this was stopped before `ask` below
             left = grid(found)
@@ -157,7 +171,7 @@ def propose(sweep: Sweep, study: "Study") -> "FrozenTrial":
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
     else:
         study.sampler = optuna.samplers.TPESampler(seed=seed)
-    return _frozen(study, study.ask(found).number)
+    return _frozen(study, study.ask(proposals).number)
 
 
 def run_trials(sweep: Sweep, study: "Study", num_trials: int, jobs: int) -> None:
@@ -318,13 +332,15 @@ def objective(sweep: Sweep, number: int) -> float:
 
 def in_a_line(sweep: Sweep, trial: "FrozenTrial") -> str:
     """Return a trial's number, arguments, and its objective or why there is none."""
-    varied = " ".join(f"{k}={trial.params[k]}" for k in varied_parameters(sweep))
+    values = sweep.values_of(trial)
+    varied = " ".join(f"{k}={values[k]}" for k in varied_parameters(sweep))
     return f"trial {trial.number}  {varied}  {outcome(sweep, trial)}"
 
 
 def varied_parameters(sweep: Sweep) -> list[str]:
     """Return the names of the parameters that can have more than one value."""
-    return [name for name, found in space(sweep.file.parameters).items() if not found.single()]
+    found = space(sweep.file.parameters)
+    return [name for name, parameter in found.items() if not parameter.proposal.single()]
 
 
 def outcome(sweep: Sweep, trial: "FrozenTrial") -> str:

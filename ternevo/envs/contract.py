@@ -1,0 +1,75 @@
+"""What every environment keeps to, looked at before anything is compiled.
+
+Actions must be ones that a policy file can hold: a policy maps [-1, 1] to the range of
+each component, and what has no finite range cannot be trained on, nor shipped.
+"""
+
+import math
+import numbers
+from typing import Any
+
+import numpy as np
+
+from ternevo.deploy.tvp import MAX_BOUND
+from ternevo.names import WrongObject, of_type
+from ternevo.types import ActionSpec, Env
+
+
+def check(env: Env) -> Env:
+    """Return the environment if its sizes, its time limit and its actions mean something.
+
+    Raises:
+      WrongObject: they do not; the message names what.
+    """
+    for name, value in (("obs_size", env.obs_size), ("episode_length", env.episode_length)):
+        if not _is_count(value):
+            raise WrongObject(f"{name} of {env.id} must be a whole number above 0, got {value!r}")
+    action = of_type(f"the action of {env.id}", env.action, ActionSpec)
+    _check_kind(env.id, action)
+    _check_bounds(env.id, action)
+    return env
+
+
+def _is_count(value: Any) -> bool:
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return is_whole and int(value) >= 1
+
+
+def _check_kind(env_id: str, action: ActionSpec) -> None:
+    is_known = action.kind in ("discrete", "continuous") and _is_count(action.size)
+    bounds = action.size if action.kind == "continuous" else 0
+    if not is_known or not all(_has(bounds, side) for side in (action.low, action.high)):
+        raise WrongObject(
+            f"the action of {env_id} is {action}: it must be ActionSpec('discrete', size), or "
+            "ActionSpec('continuous', size, low, high) with tuples of that size"
+        )
+
+
+def _has(count: int, bounds: Any) -> bool:
+    """Return whether bounds are so many numbers in a row."""
+    try:
+        array = np.asarray(bounds)
+    except ValueError:  # rows of different lengths
+        return False
+    return array.shape == (count,) and array.dtype.kind in "iuf"
+
+
+def _check_bounds(env_id: str, action: ActionSpec) -> None:
+    """Refuse bounds that `deploy.tvp` refuses, as float32, which a file holds."""
+    bounds = (map(float, side) for side in (action.low, action.high))
+    for i, (low, high) in enumerate(zip(*bounds, strict=True)):
+        if not is_range(low, high):
+            raise WrongObject(
+                f"actions of {env_id}: component {i} is between {low:g} and {high:g}, and a policy "
+                f"needs low at most high, both finite and at most {MAX_BOUND:g} in size. Give the "
+                "ActionSpec a range that the task needs, such as -1 to 1, and scale the action in "
+                "step"
+            )
+
+
+def is_range(low: float, high: float) -> bool:
+    """Return whether a policy file can hold actions between these bounds."""
+    with np.errstate(over="ignore"):
+        first, last = np.float32(low), np.float32(high)
+    is_finite = math.isfinite(first) and math.isfinite(last)
+    return is_finite and bool(-MAX_BOUND <= first <= last <= MAX_BOUND)

@@ -1,0 +1,137 @@
+"""Options as people write them, in a shell, a page or a sweep, written out for the parser.
+
+The parser knows one form of a truth value, `--resume=True`, and one of a list,
+`--hidden_sizes=(8, 8)`. People and sweep agents write others that can mean nothing else.
+"""
+
+import ast
+import contextlib
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Types = Mapping[str, Any]
+"""The type of each option, by the name of its field."""
+
+TRUTH = {
+    **dict.fromkeys(("true", "yes", "on"), "True"),
+    **dict.fromkeys(("false", "no", "off"), "False"),
+}
+
+
+def types(*settings: Any) -> dict[str, Any]:
+    """Return the types of the fields of dataclasses, or of instances of them."""
+    classes = (x if isinstance(x, type) else type(x) for x in settings)
+    return {
+        name: kind for class_ in classes for name, kind in typing.get_type_hints(class_).items()
+    }
+
+
+def written_out(arguments: Iterable[str], of: Types) -> list[str]:
+    """Return the arguments of a command line in the parser's one form.
+
+    A bare `--resume` is `--resume=True`, and so is `--resume yes`. A list may have any
+    brackets or none, and come in several words: `[8, 8]`, `(8, 8)`, `8,8`, `8 8`.
+
+    Args:
+      arguments: of a command line.
+      of: the types of its options.
+
+    Examples:
+      >>> written_out(["--resume", "--sizes", "[8,", "8]"], {"resume": bool, "sizes": tuple})
+      ['--resume=True', '--sizes=(8, 8)']
+    """
+    left, found = list(arguments), []
+    while left:
+        argument = left.pop(0)
+        name, has_value, value = argument.partition("=")
+        kind = of.get(name[2:].replace("-", "_")) if name.startswith("--") else None
+        if kind is bool:
+            if not has_value:
+                value = left.pop(0) if left and left[0].lower() in TRUTH else "True"
+            found.append(f"{name}={TRUTH.get(value.lower(), value)}")
+        elif _is_tuple(kind):
+            words = [value] if has_value else []
+            while left and not left[0].startswith("--"):
+                words.append(left.pop(0))
+            found.append(f"{name}={_as_tuple(' '.join(words))}" if words else argument)
+        else:
+            found.append(argument)
+    return found
+
+
+def from_page(page: Mapping[str, Any], of: Types) -> list[str]:
+    """Return the options of a page as arguments: {"lr": "0.1"} is ["--lr=0.1"].
+
+    Args:
+      page: texts, None and lists by name, as `pages.read(..., as_written=True)` gives them.
+      of: the types of the options.
+
+    Raises:
+      ValueError: an option has a value of a form that it cannot have.
+
+    Examples:
+      >>> from_page({"sizes": ["8", "8"], "tags": ["a", "b"]}, {"sizes": tuple, "tags": str})
+      ['--sizes=[8, 8]', '--tags=a,b']
+    """
+    arguments = []
+    for name, value in page.items():
+        if name in of:
+            arguments.append(f"--{name}={_from_page(name, value, of[name])}")
+        else:
+            arguments += [f"--{name}", str(value)]  # the parser says that there is no such option
+    return arguments
+
+
+def _from_page(name: str, value: Any, kind: Any) -> str:
+    if value is None:
+        if type(None) not in typing.get_args(kind):
+            raise ValueError(
+                f"{name} is empty or null in the page: give a value, or leave {name} out for its "
+                "default"
+            )
+        return "None"
+    if isinstance(value, dict):
+        raise ValueError(f"{name} must be one value in the page, and is a mapping: {value}")
+    if not isinstance(value, list):
+        return str(value)
+    if _is_tuple(kind):
+        return _as_text(value)
+    if kind is str or str in typing.get_args(kind):
+        if not all(isinstance(item, str) for item in value):
+            raise ValueError(f"{name} must be text, or a list of texts, in the page, got {value}")
+        return ",".join(value)
+    raise ValueError(f"{name} must be one value in the page, and is a list: {_as_text(value)}")
+
+
+def _as_text(value: Any) -> str:
+    """Return nested lists of texts as a literal."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_text, value))}]"
+    return str(value) if _is_literal(str(value)) else repr(str(value))
+
+
+def _is_tuple(kind: Any) -> bool:
+    """Return whether an option is a tuple, or that or None."""
+    return any(tuple in (x, typing.get_origin(x)) for x in (kind, *typing.get_args(kind)))
+
+
+def _as_tuple(text: str) -> str:
+    """Return a list that somebody wrote as the literal of a tuple."""
+    with contextlib.suppress(ValueError, SyntaxError):
+        value = ast.literal_eval(text.strip() or "()")
+        return repr(_tuples(value if isinstance(value, list | tuple) or value is None else [value]))
+    words = [word for word in re.split(r"[,\s]+", text.strip("[]() ")) if word]
+    return f"({''.join(f'{_as_text(word)}, ' for word in words)})"
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _is_literal(text: str) -> bool:
+    with contextlib.suppress(ValueError, SyntaxError):
+        ast.literal_eval(text)
+        return True
+    return False

@@ -1,0 +1,70 @@
+"""What must be said to JAX before it is imported, here or by a user's module. JAX-free.
+
+JAX reads its settings, `JAX_...` in the environment, once, when it is imported; the number of
+CPU devices is fixed when it computes something for the first time.
+"""
+
+import contextlib
+import math
+import os
+import sys
+
+MOST_CPU_DEVICES = 8
+SET_ASIDE = {
+    "JAX_ENABLE_X64": "ternevo computes in float32",
+    "JAX_NUMPY_DTYPE_PROMOTION": "evosax and the environments mix dtypes",
+    "JAX_NUMPY_RANK_PROMOTION": "evosax and the environments mix ranks",
+    "JAX_DISABLE_JIT": "a run is a compiled program, and would take hours",
+    "JAX_DEBUG_NANS": "a metric that is not due is NaN",
+    "JAX_DEBUG_INFS": "the best return so far begins at -inf",
+    **dict.fromkeys(
+        (
+            "JAX_TRANSFER_GUARD",
+            "JAX_TRANSFER_GUARD_HOST_TO_DEVICE",
+            "JAX_TRANSFER_GUARD_DEVICE_TO_DEVICE",
+            "JAX_TRANSFER_GUARD_DEVICE_TO_HOST",
+        ),
+        "the loop moves metrics and states",
+    ),
+}
+"""Settings under which no run works, or only an endless one, and why."""
+
+HARMLESS = ("", "0", "f", "false", "n", "no", "off", "standard", "allow", "log")
+"""Values of them that ask for nothing unusual."""
+
+
+def prepare() -> None:
+    """Set aside what JAX would read from the environment and no run works with; say so in a line.
+
+    It does so only before JAX is imported: afterwards the settings are those of whoever did.
+    """
+    if "jax" in sys.modules:
+        return
+    found = {name: os.environ[name] for name in SET_ASIDE if name in os.environ}
+    for name, value in found.items():
+        del os.environ[name]
+        if value.lower() not in HARMLESS:
+            print(f"note: {name}={value} is set aside: {SET_ASIDE[name]}", file=sys.stderr)
+
+
+def num_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def num_cpu_devices(num_devices: int = 0) -> int:
+    """Return as many as are asked for; for 0, a power of two up to the cores and to 8."""
+    return num_devices or 2 ** int(math.log2(min(num_cores(), MOST_CPU_DEVICES)))
+
+
+def tell_num_devices(num_devices: int) -> None:
+    """Tell a JAX that has not started yet how many CPU devices there are to be.
+
+    A user's module may compute something when it is imported, and that starts JAX.
+    """
+    wanted = num_cpu_devices(num_devices)
+    if "jax" not in sys.modules:
+        os.environ["JAX_NUM_CPU_DEVICES"] = str(wanted)
+        return
+    with contextlib.suppress(RuntimeError):  # it has started: `devices.use_cores` says so
+        sys.modules["jax"].config.update("jax_num_cpu_devices", wanted)
