@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
-from ternevo import compilation_cache, envs, results, run, train
+from ternevo import compilation_cache, envs, results, run, run_folder, train
 from ternevo.checkpoint import Checkpoints
 from ternevo.config import parse
 from ternevo.policies import MLP
@@ -164,9 +164,11 @@ def test_switching_off_wins_over_everything(default_cache, tmp_path, monkeypatch
 
 def test_cache_and_profile_may_change_on_resume(default_cache, tmp_path):
     before = build(tmp_path)
-    before.folder.metrics.write_text('{"generation": 1}\n')  # it has begun
+    folder = run_folder.create(before.config, before.env.id)
+    folder.metrics.write_text('{"generation": 1}\n')  # it has begun
     watched = ("--compilation_cache", "False", "--profile", str(tmp_path / "profile"))
-    assert build(tmp_path, "--resume", *watched).folder == before.folder
+    after = build(tmp_path, "--resume", *watched)
+    assert run_folder.create(after.config, after.env.id) == before.folder
 
 
 # --- the first line ---------------------------------------------------------------------------

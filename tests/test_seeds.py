@@ -147,7 +147,8 @@ def joint(tmp_path_factory):
 
 def test_each_seed_has_the_folder_of_an_ordinary_run(joint):
     names = {path.name for path in joint.iterdir()}
-    assert names == {"config.json", "checkpoints", "curve.png", "result.json", "seed1", "seed2"}
+    shared = {"config.json", "checkpoints", "curve.png", "result.json", "lock"}
+    assert names == {*shared, "seed1", "seed2"}
     ordinary = {"config.json", "metrics.jsonl", "policy.tvp", "best_policy.tvp", "curve.png"}
     for seed, more in ((1, {"episode.gif", "episodes"}), (2, set())):
         folder = joint / f"seed{seed}"

@@ -1,5 +1,6 @@
 """Sweeps: wandb's own agent and our own runner make the same trials of the same file."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -311,7 +312,8 @@ if lr == 0.4 and options["resume"] == "False":
     print("waiting", flush=True)
     time.sleep(60)
 rows = [{{"generation": 1, "eval/return": 9.0}}, {{"generation": 2, "eval/return": lr + sigma}}]
-(folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows + [{{}}]))
+lines = "".join(json.dumps(row) + "\\n" for row in rows) + '{{"gener'  # cut off, as by a kill
+(folder / "metrics.jsonl").write_text(lines)
 """
 
 
@@ -391,8 +393,8 @@ def test_a_journal_gives_no_argument_that_the_file_does_not(tmp_path, known_runs
     path = write(tmp_path, parameters={"strategy": {"values": ["pbil", "cem"]}})
     file, folder = space.read(path), tmp_path / "s" / "tiny"
     study = trials.open_study(trials.Sweep(file, folder, 0, ()))
-    foreign = space.space({"strategy": {"values": ["evil:Strategy", "pbil"]}})
-    study.ask(foreign)
+    parameters = {"strategy": {"values": ["evil:Strategy", "pbil"]}}
+    study.ask(space.proposals(dataclasses.replace(file, parameters=parameters)))
     argv = [str(path), "--runs_dir", str(tmp_path / "s")]
     check_refused(argv, capsys, ["study.jsonl has a trial 0", "'strategy'", "--name"])
     assert not logs(tmp_path)
@@ -433,9 +435,7 @@ def test_a_proposal_that_a_kill_cut_off_is_not_run_with_what_it_lacks(tmp_path, 
     file = space.read(path)
     study = trials.open_study(trials.Sweep(file, tmp_path / "s" / "tiny", 0, ()))
     study.enqueue_trial({"lr": 0.1})  # else the first proposal of the sampler, which has no seed
-    study.ask(
-        {"lr": space.grid_proposals(space.space(file.parameters))["lr"]}
-    )  # and sigma is missing
+    study.ask({"lr": space.proposals(file)["lr"]})  # and sigma is missing
     sweep(tmp_path, path)
     printed = capsys.readouterr().out
     assert "4 trials, 4 to run" in printed
@@ -625,12 +625,18 @@ def test_a_trial_of_an_agent_is_the_agents_run_and_grouped_by_sweep(tmp_path, mo
     opened = []
     monkeypatch.setattr(sinks, "Wandb", lambda **settings: opened.append(settings))
     argv = ["--env", "probe/bandit", "--runs_dir", str(tmp_path), "--wandb_project", "p"]
-    run._open_wandb(build(config.parse(argv)))
+
+    def open_wandb(*arguments):
+        setup = build(config.parse([*argv, *arguments]))
+        with run.claimed(setup):
+            run._open_wandb(setup)
+
+    open_wandb()
     monkeypatch.setenv("WANDB_SWEEP_ID", "s")
     monkeypatch.setenv("WANDB_RUN_ID", "r")
-    run._open_wandb(build(config.parse(argv)))
+    open_wandb()
     monkeypatch.setenv("WANDB_RUN_ID", "t")
-    run._open_wandb(build(config.parse([*argv, "--wandb_group=g"])))
+    open_wandb("--wandb_group=g")
     alone, first, second = opened
     record = json.loads((Path(alone["dir"]) / "config.json").read_text())
     assert (alone["project"], alone["id"], alone["group"]) == ("p", record["id"], None)

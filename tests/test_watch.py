@@ -186,7 +186,7 @@ def test_sinks_that_can_show_are_shown_the_first_seed():
         def animate(self, path, generation):
             calls.append((self.name, path, generation))
 
-    records = sinks.Records([[], []], [[Plain(), Screen("a")], [Screen("b")]], [Screen("c")])
+    records = sinks.Records([{}, {}], [[Plain(), Screen("a")], [Screen("b")]], [Screen("c")])
     path = Path("drawn.gif")
     records.animate(path, 3)
     assert calls == [("a", path, 3), ("c", path, 3)]

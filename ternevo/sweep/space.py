@@ -375,10 +375,13 @@ def grid(space: Space) -> list[dict[str, Any]]:
     return [dict(zip(space, point, strict=True)) for point in itertools.product(*values)]
 
 
-def grid_proposals(space: Space) -> "dict[str, BaseDistribution]":
-    """Return distributions that propose the values of a grid as they are."""
+def proposals(file: SweepFile) -> "dict[str, BaseDistribution]":
+    """Return the distributions that optuna proposes from; a grid has its values as they are."""
+    found = space(file.parameters)
+    if file.method != "grid":
+        return {name: parameter.proposal for name, parameter in found.items()}
     make = optuna_package().distributions.CategoricalDistribution
-    return {name: make(_values(name, found)) for name, found in space.items()}
+    return {name: make(_values(name, parameter)) for name, parameter in found.items()}
 
 
 def _values(name: str, found: Parameter) -> list[Any]:

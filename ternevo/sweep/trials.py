@@ -24,8 +24,8 @@ from ternevo.sweep.space import (
     SweepFile,
     SweepFileError,
     grid,
-    grid_proposals,
     optuna_package,
+    proposals,
     space,
 )
 
@@ -119,7 +119,7 @@ def _check_trials(sweep: Sweep, study: "Study") -> None:
     Raises:
       RunFolderError: a trial has another parameter, or one with other values.
     """
-    ours = space(sweep.file.parameters)
+    ours = proposals(sweep.file)
     for trial in study.get_trials(deepcopy=False):
         foreign = [name for name, found in trial.distributions.items() if ours.get(name) != found]
         if foreign:
@@ -157,10 +157,8 @@ def propose(sweep: Sweep, study: "Study") -> "FrozenTrial":
     import numpy as np
 
     found, proposed = space(sweep.file.parameters), begun(sweep, study)
-    proposals = {name: parameter.proposal for name, parameter in found.items()}
     seed = int(np.random.SeedSequence([sweep.seed, len(proposed)]).generate_state(1)[0])
     if sweep.file.method == "grid":
-        proposals = grid_proposals(found)
         waiting = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING])
         if not waiting:  # else this was stopped before `ask` below
             left = grid(found)
@@ -171,7 +169,7 @@ def propose(sweep: Sweep, study: "Study") -> "FrozenTrial":
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
     else:
         study.sampler = optuna.samplers.TPESampler(seed=seed)
-    return _frozen(study, study.ask(proposals).number)
+    return _frozen(study, study.ask(proposals(sweep.file)).number)
 
 
 def run_trials(sweep: Sweep, study: "Study", num_trials: int, jobs: int) -> None:
