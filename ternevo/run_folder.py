@@ -10,6 +10,7 @@ seed<k>/ for each seed what a run of its own would have, without checkpoints.
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import shutil
 import sys
@@ -239,11 +240,12 @@ def _clear(folder: RunFolder) -> None:
 
 def _remove_temporaries(folder: RunFolder) -> None:
     """Remove the half-written files of processes that were killed; only theirs are there."""
-    for own in (folder, *(RunFolder(path) for path in folder.path.glob("seed*/"))):
+    for own in (folder, *map(RunFolder, folder.path.glob("seed*/"))):
         for path in own.written:
             remove_temporaries(path)
-    for path in (*folder.episodes.glob(".generation-*"), *folder.path.glob(".episode-????????.*")):
-        path.unlink()
+        episodes = own.path.glob(".episode-????????.*"), own.episodes.glob(".generation-*")
+        for path in itertools.chain(*episodes):
+            path.unlink()
 
 
 def _write_records(config: RunConfig, folder: RunFolder, record: dict[str, Any]) -> None:

@@ -327,12 +327,18 @@ def test_an_animation_is_drawn_before_the_checkpoint_that_is_gone_on_from(tmp_pa
 
 def test_what_kills_left_half_written_is_removed(root):
     folder = folder_of(root)
-    (folder / "episodes").mkdir()
+    for of in (folder, folder / "seed0"):  # of a joint run, each seed has files of its own
+        (of / "episodes").mkdir(parents=True)
     left = [
         *(folder / f".{name}" for name in ("policy-ab12cd34.tvp", "best_policy-ab12cd34.tvp")),
         *(folder / f".{name}" for name in ("config-ab12cd34.json", "metrics-ab12cd34.jsonl")),
         *(folder / f".{name}" for name in ("curve-ab12cd34.png", "episode-ab12cd34.gif")),
         folder / "episodes" / ".generation-000002-ab12cd34.png",
+        *(
+            folder / "seed0" / f".{name}"
+            for name in ("policy-ab12cd34.tvp", "episode-ab12cd34.gif")
+        ),
+        folder / "seed0" / "episodes" / ".generation-000002-ab12cd34.png",
     ]
     for path in left:
         path.touch()
