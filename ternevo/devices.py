@@ -327,22 +327,40 @@ def mean(tree: Any) -> Any:
 
 def block_sums(rows: Float[Array, "rows ..."]) -> Float[Array, "blocks ..."]:
     """Inside `split`: sum the rows of each block that the device has."""
-    blocks = rows.reshape(blocks_here(), -1, *rows.shape[1:])
-    return sum_in_order(jnp.moveaxis(blocks, 1, 0))
+    return combine_blocks(jnp.add, rows)
+
+
+def combine_blocks(combine: Callable[[Any, Any], Any], rows: Any) -> Any:
+    """Inside `split`: combine the rows of each block of the device, see `combine_in_order`."""
+    blocks = jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(blocks_here(), -1, *x.shape[1:]), 1, 0), rows
+    )
+    return combine_in_order(combine, blocks)
 
 
 def sum_in_order(x: Float[Array, "terms ..."]) -> Float[Array, "..."]:
-    """Sum over the first axis by halving it: whole arrays are added, so no compiler has a choice.
+    """Sum over the first axis in an order of its own, see `combine_in_order`."""
+    return combine_in_order(jnp.add, x)
+
+
+def combine_in_order(combine: Callable[[Any, Any], Any], terms: Any) -> Any:
+    """Combine over the first axis by halving it: whole arrays at once, so no compiler has a choice.
 
     The order of a reduction or a dot product depends on the shapes around it.
+
+    Args:
+      combine: from two trees to one, element by element; zeros change nothing.
+      terms: a tree of arrays [terms, ...].
     """
-    terms = x.shape[0]
-    padding = 2 ** (terms - 1).bit_length() - terms
-    x = jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1))
-    while x.shape[0] > 1:
-        half = x.shape[0] // 2
-        x = x[:half] + x[half:]
-    return x[0]
+    size = jax.tree.leaves(terms)[0].shape[0]
+    padding = 2 ** (size - 1).bit_length() - size
+    terms = jax.tree.map(lambda x: jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)), terms)
+    half = (size + padding) // 2
+    while half:
+        first = jax.tree.map(lambda x, half=half: x[:half], terms)
+        second = jax.tree.map(lambda x, half=half: x[half:], terms)
+        terms, half = combine(first, second), half // 2
+    return jax.tree.map(lambda x: x[0], terms)
 
 
 def own_rows(device: jax.Array, rows: Any) -> Any:

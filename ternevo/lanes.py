@@ -48,12 +48,14 @@ class Work(NamedTuple):
 
     `keys` [1 or population, episodes] are those of the whole population; the device's
     own members begin at `first_member`, and are counted from there everywhere else. An episode
-    is cut off after `horizon` steps.
+    is cut off after `horizon` steps. Policies see what `quantiser` shows them, and
+    observations are summed up in the units of `yardstick`.
     """
 
     policy: Policy
     env: Env
     quantiser: Quantiser
+    yardstick: Quantiser
     keys: Key
     first_member: Int32[Array, ""]
     packing: Packing
@@ -174,7 +176,9 @@ def _begin(work: Work, block: jax.Array, exists: jax.Array) -> Lanes:
         lambda x: jnp.broadcast_to(x, (*keys.shape, *jnp.shape(x))), work.policy.reset()
     )
     is_alive = jnp.broadcast_to(exists[:, None], keys.shape)
-    return Lanes(env_state, obs, memory, is_alive, no_tally(keys.shape, work.env.obs_size))
+    tally = no_tally(keys.shape, work.env.obs_size)
+    tally = tally._replace(sums=observation.start_sums(obs, work.yardstick.mean))
+    return Lanes(env_state, obs, memory, is_alive, tally)
 
 
 def _in_tiles(function: Callable, tile_slots: int, *arguments: Any) -> Any:
@@ -194,9 +198,8 @@ def _nobody(work: Work, slots: jax.Array) -> Lanes:
 
 def no_tally(shape: tuple[int, ...], obs_size: int) -> Tally:
     """Return the tallies of episodes that have not begun."""
-    return Tally(
-        jnp.zeros(shape), jnp.zeros(shape, jnp.int32), observation.no_sums(shape, obs_size)
-    )
+    sums = observation.start_sums(jnp.zeros((*shape, obs_size)), jnp.zeros(obs_size))
+    return Tally(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), sums)
 
 
 def _advance(work: Work) -> Callable[[Any, Key, Lanes], Lanes]:
@@ -217,18 +220,18 @@ def _advance(work: Work) -> Callable[[Any, Key, Lanes], Lanes]:
     def advance(weights: Any, keys: Key, lanes: Lanes) -> Lanes:
         memory, action = act_all(weights, lanes.memory, lanes.obs)
         env_state, timestep = step_all(keys, lanes.tally.lengths, lanes.env_state, action)
-        tally = _count(lanes, timestep.reward, work.quantiser.mean)
+        tally = _count(lanes, timestep.reward, work.yardstick.scale)
         is_over = timestep.terminated | timestep.truncated | (tally.lengths >= work.horizon)
         return Lanes(env_state, timestep.obs, memory, lanes.is_alive & ~is_over, tally)
 
     return advance
 
 
-def _count(lanes: Lanes, reward: jax.Array, pivot: jax.Array) -> Tally:
+def _count(lanes: Lanes, reward: jax.Array, scale: jax.Array) -> Tally:
     """Book one step: the observation acted on and the reward earned count only for the living."""
     alive, tally = lanes.is_alive, lanes.tally
     return Tally(
         tally.returns + jnp.where(alive, reward, 0.0),
         tally.lengths + alive,
-        observation.add(tally.sums, lanes.obs, alive, pivot),
+        observation.add(tally.sums, lanes.obs, alive, scale),
     )

@@ -2,10 +2,14 @@
 
 The moments move between generations and are frozen within one; at export they
 are frozen for good. See docs/architecture.md, "Policy arithmetic".
+
+Observations may come in any unit and at any offset that float32 holds. So nothing here is squared
+that was not scaled to about one before, and sums go about a pivot near what is summed.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int32, Num
 
@@ -17,13 +21,40 @@ FULL_SCALE = 127.0
 FULL_SCALE_DEVIATIONS = 4.0
 """At least this many standard deviations fit into full scale."""
 
-EXPONENT_LIMIT = 24
-MIN_DEVIATION = 1e-3
-"""A component that never moves is taken to have this standard deviation, not zero."""
+EXPONENT_LIMIT = 120
+"""Largest size of an observation's exponent; of weights and biases it is another, 24.
+
+XLA takes subnormal numbers for 0, and NumPy, C and JavaScript do not. With at most 125 both
+give the same integers for all normal observations: a difference x - mean that is
+subnormal, below 2**-126, is below 1/2 once scaled, which rounds to 0. With at least -120,
+a scaled difference of 2**127 is still beyond full scale.
+"""
+
+UNMOVED_SHARE = 2.0**-10
+"""A component that never moved is taken to have this share of its mean as standard deviation."""
+
+UNMOVED_DEVIATION = 1e-3
+"""The standard deviation of a component that was always 0: nothing tells its unit."""
+
+LARGEST = 2.0**126
+"""Observations of this size or more count as infinite: differences of two might be."""
+
+LARGEST_SCALED = 2.0**100
+"""Scaled differences are cut off here, so that no sum of them overflows."""
 
 
-LARGEST = 1e15
-"""Observations further from the mean than this are no part of it: their squares would overflow."""
+NUM_LOOKS = 2
+"""Before anything was seen, training looks this often at the first steps of its first episodes.
+
+Policies are shown the signs of observations then, which need no unit. The first look tells the
+unit, the second measures in it, and the first generation is shown what is scaled by that. The
+looks themselves are not part of the moments.
+"""
+
+LOOK_STEPS = 32
+"""Steps of an episode that a look takes at most."""
+
+T = TypeVar("T")
 
 
 class Quantiser(NamedTuple):
@@ -34,80 +65,154 @@ class Quantiser(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Count, sum and sum of squares of observations about a pivot: what a rollout adds up."""
+    """What a rollout adds up: count, sum and sum of squares of `(x - pivot) * scale`.
 
-    count: Int32[Array, "*lanes"]
+    Each lane and component has a pivot of its own, as a rule the lane's first observation. That is
+    one of the n that are summed, so the square of its distance from their mean is at most n
+    variances, and a variance loses a share of about n * 2**-24 to rounding, at any offset from 0.
+    """
+
+    pivot: Float32[Array, "*lanes obs"]
+    count: Int32[Array, "*lanes obs"]
     first: Float32[Array, "*lanes obs"]
     second: Float32[Array, "*lanes obs"]
 
 
 def empty(obs_size: int) -> ObservationMoments:
     """Return the moments of no observation at all; their quantiser has mean 0 and deviation 1."""
-    return ObservationMoments(jnp.zeros(()), jnp.zeros(obs_size), jnp.zeros(obs_size))
+    return ObservationMoments(*jnp.zeros((3, obs_size)))
 
 
-def no_sums(lanes: tuple[int, ...], obs_size: int) -> Sums:
-    """Return the sums of no observation, for each lane."""
-    zeros = jnp.zeros((*lanes, obs_size))
-    return Sums(jnp.zeros(lanes, jnp.int32), zeros, zeros)
+def have_seen(moments: ObservationMoments) -> Bool[Array, ""]:
+    """Return whether there was any observation with a finite component."""
+    return jnp.any(moments.count > 0)
+
+
+def choose(condition: Bool[Array, ""], chosen: T, other: T) -> T:
+    """Return one of two trees."""
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), chosen, other)
+
+
+# ------------------------------------------------------------------------- within a rollout
+
+
+def start_sums(obs: Float[Array, "*lanes obs"], mean: Float[Array, " obs"]) -> Sums:
+    """Return the sums of no observation: `obs` are those to come first, `mean` is one expected.
+
+    A component that is not finite at first has the mean as pivot.
+    """
+    obs = obs.astype(jnp.float32)
+    pivot = jnp.where(_is_finite(obs), obs, mean)
+    zeros = jnp.zeros(obs.shape)
+    return Sums(pivot, zeros.astype(jnp.int32), zeros, zeros)
 
 
 def add(
     sums: Sums,
     obs: Float[Array, "*lanes obs"],
     counted: Bool[Array, "*lanes"],
-    pivot: Float[Array, " obs"],
+    scale: Float[Array, " obs"],
 ) -> Sums:
-    """Add its observation to each counted lane; one whose square is not finite is left out."""
-    counted = counted & jnp.all(jnp.abs(obs - pivot) < LARGEST, axis=-1)
-    centred = jnp.where(counted[..., None], obs - pivot, 0.0)
-    return Sums(sums.count + counted, sums.first + centred, sums.second + centred**2)
+    """Add its observation to each counted lane; a component that is not finite is left out."""
+    obs = obs.astype(jnp.float32)
+    is_counted = counted[..., None] & _is_finite(obs)
+    scaled = jnp.clip((obs - sums.pivot) * scale, -LARGEST_SCALED, LARGEST_SCALED)
+    scaled = jnp.where(is_counted, scaled, 0.0)
+    return Sums(
+        sums.pivot, sums.count + is_counted, sums.first + scaled, sums.second + scaled * scaled
+    )
 
 
-def from_sums(
-    count: Num[Array, ""],
-    first: Float[Array, " obs"],
-    second: Float[Array, " obs"],
-    pivot: Float[Array, " obs"],
-) -> ObservationMoments:
-    """Turn sums about a pivot, over all lanes, into moments."""
-    count = count.astype(jnp.float32)
-    offset = first / jnp.maximum(count, 1.0)
-    m2 = jnp.maximum(second - first * offset, 0.0)
-    return ObservationMoments(count, jnp.where(count > 0, pivot + offset, 0.0), m2)
+def _is_finite(obs: jax.Array) -> jax.Array:
+    return jnp.abs(obs) < LARGEST
+
+
+def from_sums(sums: Sums, scale: Float[Array, " obs"]) -> ObservationMoments:
+    """Turn the sums of each lane into the moments of each lane.
+
+    Where squares left float32's range, the deviation is about the distance of the mean from the
+    pivot. It is of the right size, so that sums scaled by it keep within the range.
+    """
+    count = sums.count.astype(jnp.float32)
+    offset = sums.first / jnp.maximum(count, 1.0)
+    square = sums.second / jnp.maximum(count, 1.0)
+    is_lost = (sums.second == 0) | ~jnp.isfinite(sums.second)
+    spread = jnp.sqrt(jnp.maximum(square - offset * offset, 0.0))
+    deviation = jnp.where(is_lost, jnp.abs(offset), spread)
+    unit = _inverse(scale)
+    mean = jnp.where(count > 0, sums.pivot + offset * unit, 0.0)
+    return ObservationMoments(count, mean, deviation * unit)
+
+
+# ------------------------------------------------------------------------- between generations
 
 
 def merge(a: ObservationMoments, b: ObservationMoments) -> ObservationMoments:
     """Combine the moments of two disjoint sets of observations (Chan, Golub and LeVeque 1983).
 
+    What is squared is scaled to at most two before. Moments of nothing change no bit of the others.
+
     Examples:
-      >>> one = ObservationMoments(jnp.float32(1), jnp.array([1.0]), jnp.array([0.0]))
-      >>> three = ObservationMoments(jnp.float32(1), jnp.array([3.0]), jnp.array([0.0]))
+      >>> one = ObservationMoments(jnp.ones(1), jnp.array([1.0]), jnp.array([0.0]))
+      >>> three = ObservationMoments(jnp.ones(1), jnp.array([3.0]), jnp.array([0.0]))
       >>> both = merge(one, three)
-      >>> both.count.item(), both.mean.item(), both.m2.item()
-      (2.0, 2.0, 2.0)
+      >>> both.count.item(), both.mean.item(), both.deviation.item()
+      (2.0, 2.0, 1.0)
     """
     count = a.count + b.count
-    share = b.count / jnp.maximum(count, 1.0)
+    share_a, share_b = a.count / jnp.maximum(count, 1.0), b.count / jnp.maximum(count, 1.0)
     delta = b.mean - a.mean
+    unit = _power_near(jnp.maximum(jnp.abs(delta), jnp.maximum(a.deviation, b.deviation)))
+    to_unit = _inverse(unit)
+    own, other, between = (x * to_unit for x in (a.deviation, b.deviation, delta))
+    variance = share_a * own**2 + share_b * (other**2 + share_a * between**2)
+    both = ObservationMoments(count, a.mean + delta * share_b, jnp.sqrt(variance) * unit)
     return ObservationMoments(
-        count, a.mean + delta * share, a.m2 + b.m2 + delta**2 * a.count * share
+        *(
+            jnp.where(a.count == 0, y, jnp.where(b.count == 0, x, z))
+            for x, y, z in zip(a, b, both, strict=True)
+        )
     )
 
 
 def freeze(moments: ObservationMoments) -> Quantiser:
     """Round the moments to a quantiser with exponents floor(log2(127 / (4 std))), by frexp.
 
+    A component that was never seen has mean 0 and deviation 1. One that never moved has
+    the deviation of `UNMOVED_SHARE`, or `UNMOVED_DEVIATION`.
+
     Examples:
-      >>> spread = ObservationMoments(jnp.float32(4), jnp.array([0.5]), jnp.array([4.0]))
-      >>> freeze(spread).scale.item()  # a deviation of 1: floor(log2(127 / 4)) is 4
+      >>> spread = ObservationMoments(jnp.full(1, 4.0), jnp.array([0.5]), jnp.array([1.0]))
+      >>> freeze(spread).scale.item()  # floor(log2(127 / 4)) is 4
       16.0
     """
-    variance = jnp.where(moments.count > 0, moments.m2 / jnp.maximum(moments.count, 1.0), 1.0)
-    deviation = jnp.maximum(jnp.sqrt(variance), MIN_DEVIATION)
-    _, exponent = jnp.frexp(FULL_SCALE / (FULL_SCALE_DEVIATIONS * deviation))
+    size = jnp.abs(moments.mean)
+    unmoved = jnp.where(size > 0, UNMOVED_SHARE * size, UNMOVED_DEVIATION)
+    deviation = jnp.where(moments.deviation > 0, moments.deviation, unmoved)
+    deviation = jnp.where(moments.count > 0, deviation, 1.0)
+    deviation = jnp.maximum(deviation, 2.0**-EXPONENT_LIMIT)  # else the quotient may overflow
+    _, exponent = jnp.frexp(FULL_SCALE / FULL_SCALE_DEVIATIONS / deviation)
     exponent = jnp.clip(exponent - 1, -EXPONENT_LIMIT, EXPONENT_LIMIT)
-    return Quantiser(moments.mean, jnp.ldexp(jnp.ones_like(deviation), exponent))
+    # What is subnormal is 0 for XLA, and so it must be elsewhere.
+    mean = jnp.where(size < jnp.finfo(jnp.float32).tiny, 0.0, moments.mean)
+    return Quantiser(mean, _power_of_two(exponent))
+
+
+def from_squares(
+    count: Num[Array, ""], mean: Float[Array, " obs"], m2: Float[Array, " obs"]
+) -> ObservationMoments:
+    """Return the moments that an older file holds; `freeze` gives the quantiser it was made with.
+
+    Those files have one count of all components and centred sums of squares. Any deviation below
+    1e-3 counted as that, and exponents were at least -24.
+    """
+    variance = jnp.where(count > 0, m2 / jnp.maximum(count, 1.0), 1.0)
+    most = FULL_SCALE / FULL_SCALE_DEVIATIONS * 2.0**24
+    deviation = jnp.clip(jnp.sqrt(variance), 1e-3, most)
+    return ObservationMoments(jnp.full(mean.shape, count, jnp.float32), mean, deviation)
+
+
+# ------------------------------------------------------------------------------- integers
 
 
 def quantise(quantiser: Quantiser, obs: Float[Array, "*lanes obs"]) -> Float[Array, "*lanes obs"]:
@@ -124,3 +229,47 @@ def quantise(quantiser: Quantiser, obs: Float[Array, "*lanes obs"]) -> Float[Arr
     scaled = (obs.astype(jnp.float32) - quantiser.mean) * quantiser.scale
     scaled = jnp.where(jnp.isnan(scaled), 0.0, scaled)
     return jnp.round(jnp.clip(scaled, -FULL_SCALE, FULL_SCALE))
+
+
+def signs(obs_size: int) -> Quantiser:
+    """Return the quantiser of observations whose unit is not known: their signs, at full scale.
+
+    Examples:
+      >>> quantise(signs(3), jnp.array([-1e-30, 0.0, 7.0])).tolist()
+      [-127.0, 0.0, 127.0]
+    """
+    return Quantiser(jnp.zeros(obs_size), jnp.full(obs_size, jnp.inf))
+
+
+def shown(yardstick: Quantiser, is_blind: Bool[Array, ""]) -> Quantiser:
+    """Return what policies are shown: `signs` while the unit is not known, else the quantiser."""
+    return choose(is_blind, signs(yardstick.mean.size), yardstick)
+
+
+# --------------------------------------------------------------------------- powers of two
+
+_MANTISSA_BITS = 23
+
+
+def _biased_exponent(x: jax.Array) -> jax.Array:
+    """Return the exponent of numbers >= 0 as their bits have it, kept off both ends."""
+    bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
+    return jnp.clip(bits >> _MANTISSA_BITS, 1, 253)
+
+
+def _from_biased(exponent: jax.Array) -> jax.Array:
+    return jax.lax.bitcast_convert_type(exponent << _MANTISSA_BITS, jnp.float32)
+
+
+def _power_of_two(exponent: jax.Array) -> jax.Array:
+    return _from_biased(exponent.astype(jnp.int32) + 127)
+
+
+def _power_near(x: jax.Array) -> jax.Array:
+    """Return the largest power of two up to numbers > 0; its inverse is normal too."""
+    return _from_biased(_biased_exponent(x))
+
+
+def _inverse(power: jax.Array) -> jax.Array:
+    """Return one over powers of two, exactly on every device."""
+    return _from_biased(254 - _biased_exponent(power))

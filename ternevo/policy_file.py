@@ -8,7 +8,7 @@ policy is a .npz (`ternevo/policy_archive.py`), which only the module it comes f
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from ternevo import actions, observation, policy_archive, ternary
 from ternevo.deploy import tvp
-from ternevo.deploy.record import Layer, Moments, PolicyRecord
+from ternevo.deploy.record import Layer, Moments, PolicyRecord, Squares
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.files import replacing
 from ternevo.names import Trust, UnknownName, check_trusted, lookup_settings
@@ -191,7 +191,7 @@ def record_of(
         low=np.asarray(action.low, np.float32),
         high=np.asarray(action.high, np.float32),
         layers=tuple(layers),
-        moments=Moments(float(params.moments.count), np.asarray(params.moments.m2) + np.float32(0)),
+        moments=Moments(*(np.asarray(x) for x in (params.moments.count, params.moments.deviation))),
         metadata=metadata or {},
     )
 
@@ -208,12 +208,7 @@ def from_record(record: PolicyRecord) -> SavedPolicy:
     low, high = (tuple(map(float, bound)) for bound in (record.low, record.high))
     action = ActionSpec(record.output_kind, record.num_outputs, low, high)
     mean = jnp.asarray(record.mean)
-    scale = jnp.ldexp(jnp.float32(1), jnp.asarray(record.exponent, jnp.int32))
-    if record.moments is None:
-        moments = observation.empty(record.obs_size)
-    else:
-        count, m2 = record.moments.count, record.moments.m2
-        moments = ObservationMoments(jnp.asarray(count, jnp.float32), mean, jnp.asarray(m2))
+    scale = jnp.asarray(np.ldexp(np.float32(1), record.exponent.astype(np.int32)))
     return SavedPolicy(
         env_id=str(told.pop(ENV, "")),
         policy_name="mlp",
@@ -221,12 +216,22 @@ def from_record(record: PolicyRecord) -> SavedPolicy:
         policy=settings.build(record.obs_size, action),
         weights=tuple(_params_of(layer) for layer in record.layers),
         quantiser=Quantiser(mean, scale),
-        moments=moments,
+        moments=_moments_of(record),
         action=action,
         episode_length=length,
         info=told,
         record=record,
     )
+
+
+def _moments_of(record: PolicyRecord) -> ObservationMoments:
+    """Return the moments that a file holds."""
+    found, mean = record.moments, jnp.asarray(record.mean)
+    if found is None:
+        return observation.empty(record.obs_size)
+    if isinstance(found, Squares):
+        return observation.from_squares(jnp.float32(found.count), mean, jnp.asarray(found.m2))
+    return ObservationMoments(jnp.asarray(found.count), mean, jnp.asarray(found.deviation))
 
 
 def _layer_of(layer: dict[str, Tensor], kind: Any, activation: str) -> Layer:
@@ -433,11 +438,30 @@ def _params_like(like: PolicyParams, arrays: policy_archive.Arrays) -> PolicyPar
         Tensor(*(array(f"{name}/{part}", x) for part, x in tensor._asdict().items()))
         for name, tensor in named_tensors(like.weights).items()
     ]
-    moments = {name: array(f"moments/{name}", x) for name, x in like.moments._asdict().items()}
+    moments = _moments_like(like.moments, array, is_of_squares="moments/m2" in arrays)
     if unknown := sorted(arrays.keys() - used):
         raise ValueError(f"the policy has no {', '.join(map(ascii, unknown[:4]))}")
-    weights = ternary.replace_tensors(like.weights, tensors)
-    return PolicyParams(weights, ObservationMoments(**moments))
+    return PolicyParams(ternary.replace_tensors(like.weights, tensors), moments)
+
+
+def _moments_like(
+    like: ObservationMoments, array: Callable[[str, Any], jax.Array], is_of_squares: bool
+) -> ObservationMoments:
+    """Return the moments of a file; one of before has one count and squares, not deviations.
+
+    Args:
+      like: moments of the same shapes.
+      array: from a name and what it is to be like to the array of that name.
+      is_of_squares: whether the file is one of before.
+    """
+    if not is_of_squares:
+        return ObservationMoments(
+            **{name: array(f"moments/{name}", x) for name, x in like._asdict().items()}
+        )
+    shapes = {"count": jax.ShapeDtypeStruct((), jnp.float32), "mean": like.mean, "m2": like.mean}
+    return observation.from_squares(
+        **{name: array(f"moments/{name}", shape) for name, shape in shapes.items()}
+    )
 
 
 def _pop_length(told: dict[str, Any]) -> int | None:

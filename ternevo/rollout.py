@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int32
 
 from ternevo import devices, observation
 from ternevo.lanes import Tally, Work, no_tally, run_blocks
-from ternevo.observation import Quantiser, Sums
+from ternevo.observation import Quantiser
 from ternevo.types import (
     Env,
     Key,
@@ -104,6 +104,7 @@ def evaluate(
     chunk_size: int = 0,
     is_spread: bool = False,
     horizon: jax.Array | None = None,
+    yardstick: Quantiser | None = None,
 ) -> Evaluation:
     """Run every member on its episodes, on all devices of the mesh that is set.
 
@@ -119,6 +120,8 @@ def evaluate(
       is_spread: whether each device holds its own members only, as `ternary.sample`
         leaves them where `ternary.is_spread`; else each has all of them, and runs its own.
       horizon: steps after which episodes are cut off, None for the time limit of `env`.
+      yardstick: where the observations are expected, and in which units they are summed up; None
+        for the quantiser.
     """
     size = jax.tree.leaves(weights)[0].shape[0]
     rows = devices.padded(size) // devices.count()
@@ -128,7 +131,11 @@ def evaluate(
         limit = jnp.minimum(limit, horizon.astype(jnp.int32))
 
     def run(
-        device: jax.Array, quantiser: Quantiser, keys: Key, limit: jax.Array, weights: Params
+        device: jax.Array,
+        quantisers: tuple[Quantiser, Quantiser],
+        keys: Key,
+        limit: jax.Array,
+        weights: Params,
     ) -> tuple:
         first_row = device * rows
         packing = policy.packing(keys.shape[1])
@@ -136,24 +143,25 @@ def evaluate(
         if jax.default_backend() != "cpu":
             lanes = min(lanes, rows * keys.shape[1])
         tile_slots = max(1, lanes // packing.together)
-        work = Work(policy, env, quantiser, keys, first_row, packing, tile_slots, limit)
+        work = Work(policy, env, *quantisers, keys, first_row, packing, tile_slots, limit)
         own = Own(weights, jnp.zeros_like(first_row) if is_spread else first_row)
         num_members = jnp.clip(size - first_row, 0, rows)
         tally = _run_members(work, own, rows, num_members, num_lanes, chunk_size)
-        return devices.gather((tally.returns, tally.lengths, _block_sums(tally.sums)))
+        moments = _block_moments(observation.from_sums(tally.sums, work.yardstick.scale))
+        return devices.gather((tally.returns, tally.lengths, moments))
 
     run_split = devices.split(run, (False, False, False, is_spread))
-    returns, lengths, sums = run_split(quantiser, keys, limit, weights)
-    count, first, second = (devices.sum_in_order(x) for x in sums)
-    moments = observation.from_sums(count, first, second, quantiser.mean)
+    quantisers = quantiser, yardstick or quantiser
+    returns, lengths, moments = run_split(quantisers, keys, limit, weights)
+    moments = devices.combine_in_order(observation.merge, moments)
     return Evaluation(returns[:size], lengths[:size], moments)
 
 
-def _block_sums(sums: Sums) -> list[jax.Array]:
-    """Add up the sums of the episodes of each block of members."""
-    sums = sums._replace(count=sums.count.astype(jnp.float32))
-    of_members = [devices.sum_in_order(jnp.moveaxis(x, 1, 0)) for x in sums]
-    return [devices.block_sums(x) for x in of_members]
+def _block_moments(moments: ObservationMoments) -> ObservationMoments:
+    """Merge the moments [members, episodes, obs] of each block of members."""
+    by_episode = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), moments)
+    of_members = devices.combine_in_order(observation.merge, by_episode)
+    return devices.combine_blocks(observation.merge, of_members)
 
 
 # ------------------------------------------------------------------- how many at once

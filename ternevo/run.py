@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ternevo.types import PolicyParams, TrainState
 
 
+MOST_SHOWN = 10
+"""Components of an observation that a warning names."""
+
 FREE_TO_LOWER = ("num_lanes", "population_chunk")
 COSTING_MEMORY = (
     *("num_seeds", "population_size", "num_episodes", "num_envs", "num_steps", "hidden_sizes"),
@@ -202,6 +205,7 @@ def _train(setup: Setup, stop: Stop) -> "list[Row]":
             )
             check_memory(setup, state)
             animations = Animations(setup)
+            has_warned = False
             for chunk in train.train(
                 setup.strategy,
                 state,
@@ -212,6 +216,9 @@ def _train(setup: Setup, stop: Stop) -> "list[Row]":
                 around=around,
             ):
                 record(setup, records, checkpoints, chunk)
+                if not has_warned:
+                    warn_of_unseen(setup, chunk.state)
+                    has_warned = True
                 state = chunk.state
                 if animations.is_due(int(state.generation)):
                     animate(setup, animations, records, state)
@@ -275,6 +282,40 @@ def record(setup: Setup, records: "Records", checkpoints: "Checkpoints", chunk: 
     if found:
         generation = chunk.first_generation + count + 1
         raise train.Diverged(_what_diverged(setup, checkpoints, found, generation))
+
+
+def warn_of_unseen(setup: Setup, state: "TrainState") -> None:
+    """Name the components of observations of which nothing was finite so far."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from ternevo import devices
+
+    if not devices.is_first_process():
+        return
+    params = setup.strategy.params(devices.own_copy(state.strategy))
+    count = np.asarray(params.moments.count).reshape(-1, setup.env.obs_size)
+    keeps_moments = bool(count.any()) or ":" not in setup.config.strategy_name
+    never = np.flatnonzero((count == 0).any(axis=0)).tolist()
+    if never and keeps_moments:
+        generation = int(state.generation)
+        tqdm.write(what_was_never_finite(never, setup.env.obs_size, generation), file=sys.stderr)
+
+
+def what_was_never_finite(components: list[int], obs_size: int, generation: int) -> str:
+    """Return the warning that names components of an observation.
+
+    Examples:
+      >>> what_was_never_finite([1, 3], 4, 9)[:74]
+      'warning: 2 of 4 components of the observation were never finite up to gene'
+    """
+    more = ", ..." if len(components) > MOST_SHOWN else ""
+    return (
+        f"warning: {len(components)} of {obs_size} components of the observation were never finite "
+        f"up to generation {generation}: {', '.join(map(str, components[:MOST_SHOWN]))}{more}. "
+        "Policies are shown 0 for NaN and full scale for infinity; the other components are "
+        "scaled as ever"
+    )
 
 
 def _what_diverged(

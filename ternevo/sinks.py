@@ -24,6 +24,9 @@ from ternevo.files import naming, replacing
 Row = dict[str, Any]
 
 
+STEPS, HIGH_STEPS = "episode/steps", "episode/steps_high"
+"""Steps of a generation: a whole number, or the lower 32 bits of one and those above."""
+
 PICTURES = (".gif", ".png", ".jpg", ".jpeg")
 
 
@@ -66,17 +69,24 @@ def rows_of(metrics: dict[str, Any], generation: int, before: Row, seconds: floa
     env_steps, wall_time = before.get("env_steps", 0), before.get("wall_time", 0.0)
     rows = []
     for i in range(count):
-        env_steps += int(metrics["episode/steps"][i])  # a Python int: it outgrows 32 bits
+        steps = steps_of(metrics, i)
+        env_steps += steps
         row: Row = {
             "generation": generation + i + 1,
             "env_steps": env_steps,
             "wall_time": round(wall_time + seconds * (i + 1) / count, 4),
         }
         for name, values in metrics.items():
-            if math.isfinite(values[i]):
+            if name != HIGH_STEPS and math.isfinite(values[i]):
                 row[name] = values[i].item()
-        rows.append(row)
+        rows.append(row | {STEPS: steps})
     return rows
+
+
+def steps_of(metrics: dict[str, Any], row: int) -> int:
+    """Return the steps of a generation, exactly: of a strategy that counts so far, in two words."""
+    high = metrics[HIGH_STEPS][row] if HIGH_STEPS in metrics else 0
+    return int(metrics[STEPS][row]) + (int(high) << 32)
 
 
 def mean_rows(rows_of_each: list[list[Row]]) -> list[Row]:

@@ -65,6 +65,13 @@ class Tally(NamedTuple):
     discounted_returns: Sums
 
 
+class Yardsticks(NamedTuple):
+    """Where observations [obs] and discounted returns [1] are expected, and their units."""
+
+    observations: Quantiser
+    discounted_returns: Quantiser
+
+
 class Agent(NamedTuple):
     """What acts in all environments at once.
 
@@ -99,6 +106,7 @@ def collect(
     policy: Policy,
     agent: Agent,
     quantiser: Quantiser,
+    yardsticks: Yardsticks,
     discount: float,
     key: Key,
     slots: Slots,
@@ -138,11 +146,11 @@ def collect(
             timestep.truncated,
             _final_values(agent, quantiser, timestep),
         )
-        tally = _count(tally, slots.obs, quantiser.mean, after, is_done)
+        tally = _count(tally, slots.obs, yardsticks, after, is_done)
         return (restart(after, fresh, is_done), tally), transition
 
     rows = jnp.arange(num_steps), jax.random.split(key_steps, num_steps)
-    carry = slots, _no_tally(num_envs, env.obs_size)
+    carry = slots, _no_tally(slots, yardsticks)
     (slots, tally), transitions = jax.lax.scan(one_step, carry, rows)
     return slots, transitions, tally
 
@@ -161,14 +169,20 @@ def _go_on(
     )
 
 
-def _no_tally(num_envs: int, obs_size: int) -> Tally:
-    zeros = jnp.zeros(num_envs, jnp.int32)
-    no_obs, no_return = (observation.no_sums((num_envs,), size) for size in (obs_size, 1))
-    return Tally(zeros, jnp.zeros(num_envs), zeros, no_obs, no_return)
+def _no_tally(slots: Slots, yardsticks: Yardsticks) -> Tally:
+    zeros = jnp.zeros(slots.obs.shape[0], jnp.int32)
+    discounted = slots.discounted_return[:, None]
+    return Tally(
+        zeros,
+        zeros.astype(jnp.float32),
+        zeros,
+        observation.start_sums(slots.obs, yardsticks.observations.mean),
+        observation.start_sums(discounted, yardsticks.discounted_returns.mean),
+    )
 
 
 def _count(
-    tally: Tally, obs: jax.Array, pivot: jax.Array, after: Slots, is_done: jax.Array
+    tally: Tally, obs: jax.Array, yardsticks: Yardsticks, after: Slots, is_done: jax.Array
 ) -> Tally:
     """Add what was acted on, and what has come of it."""
     everywhere = jnp.ones(is_done.shape, bool)
@@ -177,8 +191,10 @@ def _count(
         tally.episodes + is_done,
         tally.returns + jnp.where(is_done, after.episode_return, 0.0),
         tally.lengths + jnp.where(is_done, after.episode_length, 0),
-        observation.add(tally.observations, obs, everywhere, pivot),
-        observation.add(tally.discounted_returns, discounted, everywhere, jnp.zeros(1)),
+        observation.add(tally.observations, obs, everywhere, yardsticks.observations.scale),
+        observation.add(
+            tally.discounted_returns, discounted, everywhere, yardsticks.discounted_returns.scale
+        ),
     )
 
 

@@ -49,11 +49,14 @@ Params = Any
 
 
 class ObservationMoments(NamedTuple):
-    """Count, mean and centred sum of squares of the observations seen so far (Chan et al. 1983)."""
+    """How often each component of an observation was finite so far, and its moments.
 
-    count: Float32[Array, ""]
-    mean: Float32[Array, " obs"]
-    m2: Float32[Array, " obs"]
+    The standard deviation and not its square, which leaves float32's range at 1e-19 and 1e19.
+    """
+
+    count: Float32[Array, "*batch obs"]
+    mean: Float32[Array, "*batch obs"]
+    deviation: Float32[Array, "*batch obs"]
 
 
 class PolicyParams(NamedTuple):

@@ -6,8 +6,8 @@ import zlib
 
 import numpy as np
 
-from ternevo.deploy import integer, runtime
-from ternevo.deploy.record import Layer, Moments, PolicyRecord, Vectors
+from ternevo.deploy import integer, runtime, tvp
+from ternevo.deploy.record import Layer, Moments, PolicyRecord, Squares, Vectors
 
 NO_FLOATS, NO_INTEGERS = np.zeros(0, np.float32), np.zeros(0, np.int8)
 WIDTHS = (
@@ -83,12 +83,27 @@ def with_everything(record: PolicyRecord, count: int = 3) -> PolicyRecord:
     rng = np.random.default_rng(1)
     moments = vectors = None
     if record.input_kind == "f32":
-        moments = Moments(7.0, rng.random(record.obs_size, np.float32))
+        moments = Moments(*rng.random((2, record.obs_size), np.float32))
     if record.is_integer:
         q = random_integers(record, rng, count)
         vectors = Vectors(q, integer.logits(integer.compile_integer(record), q))
     metadata = {"env": "probe/é", "seed": "3", "ωμέγα": "日本 😀"}
     return dataclasses.replace(record, metadata=metadata, moments=moments, vectors=vectors)
+
+
+def with_squares(record: PolicyRecord) -> PolicyRecord:
+    """Add moments as files had them before there were deviations."""
+    squares = np.random.default_rng(2).random(record.obs_size, np.float32)
+    return dataclasses.replace(record, moments=Squares(7.0, squares))
+
+
+def with_extreme_exponents(record: PolicyRecord) -> PolicyRecord:
+    """Give inputs the largest and smallest exponents, with means that matter beside them."""
+    limit = tvp.INPUT_EXPONENT_LIMIT
+    exponent = np.resize([limit, -limit, limit - 1, 1 - limit], record.obs_size).astype(np.int8)
+    mean = np.ldexp(record.mean, 3 - exponent.astype(int)).astype(np.float32)
+    mean[np.abs(mean) < np.finfo(np.float32).tiny] = 0  # as `observation.freeze` has it
+    return dataclasses.replace(record, mean=mean, exponent=exponent)
 
 
 def random_integers(record: PolicyRecord, rng, count: int) -> np.ndarray:
@@ -178,6 +193,8 @@ def check_table() -> None:
         check_against_reference(record)
     for seed in range(100):
         check_against_reference(mixed(seed))
+    for seed in range(8):
+        check_against_reference(with_extreme_exponents(make_record((37, 9, 3), seed=seed)))
     for sizes in ((4096, 33, 3), (3, 4096, 3)):
         for activation in integer.GRIDS:
             check_against_reference(with_largest_sums(make_record(sizes, activation)), 10)

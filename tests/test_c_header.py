@@ -46,6 +46,7 @@ class Case:
     output_shift: int = 0
     density: float = 0.67
     range_: tuple[float, float] = (-1.0, 1.0)
+    reach: int = 24
 
     def record(self, seed: int) -> PolicyRecord:
         rng = np.random.default_rng(seed)
@@ -58,7 +59,9 @@ class Case:
             self.observation_shift,
             self.output_shift,
             rng.normal(0, 3, obs).astype(np.float32) if is_float else empty,
-            rng.integers(-24, 25, obs).astype(np.int8) if is_float else empty.astype(np.int8),
+            rng.integers(-self.reach, self.reach + 1, obs).astype(np.int8)
+            if is_float
+            else empty.astype(np.int8),
             self.outputs,  # type: ignore[arg-type]
             np.full(out, self.range_[0], np.float32) if is_box else empty,
             np.full(out, self.range_[1], np.float32) if is_box else empty,
@@ -125,6 +128,8 @@ EXTREME_CASES = [
     Case((5, 7, 3), ("ternary",), density=0.3, bias_exponent=-3, outputs="continuous"),
     Case((5, 7, 3), ("int4",), density=0.0, inputs="bits"),
     Case((6, 8, 4), ("sign",), outputs="continuous", range_=(1e-42, 1e30)),
+    Case((70, 8, 4), ("sign",), reach=120),
+    Case((21, 8, 4), ("int8",), reach=120, outputs="continuous"),
 ]
 
 

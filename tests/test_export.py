@@ -15,7 +15,7 @@ from ternevo.types import ObservationMoments, PolicyParams, Tensor
 
 ENV = envs.make("gymnax/CartPole-v1", 20)
 MOMENTS = ObservationMoments(
-    jnp.asarray(100.0), jnp.array([0.1, -0.2, 0.0, 0.3]), jnp.array([1.0, 90.0, 0.5, 3e2])
+    jnp.full(4, 100.0), jnp.array([0.1, -0.2, 0.0, 0.3]), jnp.array([0.1, 0.95, 0.07, 1.7])
 )
 SMALL = ("--ternarize", "--num_episodes", "6")
 

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from policy_records import observations, with_extreme_exponents
 
 from ternevo import export
 from ternevo.deploy import integer, tvp
@@ -157,6 +158,16 @@ def test_the_numpy_file_computes_the_same(activation, output, options, tmp_path)
     actions = integer.actions(policy, net.output_exponent, logits)
     np.testing.assert_array_equal(module.act_batch(obs), actions)
     np.testing.assert_array_equal(module.act(obs[7]), actions[7])
+
+
+def test_the_numpy_file_computes_the_same_at_extreme_exponents(tmp_path):
+    policy = with_extreme_exponents(record())
+    (tmp_path / "policy.py").write_text(to_numpy(policy))
+    module = imported(tmp_path / "policy.py")
+    obs = observations(policy, np.random.default_rng(1), 300)
+    q = integer.quantise(policy, obs)
+    assert all(len(np.unique(column)) > 50 for column in q.T)
+    np.testing.assert_array_equal(module.quantise(obs), q)
 
 
 def test_the_numpy_file_refuses_other_shapes(tmp_path):

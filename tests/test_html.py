@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from policy_records import with_squares
 
 import ternevo.deploy
 from ternevo.deploy import html, integer, tvp
@@ -65,7 +66,7 @@ def random_policy(
     ]
     is_float, is_continuous = input_kind == "f32", output_kind == "continuous"
     low = random.normal(size=sizes[-1] * is_continuous).astype(np.float32)
-    exponent = random.integers(-24 if is_wild else 0, 25 if is_wild else 8, sizes[0] * is_float)
+    exponent = random.integers(-120 if is_wild else 0, 121 if is_wild else 8, sizes[0] * is_float)
     return PolicyRecord(
         input_kind,
         1 if input_kind == "bits" else bits,
@@ -216,11 +217,11 @@ def full(record: PolicyRecord) -> PolicyRecord:
     random = np.random.default_rng(3)
     q = random.integers(0, 2, (3, record.obs_size)).astype(np.int8)
     logits = integer.logits(integer.compile_integer(record), q)
-    m2 = np.ones(record.obs_size, np.float32)
+    ones = np.ones(record.obs_size, np.float32)
     return dataclasses.replace(
         record,
         metadata={"env": "gymnax/CartPole-v1", "name": "é ü", "zero": ""},
-        moments=Moments(3.0, m2) if record.input_kind == "f32" else None,
+        moments=Moments(3 * ones, ones) if record.input_kind == "f32" else None,
         vectors=Vectors(q, logits),
     )
 
@@ -291,7 +292,9 @@ def seeds_of_mutations() -> list[bytes]:
         random_policy(random, (4, 3), input_kind="bits", has_bias=False),
         random_policy(random, (2, 3, 2), input_kind="i8", bits=5, activation="int4"),
     ]
-    return [tvp.encode(v) for variant in variants for v in (variant, full(variant))]
+    old = with_squares(random_policy(random, (3, 4, 2)))
+    both = [v for variant in variants for v in (variant, full(variant))]
+    return [tvp.encode(v) for v in (*both, old)]
 
 
 @needs_node

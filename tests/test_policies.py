@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ternevo import actions, observation, ternary
+from ternevo import actions, devices, observation, ternary
 from ternevo.deploy import tvp
 from ternevo.observation import Quantiser
 from ternevo.policies import MLP, mlp
@@ -324,37 +324,59 @@ def test_quantising_is_exact_but_for_one_subtraction(obs, mean, exponents):
         assert q == max(-127, min(127, round(exact)))  # round of a Fraction is half to even
 
 
-def frozen_exponent(count: np.float32, m2: np.float32) -> int:
-    """floor(log2(127 / (4 std))) in exact arithmetic, from the float32 standard deviation."""
-    deviation = np.sqrt(m2 / count) if count > 0 else np.float32(1)
-    deviation = max(deviation, np.float32(observation.MIN_DEVIATION))
+def frozen_exponent(deviation: float) -> int:
+    """floor(log2(127 / (4 std))) in exact arithmetic."""
     ratio = Fraction(127) / (4 * Fraction(float(deviation)))
     exponent = ratio.numerator.bit_length() - ratio.denominator.bit_length()
     exponent -= Fraction(2) ** exponent > ratio
     assert Fraction(2) ** exponent <= ratio < Fraction(2) ** (exponent + 1)
-    return max(-24, min(24, exponent))
+    return max(-observation.EXPONENT_LIMIT, min(observation.EXPONENT_LIMIT, exponent))
 
 
 @few
 @given(
     st.integers(1, 10**6),
-    hnp.arrays(np.float32, 5, elements=st.floats(0, 2.0**60, width=32)),
+    hnp.arrays(np.float32, 5, elements=st.floats(1, 2, width=32)),
+    hnp.arrays(np.int64, 5, elements=st.integers(-126, 126)),
 )
-def test_the_scale_is_the_largest_power_of_two_that_fits_four_deviations(count, m2):
-    moments = ObservationMoments(jnp.float32(count), jnp.zeros(5), jnp.asarray(m2))
+def test_the_scale_is_the_largest_power_of_two_that_fits_four_deviations(count, share, exponents):
+    """Of any size that float32 holds; beyond the limit of exponents, that."""
+    deviation = np.ldexp(share, exponents)
+    moments = ObservationMoments(jnp.full(5, float(count)), jnp.zeros(5), jnp.asarray(deviation))
     scale = freeze(moments).scale
-    expected = [frozen_exponent(np.float32(count), x) for x in m2]
-    np.testing.assert_array_equal(scale, [2.0**e for e in expected])
+    np.testing.assert_array_equal(scale, [2.0 ** frozen_exponent(x) for x in deviation])
 
 
-@pytest.mark.parametrize("exponent", range(-10, 15))
+@pytest.mark.parametrize(
+    ("mean", "deviation"), [(0.0, 1e-3), (1.0, 2.0**-10), (-1e-30, 1e-30 / 1024), (1e6, 976.5625)]
+)
+def test_a_component_that_never_moved_has_a_deviation_in_its_own_unit(mean, deviation):
+    """So that the last bits of a large number, when they come to move, are not all there is."""
+    frozen = freeze(ObservationMoments(jnp.ones(1), jnp.full(1, mean), jnp.zeros(1)))
+    np.testing.assert_array_equal(frozen.scale, 2.0 ** frozen_exponent(deviation))
+
+
+def test_a_component_that_was_never_finite_is_taken_for_mean_zero_and_deviation_one():
+    seen = ObservationMoments(jnp.array([9.0, 0.0]), jnp.array([5.0, 0.0]), jnp.array([2.0, 0.0]))
+    frozen = freeze(seen)
+    np.testing.assert_array_equal(frozen.mean, [5, 0])
+    np.testing.assert_array_equal(frozen.scale, [8, 16])
+
+
+def test_a_mean_that_is_subnormal_is_frozen_to_zero():
+    """XLA takes it for 0, and other runtimes would not."""
+    tiny = np.array([1e-40, 2.0**-126], np.float32)
+    frozen = freeze(ObservationMoments(jnp.ones(2), jnp.asarray(tiny), jnp.ones(2)))
+    np.testing.assert_array_equal(np.asarray(frozen.mean), [0, tiny[1]])
+
+
+@pytest.mark.parametrize("exponent", [*range(-10, 15), -119, -100, 100, 119])
 def test_the_scale_changes_exactly_at_the_power_of_two(exponent):
     """At std = 31.75 / 2^e the ratio is 2^e; the next larger std gets half of the scale."""
     at = np.float32(31.75 * 2.0**-exponent)
-    stds = np.array([np.nextafter(at, 0, dtype="f"), at, np.nextafter(at, 1e9, dtype="f")], "f")
-    m2 = np.square(stds.astype(np.float64)).astype(np.float32)
-    scale = freeze(ObservationMoments(jnp.ones(()), jnp.zeros(3), jnp.asarray(m2))).scale
-    expected = [2.0 ** frozen_exponent(np.float32(1), x) for x in m2]
+    stds = np.array([np.nextafter(at, 0, dtype="f"), at, np.nextafter(at, np.inf, dtype="f")], "f")
+    scale = freeze(ObservationMoments(jnp.ones(3), jnp.zeros(3), jnp.asarray(stds))).scale
+    expected = [2.0 ** frozen_exponent(x) for x in stds]
     assert {2.0**exponent, 2.0 ** (exponent - 1)} == set(expected)
     np.testing.assert_array_equal(scale, expected)
 
@@ -369,10 +391,15 @@ def test_nothing_seen_is_taken_for_mean_zero_and_deviation_one():
 
 
 @jax.jit
-def moments_of(rows, counted, pivot) -> ObservationMoments:
-    nothing = observation.no_sums(counted.shape, rows.shape[1])
-    sums = observation.add(nothing, rows, counted, pivot)
-    return observation.from_sums(*(x.sum(0) for x in sums), pivot)
+def moments_of(rows, counted, mean, scale) -> ObservationMoments:
+    """Moments of rows [steps, lanes, obs], of which those lanes count."""
+    sums = observation.start_sums(rows[0], mean)
+
+    def one_step(sums, row):
+        return observation.add(sums, *row, scale), ()
+
+    sums, _ = jax.lax.scan(one_step, sums, (rows, counted))
+    return devices.combine_in_order(observation.merge, observation.from_sums(sums, scale))
 
 
 merge = jax.jit(observation.merge)
@@ -386,39 +413,106 @@ freeze = jax.jit(observation.freeze)
     st.floats(-5, 5, width=32),
 )
 def test_moments_merged_from_any_split_are_those_of_all_observations(sizes, seed, offset):
-    """Empty parts included. A part is what is counted of a batch of six."""
+    """Empty parts included. A part is what is counted of a batch of six, in two lanes."""
     rng = np.random.default_rng(seed)
-    pivot = jnp.array([0.0, 1.0, -3.0])
+    mean, scale = jnp.array([0.0, 1.0, -3.0]), jnp.array([16.0, 1.0, 0.25])
     merged, parts = observation.empty(3), []
     for size in sizes:
         batch, counted = rng.normal(offset, 2, (6, 3)).astype(np.float32), rng.permutation(6) < size
-        merged = merge(merged, moments_of(batch, counted, pivot))
+        found = moments_of(batch.reshape(3, 2, 3), counted.reshape(3, 2), mean, scale)
+        merged = merge(merged, found)
         parts.append(batch[counted])
     everything = np.concatenate(parts).astype(np.float64)
-    assert float(merged.count) == len(everything)
+    np.testing.assert_array_equal(merged.count, len(everything))
     if len(everything):
         np.testing.assert_allclose(merged.mean, everything.mean(0), rtol=1e-5, atol=1e-5)
-        m2 = everything.var(0) * len(everything)
-        np.testing.assert_allclose(merged.m2, m2, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(merged.deviation, everything.std(0), rtol=1e-4, atol=1e-5)
 
 
-def test_only_counted_and_finite_observations_enter_the_sums():
-    obs = jnp.array([[[1.0, 2.0], [jnp.nan, 0.0]], [[5.0, jnp.inf], [7.0, 8.0]]])
+def test_only_what_is_counted_and_finite_enters_the_sums_each_component_by_itself():
+    obs = jnp.array([[[1.0, 2.0], [jnp.nan, 3.0]], [[5.0, -jnp.inf], [7.0, 8.0]]])
     counted = jnp.array([[True, True], [True, False]])
-    nothing = observation.no_sums((2, 2), 2)
-    sums = observation.add(nothing, obs, counted, jnp.array([1.0, 1.0]))
-    np.testing.assert_array_equal(sums.count, [[1, 0], [0, 0]])
-    np.testing.assert_array_equal(sums.first, [[[0, 1], [0, 0]], [[0, 0], [0, 0]]])
-    np.testing.assert_array_equal(sums.second, [[[0, 1], [0, 0]], [[0, 0], [0, 0]]])
+    nothing = observation.start_sums(obs - 1.0, jnp.array([-1.0, -2.0]))
+    np.testing.assert_array_equal(nothing.pivot, [[[0, 1], [-1, 2]], [[4, -2], [6, 7]]])
+    sums = observation.add(nothing, obs, counted, jnp.array([2.0, 4.0]))
+    np.testing.assert_array_equal(sums.count, [[[1, 1], [0, 1]], [[1, 0], [0, 0]]])
+    np.testing.assert_array_equal(sums.first, [[[2, 4], [0, 4]], [[2, 0], [0, 0]]])
+    np.testing.assert_array_equal(sums.second, [[[4, 16], [0, 16]], [[4, 0], [0, 0]]])
+
+
+def measured(rows, scale=16.0, passes=1) -> ObservationMoments:
+    """Moments of rows [steps, lanes, obs], each time in the units of the last."""
+    rows, expected = jnp.asarray(rows, jnp.float32), None
+    scale = jnp.full(rows.shape[2], scale)
+    mean = jnp.zeros(rows.shape[2])
+    for _ in range(passes):
+        expected = moments_of(rows, jnp.ones(rows.shape[:2], bool), mean, scale)
+        mean, scale = freeze(expected)
+    return expected
 
 
 def test_a_diverged_simulation_does_not_poison_the_moments():
     """1e25 is a finite float32, but its square is not."""
-    rows = np.array([[0.0], [1.0], [1e25]], np.float32)
-    merged = merge(observation.empty(1), moments_of(rows, np.ones(3, bool), jnp.zeros(1)))
-    assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(merged))
-    scale = observation.freeze(merged).scale
+    found = measured(np.array([[[0.0]], [[1.0]], [[1e25]]]))
+    assert all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(found))
+    scale = observation.freeze(found).scale
     assert bool(jnp.all(jnp.isfinite(scale) & (scale > 0)))
+
+
+OFFSETS_AND_DEVIATIONS = [
+    *((1e6, 10.0), (5e6, 1.0), (-1e6, 10.0), (1e-2, 1e-4), (0.0, 1e-4), (0.0, 1e-30)),
+    *((0.0, 1e30), (1e-30, 1e-32), (-1e32, 1e30), (3e-36, 2e-36), (1e37, 1e37)),
+]
+
+
+@pytest.mark.parametrize(("mean", "deviation"), OFFSETS_AND_DEVIATIONS)
+def test_exponents_are_those_of_float64_wherever_the_observations_are(mean, deviation):
+    """Two looks from a unit that has nothing to do with them, and then the measurement."""
+    rows = np.random.default_rng(0).normal(mean, deviation, (200, 16, 2)).astype(np.float32)
+    frozen = freeze(measured(rows, passes=3))
+    wide = rows.astype(np.float64)
+    expected = [frozen_exponent(x) for x in wide.std((0, 1))]
+    assert np.all(np.abs(np.log2(frozen.scale) - expected) <= 1), (frozen, expected)
+    np.testing.assert_allclose(frozen.mean, wide.mean((0, 1)), atol=deviation / 50, rtol=1e-6)
+
+
+@few
+@given(st.integers(0, 10**6), st.integers(-100, 100), st.floats(-1e4, 1e4, width=32))
+def test_the_unit_of_observations_changes_no_bit(seed, exponent, offset):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(offset, rng.choice([1e-2, 1.0, 30.0]), (7, 4, 2)).astype(np.float32)
+    plain = measured(rows, passes=3)
+    other = measured(np.ldexp(rows, exponent), passes=3)
+    np.testing.assert_array_equal(plain.count, other.count)
+    np.testing.assert_array_equal(np.ldexp(plain.mean, exponent), other.mean)
+    np.testing.assert_array_equal(np.ldexp(plain.deviation, exponent), other.deviation)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e6 + 0.1, -3e-33, 7e36])
+def test_what_never_moves_has_deviation_zero_and_its_very_mean(value):
+    rows = np.full((50, 24, 1), value, np.float32)
+    found = merge(measured(rows, passes=2), measured(rows))
+    np.testing.assert_array_equal(found.mean, rows[0, 0])
+    np.testing.assert_array_equal(found.deviation, 0)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_component_that_is_never_finite_leaves_the_others_as_they_are(broken):
+    rows = np.random.default_rng(0).normal(3, 2, (50, 4, 3)).astype(np.float32)
+    plain = measured(rows, passes=2)
+    rows[:, :, 1] = broken
+    found = measured(rows, passes=2)
+    np.testing.assert_array_equal(found.count, [200, 0, 200])
+    for ours, theirs in zip(found, plain, strict=True):
+        np.testing.assert_array_equal(ours[::2], theirs[::2])
+
+
+@pytest.mark.parametrize("scale", [2.0**-120, 2.0**120])
+def test_a_unit_that_is_all_wrong_heals_itself(scale):
+    """A component of one unit that comes to move in another one."""
+    rows = np.random.default_rng(0).normal(0, 1, (50, 4, 1)).astype(np.float32)
+    found = measured(rows, scale, passes=4)
+    np.testing.assert_allclose(found.deviation, rows.std(), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

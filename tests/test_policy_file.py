@@ -1,6 +1,7 @@
 """A policy file holds all that a policy needs, and nothing else passes for one."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from hypothesis import given, strategies as st
 
 from ternevo import actions, envs, observation, policy_archive, policy_file
 from ternevo.deploy import tvp
+from ternevo.deploy.record import Squares
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.policies import MLP
 from ternevo.types import ObservationMoments, PolicyParams
@@ -21,7 +23,7 @@ NONE, ONES = np.zeros(0, np.float32), np.ones((5, 4), np.int8)
 def shipped(settings: MLP) -> tuple:
     policy = settings.build(ENV.obs_size, ENV.action)
     moments = ObservationMoments(
-        jnp.asarray(100.0), jnp.array([0.1, -2.0, 0.0, 3.0]), jnp.array([1.0, 900.0, 0.0, 3e6])
+        jnp.full(4, 100.0), jnp.array([0.1, -2.0, 0.0, 3.0]), jnp.array([1e-30, 3.0, 0.0, 2e30])
     )
     return policy, PolicyParams(policy.init(jax.random.key(3)), moments)
 
@@ -77,7 +79,7 @@ def test_what_a_device_needs_is_a_policy_too(saved):
     saved.write_bytes(tvp.encode(whole.record.bare()))
     bare = policy_file.load(saved)
     assert (bare.env_id, bare.episode_length, bare.info) == ("", None, {})
-    assert float(bare.moments.count) == 0
+    assert not np.any(bare.moments.count)
     for obs in np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32) * 5:
         assert bare.act(obs) == whole.act(obs)
 
@@ -160,6 +162,54 @@ def test_an_archive_with_a_changed_byte_is_refused_or_the_same(bits, tmp_path):
             for array in arrays.values():  # of one that is gone, policy_file.load says so
                 np.testing.assert_array_equal(array, values, strict=True)
     assert len(whole) / 2 < refused < len(whole)
+
+
+OLD_MOMENTS = {
+    "count": np.float32(100),
+    "mean": np.array([0.5, -1e3, 0.0, 3.0], np.float32),
+    "m2": np.array([123.4, 0.0, 1e-20, 1e30], np.float32),
+}
+
+
+def old_exponents() -> list[int]:
+    """Exponents as they were before: of deviations of at least 0.001, and at least -24."""
+    deviation = np.maximum(np.sqrt(OLD_MOMENTS["m2"] / OLD_MOMENTS["count"]), np.float32(1e-3))
+    return [max(math.floor(math.log2(31.75 / x)), -24) for x in deviation]
+
+
+def test_an_older_file_acts_as_before_and_training_goes_on_with_its_quantiser(saved):
+    record = dataclasses.replace(
+        policy_file.load(saved).record,
+        mean=OLD_MOMENTS["mean"],
+        exponent=np.array(old_exponents(), np.int8),
+        moments=Squares(100.0, OLD_MOMENTS["m2"]),
+    )
+    saved.write_bytes(tvp.encode(record))
+    assert b"MOMT" in saved.read_bytes()
+    found = policy_file.load(saved)
+    frozen = observation.freeze(found.moments)
+    for ours, theirs in zip(frozen, found.quantiser, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(frozen.scale, np.ldexp(1.0, old_exponents()))
+    np.testing.assert_array_equal(found.moments.count, 100)
+
+
+def test_an_older_archive_acts_as_before(tmp_path):
+    path, settings = tmp_path / "policy.npz", MLP(hidden_sizes=(5,))
+    _, params = shipped(settings)
+    policy_file.save(path, ENV, "ternevo.policies:MLP", settings, params)
+    new = policy_file.load(path)
+    for ours, theirs in zip(new.moments, params.moments, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    header, arrays = policy_archive.read(path)
+    for name in ("count", "deviation"):
+        del arrays[f"moments/{name}"]
+    old = {f"moments/{name}": x for name, x in OLD_MOMENTS.items()}
+    named = {key: header[key] for key in ("policy", "settings", "action", "metadata")}
+    policy_archive.write(path, named, arrays | old)
+    found = policy_file.load(path)
+    np.testing.assert_array_equal(found.quantiser.scale, np.ldexp(1.0, old_exponents()))
+    np.testing.assert_array_equal(found.quantiser.mean, OLD_MOMENTS["mean"])
 
 
 def test_a_missing_archive_is_a_missing_file(tmp_path):

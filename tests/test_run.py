@@ -411,3 +411,43 @@ def test_what_is_not_there_is_named(argv, part, tmp_path, monkeypatch, capsys):
         (play if argv else runs).main(argv)
     assert exit_.value.code == 2
     assert part in capsys.readouterr().err
+
+
+BROKEN_LAB = """
+import jax.numpy as jnp
+
+from ternevo.envs import probe
+
+
+def make(episode_length=None):
+    env = probe.random_length(5)
+
+    def broken(obs):
+        return jnp.concatenate([obs, jnp.full(1, jnp.nan), obs, jnp.full(1, -jnp.inf)])
+
+    def reset(key):
+        state, obs = env.reset(key)
+        return state, broken(obs)
+
+    def step(key, state, action):
+        state, timestep = env.step(key, state, action)
+        return state, timestep._replace(obs=broken(timestep.obs))
+
+    return env._replace(obs_size=4, reset=reset, step=step)
+"""
+
+
+def test_components_that_were_never_finite_are_named_once(tmp_path, monkeypatch, capsys):
+    (tmp_path / "broken_lab.py").write_text(BROKEN_LAB)
+    monkeypatch.syspath_prepend(tmp_path)
+    lab = ("--env", "broken_lab:make", "--runs_dir", str(tmp_path), "--render", "False")
+    sizes = ("--hidden_sizes", "()", "--population_size", "8", "--num_final_episodes", "2")
+    run.main([*lab, *sizes, "--num_generations", "3", "--chunk_size", "1"])
+    said = capsys.readouterr().err
+    assert said.count("never finite") == 1
+    assert "warning: 2 of 4 components" in said and "up to generation 1: 1, 3. " in said
+
+
+def test_of_many_components_that_were_never_finite_ten_are_named():
+    said = run.what_was_never_finite(list(range(20)), 30, 4)
+    assert "20 of 30 components" in said and " 0, 1," in said and ", 9, .... " in said

@@ -24,6 +24,8 @@ from policy_records import (
     sealed,
     table,
     with_everything,
+    with_extreme_exponents,
+    with_squares,
 )
 
 from ternevo import actions, observation, policy_file
@@ -111,6 +113,21 @@ def test_integer_policies_act_as_in_jax(activation, output, backend):
     np.testing.assert_array_equal(np.ldexp(policy.logits(obs), -exponent), outputs)
     wanted = jax.vmap(lambda one: actions.mode(saved.action, one))(outputs)
     np.testing.assert_array_equal(policy.act_batch(obs), wanted)
+
+
+def test_extreme_exponents_quantise_as_in_jax(backend):
+    """Ties, the least numbers above a mean, and what is subnormal once the mean is off."""
+    record = with_extreme_exponents(make_record((64, 9, 3), seed=3))
+    saved, policy = policy_file.from_record(record), runtime.Policy(record)
+    rng = np.random.default_rng(0)
+    obs = observations(record, rng, 300)
+    obs[:50] = np.nextafter(record.mean, rng.choice([-np.inf, np.inf], (50, 64)), dtype=np.float32)
+    tiny = np.finfo(np.float32).tiny
+    obs = np.where(np.abs(obs) < tiny, np.copysign(tiny, obs), obs)  # all normal
+    found = policy.quantise(obs)
+    np.testing.assert_array_equal(found, observation.quantise(saved.quantiser, jnp.asarray(obs)))
+    for column in found.T[:4]:
+        assert len(np.unique(column)) > 50
 
 
 @pytest.mark.parametrize("kind", ["float", "ternary", "binary"])
@@ -402,6 +419,7 @@ def corpus(count: int) -> list[bytes]:
     whole = [tvp.encode(with_everything(record, 2)) for record in list(table())[::7]]
     whole += [tvp.encode(mixed(seed)) for seed in range(20)]
     whole += [tvp.encode(with_everything(make_record((3, 4, 2), "tanh", "float")))]
+    whole += [tvp.encode(with_squares(with_extreme_exponents(make_record((5, 4, 2)))))]
     small = [data for data in whole if len(data) < 600]
     files = list(whole)
     for _ in range(count):

@@ -10,7 +10,7 @@ import pytest
 from ternevo import envs, observation, trajectories
 from ternevo.observation import Quantiser
 from ternevo.policies import MLP
-from ternevo.trajectories import Agent, Inputs
+from ternevo.trajectories import Agent, Inputs, Yardsticks
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 NUM_ENVS, NUM_STEPS = 3, 12
@@ -31,7 +31,15 @@ def collect(env, actions_of=lambda key, inputs: jnp.ones(NUM_ENVS, jnp.int32), s
     def go(key):
         slots = trajectories.begin(env, policy, key, NUM_ENVS)
         return trajectories.collect(
-            env, policy, agent, quantiser, 0.5, jax.random.fold_in(key, 1), slots, NUM_STEPS
+            env,
+            policy,
+            agent,
+            quantiser,
+            Yardsticks(quantiser, Quantiser(jnp.zeros(1), jnp.ones(1))),
+            0.5,
+            jax.random.fold_in(key, 1),
+            slots,
+            NUM_STEPS,
         )
 
     return go(jax.random.key(0))
@@ -99,7 +107,8 @@ def test_sums_are_of_all_observations_and_of_all_discounted_returns():
     """Every step pays 1: with discount 1/2 the returns so far are 1, 1.5, 1.75 in each episode."""
     _, _, tally = collect(envs.make("probe/afterlife", 10))
     np.testing.assert_array_equal(tally.observations.count, NUM_STEPS)
-    np.testing.assert_array_equal(tally.observations.first[:, 0], NUM_STEPS)
+    np.testing.assert_array_equal(tally.observations.pivot, 1)
+    np.testing.assert_array_equal(tally.observations.first, 0)
     np.testing.assert_allclose(tally.discounted_returns.first[:, 0], 4 * (1 + 1.5 + 1.75))
     np.testing.assert_allclose(
         tally.discounted_returns.second[:, 0], 4 * (1 + 1.5**2 + 1.75**2), rtol=1e-6

@@ -1,16 +1,25 @@
 """The file format: what is written is read, and whatever else is refused, in Python and in C."""
 
+import dataclasses
 import pickle
 import struct
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from policy_records import make_layer, make_record, random_integers, sealed, with_everything
+from policy_records import (
+    make_layer,
+    make_record,
+    random_integers,
+    sealed,
+    with_everything,
+    with_squares,
+)
 
 from ternevo.deploy import integer, runtime, tvp
-from ternevo.deploy.record import Layer, PolicyRecord
+from ternevo.deploy.record import Layer, Moments, PolicyRecord, Squares
 from ternevo.deploy.tvp import PolicyFormatError
 
 NATIVE = runtime.native_module()
@@ -19,7 +28,8 @@ CARTPOLE = tvp.encode(make_record())
 BITS = tvp.encode(with_everything(make_record((6, 5, 3), "int8", inputs="bits")))
 WHOLE = tvp.encode(with_everything(make_record((3, 7, 2), "int4", "binary", output="continuous")))
 FLOATS = tvp.encode(with_everything(make_record((3, 4, 2), "tanh", "float")))
-FILES = {"cartpole": CARTPOLE, "bits": BITS, "whole": WHOLE, "floats": FLOATS}
+OLD = tvp.encode(with_squares(make_record((3, 2), "int4")))
+FILES = {"cartpole": CARTPOLE, "bits": BITS, "whole": WHOLE, "floats": FLOATS, "old": OLD}
 """Between them every part of the format."""
 
 LAYER_0, LAYER_1 = 32, 44
@@ -134,6 +144,7 @@ BARE_FLOATS = tvp.encode(make_record((3, 4, 2), "tanh", "float"))
 BARE_BITS = tvp.encode(make_record((6, 5, 3), "int8", inputs="bits"))
 RANGED = tvp.encode(make_record((3, 7, 2), "int4", "binary", output="continuous"))
 MOMENTS = chunk(b"MOMT", f32(1) * 5)
+DEVIATIONS = chunk(b"MOMD", f32(1) * 8)
 ONE_VECTOR = struct.pack("<I", 1) + bytes(4 + 8)
 
 REFUSALS = [
@@ -177,7 +188,8 @@ REFUSALS = [
     (edited(CARTPOLE, LAYER_0 + 11, b"\1"), 40, "a dense layer has no geometry"),
     (edited(CARTPOLE, TABLE + 4, f32(np.inf)), 60, "mean 1 is not finite"),
     (edited(CARTPOLE, TABLE + 12, f32(np.nan)), 68, "mean 3 is not finite"),
-    (edited(CARTPOLE, TABLE + 18, b"\xe7"), 74, "exponent -25 of input 2; at most 24 in size"),
+    (edited(CARTPOLE, TABLE + 18, b"\x87"), 74, "exponent -121 of input 2; at most 120 in size"),
+    (edited(CARTPOLE, TABLE + 17, b"\x79"), 73, "exponent 121 of input 1; at most 120 in size"),
     (edited(RANGED, TABLE + 15, f32(-np.inf)), 71, "low of action 0 is not finite"),
     (edited(RANGED, TABLE + 27, f32(np.nan)), 83, "high of action 1 is not finite"),
     (edited(RANGED, TABLE + 19, f32(9)), 75, "action 1 has low above high"),
@@ -228,6 +240,28 @@ REFUSALS = [
         "moment 4 is not finite",
     ),
     (extended(CARTPOLE, chunk(b"MOMT", f32(-0.0) * 5)), END + 8, "moment 0 is negative"),
+    (extended(CARTPOLE, chunk(b"MOMD", f32(1) * 5)), END + 4, "moments take 32 bytes, not 20"),
+    (
+        extended(CARTPOLE, chunk(b"MOMD", f32(1) * 7 + f32(np.nan))),
+        END + 36,
+        "moment 7 is not finite",
+    ),
+    (
+        extended(CARTPOLE, chunk(b"MOMD", f32(1) * 4 + f32(-1e-30) * 4)),
+        END + 24,
+        "moment 4 is negative",
+    ),
+    (
+        extended(BARE_BITS, chunk(b"MOMD", f32(1) * 12)),
+        len(BARE_BITS) - 4,
+        "moments of inputs that are not floats",
+    ),
+    (extended(CARTPOLE, MOMENTS, DEVIATIONS), END + 28, "moments are there twice"),
+    (
+        extended(CARTPOLE, DEVIATIONS, MOMENTS),
+        END + 40,
+        "chunk MOMT is out of order, or there twice",
+    ),
     (
         extended(BARE_FLOATS, chunk(b"TEST", b"")),
         len(BARE_FLOATS) - 4,
@@ -382,6 +416,29 @@ def test_what_does_not_fit_is_not_written():
         tvp.encode(make_record((4097, 1)))
     with pytest.raises(PolicyFormatError, match="does not fit into a file"):
         tvp.encode(make_record((4, 70_000)))
+
+
+def test_a_file_of_before_is_read_and_written_as_it_was():
+    """Of a released page: its moments are one count and squares."""
+    data = (Path(__file__).parents[1] / "docs/demo/cartpole.tvp").read_bytes()
+    assert judge(data) is None
+    assert tvp.encode(tvp.decode(data)) == data
+    moments = tvp.decode(OLD).moments
+    assert isinstance(moments, Squares) and moments.m2.shape == (3,)
+
+
+def test_moments_come_back_as_they_were():
+    record = with_everything(make_record((3, 2)))
+    found = tvp.decode(tvp.encode(record)).moments
+    np.testing.assert_array_equal(found.count, record.moments.count)
+    np.testing.assert_array_equal(found.deviation, record.moments.deviation)
+
+
+@pytest.mark.parametrize("shapes", [(2, 4), (4, 2), (4, 4), (2, 2)])
+def test_moments_of_another_shape_are_not_written(shapes):
+    moments = Moments(*(np.ones(size, np.float32) for size in shapes))
+    with pytest.raises(PolicyFormatError):
+        tvp.encode(dataclasses.replace(make_record((3, 2)), moments=moments))
 
 
 def test_a_missing_file_is_told(tmp_path):

@@ -78,7 +78,7 @@ def one_generation(setting: PeakMemory) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from ternevo import envs, ternary, train
+    from ternevo import envs, sinks, ternary, train
     from ternevo.policies import MLP
     from ternevo.strategies.ternary_nes import TernaryNES
 
@@ -92,7 +92,7 @@ def one_generation(setting: PeakMemory) -> dict[str, Any]:
     num_weights = ternary.num_weights(strategy.params(state.strategy).weights)
     state, metrics = train.advance(strategy, state, jnp.asarray(1, jnp.int32))
     return {
-        "env_steps": int(metrics["episode/steps"][0]),
+        "env_steps": sinks.steps_of(metrics, 0),
         "weights": num_weights,
         "peak_bytes": peak_resident_bytes(),
     }

@@ -5,13 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ternevo import devices, envs, train
+from ternevo import devices, envs, sinks, train
 from ternevo.bench import rivals
 from ternevo.bench.cases import LoopBesideEvosax, LoopOverhead
 from ternevo.bench.measure import Contest, Contestant, compiled
 from ternevo.policies import MLP
 from ternevo.strategies.ternary_nes import TernaryNES
-from ternevo.types import Env, EnvState, Key, Strategy, Timestep
+from ternevo.types import Env, EnvState, Key, ObservationMoments, Strategy, Timestep
 
 
 def build_overhead(setting: LoopOverhead) -> Contest:
@@ -52,7 +52,7 @@ def generation(
     strategy = TernaryNES(population_size=setting.population_size).build(env, policy, "ternary", 1)
     contestant = advancing(name, strategy, 1)
     _, metrics = contestant.run()
-    steps = int(metrics["episode/steps"][0])
+    steps = sinks.steps_of(metrics, 0)
     notes = {"mean_length": float(metrics["episode/length"][0]), "env_steps": steps}
     return contestant._replace(env_steps=steps), notes
 
@@ -68,6 +68,7 @@ def advancing(
       num_generations: how many.
       num_devices: on how many devices; 0 for all.
     """
+    strategy = without_looks(strategy)
     with devices.on_all_devices(num_devices):
         state = train.start(jax.random.key(0), strategy)
     count = jnp.asarray(num_generations, jnp.int32)
@@ -80,6 +81,26 @@ def advancing(
     with devices.on_all_devices(num_devices):
         contestant = compiled(name, train.advance, strategy, state, count, run=run)
     return contestant._replace(generations=num_generations)
+
+
+def without_looks(strategy: Strategy) -> Strategy:
+    """Return the strategy as if it had seen something: no first generation, but one as all others.
+
+    The first one of a run looks at a few steps beforehand, see `observation.NUM_LOOKS`.
+    """
+
+    def init(key: Key) -> Any:
+        state = strategy.init(key)
+        seen = {
+            name: moments._replace(
+                count=jnp.ones_like(moments.count), deviation=jnp.ones_like(moments.deviation)
+            )
+            for name, moments in state._asdict().items()
+            if isinstance(moments, ObservationMoments)
+        }
+        return state._replace(**seen)
+
+    return strategy._replace(init=init)
 
 
 def evosax(setting: LoopBesideEvosax, env: Env) -> Contestant:

@@ -759,7 +759,8 @@ def _quantiser_tables(writer: _Writer, count: int) -> Iterable[str]:
     rng = np.random.default_rng(int(writer.identity[16:32], 16))
     scale = np.ldexp(1.0, -record.exponent.astype(int))
     halves = rng.integers(-300, 301, (count, record.obs_size)) / 2
-    obs = (record.mean + halves * scale).astype(np.float32)
+    with np.errstate(over="ignore"):
+        obs = (record.mean + halves * scale).astype(np.float32)
     special = np.asarray([np.nan, np.inf, -np.inf, -0.0, 1e38, -1e-40], np.float32)
     is_special = rng.random(obs.shape) < 0.2
     obs[is_special] = rng.choice(special, int(is_special.sum()))

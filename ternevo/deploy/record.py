@@ -53,10 +53,18 @@ class Vectors:
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """What training needs to go on: how many observations, and their centred squares [in].
+    """What training needs to go on: how often each input was seen, and its standard deviation [in].
 
     The mean is the quantiser's.
     """
+
+    count: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Squares:
+    """The same as files before had it: one count of all inputs, and centred squares [in]."""
 
     count: float
     m2: NDArray[np.float32]
@@ -79,7 +87,7 @@ class PolicyRecord:
       low: float32 [out] for "continuous", else empty.
       high: the same.
       layers: at least one; the last has activation "none".
-      moments: what training needs, None in a file for a device.
+      moments: what training needs, `Squares` in a file of before, None in a file for a device.
       metadata: strings by name, such as "env".
       vectors: examples to test an implementation with.
     """
@@ -94,7 +102,7 @@ class PolicyRecord:
     low: NDArray[np.float32]
     high: NDArray[np.float32]
     layers: tuple[Layer, ...]
-    moments: Moments | None = None
+    moments: Moments | Squares | None = None
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
     vectors: Vectors | None = None
 

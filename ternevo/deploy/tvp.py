@@ -27,6 +27,7 @@ from ternevo.deploy.record import (
     Moments,
     OutputKind,
     PolicyRecord,
+    Squares,
     Vectors,
     WeightKind,
 )
@@ -41,8 +42,11 @@ HEADER = struct.Struct("<8sBBHIHHBBBBbB6s")
 LAYER = struct.Struct("<BBBBHbbBBBB")
 CHUNK = struct.Struct("<4sI")
 DENSE, CONVOLUTION = 1, 2
-CHUNKS = (b"META", b"MOMT", b"TEST")
-"""Optional parts, each at most once, in this order."""
+CHUNKS = (b"META", b"MOMT", b"MOMD", b"TEST")
+"""Optional parts, each at most once, in this order, and not both MOMT and MOMD.
+
+MOMT is what files had before MOMD.
+"""
 
 MAX_BYTES = 16 * 2**20
 MAX_WIDTH = 4096
@@ -55,6 +59,9 @@ MAX_PRODUCTS = 2**28
 MAX_BOUND = np.float32(1e30)
 """Of an action: sums and differences of two bounds must not overflow."""
 EXPONENT_LIMIT = 24
+"""Of weights and biases."""
+INPUT_EXPONENT_LIMIT = 120
+"""That of `ternevo.observation`, which says why."""
 MAX_SHIFT = 8
 ROWS_AT_ONCE = 1024
 """Test vectors are computed in pieces, so that memory stays small."""
@@ -246,9 +253,12 @@ def _chunks(record: PolicyRecord) -> list[bytes]:
         pairs = sorted((k.encode(), v.encode()) for k, v in record.metadata.items())
         texts = (text for pair in pairs for text in pair)
         chunks.append((b"META", b"".join(struct.pack("<H", len(t)) + t for t in texts)))
-    if record.moments is not None:
-        count, m2 = struct.pack("<f", record.moments.count), record.moments.m2
-        chunks.append((b"MOMT", count + m2.astype("<f4").tobytes()))
+    if isinstance(record.moments, Squares):
+        values = [np.array([record.moments.count]), record.moments.m2]
+        chunks.append((b"MOMT", np.concatenate(values).astype("<f4").tobytes()))
+    elif record.moments is not None:
+        values = [record.moments.count, record.moments.deviation]
+        chunks.append((b"MOMD", np.concatenate(values).astype("<f4").tobytes()))
     if record.vectors is not None:
         inputs, logits = record.vectors.inputs, record.vectors.logits
         pieces = (inputs.astype(np.int8).tobytes(), logits.astype("<i4").tobytes())
@@ -353,10 +363,10 @@ class _Reader:
     def exponents(self, count: int) -> NDArray[np.int8]:
         start = self.at
         values = np.frombuffer(self.take(count, "exponents"), np.int8)
-        bad = np.flatnonzero(np.abs(values.astype(int)) > EXPONENT_LIMIT)
+        bad = np.flatnonzero(np.abs(values.astype(int)) > INPUT_EXPONENT_LIMIT)
         if bad.size:
             found = f"exponent {values[bad[0]]} of input {bad[0]}"
-            self.refuse(start + int(bad[0]), f"{found}; at most {EXPONENT_LIMIT} in size")
+            self.refuse(start + int(bad[0]), f"{found}; at most {INPUT_EXPONENT_LIMIT} in size")
         return values.copy()
 
 
@@ -496,7 +506,13 @@ def _read_chunks(reader: _Reader, record: PolicyRecord) -> PolicyRecord:
         if tag == b"META":
             record = dataclasses.replace(record, metadata=_read_metadata(reader, size))
         elif tag == b"MOMT":
-            record = dataclasses.replace(record, moments=_read_moments(reader, record, size))
+            values = _read_moments(reader, record, size, 1)
+            moments = Squares(float(values[0]), values[1:])
+            record = dataclasses.replace(record, moments=moments)
+        elif tag == b"MOMD":
+            reader.need(record.moments is None, at, "moments are there twice")
+            count, deviation = np.split(_read_moments(reader, record, size, record.obs_size), 2)
+            record = dataclasses.replace(record, moments=Moments(count, deviation))
         else:
             record = dataclasses.replace(record, vectors=_read_vectors(reader, record, size))
     return record
@@ -527,16 +543,19 @@ def _read_text(reader: _Reader, stop: int) -> bytes:
     return reader.take(size, "metadata")
 
 
-def _read_moments(reader: _Reader, record: PolicyRecord, size: int) -> Moments:
-    wanted = 4 * (1 + record.obs_size)
+def _read_moments(
+    reader: _Reader, record: PolicyRecord, size: int, counts: int
+) -> NDArray[np.float32]:
+    """Read so many counts, and then a number for each input."""
+    wanted = 4 * (counts + record.obs_size)
     reader.need(record.input_kind == "f32", reader.at - 8, "moments of inputs that are not floats")
     reader.need(size == wanted, reader.at - 4, f"moments take {wanted} bytes, not {size}")
     at = reader.at
-    values = reader.floats(1 + record.obs_size, "moment")
+    values = reader.floats(counts + record.obs_size, "moment")
     negative = np.flatnonzero(np.signbit(values))
     if negative.size:
         reader.refuse(at + 4 * int(negative[0]), f"moment {negative[0]} is negative")
-    return Moments(float(values[0]), values[1:])
+    return values
 
 
 def _read_vectors(reader: _Reader, record: PolicyRecord, size: int) -> Vectors:

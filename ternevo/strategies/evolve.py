@@ -13,8 +13,11 @@ from jaxtyping import Array, Float, Int32
 
 from ternevo import observation, ternary
 from ternevo.algorithms.guards import finite_fitness, is_usable, keep_finite
+from ternevo.observation import Quantiser
 from ternevo.rollout import Evaluation, Plan, episode_keys, evaluate
+from ternevo.strategies import step_count
 from ternevo.strategies.search import is_spread, remembers_fitness, search_of
+from ternevo.strategies.step_count import StepCount
 from ternevo.ternary import WeightKind
 from ternevo.types import (
     LEFT_OUT,
@@ -86,22 +89,31 @@ def evolve(
             plan.common_random_numbers,
             pairs_are_adjacent=getattr(algorithm, "pairs_are_adjacent", False),
         )
-        result = evaluate(
-            policy,
-            env,
-            jax.vmap(decode)(population),
-            observation.freeze(state.moments),
-            keys,
-            plan.num_lanes,
-            plan.chunk_size,
-            is_spread(algorithm),
-            plan.horizon(state.generation) if plan.horizon else None,
-        )
+        weights = jax.vmap(decode)(population)
+        limit = plan.horizon(state.generation) if plan.horizon else env.episode_length
+
+        def run(quantiser: Quantiser, yardstick: Quantiser, horizon: jax.Array) -> Evaluation:
+            return evaluate(
+                policy,
+                env,
+                weights,
+                quantiser,
+                keys,
+                plan.num_lanes,
+                plan.chunk_size,
+                is_spread(algorithm),
+                horizon,
+                yardstick,
+            )
+
+        shape = algorithm.population_size, plan.num_episodes
+        result, steps = _look_and_run(run, state.moments, shape, jnp.asarray(limit, jnp.int32))
         told = search.tell(key_tell, population, _fitness(result.returns), asked)
         told, is_left_out = keep_finite(state.search, told)
         moments = observation.merge(state.moments, result.moments)
         state = EvolveState(told, moments, state.generation + 1)
-        metrics = _metrics(result) | {LEFT_OUT: is_left_out.astype(jnp.int32)}
+        metrics = _metrics(result) | step_count.metrics(steps)
+        metrics |= {LEFT_OUT: is_left_out.astype(jnp.int32)}
         return state, metrics | search.metrics(told) | _weight_metrics(params(state))
 
     def params(state: EvolveState) -> PolicyParams:
@@ -139,6 +151,44 @@ def evolve_latents(
     return evolve(algorithm, algorithm_params, policy, env, plan, decode, encode)
 
 
+def _look_and_run(
+    run: Callable[[Quantiser, Quantiser, jax.Array], Evaluation],
+    moments: ObservationMoments,
+    shape: tuple[int, int],
+    horizon: jax.Array,
+) -> tuple[Evaluation, StepCount]:
+    """Evaluate; where no observation was seen before, look at the first steps of it beforehand.
+
+    See `observation.NUM_LOOKS`. Looks and evaluation are rounds of one loop with a traced trip
+    count, so that the program holds one rollout.
+
+    Args:
+      run: from what policies are shown, the units to measure in and a horizon to an evaluation.
+      moments: of what was seen before.
+      shape: of the returns.
+      horizon: of the evaluation.
+
+    Returns:
+      The evaluation, of which no look is part, and the steps of all rounds.
+    """
+    num_looks = jnp.where(observation.have_seen(moments), 0, observation.NUM_LOOKS)
+
+    def one_round(i: jax.Array, carry: tuple) -> tuple:
+        expected, steps, _ = carry
+        is_look = i < num_looks
+        yardstick = observation.freeze(expected)
+        shown = observation.shown(yardstick, is_look)
+        short = jnp.minimum(horizon, observation.LOOK_STEPS)
+        result = run(shown, yardstick, jnp.where(is_look, short, horizon))
+        expected = observation.choose(is_look, result.moments, expected)
+        return expected, step_count.add(steps, step_count.of_lengths(result.lengths)), result
+
+    nothing = Evaluation(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), moments)
+    carry = moments, step_count.of_number(0), nothing
+    _, steps, result = jax.lax.fori_loop(0, num_looks + 1, one_round, carry)
+    return result, steps
+
+
 def _fitness(returns: Float[Array, "population episodes"]) -> Float[Array, " population"]:
     """Return minus the mean return; a member whose returns are unusable gets the worst fitness.
 
@@ -160,7 +210,6 @@ def _metrics(result: Evaluation) -> Metrics:
         "return/nonfinite": jnp.sum(~finite),
         "return/out_of_range": jnp.sum(finite & ~usable),
         "episode/length": jnp.mean(result.lengths),
-        "episode/steps": jnp.sum(result.lengths),
     }
 
 

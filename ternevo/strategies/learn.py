@@ -1,5 +1,6 @@
 """Collect, estimate advantages, update: one generation of PPO on any environment."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
@@ -12,8 +13,18 @@ from ternevo import actions, devices, observation, ternary
 from ternevo.actions import Distribution
 from ternevo.algorithms import ppo
 from ternevo.observation import Quantiser, Sums
+from ternevo.strategies import step_count
 from ternevo.ternary import WeightKind
-from ternevo.trajectories import Agent, Inputs, Slots, Tally, Transitions, begin, collect
+from ternevo.trajectories import (
+    Agent,
+    Inputs,
+    Slots,
+    Tally,
+    Transitions,
+    Yardsticks,
+    begin,
+    collect,
+)
 from ternevo.types import (
     Env,
     Key,
@@ -53,6 +64,18 @@ class LearnState(NamedTuple):
     learned: Learned
     optimizer: optax.OptState
     slots: Slots
+    moments: ObservationMoments
+    rewards: ObservationMoments
+
+
+class Collected(NamedTuple):
+    """What was collected, and by which quantiser: on this device, then on all of them."""
+
+    quantiser: Quantiser
+    slots: Slots
+    all_slots: Slots
+    transitions: Transitions
+    tally: Tally
     moments: ObservationMoments
     rewards: ObservationMoments
 
@@ -176,19 +199,39 @@ def learn(
 
     def on_device(device: jax.Array, key: Key, state: LearnState) -> tuple[LearnState, Metrics]:
         key_collect, key_update = jax.random.split(jax.random.fold_in(key, device))
-        quantiser = observation.freeze(state.moments)
         own: Slots = jax.tree.map(lambda x: devices.own_rows(device, x), state.slots)
         agent = networks.agent(state.learned, own.obs.shape[0])
-        slots, transitions, tally = collect(
-            env, policy, agent, quantiser, settings.gamma, key_collect, own, settings.num_steps
+
+        def run(quantiser: Quantiser, yardsticks: Yardsticks) -> Collected:
+            slots, transitions, tally = collect(
+                env,
+                policy,
+                agent,
+                quantiser,
+                yardsticks,
+                settings.gamma,
+                key_collect,
+                own,
+                settings.num_steps,
+            )
+            # All that devices tell each other but for gradients. The barrier makes those wait for
+            # it: two messages that do not depend on each other could block, see `devices.gather`.
+            everywhere = devices.gather((slots, tally))
+            (all_slots, tally), slots, transitions = jax.lax.optimization_barrier(
+                (everywhere, slots, transitions)
+            )
+            seen = _moments_of(tally.observations, yardsticks.observations)
+            earned = _moments_of(tally.discounted_returns, yardsticks.discounted_returns)
+            return Collected(quantiser, slots, all_slots, transitions, tally, seen, earned)
+
+        found, num_rounds = _look_and_run(run, state.moments, state.rewards)
+        quantiser, slots, transitions, tally = (
+            found.quantiser,
+            found.slots,
+            found.transitions,
+            found.tally,
         )
-        # All that devices tell each other but for gradients. The barrier makes those wait for it:
-        # two messages that do not depend on each other could block, see `devices.gather`.
-        everywhere = devices.gather((slots, tally))
-        (all_slots, tally), slots, transitions = jax.lax.optimization_barrier(
-            (everywhere, slots, transitions)
-        )
-        rewards = _merge(state.rewards, tally.discounted_returns, jnp.zeros(1))
+        rewards = observation.merge(state.rewards, found.rewards)
         transitions = transitions._replace(reward=_scaled(settings, transitions.reward, rewards))
         batch = _batch(settings, networks, state.learned, quantiser, slots, transitions)
         learned, opt_state, metrics = ppo.update(
@@ -202,9 +245,11 @@ def learn(
             state.optimizer,
             batch,
         )
-        moments = _merge(state.moments, tally.observations, quantiser.mean)
-        after = LearnState(learned, opt_state, all_slots, moments, rewards)
-        metrics |= _metrics(settings, tally) | _weight_metrics(params(state), params(after))
+        moments = observation.merge(state.moments, found.moments)
+        after = LearnState(learned, opt_state, found.all_slots, moments, rewards)
+        metrics |= _metrics(tally) | _weight_metrics(params(state), params(after))
+        most = 1 + observation.NUM_LOOKS
+        metrics |= step_count.metrics(step_count.times(settings.batch_size, num_rounds, most))
         return after, metrics
 
     def params(state: LearnState) -> PolicyParams:
@@ -222,11 +267,45 @@ def _shares_evenly(settings: "PPO") -> bool:
     return settings.num_envs % devices.count() == 0 and not left and rows >= MIN_ROWS
 
 
-def _merge(moments: ObservationMoments, sums: Sums, pivot: jax.Array) -> ObservationMoments:
-    """Add the sums of all environments to running moments."""
-    count = jnp.sum(sums.count.astype(jnp.float32))
-    first, second = (devices.sum_in_order(x) for x in (sums.first, sums.second))
-    return observation.merge(moments, observation.from_sums(count, first, second, pivot))
+def _look_and_run(
+    run: Callable[[Quantiser, Yardsticks], Collected],
+    moments: ObservationMoments,
+    rewards: ObservationMoments,
+) -> tuple[Collected, Array]:
+    """Collect; where no observation or return was seen before, look at the same steps beforehand.
+
+    See `observation.NUM_LOOKS`. Looks and collection are rounds of one loop with a traced trip
+    count, so that the program steps environments in one place.
+
+    Returns:
+      What was collected, of which no look is part, and the number of rounds.
+    """
+    run = jax.jit(run, inline=True)  # keeps its trace, for the shapes and for the loop
+    has_seen = observation.have_seen(moments)
+    is_ready = has_seen & observation.have_seen(rewards)
+    num_rounds = jnp.where(is_ready, 1, 1 + observation.NUM_LOOKS)
+
+    def one_round(i: jax.Array, carry: tuple) -> tuple:
+        moments, rewards, _ = carry
+        is_look = i < num_rounds - 1
+        yardsticks = Yardsticks(observation.freeze(moments), observation.freeze(rewards))
+        is_blind = is_look & ~has_seen
+        found = run(observation.shown(yardsticks.observations, is_blind), yardsticks)
+        moments = observation.choose(is_blind, found.moments, moments)
+        rewards = observation.choose(is_look, found.rewards, rewards)
+        return moments, rewards, found
+
+    yardsticks = Yardsticks(observation.freeze(moments), observation.freeze(rewards))
+    shapes = jax.eval_shape(run, yardsticks.observations, yardsticks)
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    carry = moments, rewards, nothing
+    return jax.lax.fori_loop(0, num_rounds, one_round, carry)[2], num_rounds
+
+
+def _moments_of(sums: Sums, yardstick: Quantiser) -> ObservationMoments:
+    """Return the moments of the sums of all environments."""
+    of_each = observation.from_sums(sums, yardstick.scale)
+    return devices.combine_in_order(observation.merge, of_each)
 
 
 def _scaled(settings: "PPO", reward: jax.Array, moments: ObservationMoments) -> jax.Array:
@@ -234,8 +313,8 @@ def _scaled(settings: "PPO", reward: jax.Array, moments: ObservationMoments) -> 
     reward = settings.reward_scale * reward
     if not settings.normalize_rewards:
         return reward
-    variance = moments.m2[0] / jnp.maximum(moments.count, 1.0)
-    return reward / jnp.sqrt(variance + 1e-8)
+    deviation = moments.deviation[0]
+    return reward / jnp.where(deviation > 0, deviation, 1.0)
 
 
 def _batch(
@@ -274,13 +353,13 @@ def _batch(
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
 
 
-def _metrics(settings: "PPO", tally: Tally) -> Metrics:
+def _metrics(tally: Tally) -> Metrics:
     """Return what the episodes that ended did; NaN if none has."""
     count = jnp.sum(tally.episodes).astype(jnp.float32)
     return {
         "return/mean": jnp.sum(tally.returns) / count,
-        "episode/length": jnp.sum(tally.lengths) / count,
-        "episode/steps": jnp.asarray(settings.batch_size, jnp.int32),
+        # As floats: together, long episodes of many environments may outgrow an int32.
+        "episode/length": jnp.sum(tally.lengths.astype(jnp.float32)) / count,
     }
 
 

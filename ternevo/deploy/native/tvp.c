@@ -17,7 +17,8 @@
 #define MAX_VECTORS 65535
 #define MAX_PRODUCTS ((uint64_t)1 << 28) /* of all test vectors */
 #define MAX_BOUND 1e30f
-#define EXPONENT_LIMIT 24
+#define EXPONENT_LIMIT 24        /* of weights and biases */
+#define INPUT_EXPONENT_LIMIT 120 /* of observations */
 #define MAX_SHIFT 8
 #define TRITS_PER_BYTE 5
 #define NUM_TRIT_BYTES 243
@@ -246,8 +247,8 @@ static int read_input_table(reader *r, tvp_policy *p) {
     }
     for (int i = 0; i < p->obs_size; i++) {
         int value = read_i8(bytes[i]);
-        NEED(abs(value) <= EXPONENT_LIMIT, r, start + (size_t)i, "exponent %d of input %d; at most %d in size",
-             value, i, EXPONENT_LIMIT);
+        NEED(abs(value) <= INPUT_EXPONENT_LIMIT, r, start + (size_t)i,
+             "exponent %d of input %d; at most %d in size", value, i, INPUT_EXPONENT_LIMIT);
         p->exponent[i] = (int8_t)value;
     }
     return TVP_OK;
@@ -385,9 +386,10 @@ static int read_metadata(reader *r, size_t size) {
     return TVP_OK;
 }
 
-static int read_moments(reader *r, const tvp_policy *p, size_t size) {
+/* So many counts, and then a number for each input. */
+static int read_moments(reader *r, const tvp_policy *p, size_t size, size_t counts) {
     const uint8_t *bytes;
-    size_t count = 1 + (size_t)p->obs_size, at = r->at;
+    size_t count = counts + (size_t)p->obs_size, at = r->at;
     NEED(p->input_kind == TVP_F32, r, at - 8, "moments of inputs that are not floats");
     NEED(size == 4 * count, r, at - 4, "moments take %zu bytes, not %zu", 4 * count, size);
     TRY(take_floats(r, count, "moment", &bytes));
@@ -448,28 +450,42 @@ static int read_vectors(reader *r, const tvp_policy *p, size_t size) {
     return check_vectors(r, p, count, inputs, logits);
 }
 
-static int read_chunk(reader *r, const tvp_policy *p, int *first_allowed) {
-    static const char tags[3][5] = {"META", "MOMT", "TEST"};
+enum { META, MOMT, MOMD, TEST, NUM_TAGS };
+
+/* Which chunks were there: the first tag that may follow, and whether one had moments. */
+typedef struct {
+    int first_allowed, has_moments;
+} chunks_read;
+
+static int read_chunk(reader *r, const tvp_policy *p, chunks_read *before) {
+    static const char tags[NUM_TAGS][5] = {"META", "MOMT", "MOMD", "TEST"};
     const uint8_t *head;
     size_t at = r->at;
     TRY(take(r, CHUNK_SIZE, "chunk", &head));
     int tag = 0;
-    while (tag < 3 && memcmp(head, tags[tag], 4) != 0) {
+    while (tag < NUM_TAGS && memcmp(head, tags[tag], 4) != 0) {
         tag++;
     }
-    NEED(tag < 3, r, at, "unknown chunk %02x%02x%02x%02x", head[0], head[1], head[2], head[3]);
-    NEED(tag >= *first_allowed, r, at, "chunk %s is out of order, or there twice", tags[tag]);
-    *first_allowed = tag + 1;
+    NEED(tag < NUM_TAGS, r, at, "unknown chunk %02x%02x%02x%02x", head[0], head[1], head[2],
+         head[3]);
+    NEED(tag >= before->first_allowed, r, at, "chunk %s is out of order, or there twice", tags[tag]);
+    before->first_allowed = tag + 1;
     size_t size = read_u32(head + 4);
     NEED(size <= r->end - r->at, r, at + 4, "chunk of %zu bytes, and %zu are left", size,
          r->end - r->at);
-    return tag == 0   ? read_metadata(r, size)
-           : tag == 1 ? read_moments(r, p, size)
-                      : read_vectors(r, p, size);
+    if (tag == META) {
+        return read_metadata(r, size);
+    }
+    if (tag == TEST) {
+        return read_vectors(r, p, size);
+    }
+    NEED(!before->has_moments, r, at, "moments are there twice");
+    before->has_moments = 1;
+    return read_moments(r, p, size, tag == MOMT ? 1 : (size_t)p->obs_size);
 }
 
 static int decode(reader *r, tvp_policy *p) {
-    int first_allowed = 0;
+    chunks_read before = {0, 0};
     TRY(read_header(r, p));
     TRY(read_layer_records(r, p));
     TRY(read_input_table(r, p));
@@ -478,7 +494,7 @@ static int decode(reader *r, tvp_policy *p) {
         TRY(read_payload(r, &p->layers[i]));
     }
     while (r->at < r->end) {
-        TRY(read_chunk(r, p, &first_allowed));
+        TRY(read_chunk(r, p, &before));
     }
     return TVP_OK;
 }

@@ -11,7 +11,8 @@ globalThis.ternevo = (() => {
   const HEADER_SIZE = 32, LAYER_SIZE = 12, CHECK_SIZE = 4;
   const MAX_BYTES = 2 ** 24, MAX_WIDTH = 4096, MAX_LAYERS = 16, MAX_WEIGHTS = 2 ** 24;
   const MAX_METADATA = 4096, MAX_VECTORS = 65535, MAX_PRODUCTS = 2 ** 28;
-  const MAX_BOUND = Math.fround(1e30), EXPONENT_LIMIT = 24, MAX_SHIFT = 8;
+  const MAX_BOUND = Math.fround(1e30), MAX_SHIFT = 8;
+  const EXPONENT_LIMIT = 24, INPUT_EXPONENT_LIMIT = 120;
 
   class PolicyError extends Error {}
 
@@ -69,7 +70,7 @@ globalThis.ternevo = (() => {
       policy.mean = reader.floats(inputs, "mean");
       const start = reader.take(inputs, "exponents");
       policy.exponent = Int8Array.from(bytes.subarray(start, start + inputs));
-      need(policy.exponent.every((e) => Math.abs(e) <= EXPONENT_LIMIT), start, "exponent");
+      need(policy.exponent.every((e) => Math.abs(e) <= INPUT_EXPONENT_LIMIT), start, "exponent");
     });
     reader.part("action range", () => {
       policy.low = reader.floats(outputs, "low");
@@ -177,13 +178,15 @@ globalThis.ternevo = (() => {
   }
 
   function readChunks(reader, policy) {
-    const kinds = { META: readMetadata, MOMT: readMoments, TEST: readVectors };
-    let expected = Object.keys(kinds);
+    const kinds = { META: readMetadata, MOMT: readSquares, MOMD: readMoments, TEST: readVectors };
+    let expected = Object.keys(kinds), hasMoments = false;
     while (reader.at < reader.end) {
       const at = reader.take(8, "chunk");
       const tag = String.fromCharCode(...reader.bytes.subarray(at, at + 4));
       need(expected.includes(tag), at, "unknown chunk, or out of order, or there twice");
       expected = expected.slice(expected.indexOf(tag) + 1);
+      need(!(hasMoments && tag === "MOMD"), at, "moments are there twice");
+      hasMoments ||= tag === "MOMT";
       const size = reader.view.getUint32(at + 4, true);
       need(size <= reader.end - reader.at, at + 4, "the chunk is cut off");
       kinds[tag](reader, policy, size);
@@ -219,10 +222,14 @@ globalThis.ternevo = (() => {
     return name.length > previous.length;
   }
 
-  function readMoments(reader, policy, size) {
+  const readSquares = (reader, policy, size) => readCounted(reader, policy, size, 1);
+  const readMoments = (reader, policy, size) => readCounted(reader, policy, size, policy.inputs);
+
+  // So many counts, and then a number for each input.
+  function readCounted(reader, policy, size, counts) {
     need(policy.inputKind === "f32", reader.at - 8, "moments of inputs that are not floats");
-    need(size === 4 * (1 + policy.inputs), reader.at - 4, "size of moments");
-    const values = reader.floats(1 + policy.inputs, "moment");
+    need(size === 4 * (counts + policy.inputs), reader.at - 4, "size of moments");
+    const values = reader.floats(counts + policy.inputs, "moment");
     need(values.every((v) => v >= 0 && !Object.is(v, -0)), reader.at, "a moment is negative");
   }
 

@@ -1,0 +1,52 @@
+"""Exact numbers of steps on the device, whose integers have 32 bits."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int32, UInt32
+
+from ternevo import devices
+from ternevo.types import Metrics
+
+
+class StepCount(NamedTuple):
+    """The number `high * 2**32 + low`, element by element."""
+
+    low: UInt32[Array, "*batch"]
+    high: UInt32[Array, "*batch"]
+
+
+def of_number(number: int) -> StepCount:
+    """Return the count of a Python number, 0 or more."""
+    high, low = divmod(number, 2**32)
+    return StepCount(jnp.uint32(low), jnp.uint32(high))
+
+
+def of_lengths(lengths: Int32[Array, "*batch"]) -> StepCount:
+    """Return the sum of lengths, each 0 or more.
+
+    Examples:
+      >>> of_lengths(jnp.full(5, 2**31 - 1)) == of_number(5 * (2**31 - 1))
+      True
+    """
+    low = lengths.ravel().astype(jnp.uint32)
+    return devices.combine_in_order(add, StepCount(low, jnp.zeros_like(low)))
+
+
+def add(a: StepCount, b: StepCount) -> StepCount:
+    """Return the sum of two counts, carrying what the low words overflow by."""
+    low = a.low + b.low
+    return StepCount(low, a.high + b.high + (low < a.low).astype(jnp.uint32))
+
+
+def metrics(count: StepCount) -> Metrics:
+    """Return the metrics of a count; `sinks.steps_of` puts them together on the host."""
+    return {"episode/steps": count.low, "episode/steps_high": count.high}
+
+
+def times(count: int, factor: Int32[Array, ""], most: int) -> StepCount:
+    """Return a count times a factor on the device, 1 to `most`."""
+    products = [of_number(count * (i + 1)) for i in range(most)]
+    table: StepCount = jax.tree.map(lambda *x: jnp.stack(x), *products)
+    return jax.tree.map(lambda x: x[factor - 1], table)
