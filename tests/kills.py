@@ -24,6 +24,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
+
 from ternevo import animations, checkpoint, plots, policy_file, results, run, train  # noqa: F401
 from ternevo.strategies import STRATEGIES
 
@@ -216,7 +218,8 @@ def main() -> None:
     arguments = parser.parse_args()
     chance, counts = random.Random(arguments.seed), Counts()
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(folder) / "cache")
+        jax.config.update("jax_compilation_cache_dir", str(Path(folder) / "cache"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         for number, name in enumerate(arguments.scenarios, 1):
             (Path(folder) / str(number)).mkdir()
             victim = Victim(SCENARIOS[name], Path(folder) / str(number), chance)
