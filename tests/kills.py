@@ -37,6 +37,7 @@ OPTIONS = [
 ]
 POPULATION = ("--population_size", "4")
 OF_STRATEGY = {
+    "binary_nes": (*POPULATION, "--weights", "binary"),
     "ppo": ("--num_envs", "2", "--num_steps", "4", "--num_minibatches", "2"),
     "latent": (*POPULATION, "--algorithm", "Open_ES"),
     "evosax": (*POPULATION, "--algorithm", "SimpleGA"),

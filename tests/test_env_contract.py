@@ -97,7 +97,8 @@ def test_a_saved_policy_meets_the_same_check(main, monkeypatch, tmp_path, capsys
     path = tmp_path / "policy.tvp"
     record = make_record((2, 2), kind="float", activation="tanh", output="continuous")
     path.write_bytes(tvp.encode(dataclasses.replace(record, metadata={"env": "my_bounds:make"})))
-    argv = [str(path)] if main is play.main else [str(path), "--ternarize", "--num_episodes=1"]
+    argv = [str(path), "--env", "my_bounds:make"]
+    argv += [] if main is play.main else ["--ternarize", "--num_episodes=1"]
     with pytest.raises(SystemExit) as exit_:
         main(argv)
     assert exit_.value.code == 2

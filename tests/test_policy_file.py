@@ -198,7 +198,7 @@ def test_an_older_archive_acts_as_before(tmp_path):
     path, settings = tmp_path / "policy.npz", MLP(hidden_sizes=(5,))
     _, params = shipped(settings)
     policy_file.save(path, ENV, "ternevo.policies:MLP", settings, params)
-    new = policy_file.load(path)
+    new = policy_file.load(path, trust="ternevo.policies:MLP")
     for ours, theirs in zip(new.moments, params.moments, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     header, arrays = policy_archive.read(path)
@@ -207,7 +207,7 @@ def test_an_older_archive_acts_as_before(tmp_path):
     old = {f"moments/{name}": x for name, x in OLD_MOMENTS.items()}
     named = {key: header[key] for key in ("policy", "settings", "action", "metadata")}
     policy_archive.write(path, named, arrays | old)
-    found = policy_file.load(path)
+    found = policy_file.load(path, trust="ternevo.policies:MLP")
     np.testing.assert_array_equal(found.quantiser.scale, np.ldexp(1.0, old_exponents()))
     np.testing.assert_array_equal(found.quantiser.mean, OLD_MOMENTS["mean"])
 

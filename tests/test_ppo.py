@@ -450,7 +450,8 @@ def test_a_truncation_is_no_end():
 
 def test_a_termination_is_an_end():
     """Afterlife pays 1 three times: with gamma 1/2 that is worth 1.75 where it begins."""
-    run = trained("probe/afterlife", 150, gamma=0.5, normalize_rewards=False)
+    # Environments go in step, so a generation of whole episodes has as many of each of the states.
+    run = trained("probe/afterlife", 150, gamma=0.5, normalize_rewards=False, num_steps=9)
     np.testing.assert_array_equal(run.metrics["return/mean"][:, -1], 3.0)
     value = run.values([[1.0]])  # begin and middle look alike: the mean of 1.75, 1.5 and 1
     np.testing.assert_allclose(value, (1.75 + 1.5 + 1) / 3, atol=0.1)
@@ -471,10 +472,10 @@ def test_the_action_follows_the_observation(kind):
 
 @pytest.mark.parametrize("name", ["clipped_normal", "tanh_normal"])
 def test_a_continuous_target_is_hit(name):
-    run = trained(
-        "probe/target", 150, action_distribution=name, init_log_std=-0.5, entropy_coefficient=0.0
-    )
-    np.testing.assert_allclose(run.actions([[1.0]])[:, 0, 0], 0.5, atol=0.15)
+    # Many environments and a small rate: once it is hit, normalised advantages are noise.
+    options = {"init_log_std": -0.5, "entropy_coefficient": 0.0, "num_envs": 64, "lr": 0.005}
+    run = trained("probe/target", 100, action_distribution=name, **options)
+    np.testing.assert_allclose(run.actions([[1.0]])[:, 0, 0], 0.5, atol=0.1)
 
 
 def test_an_action_better_than_expected_has_a_positive_advantage_and_becomes_likelier():

@@ -228,7 +228,7 @@ def test_a_bad_file_is_refused_by_name(tmp_path, capsys, changes, parts):
         ({"value": 0.1, "min": 0}, ["'lr', of constant,", "'min'"]),
         ({"distribution": "normal", "sigma": -1}, ["'lr'", "sigma must be 0 or more", "-1"]),
         ({"min": 0, "max": 1, "q": 0, "distribution": "q_uniform"}, ["'lr'", "q must be above 0"]),
-        ({"min": 0.0, "max": float("inf")}, ["'lr'", "max must be finite"]),
+        ({"min": 0.0, "max": float("inf")}, ["'lr'", "max must be a finite number"]),
         ({"values": [1, 2], "probabilities": [0.5, 0.4]}, ["'lr'", "add up to 1", "0.9"]),
         ({"values": [1, 2], "probabilities": [1]}, ["'lr'", "one number", "[1]"]),
         ({"mni": 0, "max": 1}, ["'mni'", "'min'"]),

@@ -168,11 +168,14 @@ def parameter(name: str, spec: dict[str, Any]) -> Parameter:
             raise SweepFileError(f"parameter {name!r}: {kind} needs {' and '.join(needed)}")
     for key in spec:
         check(f"key of parameter {name!r}, of {kind},", key, (*needed, *further, "distribution"))
-    for key in NUMBERS & spec.keys():
-        _check_number(name, key, spec[key])
     try:
         for key, value in spec.items():
             check_number(key, value)
+    except ValueError as error:
+        raise SweepFileError(f"parameter {name!r}: {error}") from error
+    for key in NUMBERS & spec.keys():
+        _check_number(name, key, spec[key])
+    try:
         return make(optuna_package().distributions, {"mu": 0, "sigma": 1, "q": 1, **spec})
     except (TypeError, ValueError, OverflowError) as error:
         raise SweepFileError(f"parameter {name!r}: {error}") from error
@@ -184,8 +187,8 @@ def _check_number(name: str, key: str, value: Any) -> None:
             f"parameter {name!r}: {key} must be a number, got {value!r} "
             "(YAML reads 1e-3 as text, and 1.0e-3 as a number)"
         )
-    if not math.isfinite(value) or (key == "q" and value <= 0) or (key == "sigma" and value < 0):
-        allowed = {"q": "above 0", "sigma": "0 or more"}.get(key, "finite")
+    if (key == "q" and value <= 0) or (key == "sigma" and value < 0):
+        allowed = {"q": "above 0", "sigma": "0 or more"}[key]
         raise SweepFileError(f"parameter {name!r}: {key} must be {allowed}, got {value!r}")
 
 
