@@ -8,16 +8,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LOST_OUTPUT = signal.SIGPIPE
+"""What output that nobody reads counts as."""
 
 
 class Stop:
     """Whether a run is to end, and why: `signal` is the number of the first signal, 0 for none.
 
-    Output that nobody reads counts as SIGPIPE.
+    Output that nobody reads counts as `LOST_OUTPUT`.
     """
 
     def __init__(self) -> None:
@@ -36,10 +38,13 @@ def on_signals(stop: Stop) -> Iterator[None]:
     SIGHUP stays ignored where `nohup` made it so. Only the main thread of a process may handle
     signals: in any other, this does nothing.
     """
+    interrupts = 0
 
     def handle(number: int, frame: object) -> None:
         del frame
-        if stop.signal and number == signal.SIGINT:
+        nonlocal interrupts
+        interrupts += number == signal.SIGINT
+        if interrupts > 1:
             raise KeyboardInterrupt
         if not stop.signal:
             stop.because_of(number)
@@ -50,6 +55,13 @@ def on_signals(stop: Stop) -> Iterator[None]:
     if not _is_main_thread():
         yield
         return
+    with handled_by(handle):
+        yield
+
+
+@contextlib.contextmanager
+def handled_by(handle: Callable[[int, Any], None]) -> Iterator[None]:
+    """Let a function handle what asks a process to end; not a SIGHUP that `nohup` made ignored."""
     heeded = [n for n in SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, handle) for number in heeded}
     try:
@@ -100,7 +112,7 @@ class _Watched:
         try:
             yield
         except OSError:
-            self._stop.because_of(signal.SIGPIPE)
+            self._stop.because_of(LOST_OUTPUT)
             self._discard()
 
     def _discard(self) -> None:

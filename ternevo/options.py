@@ -14,6 +14,9 @@ from typing import Any
 Types = Mapping[str, Any]
 """The type of each option, by the name of its field."""
 
+OPTION = re.compile(r"-(?![\d.])")
+"""How a word begins that is no value: a minus that is not a number's."""
+
 TRUTH = {
     **dict.fromkeys(("true", "yes", "on"), "True"),
     **dict.fromkeys(("false", "no", "off"), "False"),
@@ -53,7 +56,7 @@ def written_out(arguments: Iterable[str], of: Types) -> list[str]:
             found.append(f"{name}={TRUTH.get(value.lower(), value)}")
         elif _is_tuple(kind):
             words = [value] if has_value else []
-            while left and not left[0].startswith("--"):
+            while left and not OPTION.match(left[0]):
                 words.append(left.pop(0))
             found.append(f"{name}={_as_tuple(' '.join(words))}" if words else argument)
         else:
@@ -93,7 +96,9 @@ def _from_page(name: str, value: Any, kind: Any) -> str:
             )
         return "None"
     if isinstance(value, dict):
-        raise ValueError(f"{name} must be one value in the page, and is a mapping: {value}")
+        if dict not in (kind, typing.get_origin(kind)):
+            raise ValueError(f"{name} must be one value in the page, and is a mapping: {value}")
+        return "{" + ", ".join(f"{key!r}: {_as_text(item)}" for key, item in value.items()) + "}"
     if not isinstance(value, list):
         return str(value)
     if _is_tuple(kind):

@@ -66,7 +66,7 @@ def read(path: Path, as_written: bool = False) -> Any:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise PageError(f"no such page: {path}: {error.strerror or error}") from error
+        raise PageError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(data) > MAX_BYTES:
         raise PageError(f"{path} has {len(data):,} bytes; a page has at most {MAX_BYTES:,}")
     try:

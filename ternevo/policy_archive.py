@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ternevo import reading
 from ternevo.deploy.record import OUTPUT_KINDS, WEIGHT_KINDS, OutputKind
-from ternevo.deploy.tvp import MAX_BOUND, MAX_WEIGHTS, MAX_WIDTH, PolicyFormatError
+from ternevo.deploy.tvp import MAX_BOUND, MAX_WEIGHTS, PolicyFormatError
 from ternevo.files import replacing
 
 FORMAT, VERSION = "ternevo policy", 1
@@ -33,8 +33,10 @@ MAGIC = b"PK"
 MAX_HEADER = 2**16
 """Characters of the JSON header."""
 MAX_MEMBERS = 4096
-MAX_BYTES = 4 * MAX_WEIGHTS + 2**21
-"""Of all members together: as many float32 weights as a .tvp may have, and 2 MiB for all else."""
+MAX_BYTES = 4 * MAX_WEIGHTS + 2**24
+"""Of all members together: as many float32 weights as a .tvp may have, and 16 MiB for all else."""
+MAX_COMPONENTS = 2**20
+"""Of an observation, such as an image, or an action."""
 MAX_DIRECTORY = 2**20
 """Of the list of members, which is read before it is known to be one."""
 DTYPES = {"<f4": np.dtype("<f4"), "|i1": np.dtype("i1")}
@@ -236,8 +238,8 @@ def _action(action: Any) -> tuple[OutputKind, int, tuple[float, ...], tuple[floa
     _need(is_action, f"action must be an object of {', '.join(fields)}")
     kind, size = action["kind"], action["size"]
     _need(kind in OUTPUT_KINDS, f"kind of action {_short(kind)}; must be one of {OUTPUT_KINDS}")
-    is_size = type(size) is int and 1 <= size <= MAX_WIDTH
-    _need(is_size, f"size of action {_short(size)}; must be 1 to {MAX_WIDTH}")
+    is_size = type(size) is int and 1 <= size <= MAX_COMPONENTS
+    _need(is_size, f"size of action {_short(size)}; must be 1 to {MAX_COMPONENTS}")
     low, high = (_bound(name, action[name]) for name in ("low", "high"))
     wanted = size if kind == "continuous" else 0
     _need(len(low) == len(high) == wanted, f"low and high of action must have {wanted} numbers")

@@ -291,6 +291,7 @@ def _archive(
     for name, tensor in named_tensors(params.weights).items():
         for part, value in tensor._asdict().items():
             arrays[f"{name}/{part}"] = np.asarray(value)
+    _obs_size_of(arrays)
     header = {
         "policy": policy_name,
         "settings": contract.to_json(settings),
@@ -386,9 +387,10 @@ def _params_of_archive(
 def _obs_size_of(arrays: policy_archive.Arrays) -> int:
     """Return how many observations the moments of a file are of."""
     mean = arrays.get("moments/mean")
-    if mean is None or mean.ndim != 1 or not 1 <= mean.size <= tvp.MAX_WIDTH:
+    if mean is None or mean.ndim != 1 or not 1 <= mean.size <= policy_archive.MAX_COMPONENTS:
         shape = "missing" if mean is None else f"of shape {list(mean.shape)}"
-        raise PolicyFormatError(0, f"moments/mean is {shape}; must be 1 to {tvp.MAX_WIDTH} means")
+        most = policy_archive.MAX_COMPONENTS
+        raise PolicyFormatError(0, f"moments/mean is {shape}; must be 1 to {most} means")
     return mean.size
 
 

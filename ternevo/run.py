@@ -233,8 +233,13 @@ def _train(setup: Setup, stop: Stop) -> "list[Row]":
 
 
 def start_or_restore(setup: Setup, checkpoints: "Checkpoints") -> "TrainState":
-    """Return the newest checkpoint of a resumed run, else the state before the first generation."""
+    """Return the newest checkpoint of a resumed run, else the state before the first generation.
+
+    Raises:
+      CheckpointError: the newest cannot be read, or all are gone from a run that had some.
+    """
     from ternevo import train
+    from ternevo.checkpoint import CheckpointError
     from ternevo.strategies.across_seeds import keys_of, of_each_seed
     from ternevo.strategies.start import check_starts
 
@@ -243,6 +248,11 @@ def start_or_restore(setup: Setup, checkpoints: "Checkpoints") -> "TrainState":
         state = checkpoints.restore(first)
         print(f"resumed after generation {int(state.generation)}", flush=True)
         return state
+    if any(folder.policy.exists() for folder in setup.seed_folders.values()):
+        raise CheckpointError(
+            f"{setup.folder.path} has a policy and no checkpoint, so it cannot go on: put "
+            "checkpoints/ back, or begin at its policy, by --init_from under another --name"
+        )
     if setup.config.resume:
         print(f"nothing to resume in {setup.folder.path}: starting", flush=True)
     if setup.start:
@@ -306,15 +316,17 @@ def what_was_never_finite(components: list[int], obs_size: int, generation: int)
     """Return the warning that names components of an observation.
 
     Examples:
-      >>> what_was_never_finite([1, 3], 4, 9)[:74]
-      'warning: 2 of 4 components of the observation were never finite up to gene'
+      >>> what_was_never_finite([1, 3], 4, 9)[:77]
+      'warning: components 1, 3 of the observation (of 4) were never finite up to ge'
     """
     more = ", ..." if len(components) > MOST_SHOWN else ""
+    shown = ", ".join(map(str, components[:MOST_SHOWN])) + more
+    which = f"components {shown}" if len(components) > 1 else f"component {shown}"
     return (
-        f"warning: {len(components)} of {obs_size} components of the observation were never finite "
-        f"up to generation {generation}: {', '.join(map(str, components[:MOST_SHOWN]))}{more}. "
-        "Policies are shown 0 for NaN and full scale for infinity; the other components are "
-        "scaled as ever"
+        f"warning: {which} of the observation (of {obs_size}) "
+        f"{'were' if len(components) > 1 else 'was'} never finite up to generation {generation}. "
+        "Policies are shown 0 for NaN and full scale for infinity; other components are scaled "
+        "as usual"
     )
 
 

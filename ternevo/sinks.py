@@ -256,7 +256,7 @@ def _checked_row(path: Path, line: bytes, number: int, generation: int) -> Row:
         if row["generation"] == number and math.isfinite(row["env_steps"] + row["wall_time"]):
             return row
         found = f"is the row of generation {row['generation']}"
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         found = "is damaged" if line else "is missing"
     raise ValueError(
         f"{path} does not have the rows of generations 1 to {generation}, which the newest "
@@ -269,8 +269,8 @@ SHOWN = {"return": "return/mean", "max": "return/max", "eval": "eval/return"}
 """What the console shows as soon as a row has it; from then on, the newest value that is known."""
 
 LEFT_OUT_MEMBERS = {
-    "return/nonfinite": "not finite",
-    "return/out_of_range": "beyond 1e15, with either sign,",
+    "return/nonfinite": "that is not finite",
+    "return/out_of_range": "above 1e15 in size",
 }
 """The metrics that count members whose returns were not used, and what the console calls those."""
 
@@ -342,7 +342,7 @@ class Console:
             count = round(self._num_seeds * sum(row.get(metric, 0) for row in rows))
             if count:
                 tqdm.write(
-                    f"warning: {count} members had a return that is {what} in generations "
+                    f"warning: {count} members had a return {what} in generations "
                     f"{rows[0]['generation']} to {rows[-1]['generation']}; they got the worst "
                     "fitness",
                     file=sys.stderr,

@@ -15,7 +15,7 @@ SET_ASIDE = {
     "JAX_NUMPY_DTYPE_PROMOTION": "evosax and the environments mix dtypes",
     "JAX_NUMPY_RANK_PROMOTION": "evosax and the environments mix ranks",
     "JAX_DISABLE_JIT": "a run is a compiled program, and would take hours",
-    "JAX_DEBUG_NANS": "a metric that is not due is NaN",
+    "JAX_DEBUG_NANS": "metrics that a generation does not measure are NaN",
     "JAX_DEBUG_INFS": "the best return so far begins at -inf",
     **dict.fromkeys(
         (
@@ -29,7 +29,7 @@ SET_ASIDE = {
 }
 """Settings under which no run works, or only an endless one, and why."""
 
-HARMLESS = ("", "0", "f", "false", "n", "no", "off", "standard", "allow", "log")
+HARMLESS = ("", "0", "f", "false", "n", "no", "off", "standard", "allow")
 """Values of them that ask for nothing unusual."""
 
 

@@ -115,7 +115,7 @@ def test_an_option_of_another_strategy_is_refused(capsys):
         (["--distribution", "mean", "--sigma", "2"], ["flip rate", "2"]),
         (["--policy", "mlpp"], ["'mlpp'", "'mlp'"]),
         (["--checkpoint_every", "0"], ["checkpoint_every", "at least 1"]),
-        (["--config", "nowhere.yaml"], ["no such page", "nowhere.yaml"]),
+        (["--config", "nowhere.yaml"], ["nowhere.yaml cannot be read"]),
         (["--strategy", "no_such_module:Thing"], ["no_such_module:Thing"]),
     ],
 )
@@ -216,8 +216,20 @@ def test_mappings_that_merge_each_other_do_not_grow_without_end(tmp_path, capsys
     assert "keys are merged" in refused(["--config", page(tmp_path, text)], capsys)
 
 
+def test_a_page_may_hold_a_mapping_where_the_option_is_one(tmp_path):
+    text = "strategies: {latent: {algorithm: CMA_ES, algorithm_params: {c_std: 0.1, name: x}}}"
+    parsed = parse(["--config", page(tmp_path, text)])
+    assert parsed.strategy.algorithm_params == {"c_std": 0.1, "name": "x"}
+
+
+def test_a_list_ends_where_an_option_begins(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parse(["--hidden_sizes", "8", "8", "-h"])
+    assert exit_.value.code == 0 and "--hidden_sizes" in capsys.readouterr().out
+
+
 def test_a_folder_is_no_page(tmp_path, capsys):
-    assert "no such page" in refused(["--config", str(tmp_path)], capsys)
+    assert "cannot be read: Is a directory" in refused(["--config", str(tmp_path)], capsys)
 
 
 def test_field_names_are_unique_across_a_run():

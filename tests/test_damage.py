@@ -211,6 +211,19 @@ def test_what_never_began_leaves_nothing_for_the_next(tmp_path, monkeypatch):
     assert [f.path for f in run_folder.find_all(folder)] == [folder]
 
 
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew(root, capsys):
+    """A policy is written after a checkpoint only: here is one to lose."""
+    shutil.rmtree(folder_of(root) / "checkpoints")
+    before = content(folder_of(root))
+    message = refused(root, capsys, "--resume")
+    assert f"{folder_of(root)} has a policy and no checkpoint" in message
+    assert "--init_from" in message
+    after = content(folder_of(root))
+    assert {name: after[name] for name in before if name != "config.json"} == {
+        name: x for name, x in before.items() if name != "config.json"
+    }
+
+
 def state(generation):
     return TrainState(jax.random.key(0), jnp.asarray(generation, jnp.int32), jnp.zeros(3))
 
@@ -247,6 +260,10 @@ DAMAGE = {
     "not UTF-8": (lambda x: [x[0], b"\xff" + x[1], *x[2:]], "line 2 is damaged"),
     "no row": (lambda x: [x[0], b"[]\n", *x[2:]], "line 2 is damaged"),
     "no totals": (lambda x: [*x[:3], b'{"generation": 4}\n'], "line 4 is damaged"),
+    "a number that no float holds": (
+        lambda x: [*x[:3], b'{"generation": 4, "env_steps": %d, "wall_time": 1.5}\n' % 10**400],
+        "line 4 is damaged",
+    ),
     "no number": (
         lambda x: [*x[:3], b'{"generation": 4, "env_steps": null, "wall_time": 1}\n'],
         "line 4 is damaged",
@@ -462,6 +479,16 @@ def test_nohup_stays_possible():
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_the_first_ctrl_c_waits_whatever_came_before():
+    stop = interruption.Stop()
+    stop.because_of(signal.SIGPIPE)
+    with interruption.on_signals(stop):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGPIPE
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_lost_stream_is_told_once_and_then_silent(monkeypatch):

@@ -310,4 +310,4 @@ def test_the_console_counts_members_by_why_they_were_left_out(capsys):
     console.write([{**row, "generation": 1}, {**row, "generation": 2, "return/nonfinite": 0}])
     said = capsys.readouterr().err
     assert "2 members had a return that is not finite in generations 1 to 2" in said
-    assert "2 members had a return that is beyond 1e15, with either sign, in generations" in said
+    assert "2 members had a return above 1e15 in size in generations" in said

@@ -9,7 +9,7 @@ import pytest
 KILLS = 1000
 
 
-@pytest.mark.slow  # half an hour on two cores
+@pytest.mark.slow  # an hour on two cores
 def test_a_thousand_kills_lose_nothing_and_leave_nothing():
     script = Path(__file__).with_name("kills.py")
     halves = [

@@ -13,8 +13,9 @@ from ternevo import actions, envs, observation, policy_archive, policy_file
 from ternevo.deploy import tvp
 from ternevo.deploy.record import Squares
 from ternevo.deploy.tvp import PolicyFormatError
-from ternevo.policies import MLP
-from ternevo.types import ObservationMoments, PolicyParams
+from ternevo.names import WrongObject
+from ternevo.policies import MLP, contract
+from ternevo.types import ObservationMoments, PolicyParams, Tensor
 
 ENV = envs.make("gymnax/CartPole-v1")
 NONE, ONES = np.zeros(0, np.float32), np.ones((5, 4), np.int8)
@@ -210,6 +211,25 @@ def test_an_older_archive_acts_as_before(tmp_path):
     found = policy_file.load(path, trust="ternevo.policies:MLP")
     np.testing.assert_array_equal(found.quantiser.scale, np.ldexp(1.0, old_exponents()))
     np.testing.assert_array_equal(found.quantiser.mean, OLD_MOMENTS["mean"])
+
+
+def test_an_archive_holds_observations_as_large_as_an_image():
+    arrays = {"moments/mean": np.zeros(84 * 84, np.float32)}
+    assert policy_file._obs_size_of(arrays) == 84 * 84
+    arrays["moments/mean"] = np.zeros(policy_archive.MAX_COMPONENTS + 1, np.float32)
+    with pytest.raises(PolicyFormatError, match="must be 1 to"):
+        policy_file._obs_size_of(arrays)
+
+
+def test_a_policy_that_no_archive_holds_is_refused_before_training():
+    def drawing(count, shape):
+        tensor = Tensor(jnp.zeros(shape, jnp.int8), jnp.int8(0))
+        return lambda key: {str(i): tensor for i in range(count)}
+
+    for count, shape, said in ((1, (4097, 4096), "16781312 weights"), (1001, (1,), "1001 tensors")):
+        params = jax.eval_shape(drawing(count, shape), jax.random.key(0))
+        with pytest.raises(WrongObject, match=f"draws {said}"):
+            contract._check_params("Mine", params, "ternary")
 
 
 def test_a_missing_archive_is_a_missing_file(tmp_path):

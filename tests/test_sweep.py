@@ -11,15 +11,16 @@ import sys
 import time
 from pathlib import Path
 
+import matplotlib.figure
 import numpy as np
 import pytest
 import yaml
 from scipy import stats
 
-from ternevo import agent, config, run
+from ternevo import agent, config, interruption, run
 from ternevo.run_folder import RunFolderError, folder_of
 from ternevo.sinks import MissingExtra, read_jsonl
-from ternevo.sweep import __main__ as sweep_main, space, trials
+from ternevo.sweep import __main__ as sweep_main, space, summary, trials
 
 optuna = pytest.importorskip("optuna")
 
@@ -510,6 +511,26 @@ def test_a_population_in_steps_of_q_is_even_whatever_min_is(tmp_path, method):
     for size in sizes:
         parsed = config.parse([f"--population_size={size}"])
         assert parsed.strategy.population_size == size
+
+
+@pytest.mark.parametrize("number", [*interruption.SIGNALS, interruption.LOST_OUTPUT])
+def test_whatever_stopped_a_trial_it_is_gone_on_with(number):
+    """A run that ends so has saved its state."""
+    assert 128 + number in trials.INTERRUPTED and -number in trials.INTERRUPTED
+
+
+@pytest.mark.parametrize("values", [[1, "auto"], [None, "a"]])
+def test_the_picture_of_a_weighted_choice_has_its_values(values):
+    found = space.parameter("x", {"values": values, "probabilities": [0.5, 0.5]})
+    axes = matplotlib.figure.Figure().subplots()
+    summary._scatter(axes, "x", found, values[::-1], [1.0, 2.0])
+    assert [text.get_text() for text in axes.get_xticklabels()] == list(map(str, values))
+    assert axes.collections[0].get_offsets()[:, 0].tolist() == [1.0, 0.0]
+
+
+def test_a_log_normal_that_overflows_is_refused():
+    with pytest.raises(space.SweepFileError, match=r"'lr'.*range"):
+        space.parameter("lr", {"distribution": "log_normal", "mu": 0, "sigma": 200})
 
 
 # --- trials of wandb's agent --------------------------------------------------------------------

@@ -12,16 +12,19 @@ import jax
 import jax.numpy as jnp
 
 from ternevo import ternary
+from ternevo.deploy import tvp
 from ternevo.names import WrongObject, of_type
 from ternevo.policies import PolicySettings
 from ternevo.types import ActionSpec, Params, Policy, layout
 
 DTYPES = {"ternary": jnp.int8, "binary": jnp.int8, "float": jnp.float32}
 """Of the values of a weight tensor."""
+MAX_TENSORS = 1000
+"""Of a policy, so that their names fit into its file."""
 
 
 def build(settings: PolicySettings, obs_size: int, action: ActionSpec) -> Policy:
-    """Return the policy of these settings, if it keeps to the contract.
+    """Return the policy of these settings, if it keeps to the contract and fits into a file.
 
     Raises:
       WrongObject: it does not; the message says in what.
@@ -88,6 +91,12 @@ def _check_params(name: str, params: Params, kind: ternary.WeightKind) -> None:
                     f"{name}.init with weights={kind!r}: the {part} of a Tensor must be "
                     f"{jnp.dtype(wanted)}{'' if part == 'values' else '[]'}, not {_shape(found)}"
                 )
+    for what, found, most in (
+        ("tensors", len(tensors), MAX_TENSORS),
+        ("weights", sum(tensor.values.size for tensor in tensors), tvp.MAX_WEIGHTS),
+    ):
+        if found > most:
+            raise WrongObject(f"{name}.init draws {found} {what}; a policy file has at most {most}")
 
 
 def _check_apply(

@@ -30,12 +30,14 @@ class Parameter(NamedTuple):
       to_value: from what is proposed to the value that a trial gets.
       first: the first choice, the smallest value of a range, the median of a normal distribution.
       values: returns all values in order; None of a range that is not finite.
+      choices: the values of a choice, in the order of the file; None of a range.
     """
 
     proposal: Any
     to_value: Callable[[Any], Any]
     first: Any
     values: Callable[[], list[Any]] | None = None
+    choices: tuple[Any, ...] | None = None
 
 
 Space = dict[str, Parameter]
@@ -229,7 +231,8 @@ def _choice(module: Any, values: Any) -> Parameter:
     kept = tuple(
         x if x is None or isinstance(x, bool | int | float | str) else str(x) for x in values
     )
-    return Parameter(module.CategoricalDistribution(kept), _as_proposed, kept[0], lambda: [*kept])
+    proposal = module.CategoricalDistribution(kept)
+    return Parameter(proposal, _as_proposed, kept[0], lambda: [*kept], kept)
 
 
 def _weighted_choice(module: Any, spec: dict[str, Any]) -> Parameter:
@@ -246,7 +249,8 @@ def _weighted_choice(module: Any, spec: dict[str, Any]) -> Parameter:
     def to_value(x: float) -> Any:
         return choices[next((i for i in possible if x < ends[i]), possible[-1])]
 
-    return Parameter(module.FloatDistribution(0.0, 1.0), to_value, to_value(0.0))
+    proposal = module.FloatDistribution(0.0, 1.0)
+    return Parameter(proposal, to_value, to_value(0.0), choices=choices)
 
 
 def _int_uniform(module: Any, spec: dict[str, Any]) -> Parameter:
@@ -292,6 +296,8 @@ def _normal(module: Any, spec: dict[str, Any]) -> Parameter:
 def _log_normal(module: Any, spec: dict[str, Any]) -> Parameter:
     """Return a distribution whose logarithm is normal."""
     normal = _normal(module, spec)
+    for quantile in (SMALLEST_QUANTILE, 1 - SMALLEST_QUANTILE):
+        math.exp(normal.to_value(quantile))  # else a trial would come upon what overflows
     return normal._replace(
         to_value=lambda quantile: math.exp(normal.to_value(quantile)), first=math.exp(normal.first)
     )

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ternevo.sweep.space import space
+from ternevo.sweep.space import Parameter, space
 from ternevo.sweep.trials import Sweep, outcome, varied_parameters
 
 if TYPE_CHECKING:
@@ -61,18 +61,20 @@ def draw(sweep: Sweep, study: "Study", path: Path) -> None:
     objectives = [trial.value or 0.0 for trial in complete(study)]
     for name, axes in zip(names, all_axes, strict=False):
         values = [sweep.values_of(trial)[name] for trial in complete(study)]
-        _scatter(axes, name, space(sweep.file.parameters)[name].proposal, values, objectives)
+        _scatter(axes, name, space(sweep.file.parameters)[name], values, objectives)
     all_axes[0].set_ylabel(sweep.file.metric)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
 
-def _scatter(axes: "Axes", name: str, found: Any, values: list, objectives: list[float]) -> None:
+def _scatter(
+    axes: "Axes", name: str, found: Parameter, values: list, objectives: list[float]
+) -> None:
     """Draw one parameter: choices are places in the order of the file, ranges an axis."""
-    if hasattr(found, "choices"):
+    if found.choices is not None:
         values = [found.choices.index(value) for value in values]
         axes.set_xticks(range(len(found.choices)), [_short(choice) for choice in found.choices])
-    elif found.log:
+    elif found.proposal.log:
         axes.set_xscale("log")
     axes.scatter(values, objectives, alpha=0.7)
     axes.set_xlabel(name)

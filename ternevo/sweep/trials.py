@@ -7,7 +7,6 @@ runs/ with the run of each trial, and logs/ with what each of them printed.
 import contextlib
 import dataclasses
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from ternevo import files, run_folder
+from ternevo.interruption import LOST_OUTPUT, SIGNALS, handled_by
 from ternevo.names import check
 from ternevo.sinks import mean_rows, read_jsonl
 from ternevo.sweep.space import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-INTERRUPTED = tuple(x for n in (signal.SIGINT, signal.SIGTERM) for x in (128 + n, -n))
+INTERRUPTED = tuple(x for n in (*SIGNALS, LOST_OUTPUT) for x in (128 + n, -n))
 """Exit statuses of a run that was stopped, and saved before that if it had come so far."""
 
 
@@ -254,20 +254,15 @@ def _locked(sweep: Sweep) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _stopping(running: "dict[int, subprocess.Popen[bytes]]") -> Iterator[list[int]]:
-    """Yield a list that gets SIGINT and SIGTERM; then stop what still runs, which saves its state.
+    """Yield a list that gets signals; then stop what still runs, which saves its state.
 
     While that is waited for, a second Ctrl-C is as usual.
     """
     caught: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: caught.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
     try:
-        yield caught
+        with handled_by(lambda number, _: caught.append(number)):
+            yield caught
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         for process in running.values():
             process.terminate()
         for process in running.values():
