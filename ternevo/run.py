@@ -316,15 +316,14 @@ def what_was_never_finite(components: list[int], obs_size: int, generation: int)
     """Return the warning that names components of an observation.
 
     Examples:
-      >>> what_was_never_finite([1, 3], 4, 9)[:77]
-      'warning: components 1, 3 of the observation (of 4) were never finite up to ge'
+      >>> what_was_never_finite([1, 3], 4, 9)[:74]
+      'warning: 2 of 4 components of the observation (1, 3) were never finite up '
     """
+    shown = ", ".join(map(str, components[:MOST_SHOWN]))
     more = ", ..." if len(components) > MOST_SHOWN else ""
-    shown = ", ".join(map(str, components[:MOST_SHOWN])) + more
-    which = f"components {shown}" if len(components) > 1 else f"component {shown}"
     return (
-        f"warning: {which} of the observation (of {obs_size}) "
-        f"{'were' if len(components) > 1 else 'was'} never finite up to generation {generation}. "
+        f"warning: {len(components)} of {obs_size} components of the observation ({shown}{more}) "
+        f"{'was' if len(components) == 1 else 'were'} never finite up to generation {generation}. "
         "Policies are shown 0 for NaN and full scale for infinity; other components are scaled "
         "as usual"
     )

@@ -445,9 +445,9 @@ def test_components_that_were_never_finite_are_named_once(tmp_path, monkeypatch,
     run.main([*lab, *sizes, "--num_generations", "3", "--chunk_size", "1"])
     said = capsys.readouterr().err
     assert said.count("never finite") == 1
-    assert "warning: 2 of 4 components" in said and "up to generation 1: 1, 3. " in said
+    assert "warning: 2 of 4 components of the observation (1, 3) were never finite up to" in said
 
 
 def test_of_many_components_that_were_never_finite_ten_are_named():
     said = run.what_was_never_finite(list(range(20)), 30, 4)
-    assert "20 of 30 components" in said and " 0, 1," in said and ", 9, .... " in said
+    assert "20 of 30 components" in said and "(0, 1, 2," in said and ", 9, ...)" in said
