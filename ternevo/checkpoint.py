@@ -36,6 +36,8 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
         logging.getLogger("absl").addFilter(_unless_raised_here)
+        for step in sorted(self._manager.all_steps())[:-max_to_keep]:
+            self._manager.delete(step)  # a process was killed between a save and this
 
     def __enter__(self) -> "Checkpoints":
         """Return itself."""
