@@ -75,11 +75,19 @@ def content(folder: Path) -> dict[str, bytes]:
 # --- two processes in one run ------------------------------------------------------------------
 
 
+HEEDING = """
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored where the tests run under nohup
+from ternevo import run
+run.main(sys.argv[1:])
+"""
+
+
 @contextlib.contextmanager
 def at_work(root, *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT):
     """Run in another process, which has trained when the block is entered."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ternevo.run", *TINY, "--runs_dir", str(root), *arguments],
+        [sys.executable, "-c", HEEDING, *TINY, "--runs_dir", str(root), *arguments],
         stdout=stdout,
         stderr=stderr,
         text=True,
