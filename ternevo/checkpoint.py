@@ -102,13 +102,15 @@ class Checkpoints:
     def _what_is_damaged(self, step: int, error: Exception) -> str:
         """Say which checkpoint, and how to go on without it."""
         before = [other for other in self._manager.all_steps() if other < step]
-        begin = (
-            f"go on from checkpoint {max(before)}" if before else "begin anew, it is the only one"
+        where = self.folder / str(step)
+        how = (
+            f"Delete that folder and --resume to go on from checkpoint {max(before)}"
+            if before
+            else "It is the only one: begin at best_policy, by --init_from under another --name"
         )
         return (
-            f"checkpoint {self.folder / str(step)} cannot be read: it is damaged, or of a run with "
-            f"another configuration ({type(error).__name__}: {_reason(error)}). "
-            f"Delete that folder and --resume to {begin}"
+            f"checkpoint {where} cannot be read: it is damaged, or of a run with another "
+            f"configuration ({type(error).__name__}: {_reason(error)}). {how}"
         )
 
 

@@ -314,4 +314,5 @@ def test_a_damaged_checkpoint_that_is_the_only_one(root, capsys):
     shutil.rmtree(folder_of(root) / "checkpoints" / "2")
     empty(folder_of(root) / "checkpoints" / "4")
     argv = [*NES, "--runs_dir", root, "--num_generations", "6", "--resume"]
-    assert "--resume to begin anew, it is the only one" in refused(run.main, argv, capsys)
+    message = refused(run.main, argv, capsys)
+    assert "It is the only one: begin at best_policy, by --init_from" in message
