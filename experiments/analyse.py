@@ -48,7 +48,7 @@ from tasks import TASKS, Task
 from tune import ARMS, BASELINE_TASKS, BASELINES, FIRST_SEED, NUM_TRIALS, SPACE, trials_of, winner
 
 from ternevo.files import replace_text
-from ternevo.statistics import mean_interval, steps_to
+from ternevo.runs.intervals import mean_interval, steps_to
 
 CURVES, SCORES = "study_curves.png", "study_scores.png"
 NOTHING = "Nothing of this part has been run yet."

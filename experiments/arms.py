@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ternevo import names
-from ternevo.sinks import Row, read_jsonl
+from ternevo.runs.sinks import Row, read_jsonl
 
 PAGES = Path(__file__).parent
 ROOT = PAGES.parent

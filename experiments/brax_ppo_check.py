@@ -35,12 +35,15 @@ import matplotlib.figure
 import numpy as np
 import tyro
 
-from ternevo import actions, envs, observation, provenance, train
-from ternevo.compilation_cache import enable_compilation_cache
+from ternevo import envs
+from ternevo.arithmetic import actions, observation
 from ternevo.envs.brax import quiet
 from ternevo.files import replace_text, replacing
-from ternevo.policies import MLP
-from ternevo.strategies.ppo import PPO
+from ternevo.machine.compilation_cache import enable_compilation_cache
+from ternevo.runs import provenance
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies.ppo import PPO
+from ternevo.training import loop
 from ternevo.types import Env, Key
 
 EVALUATION = 2**31 - 1
@@ -270,10 +273,10 @@ def our_trainer(config: CheckConfig, env: Env) -> Callable[[int], Curve]:
     evaluate = evaluator(config, env, act)
 
     def trained(seed: int) -> Curve:
-        state = train.start(jax.random.key(seed), strategy)
+        state = loop.start(jax.random.key(seed), strategy)
         curve = [(0, evaluate(seed, strategy.params(state.strategy)))]
         per_update, every = config.num_envs * config.unroll_length, config.updates_per_evaluation
-        for chunk in train.train(strategy, state, num_updates, stop_every=(every,)):
+        for chunk in loop.train(strategy, state, num_updates, stop_every=(every,)):
             done = int(chunk.state.generation)
             if done % every == 0:
                 learned = strategy.params(chunk.state.strategy)

@@ -21,9 +21,10 @@ from pathlib import Path
 import tyro
 from arms import ROOT, Arm, side_by_side
 
-from ternevo import export, policy_file
+from ternevo import export
 from ternevo.files import replace_text
-from ternevo.sinks import Row
+from ternevo.policies import policy_file
+from ternevo.runs.sinks import Row
 
 
 @dataclasses.dataclass(frozen=True)

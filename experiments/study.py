@@ -24,8 +24,10 @@ from arms import PAGES, Arm, check_all, curve, origin, side_by_side
 from tasks import TASKS
 from tune import append, best, read
 
-from ternevo import export, policy_file, ternary
-from ternevo.sinks import Row
+from ternevo import export
+from ternevo.arithmetic import ternary
+from ternevo.policies import policy_file
+from ternevo.runs.sinks import Row
 from ternevo.types import Params
 
 RESULTS = PAGES / "results" / "study.jsonl"

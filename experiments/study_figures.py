@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from study_results import WEIGHTS, Twins, curves
 
 from ternevo.files import replacing
-from ternevo.plots import draw_band
-from ternevo.statistics import mean_interval
+from ternevo.runs.intervals import mean_interval
+from ternevo.runs.plots import draw_band
 
 COLOURS: dict[str, str] = {"ternary": "C0", "float": "C1", "binary": "C2"}
 COLUMNS = 3

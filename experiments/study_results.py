@@ -11,7 +11,7 @@ import study
 from tasks import TASKS
 from tune import read
 
-from ternevo.statistics import (
+from ternevo.runs.intervals import (
     Interval,
     Reached,
     area,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from study_results import Row, values
 
-from ternevo.statistics import Interval, Reached, difference_interval, mean_interval, verdict
+from ternevo.runs.intervals import Interval, Reached, difference_interval, mean_interval, verdict
 
 NONE = "-"
 """The cell of what there is not."""

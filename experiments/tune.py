@@ -25,7 +25,7 @@ from scipy.stats import qmc
 from tasks import TASKS, Task
 
 from ternevo.files import replace_text
-from ternevo.statistics import area
+from ternevo.runs.intervals import area
 
 RESULTS = PAGES / "results" / "tuning.jsonl"
 FIRST_SEED = 1000

@@ -24,7 +24,7 @@ def load(path: str | Path) -> "Policy":
     """Read a .tvp policy file, ready to act; see `ternevo.deploy.runtime`.
 
     Nothing in the file is executed. Policies of your own, which a .npz names, are read by
-    `ternevo.policy_file.load`.
+    `ternevo.policies.policy_file.load`.
     """
     from ternevo.deploy import runtime
 

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import tyro
 
-from ternevo import startup
-from ternevo.compilation_cache import enable_compilation_cache
+from ternevo.machine import startup
+from ternevo.machine.compilation_cache import enable_compilation_cache
 from ternevo.names import Trust
-from ternevo.run_folder import errors_in_a_line
+from ternevo.runs.run_folder import errors_in_a_line
 
 if TYPE_CHECKING:
     import jax
 
     from ternevo.deploy.record import PolicyRecord
-    from ternevo.policy_file import SavedPolicy
+    from ternevo.policies.policy_file import SavedPolicy
     from ternevo.types import Env, Params
 
 FRESH_EPISODES = 2**31 - 3
@@ -94,9 +94,9 @@ def export(config: ExportConfig) -> Path:
       NotIntegerError: it computes with floats, and the format is for integers.
       ValueError: `out` is the policy itself, or a folder.
     """
-    from ternevo import run_folder
     from ternevo.deploy import tvp
     from ternevo.files import replacing
+    from ternevo.runs import run_folder
 
     source = run_folder.policy_of(config.run, config.which)
     record = tvp.load(source)
@@ -184,7 +184,9 @@ def export_ternarized(config: ExportConfig) -> Exported:
       ValueError: a count that means nothing, or a policy that is not one of floats.
     """
     startup.prepare()
-    from ternevo import envs, policy_file, run_folder
+    from ternevo import envs
+    from ternevo.policies import policy_file
+    from ternevo.runs import run_folder
 
     if config.num_episodes < 1:
         raise ValueError(f"num_episodes must be at least 1, got {config.num_episodes}")
@@ -216,8 +218,8 @@ def ternarize(source: Path, out: Path, env: "Env", trust: Trust = False) -> None
       UntrustedName: the policy is of a class that `trust` does not name.
       ValueError: the policy is not a float one, or `out` is `source` or a folder.
     """
-    from ternevo import policy_file
-    from ternevo.strategies.start import convert
+    from ternevo.policies import policy_file
+    from ternevo.strategies.warm_start import convert
     from ternevo.types import PolicyParams
 
     saved = policy_file.load(source, trust)
@@ -238,8 +240,8 @@ def evaluate_both(
     """Return the returns of two policies on the same fresh episodes, from one program."""
     import jax
 
-    from ternevo import devices
-    from ternevo.strategies.evaluation import evaluate_policy
+    from ternevo.machine import devices
+    from ternevo.strategies.evaluated import evaluate_policy
 
     policies = [first, second]
 
@@ -259,7 +261,7 @@ def packed_size(params: "Params") -> int:
 
     A float is 4 bytes; five trits share one, and each of their tensors has one for its exponent.
     """
-    from ternevo import ternary
+    from ternevo.arithmetic import ternary
     from ternevo.deploy.tvp import TRITS_PER_BYTE
 
     return sum(
@@ -271,7 +273,7 @@ def packed_size(params: "Params") -> int:
 
 
 def _in_words(weights: "Params", returns: "jax.Array") -> str:
-    from ternevo import ternary
+    from ternevo.arithmetic import ternary
 
     zeros = sum(int((tensor.values == 0).sum()) for tensor in ternary.tensors(weights))
     return (

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from ternevo.deploy.record import PolicyRecord
 from ternevo.names import check, check_trusted
-from ternevo.run_folder import errors_in_a_line
+from ternevo.runs.run_folder import errors_in_a_line
 
 NUM_ENVS = 32
 """Environments that step in turn, so that the policy is called once for all of them."""
@@ -331,7 +331,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(config: GymConfig) -> Evaluation:
     """Evaluate the policy that the settings name."""
-    from ternevo import run_folder
+    from ternevo.runs import run_folder
 
     path = run_folder.policy_of(config.policy, config.which)
     policy = _load(path)

@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ternevo import run_folder, startup
-from ternevo.compilation_cache import enable_compilation_cache
-from ternevo.options import types, written_out
-from ternevo.run_folder import RunFolderError, errors_in_a_line
+from ternevo.machine import startup
+from ternevo.machine.compilation_cache import enable_compilation_cache
+from ternevo.runs import run_folder
+from ternevo.runs.run_folder import RunFolderError, errors_in_a_line
+from ternevo.settings.options import types, written_out
 
 DRAWN = re.compile(r"generation-(\d+)\.\w+")
 """The name of an animation; temporary files of `files.replacing` begin with a dot."""
@@ -86,7 +87,10 @@ def play(config: PlayConfig) -> Path:
     startup.prepare()
     import jax
 
-    from ternevo import devices, envs, episode, policy_file
+    from ternevo import envs
+    from ternevo.machine import devices
+    from ternevo.policies import policy_file
+    from ternevo.rollouts import episode
 
     devices.check_there_are_some()
     enable_compilation_cache()

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ternevo import startup
-from ternevo.config import RunConfig, parse
-from ternevo.interruption import Stop, on_lost_output, on_signals
-from ternevo.results import draw, finish
-from ternevo.setup import Setup, build
+from ternevo.machine import startup
+from ternevo.machine.interruption import Stop, on_lost_output, on_signals
+from ternevo.settings.command_line import RunConfig, parse
+from ternevo.training.results import draw, finish
+from ternevo.training.setup import Setup, build
 
 if TYPE_CHECKING:
-    from ternevo.animations import Animations
-    from ternevo.checkpoint import Checkpoints
-    from ternevo.run_folder import RunFolder
-    from ternevo.sinks import Records, Row, Sink
-    from ternevo.train import Chunk, Divergence
+    from ternevo.runs.run_folder import RunFolder
+    from ternevo.runs.sinks import Records, Row, Sink
+    from ternevo.training.animations import Animations
+    from ternevo.training.checkpoint import Checkpoints
+    from ternevo.training.loop import Chunk, Divergence
     from ternevo.types import PolicyParams, TrainState
 
 
@@ -53,11 +53,11 @@ def main(argv: list[str] | None = None) -> None:
 @contextlib.contextmanager
 def errors_as_status() -> Iterator[None]:
     """Print what a run may raise as one line, and exit 1 where training failed, else 2."""
-    from ternevo.checkpoint import CheckpointError
-    from ternevo.memory import OutOfMemory
-    from ternevo.run_folder import RunFolderError
-    from ternevo.sinks import MissingExtra
-    from ternevo.train import Diverged
+    from ternevo.machine.device_memory import OutOfMemory
+    from ternevo.runs.run_folder import RunFolderError
+    from ternevo.runs.sinks import MissingExtra
+    from ternevo.training.checkpoint import CheckpointError
+    from ternevo.training.loop import Diverged
 
     try:
         yield
@@ -86,7 +86,7 @@ def run(config: RunConfig, stop: Stop | None = None) -> "RunFolder":
       NotFloat32: JAX computes in float64.
       SystemExit: the run was stopped; its state is saved.
     """
-    from ternevo import devices
+    from ternevo.machine import devices
 
     devices.check_float32()
     devices.use_cores(config.num_devices)
@@ -102,7 +102,8 @@ def run(config: RunConfig, stop: Stop | None = None) -> "RunFolder":
 @contextlib.contextmanager
 def claimed(setup: Setup) -> Iterator[None]:
     """Hold the run's folder, made or checked by the first process, until the run is over."""
-    from ternevo import devices, run_folder
+    from ternevo.machine import devices
+    from ternevo.runs import run_folder
 
     with contextlib.ExitStack() as stack:
         if devices.is_first_process():
@@ -115,7 +116,7 @@ def claimed(setup: Setup) -> Iterator[None]:
 
 def train_and_finish(setup: Setup, stop: Stop) -> None:
     """Train on all devices; then, unless it was stopped, write what a run ends with."""
-    from ternevo import devices
+    from ternevo.machine import devices
 
     config = setup.config
     with devices.on_all_devices(0 if config.distributed else config.num_devices):
@@ -135,8 +136,8 @@ def train_and_finish(setup: Setup, stop: Stop) -> None:
 @contextlib.contextmanager
 def failure_on_record(setup: Setup) -> Iterator[None]:
     """Keep in the run's folder why it failed, if it does."""
-    from ternevo import devices
     from ternevo.files import replace_text
+    from ternevo.machine import devices
 
     try:
         yield
@@ -156,14 +157,14 @@ def naming_what_to_lower(setup: Setup) -> Iterator[None]:
     """
     import jax
 
-    from ternevo import memory
+    from ternevo.machine import device_memory
 
     try:
         yield
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
-        if not memory.is_exhausted(error):
+        if not device_memory.is_exhausted(error):
             raise
-        raise memory.OutOfMemory(_what_to_lower(setup, error)) from error
+        raise device_memory.OutOfMemory(_what_to_lower(setup, error)) from error
 
 
 def _what_to_lower(setup: Setup, error: Exception) -> str:
@@ -189,9 +190,10 @@ def _what_to_lower(setup: Setup, error: Exception) -> str:
 
 def _train(setup: Setup, stop: Stop) -> "list[Row]":
     """Start or resume, go through the chunks, draw the curves; return each seed's newest row."""
-    from ternevo import devices, profiling, train
-    from ternevo.animations import Animations
-    from ternevo.checkpoint import Checkpoints
+    from ternevo.machine import devices, profiling
+    from ternevo.training import loop
+    from ternevo.training.animations import Animations
+    from ternevo.training.checkpoint import Checkpoints
 
     config = setup.config
     with Checkpoints(setup.folder.checkpoints) as checkpoints:
@@ -206,7 +208,7 @@ def _train(setup: Setup, stop: Stop) -> "list[Row]":
             check_memory(setup, state)
             animations = Animations(setup)
             has_warned = False
-            for chunk in train.train(
+            for chunk in loop.train(
                 setup.strategy,
                 state,
                 config.num_generations,
@@ -238,12 +240,12 @@ def start_or_restore(setup: Setup, checkpoints: "Checkpoints") -> "TrainState":
     Raises:
       CheckpointError: the newest cannot be read, or all are gone from a run that had some.
     """
-    from ternevo import train
-    from ternevo.checkpoint import CheckpointError
     from ternevo.strategies.across_seeds import keys_of, of_each_seed
-    from ternevo.strategies.start import check_starts
+    from ternevo.strategies.warm_start import check_starts
+    from ternevo.training import loop
+    from ternevo.training.checkpoint import CheckpointError
 
-    first = train.start(keys_of(setup.config.seeds), setup.strategy)
+    first = loop.start(keys_of(setup.config.seeds), setup.strategy)
     if setup.config.resume and checkpoints.latest() is not None:
         state = checkpoints.restore(first)
         print(f"resumed after generation {int(state.generation)}", flush=True)
@@ -267,11 +269,12 @@ def check_memory(setup: Setup, state: "TrainState") -> None:
     """Compile the program of several seeds, and refuse it if it needs more memory than there is."""
     import jax.numpy as jnp
 
-    from ternevo import memory, train
+    from ternevo.machine import device_memory
+    from ternevo.training import loop
 
     if setup.config.num_seeds > 1:
-        program = train.advance.lower(setup.strategy, state, jnp.asarray(1, jnp.int32)).compile()
-        memory.check_seeds_fit(program, setup.config.num_seeds)
+        program = loop.advance.lower(setup.strategy, state, jnp.asarray(1, jnp.int32)).compile()
+        device_memory.check_seeds_fit(program, setup.config.num_seeds)
 
 
 def record(setup: Setup, records: "Records", checkpoints: "Checkpoints", chunk: "Chunk") -> None:
@@ -280,10 +283,10 @@ def record(setup: Setup, records: "Records", checkpoints: "Checkpoints", chunk: 
     Raises:
       Diverged: it did.
     """
-    from ternevo import train
     from ternevo.strategies.across_seeds import of_each_seed
+    from ternevo.training import loop
 
-    found = train.divergence(chunk.metrics)
+    found = loop.divergence(chunk.metrics)
     total = len(next(iter(chunk.metrics.values())))
     count = total if found is None else found.row
     finite = {name: values[:count] for name, values in chunk.metrics.items()}
@@ -291,7 +294,7 @@ def record(setup: Setup, records: "Records", checkpoints: "Checkpoints", chunk: 
     records.write(metrics_of_each, chunk.first_generation, chunk.seconds * count / total)
     if found:
         generation = chunk.first_generation + count + 1
-        raise train.Diverged(_what_diverged(setup, checkpoints, found, generation))
+        raise loop.Diverged(_what_diverged(setup, checkpoints, found, generation))
 
 
 def warn_of_unseen(setup: Setup, state: "TrainState") -> None:
@@ -299,7 +302,7 @@ def warn_of_unseen(setup: Setup, state: "TrainState") -> None:
     import numpy as np
     from tqdm import tqdm
 
-    from ternevo import devices
+    from ternevo.machine import devices
 
     if not devices.is_first_process():
         return
@@ -352,7 +355,7 @@ def _what_diverged(
 
 def save(setup: Setup, checkpoints: "Checkpoints", state: "TrainState") -> None:
     """Save the state, and the two policies it holds for each seed."""
-    from ternevo import devices
+    from ternevo.machine import devices
     from ternevo.strategies.across_seeds import of_each_seed
 
     checkpoints.save(state)
@@ -377,7 +380,7 @@ def animate(
     setup: Setup, animations: "Animations", records: "Records", state: "TrainState"
 ) -> None:
     """Draw an episode of the first seed's current policy, and show it where metrics go."""
-    from ternevo import devices
+    from ternevo.machine import devices
     from ternevo.strategies.across_seeds import of_each_seed
 
     if not devices.is_first_process():
@@ -391,7 +394,7 @@ def save_policy(
     setup: Setup, path: Path, params: "PolicyParams", info: dict[str, str | int | float]
 ) -> None:
     """Write one policy file, with strings and numbers about its origin."""
-    from ternevo import policy_file
+    from ternevo.policies import policy_file
 
     config = setup.config
     policy_file.save(path, setup.env, config.policy_name, config.policy, params, info)
@@ -403,7 +406,8 @@ def open_records(setup: Setup, generation: int) -> "Records":
     Only the first process has any. Each seed has its own metrics.jsonl and TensorBoard; the
     progress bar and wandb get the means over seeds.
     """
-    from ternevo import devices, sinks
+    from ternevo.machine import devices
+    from ternevo.runs import sinks
 
     config, folders = setup.config, list(setup.seed_folders.values())
     if not devices.is_first_process():
@@ -426,10 +430,10 @@ def open_records(setup: Setup, generation: int) -> "Records":
 
 def _open_wandb(setup: Setup) -> "Sink":
     """Open a run of wandb; in a trial of an agent, the one that the agent announced."""
-    from ternevo import agent, sinks
-    from ternevo.run_folder import read_json
+    from ternevo.runs import sinks, wandb_agent
+    from ternevo.runs.run_folder import read_json
 
-    config, folder, trial = setup.config, setup.folder, agent.trial()
+    config, folder, trial = setup.config, setup.folder, wandb_agent.trial()
     settings = read_json(folder.config)
     # Project and id are the agent's then: wandb reads them itself, and warns of others.
     place = {} if trial else {"project": config.wandb_project, "id": settings["id"]}

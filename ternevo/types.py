@@ -111,7 +111,7 @@ class Policy(NamedTuple):
 
     `init` draws a random network, `reset` gives the memory at the start of an
     episode, `apply` maps (params, memory, observation integers) to the new
-    memory and the raw output (see `ternevo.actions`). `packing` says how to run
+    memory and the raw output (see `ternevo.arithmetic.actions`). `packing` says how to run
     some episodes of each member fast: `pack` works out once what depends on the
     params only. `apply` takes packed params as well, and returns the same.
     """

@@ -8,9 +8,14 @@ import sys
 import jax
 import pytest
 
-from ternevo import devices, envs, export, gym, observation, play, policy_file, run, runs, train
-from ternevo.policies import MLP
-from ternevo.sinks import read_jsonl
+from ternevo import envs, export, gym, play, run
+from ternevo.arithmetic import observation
+from ternevo.machine import devices
+from ternevo.policies import policy_file
+from ternevo.runs import __main__ as runs
+from ternevo.runs.sinks import read_jsonl
+from ternevo.settings.policies import MLP
+from ternevo.training import loop
 from ternevo.types import PolicyParams
 
 TINY = [
@@ -211,7 +216,7 @@ EXHAUSTED = "RESOURCE_EXHAUSTED: Out of memory allocating 400000000000000 bytes.
     ids=["evolution", "ppo"],
 )
 def test_out_of_memory_names_what_to_lower(arguments, parts, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "advance", raising(jax.errors.JaxRuntimeError(EXHAUSTED)))
+    monkeypatch.setattr(loop, "advance", raising(jax.errors.JaxRuntimeError(EXHAUSTED)))
     message = refused(run.main, [*arguments, "--runs_dir", tmp_path], capsys, status=1)
     assert f"error: out of memory: {EXHAUSTED}" in message
     assert message.endswith("under another --name. There is no checkpoint yet")
@@ -226,14 +231,14 @@ def test_jax_raises_that_error():
 
 
 def test_a_run_out_of_memory_is_on_record_and_goes_on(root, monkeypatch, capsys):
-    advance = train.advance
+    advance = loop.advance
     argv = [*NES, "--runs_dir", root, "--num_generations", "6", "--resume"]
-    monkeypatch.setattr(train, "advance", raising(jax.errors.JaxRuntimeError(EXHAUSTED)))
+    monkeypatch.setattr(loop, "advance", raising(jax.errors.JaxRuntimeError(EXHAUSTED)))
     message = refused(run.main, argv, capsys, status=1)
     assert message.endswith("under another --name. Checkpoint 4 is kept")
     runs.main([str(root)])
     assert "failed 4/6: OutOfMemory: out of memory: RESOURCE" in capsys.readouterr().out
-    monkeypatch.setattr(train, "advance", advance)
+    monkeypatch.setattr(loop, "advance", advance)
     run.main([*map(str, argv), "--num_lanes", "8"])
     runs.main([str(root)])
     assert capsys.readouterr().out.endswith("done\n")
@@ -241,7 +246,7 @@ def test_a_run_out_of_memory_is_on_record_and_goes_on(root, monkeypatch, capsys)
 
 def test_other_errors_of_a_device_are_not_taken_for_it(root, monkeypatch):
     error = jax.errors.JaxRuntimeError("INTERNAL: something else")
-    monkeypatch.setattr(train, "advance", raising(error))
+    monkeypatch.setattr(loop, "advance", raising(error))
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
         run.main([*NES, "--runs_dir", str(root), "--num_generations", "6", "--resume"])
     assert "something else" in (folder_of(root) / "failure.txt").read_text()

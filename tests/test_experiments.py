@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from ternevo import envs
-from ternevo.config import parse
+from ternevo.settings.command_line import parse
 
 PAGES = sorted(Path(__file__).parents[1].joinpath("experiments").glob("*.yaml"))
 BLOCKS = [

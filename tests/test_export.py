@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ternevo import envs, export, observation, play, policy_file, ternary
+from ternevo import envs, export, play
+from ternevo.arithmetic import observation, ternary
 from ternevo.deploy.tvp import PolicyFormatError
-from ternevo.policies import MLP
+from ternevo.policies import policy_file
+from ternevo.settings.policies import MLP
 from ternevo.types import ObservationMoments, PolicyParams, Tensor
 
 ENV = envs.make("gymnax/CartPole-v1", 20)

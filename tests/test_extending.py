@@ -17,12 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ternevo import envs, export, gym, play, policy_file, run
-from ternevo.config import parse
+from ternevo import envs, export, gym, play, run
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.envs import own
 from ternevo.names import UnknownName, WrongObject
-from ternevo.policies import MLP, PolicySettings, contract
+from ternevo.policies import contract, policy_file
+from ternevo.settings.command_line import parse
+from ternevo.settings.policies import MLP, PolicySettings
 from ternevo.types import ActionSpec, PolicyParams, Tensor
 
 PAGES = Path(__file__).parents[1] / "docs" / "how-to"
@@ -274,9 +275,9 @@ def test_half_a_file_is_refused(runs_of, tmp_path):
 
 SETTINGS = """
 import dataclasses
-from ternevo.policies import PolicySettings
-from ternevo.strategies.evolution import Evolution
-from ternevo.strategies.settings import Settings
+from ternevo.settings.policies import PolicySettings
+from ternevo.settings.strategies.evolution import Evolution
+from ternevo.settings.strategies.settings import Settings
 from ternevo.types import Policy
 
 def function(): pass
@@ -315,7 +316,10 @@ class NoAlgorithm(Evolution):
     [
         (["--policy", "my_own:Bear"], ["my_own has no 'Bear'", "Did you mean 'Bare'?", "Plain"]),
         (["--policy", "nowhere.at_all:X"], ["No module named 'nowhere'", "current directory"]),
-        (["--policy", "my_own:function"], ["extends ternevo.policies.PolicySettings", "function"]),
+        (
+            ["--policy", "my_own:function"],
+            ["extends ternevo.settings.policies.PolicySettings", "function"],
+        ),
         (["--policy", "my_own:Plain"], ["does not extend PolicySettings"]),
         (["--policy", "my_own:Bare"], ["not decorated with @dataclasses.dataclass(frozen=True)"]),
         (["--policy", "my_own:NoBuild"], ["no method build(self, obs_size, action)"]),
@@ -325,7 +329,7 @@ class NoAlgorithm(Evolution):
         (["--strategy", "my_own:NoStrategyBuild"], ["build(self, env, policy, weights, num_gen"]),
         (["--strategy", "my_own:StrategyOfNone"], ["ternevo.types.Strategy, not None"]),
         (["--strategy", "my_own:NoAlgorithm"], ["NoAlgorithm has no search_algorithm(self, sol"]),
-        (["--strategy", "my_own:Plain"], ["extends ternevo.strategies.settings.Settings"]),
+        (["--strategy", "my_own:Plain"], ["extends ternevo.settings.strategies.settings.Settings"]),
     ],
 )
 def test_wrong_settings_are_refused_with_what_is_missing(argv, parts, lab, capsys):

@@ -15,7 +15,7 @@ import pytest
 import tyro
 from IPython.core.inputtransformer2 import TransformerManager
 
-from ternevo import config
+from ternevo.settings import command_line
 from ternevo.sweep import space
 
 ROOT = Path(__file__).parents[1]
@@ -143,7 +143,7 @@ def test_the_sweep_file_of_a_notebook_gives_arguments_of_a_run(tmp_path):
     (path,) = [path for path in NOTEBOOKS if path.name.startswith("04")]
     (tmp_path / "sweep.yaml").write_text(names_of(path)["SWEEP"])
     sweep = space.read(tmp_path / "sweep.yaml")
-    parsed = config.parse(sweep.arguments(space.first_values(space.space(sweep.parameters))))
+    parsed = command_line.parse(sweep.arguments(space.first_values(space.space(sweep.parameters))))
     assert (parsed.env, parsed.num_generations) == ("gymnax/CartPole-v1", 8)
 
 

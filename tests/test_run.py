@@ -13,8 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ternevo import play, plots, policy_file, profiling, run, runs
-from ternevo.sinks import MissingExtra, read_jsonl
+from ternevo import play, run
+from ternevo.machine import profiling
+from ternevo.policies import policy_file
+from ternevo.runs import __main__ as runs, plots
+from ternevo.runs.sinks import MissingExtra, read_jsonl
 
 SMALL = [
     *("--env", "gymnax/CartPole-v1", "--episode_length", "30", "--hidden_sizes", "(4,)"),
@@ -260,8 +263,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ternevo import observation
-from ternevo.strategies.settings import Settings
+from ternevo.arithmetic import observation
+from ternevo.settings.strategies.settings import Settings
 from ternevo.types import PolicyParams, Strategy
 
 
@@ -387,7 +390,7 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(SystemExit):
         small_run(tmp_path, "--num_generations", "1", "--track", "wandb")
-    from ternevo.sinks import Wandb
+    from ternevo.runs.sinks import Wandb
 
     with pytest.raises(MissingExtra, match=r"ternevo\[wandb\]"):
         Wandb()

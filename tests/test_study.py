@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ternevo import envs
-from ternevo.config import parse
+from ternevo.settings.command_line import parse
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"

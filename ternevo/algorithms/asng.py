@@ -33,9 +33,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ternevo import ternary
 from ternevo.algorithms.categorical import Categorical, State, Tables, energy, fisher_root
 from ternevo.algorithms.shaping import best_and_worst
+from ternevo.arithmetic import ternary
 
 QUARTER = 0.25
 """The share of the population that is best, and that is worst."""

@@ -21,10 +21,11 @@ from evosax.algorithms.distribution_based.base import State as BaseState
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
-from ternevo import devices, ternary
 from ternevo.algorithms.distribution import MARGIN, Params, TritDistribution, possible_values
 from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
-from ternevo.ternary import Statistics
+from ternevo.arithmetic import ternary
+from ternevo.arithmetic.ternary import Statistics
+from ternevo.machine import devices
 from ternevo.types import Key, Leaf, Tensor
 
 Tables = tuple[Float[Array, "... 3"], ...]

@@ -2,7 +2,7 @@
 
 evosax flattens a population before `_ask` returns it and again in `tell`, which
 takes as many bytes again for each copy. Here each tensor is drawn where its
-members live and is summed up there; see `ternevo.ternary.sample` and `statistics`.
+members live and is summed up there; see `ternevo.arithmetic.ternary.sample` and `statistics`.
 """
 
 from functools import partial
@@ -17,10 +17,10 @@ from evosax.algorithms.distribution_based.base import (
 from flax import struct
 from jaxtyping import Array, Float, Num
 
-from ternevo import ternary
 from ternevo.algorithms.guards import finite_fitness
 from ternevo.algorithms.shaping import entropy_bits
-from ternevo.ternary import Statistics
+from ternevo.arithmetic import ternary
+from ternevo.arithmetic.ternary import Statistics
 from ternevo.types import Key, Tensor
 
 MARGIN = 1e-3

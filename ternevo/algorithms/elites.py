@@ -16,9 +16,9 @@ from evosax.core.fitness_shaping import identity_fitness_shaping_fn
 from flax import struct
 from jaxtyping import Array, Int, Shaped
 
-from ternevo import ternary
 from ternevo.algorithms.guards import finite_fitness
 from ternevo.algorithms.shaping import population_metrics
+from ternevo.arithmetic import ternary
 from ternevo.types import Key, Leaf, Tensor
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Num
 
-from ternevo import devices
+from ternevo.machine import devices
 
 LIMIT = 1e15
 """Fitness beyond this, with either sign, counts as not finite: its squares might sum to that."""

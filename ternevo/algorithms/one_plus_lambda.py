@@ -24,9 +24,9 @@ from evosax.core.fitness_shaping import identity_fitness_shaping_fn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-from ternevo import ternary
 from ternevo.algorithms.elites import Elitist, State
 from ternevo.algorithms.shaping import population_metrics
+from ternevo.arithmetic import ternary
 from ternevo.types import Key, Leaf
 
 MIN_FLIPS = 2.0

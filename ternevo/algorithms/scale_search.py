@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ternevo import ternary
 from ternevo.algorithms.distribution import Params
-from ternevo.algorithms.ternary_nes import State, TernaryNES, mean
-from ternevo.ternary import EXPONENT_RANGE, Statistics
+from ternevo.algorithms.nes import State, TernaryNES, mean
+from ternevo.arithmetic import ternary
+from ternevo.arithmetic.ternary import EXPONENT_RANGE, Statistics
 from ternevo.types import Key, Tensor
 
 

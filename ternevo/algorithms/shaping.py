@@ -10,7 +10,7 @@ from evosax.algorithms.distribution_based.base import metrics_fn as of_distribut
 from evosax.algorithms.population_based.base import metrics_fn as of_populations
 from jaxtyping import Array, Float
 
-from ternevo import devices
+from ternevo.machine import devices
 
 ROUNDING = 1e-6
 """A sum of evosax's weights, which are of the order of one together, that may as well be zero."""
@@ -43,7 +43,7 @@ def centered_rank_fitness_shaping_fn(
     """Return ranks spread evenly over [-1/2, 1/2], the least fitness first, means for equal ones.
 
     evosax's function in other words: one quotient of integers, rounded once, so
-    that no compiler has a choice (`ternevo.devices`).
+    that no compiler has a choice (`ternevo.machine.devices`).
 
     Examples:
       >>> centered_rank_fitness_shaping_fn(None, jnp.array([7.0, -3.0, 0.0]), None, None).tolist()

@@ -39,7 +39,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ternevo import devices, ternary
 from ternevo.algorithms.categorical import (
     Categorical,
     State,
@@ -49,6 +48,8 @@ from ternevo.algorithms.categorical import (
     keep_margin,
 )
 from ternevo.algorithms.shaping import FITNESS_SHAPING, of_unit_energy
+from ternevo.arithmetic import ternary
+from ternevo.machine import devices
 
 
 class TrustRegion(Categorical):

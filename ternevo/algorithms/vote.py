@@ -28,10 +28,11 @@ from flax import struct
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int8
 
-from ternevo import devices, ternary
 from ternevo.algorithms.distribution import Params, TritDistribution, around
 from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
-from ternevo.ternary import Statistics
+from ternevo.arithmetic import ternary
+from ternevo.arithmetic.ternary import Statistics
+from ternevo.machine import devices
 from ternevo.types import Key, Leaf
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import tyro
 
-from ternevo import startup
 from ternevo.bench.cases import CASES, SUITES, chosen
 from ternevo.bench.measure import CaseError, Record
-from ternevo.finite import check_finite
+from ternevo.machine import startup
 from ternevo.names import UnknownName
+from ternevo.settings.finite import check_finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ def start_jax() -> None:
     startup.prepare()
     import jax
 
-    from ternevo import devices
+    from ternevo.machine import devices
 
     devices.use_cores()
     jax.config.update("jax_enable_compilation_cache", False)
@@ -89,8 +89,8 @@ def run(config: BenchConfig, names: list[str], command: list[str]) -> dict[str, 
 
     A case that fails is told of and leaves the others alone.
     """
-    from ternevo import provenance
     from ternevo.bench import report
+    from ternevo.runs import provenance
 
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     header = {"date": now, "command": command, **provenance.describe()}

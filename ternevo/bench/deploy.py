@@ -297,7 +297,8 @@ def _jitted(record: PolicyRecord) -> Callable[[Any], Any]:
         raise Missing("JAX policies take floats")
     import jax
 
-    from ternevo import actions, observation, policy_file
+    from ternevo.arithmetic import actions, observation
+    from ternevo.policies import policy_file
 
     saved = policy_file.from_record(record)
 

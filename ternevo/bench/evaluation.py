@@ -7,14 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ternevo import devices, envs, observation, ternary, train
+from ternevo import envs
+from ternevo.arithmetic import observation, ternary
 from ternevo.bench import cases, rivals
 from ternevo.bench.measure import CaseError, Contest, Contestant, compiled
 from ternevo.bench.rivals import Job
-from ternevo.policies import MLP
-from ternevo.rollout import Evaluation, episode_keys, evaluate, packed_bytes
-from ternevo.strategies.evaluation import evaluate_policy
-from ternevo.strategies.ternary_nes import TernaryNES
+from ternevo.machine import devices
+from ternevo.rollouts.population import Evaluation, episode_keys, evaluate, packed_bytes
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies.ternary_nes import TernaryNES
+from ternevo.strategies.evaluated import evaluate_policy
+from ternevo.training import loop
 from ternevo.types import Env, Policy, PolicyParams
 
 TRAINING_CHUNK = 10
@@ -109,10 +112,10 @@ def _train(env: Env, policy: Policy) -> PolicyParams:
     """
     nes = TernaryNES(population_size=256, num_episodes=2, sigma=0.2, lr=0.05)
     strategy = nes.build(env, policy, "ternary", MAX_GENERATIONS)
-    state = train.start(jax.random.key(0), strategy)
+    state = loop.start(jax.random.key(0), strategy)
     test = jax.jit(partial(_mean_length, policy, env))
     for _ in range(0, MAX_GENERATIONS, TRAINING_CHUNK):
-        state, _ = train.advance(strategy, state, jnp.asarray(TRAINING_CHUNK, jnp.int32))
+        state, _ = loop.advance(strategy, state, jnp.asarray(TRAINING_CHUNK, jnp.int32))
         params = strategy.params(state.strategy)
         length = float(test(params))
         print(f"    trained {int(state.generation)} generations: {length:.0f} steps", flush=True)

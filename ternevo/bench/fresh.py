@@ -78,9 +78,12 @@ def one_generation(setting: PeakMemory) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from ternevo import envs, sinks, ternary, train
-    from ternevo.policies import MLP
-    from ternevo.strategies.ternary_nes import TernaryNES
+    from ternevo import envs
+    from ternevo.arithmetic import ternary
+    from ternevo.runs import sinks
+    from ternevo.settings.policies import MLP
+    from ternevo.settings.strategies.ternary_nes import TernaryNES
+    from ternevo.training import loop
 
     env = envs.make(setting.env, setting.episode_length)
     policy = MLP(hidden_sizes=setting.hidden_sizes).build(env.obs_size, env.action)
@@ -88,9 +91,9 @@ def one_generation(setting: PeakMemory) -> dict[str, Any]:
         population_size=setting.population_size, population_chunk=setting.population_chunk
     )
     strategy = nes.build(env, policy, "ternary", 1)
-    state = train.start(jax.random.key(0), strategy)
+    state = loop.start(jax.random.key(0), strategy)
     num_weights = ternary.num_weights(strategy.params(state.strategy).weights)
-    state, metrics = train.advance(strategy, state, jnp.asarray(1, jnp.int32))
+    state, metrics = loop.advance(strategy, state, jnp.asarray(1, jnp.int32))
     return {
         "env_steps": sinks.steps_of(metrics, 0),
         "weights": num_weights,
@@ -102,7 +105,7 @@ def main() -> None:
     """Run what the argument says."""
     values = json.loads(sys.argv[1])
     values["hidden_sizes"] = tuple(values["hidden_sizes"])
-    from ternevo import devices
+    from ternevo.machine import devices
 
     devices.use_cores()
     with devices.on_all_devices():

@@ -1,16 +1,19 @@
-"""Generations of the whole loop, as `train.advance` compiles it; here of ternary_nes."""
+"""Generations of the whole loop, as `loop.advance` compiles it; here of ternary_nes."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ternevo import devices, envs, sinks, train
+from ternevo import envs
 from ternevo.bench import rivals
 from ternevo.bench.cases import LoopBesideEvosax, LoopOverhead
 from ternevo.bench.measure import Contest, Contestant, compiled
-from ternevo.policies import MLP
-from ternevo.strategies.ternary_nes import TernaryNES
+from ternevo.machine import devices
+from ternevo.runs import sinks
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies.ternary_nes import TernaryNES
+from ternevo.training import loop
 from ternevo.types import Env, EnvState, Key, ObservationMoments, Strategy, Timestep
 
 
@@ -70,16 +73,16 @@ def advancing(
     """
     strategy = without_looks(strategy)
     with devices.on_all_devices(num_devices):
-        state = train.start(jax.random.key(0), strategy)
+        state = loop.start(jax.random.key(0), strategy)
     count = jnp.asarray(num_generations, jnp.int32)
 
     def run() -> Any:
         # A copy, because `advance` consumes the state; it is that of one member, not of all.
         with devices.on_all_devices(num_devices):
-            return train.advance(strategy, jax.tree.map(jnp.copy, state), count)
+            return loop.advance(strategy, jax.tree.map(jnp.copy, state), count)
 
     with devices.on_all_devices(num_devices):
-        contestant = compiled(name, train.advance, strategy, state, count, run=run)
+        contestant = compiled(name, loop.advance, strategy, state, count, run=run)
     return contestant._replace(generations=num_generations)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ternevo.bench.cases import Case, Comparison
-from ternevo.memory import available_bytes, planned_bytes
+from ternevo.machine.device_memory import available_bytes, planned_bytes
 
 MIN_ROUNDS = 3
 """Rounds that are run even if they take longer than a case may."""

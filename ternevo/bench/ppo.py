@@ -13,8 +13,8 @@ from ternevo.bench import loop
 from ternevo.bench.cases import BesidePPO
 from ternevo.bench.measure import Contest, Contestant, compiled
 from ternevo.bench.reference_ppo import ReferencePPO, make_env
-from ternevo.policies import MLP
-from ternevo.strategies.ppo import PPO
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies.ppo import PPO
 from ternevo.types import Strategy
 
 

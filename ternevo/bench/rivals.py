@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ternevo.arithmetic.observation import Quantiser
 from ternevo.bench.cases import Evaluation, LoopBesideEvosax
 from ternevo.bench.measure import CaseError, Contestant, compiled
-from ternevo.observation import Quantiser
-from ternevo.rollout import choose_lanes
+from ternevo.rollouts.population import choose_lanes
 from ternevo.types import ActionSpec, Env, Key, Params, Policy
 
 

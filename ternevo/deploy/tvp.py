@@ -61,7 +61,7 @@ MAX_BOUND = np.float32(1e30)
 EXPONENT_LIMIT = 24
 """Of weights and biases."""
 INPUT_EXPONENT_LIMIT = 120
-"""That of `ternevo.observation`, which says why."""
+"""That of `ternevo.arithmetic.observation`, which says why."""
 MAX_SHIFT = 8
 ROWS_AT_ONCE = 1024
 """Test vectors are computed in pieces, so that memory stays small."""
@@ -374,7 +374,7 @@ def _read_header(reader: _Reader) -> _Head:
     data = reader.data
     reader.need(len(data) <= MAX_BYTES, 0, f"larger than {MAX_BYTES} bytes")
     if data[: len(MAGIC)] != MAGIC:
-        is_own = data[:2] == b"PK"  # a .npz, see ternevo/policy_archive.py
+        is_own = data[:2] == b"PK"  # a .npz, see ternevo/policies/policy_archive.py
         what = "; it is one of your own --policy, which only JAX and its module can run"
         reader.refuse(0, f"not a .tvp policy file{what if is_own else ''}")
     reader.need(len(data) >= HEADER.size + LAYER.size + 4, len(data), "the file is cut off")

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from ternevo import devices
 from ternevo.envs import contract, own
+from ternevo.machine import devices
 from ternevo.names import UnknownName
 from ternevo.types import Env, EnvState
 

@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ternevo import ternary
+from ternevo.arithmetic import ternary
 from ternevo.deploy import tvp
 from ternevo.names import WrongObject, of_type
-from ternevo.policies import PolicySettings
+from ternevo.settings.policies import PolicySettings
 from ternevo.types import ActionSpec, Params, Policy, layout
 
 DTYPES = {"ternary": jnp.int8, "binary": jnp.int8, "float": jnp.float32}

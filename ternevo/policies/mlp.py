@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int32
 
-from ternevo import packing, ternary
+from ternevo.arithmetic import bit_planes, ternary
+from ternevo.arithmetic.bit_planes import Planes
 from ternevo.deploy import tvp
-from ternevo.packing import Planes
-from ternevo.policies import MLP
+from ternevo.settings.policies import MLP
 from ternevo.types import ActionSpec, Key, Memory, Packing, Params, Policy, Tensor
 
 BIAS_SHIFT_LIMIT = 8
@@ -272,11 +272,11 @@ def _pack_layer(
         bias = _bias_size(layer, inputs) * layer["bias"].values.astype(jnp.float32)
     if matmul != "planes":
         return Dense(values.astype(MATMULS[matmul]), bias, scale)
-    planes = packing.planes_of(values)
+    planes = bit_planes.planes_of(values)
     if inputs.is_sign:
-        offset = packing.offset_of_signs(planes)
+        offset = bit_planes.offset_of_signs(planes)
     else:
-        offset = packing.offset_of_integers(planes, inputs.num_bits)
+        offset = bit_planes.offset_of_integers(planes, inputs.num_bits)
     return BitPlanes(planes, offset + bias.astype(jnp.int32), scale)
 
 
@@ -296,8 +296,8 @@ def _dot(layer: Dense, values: jax.Array) -> jax.Array:
 
 def _count(layer: BitPlanes, inputs: Grid, values: jax.Array) -> jax.Array:
     if inputs.is_sign:
-        total = packing.dot_signs(layer.planes, layer.offset, values)
+        total = bit_planes.dot_signs(layer.planes, layer.offset, values)
     else:
         integers = values.astype(jnp.int32)
-        total = packing.dot_integers(layer.planes, layer.offset, integers, inputs.num_bits)
+        total = bit_planes.dot_integers(layer.planes, layer.offset, integers, inputs.num_bits)
     return total.astype(jnp.float32)

@@ -20,7 +20,7 @@ def write(
     Args:
       runs: runs, or folders that hold runs.
       out: the folder to write into; or the page itself, if it ends in ".html".
-      x: what learning curves are drawn over, a name of `ternevo.arms.AXES`.
+      x: what learning curves are drawn over, a name of `ternevo.runs.arms.AXES`.
       threshold: the return from which a seed counts as a success, for all environments, or of each
         by its full id.
 
@@ -32,13 +32,13 @@ def write(
       UnknownName: there is no such axis, or no run in an environment of `threshold`.
       ValueError: a threshold is not finite.
     """
-    from ternevo.arms import AXES, arms_of, read
     from ternevo.files import replace_text, replacing
     from ternevo.names import check
     from ternevo.report.figures import draw
     from ternevo.report.page import page
     from ternevo.report.tables import Report
-    from ternevo.run_folder import RunFolderError
+    from ternevo.runs.arms import AXES, arms_of, read
+    from ternevo.runs.run_folder import RunFolderError
 
     check("axis", x, AXES)
     seeds, damaged = read(runs)

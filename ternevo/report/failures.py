@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ternevo.arms import Arm, Seed
 from ternevo.report.tables import NO_THRESHOLD, Report, Table, number
+from ternevo.runs.arms import Arm, Seed
 
 FAILED = "runs whose training failed"
 UNFINISHED = "unfinished runs"

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import matplotlib
 from matplotlib.figure import Figure
 
-from ternevo import plots
-from ternevo.arms import ENTROPY, trit_shares
 from ternevo.report.tables import ONE_SEED, Improvement, Report
+from ternevo.runs import plots
+from ternevo.runs.arms import ENTROPY, trit_shares
 
 
 class Image(NamedTuple):

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from ternevo.arms import by_env
 from ternevo.report import tables
 from ternevo.report.failures import Failure, counted, failures
 from ternevo.report.figures import Figures
 from ternevo.report.tables import Report, Table
+from ternevo.runs.arms import by_env
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --text: #1c2026; --faint: #5d6570;

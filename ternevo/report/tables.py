@@ -9,8 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ternevo.arms import ENTROPY, Arm, by_env, differing, in_words, trit_shares, weights_of_seeds
-from ternevo.statistics import (
+from ternevo.runs.arms import (
+    ENTROPY,
+    Arm,
+    by_env,
+    differing,
+    in_words,
+    trit_shares,
+    weights_of_seeds,
+)
+from ternevo.runs.intervals import (
     Interval,
     area,
     iqm_interval,
@@ -59,8 +67,8 @@ class Report:
     """What a report is about.
 
     Attributes:
-      arms: what `ternevo.arms.gather` found.
-      x: what learning curves are drawn over, a name of `ternevo.arms.AXES`.
+      arms: what `ternevo.runs.arms.gather` found.
+      x: what learning curves are drawn over, a name of `ternevo.runs.arms.AXES`.
       targets: the threshold of each environment that has one.
       damaged: a sentence for each run that is in no arm, because its config.json cannot be read.
     """

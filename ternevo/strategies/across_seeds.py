@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ternevo import devices
-from ternevo.strategies.evaluation import EvaluationState
+from ternevo.machine import devices
+from ternevo.strategies.evaluated import EvaluationState
 from ternevo.types import Key, Metrics, Strategy
 
 

@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
-from ternevo import observation, ternary
 from ternevo.algorithms.guards import finite_fitness, is_usable, keep_finite
-from ternevo.observation import Quantiser
-from ternevo.rollout import Evaluation, Plan, episode_keys, evaluate
+from ternevo.arithmetic import observation, ternary
+from ternevo.arithmetic.observation import Quantiser
+from ternevo.arithmetic.ternary import WeightKind
+from ternevo.rollouts.population import Evaluation, Plan, episode_keys, evaluate
 from ternevo.strategies import step_count
 from ternevo.strategies.search import is_spread, remembers_fitness, search_of
 from ternevo.strategies.step_count import StepCount
-from ternevo.ternary import WeightKind
 from ternevo.types import (
     LEFT_OUT,
     Env,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
 
-from ternevo import devices
+from ternevo.machine import devices
 from ternevo.types import Key, Metrics
 
 

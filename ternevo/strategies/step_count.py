@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32, UInt32
 
-from ternevo import devices
+from ternevo.machine import devices
 from ternevo.types import Metrics
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from ternevo import config as run_config
-from ternevo.options import types, written_out
-from ternevo.run_folder import errors_in_a_line
+from ternevo.runs.run_folder import errors_in_a_line
+from ternevo.settings import command_line as run_config
+from ternevo.settings.options import types, written_out
 from ternevo.sweep import space, summary, trials
 
 if TYPE_CHECKING:

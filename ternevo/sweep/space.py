@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ternevo import pages
-from ternevo.finite import check_number
 from ternevo.names import check
-from ternevo.sinks import MissingExtra
+from ternevo.runs.sinks import MissingExtra
+from ternevo.settings import pages
+from ternevo.settings.finite import check_number
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -16,18 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from ternevo import files, run_folder
-from ternevo.interruption import LOST_OUTPUT, SIGNALS, handled_by
+from ternevo import files
+from ternevo.machine.interruption import LOST_OUTPUT, SIGNALS, handled_by
 from ternevo.names import check
-from ternevo.sinks import mean_rows, read_jsonl
-from ternevo.sweep.space import (
-    SweepFile,
-    SweepFileError,
-    grid,
-    optuna_package,
-    proposals,
-    space,
-)
+from ternevo.runs import run_folder
+from ternevo.runs.sinks import mean_rows, read_jsonl
+from ternevo.sweep.space import SweepFile, SweepFileError, grid, optuna_package, proposals, space
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -1,0 +1,297 @@
+r"""Natural evolution strategies over ternary and binary weights.
+
+Every weight is an independent categorical over {-1, 0, +1}, given by float
+latents. A population is sampled by inverse CDF, in antithetic pairs, and the
+latents climb the estimated gradient of expected utility through an optax
+optimiser. What differs between the distributions is how latents give
+probabilities, and which ascent direction the batch's statistics
+
+$$M_1 = \frac{1}{N} \sum_i u_i X_i, \qquad M_2 = \frac{1}{N} \sum_i u_i X_i^2$$
+
+are turned into. The shipped policy is the mode.
+
+References:
+  Wierstra et al., "Natural Evolution Strategies", JMLR 2014.
+  Ollivier et al., "Information-Geometric Optimization Algorithms", JMLR 2017.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from evosax.algorithms.distribution_based.base import State as BaseState
+from flax import struct
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float
+
+from ternevo.algorithms.distribution import (
+    MARGIN,
+    Params,
+    TritDistribution,
+    around,
+    possible_values,
+    with_margin,
+)
+from ternevo.algorithms.guards import bounded
+from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
+from ternevo.arithmetic import ternary
+from ternevo.arithmetic.ternary import Statistics
+from ternevo.types import Key, Leaf, Tensor
+
+FISHER_DAMPING = 0.1
+"""Added to the Fisher information of a logit before it divides."""
+
+
+class Distribution(NamedTuple):
+    """A family of ternary distributions; `spread` is the scheduled noise: sigma, or a flip rate."""
+
+    start: Callable[[Key, Tensor], jax.Array]
+    probabilities: Callable[[jax.Array, jax.Array], jax.Array]
+    direction: Callable[[jax.Array, jax.Array, Statistics], jax.Array]
+    mode: Callable[[jax.Array, Tensor], Tensor]
+    project: Callable[[jax.Array], jax.Array] = lambda latent: latent
+
+
+# -------------------------------------------------------------- the distributions
+
+
+def logits() -> Distribution:
+    """Softmax of three logits, plain score function: one-hot minus softmax.
+
+    The natural gradient in the *probabilities* is the same vector (PBIL, IGO).
+    """
+
+    def start(key: Key, tensor: Tensor) -> jax.Array:
+        del key
+        return jax.nn.one_hot(tensor.values + 1, 3)
+
+    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
+        del spread
+        return with_margin(jax.nn.softmax(latent))
+
+    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
+        return ternary.utility_by_value(stats) - stats.utility * probabilities(latent, spread)
+
+    def mode(latent: jax.Array, tensor: Tensor) -> Tensor:
+        return tensor._replace(values=(jnp.argmax(latent, axis=-1) - 1).astype(jnp.int8))
+
+    return Distribution(start, probabilities, direction, mode)
+
+
+def mean() -> Distribution:
+    """The ternary variable of least variance with a mean m, mixed with a uniform flip at rate q."""
+
+    def start(key: Key, tensor: Tensor) -> jax.Array:
+        noise = jax.random.uniform(key, tensor.values.shape, minval=-0.45, maxval=0.45)
+        return jnp.clip(
+            tensor.values * (1.0 - jnp.abs(noise)) + (tensor.values == 0) * noise, -1, 1
+        )
+
+    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
+        plus, minus = jnp.maximum(latent, 0.0), jnp.maximum(-latent, 0.0)
+        certain = jnp.stack([minus, 1.0 - plus - minus, plus], axis=-1)
+        return certain * (1.0 - spread) + spread / 3
+
+    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
+        del spread
+        return stats.first - stats.utility * latent
+
+    return Distribution(start, probabilities, direction, _round, _clip(1.0))
+
+
+def sharp() -> Distribution:
+    """A centre round(z) with probability 1 - q, else a neighbour; z keeps what is below a level."""
+
+    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
+        return around(jnp.clip(jnp.round(latent), -1, 1), spread)
+
+    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
+        del latent, spread
+        return stats.first
+
+    def start(key: Key, tensor: Tensor) -> jax.Array:
+        noise = jax.random.uniform(key, tensor.values.shape, minval=-0.45, maxval=0.45)
+        return jnp.clip(tensor.values + noise, -1.2, 1.2)
+
+    return Distribution(start, probabilities, direction, _round, _clip(1.2))
+
+
+def threshold(kind: ternary.WeightKind = "ternary") -> Distribution:
+    r"""A Gaussian latent cut at two thresholds: w = T(z + sigma noise), with the exact score of z.
+
+    The thresholds are plus and minus half of gamma, the mean absolute latent
+    of the tensor; the layer's exponent follows gamma, so that levels grow with
+    evidence. Given w the noise is integrated out (Rao-Blackwell):
+    $\nabla_z \log P(w) = P'(w) / P(w)$ with $P$ in closed form by the normal
+    CDF; gamma is held fixed. `kind="binary"` cuts once, at zero.
+    """
+    values = possible_values(kind)
+
+    def cut(latent: jax.Array) -> jax.Array:
+        return ternary.scale(latent) / 2 if kind == "ternary" else jnp.zeros(())
+
+    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
+        minus = norm.cdf((-cut(latent) - latent) / spread)
+        plus = norm.cdf((latent - cut(latent)) / spread)
+        zero = jnp.maximum(1.0 - minus - plus, 0.0)
+        return with_margin(jnp.stack([minus, zero, plus], axis=-1), values)
+
+    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
+        minus = -norm.pdf((-cut(latent) - latent) / spread) / spread
+        plus = norm.pdf((latent - cut(latent)) / spread) / spread
+        slopes = jnp.stack([minus, -minus - plus, plus], axis=-1)
+        slopes *= 1.0 - MARGIN * jnp.sum(values)
+        scores = slopes / jnp.maximum(probabilities(latent, spread), MARGIN)
+        return jnp.sum(ternary.utility_by_value(stats) * scores * values, axis=-1)
+
+    def start(key: Key, tensor: Tensor) -> jax.Array:
+        return ternary.latent_of(key, tensor, kind)
+
+    def mode(latent: jax.Array, tensor: Tensor) -> Tensor:
+        del tensor
+        return ternary.discretize(latent, kind)
+
+    return Distribution(start, probabilities, direction, mode)
+
+
+def bernoulli(init_logit_std: float = 3.0) -> Distribution:
+    r"""+1 with probability $p = \sigma(\theta)$, else -1; a damped natural gradient in the logit.
+
+    The Fisher information of the logit is $p(1-p)$, so with x in {0, 1} and utilities u
+
+    $$\Delta\theta \propto \frac{1}{N} \sum_i u_i \frac{x_i - p}{p(1-p) + \epsilon}.$$
+
+    The first logits are normal, with the signs of the weights given.
+
+    References:
+      Swope, "Lightweight Reinforcement Learning by Evolving Binary Networks", 2020
+      (raw returns as u; here u has a baseline, without which the step is pure
+      drift once all returns are equal).
+    """
+
+    def start(key: Key, tensor: Tensor) -> jax.Array:
+        return init_logit_std * jnp.abs(jax.random.normal(key, tensor.values.shape)) * tensor.values
+
+    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
+        del spread
+        plus = jax.nn.sigmoid(latent)
+        return jnp.stack([1.0 - plus, jnp.zeros_like(plus), plus], axis=-1)
+
+    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
+        del spread
+        plus = jax.nn.sigmoid(latent)
+        score = (stats.first + stats.utility) / 2 - stats.utility * plus
+        return score / (plus * (1.0 - plus) + FISHER_DAMPING)
+
+    def mode(latent: jax.Array, tensor: Tensor) -> Tensor:
+        return tensor._replace(values=jnp.where(latent > 0, 1, -1).astype(jnp.int8))
+
+    return Distribution(start, probabilities, direction, mode)
+
+
+DISTRIBUTIONS = {"threshold": threshold, "logits": logits, "mean": mean, "sharp": sharp}
+"""Those of `--strategy ternary_nes`; `bernoulli` is that of `binary_nes`."""
+
+
+def _round(latent: jax.Array, tensor: Tensor) -> Tensor:
+    return tensor._replace(values=jnp.clip(jnp.round(latent), -1, 1).astype(jnp.int8))
+
+
+def _clip(limit: float) -> Callable[[jax.Array], jax.Array]:
+    return lambda latent: jnp.clip(latent, -limit, limit)
+
+
+# ------------------------------------------------------------------ the algorithm
+
+
+@struct.dataclass
+class State(BaseState):
+    """`mean` is the int8 mode of the distribution; `latents` has one array for each tensor."""
+
+    mean: Leaf
+    latents: Leaf
+    spread: Leaf
+    opt_state: Leaf
+    best_solution: Leaf
+    best_fitness: Leaf
+    generation_counter: Leaf
+
+
+class TernaryNES(TritDistribution):
+    """Natural evolution strategy over ternary weights, an evosax class with int8 populations."""
+
+    def __init__(
+        self,
+        population_size: int,
+        solution: Any,
+        distribution: Distribution | None = None,
+        optimizer: optax.GradientTransformation | None = None,
+        spread_schedule: Callable | None = None,
+        use_antithetic_sampling: bool = True,
+        fitness_shaping_fn: Callable = FITNESS_SHAPING["centered_rank"],
+        metrics_fn: Callable = distribution_metrics,
+    ):
+        """Build the algorithm; `solution` is a params pytree of int8 `Tensor`s."""
+        super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
+        self.distribution = distribution or threshold()
+        self.optimizer = optimizer or optax.adam(0.1, b2=0.99)
+        self.spread_schedule = spread_schedule or optax.constant_schedule(0.1)
+        self.use_antithetic_sampling = use_antithetic_sampling
+
+    def init(self, key: Key, mean: Any, params: Params) -> State:
+        """Start from a distribution whose mode is `mean`."""
+        given = ternary.tensors(mean)
+        keys = jax.random.split(key, len(given))
+        latents = tuple(
+            self.distribution.start(k, tensor) for k, tensor in zip(keys, given, strict=True)
+        )
+        return self._init(key, params).replace(
+            latents=latents,
+            opt_state=self.optimizer.init(latents),
+            mean=self._mode(latents),
+        )
+
+    def _init(self, key: Key, params: Params) -> State:
+        del key, params
+        return State(
+            mean=self.solution_flat,
+            latents=(),
+            spread=jnp.asarray(self.spread_schedule(0), jnp.float32),
+            opt_state=(),
+            best_solution=self.solution_flat,
+            best_fitness=jnp.asarray(jnp.inf),
+            generation_counter=jnp.zeros((), jnp.int32),
+        )
+
+    def _move(self, utilities: jax.Array, stats: list[Statistics], state: State) -> State:
+        del utilities
+        # evosax minimises, and the optimiser descends: descending shaped fitness climbs utility.
+        descent = bounded(self._directions(stats, state))
+        updates, opt_state = self.optimizer.update(descent, state.opt_state, state.latents)
+        latents = jax.tree.map(
+            self.distribution.project, optax.apply_updates(state.latents, updates)
+        )
+        return state.replace(
+            mean=self._mode(latents),
+            latents=latents,
+            spread=jnp.asarray(self.spread_schedule(state.generation_counter + 1), jnp.float32),
+            opt_state=opt_state,
+        )
+
+    def _directions(self, stats: list[Statistics], state: State) -> tuple[jax.Array, ...]:
+        """Return where each latent array would go."""
+        return tuple(
+            self.distribution.direction(latent, state.spread, of_tensor)
+            for latent, of_tensor in zip(state.latents, stats, strict=True)
+        )
+
+    def probabilities(self, state: State) -> list[Float[Array, "... 3"]]:
+        """Return P(-1), P(0), P(+1) of every weight, one array for each tensor."""
+        return [self.distribution.probabilities(z, state.spread) for z in state.latents]
+
+    def _mode(self, latents: tuple[jax.Array, ...]) -> jax.Array:
+        given = ternary.tensors(self.solution)
+        modes = [self.distribution.mode(z, t) for z, t in zip(latents, given, strict=True)]
+        return self._ravel_solution(ternary.replace_tensors(self.solution, modes))

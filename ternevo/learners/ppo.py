@@ -1,0 +1,185 @@
+"""The arithmetic of proximal policy optimisation: advantages, losses, epochs of minibatches.
+
+Nothing here knows an environment. Axis words: `steps` of `envs` in a batch.
+
+References:
+  Schulman et al. 2016, "High-Dimensional Continuous Control Using Generalized Advantage
+  Estimation", equation 16.
+  Schulman et al. 2017, "Proximal Policy Optimization Algorithms", equations 7 and 9.
+  Huang et al. 2022, "The 37 Implementation Details of Proximal Policy Optimization".
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from ternevo.machine import devices
+from ternevo.types import Key, Metrics
+
+
+class Coefficients(NamedTuple):
+    """What the loss is made with; see the settings of the same names in `strategies/ppo.py`."""
+
+    clip_epsilon: float
+    value_clip_epsilon: float
+    value_coefficient: float
+    entropy_coefficient: float
+
+
+class Sample(NamedTuple):
+    """What a minibatch has of each transition; `inputs` are what policy and critic take in."""
+
+    inputs: Any
+    raw_action: jax.Array
+    log_prob: Float[Array, "*batch"]
+    value: Float[Array, "*batch"]
+    advantage: Float[Array, "*batch"]
+    target: Float[Array, "*batch"]
+
+
+class Prediction(NamedTuple):
+    """What policy and critic say now about the transitions of a minibatch."""
+
+    log_prob: Float[Array, " batch"]
+    entropy: Float[Array, " batch"]
+    value: Float[Array, " batch"]
+
+
+def advantages(
+    rewards: Float[Array, "steps envs"],
+    values: Float[Array, "steps envs"],
+    last_value: Float[Array, " envs"],
+    final_values: Float[Array, "steps envs"],
+    terminated: Bool[Array, "steps envs"],
+    truncated: Bool[Array, "steps envs"],
+    discount: float,
+    gae_lambda: float,
+) -> Float[Array, "steps envs"]:
+    r"""Return generalised advantage estimates of transitions under auto-reset.
+
+    $\hat A_t = \delta_t + \gamma \lambda \hat A_{t+1}$ within an episode, where
+    $\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t)$. After a termination there is nothing more to
+    come. A truncation only stops the observer: what would have come is estimated by the
+    value of the final observation.
+
+    Args:
+      rewards: of each step.
+      values: of the observation that was acted on.
+      last_value: of the observations after the last step.
+      final_values: of the final observation where an episode was truncated; anything elsewhere.
+      terminated: whether the task ended in the step.
+      truncated: whether the time limit did.
+      discount: gamma.
+      gae_lambda: lambda; with 1 the discounted return less the value, with 0 the TD error.
+    """
+    following = jnp.concatenate([values[1:], last_value[None]])
+    following = jnp.where(truncated, final_values, following)
+    errors = rewards + discount * jnp.where(terminated, 0.0, following) - values
+    decay = discount * gae_lambda * ~(terminated | truncated)
+
+    def one_step(later: jax.Array, row: tuple) -> tuple[jax.Array, jax.Array]:
+        error, share = row
+        advantage = error + share * later
+        return advantage, advantage
+
+    return jax.lax.scan(one_step, jnp.zeros_like(last_value), (errors, decay), reverse=True)[1]
+
+
+def normalise(estimates: Float[Array, "steps envs"]) -> Float[Array, "steps envs"]:
+    """Return the advantages of the batch, on all devices, with mean 0 and standard deviation 1."""
+    mean, squares = devices.mean((jnp.mean(estimates), jnp.mean(estimates**2)))
+    deviation = jnp.sqrt(jnp.maximum(squares - mean**2, 0.0))
+    return (estimates - mean) / (deviation + 1e-8)
+
+
+def loss(
+    coefficients: Coefficients, now: Prediction, batch: Sample
+) -> tuple[Float[Array, ""], Metrics]:
+    """Return the loss of a minibatch, and its parts.
+
+    The value loss is half of the mean squared error; where `value_clip_epsilon` is positive, of
+    the larger one of the value and of the value clipped to so far from the old one.
+    """
+    log_ratio = now.log_prob - batch.log_prob
+    ratio, epsilon = jnp.exp(log_ratio), coefficients.clip_epsilon
+    clipped = jnp.clip(ratio, 1 - epsilon, 1 + epsilon)
+    policy_loss = -jnp.mean(jnp.minimum(ratio * batch.advantage, clipped * batch.advantage))
+    value_loss = 0.5 * jnp.mean(_squared_error(coefficients.value_clip_epsilon, now.value, batch))
+    entropy = jnp.mean(now.entropy)
+    total = (
+        policy_loss
+        + coefficients.value_coefficient * value_loss
+        - coefficients.entropy_coefficient * entropy
+    )
+    return total, {
+        "loss/policy": policy_loss,
+        "loss/value": value_loss,
+        "ppo/entropy": entropy,
+        "ppo/approx_kl": jnp.mean(ratio - 1 - log_ratio),  # Schulman 2020, always positive
+        "ppo/clip_fraction": jnp.mean(jnp.abs(ratio - 1) > epsilon),
+    }
+
+
+def _squared_error(epsilon: float, value: jax.Array, batch: Sample) -> jax.Array:
+    error = (value - batch.target) ** 2
+    if not epsilon:
+        return error
+    near = batch.value + jnp.clip(value - batch.value, -epsilon, epsilon)
+    return jnp.maximum(error, (near - batch.target) ** 2)
+
+
+def update(
+    predict: Callable[[Any, Any, jax.Array], Prediction],
+    coefficients: Coefficients,
+    optimizer: optax.GradientTransformation,
+    num_epochs: int,
+    num_minibatches: int,
+    key: Key,
+    params: Any,
+    opt_state: optax.OptState,
+    batch: Sample,
+) -> tuple[Any, optax.OptState, Metrics]:
+    """Go through the batch `num_epochs` times, in an order drawn anew each time.
+
+    Inside `devices.split` each device has transitions of its own, and the gradient is the mean.
+
+    Args:
+      predict: from params, inputs and raw actions of a minibatch to what they are worth now.
+      coefficients: of the loss.
+      optimizer: the optimiser.
+      num_epochs: passes over the batch.
+      num_minibatches: gradient steps in a pass; it divides the number of transitions.
+      key: for the order.
+      params: what is learned.
+      opt_state: the optimiser's.
+      batch: leaves [transitions, ...].
+
+    Returns:
+      The new params and optimiser state, and the mean metrics over all gradient steps.
+    """
+    size = batch.advantage.shape[0]
+
+    def total_loss(params: Any, minibatch: Sample) -> tuple[jax.Array, Metrics]:
+        now = predict(params, minibatch.inputs, minibatch.raw_action)
+        return loss(coefficients, now, minibatch)
+
+    def one_minibatch(carry: tuple, rows: jax.Array) -> tuple[tuple, Metrics]:
+        params, opt_state = carry
+        minibatch = jax.tree.map(lambda x: x[rows], batch)
+        gradient, metrics = jax.grad(total_loss, has_aux=True)(params, minibatch)
+        gradient, metrics = devices.mean((gradient, metrics))
+        metrics["loss/gradient_norm"] = optax.tree.norm(gradient)
+        changes, opt_state = optimizer.update(gradient, opt_state, params)
+        return (optax.apply_updates(params, changes), opt_state), metrics
+
+    def one_epoch(carry: tuple, key: Key) -> tuple[tuple, Metrics]:
+        order = jax.random.permutation(key, size).reshape(num_minibatches, -1)
+        return jax.lax.scan(one_minibatch, carry, order)
+
+    keys = jax.random.split(key, num_epochs)
+    (params, opt_state), metrics = jax.lax.scan(one_epoch, (params, opt_state), keys)
+    return params, opt_state, jax.tree.map(jnp.mean, metrics)

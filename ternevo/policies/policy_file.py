@@ -1,0 +1,507 @@
+"""Between the JAX policy of a run and its file: `save`, `load`, `SavedPolicy`.
+
+The file of an MLP is a .tvp (`ternevo/deploy/tvp.py`). What a device does not need, such
+as the environment's name and the moments of observations, is in its optional parts. Any other
+policy is a .npz (`ternevo/policies/policy_archive.py`), which only the module it comes from can
+run.
+"""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ternevo.arithmetic import actions, observation, ternary
+from ternevo.arithmetic.observation import Quantiser
+from ternevo.deploy import tvp
+from ternevo.deploy.record import Layer, Moments, PolicyRecord, Squares
+from ternevo.deploy.tvp import PolicyFormatError
+from ternevo.files import replacing
+from ternevo.names import Trust, UnknownName, check_trusted, lookup_settings
+from ternevo.policies import contract, policy_archive
+from ternevo.settings.policies import MLP, POLICIES, PolicySettings
+from ternevo.types import (
+    ActionSpec,
+    Env,
+    Memory,
+    ObservationMoments,
+    Params,
+    Policy,
+    PolicyParams,
+    Tensor,
+)
+
+ENV, LENGTH = "env", "episode_length"
+"""Names in the metadata of a file; all others are of `SavedPolicy.info`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedPolicy:
+    """A policy as it was shipped, ready to act without the run or the environment.
+
+    Attributes:
+      env_id: the environment it was trained on, "" if the file does not say. A file may say
+        anything, and `envs.make` of an id with a colon imports its module: see `env_id_of`.
+      policy_name: key of `POLICIES`, or "package.module:Class".
+      settings: the policy's settings, a dataclass.
+      policy: its functions.
+      weights: its params.
+      quantiser: its frozen observation quantiser.
+      moments: the moments that the quantiser was frozen from; without observations where the file
+        is one for a device.
+      episode_length: the time limit it was trained with, None if the file does not say.
+      action: the action space.
+      info: strings and numbers about its origin.
+      record: what the file holds, None if it is no .tvp.
+    """
+
+    env_id: str
+    policy_name: str
+    settings: Any
+    policy: Policy
+    weights: Params
+    quantiser: Quantiser
+    moments: ObservationMoments
+    action: ActionSpec
+    episode_length: int | None
+    info: dict[str, Any]
+    record: PolicyRecord | None
+
+    def act(self, obs: Any) -> np.ndarray:
+        """Return the action for one observation [obs], as a numpy value.
+
+        Raises:
+          ValueError: the policy has a memory, so that one observation does not say what it does.
+        """
+        memory = self.policy.reset()
+        if jax.tree.leaves(memory):
+            raise ValueError(f"{self.policy_name} has a memory: call step(memory, obs)")
+        return self.step(memory, obs)[1]
+
+    def step(self, memory: Memory, obs: Any) -> tuple[Memory, np.ndarray]:
+        """Return the new memory and the action for one observation [obs].
+
+        An episode starts with `policy.reset()`.
+        """
+        quantised = observation.quantise(self.quantiser, jnp.asarray(obs, jnp.float32))
+        memory, output = self.policy.apply(self.weights, memory, quantised)
+        return memory, np.asarray(actions.mode(self.action, output))
+
+
+def save(
+    path: Path,
+    env: Env,
+    policy_name: str,
+    settings: Any,
+    params: PolicyParams,
+    info: dict[str, Any] | None = None,
+) -> None:
+    """Write a policy; the file is replaced at once or not at all.
+
+    Args:
+      path: where, usually ending in `policies.file_suffix(policy_name)`.
+      env: what it acts in; its id and action space are stored.
+      policy_name: key of `POLICIES`, or "package.module:Class".
+      settings: the policy's settings, a dataclass.
+      params: what to ship.
+      info: strings and numbers about the origin.
+
+    Raises:
+      PolicyFormatError: the format has no place for it, or for one of its values.
+      TypeError: `info` has something else than strings and numbers.
+    """
+    told = {ENV: env.id, LENGTH: env.episode_length, **(info or {})}
+    metadata = {name: to_text(value) for name, value in told.items()}
+    if ":" in policy_name:
+        _archive(path, policy_name, settings, env.action, params, metadata)
+        return
+    data = tvp.encode(record_of(policy_name, settings, env.action, params, metadata))
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def load(path: str | Path, trust: Trust = False) -> SavedPolicy:
+    """Read a policy.
+
+    Nothing in a .tvp is executed. A .npz names the class of a user's own policy, whose module is
+    imported, and runs, only if `trust` says so.
+
+    Args:
+      path: the file.
+      trust: True to import what the file names, or the one "package.module:Class" that may be.
+
+    Raises:
+      FileNotFoundError, NotAFile: there is no such regular file.
+      PolicyFormatError: it is not a policy file of this version, or damaged.
+      UntrustedName: it names a class that `trust` does not; nothing was imported.
+      UnknownName: it is a policy of a module that cannot be imported here.
+    """
+    if policy_archive.is_archive(path):
+        return _from_archive(path, trust)
+    return from_record(tvp.load(path))
+
+
+def env_id_of(saved: SavedPolicy, path: Path, said: str | None) -> str:
+    """Return the id of the environment to run a policy in: what the user said, or the file says.
+
+    Raises:
+      UntrustedName: only the file says it, and making it would import a module.
+      ValueError: neither says one.
+    """
+    if said:
+        return said
+    if not saved.env_id:
+        raise ValueError(f"{path} does not say what it was trained on: give --env")
+    check_trusted(path, "env", saved.env_id, trust=False)
+    return saved.env_id
+
+
+def record_of(
+    policy_name: str,
+    settings: MLP,
+    action: ActionSpec,
+    params: PolicyParams,
+    metadata: dict[str, str] | None = None,
+) -> PolicyRecord:
+    """Return what a file holds of a policy.
+
+    Raises:
+      PolicyFormatError: the format has no place for such a policy.
+    """
+    if policy_name != "mlp":
+        raise PolicyFormatError(0, f"the format has no place for the policy {policy_name!r}")
+    quantiser = observation.freeze(params.moments)
+    count = len(params.weights)
+    layers = [
+        _layer_of(layer, settings.weights, settings.activation if i < count - 1 else "none")
+        for i, layer in enumerate(params.weights)
+    ]
+    return PolicyRecord(
+        input_kind="f32",
+        observation_bits=settings.observation_bits,
+        observation_shift=settings.observation_shift,
+        output_shift=settings.output_shift,
+        mean=np.asarray(quantiser.mean),
+        exponent=np.asarray(jnp.frexp(quantiser.scale)[1] - 1, np.int8),
+        output_kind=action.kind,
+        low=np.asarray(action.low, np.float32),
+        high=np.asarray(action.high, np.float32),
+        layers=tuple(layers),
+        moments=Moments(*(np.asarray(x) for x in (params.moments.count, params.moments.deviation))),
+        metadata=metadata or {},
+    )
+
+
+def from_record(record: PolicyRecord) -> SavedPolicy:
+    """Return the JAX policy of what a file holds.
+
+    Raises:
+      PolicyFormatError: no settings of the policy give such layers.
+    """
+    settings = _settings_of(record)
+    told = _told(record.metadata)
+    length = _pop_length(told)
+    low, high = (tuple(map(float, bound)) for bound in (record.low, record.high))
+    action = ActionSpec(record.output_kind, record.num_outputs, low, high)
+    mean = jnp.asarray(record.mean)
+    scale = jnp.asarray(np.ldexp(np.float32(1), record.exponent.astype(np.int32)))
+    return SavedPolicy(
+        env_id=str(told.pop(ENV, "")),
+        policy_name="mlp",
+        settings=settings,
+        policy=settings.build(record.obs_size, action),
+        weights=tuple(_params_of(layer) for layer in record.layers),
+        quantiser=Quantiser(mean, scale),
+        moments=_moments_of(record),
+        action=action,
+        episode_length=length,
+        info=told,
+        record=record,
+    )
+
+
+def _moments_of(record: PolicyRecord) -> ObservationMoments:
+    """Return the moments that a file holds."""
+    found, mean = record.moments, jnp.asarray(record.mean)
+    if found is None:
+        return observation.empty(record.obs_size)
+    if isinstance(found, Squares):
+        return observation.from_squares(jnp.float32(found.count), mean, jnp.asarray(found.m2))
+    return ObservationMoments(jnp.asarray(found.count), mean, jnp.asarray(found.deviation))
+
+
+def _layer_of(layer: dict[str, Tensor], kind: Any, activation: str) -> Layer:
+    values, exponent = layer["weight"]
+    bias = layer.get("bias")
+    return Layer(
+        np.asarray(values).T,
+        None if bias is None else np.asarray(bias.values),
+        kind,
+        activation,
+        int(exponent),
+        0 if bias is None else int(bias.exponent),
+    )
+
+
+def _params_of(layer: Layer) -> dict[str, Tensor]:
+    params = {"weight": Tensor(jnp.asarray(layer.weights.T), jnp.int8(layer.exponent))}
+    if layer.bias is not None:
+        params["bias"] = Tensor(jnp.asarray(layer.bias), jnp.int8(layer.bias_exponent))
+    return params
+
+
+def _settings_of(record: PolicyRecord) -> MLP:
+    """Return the settings of the policy; those that the layers share must be the same in all."""
+    if record.input_kind != "f32":
+        raise PolicyFormatError(21, f"inputs are {record.input_kind}, and JAX policies take floats")
+    hidden = record.layers[:-1]
+    shared = {
+        "activation": {layer.activation for layer in hidden},
+        "weights": {layer.kind for layer in record.layers},
+        "use_bias": {layer.bias is not None for layer in record.layers},
+    }
+    for name, values in shared.items():
+        if len(values) > 1:
+            raise PolicyFormatError(32, f"layers differ in {name}: {sorted(map(str, values))}")
+    return MLP(
+        hidden_sizes=record.sizes[1:-1],
+        observation_bits=record.observation_bits,
+        observation_shift=record.observation_shift,
+        output_shift=record.output_shift,
+        **{name: values.pop() for name, values in shared.items() if values},
+    )
+
+
+def _archive(
+    path: Path,
+    policy_name: str,
+    settings: PolicySettings,
+    action: ActionSpec,
+    params: PolicyParams,
+    metadata: dict[str, str],
+) -> None:
+    """Write a policy that is no MLP; see `save`. What `_from_archive` would refuse is refused."""
+    _check_moments(params.moments)
+    _check_weights(params.weights, settings.weights)
+    arrays = {f"moments/{name}": np.asarray(x) for name, x in params.moments._asdict().items()}
+    for name, tensor in named_tensors(params.weights).items():
+        for part, value in tensor._asdict().items():
+            arrays[f"{name}/{part}"] = np.asarray(value)
+    _obs_size_of(arrays)
+    header = {
+        "policy": policy_name,
+        "settings": contract.to_json(settings),
+        "action": action._asdict(),
+        "metadata": metadata,
+    }
+    policy_archive.checked(json.loads(json.dumps(header)))
+    policy_archive.write(path, header, arrays)
+
+
+def _from_archive(path: str | Path, trust: Trust) -> SavedPolicy:
+    header, arrays = policy_archive.read(path)
+    with _at(path):
+        name, fields, action, metadata = policy_archive.checked(header)
+        told = _told(metadata)
+        length, env_id = _pop_length(told), told.pop(ENV, "")
+        if not isinstance(env_id, str):
+            raise PolicyFormatError(0, f"{ENV} is {env_id!r}, and not a text")
+        obs_size = _obs_size_of(arrays)
+    check_trusted(path, "policy", name, trust)
+    try:
+        class_ = lookup_settings("policy", name, POLICIES, PolicySettings)
+    except UnknownName as error:
+        raise type(error)(f"{path}: {error}") from error
+    with _at(path):
+        settings, policy, params = _built(class_, fields, ActionSpec(*action), obs_size, arrays)
+    return SavedPolicy(
+        env_id=env_id,
+        policy_name=name,
+        settings=settings,
+        policy=policy,
+        weights=params.weights,
+        quantiser=observation.freeze(params.moments),
+        moments=params.moments,
+        action=ActionSpec(*action),
+        episode_length=length,
+        info=told,
+        record=None,
+    )
+
+
+@contextlib.contextmanager
+def _at(path: str | Path) -> Iterator[None]:
+    """Put the path into a `PolicyFormatError`."""
+    try:
+        yield
+    except PolicyFormatError as error:
+        raise PolicyFormatError(error.offset, error.reason, path) from error
+
+
+def _built(
+    class_: type[PolicySettings],
+    fields: dict[str, Any],
+    action: ActionSpec,
+    obs_size: int,
+    arrays: policy_archive.Arrays,
+) -> tuple[PolicySettings, Policy, PolicyParams]:
+    """Return the settings, the policy and the params that a file says, of a class.
+
+    Raises:
+      PolicyFormatError: the class refuses the settings, or the arrays are not of such a policy.
+    """
+    try:
+        settings = contract.from_json(class_, fields)
+        policy = contract.build(settings, obs_size, action)
+        return settings, policy, _params_of_archive(policy, settings, obs_size, arrays)
+    except PolicyFormatError:
+        raise
+    except Exception as error:  # a class may do anything with settings that it never wrote
+        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+        reason = " ".join(reason.split())[:200] or type(error).__name__
+        raise PolicyFormatError(0, f"its policy cannot be built: {reason}") from error
+
+
+def _params_of_archive(
+    policy: Policy, settings: PolicySettings, obs_size: int, arrays: policy_archive.Arrays
+) -> PolicyParams:
+    """Return the params that a file holds, and nothing besides, for a policy built of its settings.
+
+    Raises:
+      KeyError, ValueError: an array is missing, of another shape or dtype, unknown, or has values
+        that no such policy has.
+    """
+    shapes = jax.eval_shape(policy.init, jax.random.key(0))
+    params = _params_like(
+        PolicyParams(shapes, jax.eval_shape(lambda: observation.empty(obs_size))), arrays
+    )
+    _check_moments(params.moments)
+    _check_weights(params.weights, settings.weights)
+    return params
+
+
+def _obs_size_of(arrays: policy_archive.Arrays) -> int:
+    """Return how many observations the moments of a file are of."""
+    mean = arrays.get("moments/mean")
+    if mean is None or mean.ndim != 1 or not 1 <= mean.size <= policy_archive.MAX_COMPONENTS:
+        shape = "missing" if mean is None else f"of shape {list(mean.shape)}"
+        most = policy_archive.MAX_COMPONENTS
+        raise PolicyFormatError(0, f"moments/mean is {shape}; must be 1 to {most} means")
+    return mean.size
+
+
+def _check_moments(moments: ObservationMoments) -> None:
+    """Refuse moments that no observations have: all are finite, and only a mean is negative."""
+    for name, value in moments._asdict().items():
+        values = np.asarray(value)
+        if not np.isfinite(values).all():
+            raise PolicyFormatError(0, f"moments/{name} has a value that is not finite")
+        if name != "mean" and (values < 0).any():
+            raise PolicyFormatError(0, f"moments/{name} is negative")
+
+
+def _check_weights(weights: Params, kind: ternary.WeightKind) -> None:
+    """Refuse values that weights of a kind cannot have; the rules are those of a .tvp."""
+    levels = {"ternary": (-1, 0, 1), "binary": (-1, 1)}.get(kind)
+    for name, (values, exponent) in named_tensors(weights).items():
+        values, size = np.asarray(values), abs(int(exponent))
+        bad = ~np.isfinite(values) if levels is None else ~np.isin(values, levels)
+        if bad.any():
+            raise PolicyFormatError(0, f"{name} has a {values[bad].flat[0]} among {kind} weights")
+        if size > tvp.EXPONENT_LIMIT:
+            found = f"exponent {int(exponent)} of {name}"
+            raise PolicyFormatError(0, f"{found}; at most {tvp.EXPONENT_LIMIT} in size")
+
+
+def _params_like(like: PolicyParams, arrays: policy_archive.Arrays) -> PolicyParams:
+    """Return the arrays of a file in the places of a policy's params.
+
+    Raises:
+      KeyError: there is no array for a place.
+      ValueError: it has another shape or dtype, or there is no place for an array.
+    """
+    used = set()
+
+    def array(name: str, wanted: Any) -> jax.Array:
+        used.add(name)
+        found = arrays[name]
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            raise ValueError(
+                f"{name} is {found.dtype}{list(found.shape)}, and not "
+                f"{wanted.dtype}{list(wanted.shape)}"
+            )
+        return jnp.asarray(found)
+
+    tensors = [
+        Tensor(*(array(f"{name}/{part}", x) for part, x in tensor._asdict().items()))
+        for name, tensor in named_tensors(like.weights).items()
+    ]
+    moments = _moments_like(like.moments, array, is_of_squares="moments/m2" in arrays)
+    if unknown := sorted(arrays.keys() - used):
+        raise ValueError(f"the policy has no {', '.join(map(ascii, unknown[:4]))}")
+    return PolicyParams(ternary.replace_tensors(like.weights, tensors), moments)
+
+
+def _moments_like(
+    like: ObservationMoments, array: Callable[[str, Any], jax.Array], is_of_squares: bool
+) -> ObservationMoments:
+    """Return the moments of a file; one of before has one count and squares, not deviations.
+
+    Args:
+      like: moments of the same shapes.
+      array: from a name and what it is to be like to the array of that name.
+      is_of_squares: whether the file is one of before.
+    """
+    if not is_of_squares:
+        return ObservationMoments(
+            **{name: array(f"moments/{name}", x) for name, x in like._asdict().items()}
+        )
+    shapes = {"count": jax.ShapeDtypeStruct((), jnp.float32), "mean": like.mean, "m2": like.mean}
+    return observation.from_squares(
+        **{name: array(f"moments/{name}", shape) for name, shape in shapes.items()}
+    )
+
+
+def _pop_length(told: dict[str, Any]) -> int | None:
+    """Take the time limit out of what a file says, None if it does not say one."""
+    length = told.pop(LENGTH, None)
+    if length is not None and (type(length) is not int or length < 1):
+        raise PolicyFormatError(0, f"{LENGTH} is {length!r}, and not a positive integer")
+    return length
+
+
+def _told(metadata: dict[str, str]) -> dict[str, Any]:
+    return {name: from_text(text) for name, text in metadata.items()}
+
+
+def to_text(value: Any) -> str:
+    """Return a string as it is, and a number, or a string that looks like one, as JSON."""
+    if isinstance(value, str) and not _is_json(value):
+        return value
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"a policy file takes strings and numbers, not {type(value).__name__}")
+    return json.dumps(value)
+
+
+def from_text(text: str) -> Any:
+    """Return what `to_text` made the text of."""
+    return json.loads(text) if _is_json(text) else text
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), str | int | float)
+    except (ValueError, RecursionError):  # a file may say anything
+        return False
+
+
+def named_tensors(params: Params) -> dict[str, Tensor]:
+    """Return the tensors by their path, such as "0/weight"."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params, is_leaf=ternary.is_tensor)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): t for path, t in leaves}

@@ -1,0 +1,237 @@
+"""Lanes that run episodes, and the queue that they take them from.
+
+The work of a device is members x episodes, cut into *blocks*: some episodes of
+one member. A *slot* runs a block, one episode in each of its lanes, side by side;
+when all of them are over it takes the next block, inside the compiled loop, so
+that the cost is the sum of the episode lengths and not members x time limit.
+
+What an episode is does not depend on who runs it. XLA may round a product
+otherwise in a larger batch, so everything is compiled for one *tile* of slots, and
+more slots are more tiles, one after another.
+
+Nothing of size steps times state is ever stored: rewards, lengths and
+observation sums are added up as the loop goes, and only while an episode is alive.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int32
+
+from ternevo.arithmetic import actions, observation
+from ternevo.arithmetic.observation import Quantiser, Sums
+from ternevo.types import Env, EnvState, Key, Memory, Packing, Policy
+
+
+class Tally(NamedTuple):
+    """What an episode adds up to."""
+
+    returns: Float[Array, "*lanes"]
+    lengths: Int32[Array, "*lanes"]
+    sums: Sums
+
+
+class Lanes(NamedTuple):
+    """The episodes that are being run, [slots, lanes]."""
+
+    env_state: EnvState
+    obs: Float[Array, "slots lanes obs"]
+    memory: Memory
+    is_alive: Bool[Array, "slots lanes"]
+    tally: Tally
+
+
+class Work(NamedTuple):
+    """What a device has to run, and how.
+
+    `keys` [1 or population, episodes] are those of the whole population; the device's
+    own members begin at `first_member`, and are counted from there everywhere else. An episode
+    is cut off after `horizon` steps. Policies see what `quantiser` shows them, and
+    observations are summed up in the units of `yardstick`.
+    """
+
+    policy: Policy
+    env: Env
+    quantiser: Quantiser
+    yardstick: Quantiser
+    keys: Key
+    first_member: Int32[Array, ""]
+    packing: Packing
+    tile_slots: int
+    horizon: Int32[Array, ""]
+
+    @property
+    def blocks_per_member(self) -> int:
+        """Return how many blocks the episodes of a member make."""
+        return self.keys.shape[1] // self.packing.together
+
+    def member_of(self, block: Int32[Array, " slots"]) -> Int32[Array, " slots"]:
+        """Return whose episodes a block has."""
+        return block // self.blocks_per_member
+
+    def keys_of(self, block: Int32[Array, " slots"]) -> Key:
+        """Return the keys [slots, lanes] of a block's episodes."""
+        first = block % self.blocks_per_member * self.packing.together
+        episodes = first[:, None] + jnp.arange(self.packing.together)
+        # One row of keys is shared by all members.
+        row = jnp.minimum(self.first_member + self.member_of(block), self.keys.shape[0] - 1)
+        return self.keys[row[:, None], episodes]
+
+
+class Queue(NamedTuple):
+    """The loop state. `block` is what each slot runs; a slot that has none has a number too high.
+
+    `done` holds the tallies [blocks, lanes] of what is over.
+    """
+
+    next_block: Int32[Array, ""]
+    block: Int32[Array, " slots"]
+    lanes: Lanes
+    done: Tally
+
+
+def run_blocks(
+    work: Work,
+    packed: Any,
+    first_packed: jax.Array,
+    blocks: tuple[jax.Array, jax.Array],
+    num_slots: int,
+    done: Tally,
+) -> Tally:
+    """Run blocks [from, to) in turns: free slots take the next blocks, then all step for a while.
+
+    A refill costs about one step of all slots. So it waits until the steps that
+    free slots have wasted add up to that: then waiting and refilling cost the same.
+
+    Args:
+      work: the work.
+      packed: packed params of the members of these blocks.
+      first_packed: whose params come first.
+      blocks: from and to, see `Work`.
+      num_slots: a multiple of the tile.
+      done: the tallies [blocks, lanes] so far; those of these blocks are filled in.
+    """
+    none = done.returns.shape[0]
+    last_block = blocks[1]
+    advance = _advance(work)
+
+    def turn(queue: Queue) -> Queue:
+        queue = _refill(work, queue, last_block, none)
+        keys = work.keys_of(queue.block)
+        member = work.member_of(queue.block) - first_packed
+        weights = jax.tree.map(lambda x: jnp.take(x, member, axis=0, mode="clip"), packed)
+
+        def is_worth_it(carry: tuple[Lanes, jax.Array]) -> jax.Array:
+            lanes, wasted = carry
+            is_last_turn = queue.next_block >= last_block
+            return jnp.any(lanes.is_alive) & (is_last_turn | (wasted < num_slots))
+
+        def step(carry: tuple[Lanes, jax.Array]) -> tuple[Lanes, jax.Array]:
+            lanes = _in_tiles(advance, work.tile_slots, weights, keys, carry[0])
+            return lanes, carry[1] + jnp.sum(_is_free(lanes), dtype=jnp.int32)
+
+        lanes, _ = jax.lax.while_loop(is_worth_it, step, (queue.lanes, jnp.zeros((), jnp.int32)))
+        index = jnp.where(_is_free(lanes), queue.block, none)
+        done = jax.tree.map(
+            lambda all_, new: all_.at[index].set(new, mode="drop"), queue.done, lanes.tally
+        )
+        return queue._replace(lanes=lanes, done=done)
+
+    def is_unfinished(queue: Queue) -> jax.Array:
+        return (queue.next_block < last_block) | jnp.any(queue.lanes.is_alive)
+
+    slots = jnp.full(num_slots, none, jnp.int32)
+    nobody = _nobody(work, slots)
+    start = Queue(blocks[0], slots, nobody, done)
+    return jax.lax.while_loop(is_unfinished, turn, start).done
+
+
+def _is_free(lanes: Lanes) -> Bool[Array, " slots"]:
+    return ~jnp.any(lanes.is_alive, axis=1)
+
+
+def _refill(work: Work, queue: Queue, last_block: jax.Array, none: int) -> Queue:
+    """Give each free slot the next block, or none if there is no more."""
+    is_free = _is_free(queue.lanes)
+    candidate = queue.next_block + jnp.cumsum(is_free, dtype=jnp.int32) - 1
+    candidate = jnp.where(candidate < last_block, candidate, none)
+    block = jnp.where(is_free, candidate, queue.block)
+    next_block = jnp.minimum(queue.next_block + jnp.sum(is_free, dtype=jnp.int32), last_block)
+    lanes = jax.tree.map(
+        lambda new, old: jnp.where(is_free.reshape(-1, *[1] * (new.ndim - 1)), new, old),
+        _begin(work, block, block < none),
+        queue.lanes,
+    )
+    return queue._replace(next_block=next_block, block=block, lanes=lanes)
+
+
+def _begin(work: Work, block: jax.Array, exists: jax.Array) -> Lanes:
+    """Return lanes at the start of their episodes."""
+    keys = work.keys_of(block)
+    reset = jax.vmap(jax.vmap(lambda key: work.env.reset(jax.random.fold_in(key, 0))))
+    env_state, obs = _in_tiles(reset, work.tile_slots, keys)
+    memory = jax.tree.map(
+        lambda x: jnp.broadcast_to(x, (*keys.shape, *jnp.shape(x))), work.policy.reset()
+    )
+    is_alive = jnp.broadcast_to(exists[:, None], keys.shape)
+    tally = no_tally(keys.shape, work.env.obs_size)
+    tally = tally._replace(sums=observation.start_sums(obs, work.yardstick.mean))
+    return Lanes(env_state, obs, memory, is_alive, tally)
+
+
+def _in_tiles(function: Callable, tile_slots: int, *arguments: Any) -> Any:
+    """Call a function of arrays [slots, ...] tile after tile."""
+    if jax.tree.leaves(arguments)[0].shape[0] == tile_slots:
+        return function(*arguments)
+    cut = jax.tree.map(lambda x: x.reshape(-1, tile_slots, *x.shape[1:]), arguments)
+    tiles = jax.lax.map(lambda tile: function(*tile), cut)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tiles)
+
+
+def _nobody(work: Work, slots: jax.Array) -> Lanes:
+    """Return lanes of the right shapes in which nobody lives, without compiling a reset."""
+    shapes = jax.eval_shape(lambda block: _begin(work, block, block < 0), slots)
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+
+def no_tally(shape: tuple[int, ...], obs_size: int) -> Tally:
+    """Return the tallies of episodes that have not begun."""
+    sums = observation.start_sums(jnp.zeros((*shape, obs_size)), jnp.zeros(obs_size))
+    return Tally(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), sums)
+
+
+def _advance(work: Work) -> Callable[[Any, Key, Lanes], Lanes]:
+    """Return the loop body: every lane acts, steps, and is counted while it is alive."""
+    env = work.env
+
+    def act(weights: Any, memory: Memory, obs: jax.Array) -> tuple[Memory, jax.Array]:
+        obs = observation.quantise(work.quantiser, obs)
+        memory, output = work.policy.apply(weights, memory, obs)
+        return memory, actions.mode(env.action, output)
+
+    def step(key: Key, length: jax.Array, state: EnvState, action: jax.Array) -> tuple:
+        return env.step(jax.random.fold_in(key, length + 1), state, action)
+
+    act_all = jax.vmap(jax.vmap(act, (None, 0, 0)))
+    step_all = jax.vmap(jax.vmap(step))
+
+    def advance(weights: Any, keys: Key, lanes: Lanes) -> Lanes:
+        memory, action = act_all(weights, lanes.memory, lanes.obs)
+        env_state, timestep = step_all(keys, lanes.tally.lengths, lanes.env_state, action)
+        tally = _count(lanes, timestep.reward, work.yardstick.scale)
+        is_over = timestep.terminated | timestep.truncated | (tally.lengths >= work.horizon)
+        return Lanes(env_state, timestep.obs, memory, lanes.is_alive & ~is_over, tally)
+
+    return advance
+
+
+def _count(lanes: Lanes, reward: jax.Array, scale: jax.Array) -> Tally:
+    """Book one step: the observation acted on and the reward earned count only for the living."""
+    alive, tally = lanes.is_alive, lanes.tally
+    return Tally(
+        tally.returns + jnp.where(alive, reward, 0.0),
+        tally.lengths + alive,
+        observation.add(tally.sums, lanes.obs, alive, scale),
+    )

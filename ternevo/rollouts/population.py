@@ -1,0 +1,229 @@
+"""Episode returns of a whole population: on all devices, in chunks that fit into memory.
+
+On each device, lanes run the episodes from a queue (`ternevo.rollouts.lanes`). On CPU, returns,
+lengths and moments are the same, bit for bit, for any number of lanes and chunks; for
+several devices see docs/scaling.md.
+
+Axis words: `population` members, `episodes` each, `obs` components.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32
+
+from ternevo.arithmetic import observation
+from ternevo.arithmetic.observation import Quantiser
+from ternevo.machine import devices
+from ternevo.rollouts.lanes import Tally, Work, no_tally, run_blocks
+from ternevo.types import Env, Key, ObservationMoments, Packing, Params, Policy
+
+CPU_LANE_BYTES = 2**18
+"""What the lanes of a CPU core may hold together, so that they stay in its cache."""
+
+CPU_LANES = (64, 512)
+"""Fewest and most lanes of a CPU core: fewer waste vector units, more gain nothing."""
+
+ACCELERATOR_LANES = 2**16
+"""Lanes of a GPU or TPU; not measured yet."""
+
+PACKED_BYTES = 2**28
+"""What the packed weights of the members that are in the queue at once may take."""
+
+
+class Evaluation(NamedTuple):
+    """What a population did."""
+
+    returns: Float[Array, "population episodes"]
+    lengths: Int32[Array, "population episodes"]
+    moments: ObservationMoments
+
+
+CommonRandomNumbers = Literal["all", "pairs", "none"]
+"""Who meets the same episodes: all members, each antithetic pair, or nobody."""
+
+
+class Plan(NamedTuple):
+    """How a population is to be evaluated; lanes and chunks change no result.
+
+    Fields:
+      num_episodes: of each member.
+      common_random_numbers: who shares them.
+      num_lanes: episodes at once on a device, rounded up to whole tiles; 0 for one.
+      chunk_size: members in the queue at once, 0 for as many as `PACKED_BYTES` holds.
+      horizon: from the generation to the steps after which episodes are cut off, None for never.
+    """
+
+    num_episodes: int
+    common_random_numbers: CommonRandomNumbers = "all"
+    num_lanes: int = 0
+    chunk_size: int = 0
+    horizon: Callable[[jax.Array], jax.Array] | None = None
+
+
+def episode_keys(
+    key: Key,
+    num_episodes: int,
+    population_size: int,
+    shared_by: CommonRandomNumbers = "all",
+    pairs_are_adjacent: bool = False,
+) -> Key:
+    """Return keys [1 or population, episodes]; one row where all members meet the same episodes.
+
+    A pair is the members i and i + population / 2, or 2 i and 2 i + 1 where `pairs_are_adjacent`.
+
+    Raises:
+      ValueError: pairs of an odd population.
+    """
+    if shared_by == "all":
+        return jax.random.split(key, (1, num_episodes))
+    if shared_by == "none":
+        return jax.random.split(key, (population_size, num_episodes))
+    if population_size % 2:
+        raise ValueError(f"pairs need an even population_size, got {population_size}")
+    keys = jax.random.split(key, (population_size // 2, num_episodes))
+    return jnp.repeat(keys, 2, axis=0) if pairs_are_adjacent else jnp.concatenate([keys, keys])
+
+
+def evaluate(
+    policy: Policy,
+    env: Env,
+    weights: Params,
+    quantiser: Quantiser,
+    keys: Key,
+    num_lanes: int = 0,
+    chunk_size: int = 0,
+    is_spread: bool = False,
+    horizon: jax.Array | None = None,
+    yardstick: Quantiser | None = None,
+) -> Evaluation:
+    """Run every member on its episodes, on all devices of the mesh that is set.
+
+    Args:
+      policy: the policy.
+      env: the environment.
+      weights: params with a leading population axis.
+      quantiser: the frozen observation quantiser, the same for all.
+      keys: [1 or population, episodes], see `episode_keys`.
+      num_lanes: episodes at once on a device, rounded up to whole tiles; 0 for one.
+      chunk_size: members in the queue at once on a device, 0 for as many as
+        `PACKED_BYTES` holds; the memory of the loop is in proportion to it.
+      is_spread: whether each device holds its own members only, as `ternary.sample`
+        leaves them where `ternary.is_spread`; else each has all of them, and runs its own.
+      horizon: steps after which episodes are cut off, None for the time limit of `env`.
+      yardstick: where the observations are expected, and in which units they are summed up; None
+        for the quantiser.
+    """
+    size = jax.tree.leaves(weights)[0].shape[0]
+    rows = devices.padded(size) // devices.count()
+
+    limit = jnp.int32(env.episode_length)
+    if horizon is not None:
+        limit = jnp.minimum(limit, horizon.astype(jnp.int32))
+
+    def run(
+        device: jax.Array,
+        quantisers: tuple[Quantiser, Quantiser],
+        keys: Key,
+        limit: jax.Array,
+        weights: Params,
+    ) -> tuple:
+        first_row = device * rows
+        packing = policy.packing(keys.shape[1])
+        lanes = choose_lanes(policy, env, keys.shape[1])
+        if jax.default_backend() != "cpu":
+            lanes = min(lanes, rows * keys.shape[1])
+        tile_slots = max(1, lanes // packing.together)
+        work = Work(policy, env, *quantisers, keys, first_row, packing, tile_slots, limit)
+        own = Own(weights, jnp.zeros_like(first_row) if is_spread else first_row)
+        num_members = jnp.clip(size - first_row, 0, rows)
+        tally = _run_members(work, own, rows, num_members, num_lanes, chunk_size)
+        moments = _block_moments(observation.from_sums(tally.sums, work.yardstick.scale))
+        return devices.gather((tally.returns, tally.lengths, moments))
+
+    run_split = devices.split(run, (False, False, False, is_spread))
+    quantisers = quantiser, yardstick or quantiser
+    returns, lengths, moments = run_split(quantisers, keys, limit, weights)
+    moments = devices.combine_in_order(observation.merge, moments)
+    return Evaluation(returns[:size], lengths[:size], moments)
+
+
+def _block_moments(moments: ObservationMoments) -> ObservationMoments:
+    """Merge the moments [members, episodes, obs] of each block of members."""
+    by_episode = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), moments)
+    of_members = devices.combine_in_order(observation.merge, by_episode)
+    return devices.combine_blocks(observation.merge, of_members)
+
+
+# ------------------------------------------------------------------- how many at once
+
+
+def choose_lanes(policy: Policy, env: Env, num_episodes: int) -> int:
+    """Return how many episodes a device runs at once, for so many of each member.
+
+    On a CPU core, the power of two for which states and packed weights take
+    about `CPU_LANE_BYTES`, within `CPU_LANES`. This does not depend on the
+    population, see `ternevo.rollouts.lanes` for why. On a GPU or TPU, `ACCELERATOR_LANES`, not
+    measured yet.
+    """
+    if jax.default_backend() != "cpu":
+        return ACCELERATOR_LANES
+    packing = policy.packing(num_episodes)
+    state = jax.eval_shape(env.reset, jax.random.key(0)), jax.eval_shape(policy.reset)
+    num_bytes = _num_bytes(state) + packed_bytes(policy, packing) // packing.together
+    fewest, most = CPU_LANES
+    return min(max(2 ** round(math.log2(CPU_LANE_BYTES / num_bytes)), fewest), most)
+
+
+def packed_bytes(policy: Policy, packing: Packing) -> int:
+    """Return the bytes that the packed params of one member take."""
+    key = jax.random.key(0)
+    return _num_bytes(jax.eval_shape(lambda key: packing.pack(policy.init(key)), key))
+
+
+def _num_bytes(shapes: Any) -> int:
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+
+
+class Own(NamedTuple):
+    """The weights that a device holds, and which of them is its own first member."""
+
+    weights: Params
+    offset: Int32[Array, ""]
+
+
+def _run_members(
+    work: Work,
+    own: Own,
+    rows: int,
+    num_members: jax.Array,
+    num_lanes: int,
+    chunk_size: int,
+) -> Tally:
+    """Run a device's first `num_members` members, chunk after chunk; tallies [rows, episodes]."""
+    held = jax.tree.leaves(own.weights)[0].shape[0]
+    fitting = max(1, PACKED_BYTES // packed_bytes(work.policy, work.packing))
+    chunk = min(chunk_size or fitting, rows, held)
+    tile_lanes = work.tile_slots * work.packing.together
+    num_slots = max(1, -(-num_lanes // tile_lanes)) * work.tile_slots
+    shape = rows * work.blocks_per_member, work.packing.together
+
+    def run_chunk(number: jax.Array, done: Tally) -> Tally:
+        begin = number * chunk
+        end = jnp.minimum(begin + chunk, num_members)
+        # The last chunk is as large as the others, and begins with members that it does not run.
+        first = jnp.minimum(own.offset + begin, held - chunk)
+        members = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, chunk), own.weights)
+        packed = jax.vmap(work.packing.pack)(members)
+        blocks = begin * work.blocks_per_member, end * work.blocks_per_member
+        return run_blocks(work, packed, first - own.offset, blocks, num_slots, done)
+
+    done = no_tally(shape, work.env.obs_size)
+    if chunk == min(rows, held):
+        done = run_chunk(jnp.zeros((), jnp.int32), done)
+    else:
+        done = jax.lax.fori_loop(0, -(-num_members // chunk), run_chunk, done)
+    return jax.tree.map(lambda x: x.reshape(rows, work.keys.shape[1], *x.shape[2:]), done)

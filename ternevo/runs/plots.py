@@ -1,0 +1,351 @@
+"""Figures of runs. Nothing is shown: of single runs they are written, of arms returned.
+
+    from ternevo.runs import arms, plots
+
+    plots.learning_curves(arms.gather([Path("runs")]))  # a notebook shows it
+
+Figures of arms are of matplotlib, without pyplot: `figure.savefig(path)` writes one.
+"""
+
+import io
+import math
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.figure
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from ternevo.files import replacing
+from ternevo.runs.arms import ENTROPY, Arm, by_env, trit_shares
+from ternevo.runs.intervals import Interval, Points, curve_band, mean_interval, pareto_front
+from ternevo.runs.sinks import Row, mean_rows
+
+LEARNING_CURVE = ("env_steps", "return/min", "return/max", "return/mean", "eval/return")
+"""What `learning_curve` and `seeds_curve` read of a row."""
+
+
+def learning_curve(rows: list[Row], title: str, path: Path) -> None:
+    """Draw returns in training and of the shipped policy over environment steps.
+
+    A strategy without a population has no worst and best member; what it
+    reports in only some generations is drawn for those.
+    """
+    figure = matplotlib.figure.Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    ranged = [row for row in rows if {"return/min", "return/max"} <= row.keys()]
+    if ranged:
+        axes.fill_between(
+            [row["env_steps"] for row in ranged],
+            [row["return/min"] for row in ranged],
+            [row["return/max"] for row in ranged],
+            alpha=0.15,
+            lw=0,
+            label="population, worst to best",
+        )
+    _plot(axes, rows, "return/mean", label="population mean" if ranged else "training episodes")
+    _plot(axes, rows, "eval/return", marker="o", ms=3, label="shipped policy, fresh episodes")
+    axes.set(title=title, xlabel="environment steps", ylabel="return")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    _write(figure, path)
+
+
+def seeds_curve(rows_of_each: list[list[Row]], title: str, path: Path) -> None:
+    """Draw the shipped policies' returns of several seeds, thin, and their mean."""
+    figure = matplotlib.figure.Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for rows in rows_of_each:
+        _plot(axes, rows, "eval/return", color="C0", lw=0.8, alpha=0.5)
+    mean = f"mean over {len(rows_of_each)} seeds"
+    _plot(axes, mean_rows(rows_of_each), "eval/return", color="C0", lw=2.5, label=mean)
+    axes.set(
+        title=title, xlabel="environment steps of a seed", ylabel="return of the shipped policy"
+    )
+    axes.legend()
+    axes.grid(alpha=0.3)
+    _write(figure, path)
+
+
+def compare(runs: dict[str, list[Row]], path: Path) -> None:
+    """Draw the shipped policies' returns of several runs over environment steps."""
+    figure = matplotlib.figure.Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name, rows in runs.items():
+        _plot(axes, rows, "eval/return", marker="o", ms=3, label=name)
+    axes.set(xlabel="environment steps", ylabel="return of the shipped policy")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    _write(figure, path)
+
+
+def _write(figure: matplotlib.figure.Figure, path: Path) -> None:
+    """Write a figure; matplotlib chooses the format by the suffix, png where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format=path.suffix.removeprefix(".") or "png")
+
+
+def _plot(axes: Axes, rows: list[Row], metric: str, **style: Any) -> None:
+    """Draw a metric over environment steps, from the rows that have it."""
+    shown = [row for row in rows if metric in row]
+    axes.plot([row["env_steps"] for row in shown], [row[metric] for row in shown], **style)
+
+
+DARK: Any = {
+    "figure.facecolor": "#15181d",
+    "axes.facecolor": "#15181d",
+    "axes.edgecolor": "#8b929c",
+    "axes.labelcolor": "#d7dbe0",
+    "text.color": "#d7dbe0",
+    "xtick.color": "#b3b9c1",
+    "ytick.color": "#b3b9c1",
+    "legend.facecolor": "#15181d",
+    "legend.edgecolor": "#5a616b",
+}
+"""Settings of matplotlib for figures on a dark page."""
+
+X_LABELS = {
+    "env_steps": "environment steps of a seed",
+    "wall_time": "seconds of training",
+    "generations": "generations",
+}
+TRITS = {-1: "#3b75af", 0: "#9aa0a8", 1: "#d9822b"}
+"""The colours of weights."""
+MAX_COLUMNS = 3
+INCHES_PER_LETTER, INCHES_PER_HANDLE, INCHES_PER_LINE = 0.085, 0.7, 0.2
+"""What a legend takes at the usual size of 10 points."""
+
+
+def learning_curves(
+    arms: Sequence[Arm], x: str = "env_steps", targets: Mapping[str, float] | None = None
+) -> Figure:
+    """Draw a panel for each environment: each arm's mean over seeds, and its interval as a band.
+
+    Args:
+      arms: what `ternevo.runs.arms.gather` found; a seed without evaluations is not in the mean.
+      x: a name of `ternevo.runs.arms.AXES`.
+      targets: a return for each environment that is to have a dotted line.
+    """
+    shown = [arm for arm in arms if arm.curves(x)]
+    figure, panels = _panels(by_env(shown), width=5.2, height=3.4)
+    styles = _styles(arms)
+    for (env, own), axes in zip(by_env(shown).items(), panels, strict=True):
+        for arm in own:
+            draw_band(axes, arm.curves(x), label=arm.label, **styles[arm.label])
+        if env in (targets or {}):
+            axes.axhline((targets or {})[env], color="0.5", ls=":", lw=1.2)
+        axes.set_title(env, fontsize=10)
+        _write_out(axes, x)
+    _finish(figure, X_LABELS[x], "return of the shipped policy")
+    return figure
+
+
+def draw_band(axes: Axes, curves: Sequence[Points], **style: Any) -> None:
+    """Draw the mean of seeds' curves and its 95 % bootstrap interval as a band."""
+    steps, mean, low, high = curve_band(curves)
+    axes.fill_between(steps, low, high, color=style.get("color"), alpha=0.2, lw=0)
+    axes.plot(steps, mean, marker="o" if len(steps) == 1 else "", **style)
+
+
+def final_returns(arms: Sequence[Arm]) -> Figure:
+    """Draw a panel for each environment: the final return of each seed, their mean, its interval.
+
+    Arms without a finished seed are left out.
+    """
+    shown = [arm for arm in arms if arm.finals]
+    most = max((len(own) for own in by_env(shown).values()), default=1)
+    figure, panels = _panels(by_env(shown), width=5.2, height=0.9 + 0.42 * most)
+    styles = _styles(arms)
+    for (env, own), axes in zip(by_env(shown).items(), panels, strict=True):
+        draw_intervals(
+            axes,
+            {arm.label: mean_interval(arm.finals) for arm in own},
+            [styles[arm.label]["color"] for arm in own],
+        )
+        for row, arm in enumerate(own):
+            color = styles[arm.label]["color"]
+            axes.plot(arm.finals, [row + 0.2] * len(arm.finals), "|", ms=7, alpha=0.7, color=color)
+        axes.set_title(env, fontsize=10)
+    figure.supxlabel(
+        "final return of the shipped policy, mean and interval; | are seeds", fontsize="medium"
+    )
+    return figure
+
+
+def intervals(
+    found: Mapping[str, Interval], x_label: str, reference: float | None = None
+) -> Figure:
+    """Draw named numbers with their intervals, below one another.
+
+    Args:
+      found: the numbers by name.
+      x_label: what they are.
+      reference: where a vertical line stands.
+    """
+    size = (7, 1.0 + 0.4 * max(len(found), 1))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    if reference is not None:
+        axes.axvline(reference, color="0.5", lw=1)
+    draw_intervals(axes, found, [f"C{place % 10}" for place in range(len(found))])
+    axes.set_xlabel(x_label)
+    return figure
+
+
+def draw_intervals(axes: Axes, found: Mapping[str, Interval], colors: Sequence[Any]) -> None:
+    """Draw a row for each number: a dot, and a line over its interval."""
+    for row, (one, color) in enumerate(zip(found.values(), colors, strict=True)):
+        axes.plot([one.low, one.high], [row, row], color=color, lw=2.5, solid_capstyle="butt")
+        axes.plot([one.value], [row], "o", color=color, ms=6)
+    axes.set_yticks(range(len(found)), list(found))
+    axes.set_ylim(len(found) - 0.4, -0.6)  # the first on top
+    axes.grid(alpha=0.3, axis="x")
+
+
+def pareto(arms: Sequence[Arm]) -> Figure:
+    """Draw a panel for each environment: final returns over the bytes of the policy file.
+
+    A line joins the arms that no other beats in both. Arms without a final return or a policy file
+    are left out.
+    """
+    shown = [arm for arm in arms if arm.finals and arm.sizes]
+    figure, panels = _panels(by_env(shown), width=5.2, height=3.4)
+    styles = _styles(arms)
+    for (env, own), axes in zip(by_env(shown).items(), panels, strict=True):
+        sizes = [float(np.mean(arm.sizes)) for arm in own]
+        found = [mean_interval(arm.finals) for arm in own]
+        front = pareto_front(sizes, [one.value for one in found])
+        axes.plot([sizes[i] for i in front], [found[i].value for i in front], color="0.6", lw=1)
+        for place, (arm, size, one) in enumerate(zip(own, sizes, found, strict=True)):
+            color = styles[arm.label]["color"]
+            axes.plot([size, size], [one.low, one.high], color=color, lw=1.5)
+            face = color if place in front else "none"
+            axes.plot([size], [one.value], "o", color=color, mfc=face, ms=8)
+            axes.plot([], [], "o", color=color, ms=8, label=arm.label)  # the legend's, filled
+        axes.set_xscale("log")
+        axes.set_title(env, fontsize=10)
+    _finish(figure, "bytes of the policy file; filled: on the Pareto front", "final return")
+    return figure
+
+
+def weights(arms: Sequence[Arm]) -> Figure:
+    """Draw a panel for each environment: what share of each layer's weights is -1, 0 and +1.
+
+    A bar is a layer of an arm, from the first layer down, its shares the means over seeds. Arms
+    with float weights, or without a policy file, are left out.
+    """
+    shown = {
+        env: [
+            (f"{arm.label}, {layer}", trits)
+            for arm in own
+            for layer, trits in trit_shares(arm).items()
+        ]
+        for env, own in by_env(arms).items()
+    }
+    shown = {env: bars for env, bars in shown.items() if bars}
+    most = max((len(bars) for bars in shown.values()), default=1)
+    figure, panels = _panels(shown, width=5.6, height=0.9 + 0.3 * most)
+    for (env, bars), axes in zip(shown.items(), panels, strict=True):
+        left = np.zeros(len(bars))
+        for trit, color in TRITS.items():
+            share = np.array([trits[trit].value for _, trits in bars])
+            axes.barh(
+                range(len(bars)), share, left=left, color=color, label=f"{trit:+d}" if trit else "0"
+            )
+            left += share
+        axes.set_yticks(range(len(bars)), [name for name, _ in bars])
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1)
+        axes.set_title(env, fontsize=10)
+    _legend(figure)
+    figure.supxlabel("share of the weights of a layer, biases apart", fontsize="medium")
+    return figure
+
+
+def entropy(arms: Sequence[Arm], x: str = "env_steps") -> Figure:
+    """Draw a panel for each environment: the entropy of the search distribution during training.
+
+    It is `search/entropy`, the mean of a weight in bits, which strategies that search by a
+    distribution over trits report; others are left out.
+    """
+    shown = [arm for arm in arms if arm.curves(x, ENTROPY)]
+    figure, panels = _panels(by_env(shown), width=5.2, height=3.0)
+    styles = _styles(arms)
+    for (env, own), axes in zip(by_env(shown).items(), panels, strict=True):
+        for arm in own:
+            curves = [thinned(curve) for curve in arm.curves(x, ENTROPY)]
+            draw_band(axes, curves, label=arm.label, **styles[arm.label])
+        axes.set_ylim(bottom=0)
+        axes.set_title(env, fontsize=10)
+        _write_out(axes, x)
+    _finish(figure, X_LABELS[x], "bits of a weight")
+    return figure
+
+
+def _write_out(axes: Axes, x: str) -> None:
+    """Write few numbers along an axis, and millions of steps as 2 M."""
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    if x != "wall_time":
+        axes.xaxis.set_major_formatter(EngFormatter())
+
+
+def thinned(points: Sequence[Any], count: int = 300) -> list[Any]:
+    """Return about so many of the points, evenly chosen, the last one among them."""
+    step = -(-len(points) // count)
+    return list(points[::-1][::step][::-1])
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=144, format="png")
+    return buffer.getvalue()
+
+
+def _panels(titles: Collection[str], width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel for each title; `width` and `height` in inches are a panel's."""
+    columns = max(1, min(MAX_COLUMNS, len(titles)))
+    rows = max(1, math.ceil(len(titles) / columns))
+    width = max(width * columns * (1 if columns == 1 else 0.75), 7)
+    figure = Figure(figsize=(width, height * rows + 0.6), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[len(titles) :]:
+        axes.set_visible(False)
+    return figure, panels[: len(titles)]
+
+
+def _styles(arms: Sequence[Arm]) -> dict[str, dict[str, Any]]:
+    """Return colour and line of each label: ten colours, then the same with other lines."""
+    labels = dict.fromkeys(arm.label for arm in sorted(arms, key=lambda arm: arm.label))
+    lines = ("-", "--", ":", "-.")
+    return {
+        label: {"color": f"C{place % 10}", "ls": lines[place // 10 % 4]}
+        for place, label in enumerate(labels)
+    }
+
+
+def _finish(figure: Figure, x_label: str, y_label: str) -> None:
+    """Name the axes of all panels, and give them a grid and one legend."""
+    for axes in figure.axes:
+        axes.grid(alpha=0.3)
+    figure.supxlabel(x_label, fontsize="medium")
+    figure.supylabel(y_label, fontsize="medium")
+    _legend(figure)
+
+
+def _legend(figure: Figure) -> None:
+    """Put one legend above all panels, and make room for it."""
+    found = [axes.get_legend_handles_labels() for axes in figure.axes]
+    handles = {
+        label: handle for own, labels in found for handle, label in zip(own, labels, strict=True)
+    }
+    if handles:
+        longest = INCHES_PER_LETTER * max(map(len, handles)) + INCHES_PER_HANDLE
+        columns = max(1, min(3, int(figure.get_figwidth() / longest)))
+        lines = math.ceil(len(handles) / columns)
+        figure.set_figheight(figure.get_figheight() + INCHES_PER_LINE * lines)
+        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=columns)

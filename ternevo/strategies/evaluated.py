@@ -1,0 +1,99 @@
+"""Every k generations, run what would be shipped on fresh episodes, and keep the best of it."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ternevo.arithmetic import observation
+from ternevo.arithmetic.observation import Quantiser
+from ternevo.rollouts.population import Evaluation, episode_keys, evaluate
+from ternevo.types import Env, Key, Metrics, Params, Policy, PolicyParams, State, Strategy
+
+
+class EvaluationState(NamedTuple):
+    """The inner strategy's state, and the best policy evaluated so far: when, and its return."""
+
+    strategy: State
+    generation: jax.Array
+    best: PolicyParams
+    best_generation: jax.Array
+    best_return: Float[Array, ""]
+
+
+def evaluate_policy(
+    policy: Policy, env: Env, weights: Params, quantiser: Quantiser, key: Key, num_episodes: int
+) -> Evaluation:
+    """Run one policy on fresh episodes; the result has a population of one.
+
+    It is evaluated as so many members of one episode each, which devices can share.
+    """
+    copies = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_episodes, *x.shape)), weights)
+    keys = episode_keys(key, num_episodes, 1).reshape(num_episodes, 1)
+    result = evaluate(policy, env, copies, quantiser, keys)
+    return Evaluation(result.returns.T, result.lengths.T, result.moments)
+
+
+def with_evaluation(
+    strategy: Strategy, policy: Policy, env: Env, every: int, num_episodes: int
+) -> Strategy:
+    """Return the strategy that also evaluates its current policy, on keys apart from training.
+
+    The first generation is evaluated too. Metrics "eval/..." are NaN in the
+    generations between. `best` is the policy with the highest mean return in
+    such an evaluation.
+
+    Raises:
+      ValueError: `every` or `num_episodes` is less than 1.
+    """
+    if every < 1 or num_episodes < 1:
+        raise ValueError(
+            f"eval_every and num_eval_episodes must be at least 1, got {every} and {num_episodes}"
+        )
+
+    def init(key: Key) -> EvaluationState:
+        inner = strategy.init(key)
+        zero, worst = jnp.zeros((), jnp.int32), jnp.asarray(-jnp.inf)
+        return EvaluationState(inner, zero, strategy.params(inner), zero, worst)
+
+    def step(key: Key, state: EvaluationState) -> tuple[EvaluationState, Metrics]:
+        key_step, key_eval = jax.random.split(key)
+        inner, metrics = strategy.step(key_step, state.strategy)
+        generation = state.generation + 1
+        current = strategy.params(inner)
+        returns, length = jax.lax.cond(
+            (generation % every == 0) | (generation == 1),
+            lambda: _returns_and_length(
+                evaluate_policy(
+                    policy,
+                    env,
+                    current.weights,
+                    observation.freeze(current.moments),
+                    key_eval,
+                    num_episodes,
+                )
+            ),
+            lambda: (jnp.full((num_episodes,), jnp.nan), jnp.asarray(jnp.nan)),
+        )
+        mean = jnp.mean(returns)
+        is_better = (mean > state.best_return) & jnp.isfinite(mean)
+        best, best_generation, best_return = jax.tree.map(
+            lambda new, old: jnp.where(is_better, new, old),
+            (current, generation, mean),
+            (state.best, state.best_generation, state.best_return),
+        )
+        metrics |= {
+            "eval/return": mean,
+            "eval/return_std": jnp.std(returns),
+            "eval/length": length,
+            "eval/best_return": best_return,
+        }
+        state = EvaluationState(inner, generation, best, best_generation, best_return)
+        return state, metrics
+
+    return Strategy(init, step, lambda state: strategy.params(state.strategy))
+
+
+def _returns_and_length(result: Evaluation) -> tuple[jax.Array, jax.Array]:
+    return result.returns[0], jnp.mean(result.lengths.astype(jnp.float32))

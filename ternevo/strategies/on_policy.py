@@ -1,0 +1,374 @@
+"""Collect, estimate advantages, update: one generation of PPO on any environment."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float32
+
+from ternevo.arithmetic import actions, observation, ternary
+from ternevo.arithmetic.actions import Distribution
+from ternevo.arithmetic.observation import Quantiser, Sums
+from ternevo.arithmetic.ternary import WeightKind
+from ternevo.learners import ppo
+from ternevo.machine import devices
+from ternevo.rollouts.transitions import (
+    Agent,
+    Inputs,
+    Slots,
+    Tally,
+    Transitions,
+    Yardsticks,
+    begin,
+    collect,
+)
+from ternevo.strategies import step_count
+from ternevo.types import (
+    Env,
+    Key,
+    Metrics,
+    ObservationMoments,
+    Params,
+    Policy,
+    PolicyParams,
+    Strategy,
+)
+
+if TYPE_CHECKING:
+    from ternevo.settings.strategies.ppo import PPO
+
+CRITIC_SCALE = 1 / 32
+"""From integers of an observation to about one standard deviation, for the critic."""
+
+MIN_ROWS = 256
+"""Fewest rows of a minibatch for which a device is worth it.
+
+Between those of two cases of `python -m ternevo.bench` on two devices: `ppo_cartpole_64`, with 512,
+gains by them; `ppo_cartpole_4`, with 64, lost.
+"""
+
+
+class Learned(NamedTuple):
+    """What gradients move: latents of the policy's tensors, and what is not shipped."""
+
+    latents: list[Float32[Array, "..."]]
+    distribution: Float32[Array, "..."]
+    critic: Any
+
+
+class LearnState(NamedTuple):
+    """All that PPO carries on; `rewards` are the moments of discounted returns [1]."""
+
+    learned: Learned
+    optimizer: optax.OptState
+    slots: Slots
+    moments: ObservationMoments
+    rewards: ObservationMoments
+
+
+class Collected(NamedTuple):
+    """What was collected, and by which quantiser: on this device, then on all of them."""
+
+    quantiser: Quantiser
+    slots: Slots
+    all_slots: Slots
+    transitions: Transitions
+    tally: Tally
+    moments: ObservationMoments
+    rewards: ObservationMoments
+
+
+class Critic(nn.Module):
+    """A float multi-layer perceptron from observations to values, orthogonally initialised."""
+
+    hidden_sizes: tuple[int, ...]
+    activation: str
+
+    @nn.compact
+    def __call__(self, obs: jax.Array) -> jax.Array:
+        """Return values [...] of quantised observations [..., obs]."""
+        activate = {"tanh": nn.tanh, "relu": nn.relu, "swish": nn.swish}[self.activation]
+        x = obs.astype(jnp.float32) * CRITIC_SCALE
+        for size in self.hidden_sizes:
+            x = activate(nn.Dense(size, kernel_init=nn.initializers.orthogonal(2**0.5))(x))
+        return nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0))(x)[..., 0]
+
+
+class Networks(NamedTuple):
+    """The functions of what is learned."""
+
+    policy: Policy
+    template: Params
+    weights: WeightKind
+    distribution: Distribution
+    critic: Critic
+
+    def init(self, key: Key, obs_size: int) -> Learned:
+        """Return latents that stand for a policy of `policy.init`, and a fresh critic."""
+        key_policy, key_latents, key_critic = jax.random.split(key, 3)
+        latents = ternary.latents_of(key_latents, self.policy.init(key_policy), self.weights)
+        critic = self.critic.init(key_critic, jnp.zeros(obs_size))
+        return Learned(latents, self.distribution.init(), critic)
+
+    def shipped(self, learned: Learned) -> Params:
+        """Return the policy's params as they would be shipped."""
+        return ternary.discretize_all(self.template, learned.latents, self.weights)
+
+    def differentiable(self, learned: Learned) -> Params:
+        """Return the same params in float32, with straight-through gradients."""
+        tensors = [ternary.straight_through(latent, self.weights) for latent in learned.latents]
+        return ternary.replace_tensors(self.template, tensors)
+
+    def agent(self, learned: Learned, num_envs: int) -> Agent:
+        """Return what acts in so many environments."""
+        packed = self.policy.packing(num_envs).pack(self.shipped(learned))
+
+        def act(key: Key, inputs: Inputs) -> tuple[Any, jax.Array, jax.Array]:
+            memory, output = jax.vmap(self.policy.apply, (None, 0, 0))(
+                packed, inputs.memory, inputs.obs.astype(jnp.float32)
+            )
+            return memory, output, self.distribution.sample(key, learned.distribution, output)
+
+        def value(obs: jax.Array) -> jax.Array:
+            return self.value(learned, obs)
+
+        return Agent(act, self.distribution.to_action, value)
+
+    def value(self, learned: Learned, obs: jax.Array) -> jax.Array:
+        """Return the values [...] of quantised observations [..., obs]."""
+        values: Any = self.critic.apply(learned.critic, obs)
+        return values
+
+    def predict(self, learned: Learned, inputs: Inputs, raw_action: jax.Array) -> ppo.Prediction:
+        """Return what transitions of a minibatch are worth now, differentiably."""
+        params = self.differentiable(learned)
+        _, output = jax.vmap(self.policy.apply, (None, 0, 0))(
+            params, inputs.memory, inputs.obs.astype(jnp.float32)
+        )
+        return ppo.Prediction(
+            self.distribution.log_prob(learned.distribution, output, raw_action),
+            self.distribution.entropy(learned.distribution, output, raw_action),
+            self.value(learned, inputs.obs),
+        )
+
+
+def learn(
+    settings: "PPO",
+    env: Env,
+    policy: Policy,
+    weights: WeightKind,
+    optimizer: optax.GradientTransformation,
+) -> Strategy:
+    """Return PPO as a strategy.
+
+    Args:
+      settings: its settings.
+      env: the environment.
+      policy: the policy.
+      weights: what its weights may be.
+      optimizer: of all that is learned.
+
+    Raises:
+      ValueError: the action distribution does not fit the environment's actions.
+    """
+    networks = Networks(
+        policy,
+        jax.eval_shape(policy.init, jax.random.key(0)),
+        weights,
+        actions.distribution(settings.action_distribution, env.action, settings.init_log_std),
+        Critic(settings.critic_hidden_sizes, settings.critic_activation),
+    )
+
+    def init(key: Key) -> LearnState:
+        key_learned, key_slots = jax.random.split(key)
+        learned = networks.init(key_learned, env.obs_size)
+        slots = begin(env, policy, key_slots, settings.num_envs)
+        moments, rewards = observation.empty(env.obs_size), observation.empty(1)
+        return LearnState(learned, optimizer.init(learned), slots, moments, rewards)
+
+    def step(key: Key, state: LearnState) -> tuple[LearnState, Metrics]:
+        function = on_device if _shares_evenly(settings) else by_itself
+        return devices.split(function, (False, False))(key, state)
+
+    def by_itself(device: jax.Array, key: Key, state: LearnState) -> tuple[LearnState, Metrics]:
+        del device  # every device does the same
+        with devices.alone():
+            return on_device(jnp.zeros((), jnp.int32), key, state)
+
+    def on_device(device: jax.Array, key: Key, state: LearnState) -> tuple[LearnState, Metrics]:
+        key_collect, key_update = jax.random.split(jax.random.fold_in(key, device))
+        own: Slots = jax.tree.map(lambda x: devices.own_rows(device, x), state.slots)
+        agent = networks.agent(state.learned, own.obs.shape[0])
+
+        def run(quantiser: Quantiser, yardsticks: Yardsticks) -> Collected:
+            slots, transitions, tally = collect(
+                env,
+                policy,
+                agent,
+                quantiser,
+                yardsticks,
+                settings.gamma,
+                key_collect,
+                own,
+                settings.num_steps,
+            )
+            # All that devices tell each other but for gradients. The barrier makes those wait for
+            # it: two messages that do not depend on each other could block, see `devices.gather`.
+            everywhere = devices.gather((slots, tally))
+            (all_slots, tally), slots, transitions = jax.lax.optimization_barrier(
+                (everywhere, slots, transitions)
+            )
+            seen = _moments_of(tally.observations, yardsticks.observations)
+            earned = _moments_of(tally.discounted_returns, yardsticks.discounted_returns)
+            return Collected(quantiser, slots, all_slots, transitions, tally, seen, earned)
+
+        found, num_rounds = _look_and_run(run, state.moments, state.rewards)
+        quantiser, slots, transitions, tally = (
+            found.quantiser,
+            found.slots,
+            found.transitions,
+            found.tally,
+        )
+        rewards = observation.merge(state.rewards, found.rewards)
+        transitions = transitions._replace(reward=_scaled(settings, transitions.reward, rewards))
+        batch = _batch(settings, networks, state.learned, quantiser, slots, transitions)
+        learned, opt_state, metrics = ppo.update(
+            networks.predict,
+            settings.coefficients(),
+            optimizer,
+            settings.num_epochs,
+            settings.num_minibatches,
+            key_update,
+            state.learned,
+            state.optimizer,
+            batch,
+        )
+        moments = observation.merge(state.moments, found.moments)
+        after = LearnState(learned, opt_state, found.all_slots, moments, rewards)
+        metrics |= _metrics(tally) | _weight_metrics(params(state), params(after))
+        most = 1 + observation.NUM_LOOKS
+        metrics |= step_count.metrics(step_count.times(settings.batch_size, num_rounds, most))
+        return after, metrics
+
+    def params(state: LearnState) -> PolicyParams:
+        return PolicyParams(networks.shipped(state.learned), state.moments)
+
+    return Strategy(init, step, params)
+
+
+def _shares_evenly(settings: "PPO") -> bool:
+    """Return whether each device can have environments, and parts of minibatches, of its own.
+
+    Parts smaller than `MIN_ROWS` would take less time than exchanging their gradients.
+    """
+    rows, left = divmod(settings.batch_size, devices.count() * settings.num_minibatches)
+    return settings.num_envs % devices.count() == 0 and not left and rows >= MIN_ROWS
+
+
+def _look_and_run(
+    run: Callable[[Quantiser, Yardsticks], Collected],
+    moments: ObservationMoments,
+    rewards: ObservationMoments,
+) -> tuple[Collected, Array]:
+    """Collect; where no observation or return was seen before, look at the same steps beforehand.
+
+    See `observation.NUM_LOOKS`. Looks and collection are rounds of one loop with a traced trip
+    count, so that the program steps environments in one place.
+
+    Returns:
+      What was collected, of which no look is part, and the number of rounds.
+    """
+    run = jax.jit(run, inline=True)  # keeps its trace, for the shapes and for the loop
+    has_seen = observation.have_seen(moments)
+    is_ready = has_seen & observation.have_seen(rewards)
+    num_rounds = jnp.where(is_ready, 1, 1 + observation.NUM_LOOKS)
+
+    def one_round(i: jax.Array, carry: tuple) -> tuple:
+        moments, rewards, _ = carry
+        is_look = i < num_rounds - 1
+        yardsticks = Yardsticks(observation.freeze(moments), observation.freeze(rewards))
+        is_blind = is_look & ~has_seen
+        found = run(observation.shown(yardsticks.observations, is_blind), yardsticks)
+        moments = observation.choose(is_blind, found.moments, moments)
+        rewards = observation.choose(is_look, found.rewards, rewards)
+        return moments, rewards, found
+
+    yardsticks = Yardsticks(observation.freeze(moments), observation.freeze(rewards))
+    shapes = jax.eval_shape(run, yardsticks.observations, yardsticks)
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    carry = moments, rewards, nothing
+    return jax.lax.fori_loop(0, num_rounds, one_round, carry)[2], num_rounds
+
+
+def _moments_of(sums: Sums, yardstick: Quantiser) -> ObservationMoments:
+    """Return the moments of the sums of all environments."""
+    of_each = observation.from_sums(sums, yardstick.scale)
+    return devices.combine_in_order(observation.merge, of_each)
+
+
+def _scaled(settings: "PPO", reward: jax.Array, moments: ObservationMoments) -> jax.Array:
+    """Return rewards as the losses see them."""
+    reward = settings.reward_scale * reward
+    if not settings.normalize_rewards:
+        return reward
+    deviation = moments.deviation[0]
+    return reward / jnp.where(deviation > 0, deviation, 1.0)
+
+
+def _batch(
+    settings: "PPO",
+    networks: Networks,
+    learned: Learned,
+    quantiser: Quantiser,
+    slots: Slots,
+    transitions: Transitions,
+) -> ppo.Sample:
+    """Work out, once for all epochs, what the losses need; leaves [steps * envs, ...]."""
+    values = networks.value(learned, transitions.inputs.obs)
+    last_value = networks.value(learned, observation.quantise(quantiser, slots.obs))
+    estimates = ppo.advantages(
+        transitions.reward,
+        values,
+        last_value,
+        transitions.final_value,
+        transitions.terminated,
+        transitions.truncated,
+        settings.gamma,
+        settings.gae_lambda,
+    )
+    log_prob = networks.distribution.log_prob(
+        learned.distribution, transitions.output, transitions.raw_action
+    )
+    scaled = ppo.normalise(estimates) if settings.normalize_advantages else estimates
+    batch = ppo.Sample(
+        transitions.inputs,
+        transitions.raw_action,
+        log_prob,
+        values,
+        scaled,
+        estimates + values,
+    )
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+
+
+def _metrics(tally: Tally) -> Metrics:
+    """Return what the episodes that ended did; NaN if none has."""
+    count = jnp.sum(tally.episodes).astype(jnp.float32)
+    return {
+        "return/mean": jnp.sum(tally.returns) / count,
+        # As floats: together, long episodes of many environments may outgrow an int32.
+        "episode/length": jnp.sum(tally.lengths.astype(jnp.float32)) / count,
+    }
+
+
+def _weight_metrics(before: PolicyParams, after: PolicyParams) -> Metrics:
+    """Return the share of zeros, and of values that the update has changed."""
+    pairs = zip(ternary.tensors(before.weights), ternary.tensors(after.weights), strict=True)
+    changed = [old.values != new.values for old, new in pairs]
+    return {
+        "weights/zeros": ternary.zero_fraction(after.weights),
+        "weights/changed": ternary.mean_over(changed),
+    }

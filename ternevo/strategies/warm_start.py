@@ -1,0 +1,171 @@
+"""Start a strategy from a saved policy: from its weights, and from what it has seen.
+
+A policy whose `init` returns the saved weights makes every strategy start there, because a strategy
+takes its first solution from `Policy.init`: the mode of a distribution, the mean of an
+evosax algorithm, every member of a population.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ternevo.arithmetic import ternary
+from ternevo.arithmetic.ternary import WeightKind
+from ternevo.names import Trust
+from ternevo.policies import policy_file
+from ternevo.policies.policy_file import SavedPolicy
+from ternevo.types import (
+    Env,
+    Key,
+    ObservationMoments,
+    Params,
+    Policy,
+    PolicyParams,
+    State,
+    Strategy,
+    Tensor,
+)
+
+
+class Start(NamedTuple):
+    """Where a run starts: what a policy file holds, in the run's own kind of weights."""
+
+    path: Path
+    info: dict[str, Any]
+    params: PolicyParams
+
+    def __str__(self) -> str:
+        """Return the file, and what it says of its origin."""
+        known = ", ".join(
+            f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.info.items()
+        )
+        return f"{self.path} ({known})" if known else str(self.path)
+
+
+def load(path: Path, env: Env, policy: Policy, kind: WeightKind, trust: Trust = False) -> Start:
+    """Read where a run in `env` with `policy` is to start.
+
+    Args:
+      path: a policy file.
+      env: what the run acts in.
+      policy: the run's own.
+      kind: the run's kind of weights.
+      trust: which class of a user's own may be imported, see `policy_file.load`.
+
+    Raises:
+      UntrustedName: the file is of a class that `trust` does not name.
+      FileNotFoundError, PolicyFormatError: there is no such file, or it holds no policy.
+      ValueError: the policy is for other observations or actions, has other
+        layers, cannot be turned into this kind of weights, or was exported for a device.
+    """
+    saved = policy_file.load(path, trust)
+    if saved.record is not None and saved.record.moments is None:
+        raise ValueError(
+            f"cannot start from {path}: it has no moments of observations, as it was exported for "
+            "a device; start from the file in the run's folder"
+        )
+    _check_fits(saved, path, env, policy)
+    try:
+        weights = convert(saved.weights, kind)
+    except ValueError as error:
+        raise ValueError(f"cannot start from {path}: {error}") from error
+    return Start(path, saved.info, PolicyParams(weights, saved.moments))
+
+
+def start_from(policy: Policy, weights: Params) -> Policy:
+    """Return the policy whose `init` gives these weights, whatever the key."""
+    return policy._replace(init=lambda key: weights)
+
+
+def with_moments(strategy: Strategy, moments: ObservationMoments) -> Strategy:
+    """Return the strategy that starts with the moments of observations seen before.
+
+    Its `init` raises ValueError if the state has no field `moments`.
+    """
+
+    def init(key: Key) -> State:
+        state = strategy.init(key)
+        if "moments" not in getattr(state, "_fields", ()):
+            raise ValueError(
+                f"--init_from: the state of this strategy, a {type(state).__name__}, has no field "
+                "'moments' to start from those of the policy"
+            )
+        return state._replace(moments=moments)
+
+    return strategy._replace(init=init)
+
+
+def check_starts(found: PolicyParams, start: Start) -> None:
+    """Refuse a strategy that would begin with another policy than it was told to.
+
+    The exponent of a tensor of zeros may differ: it scales nothing.
+
+    Raises:
+      ValueError: a tensor is another one.
+    """
+    told = policy_file.named_tensors(start.params.weights)
+    for name, got in policy_file.named_tensors(found.weights).items():
+        wanted = told[name]
+        same_values = bool(jnp.array_equal(got.values, wanted.values))
+        same_scale = bool(got.exponent == wanted.exponent) or not bool(jnp.any(wanted.values))
+        if not (same_values and same_scale):
+            what = "values" if not same_values else "exponent"
+            raise ValueError(
+                f"the strategy cannot start from {start.path}: the {what} of {name} would change"
+            )
+
+
+# ---------------------------------------------------------------------- conversion
+
+
+def convert(weights: Params, kind: WeightKind) -> Params:
+    """Return weights as another kind: float ones are cut into levels, others become floats.
+
+    Raises:
+      ValueError: binary weights are wanted, and there are zeros.
+    """
+    converted = [_convert(tensor, kind) for tensor in ternary.tensors(weights)]
+    return ternary.replace_tensors(weights, converted)
+
+
+def _convert(tensor: Tensor, kind: WeightKind) -> Tensor:
+    values, exponent = tensor
+    if jnp.issubdtype(values.dtype, jnp.floating):
+        return ternary.discretize(values, kind)
+    if kind == "float":
+        levels = jnp.ldexp(values.astype(jnp.float32), -exponent.astype(jnp.int32))
+        return Tensor(levels, jnp.zeros((), jnp.int8))
+    if kind == "binary" and bool(jnp.any(values == 0)):
+        raise ValueError("it has zeros, and binary weights are -1 or +1")
+    return tensor
+
+
+# ------------------------------------------------------------------- what fits where
+
+
+def _check_fits(saved: SavedPolicy, path: Path, env: Env, policy: Policy) -> None:
+    there = _interface(saved.moments.mean.size, saved.action.kind, saved.action.size)
+    here = _interface(env.obs_size, env.action.kind, env.action.size)
+    if there != here:
+        raise ValueError(
+            f"{path} is a policy of {saved.env_id} with {there}, and {env.id} has {here}"
+        )
+    there, here = _layers(saved.weights), _layers(jax.eval_shape(policy.init, jax.random.key(0)))
+    if there != here:
+        raise ValueError(
+            f"{path} has the layers {there}, and this run's policy {here}: give it the same "
+            "settings, such as --hidden_sizes and --use_bias"
+        )
+
+
+def _interface(obs_size: int, kind: str, size: int) -> str:
+    return f"{obs_size} observations and {size} {kind} actions"
+
+
+def _layers(weights: Params) -> str:
+    """Return the name and shape of every tensor: "0/weight [4, 8], 0/bias [8]"."""
+    named = policy_file.named_tensors(weights)
+    return ", ".join(f"{name} {list(tensor.values.shape)}" for name, tensor in named.items())

@@ -1,0 +1,179 @@
+"""The one training loop: a compiled loop over a chunk of generations, plain Python between chunks.
+
+The random numbers of a generation are `fold_in(key, generation)`, and one
+compiled program with a dynamic trip count runs chunks of every size. So a run
+that was resumed, or cut into other chunks, is bit for bit the run that never
+stopped.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ternevo.machine import devices
+from ternevo.types import LEFT_OUT, Key, Metrics, Strategy, TrainState
+
+MAX_CHUNK = 256
+"""Generations whose metrics fit into the buffer of one compiled call."""
+
+SECONDS_PER_CHUNK = 2.0
+"""What an automatic chunk aims at."""
+
+
+class Diverged(RuntimeError):
+    """A loss, or an update of a search, is not finite: nothing more is learned."""
+
+
+class Divergence(NamedTuple):
+    """The first loss or update that is not finite: the row of a chunk, and the seed's place."""
+
+    row: int
+    seed: int
+    metric: str
+    value: float
+
+
+class Chunk(NamedTuple):
+    """What a chunk left behind: `metrics` has numpy arrays [generations], or [generations, seeds].
+
+    `first_generation` counts those before.
+    """
+
+    state: TrainState
+    first_generation: int
+    metrics: dict[str, np.ndarray]
+    seconds: float
+
+
+def start(key: Key, strategy: Strategy) -> TrainState:
+    """Return the state before the first generation.
+
+    Args:
+      key: that of a seed; or keys [seeds], for a strategy `across_seeds`.
+      strategy: the strategy.
+
+    Raises:
+      NotFloat32: JAX computes in float64.
+    """
+    devices.check_float32()
+    keys = (jax.vmap(jax.random.split) if key.ndim else jax.random.split)(key)
+    key_init, key_run = keys[..., 0], keys[..., 1]
+    state = TrainState(key_run, jnp.zeros((), jnp.int32), jax.jit(strategy.init)(key_init))
+    return jax.tree.map(_strongly_typed, state)
+
+
+def _strongly_typed(x: jax.Array) -> jax.Array:
+    """Fix the dtype of what came from a Python number, or the second chunk would compile again."""
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return x
+    return jax.lax.convert_element_type(x, x.dtype)
+
+
+def generation(strategy: Strategy, state: TrainState) -> tuple[TrainState, Metrics]:
+    """Run one generation, of one seed or of several."""
+    fold_in = jax.vmap(jax.random.fold_in, (0, None)) if state.key.ndim else jax.random.fold_in
+    key = fold_in(state.key, state.generation)
+    strategy_state, metrics = strategy.step(key, state.strategy)
+    if not state.key.ndim:
+        # On several devices everything but the population is the same on each. Devices that
+        # share several seeds differ in these.
+        strategy_state, metrics = devices.replicated((strategy_state, metrics))
+    strategy_state = jax.tree.map(_strongly_typed, strategy_state)
+    return TrainState(state.key, state.generation + 1, strategy_state), metrics
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def advance(
+    strategy: Strategy, state: TrainState, num_generations: jax.Array
+) -> tuple[TrainState, Metrics]:
+    """Run up to `MAX_CHUNK` generations; the metrics' first `num_generations` rows are theirs.
+
+    The number is traced, not static: chunks of any size share one program.
+    """
+    # The inner jit keeps its trace, so that the loop below does not trace the generation again.
+    step = jax.jit(partial(generation, strategy), inline=True)
+    _, shapes = jax.eval_shape(step, state)
+    rows = {name: jnp.zeros((MAX_CHUNK, *m.shape), m.dtype) for name, m in shapes.items()}
+
+    def one_generation(row: jax.Array, carry: tuple[TrainState, Metrics]):
+        state, rows = carry
+        state, metrics = step(state)
+        return state, {name: rows[name].at[row].set(metrics[name]) for name in rows}
+
+    return jax.lax.fori_loop(0, num_generations, one_generation, (state, rows))
+
+
+def divergence(metrics: dict[str, np.ndarray]) -> Divergence | None:
+    """Return the first "loss/..." of a chunk that is not finite, or update that was left out.
+
+    None if there is neither.
+    """
+    found = []
+    for name, values in metrics.items():
+        by_seed = values.reshape(len(values), -1)
+        if name.startswith("loss/"):
+            is_bad = ~np.isfinite(by_seed)
+        elif name == LEFT_OUT:
+            is_bad = by_seed > 0
+        else:
+            continue
+        found += [
+            Divergence(int(row), int(seed), name, float(by_seed[row, seed]))
+            for row, seed in np.argwhere(is_bad)[:1]
+        ]
+    return min(found, default=None)
+
+
+def train(
+    strategy: Strategy,
+    state: TrainState,
+    num_generations: int,
+    chunk_size: int = 0,
+    stop_every: Sequence[int] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+    around: Callable[[bool], AbstractContextManager[None]] = lambda is_last: nullcontext(),
+) -> Iterator[Chunk]:
+    """Yield chunk after chunk until `num_generations` generations are done, or `should_stop()`.
+
+    The state handed in is consumed (its buffers are reused).
+
+    Args:
+      strategy: the strategy.
+      state: where to go on from.
+      num_generations: the run's total, counted from its very beginning.
+      chunk_size: generations a chunk; 0 chooses about two seconds' worth.
+      stop_every: end a chunk at every multiple of each of these generations; 0 for never.
+      should_stop: asked between chunks.
+      around: called for each chunk with whether it ends the run, and entered while the chunk runs
+        and whoever takes it works on it.
+    """
+    done = int(state.generation)
+    size = min(chunk_size, MAX_CHUNK) or 1
+    is_compiled = False
+    while done < num_generations and not devices.agreed(should_stop()):
+        to_stops = [every - done % every for every in stop_every if every]
+        count = min(devices.agreed(size), num_generations - done, *to_stops)
+        with around(done + count == num_generations):
+            if not is_compiled:  # by running none, so that seconds are those of training
+                state, _ = advance(strategy, state, jnp.zeros((), jnp.int32))
+                is_compiled = True
+            begin = time.perf_counter()
+            state, metrics = advance(strategy, state, jnp.asarray(count, jnp.int32))
+            rows = {name: np.asarray(values)[:count] for name, values in metrics.items()}
+            seconds = time.perf_counter() - begin
+            yield Chunk(state, done, rows, seconds)
+        done += count
+        if not chunk_size:
+            size = _next_size(count, seconds)
+
+
+def _next_size(count: int, seconds: float) -> int:
+    """Return how many generations take about `SECONDS_PER_CHUNK`, growing by at most four times."""
+    fitting = int(SECONDS_PER_CHUNK * count / max(seconds, 1e-6))
+    return max(1, min(fitting, 4 * count, MAX_CHUNK))

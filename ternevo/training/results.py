@@ -1,0 +1,179 @@
+"""What a run ends with: learning curves, evaluations on fresh episodes, an episode to watch."""
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import jax
+
+    from ternevo.runs.run_folder import RunFolder
+    from ternevo.runs.sinks import Row
+    from ternevo.training.setup import Setup
+
+FINAL_EVALUATION = 2**31 - 1
+SHOWN_EPISODE = 2**31 - 2
+"""Numbers folded into the seed's key for what comes after training."""
+
+
+def draw(setup: "Setup") -> None:
+    """Draw the learning curve of each seed, and of a joint run that of all seeds."""
+    from ternevo.runs import plots
+    from ternevo.runs.sinks import read_jsonl
+
+    rows_of_each = [
+        read_jsonl(folder.metrics, plots.LEARNING_CURVE) for folder in setup.seed_folders.values()
+    ]
+    for (seed, folder), rows in zip(setup.seed_folders.items(), rows_of_each, strict=True):
+        plots.learning_curve(rows, setup.title(seed), folder.curve)
+    if setup.config.num_seeds > 1:
+        title = setup.title(setup.config.seed_label)
+        plots.seeds_curve(rows_of_each, title, setup.folder.curve)
+
+
+def finish(setup: "Setup", last_rows: "list[Row]") -> None:
+    """Evaluate all policies on fresh episodes, write results, render, say where everything is.
+
+    Args:
+      setup: the run.
+      last_rows: the newest row of each seed.
+    """
+    config, folders = setup.config, setup.seed_folders
+    print(f"evaluating on {config.num_final_episodes} fresh episodes", flush=True)
+    evaluations = final_evaluations(setup)
+    results: list[dict[str, Any]] = [
+        {**_totals(row), **evaluation}
+        for row, evaluation in zip(last_rows, evaluations, strict=True)
+    ]
+    for folder, result in zip(folders.values(), results, strict=True):
+        _write_result(folder, result)
+    steps = sum(result["env_steps"] for result in results)
+    print(
+        f"done        {setup.env.id} with {config.strategy_name}: "
+        f"{results[0]['generation']} generations, {steps:,} steps, {results[0]['wall_time']:.0f} s"
+    )
+    for folder, result in zip(folders.values(), results, strict=True):
+        for label in ("policy", "best_policy"):
+            print(f"{label:<12}{getattr(folder, label)}  {_in_words(result[label])}")
+    if config.num_seeds > 1:
+        print(f"all seeds   {_finish_seeds(setup, results)}")
+    print(f"curve       {setup.folder.curve}")
+    if config.render:
+        print(f"episode     {render_best(setup)}")
+    print(f"checkpoint  {setup.folder.checkpoints / str(results[0]['generation'])}", flush=True)
+
+
+def _totals(row: "Row") -> dict[str, Any]:
+    return {key: row[key] for key in ("generation", "env_steps", "wall_time")}
+
+
+def _write_result(folder: "RunFolder", result: dict[str, Any]) -> None:
+    from ternevo.files import replace_text
+
+    replace_text(folder.result, json.dumps(result, indent=2) + "\n")
+
+
+def _finish_seeds(setup: "Setup", results: list[dict[str, Any]]) -> str:
+    """Write the result of a joint run; return in words how its best policies did."""
+    totals = {key: results[0][key] for key in ("generation", "wall_time")}
+    over_seeds = {
+        label: _over_seeds([result[label]["return_mean"] for result in results])
+        for label in ("policy", "best_policy")
+    }
+    result = {
+        "seeds": list(setup.config.seeds),
+        **totals,
+        "env_steps": [result["env_steps"] for result in results],
+        **over_seeds,
+    }
+    _write_result(setup.folder, result)
+    best = over_seeds["best_policy"]
+    if best["mean"] is None:
+        return "a return is not finite"
+    return (
+        f"{setup.folder.result}  best policies: return {best['mean']:.1f} "
+        f"(std {best['std']:.1f}, {best['min']:.1f} to {best['max']:.1f})"
+    )
+
+
+def _over_seeds(returns: list[float | None]) -> dict[str, Any]:
+    """Return statistics over seeds, None if a return is not finite."""
+    finite = [x for x in returns if x is not None]
+    is_known = len(finite) == len(returns)
+    functions = {"mean": statistics.fmean, "std": statistics.pstdev, "min": min, "max": max}
+    return {"returns": returns} | {
+        name: function(finite) if is_known else None for name, function in functions.items()
+    }
+
+
+def final_evaluations(setup: "Setup") -> list[dict[str, dict[str, Any]]]:
+    """Evaluate each seed's two policy files on the same fresh episodes, with one program."""
+    import jax
+
+    from ternevo.machine import devices
+    from ternevo.policies import policy_file
+    from ternevo.strategies.evaluated import evaluate_policy
+
+    policy = setup.config.policy.build(setup.env.obs_size, setup.env.action)
+    num_episodes = setup.config.num_final_episodes
+    # The key is an argument: as a constant it would make another program for each seed.
+    run = jax.jit(
+        lambda weights, quantiser, key: (
+            evaluate_policy(policy, setup.env, weights, quantiser, key, num_episodes).returns
+        )
+    )
+
+    def evaluated(path: Path, seed: int) -> dict[str, Any]:
+        saved = policy_file.load(path, trust=setup.config.policy_name)
+        key = jax.random.fold_in(jax.random.key(seed), FINAL_EVALUATION)
+        return _summary(run(saved.weights, saved.quantiser, key))
+
+    with devices.on_own_devices():
+        return [
+            {
+                "policy": evaluated(folder.policy, seed),
+                "best_policy": evaluated(folder.best_policy, seed),
+            }
+            for seed, folder in setup.seed_folders.items()
+        ]
+
+
+def _summary(returns: "jax.Array") -> dict[str, Any]:
+    """Return mean, standard deviation and count of returns as JSON values."""
+    mean, std = float(returns.mean()), float(returns.std())
+    return {
+        "return_mean": mean if math.isfinite(mean) else None,  # JSON has no NaN
+        "return_std": std if math.isfinite(std) else None,
+        "episodes": returns.size,
+    }
+
+
+def render_best(setup: "Setup") -> str:
+    """Render an episode of the first seed's best policy; return where it is, or why not."""
+    import jax
+
+    from ternevo import envs
+    from ternevo.names import UnknownName
+    from ternevo.policies import policy_file
+    from ternevo.rollouts import episode
+
+    folder = setup.seed_folders[setup.config.seed]
+    saved = policy_file.load(folder.best_policy, trust=setup.config.policy_name)
+    key = jax.random.fold_in(jax.random.key(setup.config.seed), SHOWN_EPISODE)
+    recorded = episode.record(saved, setup.env, key)
+    try:
+        path = envs.render(setup.env.id, recorded.states, folder.episode)
+    except (ModuleNotFoundError, UnknownName) as error:
+        return f"not rendered: {error}"
+    return f"{path}  return {recorded.total:.1f} in {len(recorded.rewards)} steps"
+
+
+def _in_words(result: dict[str, Any]) -> str:
+    if result["return_mean"] is None:
+        return f"return not finite ({result['episodes']} episodes)"
+    return (
+        f"return {result['return_mean']:.1f} "
+        f"(std {result['return_std']:.1f}, {result['episodes']} episodes)"
+    )

@@ -1,0 +1,130 @@
+"""Bit planes against plain integer arithmetic, and every way to multiply against every other."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra import numpy as hnp
+
+from ternevo.arithmetic import bit_planes
+from ternevo.policies.mlp import choose_matmul
+from ternevo.settings.policies import MLP
+from ternevo.types import ActionSpec
+
+few = settings(max_examples=40, deadline=None)
+trits = hnp.arrays(
+    np.int8, st.tuples(st.integers(1, 70), st.integers(1, 5)), elements=st.integers(-1, 1)
+)
+
+
+@few
+@given(trits)
+def test_a_plane_holds_each_weight_in_its_own_bit(matrix):
+    planes = bit_planes.planes_of(jnp.asarray(matrix))
+    for plane, expected in ((planes.nonzero, matrix != 0), (planes.negative, matrix < 0)):
+        words = np.asarray(plane)
+        assert words.shape == (-(-len(matrix) // 32), matrix.shape[1])
+        bits = [(words[i // 32] >> (i % 32)) & 1 for i in range(32 * len(words))]
+        np.testing.assert_array_equal(bits[: len(matrix)], expected)
+        assert not np.any(bits[len(matrix) :]), "the last word is filled with zeros"
+
+
+@few
+@given(trits, st.integers(1, 8), st.integers(0, 2**31 - 1))
+def test_products_with_integers_of_any_width_are_exact(matrix, num_bits, seed):
+    low, high = -(2 ** (num_bits - 1)), 2 ** (num_bits - 1)
+    values = np.random.default_rng(seed).integers(low, high, len(matrix))
+    values[: min(2, len(values))] = [low, high - 1][: min(2, len(values))]
+    planes = bit_planes.planes_of(jnp.asarray(matrix))
+    offset = bit_planes.offset_of_integers(planes, num_bits)
+    product = bit_planes.dot_integers(planes, offset, jnp.asarray(values, jnp.int32), num_bits)
+    np.testing.assert_array_equal(product, values @ matrix.astype(int))
+
+
+@few
+@given(trits, st.integers(0, 2**31 - 1))
+def test_products_with_signs_are_exact(matrix, seed):
+    signs = np.random.default_rng(seed).choice([-1, 1], len(matrix))
+    planes = bit_planes.planes_of(jnp.asarray(matrix))
+    product = bit_planes.dot_signs(planes, bit_planes.offset_of_signs(planes), jnp.asarray(signs))
+    np.testing.assert_array_equal(product, signs @ matrix.astype(int))
+
+
+def outputs(settings: MLP, observations) -> np.ndarray:
+    """Return what random members, all-zero layers among them, answer to integers [count, obs]."""
+    policy = settings.build(observations.shape[1], ActionSpec("discrete", 3))
+    members = jax.vmap(policy.init)(jax.random.split(jax.random.key(0), 4))
+    if settings.weights == "ternary":
+        silent = jax.tree.map(lambda x: x.at[0].set(0), members[1]["weight"].values)
+        bias = jnp.asarray(np.random.default_rng(1).integers(-1, 2, (4, 33)), jnp.int8)
+        layer = {
+            "weight": members[1]["weight"]._replace(values=silent),
+            "bias": members[1]["bias"]._replace(values=bias),
+        }
+        members = (members[0], layer, members[2])
+    packed = jax.vmap(policy.packing(1).pack)(members)
+    each = jax.vmap(jax.vmap(lambda w, o: policy.apply(w, (), o)[1], (None, 0)), (0, None))
+    answers = each(packed, observations)
+    np.testing.assert_array_equal(each(members, observations), answers)
+    return np.asarray(answers)
+
+
+@pytest.mark.parametrize("activation", ["int8", "int4", "sign", "ternary"])
+@pytest.mark.parametrize("weights", ["ternary", "binary"])
+def test_every_way_to_multiply_gives_the_same_integers(activation, weights):
+    rng = np.random.default_rng(0)
+    observations = jnp.asarray(rng.integers(-127, 128, (20, 5)), jnp.float32)
+    for bits in (8, 3, 1):
+        answers = [
+            outputs(
+                MLP(
+                    (40, 33),
+                    activation,
+                    weights=weights,
+                    observation_bits=bits,
+                    output_shift=1,
+                    matmul=matmul,
+                ),
+                observations,
+            )
+            for matmul in ("float32", "planes", "bfloat16", "int8", "auto")
+        ]
+        for first, other in itertools.pairwise(answers):
+            np.testing.assert_array_equal(first, other)
+
+
+def test_floats_are_multiplied_as_floats():
+    for settings_ in (MLP(weights="float", activation="tanh"), MLP(activation="relu")):
+        assert choose_matmul(settings_, 1) == choose_matmul(settings_, 16) == "float32"
+    for matmul in ("planes", "bfloat16", "int8"):
+        with pytest.raises(ValueError, match=f"--matmul {matmul} needs integers, not --weights f"):
+            MLP(weights="float", activation="tanh", matmul=matmul).build(
+                4, ActionSpec("discrete", 2)
+            )
+
+
+def test_what_is_asked_for_is_what_multiplies():
+    assert choose_matmul(MLP(matmul="int8"), 1) == "int8"
+    assert choose_matmul(MLP(activation="sign"), 16) == "planes", "on CPU, where the tests run"
+    assert choose_matmul(MLP(), 16) == "float32"
+
+
+@pytest.mark.parametrize(
+    "activation, hidden_sizes, chosen",
+    [
+        ("sign", (31,), "float32"),
+        ("sign", (32,), "planes"),
+        ("int8", (64, 63), "float32"),
+        ("int8", (64, 64), "planes"),
+        ("int8", (), "float32"),
+    ],
+)
+def test_narrow_layers_are_multiplied(activation, hidden_sizes, chosen):
+    """A word has 32 weights: where most of it is empty, counting bits is slower."""
+    settings_ = MLP(hidden_sizes=hidden_sizes, activation=activation)
+    assert choose_matmul(settings_, 1) == chosen, "on CPU, where the tests run"
+    assert MLP(matmul="planes").build(4, ActionSpec("discrete", 2)).packing(16).together == 1
+    assert MLP(matmul="float32").build(4, ActionSpec("discrete", 2)).packing(16).together == 16

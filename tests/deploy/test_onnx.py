@@ -1,0 +1,271 @@
+"""An ONNX graph computes the integers of integer.py, in the reference evaluator and elsewhere."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from policy_records import with_extreme_exponents
+
+import ternevo
+from ternevo.deploy import integer, onnx_graph, tvp
+from ternevo.deploy.record import ACTIVATIONS, Layer, PolicyRecord
+
+onnx = pytest.importorskip("onnx")
+FORMATS = ("int8", "int2")
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-40, 3.4e38, -3.4e38, 0.5, 1.5, 2.5, -0.5]
+"""Not a number, infinite, subnormal, nearly overflowing, and halfway between two integers."""
+
+
+def weights_of(kind, shape, rng):
+    if kind == "float":
+        return rng.normal(size=shape).astype(np.float32)
+    values = rng.choice([-1, 1], shape) if kind == "binary" else rng.integers(-1, 2, shape)
+    return values.astype(np.int8)
+
+
+def random_record(
+    rng,
+    sizes=(5, 7, 6, 3),
+    activations=("int8", "sign"),
+    kind="ternary",
+    bias=True,
+    input_kind="f32",
+    output_kind="discrete",
+    bits=8,
+    shifts=(0, 0),
+    spread=4,
+) -> PolicyRecord:
+    """Return a policy of random numbers; exponents are -1 to `spread`."""
+    layers = []
+    for fan_in, fan_out, activation in zip(
+        sizes[:-1], sizes[1:], [*activations, "none"], strict=True
+    ):
+        exponents = rng.integers(-1, spread + 1, 2)
+        weights = weights_of(kind, (fan_out, fan_in), rng)
+        biases = weights_of(kind, fan_out, rng) if bias else None
+        exponent, bias_exponent = (0, 0) if kind == "float" else map(int, exponents)
+        bias_exponent *= bias
+        layers.append(Layer(weights, biases, kind, activation, exponent, bias_exponent))
+    with_mean = sizes[0] if input_kind == "f32" else 0
+    with_range = sizes[-1] if output_kind == "continuous" else 0
+    return PolicyRecord(
+        input_kind=input_kind,
+        observation_bits=1 if input_kind == "bits" else bits,
+        observation_shift=shifts[0],
+        output_shift=shifts[1],
+        mean=rng.normal(size=with_mean).astype(np.float32) * (rng.random(with_mean) < 0.7),
+        exponent=rng.integers(-3, 7, with_mean).astype(np.int8),
+        output_kind=output_kind,
+        low=rng.uniform(-3, -1, with_range).astype(np.float32),
+        high=rng.uniform(0, 2, with_range).astype(np.float32),
+        layers=tuple(layers),
+        metadata={"env": "gymnax/Some-v0"},
+    )
+
+
+def observations(record, rng, count=64):
+    """Return ordinary observations, and one of each special number."""
+    shape = (count, record.obs_size)
+    if record.input_kind == "i8":
+        return rng.integers(-128, 128, shape).astype(np.int8)
+    if record.input_kind == "bits":
+        return rng.choice(np.float32([0, -0.0, 1, 1e-45, np.nan]), shape)
+    obs = rng.normal(size=shape) * rng.choice([0.1, 1, 10, 100], (count, 1))
+    mean = np.resize(record.mean, record.obs_size)
+    on_ties = mean + (rng.integers(-20, 20, shape) + 0.5) * np.ldexp(1.0, -record.exponent)
+    special = rng.permuted(np.resize(SPECIAL, (record.obs_size, len(SPECIAL))), axis=1).T
+    return np.concatenate([obs, on_ties, special]).astype(np.float32)
+
+
+def expected(record, obs):
+    """Return the action and the logits of integer.py."""
+    net = integer.compile_integer(record)
+    logits = integer.logits(net, integer.quantise(record, obs))
+    return integer.actions(record, net.output_exponent, logits), logits
+
+
+def in_reference(data: bytes, obs):
+    """Run a file by the interpreter that comes with onnx."""
+    from onnx.reference import ReferenceEvaluator
+
+    with np.errstate(all="ignore"):
+        return ReferenceEvaluator(onnx.load_from_string(data)).run(None, {"obs": obs})
+
+
+def in_onnxruntime(data: bytes, obs):
+    """Run a file by onnxruntime, with its optimisations."""
+    runtime = pytest.importorskip("onnxruntime", exc_type=ImportError)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"obs": obs})
+
+
+def operators(data: bytes) -> set[str]:
+    return {node.op_type for node in onnx.load_from_string(data).graph.node}
+
+
+HIDDEN = [(), ("sign", "int4"), ("int8", "ternary"), ("ternary", "sign"), ("int4", "int8")]
+GRIDS = [(8, (0, 0)), (8, (8, 8)), (3, (2, 3)), (1, (0, 1))]
+"""Bits of an observation, and how far observations and outputs are shifted."""
+
+TABLE = list(itertools.product(["ternary", "binary"], HIDDEN, [True, False], GRIDS))
+
+
+@pytest.mark.parametrize("run", [in_reference, in_onnxruntime])
+@pytest.mark.parametrize("weights", FORMATS)
+@pytest.mark.parametrize("output_kind", ["discrete", "continuous"])
+@pytest.mark.parametrize("input_kind", ["f32", "i8", "bits"])
+def test_it_computes_the_integers_of_every_policy(input_kind, output_kind, weights, run):
+    rng = np.random.default_rng(0)
+    for kind, activations, bias, (bits, shifts) in TABLE:
+        sizes = (5, 7, 6)[: len(activations) + 1]
+        record = random_record(
+            rng, (*sizes, 3), activations, kind, bias, input_kind, output_kind, bits, shifts
+        )
+        assert tvp.decode(tvp.encode(record)).sizes == record.sizes  # one that a file can hold
+        obs = observations(record, rng)
+        data = onnx_graph.to_bytes(record, weights)
+        assert "Sign" not in operators(data)
+        for found, wanted in zip(run(data, obs), expected(record, obs), strict=True):
+            assert found.dtype == (np.int64 if wanted.ndim == 1 else wanted.dtype)
+            np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("run", [in_reference, in_onnxruntime])
+def test_extreme_exponents_change_nothing(run):
+    """Thresholds beyond every sum, shifts of every layer to both sides."""
+    rng = np.random.default_rng(1)
+    for activation, exponent in itertools.product(
+        ["int8", "int4", "sign", "ternary"], [-24, -9, 9, 24]
+    ):
+        record = random_record(rng, activations=(activation, activation), output_kind="continuous")
+        layers = [dataclasses.replace(layer, exponent=exponent) for layer in record.layers]
+        record = with_extreme_exponents(dataclasses.replace(record, layers=tuple(layers)))
+        obs = observations(record, rng)
+        for found, wanted in zip(
+            run(onnx_graph.to_bytes(record), obs), expected(record, obs), strict=True
+        ):
+            np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("run", [in_reference, in_onnxruntime])
+def test_the_widest_layer_is_exact(run):
+    rng = np.random.default_rng(2)
+    record = random_record(rng, (tvp.MAX_WIDTH, 2, 2), ("int8",), input_kind="i8", spread=-1)
+    same = np.ones_like(record.layers[0].weights)
+    first = dataclasses.replace(record.layers[0], weights=same, exponent=24, bias_exponent=-24)
+    record = dataclasses.replace(record, layers=(first, record.layers[1]))
+    obs = np.full((1, tvp.MAX_WIDTH), 127, np.int8)
+    for found, wanted in zip(
+        run(onnx_graph.to_bytes(record), obs), expected(record, obs), strict=True
+    ):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_of_equal_logits_the_first_wins():
+    record = random_record(np.random.default_rng(3), (2, 4), (), bias=False)
+    layer = dataclasses.replace(record.layers[0], weights=np.zeros((4, 2), np.int8))
+    record = dataclasses.replace(record, layers=(layer,))
+    obs = np.zeros((3, 2), np.float32)
+    for run in (in_reference, in_onnxruntime):
+        assert run(onnx_graph.to_bytes(record), obs)[0].tolist() == [0, 0, 0]
+
+
+FLOAT_NETS = [
+    *itertools.product(["float"], ["tanh", "relu", "int8", "int4", "sign", "ternary"]),
+    *itertools.product(["ternary", "binary"], ["tanh", "relu"]),
+]
+
+
+@pytest.mark.parametrize("kind, activation", FLOAT_NETS)
+def test_a_policy_with_floats_agrees_with_jax_up_to_rounding(kind, activation):
+    import jax
+
+    from ternevo.policies import policy_file
+
+    rng = np.random.default_rng(4)
+    for bias, output_kind, bits in itertools.product(
+        [True, False], ["discrete", "continuous"], [8, 3]
+    ):
+        record = random_record(
+            rng,
+            activations=(activation,) * 2,
+            kind=kind,
+            bias=bias,
+            output_kind=output_kind,
+            bits=bits,
+            shifts=(2, 1),
+        )
+        obs = rng.normal(size=(32, record.obs_size)).astype(np.float32) * 3
+        saved = policy_file.from_record(record)
+        q = np.float32(integer.quantise(record, obs))
+        wanted = jax.vmap(lambda x, s=saved: s.policy.apply(s.weights, (), x)[1])(q)
+        for run, weights in itertools.product((in_reference, in_onnxruntime), FORMATS):
+            action, logits = run(onnx_graph.to_bytes(record, weights), obs)
+            np.testing.assert_allclose(logits, wanted, rtol=1e-5, atol=1e-5)
+            if output_kind == "discrete":
+                assert (action == logits.argmax(1)).all()
+            else:
+                units = np.clip(logits, -1, 1)
+                np.testing.assert_array_equal(action, integer.in_range(record, units))
+
+
+def test_every_activation_is_exported():
+    rng = np.random.default_rng(5)
+    for activation in ACTIVATIONS[1:]:
+        onnx_graph.to_onnx(random_record(rng, (4, 4, 2), (activation,)))
+
+
+@pytest.mark.parametrize("weights, versions", [("int8", (13, 8)), ("int2", (25, 13))])
+def test_the_file_says_what_it_is(weights, versions):
+    record = random_record(np.random.default_rng(6), output_kind="continuous")
+    model = onnx_graph.to_onnx(record, weights)
+    onnx.checker.check_model(model, full_check=True)
+    assert (model.opset_import[0].version, model.ir_version) == versions
+    told = {prop.key: prop.value for prop in model.metadata_props}
+    assert told["policy_id"] == hashlib.sha256(tvp.encode(record.bare())).hexdigest()
+    assert told["env"] == "gymnax/Some-v0"
+    assert told["ternevo_version"] == ternevo.__version__
+    bounds = np.float32(json.loads(told["action_range"]))
+    np.testing.assert_array_equal(bounds, [record.low, record.high])
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert onnx_graph.to_bytes(record, weights) == onnx_graph.to_bytes(record, weights)
+
+
+def test_two_bits_take_a_quarter():
+    """Widths of policies for Ant and CartPole; `pytest -s` prints the sizes."""
+    rng = np.random.default_rng(7)
+    for sizes in ((27, 64, 64, 8), (4, 16, 2)):
+        hidden = ("sign",) * (len(sizes) - 2)
+        record = random_record(rng, sizes, hidden, output_kind="continuous")
+        count = sum(layer.weights.size for layer in record.layers)
+        size = {weights: len(onnx_graph.to_bytes(record, weights)) for weights in FORMATS}
+        print(f"{sizes}: {size} bytes, .tvp {len(tvp.encode(record.bare()))}")
+        assert size["int8"] - size["int2"] == pytest.approx(count * 3 / 4, abs=64)
+        assert size["int8"] < count + 4 * sum(sizes[1:]) + 2500
+
+
+def test_without_onnx_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ModuleNotFoundError, match=r"ternevo\[onnx\]"):
+        onnx_graph.to_onnx(random_record(np.random.default_rng(8)))
+
+
+def test_an_old_onnx_is_refused_for_two_bits_only(monkeypatch):
+    monkeypatch.setattr(onnx.defs, "onnx_opset_version", lambda: 24)
+    record = random_record(np.random.default_rng(9))
+    onnx_graph.to_onnx(record)
+    with pytest.raises(ImportError, match=r"onnx>=1\.20"):
+        onnx_graph.to_onnx(record, "int2")
+
+
+def test_importing_it_imports_neither_onnx_nor_jax():
+    code = "import sys, ternevo.deploy.onnx_graph; print({'onnx', 'jax'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"

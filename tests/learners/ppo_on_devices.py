@@ -1,0 +1,59 @@
+"""Run by test_ppo.py in a process of its own, with two CPU devices.
+
+    python ppo_on_devices.py OUT.npz
+
+trains on one device and on two: with environments that they share, where what the critic learns
+does not depend on the random numbers of each, and with a number of them that they cannot share.
+"""
+
+import sys
+
+import jax
+import numpy as np
+import optax
+
+from ternevo import envs
+from ternevo.machine import devices
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.strategies.evaluated import with_evaluation
+from ternevo.training import loop
+
+CASES = {  # generations, and settings
+    # One step from starts drawn before devices part: different for each environment, and every
+    # action pays the same. One minibatch has all of it.
+    "shared": (1, {"num_envs": 512, "num_steps": 1, "num_minibatches": 1, "max_grad_norm": 0.0}),
+    "uneven": (4, {"num_envs": 3, "num_steps": 8, "num_minibatches": 2}),
+}
+
+
+def trained(generations: int, options: dict) -> list[np.ndarray]:
+    """Return the leaves of the critic's mean gradients and of all moments, then of all learned."""
+    env = envs.make("probe/random_length", 40)
+    policy = MLP((4,)).build(env.obs_size, env.action)
+    strategy = STRATEGIES["ppo"](critic_hidden_sizes=(8,), **options)
+    strategy = strategy.build(env, policy, "ternary", generations)
+    strategy = with_evaluation(strategy, policy, env, every=2, num_episodes=4)
+    first = loop.start(jax.random.key(0), strategy)
+    state = list(loop.train(strategy, first, generations))[-1].state.strategy.strategy
+    # Of Adam: its steps are all of about one length, whatever the gradient.
+    gradients = optax.tree.get(state.optimizer, "mu")
+    parts = (gradients.critic, state.rewards, state.moments, state.learned)
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(parts)]
+
+
+def main() -> None:
+    devices.use_cores(2)
+    found = {}
+    for name, case in CASES.items():
+        with devices.on_all_devices(1):
+            alone = trained(*case)
+        with devices.on_all_devices(2):
+            together = trained(*case)
+        for i, (one, two) in enumerate(zip(alone, together, strict=True)):
+            found |= {f"{name}/{i}/one": one, f"{name}/{i}/two": two}
+    np.savez(sys.argv[1], **found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Run by test_devices.py in processes of their own, each with another number of CPU devices.
+
+    python on_devices.py NUM_DEVICES OUT.npz
+
+trains for a few generations in several settings and saves every leaf of the final states.
+"""
+
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ternevo import envs
+from ternevo.machine import devices
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.strategies.evaluated import with_evaluation
+from ternevo.training import loop
+from ternevo.types import Strategy
+
+CASES = {  # (strategy, its settings, policy, environment, episode length)
+    "split": (
+        "ternary_nes",
+        {"population_size": 32, "population_chunk": 3},
+        MLP((8,)),
+        "gymnax/CartPole-v1",
+        40,
+    ),
+    "pairs": (
+        "ternary_nes",
+        {"population_size": 24, "num_episodes": 3, "common_random_numbers": "pairs"},
+        MLP((8,), activation="sign"),
+        "probe/double_integrator",
+        None,
+    ),
+    "padded": (
+        "ternary_nes",
+        {"population_size": 10, "population_chunk": 1, "common_random_numbers": "none"},
+        MLP((5,)),
+        "probe/random_length",
+        None,
+    ),
+    "binary": (
+        "binary_nes",
+        {"population_size": 16, "antithetic": False},
+        MLP((5,), weights="binary"),
+        "probe/corridor",
+        None,
+    ),
+    "signal": (
+        "trust_region",
+        {"population_size": 32, "population_chunk": 3},
+        MLP((8,)),
+        "gymnax/CartPole-v1",
+        None,
+    ),
+    "memory": ("asng", {"population_size": 32}, MLP((5,)), "probe/double_integrator", None),
+    "votes": (
+        "vote",
+        {"population_size": 32},
+        MLP((8,), weights="binary"),
+        "probe/random_length",
+        None,
+    ),
+    "synapses": ("cosyne", {"population_size": 16}, MLP((5,)), "probe/corridor", None),
+    "tables": ("pbil", {"population_size": 16}, MLP((5,)), "probe/corridor", None),
+    "elite": ("cem", {"population_size": 16}, MLP((5,)), "probe/corridor", None),
+    "duels": ("compact_ga", {"population_size": 32}, MLP((5,)), "probe/double_integrator", None),
+    "parent": ("one_plus_lambda", {"population_size": 9}, MLP((5,)), "probe/corridor", None),
+    "control": ("random_search", {"population_size": 8}, MLP((5,)), "probe/corridor", None),
+    "population": ("ternary_ga", {"population_size": 16}, MLP((5,)), "probe/corridor", None),
+    "twin": (
+        "evosax",
+        {"population_size": 16, "algorithm": "Open_ES"},
+        MLP((5,), weights="float", activation="tanh"),
+        "probe/double_integrator",
+        None,
+    ),
+}
+
+
+COLLECTIVE = re.compile(r" (all-gather|all-reduce|all-to-all|collective-permute)(-start)?\(")
+
+
+def num_collectives(case: str) -> int:
+    """Return how often devices talk in the compiled program of a chunk of generations."""
+    strategy = build(case)
+    state = loop.start(jax.random.key(0), strategy)
+    program = loop.advance.lower(strategy, state, jnp.asarray(1, jnp.int32)).compile()
+    return len(COLLECTIVE.findall(program.as_text()))
+
+
+def build(case: str) -> Strategy:
+    name, settings, policy_settings, env_id, episode_length = CASES[case]
+    env = envs.make(env_id, episode_length)
+    policy = policy_settings.build(env.obs_size, env.action)
+    strategy = STRATEGIES[name](**settings).build(env, policy, policy_settings.weights, 4)
+    return with_evaluation(strategy, policy, env, 2, 5)
+
+
+def final_state(case: str) -> list[np.ndarray]:
+    strategy = build(case)
+    state = loop.start(jax.random.key(0), strategy)
+    for chunk in loop.train(strategy, state, 4, 2):
+        state = chunk.state
+    plain = jax.tree.map(
+        lambda x: (
+            jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+        ),
+        state,
+    )
+    return [np.asarray(x) for x in jax.tree.leaves(plain)]
+
+
+def main() -> None:
+    num_devices, path, cases = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    devices.use_cores(num_devices)
+    with devices.on_all_devices():
+        assert devices.count() == num_devices
+        states = {case: final_state(case) for case in cases}
+        states["collectives"] = [np.asarray(num_collectives("split"))]
+    np.savez(path, **{f"{case}/{i}": x for case, xs in states.items() for i, x in enumerate(xs)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""What a run waits for: nothing is traced twice, programs are kept, a line comes at once."""
+
+import collections
+import dataclasses
+import itertools
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.experimental.compilation_cache import compilation_cache as jax_cache
+
+from ternevo import envs, run
+from ternevo.machine import compilation_cache
+from ternevo.runs import run_folder
+from ternevo.settings.command_line import parse
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.strategies.evaluated import with_evaluation
+from ternevo.training import loop, results
+from ternevo.training.checkpoint import Checkpoints
+
+# --- nothing is traced twice ------------------------------------------------------------------
+
+PROBE = ("--env", "probe/random_length", "--hidden_sizes", "(4,)", "--population_size", "8")
+KINDS = [
+    *((name, "binary" if name == "binary_nes" else "ternary", {}) for name in STRATEGIES),
+    ("ternary_nes", "float", {}),
+    ("evosax", "float", {"algorithm": "SimpleGA"}),  # of evosax's other family
+]
+ROLLOUTS = 2
+"""Rollouts in one program: the strategy's, and that of `with_evaluation`."""
+SMALL = collections.defaultdict(lambda: {"population_size": 8})
+SMALL["ppo"] = {"num_envs": 4, "num_steps": 4, "num_minibatches": 2}
+LOSSES = {"ppo": 1}
+"""Further calls of the policy: in a loss."""
+
+
+def counting(functions, calls, *names):
+    """Return a noun whose functions of these names count how often Python calls them.
+
+    A compiled program calls no Python: every count is one that was traced.
+    """
+
+    def counted(name):
+        function = getattr(functions, name)
+
+        def wrapped(*arguments):
+            calls[name] += 1
+            return function(*arguments)
+
+        return wrapped
+
+    return functions._replace(**{name: counted(name) for name in names})
+
+
+def counted_strategy(name, weights, options):
+    """Return a strategy on a probe, and the counts of what is traced of probe and policy."""
+    calls = collections.Counter()
+    # Not resets: the shapes of what they return are asked for apart from running them.
+    env = counting(envs.make("probe/random_length", 5), calls, "step")
+    policy = counting(MLP((4,), weights=weights).build(env.obs_size, env.action), calls, "apply")
+    strategy = STRATEGIES[name](**SMALL[name], **options).build(env, policy, weights, 20)
+    return with_evaluation(strategy, policy, env, every=5, num_episodes=4), calls
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "options"), KINDS, ids=["-".join(kind[:2]) for kind in KINDS]
+)
+def test_a_run_traces_each_of_its_rollouts_once(name, weights, options, tmp_path):
+    """Whatever the chunks, in a second run, and after a checkpoint."""
+    strategy, calls = counted_strategy(name, weights, options)
+    before = loop.advance._cache_size()
+    for chunk_size in (3, 0):
+        state = loop.start(jax.random.key(0), strategy)
+        for chunk in loop.train(strategy, state, 8, chunk_size, stop_every=(5,)):
+            state = chunk.state
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state)
+        restored = checkpoints.restore(loop.start(jax.random.key(0), strategy))
+    list(loop.train(strategy, restored, 12))
+    assert calls == {"step": ROLLOUTS, "apply": ROLLOUTS + LOSSES.get(name, 0)}
+    assert loop.advance._cache_size() == before + 1
+
+
+# --- compiled programs are kept ---------------------------------------------------------------
+
+
+@pytest.fixture
+def default_cache(tmp_path, monkeypatch):
+    """Leave JAX as if nobody had told it of a cache; return where programs should be kept."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    compilation_cache.disable_compilation_cache()
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    yield tmp_path / "ternevo" / "jax"
+    for name, value in before.items():
+        jax.config.update(name, value)
+    jax_cache.reset_cache()
+
+
+NUMBERS = itertools.count()
+
+
+def compile_something(folder):
+    """Compile a program that is in no cache; return how many files are in a folder then."""
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    number = next(NUMBERS)
+    jax.jit(lambda x: x + number)(jnp.zeros(()))
+    return len(list(folder.glob("*"))) if folder.exists() else 0
+
+
+def build(tmp_path, *arguments):
+    return run.build(parse([*PROBE, "--runs_dir", str(tmp_path / "runs"), *arguments]))
+
+
+def test_final_policies_are_evaluated_by_one_program_for_both_and_for_any_seed(
+    default_cache, tmp_path
+):
+    setup = build(tmp_path)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    state = loop.start(jax.random.key(0), setup.strategy)
+    with Checkpoints(setup.folder.checkpoints) as checkpoints:
+        run.save(setup, checkpoints, state)
+    calls = collections.Counter()
+    setup = setup._replace(env=counting(setup.env, calls, "step"))
+    results.final_evaluations(setup)
+    assert calls == {"step": 1}
+    programs = set(default_cache.iterdir())
+    results.final_evaluations(setup._replace(config=dataclasses.replace(setup.config, seed=1)))
+    assert set(default_cache.iterdir()) == programs
+
+
+def test_compiled_programs_are_kept_by_default(default_cache, tmp_path):
+    build(tmp_path)
+    assert compile_something(default_cache) > 0
+    assert jax.config.jax_compilation_cache_dir == str(default_cache)
+
+
+def test_the_cache_can_be_switched_off_and_on_in_one_process(default_cache, tmp_path):
+    build(tmp_path, "--name", "with")
+    count = compile_something(default_cache)
+    build(tmp_path, "--name", "without", "--compilation_cache", "False")
+    assert compile_something(default_cache) == count
+    build(tmp_path, "--name", "with again")
+    assert compile_something(default_cache) > count
+
+
+def test_a_cache_that_jax_was_told_of_wins_over_the_default(default_cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "variable"))
+    build(tmp_path, "--name", "variable")
+    assert compile_something(tmp_path / "variable") > 0
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "config"))
+    build(tmp_path, "--name", "config")
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "config")
+    assert not default_cache.exists()
+
+
+def test_switching_off_wins_over_everything(default_cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "variable"))
+    build(tmp_path, "--compilation_cache", "False")
+    assert compile_something(tmp_path / "variable") == compile_something(default_cache) == 0
+
+
+def test_cache_and_profile_may_change_on_resume(default_cache, tmp_path):
+    before = build(tmp_path)
+    folder = run_folder.create(before.config, before.env.id)
+    folder.metrics.write_text('{"generation": 1}\n')  # it has begun
+    watched = ("--compilation_cache", "False", "--profile", str(tmp_path / "profile"))
+    after = build(tmp_path, "--resume", *watched)
+    assert run_folder.create(after.config, after.env.id) == before.folder
+
+
+# --- the first line ---------------------------------------------------------------------------
+
+HEAVY = (
+    *("jax", "jaxlib", "numpy", "scipy", "flax", "optax", "chex", "orbax", "evosax", "jaxtyping"),
+    *("gymnax", "brax", "mujoco", "matplotlib", "PIL", "wandb", "tensorboardX"),
+)
+UNTIL_HEAVY = f"""
+import os, runpy, sys
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {HEAVY}:
+            # Past Python's buffers: what was printed before and not flushed is lost.
+            os.write(1, f"imports {{name}}".encode())
+            os._exit(9)
+sys.meta_path.insert(0, Stop())
+module, *sys.argv[1:] = sys.argv[1:]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+def until_heavy(*arguments):
+    """Run a module until its first heavy import; return the exit status and what it printed."""
+    command = [sys.executable, "-c", UNTIL_HEAVY, *arguments]
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    result = subprocess.run(command, capture_output=True, text=True, env=buffered)
+    assert not result.stderr
+    return result.returncode, result.stdout
+
+
+@pytest.mark.parametrize("module", ["run", "play", "runs", "report", "sweep"])
+def test_help_imports_nothing_heavy(module):
+    status, printed = until_heavy(f"ternevo.{module}", "--help")
+    assert (status, printed.split()[0]) == (0, "usage:"), printed
+
+
+def test_the_first_line_comes_before_anything_heavy(tmp_path):
+    status, printed = until_heavy("ternevo.run", *PROBE, "--runs_dir", str(tmp_path))
+    first, second = printed.splitlines()
+    assert first == "ternevo: ternary_nes on probe/random_length, seed 0"
+    assert (status, second.split()[0]) == (9, "imports")

@@ -1,0 +1,181 @@
+"""A population on several devices: the same bits as on one, whatever is split."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from on_devices import CASES
+
+from ternevo.machine import devices
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.settings.strategies.ppo import PPO
+
+SCRIPT = Path(__file__).with_name("on_devices.py")
+
+
+QUICK = ("split", "pairs", "padded", "binary", "votes")
+"""On one device and on two; each is compiled anew, so the others, and eight devices, are slow."""
+
+
+def final_states(
+    folder: Path, counts: tuple[int, ...], cases: tuple[str, ...]
+) -> dict[int, dict[str, np.ndarray]]:
+    """Return the final states, by the number of devices; the processes run one after another."""
+    found = {}
+    for count in counts:
+        path = folder / f"{count}.npz"
+        command = [sys.executable, SCRIPT, str(count), path, *cases]
+        subprocess.run(command, check=True, env=os.environ)
+        found[count] = dict(np.load(path))
+    return found
+
+
+@pytest.fixture(scope="module")
+def states(tmp_path_factory) -> dict[int, dict[str, np.ndarray]]:
+    return final_states(tmp_path_factory.mktemp("devices"), (1, 2), QUICK)
+
+
+@pytest.fixture(scope="module")
+def slow_states(tmp_path_factory) -> dict[int, dict[str, np.ndarray]]:
+    return final_states(tmp_path_factory.mktemp("devices"), (1, 2, 8), tuple(CASES))
+
+
+def test_the_cases_name_every_strategy():
+    """Learners by gradients are in `tests/learners/test_ppo.py`."""
+    assert {STRATEGIES[case[0]] for case in CASES.values()} | {PPO} == set(STRATEGIES.values())
+
+
+@pytest.mark.parametrize("case", QUICK)
+def test_states_are_those_of_one_device_bit_for_bit(states, case):
+    assert_equal_states(states[1], states[2], case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("count", [2, 8])
+def test_states_of_all_are_those_of_one_device_too(slow_states, count, case):
+    assert_equal_states(slow_states[1], slow_states[count], case)
+
+
+def assert_equal_states(one, several, case: str) -> None:
+    names = [name for name in one if name.startswith(f"{case}/")]
+    assert len(names) > 5
+    for name in names:
+        np.testing.assert_array_equal(several[name], one[name], err_msg=name)
+
+
+RUN = [
+    *("-m", "ternevo.run", "--env", "gymnax/CartPole-v1", "--episode_length", "30"),
+    *("--population_size", "16", "--hidden_sizes", "(4,)", "--num_generations", "3"),
+    *("--chunk_size", "2", "--num_final_episodes", "2", "--render", "False"),
+]
+
+
+def start_run(folder: Path, *options: str, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *RUN, "--runs_dir", str(folder), *options],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def rows_of(folder: Path) -> list[dict]:
+    (path,) = folder.rglob("metrics.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{name: x for name, x in row.items() if name != "wall_time"} for row in rows]
+
+
+def test_two_processes_that_talk_over_loopback_get_the_numbers_of_one(tmp_path):
+    """Two processes with two devices each; only the first one writes anything."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    runs = [
+        start_run(
+            tmp_path / "two",
+            *("--distributed", "--num_devices", "2"),
+            TERNEVO_COORDINATOR=coordinator,
+            TERNEVO_NUM_PROCESSES="2",
+            TERNEVO_PROCESS_ID=str(number),
+        )
+        for number in range(2)
+    ]
+    outputs = [run.communicate(timeout=300)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], "\n".join(outputs)
+    assert "policy.tvp" in outputs[0] and "policy.tvp" not in outputs[1]
+    alone = start_run(tmp_path / "one", "--num_devices", "1")
+    output = alone.communicate(timeout=300)[0]
+    assert alone.returncode == 0, output
+    assert rows_of(tmp_path / "two") == rows_of(tmp_path / "one")
+    policies = [next((tmp_path / name).rglob("policy.tvp")) for name in ("one", "two")]
+    assert policies[0].read_bytes() == policies[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_a_simulator_that_is_bound_to_one_device_runs_on_two(tmp_path):
+    """Brax puts its model on the first device as it is loaded; this needs a whole run to show."""
+    options = ["--env", "brax/inverted_pendulum", "--num_devices", "2", "--render", "True"]
+    run = start_run(tmp_path, *options)
+    output = run.communicate(timeout=300)[0]
+    assert run.returncode == 0, output
+    assert len(rows_of(tmp_path)) == 3
+    assert list(tmp_path.rglob("episode.html"))
+
+
+def test_a_process_that_is_told_half_of_who_takes_part_says_what_is_missing(tmp_path):
+    run = start_run(tmp_path, "--distributed", TERNEVO_COORDINATOR="127.0.0.1:1")
+    output = run.communicate(timeout=120)[0]
+    assert run.returncode == 2
+    assert re.search(r"error: --distributed needs all three.*NUM_PROCESSES=None", output), output
+
+
+def test_only_three_messages_travel_in_a_generation(states):
+    """Returns and moments; sums for the update; what the evaluation of the policy returned."""
+    assert int(states[1]["collectives/0"]) == 0
+    assert int(states[2]["collectives/0"]) == 3
+
+
+@pytest.mark.parametrize("terms", [1, 2, 7, 24])
+def test_sums_in_order_are_sums(terms):
+    x = np.random.default_rng(0).integers(-99, 99, (terms, 3)).astype(np.float32)
+    np.testing.assert_array_equal(devices.sum_in_order(jnp.asarray(x)), x.sum(0))
+    padded = np.resize(x, (devices.padded(terms), 3))
+    blocks = devices.block_sums(jnp.asarray(padded))
+    np.testing.assert_array_equal(blocks, [b.sum(0) for b in np.split(padded, 8)])
+
+
+@pytest.mark.parametrize("size, expected", [(1, 8), (8, 8), (9, 16), (1000, 1000)])
+def test_rows_are_padded_to_whole_blocks(size, expected):
+    assert devices.padded(size) == expected
+    padded = devices.pad(jnp.arange(size), expected)
+    assert padded.shape == (expected,)
+    np.testing.assert_array_equal(padded[:size], np.arange(size))
+
+
+def test_without_a_mesh_there_is_one_device_and_nothing_is_split():
+    assert devices.count() == 1 and devices.num_blocks() == 8
+    seen = devices.split(lambda device, x, y: (device, x + y), (True, False))(jnp.ones(3), 1.0)
+    assert int(seen[0]) == 0
+    np.testing.assert_array_equal(seen[1], 2.0)
+
+
+def test_more_devices_than_there_are_is_refused():
+    with pytest.raises(ValueError, match=f"at most {len(jax.devices())}, got 4096"):
+        devices.on_all_devices(4096)
+
+
+def test_another_number_of_cores_after_jax_has_started_is_refused():
+    if jax.default_backend() != "cpu":
+        pytest.skip("it is about CPU devices")
+    with pytest.raises(devices.NoDevice, match=f"must be {len(jax.devices())}, got 63: JAX has st"):
+        devices.use_cores(63)

@@ -1,0 +1,114 @@
+"""Run by test_seeds.py in a process of its own, with two CPU devices.
+
+    python seeds_on_devices.py OUT.npz
+
+trains 2 and 4 seeds, which each device runs by itself, and 3 seeds, whose populations they share.
+"""
+
+import functools
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ternevo import envs
+from ternevo.machine import devices
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.strategies.across_seeds import across_seeds, keys_of, of_each_seed
+from ternevo.strategies.evaluated import with_evaluation
+from ternevo.training import loop
+from ternevo.training.checkpoint import Checkpoints
+from ternevo.types import Strategy
+
+FIRST_SEED, GENERATIONS = 3, 6
+SEEDS_TOGETHER = (2, 4, 3)
+COLLECTIVE = re.compile(r" (all-gather|all-reduce|all-to-all|collective-permute)(-start)?\(")
+
+
+@functools.cache
+def build(name: str, num_seeds: int) -> Strategy:
+    env = envs.make("gymnax/CartPole-v1", 20)
+    policy = MLP(hidden_sizes=(4,)).build(env.obs_size, env.action)
+    sizes = {"num_envs": 4, "num_steps": 8} if name == "ppo" else {"population_size": 16}
+    strategy = STRATEGIES[name](**sizes).build(env, policy, "ternary", 20)
+    strategy = with_evaluation(strategy, policy, env, every=5, num_episodes=4)
+    return across_seeds(strategy, num_seeds)
+
+
+def trained(name: str, seeds: range) -> dict[str, np.ndarray]:
+    """Return weights and metrics, each array [seeds, ...]."""
+    strategy = build(name, len(seeds))
+    state = loop.start(keys_of(seeds), strategy)
+    chunks = list(loop.train(strategy, state, GENERATIONS, 4))
+    metrics = {n: np.concatenate([c.metrics[n] for c in chunks]) for n in chunks[0].metrics}
+    of_each = of_each_seed(metrics, len(seeds), axis=1)
+    found = {f"metrics/{n}": np.stack([own[n] for own in of_each]) for n in metrics}
+    # On one device from here on, as a run does before it saves: each small operation on arrays of
+    # the mesh is a program of its own, and XLA's threads may take two of them in another order.
+    state = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), chunks[-1].state.strategy)
+    params = of_each_seed((strategy.params(state), state.best, state.best_return), len(seeds))
+    leaves = zip(*(jax.tree.leaves(own) for own in params), strict=True)
+    return {**found, **{f"params/{i}": np.stack(x) for i, x in enumerate(leaves)}}
+
+
+def num_messages(name: str, num_seeds: int) -> int:
+    """Return how often devices talk in the compiled program."""
+    strategy = build(name, num_seeds)
+    state = loop.start(keys_of(range(num_seeds)), strategy)
+    program = loop.advance.lower(strategy, state, jnp.asarray(1, jnp.int32)).compile()
+    return len(COLLECTIVE.findall(program.as_text()))
+
+
+def num_compiled_later(name: str, num_seeds: int) -> int:
+    """Return how many programs the second chunk compiles, and the first two after a checkpoint."""
+    strategy = build(name, num_seeds)
+    first = loop.start(keys_of(range(num_seeds)), strategy)
+    chunks = loop.train(strategy, first, GENERATIONS, 2)
+    next(chunks)
+    with Compiled() as compiled:
+        state = next(chunks).state
+    with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder)) as checkpoints:
+        checkpoints.save(state)
+        restored = checkpoints.restore(loop.start(keys_of(range(num_seeds)), strategy))
+    with compiled:
+        list(loop.train(strategy, restored, GENERATIONS, 1))
+    return compiled.count
+
+
+class Compiled:
+    """Counts, while it is entered, the programs that XLA compiles."""
+
+    def __init__(self):
+        self.count, self._is_on = 0, False
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+    def _listen(self, event: str, seconds: float, **details) -> None:
+        self.count += self._is_on and event.endswith("backend_compile_duration")
+
+    def __enter__(self):
+        self._is_on = True
+        return self
+
+    def __exit__(self, *exception):
+        self._is_on = False
+
+
+def main() -> None:
+    devices.use_cores(2)
+    found = {}
+    with devices.on_all_devices():
+        for count in SEEDS_TOGETHER:
+            seeds = range(FIRST_SEED, FIRST_SEED + count)
+            found |= {f"{count}/{k}": x for k, x in trained("ternary_nes", seeds).items()}
+            found[f"{count}/messages"] = np.asarray(num_messages("ternary_nes", count))
+            found[f"{count}/compiled"] = np.asarray(num_compiled_later("ternary_nes", count))
+    np.savez(sys.argv[1], **found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,446 @@
+"""Every strategy of the table: what it ships, what it reports, and that it solves a probe."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from evosax.algorithms import algorithms as evosax_algorithms
+
+from ternevo import envs
+from ternevo.arithmetic import actions, observation, ternary
+from ternevo.envs import probe
+from ternevo.names import UnknownName
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.settings.strategies.evolution import optimizer, schedule
+from ternevo.settings.strategies.ppo import PPO
+from ternevo.strategies import evolve
+from ternevo.strategies.evaluated import evaluate_policy, with_evaluation
+from ternevo.types import LEFT_OUT, PolicyParams, Strategy, Tensor
+
+GENERATIONS = 30
+SEEDS = 6  # trained at once: none of them may be solved by luck alone
+VALUES = {"ternary": {-1, 0, 1}, "binary": {-1, 1}}
+# Compiling is most of the time of these tests; unoptimised it takes a third.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+TABLE = [
+    # Half of all starts are at a plateau, which little noise does not leave.
+    ("ternary_nes", "ternary", {"sigma": 0.5}),
+    ("ternary_nes", "binary", {"sigma": 0.5}),
+    ("ternary_nes", "ternary", {"sigma": 0.5, "search_scales": False}),
+    ("ternary_nes", "float", {"sigma": 0.5}),
+    ("ternary_nes", "ternary", {"distribution": "logits", "lr": 0.5}),
+    ("ternary_nes", "ternary", {"distribution": "mean"}),
+    ("ternary_nes", "ternary", {"distribution": "sharp"}),
+    ("binary_nes", "binary", {"lr": 0.5, "init_logit_std": 1.0}),
+    ("pbil", "ternary", {}),
+    ("pbil", "binary", {}),
+    ("pbil", "float", {}),
+    ("cem", "ternary", {}),
+    ("cem", "binary", {}),
+    ("cem", "float", {}),
+    ("compact_ga", "ternary", {}),
+    ("compact_ga", "binary", {}),
+    ("compact_ga", "float", {}),
+    ("asng", "ternary", {}),
+    ("asng", "binary", {}),
+    ("asng", "float", {}),
+    ("trust_region", "ternary", {}),
+    ("trust_region", "binary", {}),
+    ("trust_region", "float", {}),
+    ("vote", "ternary", {}),
+    ("vote", "binary", {}),
+    ("vote", "float", {}),
+    ("ternary_ga", "ternary", {}),
+    ("ternary_ga", "ternary", {"mutation": "self_adaptive"}),
+    ("ternary_ga", "binary", {"crossover_rate": 0.3}),
+    ("ternary_ga", "float", {}),
+    ("cosyne", "ternary", {}),
+    ("cosyne", "binary", {}),
+    ("cosyne", "float", {}),
+    ("one_plus_lambda", "ternary", {}),
+    ("one_plus_lambda", "binary", {}),
+    ("one_plus_lambda", "float", {}),
+    ("random_search", "ternary", {}),
+    ("random_search", "binary", {}),
+    ("random_search", "float", {}),
+    ("latent", "ternary", {"sigma": 0.3}),
+    ("latent", "binary", {"sigma": 0.3}),
+    ("evosax", "float", {"algorithm": "SimpleGA", "sigma": 0.3}),
+]
+RICH = ("cem", "compact_ga", "asng", "trust_region", "vote", "cosyne", "one_plus_lambda")
+"""Of these only the first row is run by default: what their kinds of weights share, others test."""
+IDS = ["-".join([name, kind, *map(str, options.values())]) for name, kind, options in TABLE]
+
+
+def broken_sign() -> "envs.Env":
+    """As probe/sign, but one episode in 64 pays NaN, whatever the action."""
+    sign = probe.sign()
+
+    def step(key, state, action):
+        state, timestep = sign.step(key, state, action)
+        is_broken = jax.random.bernoulli(key, 1 / 64)
+        return state, timestep._replace(reward=jnp.where(is_broken, jnp.nan, timestep.reward))
+
+    return sign._replace(step=step)
+
+
+ENV = broken_sign()
+
+
+class History(NamedTuple):
+    """The policy, and what happened: the first axis is that of the seeds."""
+
+    policy: object
+    states_are_finite: jax.Array
+    metrics: dict[str, jax.Array]
+    shipped: PolicyParams
+
+
+def all_finite(tree) -> jax.Array:
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in floats]))
+
+
+@functools.cache
+def history(row: int) -> History:
+    """Train inside jit(scan). Without biases a policy is an odd function, as the optimum is."""
+    name, kind, options = TABLE[row]
+    policy = MLP((4,), weights=kind, use_bias=False).build(ENV.obs_size, ENV.action)
+    settings = STRATEGIES[name](
+        population_size=32, num_episodes=8, common_random_numbers="none", **options
+    )
+    strategy = settings.build(ENV, policy, kind, GENERATIONS)
+
+    def one_generation(state, key):
+        state, metrics = strategy.step(key, state)
+        return state, (metrics, all_finite(state))
+
+    def go(key):
+        key_init, key_run = jax.random.split(key)
+        keys = jax.random.split(key_run, GENERATIONS)
+        state, rows = jax.lax.scan(one_generation, strategy.init(key_init), keys)
+        return *rows, strategy.params(state)
+
+    metrics, finite, shipped = quick_jit(jax.vmap(go))(jax.random.split(jax.random.key(0), SEEDS))
+    return History(policy, finite, metrics, shipped)
+
+
+FIRST = {name: min(row for row, (other, *_) in enumerate(TABLE) if other == name) for name in RICH}
+each_row = pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=id_, marks=pytest.mark.slow if FIRST.get(name, row) != row else [])
+        for row, (id_, (name, _, _)) in enumerate(zip(IDS, TABLE, strict=True))
+    ],
+)
+
+
+def test_the_tables_of_the_tests_name_every_strategy():
+    """Learners by gradients are in `tests/learners/test_ppo.py`."""
+    assert {STRATEGIES[name] for name, _, _ in TABLE} | {PPO} == set(STRATEGIES.values())
+
+
+@each_row
+def test_what_is_shipped_has_the_dtypes_and_values_of_its_kind(row):
+    kind, shipped = TABLE[row][1], history(row).shipped
+    for tensor in ternary.tensors(shipped.weights):
+        assert (tensor.exponent.dtype, tensor.exponent.shape) == (jnp.int8, (SEEDS,))
+        assert tensor.values.dtype == (jnp.float32 if kind == "float" else jnp.int8)
+        if kind != "float":
+            assert set(np.unique(tensor.values).tolist()) <= VALUES[kind]
+    shapes = [layer["weight"].values.shape[1:] for layer in shipped.weights]
+    assert shapes == [(1, 4), (4, 2)]
+
+
+@each_row
+def test_metrics_are_scalars_under_group_and_name(row):
+    metrics = history(row).metrics
+    assert {"return/mean", "return/max", "return/nonfinite", "weights/zeros"} <= set(metrics)
+    for name, values in metrics.items():
+        assert name.count("/") == 1
+        assert values.shape == (SEEDS, GENERATIONS), name
+        assert bool(jnp.all(jnp.isfinite(values))), name
+
+
+@each_row
+def test_the_probe_is_solved(row):
+    run = history(row)
+
+    @jax.jit
+    @jax.vmap
+    def act(shipped):
+        quantiser = observation.freeze(shipped.moments)
+        quantised = [observation.quantise(quantiser, jnp.array([x])) for x in (-1.0, 1.0)]
+        outputs = [run.policy.apply(shipped.weights, (), x)[1] for x in quantised]
+        return jnp.stack([actions.mode(ENV.action, output) for output in outputs])
+
+    np.testing.assert_array_equal(act(run.shipped), [[0, 1]] * SEEDS)
+
+
+@each_row
+def test_returns_that_are_not_finite_are_counted_and_do_not_enter_the_state(row):
+    run = history(row)
+    nonfinite = run.metrics["return/nonfinite"]
+    assert 0 < int(nonfinite.max()) < 32
+    mean = SEEDS * 32 * GENERATIONS * (1 - (1 - 1 / 64) ** 8)
+    assert abs(int(nonfinite.sum()) - mean) < 5 * np.sqrt(mean)
+    assert bool(jnp.all(run.states_are_finite))
+
+
+@each_row
+def test_every_observation_is_in_the_moments(row):
+    """One step an episode; the observation is -1 or +1."""
+    moments = history(row).shipped.moments
+    count = 32 * 8 * GENERATIONS
+    np.testing.assert_array_equal(moments.count, count)
+    np.testing.assert_allclose(moments.deviation**2 + moments.mean**2, 1.0, rtol=1e-4)
+    steps = history(row).metrics["episode/steps"]
+    # The first generation looks at its episodes beforehand: those steps are taken, too.
+    rounds = np.where(np.arange(GENERATIONS) == 0, 1 + observation.NUM_LOOKS, 1)
+    np.testing.assert_array_equal(steps, rounds * np.full_like(steps, count // GENERATIONS))
+
+
+def test_fitness_of_a_member_that_is_not_finite_is_worse_than_that_of_any_other():
+    """Also where the others are all equal: else nothing leads away from a NaN."""
+    bad = [jnp.nan, jnp.inf, -jnp.inf]
+    for good in ([3.0, -5.0], [1.0, 1.0], [-1e6, -1e6]):
+        fitness = evolve._fitness(jnp.array([[x] for x in good + bad]))
+        assert bool(jnp.all(jnp.isfinite(fitness)))
+        np.testing.assert_array_equal(fitness[:2], -np.array(good))
+        assert float(jnp.min(fitness[2:])) > float(jnp.max(fitness[:2]))
+
+
+def test_fitness_is_finite_and_equal_when_nobody_is_finite():
+    """And worse than any return of other generations: elites and archives keep what is best."""
+    fitness = evolve._fitness(jnp.array([[jnp.nan, 1.0], [jnp.inf, 0.0], [-jnp.inf, 0.0]]))
+    np.testing.assert_array_equal(fitness, fitness[0])
+    assert bool(jnp.all(jnp.isfinite(fitness**2)))
+    assert float(fitness[0]) > float(evolve._fitness(jnp.array([[-1e12]]))[0])
+
+
+@pytest.mark.parametrize("settings", [{"population_chunk": 5}, {"common_random_numbers": "pairs"}])
+def test_chunks_and_pairs_are_settings_of_every_strategy(settings):
+    """Chunks change nothing; on a bandit, where episodes do not differ, neither do pairs."""
+    env = envs.make("probe/bandit")
+    policy = MLP(()).build(env.obs_size, env.action)
+
+    def metrics(**settings):
+        strategy = STRATEGIES["ternary_ga"](population_size=12, **settings)
+        strategy = strategy.build(env, policy, "ternary", 3)
+        state = quick_jit(strategy.init)(jax.random.key(0))
+        return quick_jit(strategy.step)(jax.random.key(1), state)[1]
+
+    plain, changed = metrics(), metrics(**settings)
+    assert plain.keys() == changed.keys()
+    for name in plain:
+        np.testing.assert_allclose(plain[name], changed[name], rtol=1e-6)
+
+
+# --- what is refused --------------------------------------------------------------------------
+
+WRONG_KINDS = [
+    ("ternary_nes", "binary", {"distribution": "logits"}, "threshold"),
+    ("binary_nes", "ternary", {}, "add --weights binary"),
+    ("binary_nes", "float", {}, "add --weights binary"),
+]
+
+
+@pytest.mark.parametrize("name, kind, options, instead", WRONG_KINDS)
+def test_a_kind_of_weights_that_cannot_be_searched_is_refused_with_what_to_use(
+    name, kind, options, instead
+):
+    policy = MLP((), weights=kind).build(ENV.obs_size, ENV.action)
+    with pytest.raises(ValueError, match=f"(?s){name}.*{kind}.*{instead}"):
+        STRATEGIES[name](**options).build(ENV, policy, kind, 3)
+
+
+WRONG_SETTINGS = [
+    ("ternary_nes", {"population_size": 7}, "even population_size"),
+    ("ternary_nes", {"sigma": 0.0}, "sigma must be positive"),
+    ("ternary_nes", {"lr": -1.0}, "lr must be positive"),
+    ("latent", {"sigma_end": 0.0}, "sigma_end must be positive, got 0.0"),
+    ("binary_nes", {"lr_end": -0.1}, "lr_end must be positive, got -0.1"),
+    ("pbil", {"lr_end": 0.0}, "lr_end must be positive, got 0.0"),
+    ("binary_nes", {"population_size": 7}, "even population_size"),
+    ("ternary_ga", {"population_size": 0}, "population_size"),
+    ("random_search", {"num_episodes": 0}, "num_episodes"),
+    ("latent", {"population_chunk": -1}, "population_chunk"),
+    ("ternary_nes", {"population_size": 6, "antithetic": False}, None),
+]
+
+
+@pytest.mark.parametrize("name, options, message", WRONG_SETTINGS)
+def test_settings_that_mean_nothing_are_refused_when_they_are_made(name, options, message):
+    if message is None:
+        STRATEGIES[name](**options)
+        return
+    with pytest.raises(ValueError, match=message):
+        STRATEGIES[name](**options)
+
+
+# --- schedules --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["constant", "linear", "cosine", "exponential"])
+def test_schedules_go_from_start_to_end_and_stay(name):
+    rate = schedule(name, 0.2, 0.05, 100)
+    end = 0.2 if name == "constant" else 0.05
+    values = [float(rate(step)) for step in (0, 25, 50, 75, 100, 1000)]
+    np.testing.assert_allclose([values[0], *values[4:]], [0.2, end, end], rtol=1e-5)
+    assert values == sorted(values, reverse=True)
+
+
+def test_unknown_schedules_and_optimisers_are_refused():
+    with pytest.raises(UnknownName, match="cosine"):
+        schedule("cosin", 0.1, 0.1, 1)
+    with pytest.raises(UnknownName, match="adam"):
+        optimizer("adan", 0.1)
+
+
+# --- every algorithm of evosax ----------------------------------------------------------------
+
+# Stein variational ones search several distributions at once and have no single mean to ship.
+CANNOT_RUN = ("SV_CMA_ES", "SV_Open_ES")
+QUICK = ("Sep_CMA_ES", "PSO")
+RUNNABLE = [
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+    for name in evosax_algorithms
+    if name not in CANNOT_RUN
+]
+
+
+def latent_of(name: str, **options):
+    env = envs.make("probe/sign")
+    policy = MLP(()).build(env.obs_size, env.action)
+    settings = STRATEGIES["latent"](population_size=8, num_episodes=4, algorithm=name, **options)
+    return settings.build(env, policy, "ternary", 2)
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_an_evosax_algorithm_runs_by_its_name(name):
+    strategy = latent_of(name)
+
+    @quick_jit
+    def go(key):
+        state = strategy.init(key)
+        keys = jax.random.split(jax.random.key(1), 3)
+        state, metrics = jax.lax.scan(lambda s, k: strategy.step(k, s), state, keys)
+        return strategy.params(state), metrics
+
+    shipped, metrics = go(jax.random.key(0))
+    np.testing.assert_array_equal(metrics[LEFT_OUT], 0)
+    for tensor in ternary.tensors(shipped.weights):
+        assert tensor.values.dtype == jnp.int8
+        assert set(np.unique(tensor.values).tolist()) <= VALUES["ternary"]
+    assert bool(jnp.all(jnp.isfinite(metrics["return/mean"])))
+
+
+@pytest.mark.parametrize("name", CANNOT_RUN)
+def test_an_evosax_algorithm_that_cannot_run_is_refused_by_name(name):
+    with pytest.raises(ValueError, match=name):
+        latent_of(name)
+
+
+def test_a_misspelt_algorithm_or_parameter_is_refused_with_what_was_meant():
+    with pytest.raises(UnknownName, match="Did you mean 'Open_ES'"):
+        latent_of("OpenES")
+    with pytest.raises(UnknownName, match="unknown parameter of PGPE"):
+        latent_of("PGPE", algorithm_params={"std_learning_rate": 0.1})
+
+
+def test_utilities_of_the_wrong_sign_for_an_algorithm_are_refused():
+    with pytest.raises(ValueError, match=r"SNES.*--fitness_shaping own, not centered_rank"):
+        latent_of("SNES", fitness_shaping="centered_rank")
+
+
+# --- evaluation of what would be shipped ------------------------------------------------------
+
+
+def scripted(exponents) -> Strategy:
+    """After generation i it ships a net whose action on probe/target is 2**-(exponents[i] + 3)."""
+
+    def params(generation):
+        weight = Tensor(jnp.ones((1, 1), jnp.int8), jnp.asarray(exponents, jnp.int8)[generation])
+        return PolicyParams(({"weight": weight},), observation.empty(1))
+
+    def step(key, generation):
+        return generation + 1, {"return/mean": jnp.zeros(())}
+
+    return Strategy(lambda key: jnp.zeros((), jnp.int32), step, params)
+
+
+TARGET = envs.make("probe/target")
+
+
+def return_of(exponent: int) -> float:
+    return -((2.0 ** -(exponent + 3) - 0.5) ** 2)
+
+
+def evaluated(exponents, every: int):
+    policy = MLP((), use_bias=False).build(TARGET.obs_size, TARGET.action)
+    strategy = with_evaluation(scripted(exponents), policy, TARGET, every, num_episodes=2)
+
+    @quick_jit
+    def go(key):
+        keys = jax.random.split(key, len(exponents) - 1)
+        return jax.lax.scan(lambda s, k: strategy.step(k, s), strategy.init(key), keys)
+
+    state, metrics = go(jax.random.key(0))
+    return strategy, state, metrics
+
+
+def test_evaluations_are_nan_between_and_the_best_one_is_kept():
+    """Exponent -2 hits the target in generation 4; in 3 it does too, but is not looked at."""
+    exponents = [-2, 1, 0, -2, -2, 0, -1, 3]
+    strategy, state, metrics = evaluated(exponents, every=2)
+    looked_at = {1: return_of(1), 2: return_of(0), 4: 0.0, 6: return_of(-1)}
+    expected = [looked_at.get(i, np.nan) for i in range(1, 8)]
+    np.testing.assert_allclose(metrics["eval/return"], expected, atol=1e-7)
+    np.testing.assert_array_equal(np.isnan(metrics["eval/length"]), np.isnan(expected))
+    np.testing.assert_array_equal(np.isnan(metrics["eval/return_std"]), np.isnan(expected))
+    best = [return_of(1), return_of(0), return_of(0), 0.0, 0.0, 0.0, 0.0]
+    np.testing.assert_allclose(metrics["eval/best_return"], best, atol=1e-7)
+    assert int(state.best.weights[0]["weight"].exponent) == -2
+    assert (int(state.best_generation), float(state.best_return)) == (4, 0.0)
+    assert int(strategy.params(state).weights[0]["weight"].exponent) == 3, "ships the current one"
+
+
+def test_the_first_generation_is_evaluated_however_rare_evaluations_are():
+    _, state, metrics = evaluated([1, 0, -2], every=5)
+    assert int(state.best.weights[0]["weight"].exponent) == 0
+    assert float(state.best_return) == pytest.approx(return_of(0))
+    np.testing.assert_array_equal(np.isnan(metrics["eval/return"]), [False, True])
+
+
+def test_an_evaluation_that_is_not_finite_is_never_the_best():
+    env = TARGET._replace(step=lambda key, state, action: pays_infinity(key, state, action))
+    policy = MLP((), use_bias=False).build(env.obs_size, env.action)
+    strategy = with_evaluation(scripted([0, -2]), policy, env, 1, num_episodes=2)
+    state, _ = jax.jit(strategy.step)(jax.random.key(0), strategy.init(jax.random.key(1)))
+    assert (int(state.best_generation), float(state.best_return)) == (0, -np.inf)
+
+
+def pays_infinity(key, state, action):
+    state, timestep = TARGET.step(key, state, action)
+    return state, timestep._replace(reward=jnp.full_like(timestep.reward, jnp.inf))
+
+
+def test_evaluate_policy_uses_one_member_and_the_episodes_asked_for():
+    env = envs.make("probe/random_length", 50)
+    policy = MLP(()).build(env.obs_size, env.action)
+    weights = policy.init(jax.random.key(0))
+    quantiser = observation.freeze(observation.empty(1))
+    result = evaluate_policy(policy, env, weights, quantiser, jax.random.key(1), 6)
+    assert result.returns.shape == (1, 6)
+    assert len(np.unique(result.returns)) > 1
+
+
+@pytest.mark.parametrize("every, num_episodes", [(0, 1), (1, 0)])
+def test_evaluating_never_or_on_nothing_is_refused(every, num_episodes):
+    policy = MLP(()).build(TARGET.obs_size, TARGET.action)
+    with pytest.raises(ValueError, match="eval_every and num_eval_episodes"):
+        with_evaluation(scripted([0]), policy, TARGET, every, num_episodes)

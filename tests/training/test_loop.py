@@ -1,0 +1,139 @@
+"""The loop: chunks and interruptions change no bit, and nothing is compiled twice."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ternevo import envs
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.strategies.evaluated import with_evaluation
+from ternevo.training import loop
+from ternevo.training.checkpoint import CheckpointError, Checkpoints
+from ternevo.types import LEFT_OUT, Strategy
+
+KINDS = [("ternary_nes", "ternary"), ("ternary_ga", "ternary"), ("latent", "float")]
+
+
+def small(name: str = "ternary_nes", weights: str = "ternary") -> Strategy:
+    env = envs.make("gymnax/CartPole-v1", 20)
+    policy = MLP(hidden_sizes=(4,), weights=weights).build(env.obs_size, env.action)
+    strategy = STRATEGIES[name](population_size=8).build(env, policy, weights, 20)
+    return with_evaluation(strategy, policy, env, every=5, num_episodes=4)
+
+
+def finished(strategy, state, num_generations, chunk_size=0):
+    """Return the last state and all metrics."""
+    chunks = list(loop.train(strategy, state, num_generations, chunk_size))
+    names = chunks[0].metrics
+    metrics = {n: np.concatenate([chunk.metrics[n] for chunk in chunks]) for n in names}
+    return chunks[-1].state, metrics
+
+
+def assert_same(first, second):
+    """Bit for bit: NaN equals NaN."""
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+@pytest.mark.parametrize(("name", "weights"), KINDS)
+def test_chunk_size_changes_no_bit(name, weights):
+    strategy, key = small(name, weights), jax.random.key(0)
+    whole = finished(strategy, loop.start(key, strategy), 20, chunk_size=20)
+    pieces = finished(strategy, loop.start(key, strategy), 20, chunk_size=3)
+    assert_same(whole, pieces)
+
+
+@pytest.mark.parametrize(("name", "weights"), KINDS)
+def test_ten_generations_a_checkpoint_and_ten_more_equal_twenty(name, weights, tmp_path):
+    strategy, key = small(name, weights), jax.random.key(0)
+    whole, metrics = finished(strategy, loop.start(key, strategy), 20, chunk_size=20)
+
+    half, first = finished(strategy, loop.start(key, strategy), 10, chunk_size=10)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(half)
+    rebuilt = small(name, weights)
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = checkpoints.restore(loop.start(key, rebuilt))
+    resumed, second = finished(rebuilt, restored, 20, chunk_size=7)
+
+    assert_same(whole, resumed)
+    for name_ in metrics:
+        np.testing.assert_array_equal(
+            metrics[name_], np.concatenate([first[name_], second[name_]]), err_msg=name_
+        )
+
+
+def test_every_chunk_runs_the_same_compiled_program():
+    strategy = small()
+    before = loop.advance._cache_size()
+    finished(strategy, loop.start(jax.random.key(0), strategy), 20, chunk_size=3)
+    assert loop.advance._cache_size() == before + 1
+
+
+def test_chunks_end_where_they_are_told_to():
+    strategy = small()
+    state = loop.start(jax.random.key(0), strategy)
+    chunks = loop.train(strategy, state, 11, chunk_size=4, stop_every=(5, 0, 3))
+    assert [int(chunk.state.generation) for chunk in chunks] == [3, 5, 6, 9, 10, 11]
+
+
+def test_should_stop_ends_after_the_chunk_it_was_asked_in():
+    strategy, answers = small(), iter([False, False, True])
+    state = loop.start(jax.random.key(0), strategy)
+    chunks = list(loop.train(strategy, state, 20, 2, should_stop=lambda: next(answers)))
+    assert [chunk.first_generation for chunk in chunks] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "expected"), [(1, 0.01, 4), (8, 2.0, 8), (8, 8.0, 2), (200, 0.1, 256)]
+)
+def test_automatic_chunks_approach_two_seconds(count, seconds, expected):
+    assert loop._next_size(count, seconds) == expected
+
+
+def test_the_first_loss_that_is_not_finite_is_found():
+    """Of several seeds too; other metrics may be NaN, and are, between evaluations."""
+    good = np.ones((4, 2))
+    later, first = good.copy(), good.copy()
+    later[3, 0], first[2, 1] = np.nan, np.inf
+    metrics = {"eval/return": good * np.nan, "loss/a": later, "loss/b": first, "loss/c": good}
+    assert loop.divergence(metrics) == (2, 1, "loss/b", np.inf)
+    assert loop.divergence({"loss/a": np.array([1.0, -np.inf])}) == (1, 0, "loss/a", -np.inf)
+    assert loop.divergence({"eval/return": good * np.nan, "loss/c": good}) is None
+
+
+def test_the_first_update_that_was_left_out_is_found():
+    left_out = np.zeros((4, 2), np.int32)
+    metrics = {LEFT_OUT: left_out, "return/nonfinite": left_out + 1, "loss/a": np.ones((4, 2))}
+    assert loop.divergence(metrics) is None
+    left_out[2:, 1] = 1
+    assert loop.divergence(metrics) == (2, 1, LEFT_OUT, 1.0)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    strategy = small()
+    expected = jax.eval_shape(lambda: loop.start(jax.random.key(0), strategy))
+    with (
+        Checkpoints(tmp_path) as checkpoints,
+        pytest.raises(CheckpointError, match="no checkpoint"),
+    ):
+        checkpoints.restore(expected)
+
+
+@pytest.mark.filterwarnings("ignore")  # orbax warns in its own words before it raises
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    strategy = small()
+    state = loop.start(jax.random.key(0), strategy)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state)
+    for path in (tmp_path / "0" / "default").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"broken")
+    with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError, match="damaged"):
+        checkpoints.restore(state)

@@ -1,0 +1,241 @@
+"""Watching a run: animations change no number, show what would ship, and never stop training."""
+
+import struct
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from ternevo import envs, play, run
+from ternevo.arithmetic import observation
+from ternevo.policies import policy_file
+from ternevo.rollouts import episode
+from ternevo.runs import sinks
+from ternevo.runs.sinks import read_jsonl
+from ternevo.settings.policies import MLP
+from ternevo.training import animations
+
+TINY = [
+    *("--env", "probe/corridor", "--episode_length", "6", "--hidden_sizes", "(2,)"),
+    *("--population_size", "4", "--eval_every", "4", "--num_eval_episodes", "1"),
+    *("--num_final_episodes", "1", "--checkpoint_every", "4", "--render", "False"),
+]
+
+
+def tiny_run(root, *arguments):
+    run.main([*TINY, "--runs_dir", str(root), *arguments])
+    return root / "probe" / "corridor" / "ternary_nes" / "seed0"
+
+
+def drawn(folder):
+    return sorted(path.name for path in (folder / "episodes").glob("*"))
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """Seven generations, of which every third is drawn; it was interrupted after five."""
+    root = tmp_path_factory.mktemp("watched")
+    tiny_run(root, "--num_generations", "5", "--render_every", "3")
+    return tiny_run(root, "--num_generations", "7", "--render_every", "3", "--resume")
+
+
+def test_animations_change_no_bit_and_go_on_after_a_resume(watched, tmp_path):
+    plain = tiny_run(tmp_path, "--num_generations", "7")
+    for seen, expected in zip(
+        read_jsonl(watched / "metrics.jsonl"), read_jsonl(plain / "metrics.jsonl"), strict=True
+    ):
+        assert {**seen, "wall_time": 0} == {**expected, "wall_time": 0}
+    for name in ("policy.tvp", "best_policy.tvp"):
+        assert (watched / name).read_bytes() == (plain / name).read_bytes()
+    assert drawn(watched) == ["generation-000003.png", "generation-000006.png"]
+    assert not (plain / "episodes").exists()
+
+
+def test_what_is_drawn_is_the_policy_that_would_ship(tmp_path, monkeypatch):
+    shown, render = [], envs.render
+
+    def keep(env_id, states, path):
+        shown.append(states)
+        return render(env_id, states, path)
+
+    monkeypatch.setattr(envs, "render", keep)
+    folder = tiny_run(tmp_path, "--num_generations", "4", "--render_every", "4")
+    saved = policy_file.load(folder / "policy.tvp")
+    key = jax.random.fold_in(jax.random.key(0), animations.WATCHED_EPISODE)
+    expected = episode.record(saved, envs.make("probe/corridor", 6), key).states
+    assert len(shown) == 1
+    for state, other in zip(shown[0], expected, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, state, other)
+
+
+def test_stepping_is_compiled_once_for_all_weights():
+    env, traced = envs.make("probe/corridor", 6), []
+    policy = MLP(hidden_sizes=(2,)).build(env.obs_size, env.action)
+
+    def apply(params, memory, obs):
+        traced.append(obs)
+        return policy.apply(params, memory, obs)
+
+    play_episode = episode.recorder(policy._replace(apply=apply), env)
+    quantiser = observation.freeze(observation.empty(env.obs_size))
+    for seed in range(3):
+        key = jax.random.key(seed)
+        play_episode(policy.init(key), quantiser, key)
+    assert len(traced) == 1
+
+
+LAB = """
+from ternevo.envs import probe
+
+
+def make(episode_length=None):
+    return probe.corridor(episode_length or 6)
+
+
+def render(name, states, stem):
+    path = stem.with_suffix(".png")
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ("    1 / 0\n", "division by zero"),
+        ("    path.write_text('no picture')\n    return path\n", "cannot identify image file"),
+    ],
+    ids=["a renderer that fails", "a file that TensorBoard cannot show"],
+)
+def test_a_picture_that_fails_is_told_once_and_training_goes_on(
+    more, reason, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("tensorboardX")
+    name = f"watch_lab_{len(more)}"
+    (tmp_path / f"{name}.py").write_text(LAB + more)
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = ("--env", f"{name}:make", "--track", "tensorboard", "--render_every", "1")
+    tiny_run(tmp_path, *arguments, "--num_generations", "3")
+    printed = capsys.readouterr()
+    assert printed.err.count("warning: no animation") == 1 and reason in printed.err
+    assert "generation 3/3" in printed.out and "done" in printed.out
+
+
+def events(folder):
+    """Return the events of a TensorBoard folder; a file is records of length, crc, bytes, crc."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    (path,) = folder.glob("events.out.tfevents*")
+    data, found = path.read_bytes(), []
+    while data:
+        (length,) = struct.unpack_from("<Q", data)
+        found.append(Event.FromString(data[12 : 12 + length]))
+        data = data[16 + length :]
+    return found
+
+
+def gif(path):
+    first, second = (Image.new("RGB", (30, 20), colour) for colour in ("red", "blue"))
+    first.save(path, save_all=True, append_images=[second])
+    return path
+
+
+def test_tensorboard_gets_the_very_gif_at_its_generation(tmp_path):
+    pytest.importorskip("tensorboardX")
+    path = gif(tmp_path / "generation-000050.gif")
+    sink = sinks.TensorBoard(tmp_path / "tensorboard", 0)
+    sink.animate(path, 50)
+    others = ["generation-000060.html", "generation-000070.mp4", "generation-000080.svg"]
+    for generation, name in zip((60, 70, 80), others, strict=True):
+        sink.animate(tmp_path / name, generation)
+    sink.close()
+    first, *rest = [event for event in events(tmp_path / "tensorboard") if event.summary.value]
+    (value,) = first.summary.value
+    assert (first.step, value.image.width, value.image.height) == (50, 30, 20)
+    assert value.image.encoded_image_string == path.read_bytes()
+    assert [event.step for event in rest] == [60, 70, 80]
+    for event, name in zip(rest, others, strict=True):
+        assert name.encode() in event.summary.value[0].tensor.string_val[0]
+
+
+def test_wandb_gets_a_video_a_page_an_image_or_a_path_at_its_generation(tmp_path):
+    wandb = pytest.importorskip("wandb")
+    logged = []
+    sink = sinks.Wandb.__new__(sinks.Wandb)  # a real run takes seconds to start
+    sink._run = type("Run", (), {"log": lambda _, row, step: logged.append((row, step))})()
+    page = tmp_path / "a.html"
+    page.write_text("<p>an episode</p>")
+    Image.new("RGB", (3, 2)).save(tmp_path / "a.png")
+    paths = [gif(tmp_path / "a.gif"), page, tmp_path / "a.png", tmp_path / "a.svg"]
+    for generation, path in enumerate(paths):
+        sink.animate(path, generation)
+    assert [step for _, step in logged] == [0, 1, 2, 3]
+    kinds = [type(row["animation"]) for row, _ in logged]
+    assert kinds == [wandb.Video, wandb.Html, wandb.Image, str]
+    assert str(tmp_path / "a.svg") in logged[3][0]["animation"]
+    assert logged[1][0]["animation"].html == page.read_text()
+
+
+def test_sinks_that_can_show_are_shown_the_first_seed():
+    calls = []
+
+    class Plain:
+        def write(self, rows): ...
+        def close(self): ...
+
+    class Screen(Plain):
+        def __init__(self, name):
+            self.name = name
+
+        def animate(self, path, generation):
+            calls.append((self.name, path, generation))
+
+    records = sinks.Records([{}, {}], [[Plain(), Screen("a")], [Screen("b")]], [Screen("c")])
+    path = Path("drawn.gif")
+    records.animate(path, 3)
+    assert calls == [("a", path, 3), ("c", path, 3)]
+
+
+def test_play_opens_what_it_drew_or_what_was_drawn(watched, tmp_path, monkeypatch, capsys):
+    opened = []
+    monkeypatch.setattr(play.webbrowser, "open", lambda uri: opened.append(uri) or True)
+    path = watched / "episodes" / "generation-000006.png"
+    play.main([str(watched), "--generation", "6"])
+    assert capsys.readouterr().out.splitlines() == [str(path)]
+    assert not opened  # a test has no terminal
+    play.main([str(watched), "--generation", "6", "--open"])
+    play.main([str(watched), "--open", "True", "--out", str(tmp_path / "new")])
+    assert opened == [path.as_uri(), (tmp_path / "new.png").as_uri()]
+    assert f"terminated\n{tmp_path / 'new.png'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "variables", "expected"),
+    [(True, {"DISPLAY": ":0"}, True), (True, {}, False), (False, {"DISPLAY": ":0"}, False)],
+)
+def test_a_browser_opens_where_somebody_can_see_it(is_terminal, variables, expected, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert play.has_screen() == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--generation", "5"), "no animation of generation 5; it has 3, 6\n"),
+        (("--generation", "6", "--open", "True"), "no browser to open"),
+    ],
+)
+def test_what_play_cannot_show_is_told(watched, arguments, message, monkeypatch, capsys):
+    for stray in (".generation-000005-x1y2.png", "generation-000005-x1y2.png", "my-notes.txt"):
+        (watched / "episodes" / stray).touch()
+    monkeypatch.setattr(play.webbrowser, "open", lambda uri: False)
+    with pytest.raises(SystemExit) as exit_:
+        play.main([str(watched), *arguments])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
