@@ -35,7 +35,7 @@ from jaxtyping import Array, Float
 
 from ternevo.algorithms.categorical import Categorical, State, Tables, energy, fisher_root
 from ternevo.algorithms.shaping import best_and_worst
-from ternevo.arithmetic import ternary
+from ternevo.arithmetic import ternary, weights
 
 QUARTER = 0.25
 """The share of the population that is best, and that is worst."""
@@ -56,7 +56,7 @@ class ASNG(Categorical):
         self,
         population_size: int,
         solution: Any,
-        kind: ternary.WeightKind = "ternary",
+        kind: ternary.WeightName = "ternary",
         init_step: float = 1.0,
         noise_threshold: float = 1.5,
         margin: float | None = None,
@@ -73,7 +73,7 @@ class ASNG(Categorical):
           margin: the least probability of a value; by default that of the paper.
           **kwargs: those of `Categorical`.
         """
-        num_values = 3 if kind == "ternary" else 2
+        num_values = len(weights.kind_of(kind).levels)
         self.dimension = ternary.num_weights(solution) * (num_values - 1)
         super().__init__(
             population_size,

@@ -55,7 +55,7 @@ class OnePlusLambda(Elitist):
         self,
         population_size: int,
         solution: Any,
-        kind: ternary.WeightKind = "ternary",
+        kind: ternary.WeightName = "ternary",
         fitness_shaping_fn: Callable = identity_fitness_shaping_fn,
         metrics_fn: Callable = population_metrics,
     ):
@@ -99,7 +99,7 @@ class OnePlusLambda(Elitist):
         child = self._flip(key_flip, parent, rate)
         lots = jnp.where(self.is_weight, jax.random.uniform(key_place, parent.shape), -1.0)
         place = jnp.argmax(lots)
-        other = ternary.other_value(key_value, parent[place], self.kind)
+        other = self.kind.other(key_value, parent[place])
         return jnp.where(jnp.any(child != parent), child, parent.at[place].set(other))
 
     def _tell(

@@ -21,7 +21,7 @@ from flax import struct
 
 from ternevo.algorithms.elites import Elitist, State
 from ternevo.algorithms.shaping import population_metrics
-from ternevo.arithmetic import ternary
+from ternevo.arithmetic import ternary, weights
 from ternevo.types import Key, Leaf, Tensor
 
 MAX_RATE = 0.5
@@ -45,7 +45,7 @@ class TernaryGA(Elitist):
         self,
         population_size: int,
         solution: Any,
-        kind: ternary.WeightKind = "ternary",
+        kind: ternary.WeightName = "ternary",
         elite_ratio: float = 0.2,
         num_survivors: int = 2,
         mutation: Literal["log_uniform", "self_adaptive"] = "log_uniform",
@@ -124,7 +124,7 @@ class TernaryGA(Elitist):
             rate = self._drawn_rate(key_rate, params)
         child = [
             Tensor(
-                ternary.flip(
+                weights.flip(
                     k_flip,
                     ternary.crossover(k_cross, a.values, b.values, params.crossover_rate),
                     rate,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ternevo import envs
+from ternevo.algorithms import spread
 from ternevo.arithmetic import observation, ternary
 from ternevo.bench import cases, rivals
 from ternevo.bench.measure import CaseError, Contest, Contestant, compiled
@@ -65,7 +66,7 @@ def evaluation(name: str, job: Job) -> tuple[Contestant, dict[str, Any]]:
     """Return our evaluation and, from having run it once, the lengths of its episodes."""
     policy, env, *arguments = job
     with devices.on_all_devices():
-        is_spread = ternary.is_spread(
+        is_spread = spread.is_spread(
             job.population_size, antithetic=False
         )  # as `rivals.placed` has put them
     function = jax.jit(partial(evaluate, policy, env, is_spread=is_spread))

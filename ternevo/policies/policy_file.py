@@ -19,6 +19,7 @@ import numpy as np
 
 from ternevo.arithmetic import actions, observation, ternary
 from ternevo.arithmetic.observation import Quantiser
+from ternevo.arithmetic.weights import WeightKind, kind_of
 from ternevo.deploy import tvp
 from ternevo.deploy.record import Layer, Moments, PolicyRecord, Squares
 from ternevo.deploy.tvp import PolicyFormatError
@@ -288,7 +289,7 @@ def _archive(
 ) -> None:
     """Write a policy that is no MLP; see `save`. What `_from_archive` would refuse is refused."""
     _check_moments(params.moments)
-    _check_weights(params.weights, settings.weights)
+    _check_weights(params.weights, kind_of(settings.weights))
     arrays = {f"moments/{name}": np.asarray(x) for name, x in params.moments._asdict().items()}
     for name, tensor in named_tensors(params.weights).items():
         for part, value in tensor._asdict().items():
@@ -382,7 +383,7 @@ def _params_of_archive(
         PolicyParams(shapes, jax.eval_shape(lambda: observation.empty(obs_size))), arrays
     )
     _check_moments(params.moments)
-    _check_weights(params.weights, settings.weights)
+    _check_weights(params.weights, kind_of(settings.weights))
     return params
 
 
@@ -406,16 +407,17 @@ def _check_moments(moments: ObservationMoments) -> None:
             raise PolicyFormatError(0, f"moments/{name} is negative")
 
 
-def _check_weights(weights: Params, kind: ternary.WeightKind) -> None:
+def _check_weights(weights: Params, kind: WeightKind) -> None:
     """Refuse values that weights of a kind cannot have; the rules are those of a .tvp."""
-    levels = {"ternary": (-1, 0, 1), "binary": (-1, 1)}.get(kind)
     for name, (values, exponent) in named_tensors(weights).items():
-        values, size = np.asarray(values), abs(int(exponent))
-        bad = ~np.isfinite(values) if levels is None else ~np.isin(values, levels)
+        values, exponents = np.asarray(values), np.asarray(exponent, int).reshape(-1)
+        bad = ~np.isfinite(values) if kind.is_float else ~np.isin(values, kind.levels)
         if bad.any():
-            raise PolicyFormatError(0, f"{name} has a {values[bad].flat[0]} among {kind} weights")
-        if size > tvp.EXPONENT_LIMIT:
-            found = f"exponent {int(exponent)} of {name}"
+            first = values[bad].flat[0]
+            raise PolicyFormatError(0, f"{name} has a {first} among {kind.name} weights")
+        largest = exponents[np.argmax(np.abs(exponents))]
+        if abs(largest) > tvp.EXPONENT_LIMIT:
+            found = f"exponent {largest} of {name}"
             raise PolicyFormatError(0, f"{found}; at most {tvp.EXPONENT_LIMIT} in size")
 
 

@@ -111,8 +111,8 @@ def evaluate(
       num_lanes: episodes at once on a device, rounded up to whole tiles; 0 for one.
       chunk_size: members in the queue at once on a device, 0 for as many as
         `PACKED_BYTES` holds; the memory of the loop is in proportion to it.
-      is_spread: whether each device holds its own members only, as `ternary.sample`
-        leaves them where `ternary.is_spread`; else each has all of them, and runs its own.
+      is_spread: whether each device holds its own members only, as `spread.sample`
+        leaves them where `spread.is_spread`; else each has all of them, and runs its own.
       horizon: steps after which episodes are cut off, None for the time limit of `env`.
       yardstick: where the observations are expected, and in which units they are summed up; None
         for the quantiser.

@@ -14,7 +14,8 @@ from jaxtyping import Array, Float, Int32
 from ternevo.algorithms.guards import finite_fitness, is_usable, keep_finite
 from ternevo.arithmetic import observation, ternary
 from ternevo.arithmetic.observation import Quantiser
-from ternevo.arithmetic.ternary import WeightKind
+from ternevo.arithmetic.ternary import WeightName
+from ternevo.arithmetic.weights import discretize_all, kind_of, latents_of
 from ternevo.rollouts.population import Evaluation, Plan, episode_keys, evaluate
 from ternevo.strategies import step_count
 from ternevo.strategies.search import is_spread, remembers_fitness, search_of
@@ -126,7 +127,7 @@ def evolve_latents(
     make_algorithm: Callable[[Any], tuple[Any, Any]],
     env: Env,
     policy: Policy,
-    weights: WeightKind,
+    weights: WeightName,
     plan: Plan,
 ) -> Strategy:
     """Return the strategy in which an algorithm over float latents drives any kind of policy.
@@ -139,13 +140,13 @@ def evolve_latents(
       weights: what the latents are cut into before each evaluation.
       plan: how many episodes, on which random numbers, in which chunks.
     """
-    template = policy.init(jax.random.key(0))
+    template, kind = policy.init(jax.random.key(0)), kind_of(weights)
 
     def decode(latents: list[jax.Array]) -> Params:
-        return ternary.discretize_all(template, latents, weights)
+        return discretize_all(template, latents, kind)
 
     def encode(key: Key, params: Params) -> list[jax.Array]:
-        return ternary.latents_of(key, params, weights)
+        return latents_of(key, params, kind)
 
     algorithm, algorithm_params = make_algorithm(encode(jax.random.key(0), template))
     return evolve(algorithm, algorithm_params, policy, env, plan, decode, encode)

@@ -21,7 +21,8 @@ import pytest
 
 import ternevo
 from ternevo import envs, export, gym, play, run
-from ternevo.arithmetic import observation, ternary
+from ternevo.arithmetic import observation
+from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy import tvp
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.names import UntrustedName, check_trusted
@@ -42,7 +43,7 @@ class Lines(PolicySettings):
 
     def build(self, obs_size: int, action: ActionSpec) -> Policy:
         def init(key):
-            drawn = ternary.draw(key, (obs_size, action.size), self.weights)
+            drawn = kind_of(self.weights).draw(key, (obs_size, action.size))
             return {"weight": Tensor(drawn, jnp.int8(0))}
 
         def apply(params, memory, obs):

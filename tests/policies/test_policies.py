@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ternevo.arithmetic import actions, observation, ternary
+from ternevo.arithmetic import actions, latents, observation, ternary
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.deploy import tvp
 from ternevo.machine import devices
@@ -112,7 +112,7 @@ observations = hnp.arrays(np.int64, OBS_SIZE, elements=st.integers(-127, 127))
 # Small exponents make rounding ties frequent; the whole range has saturation and silence.
 exponent_lists = st.one_of(
     st.lists(st.integers(0, 4), min_size=6, max_size=6),
-    st.lists(st.integers(*ternary.EXPONENT_RANGE), min_size=6, max_size=6),
+    st.lists(st.integers(*latents.EXPONENT_RANGE), min_size=6, max_size=6),
 )
 
 

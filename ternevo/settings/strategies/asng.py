@@ -7,7 +7,7 @@ from ternevo.settings.strategies.evolution import check_positive
 from ternevo.settings.strategies.tabular import Tabular
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
     from ternevo.settings.strategies.latent import Latent
 
 
@@ -28,7 +28,7 @@ class ASNG(Tabular):
         check_positive(self, "init_step", "noise_threshold")
 
     def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
+        self, solution: Any, weights: "WeightName", num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm and its params."""
         del num_generations  # the step size follows the noise, not a schedule

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ternevo.settings.strategies.evolution import Optimised, Shaped, check_weights
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class BinaryNES(Shaped, Optimised):
     """From fitness to utility; `baseline` only subtracts the mean return."""
 
     def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
+        self, solution: Any, weights: "WeightName", num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm and its params."""
         from ternevo.algorithms import nes

@@ -7,7 +7,7 @@ from ternevo.settings.strategies.evolution import Learning, check_shares
 from ternevo.settings.strategies.tabular import Tabular
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
     from ternevo.settings.strategies.latent import Latent
 
 
@@ -28,7 +28,7 @@ class CEM(Tabular, Learning):
         check_shares(self, "lr", "lr_end", "elite_ratio")
 
     def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
+        self, solution: Any, weights: "WeightName", num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm and its params."""
         from ternevo.algorithms import cem

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ternevo.settings.strategies.evolution import OwnTwin
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class CoSyNE(OwnTwin):
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
     def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
+        self, solution: Any, weights: "WeightName", num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm and its params."""
         del num_generations  # nothing here follows a schedule

@@ -7,7 +7,7 @@ from ternevo.names import WrongObject, check
 from ternevo.settings.strategies.settings import Settings
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
     from ternevo.rollouts.population import Plan
     from ternevo.types import Env, Policy, Strategy
 
@@ -47,7 +47,7 @@ class Evolution(Settings):
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
     def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
+        self, solution: Any, weights: "WeightName", num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm that searches params like `solution`, and its params.
 
@@ -60,7 +60,7 @@ class Evolution(Settings):
         )
 
     def build(
-        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
+        self, env: "Env", policy: "Policy", weights: "WeightName", num_generations: int
     ) -> "Strategy":
         """Return the strategy for this environment and policy; of float weights, its twin's.
 
@@ -125,7 +125,7 @@ class OwnTwin(Evolution):
     """Abstract: an algorithm that searches float weights too, as a list of arrays."""
 
     def build(
-        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
+        self, env: "Env", policy: "Policy", weights: "WeightName", num_generations: int
     ) -> "Strategy":
         """Return the strategy for this environment and policy."""
         if weights != "float":
@@ -270,7 +270,7 @@ def check_even(what: str, population_size: int) -> None:
 
 
 def check_weights(
-    strategy: str, weights: "WeightKind", allowed: tuple[str, ...], instead: str
+    strategy: str, weights: "WeightName", allowed: tuple[str, ...], instead: str
 ) -> None:
     """Refuse a kind of weights that a strategy cannot search.
 

@@ -14,7 +14,7 @@ from ternevo.names import check
 from ternevo.settings.strategies.evolution import Evolution, Noisy, Optimised
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
     from ternevo.types import Env, Key, Policy, Strategy
 
 NO_SINGLE_MEAN = ("SV_CMA_ES", "SV_Open_ES")
@@ -37,7 +37,7 @@ class Latent(Optimised, Noisy):
     """From fitness to utility; `own` is what evosax's algorithm does."""
 
     def build(
-        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
+        self, env: "Env", policy: "Policy", weights: "WeightName", num_generations: int
     ) -> "Strategy":
         """Return the strategy.
 

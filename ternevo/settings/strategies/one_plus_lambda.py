@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ternevo.settings.strategies.evolution import Evolution, check_positive
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
     from ternevo.settings.strategies.latent import Latent
 
 
@@ -29,7 +29,7 @@ class OnePlusLambda(Evolution):
         check_positive(self, "init_flips")
 
     def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
+        self, solution: Any, weights: "WeightName", num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm and its params."""
         del num_generations  # the rate adjusts itself

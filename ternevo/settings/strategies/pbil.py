@@ -7,7 +7,7 @@ from ternevo.settings.strategies.evolution import Learning, Shaped
 from ternevo.settings.strategies.tabular import Tabular
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
     from ternevo.settings.strategies.latent import Latent
 
 
@@ -21,7 +21,7 @@ class PBIL(Tabular, Shaped, Learning):
     """Where a learning rate schedule ends."""
 
     def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
+        self, solution: Any, weights: "WeightName", num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm and its params."""
         from ternevo.algorithms import pbil

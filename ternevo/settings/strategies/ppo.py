@@ -7,7 +7,7 @@ from ternevo.settings.strategies.evolution import schedule
 from ternevo.settings.strategies.settings import Settings
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
     from ternevo.learners.ppo import Coefficients
     from ternevo.types import Env, Policy, Strategy
 
@@ -100,7 +100,7 @@ class PPO(Settings):
         )
 
     def build(
-        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
+        self, env: "Env", policy: "Policy", weights: "WeightName", num_generations: int
     ) -> "Strategy":
         """Return the strategy.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ternevo.settings.strategies.evolution import OwnTwin
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +14,7 @@ class RandomSearch(OwnTwin):
     """Random search; the leader is evaluated again and again. It is its own float twin."""
 
     def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
+        self, solution: Any, weights: "WeightName", num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm and its params."""
         del num_generations  # nothing here follows a schedule

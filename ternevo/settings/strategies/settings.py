@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ternevo.settings.finite import check_finite
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
     from ternevo.types import Env, Policy, Strategy
 
 
@@ -19,7 +19,7 @@ class Settings:
         check_finite(self)
 
     def build(
-        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
+        self, env: "Env", policy: "Policy", weights: "WeightName", num_generations: int
     ) -> "Strategy":
         """Return the strategy for this environment and policy.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ternevo.settings.strategies.evolution import Sampled, check_shares
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Tabular(Sampled):
         # Uniform tables have no mode: the first policy would not be the one to start from.
         check_shares(self, "init_confidence")
 
-    def tables(self, weights: "WeightKind") -> dict[str, Any]:
+    def tables(self, weights: "WeightName") -> dict[str, Any]:
         """Return the arguments of `Categorical` that these settings give."""
         own = {} if self.margin is None else {"margin": self.margin}
         return {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ternevo.settings.strategies.evolution import Evolution, check_shares
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
     from ternevo.settings.strategies.latent import Latent
 
 
@@ -44,7 +44,7 @@ class TernaryGA(Evolution):
             raise ValueError(f"rate_step must be 0 or more, got {self.rate_step}")
 
     def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
+        self, solution: Any, weights: "WeightName", num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm and its params."""
         del num_generations  # nothing here follows a schedule

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ternevo.settings.strategies.evolution import Noisy, Shaped, check_shares
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+    from ternevo.arithmetic.ternary import WeightName
     from ternevo.settings.strategies.latent import Latent
 
 
@@ -34,7 +34,7 @@ class Vote(Shaped, Noisy):
             raise ValueError(f"move_share_decay must be 0 or more, got {self.move_share_decay}")
 
     def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
+        self, solution: Any, weights: "WeightName", num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm and its params."""
         from ternevo.algorithms import vote
