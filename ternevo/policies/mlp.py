@@ -91,11 +91,14 @@ MATMULS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "int8": jnp.int8}
 
 
 class Dense(NamedTuple):
-    """A layer that multiplies matrices: unit = (values @ weight + bias) * scale."""
+    """A layer that multiplies matrices: unit = (values @ weight + bias) * scale.
+
+    There is one scale, or one for each output.
+    """
 
     weight: jax.Array
     bias: Float32[Array, "*population out"]
-    scale: Float32[Array, "*population"]
+    scale: Float32[Array, "*population_and_outputs"]
 
 
 class BitPlanes(NamedTuple):
@@ -103,7 +106,7 @@ class BitPlanes(NamedTuple):
 
     planes: Planes
     offset: Int32[Array, "*population out"]
-    scale: Float32[Array, "*population"]
+    scale: Float32[Array, "*population_and_outputs"]
 
 
 def build(settings: MLP, obs_size: int, action: ActionSpec) -> Policy:
@@ -214,7 +217,8 @@ def _init_layer(
     else:
         density = sum(level * level for level in kind.levels) / len(kind.levels)
         exponent = round(math.log2(math.sqrt(fan_in * density)))
-    layer = {"weight": Tensor(weight, jnp.asarray(exponent, jnp.int8))}
+    shape = (fan_out,) if settings.scales == "output" else ()
+    layer = {"weight": Tensor(weight, jnp.full(shape, exponent, jnp.int8))}
     if settings.use_bias:
         layer["bias"] = Tensor(bias, jnp.asarray(exponent + bias_shift, jnp.int8))
     return layer

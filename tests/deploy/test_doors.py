@@ -74,7 +74,7 @@ def tvp_record():
     settings = MLP(hidden_sizes=(2,))
     policy = settings.build(BANDIT.obs_size, BANDIT.action)
     params = PolicyParams(policy.init(jax.random.key(0)), observation.empty(BANDIT.obs_size))
-    return policy_file.record_of("mlp", settings, BANDIT.action, params, {"env": BANDIT.id})
+    return policy_file.record_of(settings, BANDIT.action, params, {"env": BANDIT.id})
 
 
 def archive(path, change=lambda header, arrays: None, source=None, **how):

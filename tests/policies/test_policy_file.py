@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 
 from ternevo import envs
 from ternevo.arithmetic import actions, observation
+from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy import tvp
 from ternevo.deploy.record import Squares
 from ternevo.deploy.tvp import PolicyFormatError
@@ -231,7 +232,7 @@ def test_a_policy_that_no_archive_holds_is_refused_before_training():
     for count, shape, said in ((1, (4097, 4096), "16781312 weights"), (1001, (1,), "1001 tensors")):
         params = jax.eval_shape(drawing(count, shape), jax.random.key(0))
         with pytest.raises(WrongObject, match=f"draws {said}"):
-            contract._check_params("Mine", params, "ternary")
+            contract._check_params("Mine", params, kind_of("ternary"))
 
 
 def test_a_missing_archive_is_a_missing_file(tmp_path):

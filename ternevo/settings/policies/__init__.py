@@ -5,7 +5,8 @@ functions behind it live in a module of the same name. `contract.py` has what al
 """
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+import sys
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ternevo.settings.finite import check_finite
 
@@ -19,6 +20,10 @@ class PolicySettings:
 
     Fields are numbers, texts, truth values, None, and tuples of them, so that a file can hold them.
     """
+
+    codec: ClassVar[str | None] = None
+    """The module with `to_record`, `from_record` and `understands`: then the policy's file is a
+    .tvp. None: it is a .npz, which only its own module can run."""
 
     weights: Literal["ternary", "binary", "float"] = dataclasses.field(
         default="ternary", kw_only=True
@@ -43,12 +48,16 @@ class PolicySettings:
 class MLP(PolicySettings):
     """A multi-layer perceptron with integer arithmetic."""
 
+    codec: ClassVar[str | None] = "ternevo.policies.mlp_record"
+
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Width of each hidden layer."""
     activation: Literal["int8", "int4", "sign", "ternary", "tanh", "relu"] = "int8"
     """Hidden activation. int8 is a hard tanh on an 8-bit grid; tanh and relu are float."""
     use_bias: bool = True
     """Whether layers have biases."""
+    scales: Literal["layer", "output"] = "layer"
+    """What shares a power-of-two scale: all weights of a layer, or those of each output."""
     observation_bits: int = 8
     """Bits of a quantised observation, 1 to 8."""
     observation_shift: int = 0
@@ -66,6 +75,10 @@ class MLP(PolicySettings):
             raise ValueError(f"hidden_sizes must be positive, got {self.hidden_sizes}")
         if not 1 <= self.observation_bits <= 8:
             raise ValueError(f"observation_bits must be 1 to 8, got {self.observation_bits}")
+        if self.scales == "output" and self.weights == "float":
+            raise ValueError(
+                "--scales output needs ternary or binary weights; floats have no scale"
+            )
         for name in ("observation_shift", "output_shift"):
             if not 0 <= getattr(self, name) <= 8:
                 raise ValueError(f"{name} must be 0 to 8, got {getattr(self, name)}")
@@ -81,5 +94,11 @@ POLICIES: dict[str, type[PolicySettings]] = {"mlp": MLP}
 
 
 def file_suffix(policy_name: str) -> str:
-    """Return what a policy's file ends in: the layers of an MLP have a format of their own."""
-    return ".npz" if ":" in policy_name else ".tvp"
+    """Return what a policy's file ends in: .tvp if it has a codec, else .npz.
+
+    A user's own class is looked up and not imported: whoever writes its file has imported it.
+    """
+    module, _, attribute = policy_name.partition(":")
+    own = vars(sys.modules[module]).get(attribute) if module in sys.modules else None
+    class_ = POLICIES.get(policy_name, own)
+    return ".npz" if class_ is None or class_.codec is None else ".tvp"
