@@ -304,15 +304,15 @@ def warn_of_unseen(setup: Setup, state: "TrainState") -> None:
 
     from ternevo.machine import devices
 
-    if not devices.is_first_process():
+    if not devices.is_first_process() or setup.env.obs.kind != "floats":
         return
     params = setup.strategy.params(devices.own_copy(state.strategy))
-    count = np.asarray(params.moments.count).reshape(-1, setup.env.obs_size)
+    count = np.asarray(params.moments.count).reshape(-1, setup.env.obs.size)
     keeps_moments = bool(count.any()) or ":" not in setup.config.strategy_name
     never = np.flatnonzero((count == 0).any(axis=0)).tolist()
     if never and keeps_moments:
         generation = int(state.generation)
-        tqdm.write(what_was_never_finite(never, setup.env.obs_size, generation), file=sys.stderr)
+        tqdm.write(what_was_never_finite(never, setup.env.obs.size, generation), file=sys.stderr)
 
 
 def what_was_never_finite(components: list[int], obs_size: int, generation: int) -> str:

@@ -1,6 +1,6 @@
 """Policies by name: the settings of each, free of JAX so that `--help` is quick.
 
-A policy is a frozen `PolicySettings`, with `.build(obs_size, action) -> Policy`; the
+A policy is a frozen `PolicySettings`, with `.build(obs, action) -> Policy`; the
 functions behind it live in a module of the same name. `contract.py` has what all keep to.
 """
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from ternevo.settings.finite import check_finite
 
 if TYPE_CHECKING:
-    from ternevo.types import ActionSpec, Policy
+    from ternevo.types import ActionSpec, ObsSpec, Policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +29,11 @@ class PolicySettings:
         """Refuse numbers that are not finite."""
         check_finite(self)
 
-    def build(self, obs_size: int, action: "ActionSpec") -> "Policy":
+    def build(self, obs: "ObsSpec", action: "ActionSpec") -> "Policy":
         """Return the policy.
 
         Args:
-          obs_size: components of an observation.
+          obs: what the environment shows.
           action: what the environment accepts; the policy's output has `action.size` components.
         """
         raise NotImplementedError
@@ -70,11 +70,11 @@ class MLP(PolicySettings):
             if not 0 <= getattr(self, name) <= 8:
                 raise ValueError(f"{name} must be 0 to 8, got {getattr(self, name)}")
 
-    def build(self, obs_size: int, action: "ActionSpec") -> "Policy":
-        """Return the policy for observations of `obs_size` and actions of `action.size`."""
+    def build(self, obs: "ObsSpec", action: "ActionSpec") -> "Policy":
+        """Return the policy for observations of `obs.size` and actions of `action.size`."""
         from ternevo.policies import mlp
 
-        return mlp.build(self, obs_size, action)
+        return mlp.build(self, obs, action)
 
 
 POLICIES: dict[str, type[PolicySettings]] = {"mlp": MLP}

@@ -8,7 +8,7 @@ from ternevo.settings.strategies.settings import Settings
 
 if TYPE_CHECKING:
     from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.rollouts.population import Plan
+    from ternevo.problems import Plan
     from ternevo.types import Env, Policy, Strategy
 
 
@@ -73,11 +73,14 @@ class Evolution(Settings):
             return twin.build(env, policy, weights, num_generations)
         import jax
 
+        from ternevo import problems
         from ternevo.strategies.evolve import evolve
+        from ternevo.strategies.search import search_of
 
         solution = policy.init(jax.random.key(0))
         algorithm, params = self.search_algorithm(solution, weights, num_generations)
-        return evolve(algorithm, params, policy, env, self.plan(env, num_generations))
+        search = search_of(algorithm, params, _twice(policy.init))
+        return evolve(search, problems.of(policy, env, self.plan(env, num_generations)))
 
     def float_twin(self) -> "Evolution":
         """Return what `--weights float` runs instead: the nearest algorithm of evosax.
@@ -89,7 +92,7 @@ class Evolution(Settings):
 
     def plan(self, env: "Env", num_generations: int) -> "Plan":
         """Return how the population is evaluated."""
-        from ternevo.rollouts.population import Plan
+        from ternevo.problems import Plan
 
         return Plan(
             self.num_episodes,
@@ -130,12 +133,21 @@ class OwnTwin(Evolution):
         """Return the strategy for this environment and policy."""
         if weights != "float":
             return super().build(env, policy, weights, num_generations)
-        from ternevo.strategies.evolve import evolve_latents
+        from ternevo import problems
+        from ternevo.strategies.latents import evolve_latents
 
         def make(latents: Any) -> tuple[Any, Any]:
             return self.search_algorithm(latents, weights, num_generations)
 
-        return evolve_latents(make, env, policy, weights, self.plan(env, num_generations))
+        problem = problems.of(policy, env, self.plan(env, num_generations))
+        return evolve_latents(make, problem, policy, weights)
+
+
+def _twice(init: Any) -> Any:
+    """Return a draw by the first half of a key; the other half was for what is not drawn here."""
+    import jax
+
+    return lambda key: init(jax.random.split(key)[0])
 
 
 Schedule = Literal["constant", "linear", "cosine", "exponential"]

@@ -44,13 +44,15 @@ class Latent(Optimised, Noisy):
         Raises:
           UnknownName: evosax has no such algorithm, or the algorithm no such parameter.
         """
-        from ternevo.strategies.evolve import evolve_latents
+        from ternevo import problems
+        from ternevo.strategies.latents import evolve_latents
 
         def make(solution: Any) -> tuple[Any, Any]:
             algorithm = self._algorithm(solution, num_generations)
             return algorithm, self._params(algorithm)
 
-        return evolve_latents(make, env, policy, weights, self.plan(env, num_generations))
+        problem = problems.of(policy, env, self.plan(env, num_generations))
+        return evolve_latents(make, problem, policy, weights)
 
     def _algorithm(self, solution: Any, num_generations: int) -> Any:
         from evosax.algorithms import algorithms
