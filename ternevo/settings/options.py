@@ -6,6 +6,7 @@ The parser knows one form of a truth value, `--resume=True`, and one of a list,
 
 import ast
 import contextlib
+import dataclasses
 import re
 import typing
 from collections.abc import Iterable, Mapping
@@ -25,10 +26,11 @@ TRUTH = {
 
 def types(*settings: Any) -> dict[str, Any]:
     """Return the types of the fields of dataclasses, or of instances of them."""
-    classes = (x if isinstance(x, type) else type(x) for x in settings)
-    return {
-        name: kind for class_ in classes for name, kind in typing.get_type_hints(class_).items()
-    }
+    found = {}
+    for x in settings:
+        hints = typing.get_type_hints(x if isinstance(x, type) else type(x))
+        found |= {field.name: hints[field.name] for field in dataclasses.fields(x)}
+    return found
 
 
 def written_out(arguments: Iterable[str], of: Types) -> list[str]:

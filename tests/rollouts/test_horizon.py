@@ -17,6 +17,7 @@ from ternevo.rollouts.population import episode_keys, evaluate
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.evaluated import with_evaluation
+from ternevo.strategies.from_settings import plan
 from ternevo.types import Env
 
 # Compiling is most of the time of these tests; unoptimised it takes a third.
@@ -94,8 +95,13 @@ def test_the_horizon_of_a_schedule_is_a_float_and_counts_whole_steps():
 # --- the schedule -----------------------------------------------------------------------------
 
 
+def horizon_of(settings: dict, num_generations: int):
+    env = envs.make("gymnax/CartPole-v1", LONG)
+    return plan(STRATEGIES["ternary_nes"](**settings), env, num_generations).horizon
+
+
 def horizons(num_generations: int, **settings) -> list[float]:
-    horizon = STRATEGIES["ternary_nes"](**settings)._horizon(LONG, num_generations)
+    horizon = horizon_of(settings, num_generations)
     return [float(horizon(jnp.asarray(t))) for t in range(num_generations)]
 
 
@@ -118,7 +124,7 @@ def test_an_episode_has_at_least_one_step():
 
 @pytest.mark.parametrize("settings, generations", [({}, 10), ({"init_horizon": 0.3}, 1)])
 def test_there_is_no_schedule_where_nothing_grows(settings, generations):
-    assert STRATEGIES["ternary_nes"](**settings)._horizon(LONG, generations) is None
+    assert horizon_of(settings, generations) is None
 
 
 @pytest.mark.parametrize("name", ["init_horizon", "horizon_growth"])

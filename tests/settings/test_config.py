@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from ternevo.settings.command_line import parse, to_dict
+from ternevo.settings.options import types
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.ternary_nes import TernaryNES
@@ -237,7 +238,7 @@ def test_field_names_are_unique_across_a_run():
     for strategy in STRATEGIES.values():
         settings = to_dict(parse([]))
         run = set(settings) - {"strategy", "policy"}
-        names = [*run, *settings["policy"], *strategy.__dataclass_fields__]
+        names = [*run, *settings["policy"], *types(strategy)]
         assert len(names) == len(set(names)), strategy
 
 
@@ -253,7 +254,7 @@ def test_help_lists_the_strategys_own_options_without_importing_jax(strategy):
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    for name in STRATEGIES[strategy].__dataclass_fields__:
+    for name in types(STRATEGIES[strategy]):
         assert f"--{name}" in result.stdout
 
 

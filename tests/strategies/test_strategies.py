@@ -10,12 +10,12 @@ import pytest
 from evosax.algorithms import algorithms as evosax_algorithms
 
 from ternevo import envs
+from ternevo.algorithms.schedules import optimizer, schedule
 from ternevo.arithmetic import actions, observation, ternary
 from ternevo.envs import probe
 from ternevo.names import UnknownName
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.settings.strategies.evolution import optimizer, schedule
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.strategies import evolve
 from ternevo.strategies.evaluated import evaluate_policy, with_evaluation

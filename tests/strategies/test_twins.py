@@ -216,4 +216,5 @@ def test_the_weights_of_every_algorithm_that_weighs_ranks_are_shared():
     solution = jax.tree.leaves(policy.init(jax.random.key(0)))
     for name in WEIGHING:
         settings = STRATEGIES["latent"](algorithm=name, population_size=8)
-        assert settings._algorithm(solution, 3).fitness_shaping_fn is shared_weights
+        algorithm, _ = settings.search_algorithm(solution, "float", 3)
+        assert algorithm.fitness_shaping_fn is shared_weights

@@ -1,19 +1,18 @@
 """`--strategy asng`: adaptive stochastic natural gradient over ternary or binary weights."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
 from ternevo.settings.strategies.evolution import check_positive
+from ternevo.settings.strategies.latent import Latent, twin
 from ternevo.settings.strategies.tabular import Tabular
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.settings.strategies.latent import Latent
 
 
 @dataclasses.dataclass(frozen=True)
 class ASNG(Tabular):
     """Natural gradient with a step size that follows the noise; `--weights float` runs SNES."""
+
+    searched_by: ClassVar[str] = "ternevo.algorithms.asng:from_settings"
 
     init_step: float = 1.0
     """Length of the first step, in the Fisher metric of all weights together."""
@@ -27,25 +26,7 @@ class ASNG(Tabular):
         super().__post_init__()
         check_positive(self, "init_step", "noise_threshold")
 
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        del num_generations  # the step size follows the noise, not a schedule
-        from ternevo.algorithms import asng
-
-        algorithm = asng.ASNG(
-            self.population_size,
-            solution,
-            init_step=self.init_step,
-            noise_threshold=self.noise_threshold,
-            **self.tables(weights),
-        )
-        return algorithm, algorithm.default_params
-
-    def float_twin(self) -> "Latent":
+    def float_twin(self) -> Latent:
         """Return SNES: a natural gradient too, of a separable Gaussian; its steps do not adapt."""
-        from ternevo.settings.strategies.latent import twin
-
         own = {"optimizer": "sgd", "antithetic": True}  # it does not draw in pairs at all
         return twin(self, "SNES", sigma=0.3, lr=1.0, **own)

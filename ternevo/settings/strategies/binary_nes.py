@@ -1,17 +1,16 @@
 """`--strategy binary_nes`: Bernoulli natural evolution strategy over {-1, +1}."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ternevo.settings.strategies.evolution import Optimised, Shaped, check_weights
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
 
 
 @dataclasses.dataclass(frozen=True)
 class BinaryNES(Shaped, Optimised):
     """Bernoulli natural evolution strategy over binary weights; needs `--weights binary`."""
+
+    searched_by: ClassVar[str] = "ternevo.algorithms.nes:binary_from_settings"
 
     lr: float = 0.06
     """Learning rate on the logits."""
@@ -21,23 +20,6 @@ class BinaryNES(Shaped, Optimised):
     """Standard deviation of the first logits."""
     fitness_shaping: Literal["centered_rank", "standardize", "baseline"] = "standardize"
     """From fitness to utility; `baseline` only subtracts the mean return."""
-
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        from ternevo.algorithms import nes
-
-        check_weights("binary_nes", weights, ("binary",), "add --weights binary")
-        algorithm = nes.TernaryNES(
-            self.population_size,
-            solution,
-            nes.bernoulli(self.init_logit_std),
-            self.optax_optimizer(num_generations, self.fitness_shaping == "baseline"),
-            use_antithetic_sampling=self.antithetic,
-            fitness_shaping_fn=self.shaping(),
-        )
-        return algorithm, algorithm.default_params
 
     def float_twin(self) -> Any:
         """Refuse: `ternary_nes` has the float twin."""

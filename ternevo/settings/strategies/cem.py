@@ -1,19 +1,18 @@
 """`--strategy cem`: the cross-entropy method, or UMDA, over ternary or binary weights."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
 from ternevo.settings.strategies.evolution import Learning, check_shares
+from ternevo.settings.strategies.latent import Latent, twin
 from ternevo.settings.strategies.tabular import Tabular
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.settings.strategies.latent import Latent
 
 
 @dataclasses.dataclass(frozen=True)
 class CEM(Tabular, Learning):
     """The cross-entropy method (UMDA with lr 1); `--weights float` runs SimpleES."""
+
+    searched_by: ClassVar[str] = "ternevo.algorithms.cem:from_settings"
 
     elite_ratio: float = 0.25
     """Share of the population that is the elite, to whose frequencies the probabilities go."""
@@ -27,29 +26,12 @@ class CEM(Tabular, Learning):
         super().__post_init__()
         check_shares(self, "lr", "lr_end", "elite_ratio")
 
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        from ternevo.algorithms import cem
-
-        algorithm = cem.CEM(
-            self.population_size,
-            solution,
-            self.elite_ratio,
-            self.learning_rate(num_generations),
-            **self.tables(weights),
-        )
-        return algorithm, algorithm.default_params
-
-    def float_twin(self) -> "Latent":
+    def float_twin(self) -> Latent:
         """Return SimpleES, the cross-entropy method of a separable Gaussian.
 
         Its elite is always the better half, its mean goes all the way to theirs, and its
         standard deviations a tenth of the way to their spread (c_std); it does not draw in
         pairs. Where all are equal the mean still goes to that of the population, by chance.
         """
-        from ternevo.settings.strategies.latent import twin
-
         own = {"optimizer": "sgd", "lr_schedule": "constant", "antithetic": True}
         return twin(self, "SimpleES", sigma=0.3, lr=1.0, **own)

@@ -1,19 +1,18 @@
 """`--strategy compact_ga`: the compact genetic algorithm over ternary or binary weights."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
 from ternevo.settings.strategies.evolution import check_even
+from ternevo.settings.strategies.latent import Latent, twin
 from ternevo.settings.strategies.tabular import Tabular
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.settings.strategies.latent import Latent
 
 
 @dataclasses.dataclass(frozen=True)
 class CompactGA(Tabular):
     """The compact genetic algorithm: pairs of members meet; `--weights float` runs PGPE."""
+
+    searched_by: ClassVar[str] = "ternevo.algorithms.compact_ga:from_settings"
 
     virtual_population: int = 200
     """Each pair moves a probability by one over this; more is slower and surer."""
@@ -29,20 +28,6 @@ class CompactGA(Tabular):
                 f"virtual_population must be at least 4, got {self.virtual_population}"
             )
 
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        del num_generations  # nothing here follows a schedule
-        from ternevo.algorithms import compact_ga
-
-        algorithm = compact_ga.CompactGA(
-            self.population_size, solution, self.virtual_population, **self.tables(weights)
-        )
-        return algorithm, algorithm.default_params
-
-    def float_twin(self) -> "Latent":
+    def float_twin(self) -> Latent:
         """Return PGPE, the nearest: it too compares the two of a pair, but always mirrored ones."""
-        from ternevo.settings.strategies.latent import twin
-
         return twin(self, "PGPE", sigma=0.3, lr=0.1, antithetic=True)

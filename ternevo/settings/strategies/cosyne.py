@@ -1,17 +1,16 @@
 """`--strategy cosyne`: weights that change places between the members of a population."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from typing import ClassVar, Literal
 
 from ternevo.settings.strategies.evolution import OwnTwin
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
 
 
 @dataclasses.dataclass(frozen=True)
 class CoSyNE(OwnTwin):
     """Cooperative synapse neuroevolution of ternary, binary or float weights: its own twin."""
+
+    searched_by: ClassVar[str] = "ternevo.algorithms.cosyne:from_settings"
 
     elite_ratio: float = 0.25
     """Share of the population that has children, one each; they replace as many of the worst."""
@@ -40,25 +39,3 @@ class CoSyNE(OwnTwin):
         for name in ("mutation_flips", "mutation_sigma"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        del num_generations  # nothing here follows a schedule
-        from ternevo.algorithms import cosyne
-
-        algorithm = cosyne.CoSyNE(
-            self.population_size,
-            solution,
-            weights,
-            self.elite_ratio,
-            self.num_survivors,
-            self.permutation,
-        )
-        params = algorithm.default_params.replace(
-            crossover_rate=self.crossover_rate,
-            mutation_flips=self.mutation_flips,
-            mutation_sigma=self.mutation_sigma,
-        )
-        return algorithm, params

@@ -1,20 +1,20 @@
 """The settings that every evolutionary strategy has."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, ClassVar, Literal
 
-from ternevo.names import WrongObject, check
+from ternevo.names import WrongObject
+from ternevo.settings.policies.settings import WeightKind
 from ternevo.settings.strategies.settings import Settings
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.rollouts.population import Plan
-    from ternevo.types import Env, Policy, Strategy
 
 
 @dataclasses.dataclass(frozen=True)
 class Evolution(Settings):
     """Abstract: an algorithm evaluated on whole episodes. A subclass supplies the algorithm."""
+
+    built_by: ClassVar[str] = "ternevo.strategies.from_settings:evolution"
+    searched_by: ClassVar[str] = ""
+    """What `search_algorithm` calls, as "package.module:function"."""
 
     population_size: int = 256
     """Members of a generation."""
@@ -47,37 +47,19 @@ class Evolution(Settings):
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
     def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
+        self, solution: Any, weights: WeightKind, num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm that searches params like `solution`, and its params.
 
         Raises:
-          WrongObject: a subclass has no such method.
+          WrongObject: a subclass has neither such a method nor `searched_by`.
         """
-        raise WrongObject(
-            f"{type(self).__name__} has no search_algorithm(self, solution, weights, "
-            "num_generations) that returns an evosax algorithm and its params"
-        )
-
-    def build(
-        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
-    ) -> "Strategy":
-        """Return the strategy for this environment and policy; of float weights, its twin's.
-
-        Raises:
-          ValueError: it cannot search such weights, or its twin does not follow a setting.
-        """
-        if weights == "float":
-            twin = self.float_twin()
-            check_heeded(self, twin)
-            return twin.build(env, policy, weights, num_generations)
-        import jax
-
-        from ternevo.strategies.evolve import evolve
-
-        solution = policy.init(jax.random.key(0))
-        algorithm, params = self.search_algorithm(solution, weights, num_generations)
-        return evolve(algorithm, params, policy, env, self.plan(env, num_generations))
+        if not self.searched_by:
+            raise WrongObject(
+                f"{type(self).__name__} has no search_algorithm(self, solution, weights, "
+                "num_generations) that returns an evosax algorithm and its params"
+            )
+        return self.call(self.searched_by, solution, weights, num_generations)
 
     def float_twin(self) -> "Evolution":
         """Return what `--weights float` runs instead: the nearest algorithm of evosax.
@@ -87,55 +69,12 @@ class Evolution(Settings):
         """
         raise ValueError(f"{type(self).__name__} has no twin that searches float weights")
 
-    def plan(self, env: "Env", num_generations: int) -> "Plan":
-        """Return how the population is evaluated."""
-        from ternevo.rollouts.population import Plan
-
-        return Plan(
-            self.num_episodes,
-            self.common_random_numbers,
-            self.num_lanes,
-            self.population_chunk,
-            self._horizon(env.episode_length, num_generations),
-        )
-
-    def _horizon(self, episode_length: int, num_generations: int) -> Any:
-        """Return the schedule of the limit, None for no limit but that of the environment.
-
-        The last generation has full episodes, whatever `horizon_growth`.
-
-        Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement
-        Learning", 2017, section 2, adapt such a cap to save time. Here it also keeps
-        a policy from learning first of all to survive, where each step alive is rewarded.
-        """
-        if self.init_horizon == 1:
-            return None
-        import optax
-
-        growing = max(1, round(self.horizon_growth * num_generations))
-        growing = min(growing, num_generations - 1)
-        if growing == 0:  # there is one generation only
-            return None
-        first = max(1, round(self.init_horizon * episode_length))
-        return optax.linear_schedule(first, episode_length, growing)
-
 
 @dataclasses.dataclass(frozen=True)
 class OwnTwin(Evolution):
     """Abstract: an algorithm that searches float weights too, as a list of arrays."""
 
-    def build(
-        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
-    ) -> "Strategy":
-        """Return the strategy for this environment and policy."""
-        if weights != "float":
-            return super().build(env, policy, weights, num_generations)
-        from ternevo.strategies.evolve import evolve_latents
-
-        def make(latents: Any) -> tuple[Any, Any]:
-            return self.search_algorithm(latents, weights, num_generations)
-
-        return evolve_latents(make, env, policy, weights, self.plan(env, num_generations))
+    built_by: ClassVar[str] = "ternevo.strategies.from_settings:own_twin"
 
 
 Schedule = Literal["constant", "linear", "cosine", "exponential"]
@@ -163,12 +102,6 @@ class Shaped(Sampled):
     """From fitness to utility; `baseline` only subtracts the mean return, and a gradient is
     shortened to ten times the length of those before it."""
 
-    def shaping(self) -> Any:
-        """Return the function from fitness to utility."""
-        from ternevo.algorithms.shaping import FITNESS_SHAPING
-
-        return FITNESS_SHAPING[self.fitness_shaping]
-
 
 @dataclasses.dataclass(frozen=True)
 class Learning(Evolution):
@@ -186,10 +119,6 @@ class Learning(Evolution):
         super().__post_init__()
         check_positive(self, "lr", "lr_end")
 
-    def learning_rate(self, num_generations: int) -> Any:
-        """Return the schedule of the learning rate."""
-        return schedule(self.lr_schedule, self.lr, self.lr_end, num_generations)
-
 
 @dataclasses.dataclass(frozen=True)
 class Optimised(Learning):
@@ -197,23 +126,6 @@ class Optimised(Learning):
 
     optimizer: Literal["adam", "sgd", "momentum"] = "adam"
     """Optax optimiser; adam has b2 = 0.99."""
-
-    def optax_optimizer(self, num_generations: int, keeps_scale: bool = False) -> Any:
-        """Return the optimiser with its schedule.
-
-        Args:
-          num_generations: the run's total.
-          keeps_scale: whether utilities are as large as returns are; then one generation of huge
-            ones must not decide how long all later steps are.
-        """
-        found = optimizer(self.optimizer, self.learning_rate(num_generations))
-        if not keeps_scale:
-            return found
-        import optax
-
-        from ternevo.algorithms.guards import bounded_by_past
-
-        return optax.chain(bounded_by_past(), found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,10 +143,6 @@ class Noisy(Evolution):
         """Refuse noise that means nothing."""
         super().__post_init__()
         check_positive(self, "sigma", "sigma_end")
-
-    def noise(self, num_generations: int) -> Any:
-        """Return the schedule of sigma."""
-        return schedule(self.sigma_schedule, self.sigma, self.sigma_end, num_generations)
 
 
 def check_positive(settings: Settings, *names: str) -> None:
@@ -270,7 +178,7 @@ def check_even(what: str, population_size: int) -> None:
 
 
 def check_weights(
-    strategy: str, weights: "WeightKind", allowed: tuple[str, ...], instead: str
+    strategy: str, weights: WeightKind, allowed: tuple[str, ...], instead: str
 ) -> None:
     """Refuse a kind of weights that a strategy cannot search.
 
@@ -302,35 +210,3 @@ def check_heeded(settings: Evolution, found: Any) -> None:
             f"{', '.join(ignored)}: what it has can be set by --strategy latent --algorithm "
             f"{found.algorithm}"
         )
-
-
-def schedule(name: str, start: float, end: float, num_generations: int) -> Any:
-    """Return an optax schedule from `start` to `end` over the run.
-
-    Raises:
-      UnknownName: `name` is none of constant, linear, cosine, exponential.
-    """
-    import optax
-
-    check("schedule", name, ("constant", "linear", "cosine", "exponential"))
-    if name == "constant":
-        return optax.constant_schedule(start)
-    if name == "linear":
-        return optax.linear_schedule(start, end, num_generations)
-    if name == "cosine":
-        return optax.cosine_decay_schedule(start, num_generations, alpha=end / start)
-    return optax.exponential_decay(start, num_generations, decay_rate=end / start, end_value=end)
-
-
-def optimizer(name: str, learning_rate: Any) -> Any:
-    """Return an optax optimiser by its name in the command line.
-
-    Raises:
-      UnknownName: `name` is none of adam, sgd, momentum.
-    """
-    import optax
-
-    check("optimizer", name, ("adam", "sgd", "momentum"))
-    if name == "adam":
-        return optax.adam(learning_rate, b1=0.9, b2=0.99)
-    return optax.sgd(learning_rate, momentum=0.9 if name == "momentum" else None)

@@ -1,18 +1,17 @@
 """`--strategy one_plus_lambda`: one parent, its children, a mutation rate that adjusts itself."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
 from ternevo.settings.strategies.evolution import Evolution, check_positive
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.settings.strategies.latent import Latent
+from ternevo.settings.strategies.latent import Latent, twin
 
 
 @dataclasses.dataclass(frozen=True)
 class OnePlusLambda(Evolution):
     """(1 + lambda) algorithm, two-rate flips; `--weights float` runs GradientlessDescent."""
+
+    searched_by: ClassVar[str] = "ternevo.algorithms.one_plus_lambda:from_settings"
 
     init_flips: float = 2.0
     """Expected number of redrawn weights at first, from 2 to a quarter of them (else the nearest);
@@ -28,22 +27,10 @@ class OnePlusLambda(Evolution):
             )
         check_positive(self, "init_flips")
 
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        del num_generations  # the rate adjusts itself
-        from ternevo.algorithms import one_plus_lambda
-
-        algorithm = one_plus_lambda.OnePlusLambda(self.population_size, solution, weights)
-        return algorithm, algorithm.default_params.replace(init_flips=self.init_flips)
-
-    def float_twin(self) -> "Latent":
+    def float_twin(self) -> Latent:
         """Return evosax's GradientlessDescent: one parent, children at several radii at once.
 
         Its radii halve every `radius_decay` children, here eight times over the population.
         """
-        from ternevo.settings.strategies.latent import twin
-
         radii = {"radius_max": 1.0, "radius_decay": self.population_size / 8}
         return twin(self, "GradientlessDescent", algorithm_params=radii)

@@ -1,15 +1,9 @@
 """`--strategy ppo`: proximal policy optimisation of the very policy that evolution searches."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import ClassVar, Literal
 
-from ternevo.settings.strategies.evolution import schedule
 from ternevo.settings.strategies.settings import Settings
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.learners.ppo import Coefficients
-    from ternevo.types import Env, Policy, Strategy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +12,8 @@ class PPO(Settings):
 
     A generation is one update: num_envs * num_steps transitions, num_epochs times over them.
     """
+
+    built_by: ClassVar[str] = "ternevo.strategies.from_settings:ppo"
 
     num_envs: int = 64
     """Environments side by side."""
@@ -87,33 +83,3 @@ class PPO(Settings):
     def batch_size(self) -> int:
         """Transitions of a generation."""
         return self.num_envs * self.num_steps
-
-    def coefficients(self) -> "Coefficients":
-        """Return what the loss is made with."""
-        from ternevo.learners.ppo import Coefficients
-
-        return Coefficients(
-            self.clip_epsilon,
-            self.value_clip_epsilon,
-            self.value_coefficient,
-            self.entropy_coefficient,
-        )
-
-    def build(
-        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
-    ) -> "Strategy":
-        """Return the strategy.
-
-        Raises:
-          ValueError: the action distribution does not fit the environment's actions.
-        """
-        import optax
-
-        from ternevo.strategies.on_policy import learn
-
-        steps = num_generations * self.num_epochs * self.num_minibatches
-        rate = schedule(self.lr_schedule, self.lr, self.lr_end, steps)
-        optimizer = optax.adam(rate, eps=1e-5)
-        if self.max_grad_norm:
-            optimizer = optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optimizer)
-        return learn(self, env, policy, weights, optimizer)

@@ -3,23 +3,19 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from ternevo.settings.finite import check_finite
+from ternevo.settings.built import Built
+from ternevo.settings.policies.settings import WeightKind
 
 if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
     from ternevo.types import Env, Policy, Strategy
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(Built):
     """Abstract: a field is an option of the command line, its docstring the help."""
 
-    def __post_init__(self) -> None:
-        """Refuse numbers that are not finite."""
-        check_finite(self)
-
     def build(
-        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
+        self, env: "Env", policy: "Policy", weights: WeightKind, num_generations: int
     ) -> "Strategy":
         """Return the strategy for this environment and policy.
 
@@ -28,5 +24,8 @@ class Settings:
           policy: the policy.
           weights: what a weight of the policy may be.
           num_generations: the run's total, over which schedules are stretched.
+
+        Raises:
+          ValueError: the settings do not fit the environment, the policy or the weights.
         """
-        raise NotImplementedError
+        return self.call(self.built_by, env, policy, weights, num_generations)

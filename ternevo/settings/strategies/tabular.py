@@ -1,12 +1,8 @@
 """The settings of strategies that keep a table of probabilities for every weight."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
 
 from ternevo.settings.strategies.evolution import Sampled, check_shares
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +21,3 @@ class Tabular(Sampled):
             raise ValueError(f"margin must be at least 0 and below 1/3, got {self.margin}")
         # Uniform tables have no mode: the first policy would not be the one to start from.
         check_shares(self, "init_confidence")
-
-    def tables(self, weights: "WeightKind") -> dict[str, Any]:
-        """Return the arguments of `Categorical` that these settings give."""
-        own = {} if self.margin is None else {"margin": self.margin}
-        return {
-            "kind": weights,
-            "init_confidence": self.init_confidence,
-            "use_antithetic_sampling": self.antithetic,
-            **own,
-        }

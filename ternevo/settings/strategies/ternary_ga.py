@@ -1,18 +1,17 @@
 """`--strategy ternary_ga`: a genetic algorithm over ternary or binary weights."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from typing import ClassVar, Literal
 
 from ternevo.settings.strategies.evolution import Evolution, check_shares
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.settings.strategies.latent import Latent
+from ternevo.settings.strategies.latent import Latent, twin
 
 
 @dataclasses.dataclass(frozen=True)
 class TernaryGA(Evolution):
     """Genetic algorithm with flips as mutation; `--weights float` runs SimpleGA."""
+
+    searched_by: ClassVar[str] = "ternevo.algorithms.ternary_ga:from_settings"
 
     elite_ratio: float = 0.2
     """Share of the population that may become parents."""
@@ -43,32 +42,7 @@ class TernaryGA(Evolution):
         if not self.rate_step >= 0:
             raise ValueError(f"rate_step must be 0 or more, got {self.rate_step}")
 
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        del num_generations  # nothing here follows a schedule
-        from ternevo.algorithms import ternary_ga
-
-        algorithm = ternary_ga.TernaryGA(
-            self.population_size,
-            solution,
-            weights,
-            self.elite_ratio,
-            self.num_survivors,
-            self.mutation,
-        )
-        params = algorithm.default_params.replace(
-            crossover_rate=self.crossover_rate,
-            min_flips=self.min_flips,
-            max_flips=self.max_flips,
-            rate_step=self.rate_step,
-        )
-        return algorithm, params
-
-    def float_twin(self) -> "Latent":
+    def float_twin(self) -> Latent:
         """Return evosax's SimpleGA: parents are the better half, and mutation is Gaussian."""
-        from ternevo.settings.strategies.latent import twin
-
         rates = {"crossover_rate": self.crossover_rate}
         return twin(self, "SimpleGA", algorithm_params=rates)

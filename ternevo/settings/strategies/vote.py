@@ -1,18 +1,17 @@
 """`--strategy vote`: an int8 centre that takes the steps which pass a test."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
 from ternevo.settings.strategies.evolution import Noisy, Shaped, check_shares
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.settings.strategies.latent import Latent
+from ternevo.settings.strategies.latent import Latent, twin
 
 
 @dataclasses.dataclass(frozen=True)
 class Vote(Shaped, Noisy):
     """Ternary vote, one lattice step where a z-test passes; `--weights float` runs OpenAI-ES."""
+
+    searched_by: ClassVar[str] = "ternevo.algorithms.vote:from_settings"
 
     sigma: float = 0.1
     """Flip rate: how probably a weight of a member is at a neighbour of the centre."""
@@ -33,25 +32,6 @@ class Vote(Shaped, Noisy):
         if not self.move_share_decay >= 0:
             raise ValueError(f"move_share_decay must be 0 or more, got {self.move_share_decay}")
 
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        from ternevo.algorithms import vote
-
-        algorithm = vote.Vote(
-            self.population_size,
-            solution,
-            weights,
-            self.noise(num_generations),
-            vote.annealed(self.move_share, self.move_share_decay),
-            self.antithetic,
-            self.shaping(),
-        )
-        return algorithm, algorithm.default_params
-
-    def float_twin(self) -> "Latent":
+    def float_twin(self) -> Latent:
         """Return evosax's Open_ES, whose votes are steps of any size."""
-        from ternevo.settings.strategies.latent import twin
-
         return twin(self, "Open_ES")
