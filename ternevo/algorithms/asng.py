@@ -132,6 +132,6 @@ def from_settings(
         solution,
         init_step=settings.init_step,
         noise_threshold=settings.noise_threshold,
-        **tables_from_settings(settings, weights),
+        **tables_from_settings(settings.tables, settings.sampling, weights),
     )
     return algorithm, algorithm.default_params

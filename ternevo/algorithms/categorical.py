@@ -26,7 +26,7 @@ from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
 from ternevo.arithmetic import ternary
 from ternevo.arithmetic.ternary import Statistics
 from ternevo.machine import devices
-from ternevo.settings.strategies.tabular import Tabular
+from ternevo.settings.strategies import parts
 from ternevo.types import Key, Leaf, Tensor
 
 Tables = tuple[Float[Array, "... 3"], ...]
@@ -141,13 +141,15 @@ class Categorical(TritDistribution):
         return self._ravel_solution(ternary.replace_tensors(self.solution, modes))
 
 
-def tables_from_settings(settings: Tabular, weights: ternary.WeightKind) -> dict[str, Any]:
+def tables_from_settings(
+    tables: parts.Tables, sampling: parts.Sampling, weights: ternary.WeightKind
+) -> dict[str, Any]:
     """Return the arguments of `Categorical` that settings give."""
-    own = {} if settings.margin is None else {"margin": settings.margin}
+    own = {} if tables.margin is None else {"margin": tables.margin}
     return {
         "kind": weights,
-        "init_confidence": settings.init_confidence,
-        "use_antithetic_sampling": settings.antithetic,
+        "init_confidence": tables.init_confidence,
+        "use_antithetic_sampling": sampling.antithetic,
         **own,
     }
 

@@ -61,7 +61,7 @@ def from_settings(
         settings.population_size,
         solution,
         settings.elite_ratio,
-        schedules.learning_rate(settings, num_generations),
-        **tables_from_settings(settings, weights),
+        schedules.learning_rate(settings.rate, num_generations),
+        **tables_from_settings(settings.tables, settings.sampling, weights),
     )
     return algorithm, algorithm.default_params

@@ -71,6 +71,6 @@ def from_settings(
         settings.population_size,
         solution,
         settings.virtual_population,
-        **tables_from_settings(settings, weights),
+        **tables_from_settings(settings.tables, settings.sampling, weights),
     )
     return algorithm, algorithm.default_params

@@ -41,11 +41,13 @@ def _algorithm(settings: Latent, solution: Any, num_generations: int) -> Any:
     )
     constructor: Any = algorithms[settings.algorithm]
     offered = {
-        "optimizer": schedules.scheduled_optimizer(settings, num_generations),
-        "std_schedule": schedules.noise(settings, num_generations),
+        "optimizer": schedules.scheduled_optimizer(
+            settings.optimization, settings.fitness_shaping, num_generations
+        ),
+        "std_schedule": schedules.spread(settings.noise, num_generations),
         "use_antithetic_sampling": settings.antithetic,
         "num_generations": num_generations,
-        "sampling_fn": lambda key: _around(key, solution, settings.sigma),
+        "sampling_fn": lambda key: _around(key, solution, settings.noise.sigma),
     }
     taken = inspect.signature(constructor).parameters
     weighs_ranks = taken["fitness_shaping_fn"].default is weights_fitness_shaping_fn
@@ -75,7 +77,7 @@ def _params(settings: Latent, algorithm: Any) -> Any:
     fields = [field.name for field in dataclasses.fields(params)]
     changes = dict(settings.algorithm_params)
     if "std_init" in fields:
-        changes.setdefault("std_init", settings.sigma)
+        changes.setdefault("std_init", settings.noise.sigma)
     for name in changes:
         check(f"parameter of {settings.algorithm}", name, fields)
     return params.replace(**changes)

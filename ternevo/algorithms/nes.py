@@ -309,8 +309,10 @@ def binary_from_settings(
         settings.population_size,
         solution,
         bernoulli(settings.init_logit_std),
-        schedules.scheduled_optimizer(settings, num_generations),
-        use_antithetic_sampling=settings.antithetic,
-        fitness_shaping_fn=FITNESS_SHAPING[settings.fitness_shaping],
+        schedules.scheduled_optimizer(
+            settings.optimization, settings.shaping.fitness_shaping, num_generations
+        ),
+        use_antithetic_sampling=settings.sampling.antithetic,
+        fitness_shaping_fn=FITNESS_SHAPING[settings.shaping.fitness_shaping],
     )
     return algorithm, algorithm.default_params

@@ -48,8 +48,8 @@ def from_settings(
     algorithm = PBIL(
         settings.population_size,
         solution,
-        schedules.learning_rate(settings, num_generations),
-        fitness_shaping_fn=FITNESS_SHAPING[settings.fitness_shaping],
-        **tables_from_settings(settings, weights),
+        schedules.learning_rate(settings.rate, num_generations),
+        fitness_shaping_fn=FITNESS_SHAPING[settings.shaping.fitness_shaping],
+        **tables_from_settings(settings.tables, settings.sampling, weights),
     )
     return algorithm, algorithm.default_params

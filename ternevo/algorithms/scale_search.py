@@ -104,9 +104,11 @@ def from_settings(
         settings.population_size,
         solution,
         distribution,
-        schedules.scheduled_optimizer(settings, num_generations),
-        schedules.noise(settings, num_generations),
-        settings.antithetic,
-        FITNESS_SHAPING[settings.fitness_shaping],
+        schedules.scheduled_optimizer(
+            settings.optimization, settings.shaping.fitness_shaping, num_generations
+        ),
+        schedules.spread(settings.noise, num_generations),
+        settings.sampling.antithetic,
+        FITNESS_SHAPING[settings.shaping.fitness_shaping],
     )
     return algorithm, algorithm.default_params

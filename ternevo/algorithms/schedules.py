@@ -1,11 +1,11 @@
 """Schedules and optimisers of optax, by what settings say of them."""
 
-from typing import Any
-
 import optax
 
 from ternevo.algorithms.guards import bounded_by_past
 from ternevo.names import check
+from ternevo.settings.strategies.parts import Noise, Optimization, Rate
+from ternevo.settings.strategies.ppo import PPO
 
 
 def schedule(name: str, start: float, end: float, num_generations: int) -> optax.Schedule:
@@ -36,23 +36,23 @@ def optimizer(name: str, learning_rate: optax.ScalarOrSchedule) -> optax.Gradien
     return optax.sgd(learning_rate, momentum=0.9 if name == "momentum" else None)
 
 
-def learning_rate(settings: Any, num_generations: int) -> optax.Schedule:
-    """Return the learning rate of settings with `lr`, `lr_end` and `lr_schedule`."""
-    return schedule(settings.lr_schedule, settings.lr, settings.lr_end, num_generations)
+def learning_rate(rate: Rate | PPO, num_generations: int) -> optax.Schedule:
+    """Return the schedule of a learning rate."""
+    return schedule(rate.lr_schedule, rate.lr, rate.lr_end, num_generations)
 
 
-def noise(settings: Any, num_generations: int) -> optax.Schedule:
-    """Return the noise of settings with `sigma`, `sigma_end` and `sigma_schedule`."""
-    return schedule(settings.sigma_schedule, settings.sigma, settings.sigma_end, num_generations)
+def spread(noise: Noise, num_generations: int) -> optax.Schedule:
+    """Return the schedule of sigma."""
+    return schedule(noise.sigma_schedule, noise.sigma, noise.sigma_end, num_generations)
 
 
-def scheduled_optimizer(settings: Any, num_generations: int) -> optax.GradientTransformation:
-    """Return the optimiser of settings with `optimizer` and a learning rate.
+def scheduled_optimizer(
+    settings: Optimization, fitness_shaping: str, num_generations: int
+) -> optax.GradientTransformation:
+    """Return an optimiser with its learning rate.
 
     The utilities of `--fitness_shaping baseline` are as large as returns are; then one generation
     of huge ones must not decide how long all later steps are.
     """
-    found = optimizer(settings.optimizer, learning_rate(settings, num_generations))
-    if settings.fitness_shaping != "baseline":
-        return found
-    return optax.chain(bounded_by_past(), found)
+    found = optimizer(settings.optimizer, learning_rate(settings.rate, num_generations))
+    return optax.chain(bounded_by_past(), found) if fitness_shaping == "baseline" else found

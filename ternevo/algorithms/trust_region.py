@@ -131,7 +131,7 @@ def from_settings(
         settings.population_size,
         solution,
         settings.max_kl,
-        fitness_shaping_fn=FITNESS_SHAPING[settings.fitness_shaping],
-        **tables_from_settings(settings, weights),
+        fitness_shaping_fn=FITNESS_SHAPING[settings.shaping.fitness_shaping],
+        **tables_from_settings(settings.tables, settings.sampling, weights),
     )
     return algorithm, algorithm.default_params

@@ -172,9 +172,9 @@ def from_settings(
         settings.population_size,
         solution,
         weights,
-        schedules.noise(settings, num_generations),
+        schedules.spread(settings.noise, num_generations),
         annealed(settings.move_share, settings.move_share_decay),
-        settings.antithetic,
-        FITNESS_SHAPING[settings.fitness_shaping],
+        settings.sampling.antithetic,
+        FITNESS_SHAPING[settings.shaping.fitness_shaping],
     )
     return algorithm, algorithm.default_params

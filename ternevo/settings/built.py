@@ -3,18 +3,14 @@
 from typing import Any, ClassVar
 
 from ternevo.names import lookup
-from ternevo.settings.finite import check_finite
+from ternevo.settings.flat import Flat
 
 
-class Built:
+class Built(Flat):
     """Abstract: settings, which are data, and the names of the functions that build from them."""
 
     built_by: ClassVar[str] = ""
     """What `build` calls, as "package.module:function": it is imported then, and not before."""
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that are not finite."""
-        check_finite(self)
 
     def call(self, function: str, *arguments: Any) -> Any:
         """Return what a function makes of these settings.

@@ -6,11 +6,12 @@ The parser knows one form of a truth value, `--resume=True`, and one of a list,
 
 import ast
 import contextlib
-import dataclasses
 import re
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from ternevo.settings.flat import options_of
 
 Types = Mapping[str, Any]
 """The type of each option, by the name of its field."""
@@ -25,12 +26,12 @@ TRUTH = {
 
 
 def types(*settings: Any) -> dict[str, Any]:
-    """Return the types of the fields of dataclasses, or of instances of them."""
-    found = {}
-    for x in settings:
-        hints = typing.get_type_hints(x if isinstance(x, type) else type(x))
-        found |= {field.name: hints[field.name] for field in dataclasses.fields(x)}
-    return found
+    """Return the types of the options of settings, or of classes of them, by name."""
+    return {
+        name: typing.get_type_hints(option.owner)[name]
+        for each in settings
+        for name, option in options_of(each).items()
+    }
 
 
 def written_out(arguments: Iterable[str], of: Types) -> list[str]:

@@ -97,7 +97,7 @@ def test_the_horizon_of_a_schedule_is_a_float_and_counts_whole_steps():
 
 def horizon_of(settings: dict, num_generations: int):
     env = envs.make("gymnax/CartPole-v1", LONG)
-    return plan(STRATEGIES["ternary_nes"](**settings), env, num_generations).horizon
+    return plan(STRATEGIES["ternary_nes"].of(**settings), env, num_generations).horizon
 
 
 def horizons(num_generations: int, **settings) -> list[float]:
@@ -132,7 +132,7 @@ def test_there_is_no_schedule_where_nothing_grows(settings, generations):
 def test_shares_that_mean_nothing_are_refused(name, value):
     allowed = "a finite number" if math.isnan(value) else "above 0 and at most 1"
     with pytest.raises(ValueError, match=f"{name} must be {allowed}, got {value}"):
-        STRATEGIES["ternary_nes"](**{name: value})
+        STRATEGIES["ternary_nes"].of(**{name: value})
 
 
 @pytest.mark.parametrize("weights", ["ternary", "float"])
@@ -140,7 +140,9 @@ def test_training_is_cut_off_and_evaluation_is_not(weights):
     """Every step of a countdown pays one, and only the limit ends it."""
     env = envs.make("probe/countdown", LONG)
     policy = MLP((), weights=weights).build(env.obs_size, env.action)
-    settings = STRATEGIES["ternary_nes"](population_size=4, init_horizon=0.25, horizon_growth=1.0)
+    settings = STRATEGIES["ternary_nes"].of(
+        population_size=4, init_horizon=0.25, horizon_growth=1.0
+    )
     strategy = with_evaluation(settings.build(env, policy, weights, 7), policy, env, 1, 2)
 
     @quick_jit
@@ -172,7 +174,7 @@ ENV = envs.make("probe/countdown", LONG)
 
 def build(name: str, weights: str, **settings):
     policy = MLP((), weights=weights).build(ENV.obs_size, ENV.action)
-    settings = STRATEGIES[name](population_size=8, init_horizon=0.5, **settings)
+    settings = STRATEGIES[name].of(population_size=8, init_horizon=0.5, **settings)
     return settings.build(ENV, policy, weights, 10)
 
 

@@ -110,7 +110,7 @@ def history(row: int) -> History:
     """Train inside jit(scan). Without biases a policy is an odd function, as the optimum is."""
     name, kind, options = TABLE[row]
     policy = MLP((4,), weights=kind, use_bias=False).build(ENV.obs_size, ENV.action)
-    settings = STRATEGIES[name](
+    settings = STRATEGIES[name].of(
         population_size=32, num_episodes=8, common_random_numbers="none", **options
     )
     strategy = settings.build(ENV, policy, kind, GENERATIONS)
@@ -229,7 +229,7 @@ def test_chunks_and_pairs_are_settings_of_every_strategy(settings):
     policy = MLP(()).build(env.obs_size, env.action)
 
     def metrics(**settings):
-        strategy = STRATEGIES["ternary_ga"](population_size=12, **settings)
+        strategy = STRATEGIES["ternary_ga"].of(population_size=12, **settings)
         strategy = strategy.build(env, policy, "ternary", 3)
         state = quick_jit(strategy.init)(jax.random.key(0))
         return quick_jit(strategy.step)(jax.random.key(1), state)[1]
@@ -255,7 +255,7 @@ def test_a_kind_of_weights_that_cannot_be_searched_is_refused_with_what_to_use(
 ):
     policy = MLP((), weights=kind).build(ENV.obs_size, ENV.action)
     with pytest.raises(ValueError, match=f"(?s){name}.*{kind}.*{instead}"):
-        STRATEGIES[name](**options).build(ENV, policy, kind, 3)
+        STRATEGIES[name].of(**options).build(ENV, policy, kind, 3)
 
 
 WRONG_SETTINGS = [
@@ -276,10 +276,10 @@ WRONG_SETTINGS = [
 @pytest.mark.parametrize("name, options, message", WRONG_SETTINGS)
 def test_settings_that_mean_nothing_are_refused_when_they_are_made(name, options, message):
     if message is None:
-        STRATEGIES[name](**options)
+        STRATEGIES[name].of(**options)
         return
     with pytest.raises(ValueError, match=message):
-        STRATEGIES[name](**options)
+        STRATEGIES[name].of(**options)
 
 
 # --- schedules --------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ RUNNABLE = [
 def latent_of(name: str, **options):
     env = envs.make("probe/sign")
     policy = MLP(()).build(env.obs_size, env.action)
-    settings = STRATEGIES["latent"](population_size=8, num_episodes=4, algorithm=name, **options)
+    settings = STRATEGIES["latent"].of(population_size=8, num_episodes=4, algorithm=name, **options)
     return settings.build(env, policy, "ternary", 2)
 
 

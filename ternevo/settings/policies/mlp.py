@@ -3,6 +3,7 @@
 import dataclasses
 from typing import ClassVar, Literal
 
+from ternevo.settings.meaning import option
 from ternevo.settings.policies.settings import PolicySettings
 
 
@@ -12,7 +13,7 @@ class MLP(PolicySettings):
 
     built_by: ClassVar[str] = "ternevo.policies.mlp:build"
 
-    hidden_sizes: tuple[int, ...] = (64, 64)
+    hidden_sizes: tuple[int, ...] = option((64, 64), costs_memory=True)
     """Width of each hidden layer."""
     activation: Literal["int8", "int4", "sign", "ternary", "tanh", "relu"] = "int8"
     """Hidden activation. int8 is a hard tanh on an 8-bit grid; tanh and relu are float."""

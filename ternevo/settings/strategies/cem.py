@@ -3,28 +3,31 @@
 import dataclasses
 from typing import ClassVar
 
-from ternevo.settings.strategies.evolution import Learning, check_shares
+from ternevo.settings.flat import part
+from ternevo.settings.meaning import SHARE, option
+from ternevo.settings.strategies.evolution import Evolution, check_all
 from ternevo.settings.strategies.latent import Latent, twin
-from ternevo.settings.strategies.tabular import Tabular
+from ternevo.settings.strategies.parts import Rate, Sampling, Tables
 
 
 @dataclasses.dataclass(frozen=True)
-class CEM(Tabular, Learning):
+class CEM(Evolution):
     """The cross-entropy method (UMDA with lr 1); `--weights float` runs SimpleES."""
 
     searched_by: ClassVar[str] = "ternevo.algorithms.cem:from_settings"
 
-    elite_ratio: float = 0.25
+    rate: Rate = part(
+        Rate(lr=0.5, lr_end=0.05), lr="How far they go: above 0, and 1 is all the way."
+    )
+    sampling: Sampling = Sampling()
+    tables: Tables = Tables()
+    elite_ratio: float = option(0.25, SHARE)
     """Share of the population that is the elite, to whose frequencies the probabilities go."""
-    lr: float = 0.5
-    """How far they go: above 0, and 1 is all the way."""
-    lr_end: float = 0.05
-    """Where a learning rate schedule ends."""
 
     def __post_init__(self) -> None:
-        """Refuse shares that are none."""
+        """Refuse rates that go beyond."""
         super().__post_init__()
-        check_shares(self, "lr", "lr_end", "elite_ratio")
+        check_all(SHARE, self.rate, "lr", "lr_end")
 
     def float_twin(self) -> Latent:
         """Return SimpleES, the cross-entropy method of a separable Gaussian.

@@ -3,30 +3,31 @@
 import dataclasses
 from typing import ClassVar
 
-from ternevo.settings.strategies.evolution import check_even
+from ternevo.settings.flat import part
+from ternevo.settings.meaning import at_least, option
+from ternevo.settings.strategies.evolution import Evolution
 from ternevo.settings.strategies.latent import Latent, twin
-from ternevo.settings.strategies.tabular import Tabular
+from ternevo.settings.strategies.parts import Sampling, Tables, check_even
 
 
 @dataclasses.dataclass(frozen=True)
-class CompactGA(Tabular):
+class CompactGA(Evolution):
     """The compact genetic algorithm: pairs of members meet; `--weights float` runs PGPE."""
 
     searched_by: ClassVar[str] = "ternevo.algorithms.compact_ga:from_settings"
 
-    virtual_population: int = 200
+    sampling: Sampling = Sampling()
+    tables: Tables = part(
+        Tables(margin=None),
+        margin="The least probability of a value; None for one over virtual_population.",
+    )
+    virtual_population: int = option(200, at_least(4))
     """Each pair moves a probability by one over this; more is slower and surer."""
-    margin: float | None = None
-    """The least probability of a value; None for one over virtual_population."""
 
     def __post_init__(self) -> None:
-        """Refuse a member without a partner, and steps as large as the table."""
+        """Refuse a member without a partner."""
         super().__post_init__()
         check_even("compact_ga, in which members meet in pairs,", self.population_size)
-        if self.virtual_population < 4:
-            raise ValueError(
-                f"virtual_population must be at least 4, got {self.virtual_population}"
-            )
 
     def float_twin(self) -> Latent:
         """Return PGPE, the nearest: it too compares the two of a pair, but always mirrored ones."""

@@ -3,13 +3,15 @@
 import dataclasses
 from typing import ClassVar, Literal
 
-from ternevo.settings.strategies.evolution import OwnTwin
+from ternevo.settings.meaning import FRACTION, NOT_NEGATIVE, option
+from ternevo.settings.strategies.evolution import Evolution
 
 
 @dataclasses.dataclass(frozen=True)
-class CoSyNE(OwnTwin):
+class CoSyNE(Evolution):
     """Cooperative synapse neuroevolution of ternary, binary or float weights: its own twin."""
 
+    built_by: ClassVar[str] = "ternevo.strategies.from_settings:own_twin"
     searched_by: ClassVar[str] = "ternevo.algorithms.cosyne:from_settings"
 
     elite_ratio: float = 0.25
@@ -18,11 +20,11 @@ class CoSyNE(OwnTwin):
     """How many of the best are kept whole and evaluated again."""
     permutation: Literal["fitness", "all"] = "fitness"
     """Which weights change places: the more the worse their member, or all."""
-    crossover_rate: float = 0.5
+    crossover_rate: float = option(0.5, FRACTION)
     """Share of a child's weights that come from a second parent."""
-    mutation_flips: float = 2.0
+    mutation_flips: float = option(2.0, NOT_NEGATIVE)
     """Expected number of weights of a child that are redrawn; float ones get normal noise."""
-    mutation_sigma: float = 0.3
+    mutation_sigma: float = option(0.3, NOT_NEGATIVE, shortens_steps=True)
     """Standard deviation of that noise; of float weights only."""
 
     def __post_init__(self) -> None:
@@ -34,8 +36,3 @@ class CoSyNE(OwnTwin):
             raise ValueError(
                 f"num_survivors must be 0 to {self.population_size // 2}, got {self.num_survivors}"
             )
-        if not 0 <= self.crossover_rate <= 1:
-            raise ValueError(f"crossover_rate must be 0 to 1, got {self.crossover_rate}")
-        for name in ("mutation_flips", "mutation_sigma"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")

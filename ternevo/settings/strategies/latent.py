@@ -9,26 +9,36 @@ which is the float twin.
 import dataclasses
 from typing import Any, ClassVar, Literal
 
-from ternevo.settings.strategies.evolution import Evolution, Noisy, Optimised
+from ternevo.settings.flat import flat, options_of, part
+from ternevo.settings.strategies.evolution import Evolution
+from ternevo.settings.strategies.parts import Noise, Optimization, Rate
 
 
 @dataclasses.dataclass(frozen=True)
-class Latent(Optimised, Noisy):
+class Latent(Evolution):
     """Any evosax algorithm over ternarised latents; with `--weights float`, over the float twin."""
 
     built_by: ClassVar[str] = "ternevo.strategies.from_settings:latents"
     searched_by: ClassVar[str] = "ternevo.algorithms.evosax_by_name:from_settings"
 
+    noise: Noise = Noise()
+    optimization: Optimization = part(
+        Optimization(Rate(lr=0.05)),
+        lr="Learning rate, where the algorithm takes an optimiser.",
+    )
     algorithm: str = "Open_ES"
     """Name of an evosax algorithm, as in `evosax.algorithms`."""
     algorithm_params: dict[str, float] = dataclasses.field(default_factory=dict)
     """Fields of the algorithm's evosax params to change, such as "{'c_std': 0.2}"."""
-    lr: float = 0.05
-    """Learning rate, where the algorithm takes an optimiser."""
     antithetic: bool = True
     """Sample in antithetic pairs, where the algorithm can."""
     fitness_shaping: Literal["own", "centered_rank", "standardize", "baseline"] = "own"
     """From fitness to utility; `own` is what evosax's algorithm does."""
+
+    @property
+    def is_stretched(self) -> bool:
+        """Whether something moves over the whole run; one algorithm plans all of its steps."""
+        return super().is_stretched or self.algorithm == "DiffusionEvolution"
 
 
 def twin(settings: Evolution, algorithm: str, **changes: Any) -> Latent:
@@ -36,10 +46,6 @@ def twin(settings: Evolution, algorithm: str, **changes: Any) -> Latent:
 
     What `changes` has, or the algorithm has not, is not taken over: see `check_heeded`.
     """
-    names = {field.name for field in dataclasses.fields(Latent)}
-    common = {
-        field.name: getattr(settings, field.name)
-        for field in dataclasses.fields(settings)
-        if field.name in names
-    }
-    return Latent(**{**common, "algorithm": algorithm, **changes})
+    names = options_of(Latent)
+    common = {name: value for name, value in flat(settings).items() if name in names}
+    return Latent.of(**{**common, "algorithm": algorithm, **changes})

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import ClassVar
 
-from ternevo.settings.strategies.evolution import Evolution, check_positive
+from ternevo.settings.meaning import POSITIVE, option
+from ternevo.settings.strategies.evolution import Evolution
 from ternevo.settings.strategies.latent import Latent, twin
 
 
@@ -13,7 +14,7 @@ class OnePlusLambda(Evolution):
 
     searched_by: ClassVar[str] = "ternevo.algorithms.one_plus_lambda:from_settings"
 
-    init_flips: float = 2.0
+    init_flips: float = option(2.0, POSITIVE)
     """Expected number of redrawn weights at first, from 2 to a quarter of them (else the nearest);
     half of the children have half of it, half twice."""
 
@@ -25,7 +26,6 @@ class OnePlusLambda(Evolution):
                 "one_plus_lambda has a parent and a child at each of two rates: population_size "
                 f"must be at least 3, got {self.population_size}"
             )
-        check_positive(self, "init_flips")
 
     def float_twin(self) -> Latent:
         """Return evosax's GradientlessDescent: one parent, children at several radii at once.

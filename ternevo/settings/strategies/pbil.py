@@ -3,21 +3,25 @@
 import dataclasses
 from typing import ClassVar
 
-from ternevo.settings.strategies.evolution import Learning, Shaped
+from ternevo.settings.flat import part
+from ternevo.settings.strategies.evolution import Evolution
 from ternevo.settings.strategies.latent import Latent, twin
-from ternevo.settings.strategies.tabular import Tabular
+from ternevo.settings.strategies.parts import Rate, Sampling, Shaping, Tables
 
 
 @dataclasses.dataclass(frozen=True)
-class PBIL(Tabular, Shaped, Learning):
+class PBIL(Evolution):
     """Population-based incremental learning; `--weights float` runs SNES."""
 
     searched_by: ClassVar[str] = "ternevo.algorithms.pbil:from_settings"
 
-    lr: float = 4.0
-    """How far the probabilities go along their natural gradient."""
-    lr_end: float = 0.4
-    """Where a learning rate schedule ends."""
+    rate: Rate = part(
+        Rate(lr=4.0, lr_end=0.4),
+        lr="How far the probabilities go along their natural gradient.",
+    )
+    sampling: Sampling = Sampling()
+    shaping: Shaping = Shaping()
+    tables: Tables = Tables()
 
     def float_twin(self) -> Latent:
         """Return SNES: the same natural gradient with ranks, of a separable Gaussian.

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import ClassVar, Literal
 
+from ternevo.settings.meaning import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, option
+from ternevo.settings.strategies.parts import Schedule
 from ternevo.settings.strategies.settings import Settings
 
 
@@ -15,37 +17,39 @@ class PPO(Settings):
 
     built_by: ClassVar[str] = "ternevo.strategies.from_settings:ppo"
 
-    num_envs: int = 64
+    fixed_on_resume: ClassVar[tuple[str, ...]] = ("num_devices", "distributed")  # draw their own
+
+    num_envs: int = option(64, COUNT, costs_memory=True)
     """Environments side by side."""
-    num_steps: int = 128
+    num_steps: int = option(128, COUNT, costs_memory=True)
     """Steps of each environment in a generation."""
-    num_epochs: int = 4
+    num_epochs: int = option(4, COUNT)
     """Passes over the transitions of a generation."""
-    num_minibatches: int = 8
+    num_minibatches: int = option(8, COUNT)
     """Gradient steps in a pass."""
-    lr: float = 3e-4
+    lr: float = option(3e-4, POSITIVE, shortens_steps=True)
     """Learning rate of Adam."""
-    lr_end: float = 0.0
+    lr_end: float = option(0.0, NOT_NEGATIVE)
     """Where a learning rate schedule ends."""
-    lr_schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    lr_schedule: Schedule = "constant"
     """How the learning rate moves over the run."""
-    gamma: float = 0.99
+    gamma: float = option(0.99, FRACTION)
     """Discount of a step."""
-    gae_lambda: float = 0.95
+    gae_lambda: float = option(0.95, FRACTION)
     """Lambda of generalised advantage estimation."""
-    clip_epsilon: float = 0.2
+    clip_epsilon: float = option(0.2, POSITIVE)
     """How far the probability ratio may go from 1 and still be rewarded."""
-    value_clip_epsilon: float = 0.0
+    value_clip_epsilon: float = option(0.0, NOT_NEGATIVE)
     """How far a value may go from its old one and still be rewarded; 0 for no limit."""
     value_coefficient: float = 0.5
     """Weight of the value loss."""
     entropy_coefficient: float = 0.01
     """Weight of the entropy bonus."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: float = option(0.5, NOT_NEGATIVE, shortens_steps=True)
     """Longest gradient; a longer one is shortened to it. 0 for no limit."""
     normalize_advantages: bool = True
     """Give the advantages of a generation mean 0 and standard deviation 1."""
-    reward_scale: float = 1.0
+    reward_scale: float = option(1.0, POSITIVE)
     """Factor of rewards in learning; reported returns are unscaled."""
     normalize_rewards: bool = True
     """Divide rewards by the running standard deviation of the discounted return as well."""
@@ -61,23 +65,11 @@ class PPO(Settings):
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
         super().__post_init__()
-        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.batch_size % self.num_minibatches:
             raise ValueError(
                 f"num_minibatches must divide num_envs * num_steps = {self.num_envs} * "
                 f"{self.num_steps} = {self.batch_size}, got {self.num_minibatches}"
             )
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be 0 to 1, got {getattr(self, name)}")
-        for name in ("lr", "clip_epsilon", "reward_scale"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("lr_end", "max_grad_norm", "value_clip_epsilon"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
     @property
     def batch_size(self) -> int:

@@ -3,11 +3,12 @@
 import dataclasses
 from typing import ClassVar
 
-from ternevo.settings.strategies.evolution import OwnTwin
+from ternevo.settings.strategies.evolution import Evolution
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomSearch(OwnTwin):
+class RandomSearch(Evolution):
     """Random search; the leader is evaluated again and again. It is its own float twin."""
 
+    built_by: ClassVar[str] = "ternevo.strategies.from_settings:own_twin"
     searched_by: ClassVar[str] = "ternevo.algorithms.random_search:from_settings"

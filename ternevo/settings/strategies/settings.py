@@ -1,9 +1,10 @@
 """What the settings of every strategy have in common: they build it."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ternevo.settings.built import Built
+from ternevo.settings.flat import flat
 from ternevo.settings.policies.settings import WeightKind
 
 if TYPE_CHECKING:
@@ -13,6 +14,16 @@ if TYPE_CHECKING:
 @dataclasses.dataclass(frozen=True)
 class Settings(Built):
     """Abstract: a field is an option of the command line, its docstring the help."""
+
+    fixed_on_resume: ClassVar[tuple[str, ...]] = ()
+    """Options of a run that a resumed one may change with other strategies, but not with this."""
+
+    @property
+    def is_stretched(self) -> bool:
+        """Whether something moves over the whole run, so that its length is fixed: a schedule."""
+        return any(
+            value != "constant" for name, value in flat(self).items() if name.endswith("_schedule")
+        )
 
     def build(
         self, env: "Env", policy: "Policy", weights: WeightKind, num_generations: int

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import ClassVar, Literal
 
-from ternevo.settings.strategies.evolution import Evolution, check_shares
+from ternevo.settings.meaning import FRACTION, NOT_NEGATIVE, SHARE, option
+from ternevo.settings.strategies.evolution import Evolution
 from ternevo.settings.strategies.latent import Latent, twin
 
 
@@ -13,11 +14,11 @@ class TernaryGA(Evolution):
 
     searched_by: ClassVar[str] = "ternevo.algorithms.ternary_ga:from_settings"
 
-    elite_ratio: float = 0.2
+    elite_ratio: float = option(0.2, SHARE)
     """Share of the population that may become parents."""
     num_survivors: int = 2
     """How many of the best are kept and evaluated again."""
-    crossover_rate: float = 0.0
+    crossover_rate: float = option(0.0, FRACTION)
     """Share of a child's weights that come from a second parent."""
     mutation: Literal["log_uniform", "self_adaptive"] = "log_uniform"
     """The mutation rate of a child: drawn afresh, or inherited and changed by a random factor."""
@@ -25,7 +26,7 @@ class TernaryGA(Evolution):
     """Smallest expected number of redrawn weights of a child; the rate is log-uniform."""
     max_flips: float = 6.0
     """Largest expected number; where rates are inherited, both are of the first members."""
-    rate_step: float = 0.7
+    rate_step: float = option(0.7, NOT_NEGATIVE)
     """Standard deviation of the logarithm of an inherited rate's random factor."""
 
     def __post_init__(self) -> None:
@@ -36,11 +37,6 @@ class TernaryGA(Evolution):
                 "min_flips must be above 0 and at most max_flips, "
                 f"got {self.min_flips} and {self.max_flips}"
             )
-        check_shares(self, "elite_ratio")
-        if not 0 <= self.crossover_rate <= 1:
-            raise ValueError(f"crossover_rate must be 0 to 1, got {self.crossover_rate}")
-        if not self.rate_step >= 0:
-            raise ValueError(f"rate_step must be 0 or more, got {self.rate_step}")
 
     def float_twin(self) -> Latent:
         """Return evosax's SimpleGA: parents are the better half, and mutation is Gaussian."""

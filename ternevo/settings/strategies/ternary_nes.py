@@ -3,16 +3,21 @@
 import dataclasses
 from typing import ClassVar, Literal
 
-from ternevo.settings.strategies.evolution import Noisy, Optimised, Shaped
+from ternevo.settings.strategies.evolution import Evolution
 from ternevo.settings.strategies.latent import Latent, twin
+from ternevo.settings.strategies.parts import Noise, Optimization, Sampling, Shaping
 
 
 @dataclasses.dataclass(frozen=True)
-class TernaryNES(Shaped, Optimised, Noisy):
+class TernaryNES(Evolution):
     """Natural evolution strategy over ternary weights; `--weights float` runs OpenAI-ES."""
 
     searched_by: ClassVar[str] = "ternevo.algorithms.scale_search:from_settings"
 
+    noise: Noise = Noise()
+    optimization: Optimization = Optimization()
+    sampling: Sampling = Sampling()
+    shaping: Shaping = Shaping()
     distribution: Literal["threshold", "logits", "mean", "sharp"] = "threshold"
     """How latents give probabilities, see ternevo/algorithms/nes.py."""
 
@@ -23,10 +28,9 @@ class TernaryNES(Shaped, Optimised, Noisy):
     def __post_init__(self) -> None:
         """Refuse a flip rate above one."""
         super().__post_init__()
-        if self.distribution in ("mean", "sharp") and max(self.sigma, self.sigma_end) > 1:
-            raise ValueError(
-                f"sigma is a flip rate here and at most 1, got {self.sigma} to {self.sigma_end}"
-            )
+        first, last = self.noise.sigma, self.noise.sigma_end
+        if self.distribution in ("mean", "sharp") and max(first, last) > 1:
+            raise ValueError(f"sigma is a flip rate here and at most 1, got {first} to {last}")
         if self.search_scales and self.distribution != "threshold":
             raise ValueError(
                 "--search_scales needs --distribution threshold, whose scales move, "

@@ -3,24 +3,23 @@
 import dataclasses
 from typing import ClassVar
 
-from ternevo.settings.strategies.evolution import Shaped, check_positive
+from ternevo.settings.meaning import POSITIVE, option
+from ternevo.settings.strategies.evolution import Evolution
 from ternevo.settings.strategies.latent import Latent, twin
-from ternevo.settings.strategies.tabular import Tabular
+from ternevo.settings.strategies.parts import Sampling, Shaping, Tables
 
 
 @dataclasses.dataclass(frozen=True)
-class TrustRegion(Tabular, Shaped):
+class TrustRegion(Evolution):
     """Natural gradient with a signal-scaled KL bound; `--weights float` runs SNES."""
 
     searched_by: ClassVar[str] = "ternevo.algorithms.trust_region:from_settings"
 
-    max_kl: float = 0.02
+    sampling: Sampling = Sampling()
+    shaping: Shaping = Shaping()
+    tables: Tables = Tables()
+    max_kl: float = option(0.02, POSITIVE)
     """Bound of KL(new || old) in nats a weight, scaled by the share of the batch that is signal."""
-
-    def __post_init__(self) -> None:
-        """Refuse a region without extent."""
-        super().__post_init__()
-        check_positive(self, "max_kl")
 
     def float_twin(self) -> Latent:
         """Return SNES: a natural gradient too, of a separable Gaussian; its steps have no bound.
