@@ -34,13 +34,13 @@ import jax.numpy as jnp
 import matplotlib.figure
 import numpy as np
 import tyro
-from policy_inputs import inputs
 
 from ternevo import envs
-from ternevo.arithmetic import actions, observation
+from ternevo.arithmetic import observation
 from ternevo.envs.brax import quiet
 from ternevo.files import replace_text, replacing
 from ternevo.machine.compilation_cache import enable_compilation_cache
+from ternevo.policies.acting import Actor, seen_first
 from ternevo.runs import provenance
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.ppo import PPO
@@ -267,9 +267,11 @@ def our_trainer(config: CheckConfig, env: Env) -> Callable[[int], Curve]:
     num_updates = config.num_evaluations * config.updates_per_evaluation
     strategy = our_settings(config).build(env, policy, "float", num_updates)
 
+    actor = Actor(policy, env.obs, env.action)
+
     def act(learned: Any, obs: jax.Array) -> jax.Array:
-        quantised = observation.quantise(observation.freeze(learned.moments), obs)
-        return actions.mode(env.action, policy.apply(learned.weights, (), inputs(quantised))[1])
+        quantiser = observation.freeze(learned.moments)
+        return actor.act(learned.weights, quantiser, (), seen_first(obs))[1]
 
     evaluate = evaluator(config, env, act)
 

@@ -318,7 +318,7 @@ class NoAlgorithm(Evolution):
         (["--policy", "nowhere.at_all:X"], ["No module named 'nowhere'", "current directory"]),
         (
             ["--policy", "my_own:function"],
-            ["extends ternevo.settings.policies.PolicySettings", "function"],
+            ["extends ternevo.settings.policies.settings.PolicySettings", "function"],
         ),
         (["--policy", "my_own:Plain"], ["does not extend PolicySettings"]),
         (["--policy", "my_own:Bare"], ["not decorated with @dataclasses.dataclass(frozen=True)"]),

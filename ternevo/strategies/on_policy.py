@@ -237,7 +237,7 @@ def learn(
         batch = _batch(settings, networks, state.learned, quantiser, slots, transitions)
         learned, opt_state, metrics = ppo.update(
             networks.predict,
-            settings.coefficients(),
+            _coefficients(settings),
             optimizer,
             settings.num_epochs,
             settings.num_minibatches,
@@ -257,6 +257,16 @@ def learn(
         return PolicyParams(networks.shipped(state.learned), state.moments)
 
     return Strategy(init, step, params)
+
+
+def _coefficients(settings: "PPO") -> ppo.Coefficients:
+    """Return what the loss is made with."""
+    return ppo.Coefficients(
+        settings.clip_epsilon,
+        settings.value_clip_epsilon,
+        settings.value_coefficient,
+        settings.entropy_coefficient,
+    )
 
 
 def _shares_evenly(settings: "PPO") -> bool:

@@ -135,7 +135,7 @@ def strategies() -> list:
 def strategy_of(name: str, kind: str = "ternary", **options):
     kind = "binary" if name == "binary_nes" else kind
     policy = MLP((), weights=kind).build(ENV.obs, ENV.action)
-    settings = STRATEGIES[name](population_size=SIZE, **options)
+    settings = STRATEGIES[name].of(population_size=SIZE, **options)
     return settings.build(ENV, policy, kind, ROWS.shape[1])
 
 
@@ -239,7 +239,7 @@ def test_an_update_that_overflows_is_left_out_and_counted(name):
 def test_learning_goes_on_after_a_generation_of_huge_returns(choice, optimizer):
     """That generation says the opposite: what froze, or was thrown away, cannot come back."""
     options = {"lr": 0.1 if optimizer == "adam" else 1.0, "optimizer": optimizer}
-    settings = STRATEGIES["ternary_nes"](
+    settings = STRATEGIES["ternary_nes"].of(
         32, fitness_shaping=choice, distribution="logits", search_scales=False, **options
     )
     algorithm, params = settings.search_algorithm(SOLUTION, "ternary", 200)

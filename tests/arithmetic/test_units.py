@@ -48,7 +48,7 @@ def trained(name: str, factor, offset, gain):
     """Return the metrics of all generations, what ships, and its quantiser."""
     env = swaying(factor, offset, gain)
     policy = MLP((8,)).build(env.obs, env.action)
-    strategy = STRATEGIES[name](**SETTINGS[name]).build(env, policy, "ternary", GENERATIONS)
+    strategy = STRATEGIES[name].of(**SETTINGS[name]).build(env, policy, "ternary", GENERATIONS)
     state = strategy.init(jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), GENERATIONS)
     state, metrics = jax.lax.scan(lambda s, key: strategy.step(key, s), state, keys)
@@ -121,7 +121,7 @@ def test_the_first_generation_is_not_blind_to_small_units():
     small = env._replace(reset=reset)
     policy = MLP((8,)).build(ObsSpec((1,)), env.action)
     settings = {"population_size": 64, "num_episodes": 32}
-    strategy = STRATEGIES["ternary_nes"](**settings).build(small, policy, "ternary", 1)
+    strategy = STRATEGIES["ternary_nes"].of(**settings).build(small, policy, "ternary", 1)
     step = quick_jit(lambda key: strategy.step(key, strategy.init(key))[1])
     assert float(step(jax.random.key(0))["return/max"]) == 1.0
 

@@ -158,7 +158,7 @@ def test_brax_steps_are_finite_and_obey_the_limit(env_id):
 @pytest.mark.parametrize("env_id", ["gymnax/CartPole-v1", "gymnax/Breakout-MinAtar", "probe/sign"])
 def test_reset_draws_from_the_key(env_id):
     keys = jax.random.split(jax.random.key(0), 16)
-    obs = jax.vmap(lambda key: envs.make(env_id).reset(key, ())[1])(keys)
+    obs = jax.vmap(lambda key: envs.make(env_id).reset(key, (), ())[1])(keys)
     assert len(np.unique(obs, axis=0)) > 1
 
 

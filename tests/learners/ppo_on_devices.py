@@ -31,7 +31,7 @@ def trained(generations: int, options: dict) -> list[np.ndarray]:
     """Return the leaves of the critic's mean gradients and of all moments, then of all learned."""
     env = envs.make("probe/random_length", 40)
     policy = MLP((4,)).build(env.obs, env.action)
-    strategy = STRATEGIES["ppo"](critic_hidden_sizes=(8,), **options)
+    strategy = STRATEGIES["ppo"].of(critic_hidden_sizes=(8,), **options)
     strategy = strategy.build(env, policy, "ternary", generations)
     strategy = evaluated(strategy, problems.of(policy, env), every=2, num_episodes=4)
     first = loop.start(jax.random.key(0), strategy)

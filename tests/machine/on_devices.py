@@ -96,7 +96,7 @@ def build(case: str) -> Strategy:
     name, settings, policy_settings, env_id, episode_length = CASES[case]
     env = envs.make(env_id, episode_length)
     policy = policy_settings.build(env.obs, env.action)
-    strategy = STRATEGIES[name](**settings).build(env, policy, policy_settings.weights, 4)
+    strategy = STRATEGIES[name].of(**settings).build(env, policy, policy_settings.weights, 4)
     return evaluated(strategy, problems.of(policy, env), 2, 5)
 
 

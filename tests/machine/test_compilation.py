@@ -62,7 +62,7 @@ def counted_strategy(name, weights, options):
     # Not resets: the shapes of what they return are asked for apart from running them.
     env = counting(envs.make("probe/random_length", 5), calls, "step")
     policy = counting(MLP((4,), weights=weights).build(env.obs, env.action), calls, "apply")
-    strategy = STRATEGIES[name](**SMALL[name], **options).build(env, policy, weights, 20)
+    strategy = STRATEGIES[name].of(**SMALL[name], **options).build(env, policy, weights, 20)
     return evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4), calls
 
 

@@ -17,6 +17,7 @@ from ternevo.rollouts.population import Rollout, episode_keys, evaluate
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.evaluated import evaluated
+from ternevo.strategies.from_settings import plan
 from ternevo.types import Env, Population
 
 # Compiling is most of the time of these tests; unoptimised it takes a third.
@@ -93,8 +94,13 @@ def test_the_horizon_of_a_schedule_is_a_float_and_counts_whole_steps():
 # --- the schedule -----------------------------------------------------------------------------
 
 
+def horizon_of(settings: dict, num_generations: int):
+    env = envs.make("gymnax/CartPole-v1", LONG)
+    return plan(STRATEGIES["ternary_nes"].of(**settings), env, num_generations).horizon
+
+
 def horizons(num_generations: int, **settings) -> list[float]:
-    horizon = STRATEGIES["ternary_nes"](**settings)._horizon(LONG, num_generations)
+    horizon = horizon_of(settings, num_generations)
     return [float(horizon(jnp.asarray(t))) for t in range(num_generations)]
 
 
@@ -117,7 +123,7 @@ def test_an_episode_has_at_least_one_step():
 
 @pytest.mark.parametrize("settings, generations", [({}, 10), ({"init_horizon": 0.3}, 1)])
 def test_there_is_no_schedule_where_nothing_grows(settings, generations):
-    assert STRATEGIES["ternary_nes"](**settings)._horizon(LONG, generations) is None
+    assert horizon_of(settings, generations) is None
 
 
 @pytest.mark.parametrize("name", ["init_horizon", "horizon_growth"])
@@ -125,7 +131,7 @@ def test_there_is_no_schedule_where_nothing_grows(settings, generations):
 def test_shares_that_mean_nothing_are_refused(name, value):
     allowed = "a finite number" if math.isnan(value) else "above 0 and at most 1"
     with pytest.raises(ValueError, match=f"{name} must be {allowed}, got {value}"):
-        STRATEGIES["ternary_nes"](**{name: value})
+        STRATEGIES["ternary_nes"].of(**{name: value})
 
 
 @pytest.mark.parametrize("weights", ["ternary", "float"])
@@ -133,7 +139,9 @@ def test_training_is_cut_off_and_evaluation_is_not(weights):
     """Every step of a countdown pays one, and only the limit ends it."""
     env = envs.make("probe/countdown", LONG)
     policy = MLP((), weights=weights).build(env.obs, env.action)
-    settings = STRATEGIES["ternary_nes"](population_size=4, init_horizon=0.25, horizon_growth=1.0)
+    settings = STRATEGIES["ternary_nes"].of(
+        population_size=4, init_horizon=0.25, horizon_growth=1.0
+    )
     strategy = evaluated(settings.build(env, policy, weights, 7), problems.of(policy, env), 1, 2)
 
     @quick_jit
@@ -165,7 +173,7 @@ ENV = envs.make("probe/countdown", LONG)
 
 def build(name: str, weights: str, **settings):
     policy = MLP((), weights=weights).build(ENV.obs, ENV.action)
-    settings = STRATEGIES[name](population_size=8, init_horizon=0.5, **settings)
+    settings = STRATEGIES[name].of(population_size=8, init_horizon=0.5, **settings)
     return settings.build(ENV, policy, weights, 10)
 
 

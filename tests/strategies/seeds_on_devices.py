@@ -35,7 +35,7 @@ def build(name: str, num_seeds: int) -> Strategy:
     env = envs.make("gymnax/CartPole-v1", 20)
     policy = MLP(hidden_sizes=(4,)).build(env.obs, env.action)
     sizes = {"num_envs": 4, "num_steps": 8} if name == "ppo" else {"population_size": 16}
-    strategy = STRATEGIES[name](**sizes).build(env, policy, "ternary", 20)
+    strategy = STRATEGIES[name].of(**sizes).build(env, policy, "ternary", 20)
     strategy = evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4)
     return across_seeds(strategy, num_seeds)
 

@@ -11,13 +11,13 @@ from evosax.algorithms import algorithms as evosax_algorithms
 from policy_inputs import inputs
 
 from ternevo import envs, problems
+from ternevo.algorithms.schedules import optimizer, schedule
 from ternevo.arithmetic import actions, observation, ternary
 from ternevo.envs import probe
 from ternevo.names import UnknownName
 from ternevo.problems.episodes import evaluate_policy
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.settings.strategies.evolution import optimizer, schedule
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.strategies import evolve
 from ternevo.strategies.evaluated import evaluated
@@ -112,7 +112,7 @@ def history(row: int) -> History:
     """Train inside jit(scan). Without biases a policy is an odd function, as the optimum is."""
     name, kind, options = TABLE[row]
     policy = MLP((4,), weights=kind, use_bias=False).build(ENV.obs, ENV.action)
-    settings = STRATEGIES[name](
+    settings = STRATEGIES[name].of(
         population_size=32, num_episodes=8, common_random_numbers="none", **options
     )
     strategy = settings.build(ENV, policy, kind, GENERATIONS)
@@ -231,7 +231,7 @@ def test_chunks_and_pairs_are_settings_of_every_strategy(settings):
     policy = MLP(()).build(env.obs, env.action)
 
     def metrics(**settings):
-        strategy = STRATEGIES["ternary_ga"](population_size=12, **settings)
+        strategy = STRATEGIES["ternary_ga"].of(population_size=12, **settings)
         strategy = strategy.build(env, policy, "ternary", 3)
         state = quick_jit(strategy.init)(jax.random.key(0))
         return quick_jit(strategy.step)(jax.random.key(1), state)[1]
@@ -257,7 +257,7 @@ def test_a_kind_of_weights_that_cannot_be_searched_is_refused_with_what_to_use(
 ):
     policy = MLP((), weights=kind).build(ENV.obs, ENV.action)
     with pytest.raises(ValueError, match=f"(?s){name}.*{kind}.*{instead}"):
-        STRATEGIES[name](**options).build(ENV, policy, kind, 3)
+        STRATEGIES[name].of(**options).build(ENV, policy, kind, 3)
 
 
 WRONG_SETTINGS = [
@@ -278,10 +278,10 @@ WRONG_SETTINGS = [
 @pytest.mark.parametrize("name, options, message", WRONG_SETTINGS)
 def test_settings_that_mean_nothing_are_refused_when_they_are_made(name, options, message):
     if message is None:
-        STRATEGIES[name](**options)
+        STRATEGIES[name].of(**options)
         return
     with pytest.raises(ValueError, match=message):
-        STRATEGIES[name](**options)
+        STRATEGIES[name].of(**options)
 
 
 # --- schedules --------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ RUNNABLE = [
 def latent_of(name: str, **options):
     env = envs.make("probe/sign")
     policy = MLP(()).build(env.obs, env.action)
-    settings = STRATEGIES["latent"](population_size=8, num_episodes=4, algorithm=name, **options)
+    settings = STRATEGIES["latent"].of(population_size=8, num_episodes=4, algorithm=name, **options)
     return settings.build(env, policy, "ternary", 2)
 
 

@@ -91,7 +91,7 @@ def test_a_strategy_ships_the_saved_policy_before_its_first_generation(
     policy = MLP((6,), weights=kind).build(ENV.obs, ENV.action)
     begin = warm_start.load(saved(tmp_path / "p.tvp", kind), ENV, policy, kind)
     first = warm_start.start_from(policy, begin.params.weights)
-    strategy = STRATEGIES[name](**settings).build(ENV, first, kind, 10)
+    strategy = STRATEGIES[name].of(**settings).build(ENV, first, kind, 10)
     strategy = warm_start.with_moments(strategy, begin.params.moments)
     shipped = strategy.params(jax.jit(strategy.init)(jax.random.key(3)))
     original = policy_file.load(tmp_path / "p.tvp")
