@@ -4,16 +4,12 @@ Trits are int8. An int8 product summed in int8 wraps around, so every sum here
 is taken in float32, which is exact below 2**24.
 """
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, Num, Shaped
 
+from ternevo.settings.policies.settings import WeightName as WeightName
 from ternevo.types import Key, Params, Tensor
-
-WeightName = Literal["ternary", "binary", "float"]
-"""A kind of weights by the name that options and files use; the kinds are in `weights.py`."""
 
 HALF_SPACING = 2.0**-24
 """Half of the spacing of float32 uniforms."""

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ternevo.settings.policies.settings import WeightName
+
 InputKind = Literal["f32", "i8", "bits"]
 OutputKind = Literal["discrete", "continuous"]
-WeightName = Literal["ternary", "binary", "float"]
 
 INPUT_KINDS: tuple[InputKind, ...] = ("f32", "i8", "bits")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("discrete", "continuous")

@@ -10,7 +10,7 @@ from ternevo.arithmetic.latents import has_outputs
 from ternevo.deploy.record import Layer, Moments, PolicyRecord
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.settings.policies import MLP
-from ternevo.types import ActionSpec, Params, PolicyParams, Tensor
+from ternevo.types import ActionSpec, ObsSpec, Params, PolicyParams, Tensor
 
 
 def understands(record: PolicyRecord) -> bool:
@@ -19,9 +19,11 @@ def understands(record: PolicyRecord) -> bool:
     return True
 
 
-def to_record(settings: MLP, action: ActionSpec, params: PolicyParams) -> PolicyRecord:
+def to_record(
+    settings: MLP, obs: ObsSpec, action: ActionSpec, params: PolicyParams
+) -> PolicyRecord:
     """Return what a file holds of a policy, without metadata."""
-    quantiser = observation.freeze(params.moments)
+    quantiser = observation.freeze(params.moments, obs.kind)
     count = len(params.weights)
     layers = [
         _layer_of(layer, settings.weights, settings.activation if i < count - 1 else "none")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from policy_inputs import inputs
 from policy_records import make_record, observations
 
 from ternevo.deploy import integer, runtime, tvp
@@ -60,7 +61,7 @@ def test_a_bias_is_worth_the_same_to_every_output(backend):
 
 
 def test_the_largest_logits_fit(backend):
-    """The widest layer, inputs at full scale, the largest bias, exponents as far apart as can be."""
+    """The widest layer, inputs at full scale, the largest bias, exponents farthest apart."""
     record = by_hand(np.ones((2, tvp.MAX_WIDTH)), [2, 2 + tvp.EXPONENT_SPREAD], [1, 1], -24)
     sums = 127 * tvp.MAX_WIDTH + 127 * 2**8
     found = runtime.Policy(record).logits(np.full(tvp.MAX_WIDTH, 127))
@@ -80,9 +81,9 @@ def test_jax_gives_the_integers_of_the_reference_with_every_matmul(activation, k
         wanted = np.ldexp(integer.logits(net, q).astype(np.float32), -net.output_exponent)
         for matmul in MATMULS:
             settings = dataclasses.replace(saved.settings, matmul=matmul)
-            policy = settings.build(record.obs_size, saved.action)
+            policy = settings.build(saved.obs, saved.action)
             packed = policy.packing(1).pack(saved.weights)
-            apply = jax.vmap(lambda x, p=policy, w=packed: p.apply(w, (), x)[1])
+            apply = jax.vmap(lambda x, p=policy, w=packed: p.apply(w, (), inputs(x))[1])
             np.testing.assert_array_equal(apply(jnp.asarray(q, jnp.float32)), wanted)
 
 
@@ -92,7 +93,7 @@ def test_a_float_activation_after_them_agrees_within_rounding(activation):
     saved = policy_file.from_record(record)
     obs = observations(record, np.random.default_rng(0), 50)
     q = jnp.asarray(integer.quantise(record, obs), jnp.float32)
-    wanted = jax.vmap(lambda x: saved.policy.apply(saved.weights, (), x)[1])(q)
+    wanted = jax.vmap(lambda x: saved.policy.apply(saved.weights, (), inputs(x))[1])(q)
     np.testing.assert_allclose(runtime.Policy(record).logits(obs), wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -101,7 +102,7 @@ def test_the_record_of_a_jax_policy_is_the_one_it_came_from():
     saved = policy_file.from_record(record)
     assert saved.settings.scales == "output"
     again = policy_file.record_of(
-        saved.settings, saved.action, PolicyParams(saved.weights, saved.moments)
+        saved.settings, saved.obs, saved.action, PolicyParams(saved.weights, saved.moments)
     )
     for ours, theirs in zip(again.layers, record.layers, strict=True):
         np.testing.assert_array_equal(ours.exponent, theirs.exponent)
