@@ -14,9 +14,8 @@ from ternevo.types import ActionSpec, ObsSpec, Params, PolicyParams, Tensor
 
 
 def understands(record: PolicyRecord) -> bool:
-    """Return whether a record is an MLP's: dense layers are all that this version has."""
-    del record
-    return True
+    """Return whether a record is an MLP's: it is if it takes floats, as all layers are dense."""
+    return record.input_kind == "f32"
 
 
 def to_record(
@@ -76,8 +75,6 @@ def _params_of(layer: Layer) -> dict[str, Tensor]:
 
 def _settings_of(record: PolicyRecord) -> MLP:
     """Return the settings of the policy; those that the layers share must be the same in all."""
-    if record.input_kind != "f32":
-        raise PolicyFormatError(21, f"inputs are {record.input_kind}, and JAX policies take floats")
     hidden = record.layers[:-1]
     shared = {
         "activation": {layer.activation for layer in hidden},

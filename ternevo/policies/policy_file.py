@@ -157,7 +157,7 @@ def save(
     if env.wrappers:
         told[WRAPPERS] = env.wrappers
     metadata = {name: to_text(value) for name, value in told.items()}
-    if type(settings).codec is None:
+    if type(settings).own_codec() is None:
         _archive(path, policy_name, settings, env.obs, env.action, params, metadata)
         return
     data = tvp.encode(record_of(settings, env.obs, env.action, params, metadata))
@@ -261,20 +261,24 @@ def from_record(record: PolicyRecord, own: str | None = None) -> SavedPolicy:
 
 def codec_of(class_: type[PolicySettings]) -> Codec | None:
     """Return the codec that the settings of a policy name, None if they name none."""
-    if class_.codec is None:
+    name = class_.own_codec()
+    if name is None:
         return None
-    module = importlib.import_module(class_.codec)
+    module = importlib.import_module(name)
     return Codec(module.to_record, module.from_record, module.understands)
 
 
 def _decoded(record: PolicyRecord, own: str | None) -> tuple[str, PolicySettings, Params]:
-    """Return the name, settings and weights of the first policy whose codec knows the record."""
-    names = list(POLICIES) if own is None else [own, *POLICIES]
-    for name in names:
+    """Return the name, settings and weights of the first policy whose codec knows the record.
+
+    The last of the table is asked first: an MLP, the first one, takes all that is dense.
+    """
+    names = [*POLICIES, own] if own else list(POLICIES)
+    for name in reversed(names):
         codec = codec_of(lookup_settings("policy", name, POLICIES, PolicySettings))
         if codec is not None and codec.understands(record):
             return name, *codec.from_record(record)
-    raise PolicyFormatError(21, "no policy of this ternevo has such inputs and layers")
+    raise PolicyFormatError(21, f"inputs are {record.input_kind}, and JAX policies take floats")
 
 
 def _moments_of(record: PolicyRecord) -> ObservationMoments:
@@ -330,8 +334,6 @@ def _from_archive(path: str | Path, trust: Trust) -> SavedPolicy:
     except UnknownName as error:
         raise type(error)(f"{path}: {error}") from error
     with _at(path):
-        if class_.codec is not None:
-            raise PolicyFormatError(0, f"the file of a policy {name!r} is a .tvp, not an archive")
         settings, policy, params = _built(class_, fields, ActionSpec(*action), obs, arrays)
     return SavedPolicy(
         env_id=env_id,

@@ -266,9 +266,9 @@ def test_random_policies_of_different_keys_differ():
 def test_sums_of_the_widest_layer_are_exact_in_float32():
     """Biases included; wider ones are refused."""
     assert 127 * (tvp.MAX_WIDTH + 2**mlp.BIAS_SHIFT_LIMIT) < 2**24
-    MLP(()).build(tvp.MAX_WIDTH, ACTION)
+    MLP(()).build(ObsSpec((tvp.MAX_WIDTH,)), ACTION)
     with pytest.raises(ValueError, match="do not fit into a policy file"):
-        MLP(()).build(tvp.MAX_WIDTH + 1, ACTION)
+        MLP(()).build(ObsSpec((tvp.MAX_WIDTH + 1,)), ACTION)
 
 
 @pytest.mark.parametrize(

@@ -20,4 +20,5 @@ def file_suffix(policy_name: str) -> str:
     module, _, attribute = policy_name.partition(":")
     own = vars(sys.modules[module]).get(attribute) if module in sys.modules else None
     class_ = POLICIES.get(policy_name, own)
-    return ".npz" if class_ is None or class_.codec is None else ".tvp"
+    is_policy = isinstance(class_, type) and issubclass(class_, PolicySettings)
+    return ".tvp" if is_policy and class_.own_codec() else ".npz"

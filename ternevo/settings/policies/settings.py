@@ -20,11 +20,16 @@ class PolicySettings(Built):
     """
 
     codec: ClassVar[str | None] = None
-    """The module with `to_record`, `from_record` and `understands`: then the policy's file is a
-    .tvp. None: it is a .npz, which only its own module can run."""
+    """The module with `to_record`, `from_record` and `understands`, see `policy_file.Codec`: then
+    the policy's file is a .tvp. None: it is a .npz, which only its own module can run."""
 
     weights: WeightName = dataclasses.field(default="ternary", kw_only=True)
     """What a weight may be: {-1, 0, +1}, {-1, +1}, or any float (the float twin)."""
+
+    @classmethod
+    def own_codec(cls) -> str | None:
+        """Return the codec that this very class names: a subclass may compute something else."""
+        return vars(cls).get("codec")
 
     def build(self, obs: "ObsSpec", action: "ActionSpec") -> "Policy":
         """Return the policy.
