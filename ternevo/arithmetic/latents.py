@@ -58,8 +58,10 @@ def scale(
     axes = _reduced(latent, per_output)
     if mask is None:
         return jnp.maximum(jnp.mean(jnp.abs(latent), axes), floor)
-    total = jnp.sum(jnp.where(mask, jnp.abs(latent), 0.0), axes)
-    return jnp.maximum(total / jnp.maximum(jnp.sum(mask, axes), 1), floor)
+    sizes = jnp.where(mask, jnp.abs(latent), 0.0)
+    kept = jnp.sum(sizes, axes) / jnp.maximum(jnp.sum(mask, axes), 1)
+    # XLA divides by a constant in another way: a mask that keeps all must change no bit.
+    return jnp.maximum(jnp.where(jnp.all(mask, axes), jnp.mean(sizes, axes), kept), floor)
 
 
 def _reduced(latent: jax.Array, per_output: bool) -> tuple[int, ...]:
