@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from on_devices import CASES
+from on_devices import CASES, DTYPES, bits
 
 from ternevo.machine import devices
 from ternevo.settings.strategies import STRATEGIES
@@ -137,6 +137,12 @@ def test_a_process_that_is_told_half_of_who_takes_part_says_what_is_missing(tmp_
     output = run.communicate(timeout=120)[0]
     assert run.returncode == 2
     assert re.search(r"error: --distributed needs all three.*NUM_PROCESSES=None", output), output
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrays_travel_bit_for_bit_whatever_their_dtype(states, dtype):
+    for arrived in (states[1], states[2]):
+        np.testing.assert_array_equal(arrived[f"gathered/{dtype}"], bits(DTYPES[dtype]))
 
 
 def test_only_three_messages_travel_in_a_generation(states):
