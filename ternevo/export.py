@@ -238,20 +238,20 @@ def evaluate_both(
     """Return the returns of two policies on the same fresh episodes, from one program."""
     import jax
 
+    from ternevo import problems
     from ternevo.machine import devices
-    from ternevo.strategies.evaluated import evaluate_policy
 
-    policies = [first, second]
+    both = [problems.of(saved.policy, env) for saved in (first, second)]
 
     def run(arguments: list, key: jax.Array) -> list[jax.Array]:
         return [
-            evaluate_policy(saved.policy, env, weights, quantiser, key, num_episodes).returns
-            for saved, (weights, quantiser) in zip(policies, arguments, strict=True)
+            problem.test(key, weights, quantiser, num_episodes).returns
+            for problem, (weights, quantiser) in zip(both, arguments, strict=True)
         ]
 
     key = jax.random.fold_in(jax.random.key(seed), keys.FRESH_EPISODES)
     with devices.on_own_devices():
-        return jax.jit(run)([(saved.weights, saved.quantiser) for saved in policies], key)
+        return jax.jit(run)([(saved.weights, saved.quantiser) for saved in (first, second)], key)
 
 
 def packed_size(params: "Params") -> int:

@@ -147,7 +147,7 @@ def _lacking(found: Any, base: type) -> str:
         if dataclasses.MISSING is field.default is field.default_factory:
             return f"its field {field.name!r} has no default"
     build = inspect.getattr_static(base, "build")
-    if inspect.getattr_static(found, "build") is build:
+    if inspect.getattr_static(found, "build") is build and not getattr(found, "built_by", ""):
         arguments = list(inspect.signature(build).parameters)
         return f"it has no method build({', '.join(arguments)})"
     return ""

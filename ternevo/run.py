@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ternevo.machine import startup
 from ternevo.machine.interruption import Stop, on_lost_output, on_signals
 from ternevo.settings.command_line import RunConfig, parse
+from ternevo.settings.flat import flat, with_meaning
 from ternevo.training.results import draw, finish
 from ternevo.training.setup import Setup, build
 
@@ -24,15 +25,6 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 10
 """Components of an observation that a warning names."""
-
-FREE_TO_LOWER = ("num_lanes", "population_chunk")
-COSTING_MEMORY = (
-    *("num_seeds", "population_size", "num_episodes", "num_envs", "num_steps", "hidden_sizes"),
-)
-"""Options of a run, of any strategy and of a policy; 0 of the first two chooses by itself."""
-
-SHORTENING_STEPS = ("lr", "sigma", "mutation_sigma", "init_step")
-"""Options of strategies to lower where an update is not finite."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -170,12 +162,14 @@ def naming_what_to_lower(setup: Setup) -> Iterator[None]:
 def _what_to_lower(setup: Setup, error: Exception) -> str:
     """Say which options cost memory, and on which of them no result of a CPU depends."""
     config, saved = setup.config, setup.folder.saved_generations
-    settings = vars(config) | vars(config.policy) | vars(config.strategy)
-    now = {name: settings[name] or "chosen by itself" for name in FREE_TO_LOWER if name in settings}
-    now |= {name: settings[name] for name in COSTING_MEMORY if name in settings}
+    settings = config, config.strategy, config.policy
+    values = {name: value for each in settings for name, value in flat(each).items()}
     free, others = (
-        ", ".join(f"--{name} (now {now[name]})" for name in names if name in now)
-        for names in (FREE_TO_LOWER, COSTING_MEMORY)
+        ", ".join(
+            f"--{name} (now {values[name] or 'chosen by itself'})"
+            for name in with_meaning(what, *settings)
+        )
+        for what in ("bounds_memory", "costs_memory")
     )
     reason = (str(error).splitlines() or ["MemoryError"])[0].rstrip(".")
     first = (
@@ -304,15 +298,15 @@ def warn_of_unseen(setup: Setup, state: "TrainState") -> None:
 
     from ternevo.machine import devices
 
-    if not devices.is_first_process():
+    if not devices.is_first_process() or setup.env.obs.kind != "floats":
         return
     params = setup.strategy.params(devices.own_copy(state.strategy))
-    count = np.asarray(params.moments.count).reshape(-1, setup.env.obs_size)
+    count = np.asarray(params.moments.count).reshape(-1, setup.env.obs.size)
     keeps_moments = bool(count.any()) or ":" not in setup.config.strategy_name
     never = np.flatnonzero((count == 0).any(axis=0)).tolist()
     if never and keeps_moments:
         generation = int(state.generation)
-        tqdm.write(what_was_never_finite(never, setup.env.obs_size, generation), file=sys.stderr)
+        tqdm.write(what_was_never_finite(never, setup.env.obs.size, generation), file=sys.stderr)
 
 
 def what_was_never_finite(components: list[int], obs_size: int, generation: int) -> str:
@@ -341,11 +335,11 @@ def _what_diverged(
     saved = f"the newest checkpoint is {setup.folder.checkpoints / str(kept)}"
     where = f"in generation {generation} of seed {setup.config.seeds[found.seed]}"
     what = f"{found.metric} is {found.value} {where}"
-    names = ("lr", "max_grad_norm")
     if found.metric == LEFT_OUT:
         what = f"the update of the search {where} is not finite, and was left out"
-        names = [name for name in SHORTENING_STEPS if name in vars(setup.config.strategy)]
-    smaller = " or ".join(f"--{name}" for name in names)
+    smaller = " or ".join(
+        f"--{name}" for name in with_meaning("shortens_steps", setup.config.strategy)
+    )
     return (
         f"training diverged: {what}; "
         f"{saved if kept is not None else 'there is no checkpoint yet'}. "

@@ -318,7 +318,7 @@ class NoAlgorithm(Evolution):
         (["--policy", "nowhere.at_all:X"], ["No module named 'nowhere'", "current directory"]),
         (
             ["--policy", "my_own:function"],
-            ["extends ternevo.settings.policies.PolicySettings", "function"],
+            ["extends ternevo.settings.policies.settings.PolicySettings", "function"],
         ),
         (["--policy", "my_own:Plain"], ["does not extend PolicySettings"]),
         (["--policy", "my_own:Bare"], ["not decorated with @dataclasses.dataclass(frozen=True)"]),
@@ -439,7 +439,7 @@ def test_states_and_memories_may_be_pytrees_of_any_class(monkeypatch):
     build, bandit = MLP.build, envs.make("probe/bandit")
 
     def reset(key):
-        state, obs = bandit.reset(key)
+        state, obs = bandit.reset(key, ())
         return Plain(state), obs
 
     def step(key, state, action, after=Plain):

@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ ONLY_IN = {  # third-party packages, and who may import them
     "gymnax": ["envs", "bench"],
     "brax": ["envs", "bench"],
     "mujoco": ["envs"],
-    "evosax": ["algorithms", "settings", "strategies", "bench"],
+    "evosax": ["algorithms", "strategies", "bench"],
 }
 NEVER_ON_IMPORT = ["wandb", "tensorboardX", "optuna"]  # optional: imported where they are used
 
@@ -78,18 +79,12 @@ def tree_of(module: Path) -> ast.Module:
     return ast.parse((PACKAGE / module).read_text())
 
 
-def nodes_that_count(module: Path):
-    """Yield the nodes whose imports count: all of them."""
-    tree = tree_of(module)
-    return at_import(tree) if room_of(module) == "settings" else ast.walk(tree)
-
-
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_imports_point_up(module):
     """Lazy imports count too: a room that needs a lower one is in the wrong place."""
     room = room_of(module)
     assert room in ROW_OF, f"ternevo/{module} is in no room: place {room!r} in ROOMS of {__file__}"
-    for name in sorted(imported(nodes_that_count(module), module)):
+    for name in sorted(imported(ast.walk(tree_of(module)), module)):
         top, target = [*name.split("."), ""][:2]
         if top == "ternevo" and target != room and target != "__version__":
             assert target in ROW_OF, f"ternevo/{module} imports {name}, and {target!r} is no room"
@@ -98,6 +93,19 @@ def test_imports_point_up(module):
         assert room in allowed, f"ternevo/{module} imports {name}, which only {allowed} may"
     for name in imported(at_import(tree_of(module)), module):
         assert name.split(".")[0] not in NEVER_ON_IMPORT, f"ternevo/{module}: import {name} lazily"
+
+
+def test_settings_are_data():
+    """Importing all of them leaves JAX and NumPy alone, so that `--help` is quick."""
+    modules = [dotted(module) for module in MODULES if room_of(module) == "settings"]
+    assert len(modules) > 20
+    program = (
+        "import importlib, sys\n"
+        f"for name in {modules}: importlib.import_module(name)\n"
+        "print(*{'jax', 'numpy'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
 def test_every_module_is_tracked():

@@ -33,9 +33,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ternevo.algorithms.categorical import Categorical, State, Tables, energy, fisher_root
+from ternevo.algorithms.categorical import (
+    Categorical,
+    State,
+    Tables,
+    energy,
+    fisher_root,
+    tables_from_settings,
+)
 from ternevo.algorithms.shaping import best_and_worst
 from ternevo.arithmetic import ternary
+from ternevo.settings.strategies.asng import ASNG as Settings
 
 QUARTER = 0.25
 """The share of the population that is best, and that is worst."""
@@ -112,3 +120,18 @@ class ASNG(Categorical):
             for table, gradient in zip(state.tables, gradients, strict=True)
         )
         return tables, jax.tree.map(lambda new, old: jnp.where(length > 0, new, old), after, memory)
+
+
+def from_settings(
+    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+) -> tuple[Any, Any]:
+    """Return the algorithm that `--strategy asng` runs, and its params."""
+    del num_generations  # the step size follows the noise, not a schedule
+    algorithm = ASNG(
+        settings.population_size,
+        solution,
+        init_step=settings.init_step,
+        noise_threshold=settings.noise_threshold,
+        **tables_from_settings(settings.tables, settings.sampling, weights),
+    )
+    return algorithm, algorithm.default_params

@@ -26,6 +26,7 @@ from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
 from ternevo.arithmetic import ternary
 from ternevo.arithmetic.ternary import Statistics
 from ternevo.machine import devices
+from ternevo.settings.strategies import parts
 from ternevo.types import Key, Leaf, Tensor
 
 Tables = tuple[Float[Array, "... 3"], ...]
@@ -138,6 +139,19 @@ class Categorical(TritDistribution):
             for table, tensor in zip(tables, ternary.tensors(before), strict=True)
         ]
         return self._ravel_solution(ternary.replace_tensors(self.solution, modes))
+
+
+def tables_from_settings(
+    tables: parts.Tables, sampling: parts.Sampling, weights: ternary.WeightKind
+) -> dict[str, Any]:
+    """Return the arguments of `Categorical` that settings give."""
+    own = {} if tables.margin is None else {"margin": tables.margin}
+    return {
+        "kind": weights,
+        "init_confidence": tables.init_confidence,
+        "use_antithetic_sampling": sampling.antithetic,
+        **own,
+    }
 
 
 def natural_gradient(table: Float[Array, "... 3"], stats: Statistics) -> Float[Array, "... 3"]:

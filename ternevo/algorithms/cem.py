@@ -16,8 +16,12 @@ from typing import Any
 
 import optax
 
+from ternevo.algorithms import schedules
+from ternevo.algorithms.categorical import tables_from_settings
 from ternevo.algorithms.pbil import PBIL
 from ternevo.algorithms.shaping import truncation
+from ternevo.arithmetic import ternary
+from ternevo.settings.strategies.cem import CEM as Settings
 
 
 class CEM(PBIL):
@@ -47,3 +51,17 @@ class CEM(PBIL):
             fitness_shaping_fn=truncation(elite_ratio),
             **kwargs,
         )
+
+
+def from_settings(
+    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+) -> tuple[Any, Any]:
+    """Return the algorithm that `--strategy cem` runs, and its params."""
+    algorithm = CEM(
+        settings.population_size,
+        solution,
+        settings.elite_ratio,
+        schedules.learning_rate(settings.rate, num_generations),
+        **tables_from_settings(settings.tables, settings.sampling, weights),
+    )
+    return algorithm, algorithm.default_params

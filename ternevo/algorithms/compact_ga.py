@@ -18,8 +18,11 @@ from typing import Any
 
 import optax
 
+from ternevo.algorithms.categorical import tables_from_settings
 from ternevo.algorithms.pbil import PBIL
 from ternevo.algorithms.shaping import duels
+from ternevo.arithmetic import ternary
+from ternevo.settings.strategies.compact_ga import CompactGA as Settings
 
 
 class CompactGA(PBIL):
@@ -57,3 +60,17 @@ class CompactGA(PBIL):
             fitness_shaping_fn=duels,
             **kwargs,
         )
+
+
+def from_settings(
+    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+) -> tuple[Any, Any]:
+    """Return the algorithm that `--strategy compact_ga` runs, and its params."""
+    del num_generations  # nothing here follows a schedule
+    algorithm = CompactGA(
+        settings.population_size,
+        solution,
+        settings.virtual_population,
+        **tables_from_settings(settings.tables, settings.sampling, weights),
+    )
+    return algorithm, algorithm.default_params

@@ -29,6 +29,7 @@ from jaxtyping import Array, Bool, Float, Num
 from ternevo.algorithms.elites import Elitist, State
 from ternevo.algorithms.shaping import population_metrics
 from ternevo.arithmetic import ternary
+from ternevo.settings.strategies.cosyne import CoSyNE as Settings
 from ternevo.types import Key, Leaf
 
 
@@ -138,3 +139,24 @@ def permute_marked(
     _, shuffled = jax.lax.sort((lots, members), dimension=0, num_keys=1)  # marked ones first
     place = jnp.maximum(jnp.cumsum(marked, axis=0) - 1, 0)
     return jnp.where(marked, jnp.take_along_axis(shuffled, place, axis=0), members)
+
+
+def from_settings(
+    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+) -> tuple[Any, Any]:
+    """Return the algorithm that `--strategy cosyne` runs, and its params."""
+    del num_generations  # nothing here follows a schedule
+    algorithm = CoSyNE(
+        settings.population_size,
+        solution,
+        weights,
+        settings.elite_ratio,
+        settings.num_survivors,
+        settings.permutation,
+    )
+    params = algorithm.default_params.replace(
+        crossover_rate=settings.crossover_rate,
+        mutation_flips=settings.mutation_flips,
+        mutation_sigma=settings.mutation_sigma,
+    )
+    return algorithm, params

@@ -26,6 +26,7 @@ from flax import struct
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
+from ternevo.algorithms import schedules
 from ternevo.algorithms.distribution import (
     MARGIN,
     Params,
@@ -38,6 +39,8 @@ from ternevo.algorithms.guards import bounded
 from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
 from ternevo.arithmetic import ternary
 from ternevo.arithmetic.ternary import Statistics
+from ternevo.settings.strategies.binary_nes import BinaryNES as Settings
+from ternevo.settings.strategies.evolution import check_weights
 from ternevo.types import Key, Leaf, Tensor
 
 FISHER_DAMPING = 0.1
@@ -295,3 +298,21 @@ class TernaryNES(TritDistribution):
         given = ternary.tensors(self.solution)
         modes = [self.distribution.mode(z, t) for z, t in zip(latents, given, strict=True)]
         return self._ravel_solution(ternary.replace_tensors(self.solution, modes))
+
+
+def binary_from_settings(
+    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+) -> tuple[Any, Any]:
+    """Return the algorithm that `--strategy binary_nes` runs, and its params."""
+    check_weights("binary_nes", weights, ("binary",), "add --weights binary")
+    algorithm = TernaryNES(
+        settings.population_size,
+        solution,
+        bernoulli(settings.init_logit_std),
+        schedules.scheduled_optimizer(
+            settings.optimization, settings.shaping.fitness_shaping, num_generations
+        ),
+        use_antithetic_sampling=settings.sampling.antithetic,
+        fitness_shaping_fn=FITNESS_SHAPING[settings.shaping.fitness_shaping],
+    )
+    return algorithm, algorithm.default_params

@@ -27,6 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ternevo.algorithms.elites import Elitist, State
 from ternevo.algorithms.shaping import population_metrics
 from ternevo.arithmetic import ternary
+from ternevo.settings.strategies.one_plus_lambda import OnePlusLambda as Settings
 from ternevo.types import Key, Leaf
 
 MIN_FLIPS = 2.0
@@ -49,7 +50,7 @@ class OnePlusLambda(Elitist):
     In the state the parent comes first.
     """
 
-    remembers_fitness = False
+    remembers_fitness = False  # the parent is evaluated again with its children
 
     def __init__(
         self,
@@ -127,3 +128,12 @@ def winner_of(key: Key, fitness: Float[Array, " children"]) -> Int[Array, ""]:
     """Return one of the best at random: the first would always be of the slower half."""
     lots = jax.random.uniform(key, fitness.shape)
     return jnp.argmax(jnp.where(fitness == jnp.min(fitness), lots, -1.0))
+
+
+def from_settings(
+    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+) -> tuple[Any, Any]:
+    """Return the algorithm that `--strategy one_plus_lambda` runs, and its params."""
+    del num_generations  # the rate adjusts itself
+    algorithm = OnePlusLambda(settings.population_size, solution, weights)
+    return algorithm, algorithm.default_params.replace(init_flips=settings.init_flips)

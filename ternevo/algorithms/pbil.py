@@ -14,7 +14,11 @@ from typing import Any
 import jax
 import optax
 
-from ternevo.algorithms.categorical import Categorical, State, Tables
+from ternevo.algorithms import schedules
+from ternevo.algorithms.categorical import Categorical, State, Tables, tables_from_settings
+from ternevo.algorithms.shaping import FITNESS_SHAPING
+from ternevo.arithmetic import ternary
+from ternevo.settings.strategies.pbil import PBIL as Settings
 
 
 class PBIL(Categorical):
@@ -35,3 +39,17 @@ class PBIL(Categorical):
         rate = self.lr_schedule(state.generation_counter)
         pairs = zip(state.tables, gradients, strict=True)
         return tuple(table + rate * gradient for table, gradient in pairs), ()
+
+
+def from_settings(
+    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+) -> tuple[Any, Any]:
+    """Return the algorithm that `--strategy pbil` runs, and its params."""
+    algorithm = PBIL(
+        settings.population_size,
+        solution,
+        schedules.learning_rate(settings.rate, num_generations),
+        fitness_shaping_fn=FITNESS_SHAPING[settings.shaping.fitness_shaping],
+        **tables_from_settings(settings.tables, settings.sampling, weights),
+    )
+    return algorithm, algorithm.default_params

@@ -19,6 +19,7 @@ from flax import struct
 from ternevo.algorithms.elites import Elitist, State
 from ternevo.algorithms.shaping import population_metrics
 from ternevo.arithmetic import ternary
+from ternevo.settings.strategies.random_search import RandomSearch as Settings
 from ternevo.types import Key
 
 
@@ -64,3 +65,12 @@ class RandomSearch(Elitist):
         if self.kind == "float":  # of the size of the usual N(0, 1/fan_in) start
             return ternary.draw(key, tensor.shape, "float") / tensor.shape[0] ** 0.5
         return tensor._replace(values=ternary.draw(key, tensor.values.shape, self.kind))
+
+
+def from_settings(
+    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+) -> tuple[Any, Any]:
+    """Return the algorithm that `--strategy random_search` runs, and its params."""
+    del num_generations  # nothing here follows a schedule
+    algorithm = RandomSearch(settings.population_size, solution, weights)
+    return algorithm, algorithm.default_params

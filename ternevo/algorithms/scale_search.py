@@ -15,10 +15,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ternevo.algorithms import schedules
 from ternevo.algorithms.distribution import Params
-from ternevo.algorithms.nes import State, TernaryNES, mean
+from ternevo.algorithms.nes import DISTRIBUTIONS, State, TernaryNES, mean, threshold
+from ternevo.algorithms.shaping import FITNESS_SHAPING
 from ternevo.arithmetic import ternary
 from ternevo.arithmetic.ternary import EXPONENT_RANGE, Statistics
+from ternevo.settings.strategies.evolution import check_weights
+from ternevo.settings.strategies.ternary_nes import TernaryNES as Settings
 from ternevo.types import Key, Tensor
 
 
@@ -77,3 +81,34 @@ def _remainder(scales: jax.Array) -> jax.Array:
 
 def _moved(exponent: jax.Array, by: jax.Array) -> jax.Array:
     return jnp.clip(exponent + by, *EXPONENT_RANGE).astype(jnp.int8)
+
+
+def from_settings(
+    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+) -> tuple[Any, Any]:
+    """Return the algorithm that `--strategy ternary_nes` runs, and its params."""
+    kinds = ("ternary", "binary") if settings.distribution == "threshold" else ("ternary",)
+    check_weights(
+        f"ternary_nes --distribution {settings.distribution}",
+        weights,
+        kinds,
+        "--distribution threshold searches ternary, binary and float ones",
+    )
+    if settings.distribution == "threshold":
+        distribution = threshold(weights)
+    else:
+        distribution = DISTRIBUTIONS[settings.distribution]()
+    has_scales = settings.distribution == "threshold" and settings.search_scales is not False
+    make = ScaleSearchNES if has_scales else TernaryNES
+    algorithm = make(
+        settings.population_size,
+        solution,
+        distribution,
+        schedules.scheduled_optimizer(
+            settings.optimization, settings.shaping.fitness_shaping, num_generations
+        ),
+        schedules.spread(settings.noise, num_generations),
+        settings.sampling.antithetic,
+        FITNESS_SHAPING[settings.shaping.fitness_shaping],
+    )
+    return algorithm, algorithm.default_params

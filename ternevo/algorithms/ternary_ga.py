@@ -22,6 +22,7 @@ from flax import struct
 from ternevo.algorithms.elites import Elitist, State
 from ternevo.algorithms.shaping import population_metrics
 from ternevo.arithmetic import ternary
+from ternevo.settings.strategies.ternary_ga import TernaryGA as Settings
 from ternevo.types import Key, Leaf, Tensor
 
 MAX_RATE = 0.5
@@ -145,3 +146,25 @@ class TernaryGA(Elitist):
         """Change a parent's mutation rate by a log-normal factor."""
         changed = rate * jnp.exp(params.rate_step * jax.random.normal(key))
         return jnp.clip(changed, 1.0 / self.num_weights, MAX_RATE)
+
+
+def from_settings(
+    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+) -> tuple[Any, Any]:
+    """Return the algorithm that `--strategy ternary_ga` runs, and its params."""
+    del num_generations  # nothing here follows a schedule
+    algorithm = TernaryGA(
+        settings.population_size,
+        solution,
+        weights,
+        settings.elite_ratio,
+        settings.num_survivors,
+        settings.mutation,
+    )
+    params = algorithm.default_params.replace(
+        crossover_rate=settings.crossover_rate,
+        min_flips=settings.min_flips,
+        max_flips=settings.max_flips,
+        rate_step=settings.rate_step,
+    )
+    return algorithm, params

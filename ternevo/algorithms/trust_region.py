@@ -46,10 +46,12 @@ from ternevo.algorithms.categorical import (
     energy,
     fisher_root,
     keep_margin,
+    tables_from_settings,
 )
 from ternevo.algorithms.shaping import FITNESS_SHAPING, of_unit_energy
 from ternevo.arithmetic import ternary
 from ternevo.machine import devices
+from ternevo.settings.strategies.trust_region import TrustRegion as Settings
 
 
 class TrustRegion(Categorical):
@@ -118,3 +120,18 @@ def noise_energy(
         agreement = jnp.sum(both / jnp.where(is_possible, table, 1.0), axis=-1) - 1
         total += 2 * devices.sum_in_order(utilities[::2] * utilities[1::2]) * agreement
     return total / utilities.size**2
+
+
+def from_settings(
+    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+) -> tuple[Any, Any]:
+    """Return the algorithm that `--strategy trust_region` runs, and its params."""
+    del num_generations  # nothing here follows a schedule
+    algorithm = TrustRegion(
+        settings.population_size,
+        solution,
+        settings.max_kl,
+        fitness_shaping_fn=FITNESS_SHAPING[settings.shaping.fitness_shaping],
+        **tables_from_settings(settings.tables, settings.sampling, weights),
+    )
+    return algorithm, algorithm.default_params

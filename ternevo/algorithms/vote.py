@@ -28,11 +28,13 @@ from flax import struct
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int8
 
+from ternevo.algorithms import schedules
 from ternevo.algorithms.distribution import Params, TritDistribution, around
 from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
 from ternevo.arithmetic import ternary
 from ternevo.arithmetic.ternary import Statistics
 from ternevo.machine import devices
+from ternevo.settings.strategies.vote import Vote as Settings
 from ternevo.types import Key, Leaf
 
 
@@ -160,3 +162,19 @@ def step(
 def annealed(share: float, decay: float) -> Callable:
     """Return the schedule share / (decay t + 1)."""
     return lambda generation: share / (decay * generation + 1.0)
+
+
+def from_settings(
+    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+) -> tuple[Any, Any]:
+    """Return the algorithm that `--strategy vote` runs, and its params."""
+    algorithm = Vote(
+        settings.population_size,
+        solution,
+        weights,
+        schedules.spread(settings.noise, num_generations),
+        annealed(settings.move_share, settings.move_share_decay),
+        settings.sampling.antithetic,
+        FITNESS_SHAPING[settings.shaping.fitness_shaping],
+    )
+    return algorithm, algorithm.default_params

@@ -19,14 +19,22 @@ from ternevo.deploy import tvp
 from ternevo.policies import policy_archive
 from ternevo.runs import run_folder
 from ternevo.runs.intervals import Interval, mean_interval
-from ternevo.runs.run_folder import FREE_ON_RESUME, RunFolder, RunFolderError
+from ternevo.runs.run_folder import RunFolder, RunFolderError
 from ternevo.runs.sinks import LEFT_OUT_MEMBERS, Row, read_jsonl
+from ternevo.settings.command_line import RunConfig
+from ternevo.settings.flat import options_of
+from ternevo.settings.meaning import meaning_of
+from ternevo.settings.policies import POLICIES
+from ternevo.settings.strategies import STRATEGIES
 
 AXES = {"env_steps": "env_steps", "wall_time": "wall_time", "generations": "generation"}
 """What a learning curve may be drawn over, and what a row calls it."""
 
-NOT_OF_THE_ARM = {"seed", "num_seeds", "name", "env"} | FREE_ON_RESUME - {
-    *("num_generations", "num_final_episodes"),
+NOT_OF_THE_ARM = {
+    name
+    for settings in (RunConfig, *STRATEGIES.values(), *POLICIES.values())
+    for name, option in options_of(settings).items()
+    if not meaning_of(option.field).of_the_arm
 }
 """Settings in which the seeds of an arm may differ: they change no number of a generation."""
 

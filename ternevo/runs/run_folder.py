@@ -24,20 +24,8 @@ from ternevo import reading
 from ternevo.files import Locked, locked, remove_temporaries, replace_text, replacing
 from ternevo.runs import provenance, wandb_agent
 from ternevo.settings.command_line import RunConfig, to_dict
+from ternevo.settings.flat import with_meaning
 from ternevo.settings.policies import file_suffix
-
-FREE_ON_RESUME = {
-    *("num_generations", "resume", "name", "runs_dir", "chunk_size", "checkpoint_every"),
-    *("num_final_episodes", "render", "render_every", "compilation_cache", "profile"),
-    *("num_lanes", "population_chunk", "num_devices", "distributed"),
-    *("track", "wandb_project", "wandb_group", "wandb_tags", "wandb_mode"),
-}
-"""Settings that a resumed run may change: they change no number of a generation.
-
-`num_generations` is among them only while nothing is stretched over it: no schedule, no growth of
-episodes, and not evosax's DiffusionEvolution.
-"""
-
 
 RESUMED_RECORD = ("command", "versions", "device", "machine", "commit")
 """What is kept of the earlier parts of a resumed run."""
@@ -225,7 +213,7 @@ def _history(
         raise RunFolderError(
             f"{folder.path} exists. Go on with it by --resume, or choose another --name"
         )
-    _check_same(folder, before, record)
+    _check_same(config, folder, before, record)
     history = [*before.get("resumed_from", []), {k: before[k] for k in RESUMED_RECORD}]
     return {"id": before["id"], "resumed_from": history}
 
@@ -453,17 +441,22 @@ def _write(folder: RunFolder, record: dict[str, Any]) -> None:
     replace_text(folder.config, json.dumps(record, indent=2) + "\n")
 
 
-def _check_same(folder: RunFolder, before: dict[str, Any], now: dict[str, Any]) -> None:
+def free_on_resume(config: RunConfig) -> set[str]:
+    """Return the settings that a resumed run may change: they change no number of a generation.
+
+    `num_generations` is among them only while nothing is stretched over it.
+    """
+    free = set(with_meaning("free_on_resume", config, config.strategy, config.policy))
+    stretched = {"num_generations"} if config.strategy.is_stretched else set()
+    return free - stretched - set(config.strategy.fixed_on_resume)
+
+
+def _check_same(
+    config: RunConfig, folder: RunFolder, before: dict[str, Any], now: dict[str, Any]
+) -> None:
     """Refuse changed settings; the environment is compared by its full id."""
     then, new = ({**flat(x["settings"]), "env": x["env"]} for x in (before, now))
-    follows_schedule = (
-        any(name.endswith("_schedule") and value != "constant" for name, value in new.items())
-        or new.get("algorithm") == "DiffusionEvolution"
-        or new.get("init_horizon", 1) != 1  # episodes grow over a share of them
-    )
-    free = FREE_ON_RESUME - ({"num_generations"} if follows_schedule else set())
-    if now["settings"]["strategy_name"] == "ppo":
-        free -= {"num_devices", "distributed"}  # each device draws its own numbers
+    free = free_on_resume(config)
     changed = [
         f"{name}: {then.get(name)!r} then, {value!r} now"
         for name, value in new.items()

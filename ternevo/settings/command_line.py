@@ -17,7 +17,9 @@ import tyro
 from ternevo.machine import startup
 from ternevo.names import UnknownName, check, lookup_settings
 from ternevo.settings import options, pages
-from ternevo.settings.finite import check_finite
+from ternevo.settings.flags import flattened
+from ternevo.settings.flat import changed, check as check_settings, flat
+from ternevo.settings.meaning import COUNT, NOT_NEGATIVE, option, unseen
 from ternevo.settings.policies import POLICIES, PolicySettings
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.settings import Settings
@@ -27,12 +29,6 @@ MARKERS = (
     tyro.conf.FlagConversionOff,
     tyro.conf.UsePythonSyntaxForLiteralCollections,
     tyro.conf.AvoidSubcommands,
-)
-
-
-COUNTS = (
-    *("num_generations", "eval_every", "num_eval_episodes", "num_final_episodes"),
-    *("checkpoint_every", "num_seeds"),
 )
 
 
@@ -51,74 +47,68 @@ class RunConfig:
     """Settings of the strategy."""
     policy: PolicySettings
     """Settings of the policy."""
-    env: str = "gymnax/CartPole-v1"
+    env: str = option("gymnax/CartPole-v1", of_the_arm=False)
     """Environment id, such as brax/ant, brax/ant@positional, gymnax/CartPole-v1."""
     episode_length: int | None = None
     """Time limit of an episode in steps; the environment's own if not given."""
-    num_generations: int = 100
+    num_generations: int = option(100, COUNT, free_on_resume=True)
     """Generations to run, counted from the very beginning, also when resumed."""
-    seed: int = 0
+    seed: int = option(0, of_the_arm=False)
     """Seed of all random numbers."""
-    num_seeds: int = 1
+    num_seeds: int = option(1, COUNT, of_the_arm=False, costs_memory=True)
     """Train so many seeds, --seed and those after it, in one program; see docs/scaling.md."""
     init_from: Path | None = None
     """Start from the best policy of this run, or from a policy file, and from its moments."""
-    name: str | None = None
+    name: str | None = unseen(None)
     """Name of the run in its folder; "seed0", or "seed0-4" for five, if not given, and in a trial
     of a wandb agent <sweep>-<run>."""
-    runs_dir: Path = Path("runs")
+    runs_dir: Path = unseen(Path("runs"))
     """Where runs are kept, as <runs_dir>/<env>/<strategy>/<name>."""
-    resume: bool = False
+    resume: bool = unseen(False)
     """Go on from the newest checkpoint of the run of this name."""
-    eval_every: int = 10
+    eval_every: int = option(10, COUNT)
     """Evaluate the shipped policy every so many generations."""
-    num_eval_episodes: int = 32
+    num_eval_episodes: int = option(32, COUNT)
     """Episodes of such an evaluation, on keys apart from training."""
-    num_final_episodes: int = 128
+    num_final_episodes: int = option(128, COUNT, free_on_resume=True)
     """Fresh episodes for the two policies, last and best, when the run is done."""
-    checkpoint_every: int = 50
+    checkpoint_every: int = unseen(50, COUNT)
     """Save a checkpoint every so many generations, and at the end."""
-    chunk_size: int = 0
+    chunk_size: int = unseen(0, NOT_NEGATIVE)
     """Generations in one compiled call; 0 for about two seconds' worth. It changes no result."""
-    track: str = ""
+    track: str = unseen("")
     """Where to send metrics besides metrics.jsonl: tensorboard, wandb, or both with a comma."""
-    wandb_project: str = "ternevo"
+    wandb_project: str = unseen("ternevo")
     """Project in wandb."""
-    wandb_group: str | None = None
+    wandb_group: str | None = unseen(None)
     """Group in wandb; in a trial of a wandb agent its sweep, if not given."""
-    wandb_tags: str = ""
+    wandb_tags: str = unseen("")
     """Tags in wandb, with commas between."""
-    wandb_mode: Literal["online", "offline"] | None = None
+    wandb_mode: Literal["online", "offline"] | None = unseen(None)
     """Mode of wandb; its own default, or WANDB_MODE, if not given."""
-    render: bool = True
+    render: bool = unseen(True)
     """Render an episode of the best policy when the run is done."""
-    render_every: int = 0
+    render_every: int = unseen(0, NOT_NEGATIVE)
     """Draw an episode of the current policy every so many generations, of several seeds that of the
     first one: into episodes/ of its run, and to what --track names. 0 for never."""
-    num_devices: int = 0
+    num_devices: int = unseen(0, NOT_NEGATIVE)
     """Devices to use, in all or, when --distributed, of CPU; 0: all, on CPU one a core up to 8."""
-    distributed: bool = False
+    distributed: bool = unseen(False)
     """Share it among several hosts, with the same command on each; see docs/scaling.md."""
-    compilation_cache: bool = True
+    compilation_cache: bool = unseen(True)
     """Keep compiled programs for next time: JAX_COMPILATION_CACHE_DIR, or ~/.cache/ternevo/jax."""
-    profile: Path | None = None
+    profile: Path | None = unseen(None)
     """Write a jax profiler trace of one chunk into this folder; see docs/profiling.md."""
 
     strategy_name: tyro.conf.Suppress[str] = "ternary_nes"
     policy_name: tyro.conf.Suppress[str] = "mlp"
 
     def __post_init__(self) -> None:
-        """Refuse counts that mean nothing, and numbers that are not finite."""
+        """Refuse numbers that mean nothing, and trackers that are not known."""
         for record in (self, self.strategy, self.policy):  # a user's own may not do it themselves
-            check_finite(record)
-        for name in COUNTS:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            check_settings(record)
         for name in filter(None, self.track.split(",")):
             check("tracker", name.strip(), TRACKERS)
-        for name in ("chunk_size", "num_devices", "render_every"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if self.distributed and self.num_seeds > 1:
             raise ValueError(
                 f"--distributed shares one seed among hosts, got --num_seeds {self.num_seeds}: "
@@ -168,14 +158,23 @@ def _parse(argv: list[str]) -> RunConfig:
     _check_names_are_unique(default)
     types = options.types(default, default.strategy, default.policy)
     at_rest = options.from_page(page.options_of(strategy_name), types)
-    return tyro.cli(
+    parsed = tyro.cli(
         RunConfig,
-        default=default,
+        default=dataclasses.replace(
+            default,
+            strategy=flattened(default.strategy, Settings),
+            policy=flattened(default.policy, PolicySettings),
+        ),
         args=options.written_out([*at_rest, *rest], types),
         use_underscores=True,
         config=MARKERS,
         prog="python -m ternevo.run",
         description=_description(strategy_name),
+    )
+    return dataclasses.replace(
+        parsed,
+        strategy=changed(default.strategy, **flat(parsed.strategy)),
+        policy=changed(default.policy, **flat(parsed.policy)),
     )
 
 
@@ -192,13 +191,13 @@ def _check_names_are_unique(config: RunConfig) -> None:
     owners: dict[str, str] = {}
     for record in (config, config.strategy, config.policy):
         owner = type(record).__name__
-        for field in dataclasses.fields(record):
-            if field.name in owners:
+        for name in flat(record):
+            if name in owners:
                 raise ConfigError(
-                    f"{owner} and {owners[field.name]} both have a field {field.name!r}, and the "
-                    "options of a run need different names"
+                    f"{owner} and {owners[name]} both have a field {name!r}, and the options of a "
+                    "run need different names"
                 )
-            owners[field.name] = owner
+            owners[name] = owner
 
 
 def _description(strategy_name: str) -> str:
@@ -258,4 +257,5 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Return the configuration as JSON values."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    blocks = {"strategy": flat(config.strategy), "policy": flat(config.policy)}
+    return json.loads(json.dumps({**flat(config), **blocks}, default=str))

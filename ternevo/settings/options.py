@@ -11,6 +11,8 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ternevo.settings.flat import options_of
+
 Types = Mapping[str, Any]
 """The type of each option, by the name of its field."""
 
@@ -24,10 +26,11 @@ TRUTH = {
 
 
 def types(*settings: Any) -> dict[str, Any]:
-    """Return the types of the fields of dataclasses, or of instances of them."""
-    classes = (x if isinstance(x, type) else type(x) for x in settings)
+    """Return the types of the options of settings, or of classes of them, by name."""
     return {
-        name: kind for class_ in classes for name, kind in typing.get_type_hints(class_).items()
+        name: typing.get_type_hints(option.owner)[name]
+        for each in settings
+        for name, option in options_of(each).items()
     }
 
 

@@ -24,7 +24,7 @@ class Animations:
         self._seed = setup.config.seed
         self._folder = setup.seed_folders[self._seed].episodes
         self._env = setup.env
-        policy = setup.config.policy.build(setup.env.obs_size, setup.env.action)
+        policy = setup.config.policy.build(setup.env.obs, setup.env.action)
         self._play = episode.recorder(policy, setup.env)
 
     def is_due(self, generation: int) -> bool:
@@ -50,5 +50,5 @@ class Animations:
         with devices.on_one_device():
             weights, moments = devices.own_copy(params)
             key = jax.random.fold_in(jax.random.key(self._seed), keys.WATCHED_EPISODE)
-            recorded = self._play(weights, observation.freeze(moments), key)
+            recorded = self._play(weights, observation.freeze(moments, self._env.obs.kind), key)
             return envs.render(self._env.id, recorded.states, stem)

@@ -110,17 +110,16 @@ def final_evaluations(setup: "Setup") -> list[dict[str, dict[str, Any]]]:
     """Evaluate each seed's two policy files on the same fresh episodes, with one program."""
     import jax
 
+    from ternevo import problems
     from ternevo.machine import devices
     from ternevo.policies import policy_file
-    from ternevo.strategies.evaluated import evaluate_policy
 
-    policy = setup.config.policy.build(setup.env.obs_size, setup.env.action)
+    policy = setup.config.policy.build(setup.env.obs, setup.env.action)
+    problem = problems.of(policy, setup.env)
     num_episodes = setup.config.num_final_episodes
     # The key is an argument: as a constant it would make another program for each seed.
     run = jax.jit(
-        lambda weights, quantiser, key: (
-            evaluate_policy(policy, setup.env, weights, quantiser, key, num_episodes).returns
-        )
+        lambda weights, quantiser, key: problem.test(key, weights, quantiser, num_episodes).returns
     )
 
     def evaluated(path: Path, seed: int) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def build(config: RunConfig) -> Setup:
     from ternevo.strategies import warm_start
 
     env = envs.make(config.env, config.episode_length)
-    policy = contract.build(config.policy, env.obs_size, env.action)
+    policy = contract.build(config.policy, env.obs, env.action)
     folder = run_folder.folder_of(config, env.id)
     source = run_folder.start_of(config, folder)
     begin = None
@@ -62,9 +62,10 @@ def build_strategy(
     config: RunConfig, env: "Env", policy: "Policy", begin: "Start | None"
 ) -> "Strategy":
     """Build the strategy that the loop runs: with a start, tests of what ships, and all seeds."""
+    from ternevo import problems
     from ternevo.strategies import warm_start
     from ternevo.strategies.across_seeds import across_seeds
-    from ternevo.strategies.evaluated import with_evaluation
+    from ternevo.strategies.evaluated import evaluated
     from ternevo.types import Strategy
 
     first = warm_start.start_from(policy, begin.params.weights) if begin else policy
@@ -72,5 +73,6 @@ def build_strategy(
     strategy = of_type(f"what {type(config.strategy).__name__}.build returns", built, Strategy)
     if begin:
         strategy = warm_start.with_moments(strategy, begin.params.moments)
-    strategy = with_evaluation(strategy, policy, env, config.eval_every, config.num_eval_episodes)
+    problem = problems.of(policy, env)
+    strategy = evaluated(strategy, problem, config.eval_every, config.num_eval_episodes)
     return across_seeds(strategy, config.num_seeds)

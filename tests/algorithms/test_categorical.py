@@ -536,7 +536,7 @@ WRONG = [
 @pytest.mark.parametrize("name, options, message", WRONG)
 def test_settings_that_mean_nothing_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
-        STRATEGIES[name](**options)
+        STRATEGIES[name].of(**options)
 
 
 def test_the_compact_ga_of_the_library_refuses_them_too():

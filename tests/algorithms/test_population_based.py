@@ -429,4 +429,4 @@ def test_inherited_rates_fall_to_what_the_hidden_vector_needs():
 )
 def test_settings_that_mean_nothing_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
-        STRATEGIES[name](**options)
+        STRATEGIES[name].of(**options)

@@ -157,4 +157,4 @@ def test_the_share_is_annealed():
 )
 def test_settings_that_mean_nothing_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        STRATEGIES["vote"](**options)
+        STRATEGIES["vote"].of(**options)

@@ -9,6 +9,7 @@ from ternevo import run
 from ternevo.bench import __main__ as bench_main
 from ternevo.settings.command_line import RunConfig
 from ternevo.settings.finite import check_number
+from ternevo.settings.options import types
 from ternevo.settings.policies import MLP, PolicySettings
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.settings import Settings
@@ -20,10 +21,10 @@ BAD = [NAN, INF, -INF, 1e39, 1e-46]
 """The last two become infinite and zero in float32."""
 KINDS = sorted({*STRATEGIES.values(), MLP, bench_main.BenchConfig}, key=lambda kind: kind.__name__)
 FLOATS = [
-    pytest.param(kind, field.name, id=f"{kind.__name__}-{field.name}")
+    pytest.param(kind, name, id=f"{kind.__name__}-{name}")
     for kind in KINDS
-    for field in dataclasses.fields(kind)
-    if "float" in str(field.type) and "Literal" not in str(field.type)
+    for name, type_ in types(kind).items()
+    if "float" in str(type_) and "Literal" not in str(type_)
 ]
 
 
@@ -41,7 +42,7 @@ def test_every_number_of_every_record_must_be_finite(kind, name):
         value = {"c": bad} if is_table else bad
         label = r"algorithm_params\['c'\]" if is_table else name
         with pytest.raises(ValueError, match=rf"^{label} must be .*, got {re.escape(str(bad))}$"):
-            kind(**{name: value})
+            getattr(kind, "of", kind)(**{name: value})
 
 
 @dataclasses.dataclass(frozen=True)

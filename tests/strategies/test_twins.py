@@ -1,6 +1,5 @@
 """The float twins: which algorithm of evosax runs, which settings it follows, and ties."""
 
-import dataclasses
 import inspect
 
 import jax
@@ -12,6 +11,7 @@ from evosax.core.fitness_shaping import weights_fitness_shaping_fn
 
 from ternevo import envs
 from ternevo.algorithms.shaping import shared_weights
+from ternevo.settings.flat import flat, options_of
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.evolution import Evolution
@@ -46,7 +46,7 @@ FOLLOWED = {  # what the twin follows besides the settings of every evolutionary
 """`lr_end` is where a schedule ends, which those of SNES and SimpleES do not have."""
 OWN_TWINS = {"cosyne", "random_search"}
 NO_TWIN = {"binary_nes", "latent", "evosax", "ppo"}
-SHARED = {field.name for field in dataclasses.fields(Evolution)}
+SHARED = set(options_of(Evolution))
 OTHER = {  # a value of each type or name that is not the default and that is allowed
     "search_scales": False,
     "distribution": "logits",
@@ -63,24 +63,24 @@ OTHER = {  # a value of each type or name that is not the default and that is al
 
 
 def float_strategy(name: str, **settings):
-    policy = MLP((), weights="float").build(ENV.obs_size, ENV.action)
-    return STRATEGIES[name](**settings).build(ENV, policy, "float", 3)
+    policy = MLP((), weights="float").build(ENV.obs, ENV.action)
+    return STRATEGIES[name].of(**settings).build(ENV, policy, "float", 3)
 
 
-def other_value(field: dataclasses.Field):
+def other_value(option: str, default):
     """Return a value that is allowed and not the default."""
-    if field.name in OTHER:
-        return OTHER[field.name]
-    if isinstance(field.default, bool):
-        return not field.default
-    return field.default + 1 if isinstance(field.default, int) else field.default / 2 or 0.5
+    if option in OTHER:
+        return OTHER[option]
+    if isinstance(default, bool):
+        return not default
+    return default + 1 if isinstance(default, int) else default / 2 or 0.5
 
 
 def own_settings():
     for name in TWINS:
-        for field in dataclasses.fields(STRATEGIES[name]):
-            if field.name not in SHARED:
-                yield pytest.param(name, field, id=f"{name}-{field.name}")
+        for option, default in flat(STRATEGIES[name]()).items():
+            if option not in SHARED:
+                yield pytest.param(name, option, default, id=f"{name}-{option}")
 
 
 def test_every_strategy_has_a_twin_or_says_that_it_has_none():
@@ -91,37 +91,36 @@ def test_every_strategy_has_a_twin_or_says_that_it_has_none():
 def test_the_twin_of_the_defaults(name):
     algorithm, changes = TWINS[name]
     twin = STRATEGIES[name]().float_twin()
-    assert twin == STRATEGIES["latent"](**{"algorithm": algorithm, **common(name), **changes})
+    assert twin == STRATEGIES["latent"].of(**{"algorithm": algorithm, **common(name), **changes})
     float_strategy(name)
 
 
 def common(name: str) -> dict:
     """Return what a strategy and `latent` both have."""
-    names = {field.name for field in dataclasses.fields(STRATEGIES["latent"])}
-    fields = dataclasses.fields(STRATEGIES[name])
-    return {field.name: field.default for field in fields if field.name in names}
+    names = options_of(STRATEGIES["latent"])
+    return {option: value for option, value in flat(STRATEGIES[name]()).items() if option in names}
 
 
-@pytest.mark.parametrize("name, field", list(own_settings()))
-def test_a_setting_is_followed_by_the_twin_or_refused(name, field):
+@pytest.mark.parametrize("name, option, default", list(own_settings()))
+def test_a_setting_is_followed_by_the_twin_or_refused(name, option, default):
     """But for a value that the twin happens to have."""
-    value = other_value(field)
-    settings = STRATEGIES[name](**{field.name: value})
-    if field.name in FOLLOWED.get(name, ()):
+    value = other_value(option, default)
+    settings = STRATEGIES[name].of(**{option: value})
+    if option in FOLLOWED.get(name, ()):
         twin = settings.float_twin()
-        assert {**vars(twin), **twin.algorithm_params}[field.name] == value
-        float_strategy(name, **{field.name: value})
+        assert {**flat(twin), **twin.algorithm_params}[option] == value
+        float_strategy(name, **{option: value})
         return
-    message = f"{TWINS[name][0]}.*--{field.name}.*--strategy latent --algorithm {TWINS[name][0]}"
+    message = f"{TWINS[name][0]}.*--{option}.*--strategy latent --algorithm {TWINS[name][0]}"
     with pytest.raises(ValueError, match=message):
-        float_strategy(name, **{field.name: value})
+        float_strategy(name, **{option: value})
 
 
 @pytest.mark.parametrize("name", list(TWINS))
 def test_the_settings_of_all_are_those_of_the_twin(name):
     shared = {"population_size": 32, "num_episodes": 2, "common_random_numbers": "none"}
-    twin = STRATEGIES[name](**shared, num_lanes=4, population_chunk=7).float_twin()
-    assert {**shared, "num_lanes": 4, "population_chunk": 7}.items() <= vars(twin).items()
+    twin = STRATEGIES[name].of(**shared, num_lanes=4, population_chunk=7).float_twin()
+    assert {**shared, "num_lanes": 4, "population_chunk": 7}.items() <= flat(twin).items()
     float_strategy(name, **shared)
 
 
@@ -177,9 +176,9 @@ def test_of_weights_that_sum_to_zero_equal_members_get_exactly_none(name):
 
 def after_ties(name: str, generations: int = 40):
     """The state that a strategy is in before and after generations in which all are equal."""
-    policy = MLP((16,), weights="float").build(ENV.obs_size, ENV.action)
+    policy = MLP((16,), weights="float").build(ENV.obs, ENV.action)
     env = ENV._replace(step=lambda key, state, action: pays_nothing(ENV.step(key, state, action)))
-    strategy = STRATEGIES[name](population_size=32).build(env, policy, "float", generations)
+    strategy = STRATEGIES[name].of(population_size=32).build(env, policy, "float", generations)
 
     @jax.jit
     def go(key):
@@ -212,8 +211,9 @@ def test_the_twin_of_cem_keeps_its_spread_where_all_are_equal():
 
 
 def test_the_weights_of_every_algorithm_that_weighs_ranks_are_shared():
-    policy = MLP((), weights="float").build(ENV.obs_size, ENV.action)
+    policy = MLP((), weights="float").build(ENV.obs, ENV.action)
     solution = jax.tree.leaves(policy.init(jax.random.key(0)))
     for name in WEIGHING:
-        settings = STRATEGIES["latent"](algorithm=name, population_size=8)
-        assert settings._algorithm(solution, 3).fitness_shaping_fn is shared_weights
+        settings = STRATEGIES["latent"].of(algorithm=name, population_size=8)
+        algorithm, _ = settings.search_algorithm(solution, "float", 3)
+        assert algorithm.fitness_shaping_fn is shared_weights

@@ -23,6 +23,7 @@ from ternevo.runs import wandb_agent
 from ternevo.runs.run_folder import RunFolderError, folder_of
 from ternevo.runs.sinks import MissingExtra, read_jsonl
 from ternevo.settings import command_line
+from ternevo.settings.flat import flat
 from ternevo.sweep import __main__ as sweep_main, space, summary, trials
 
 optuna = pytest.importorskip("optuna")
@@ -98,7 +99,7 @@ def test_every_kind_of_value_reaches_the_parser_in_the_agents_form():
         assert arguments == [f"--{name}={value}" for name, value in values.items()]
         parsed = command_line.parse(arguments)
         assert parsed.policy.hidden_sizes == tuple(raw["hidden_sizes"])
-        assert (parsed.strategy.lr, parsed.strategy.population_size) == (values["lr"], 8)
+        assert (flat(parsed.strategy)["lr"], parsed.strategy.population_size) == (values["lr"], 8)
         assert (parsed.policy.use_bias, parsed.name) == (False, None)
 
 
@@ -355,7 +356,11 @@ def test_a_grid_runs_every_pair_once_and_names_the_best(tmp_path, known_runs, ca
     best = printed[-1].split()
     assert best[:4] == ["best", "python", "-m", "ternevo.run"]
     parsed = command_line.parse(best[4:])
-    assert (parsed.strategy.lr, parsed.strategy.sigma, parsed.track) == (0.2, 0.3, "")
+    assert (flat(parsed.strategy)["lr"], parsed.strategy.noise.sigma, parsed.track) == (
+        0.2,
+        0.3,
+        "",
+    )
     assert parsed.name == "tiny-best"
     sweep(tmp_path, path)
     assert "4 trials, 0 to run" in capsys.readouterr().out
@@ -598,7 +603,7 @@ def test_wandbs_agent_starts_trials_that_know_their_names(tmp_path, monkeypatch)
             assert wandb_agent.trial() == ("k3yw0rd5", f"run{i}")
             parsed = command_line.parse(arguments)
             folders.append(folder_of(parsed, "probe/bandit").path)
-        assert parsed.strategy.lr == point["lr"]
+        assert flat(parsed.strategy)["lr"] == point["lr"]
         assert parsed.policy.hidden_sizes == tuple(point["hidden_sizes"])
     assert [path.name for path in folders] == ["k3yw0rd5-run0", "k3yw0rd5-run1"]
     assert folder_of(command_line.parse(["--name=mine"]), "x").path.name == "mine"

@@ -1,51 +1,33 @@
 """`--strategy asng`: adaptive stochastic natural gradient over ternary or binary weights."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
-from ternevo.settings.strategies.evolution import check_positive
-from ternevo.settings.strategies.tabular import Tabular
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.settings.strategies.latent import Latent
+from ternevo.settings.flat import part
+from ternevo.settings.meaning import POSITIVE, option
+from ternevo.settings.strategies.evolution import Evolution
+from ternevo.settings.strategies.latent import Latent, twin
+from ternevo.settings.strategies.parts import Sampling, Tables
 
 
 @dataclasses.dataclass(frozen=True)
-class ASNG(Tabular):
+class ASNG(Evolution):
     """Natural gradient with a step size that follows the noise; `--weights float` runs SNES."""
 
-    init_step: float = 1.0
+    searched_by: ClassVar[str] = "ternevo.algorithms.asng:from_settings"
+
+    sampling: Sampling = Sampling()
+    tables: Tables = part(
+        Tables(margin=None),
+        margin="The least probability of a value; None for the paper's: one over the free "
+        "probabilities.",
+    )
+    init_step: float = option(1.0, POSITIVE, shortens_steps=True)
     """Length of the first step, in the Fisher metric of all weights together."""
-    noise_threshold: float = 1.5
+    noise_threshold: float = option(1.5, POSITIVE)
     """The step grows while its path is so many times as long, squared, as noise makes it."""
-    margin: float | None = None
-    """The least probability of a value; None for the paper's: one over the free probabilities."""
 
-    def __post_init__(self) -> None:
-        """Refuse steps that lead nowhere."""
-        super().__post_init__()
-        check_positive(self, "init_step", "noise_threshold")
-
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        del num_generations  # the step size follows the noise, not a schedule
-        from ternevo.algorithms import asng
-
-        algorithm = asng.ASNG(
-            self.population_size,
-            solution,
-            init_step=self.init_step,
-            noise_threshold=self.noise_threshold,
-            **self.tables(weights),
-        )
-        return algorithm, algorithm.default_params
-
-    def float_twin(self) -> "Latent":
+    def float_twin(self) -> Latent:
         """Return SNES: a natural gradient too, of a separable Gaussian; its steps do not adapt."""
-        from ternevo.settings.strategies.latent import twin
-
         own = {"optimizer": "sgd", "antithetic": True}  # it does not draw in pairs at all
         return twin(self, "SNES", sigma=0.3, lr=1.0, **own)

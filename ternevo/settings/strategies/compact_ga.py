@@ -1,48 +1,34 @@
 """`--strategy compact_ga`: the compact genetic algorithm over ternary or binary weights."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
-from ternevo.settings.strategies.evolution import check_even
-from ternevo.settings.strategies.tabular import Tabular
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.settings.strategies.latent import Latent
+from ternevo.settings.flat import part
+from ternevo.settings.meaning import at_least, option
+from ternevo.settings.strategies.evolution import Evolution
+from ternevo.settings.strategies.latent import Latent, twin
+from ternevo.settings.strategies.parts import Sampling, Tables, check_even
 
 
 @dataclasses.dataclass(frozen=True)
-class CompactGA(Tabular):
+class CompactGA(Evolution):
     """The compact genetic algorithm: pairs of members meet; `--weights float` runs PGPE."""
 
-    virtual_population: int = 200
+    searched_by: ClassVar[str] = "ternevo.algorithms.compact_ga:from_settings"
+
+    sampling: Sampling = Sampling()
+    tables: Tables = part(
+        Tables(margin=None),
+        margin="The least probability of a value; None for one over virtual_population.",
+    )
+    virtual_population: int = option(200, at_least(4))
     """Each pair moves a probability by one over this; more is slower and surer."""
-    margin: float | None = None
-    """The least probability of a value; None for one over virtual_population."""
 
     def __post_init__(self) -> None:
-        """Refuse a member without a partner, and steps as large as the table."""
+        """Refuse a member without a partner."""
         super().__post_init__()
         check_even("compact_ga, in which members meet in pairs,", self.population_size)
-        if self.virtual_population < 4:
-            raise ValueError(
-                f"virtual_population must be at least 4, got {self.virtual_population}"
-            )
 
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        del num_generations  # nothing here follows a schedule
-        from ternevo.algorithms import compact_ga
-
-        algorithm = compact_ga.CompactGA(
-            self.population_size, solution, self.virtual_population, **self.tables(weights)
-        )
-        return algorithm, algorithm.default_params
-
-    def float_twin(self) -> "Latent":
+    def float_twin(self) -> Latent:
         """Return PGPE, the nearest: it too compares the two of a pair, but always mirrored ones."""
-        from ternevo.settings.strategies.latent import twin
-
         return twin(self, "PGPE", sigma=0.3, lr=0.1, antithetic=True)

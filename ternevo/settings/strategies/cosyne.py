@@ -1,17 +1,18 @@
 """`--strategy cosyne`: weights that change places between the members of a population."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from typing import ClassVar, Literal
 
-from ternevo.settings.strategies.evolution import OwnTwin
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+from ternevo.settings.meaning import FRACTION, NOT_NEGATIVE, option
+from ternevo.settings.strategies.evolution import Evolution
 
 
 @dataclasses.dataclass(frozen=True)
-class CoSyNE(OwnTwin):
+class CoSyNE(Evolution):
     """Cooperative synapse neuroevolution of ternary, binary or float weights: its own twin."""
+
+    built_by: ClassVar[str] = "ternevo.strategies.from_settings:own_twin"
+    searched_by: ClassVar[str] = "ternevo.algorithms.cosyne:from_settings"
 
     elite_ratio: float = 0.25
     """Share of the population that has children, one each; they replace as many of the worst."""
@@ -19,11 +20,11 @@ class CoSyNE(OwnTwin):
     """How many of the best are kept whole and evaluated again."""
     permutation: Literal["fitness", "all"] = "fitness"
     """Which weights change places: the more the worse their member, or all."""
-    crossover_rate: float = 0.5
+    crossover_rate: float = option(0.5, FRACTION)
     """Share of a child's weights that come from a second parent."""
-    mutation_flips: float = 2.0
+    mutation_flips: float = option(2.0, NOT_NEGATIVE)
     """Expected number of weights of a child that are redrawn; float ones get normal noise."""
-    mutation_sigma: float = 0.3
+    mutation_sigma: float = option(0.3, NOT_NEGATIVE, shortens_steps=True)
     """Standard deviation of that noise; of float weights only."""
 
     def __post_init__(self) -> None:
@@ -35,30 +36,3 @@ class CoSyNE(OwnTwin):
             raise ValueError(
                 f"num_survivors must be 0 to {self.population_size // 2}, got {self.num_survivors}"
             )
-        if not 0 <= self.crossover_rate <= 1:
-            raise ValueError(f"crossover_rate must be 0 to 1, got {self.crossover_rate}")
-        for name in ("mutation_flips", "mutation_sigma"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        del num_generations  # nothing here follows a schedule
-        from ternevo.algorithms import cosyne
-
-        algorithm = cosyne.CoSyNE(
-            self.population_size,
-            solution,
-            weights,
-            self.elite_ratio,
-            self.num_survivors,
-            self.permutation,
-        )
-        params = algorithm.default_params.replace(
-            crossover_rate=self.crossover_rate,
-            mutation_flips=self.mutation_flips,
-            mutation_sigma=self.mutation_sigma,
-        )
-        return algorithm, params

@@ -1,20 +1,20 @@
 """`--strategy one_plus_lambda`: one parent, its children, a mutation rate that adjusts itself."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
-from ternevo.settings.strategies.evolution import Evolution, check_positive
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.settings.strategies.latent import Latent
+from ternevo.settings.meaning import POSITIVE, option
+from ternevo.settings.strategies.evolution import Evolution
+from ternevo.settings.strategies.latent import Latent, twin
 
 
 @dataclasses.dataclass(frozen=True)
 class OnePlusLambda(Evolution):
     """(1 + lambda) algorithm, two-rate flips; `--weights float` runs GradientlessDescent."""
 
-    init_flips: float = 2.0
+    searched_by: ClassVar[str] = "ternevo.algorithms.one_plus_lambda:from_settings"
+
+    init_flips: float = option(2.0, POSITIVE)
     """Expected number of redrawn weights at first, from 2 to a quarter of them (else the nearest);
     half of the children have half of it, half twice."""
 
@@ -26,24 +26,11 @@ class OnePlusLambda(Evolution):
                 "one_plus_lambda has a parent and a child at each of two rates: population_size "
                 f"must be at least 3, got {self.population_size}"
             )
-        check_positive(self, "init_flips")
 
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        del num_generations  # the rate adjusts itself
-        from ternevo.algorithms import one_plus_lambda
-
-        algorithm = one_plus_lambda.OnePlusLambda(self.population_size, solution, weights)
-        return algorithm, algorithm.default_params.replace(init_flips=self.init_flips)
-
-    def float_twin(self) -> "Latent":
+    def float_twin(self) -> Latent:
         """Return evosax's GradientlessDescent: one parent, children at several radii at once.
 
         Its radii halve every `radius_decay` children, here eight times over the population.
         """
-        from ternevo.settings.strategies.latent import twin
-
         radii = {"radius_max": 1.0, "radius_decay": self.population_size / 8}
         return twin(self, "GradientlessDescent", algorithm_params=radii)

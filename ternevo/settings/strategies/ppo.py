@@ -1,15 +1,11 @@
 """`--strategy ppo`: proximal policy optimisation of the very policy that evolution searches."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import ClassVar, Literal
 
-from ternevo.settings.strategies.evolution import schedule
+from ternevo.settings.meaning import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, option
+from ternevo.settings.strategies.parts import Schedule
 from ternevo.settings.strategies.settings import Settings
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.learners.ppo import Coefficients
-    from ternevo.types import Env, Policy, Strategy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,37 +15,41 @@ class PPO(Settings):
     A generation is one update: num_envs * num_steps transitions, num_epochs times over them.
     """
 
-    num_envs: int = 64
+    built_by: ClassVar[str] = "ternevo.strategies.from_settings:ppo"
+
+    fixed_on_resume: ClassVar[tuple[str, ...]] = ("num_devices", "distributed")  # draw their own
+
+    num_envs: int = option(64, COUNT, costs_memory=True)
     """Environments side by side."""
-    num_steps: int = 128
+    num_steps: int = option(128, COUNT, costs_memory=True)
     """Steps of each environment in a generation."""
-    num_epochs: int = 4
+    num_epochs: int = option(4, COUNT)
     """Passes over the transitions of a generation."""
-    num_minibatches: int = 8
+    num_minibatches: int = option(8, COUNT)
     """Gradient steps in a pass."""
-    lr: float = 3e-4
+    lr: float = option(3e-4, POSITIVE, shortens_steps=True)
     """Learning rate of Adam."""
-    lr_end: float = 0.0
+    lr_end: float = option(0.0, NOT_NEGATIVE)
     """Where a learning rate schedule ends."""
-    lr_schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    lr_schedule: Schedule = "constant"
     """How the learning rate moves over the run."""
-    gamma: float = 0.99
+    gamma: float = option(0.99, FRACTION)
     """Discount of a step."""
-    gae_lambda: float = 0.95
+    gae_lambda: float = option(0.95, FRACTION)
     """Lambda of generalised advantage estimation."""
-    clip_epsilon: float = 0.2
+    clip_epsilon: float = option(0.2, POSITIVE)
     """How far the probability ratio may go from 1 and still be rewarded."""
-    value_clip_epsilon: float = 0.0
+    value_clip_epsilon: float = option(0.0, NOT_NEGATIVE)
     """How far a value may go from its old one and still be rewarded; 0 for no limit."""
     value_coefficient: float = 0.5
     """Weight of the value loss."""
     entropy_coefficient: float = 0.01
     """Weight of the entropy bonus."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: float = option(0.5, NOT_NEGATIVE, shortens_steps=True)
     """Longest gradient; a longer one is shortened to it. 0 for no limit."""
     normalize_advantages: bool = True
     """Give the advantages of a generation mean 0 and standard deviation 1."""
-    reward_scale: float = 1.0
+    reward_scale: float = option(1.0, POSITIVE)
     """Factor of rewards in learning; reported returns are unscaled."""
     normalize_rewards: bool = True
     """Divide rewards by the running standard deviation of the discounted return as well."""
@@ -65,55 +65,13 @@ class PPO(Settings):
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing."""
         super().__post_init__()
-        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.batch_size % self.num_minibatches:
             raise ValueError(
                 f"num_minibatches must divide num_envs * num_steps = {self.num_envs} * "
                 f"{self.num_steps} = {self.batch_size}, got {self.num_minibatches}"
             )
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be 0 to 1, got {getattr(self, name)}")
-        for name in ("lr", "clip_epsilon", "reward_scale"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("lr_end", "max_grad_norm", "value_clip_epsilon"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
     @property
     def batch_size(self) -> int:
         """Transitions of a generation."""
         return self.num_envs * self.num_steps
-
-    def coefficients(self) -> "Coefficients":
-        """Return what the loss is made with."""
-        from ternevo.learners.ppo import Coefficients
-
-        return Coefficients(
-            self.clip_epsilon,
-            self.value_clip_epsilon,
-            self.value_coefficient,
-            self.entropy_coefficient,
-        )
-
-    def build(
-        self, env: "Env", policy: "Policy", weights: "WeightKind", num_generations: int
-    ) -> "Strategy":
-        """Return the strategy.
-
-        Raises:
-          ValueError: the action distribution does not fit the environment's actions.
-        """
-        import optax
-
-        from ternevo.strategies.on_policy import learn
-
-        steps = num_generations * self.num_epochs * self.num_minibatches
-        rate = schedule(self.lr_schedule, self.lr, self.lr_end, steps)
-        optimizer = optax.adam(rate, eps=1e-5)
-        if self.max_grad_norm:
-            optimizer = optax.chain(optax.clip_by_global_norm(self.max_grad_norm), optimizer)
-        return learn(self, env, policy, weights, optimizer)

@@ -1,24 +1,14 @@
 """`--strategy random_search`: the control that every comparison needs."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
-from ternevo.settings.strategies.evolution import OwnTwin
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
+from ternevo.settings.strategies.evolution import Evolution
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomSearch(OwnTwin):
+class RandomSearch(Evolution):
     """Random search; the leader is evaluated again and again. It is its own float twin."""
 
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        del num_generations  # nothing here follows a schedule
-        from ternevo.algorithms import random_search
-
-        algorithm = random_search.RandomSearch(self.population_size, solution, weights)
-        return algorithm, algorithm.default_params
+    built_by: ClassVar[str] = "ternevo.strategies.from_settings:own_twin"
+    searched_by: ClassVar[str] = "ternevo.algorithms.random_search:from_settings"

@@ -1,24 +1,24 @@
 """`--strategy ternary_ga`: a genetic algorithm over ternary or binary weights."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from typing import ClassVar, Literal
 
-from ternevo.settings.strategies.evolution import Evolution, check_shares
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.settings.strategies.latent import Latent
+from ternevo.settings.meaning import FRACTION, NOT_NEGATIVE, SHARE, option
+from ternevo.settings.strategies.evolution import Evolution
+from ternevo.settings.strategies.latent import Latent, twin
 
 
 @dataclasses.dataclass(frozen=True)
 class TernaryGA(Evolution):
     """Genetic algorithm with flips as mutation; `--weights float` runs SimpleGA."""
 
-    elite_ratio: float = 0.2
+    searched_by: ClassVar[str] = "ternevo.algorithms.ternary_ga:from_settings"
+
+    elite_ratio: float = option(0.2, SHARE)
     """Share of the population that may become parents."""
     num_survivors: int = 2
     """How many of the best are kept and evaluated again."""
-    crossover_rate: float = 0.0
+    crossover_rate: float = option(0.0, FRACTION)
     """Share of a child's weights that come from a second parent."""
     mutation: Literal["log_uniform", "self_adaptive"] = "log_uniform"
     """The mutation rate of a child: drawn afresh, or inherited and changed by a random factor."""
@@ -26,7 +26,7 @@ class TernaryGA(Evolution):
     """Smallest expected number of redrawn weights of a child; the rate is log-uniform."""
     max_flips: float = 6.0
     """Largest expected number; where rates are inherited, both are of the first members."""
-    rate_step: float = 0.7
+    rate_step: float = option(0.7, NOT_NEGATIVE)
     """Standard deviation of the logarithm of an inherited rate's random factor."""
 
     def __post_init__(self) -> None:
@@ -37,38 +37,8 @@ class TernaryGA(Evolution):
                 "min_flips must be above 0 and at most max_flips, "
                 f"got {self.min_flips} and {self.max_flips}"
             )
-        check_shares(self, "elite_ratio")
-        if not 0 <= self.crossover_rate <= 1:
-            raise ValueError(f"crossover_rate must be 0 to 1, got {self.crossover_rate}")
-        if not self.rate_step >= 0:
-            raise ValueError(f"rate_step must be 0 or more, got {self.rate_step}")
 
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        del num_generations  # nothing here follows a schedule
-        from ternevo.algorithms import ternary_ga
-
-        algorithm = ternary_ga.TernaryGA(
-            self.population_size,
-            solution,
-            weights,
-            self.elite_ratio,
-            self.num_survivors,
-            self.mutation,
-        )
-        params = algorithm.default_params.replace(
-            crossover_rate=self.crossover_rate,
-            min_flips=self.min_flips,
-            max_flips=self.max_flips,
-            rate_step=self.rate_step,
-        )
-        return algorithm, params
-
-    def float_twin(self) -> "Latent":
+    def float_twin(self) -> Latent:
         """Return evosax's SimpleGA: parents are the better half, and mutation is Gaussian."""
-        from ternevo.settings.strategies.latent import twin
-
         rates = {"crossover_rate": self.crossover_rate}
         return twin(self, "SimpleGA", algorithm_params=rates)

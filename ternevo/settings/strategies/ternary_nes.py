@@ -1,19 +1,23 @@
 """`--strategy ternary_nes`: natural evolution strategies over ternary weights."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal
+from typing import ClassVar, Literal
 
-from ternevo.settings.strategies.evolution import Noisy, Optimised, Shaped, check_weights
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.settings.strategies.latent import Latent
+from ternevo.settings.strategies.evolution import Evolution
+from ternevo.settings.strategies.latent import Latent, twin
+from ternevo.settings.strategies.parts import Noise, Optimization, Sampling, Shaping
 
 
 @dataclasses.dataclass(frozen=True)
-class TernaryNES(Shaped, Optimised, Noisy):
+class TernaryNES(Evolution):
     """Natural evolution strategy over ternary weights; `--weights float` runs OpenAI-ES."""
 
+    searched_by: ClassVar[str] = "ternevo.algorithms.scale_search:from_settings"
+
+    noise: Noise = Noise()
+    optimization: Optimization = Optimization()
+    sampling: Sampling = Sampling()
+    shaping: Shaping = Shaping()
     distribution: Literal["threshold", "logits", "mean", "sharp"] = "threshold"
     """How latents give probabilities, see ternevo/algorithms/nes.py."""
 
@@ -24,49 +28,15 @@ class TernaryNES(Shaped, Optimised, Noisy):
     def __post_init__(self) -> None:
         """Refuse a flip rate above one."""
         super().__post_init__()
-        if self.distribution in ("mean", "sharp") and max(self.sigma, self.sigma_end) > 1:
-            raise ValueError(
-                f"sigma is a flip rate here and at most 1, got {self.sigma} to {self.sigma_end}"
-            )
+        first, last = self.noise.sigma, self.noise.sigma_end
+        if self.distribution in ("mean", "sharp") and max(first, last) > 1:
+            raise ValueError(f"sigma is a flip rate here and at most 1, got {first} to {last}")
         if self.search_scales and self.distribution != "threshold":
             raise ValueError(
                 "--search_scales needs --distribution threshold, whose scales move, "
                 f"not {self.distribution}"
             )
 
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        from ternevo.algorithms import nes
-        from ternevo.algorithms.scale_search import ScaleSearchNES
-
-        kinds = ("ternary", "binary") if self.distribution == "threshold" else ("ternary",)
-        check_weights(
-            f"ternary_nes --distribution {self.distribution}",
-            weights,
-            kinds,
-            "--distribution threshold searches ternary, binary and float ones",
-        )
-        if self.distribution == "threshold":
-            distribution = nes.threshold(weights)
-        else:
-            distribution = nes.DISTRIBUTIONS[self.distribution]()
-        has_scales = self.distribution == "threshold" and self.search_scales is not False
-        make = ScaleSearchNES if has_scales else nes.TernaryNES
-        algorithm = make(
-            self.population_size,
-            solution,
-            distribution,
-            self.optax_optimizer(num_generations, self.fitness_shaping == "baseline"),
-            self.noise(num_generations),
-            self.antithetic,
-            self.shaping(),
-        )
-        return algorithm, algorithm.default_params
-
-    def float_twin(self) -> "Latent":
+    def float_twin(self) -> Latent:
         """Return evosax's Open_ES at the same settings."""
-        from ternevo.settings.strategies.latent import twin
-
         return twin(self, "Open_ES")

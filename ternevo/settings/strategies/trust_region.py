@@ -1,51 +1,31 @@
 """`--strategy trust_region`: signal-scaled trust region over ternary or binary weights."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
-from ternevo.settings.strategies.evolution import Shaped, check_positive
-from ternevo.settings.strategies.tabular import Tabular
-
-if TYPE_CHECKING:
-    from ternevo.arithmetic.ternary import WeightKind
-    from ternevo.settings.strategies.latent import Latent
+from ternevo.settings.meaning import POSITIVE, option
+from ternevo.settings.strategies.evolution import Evolution
+from ternevo.settings.strategies.latent import Latent, twin
+from ternevo.settings.strategies.parts import Sampling, Shaping, Tables
 
 
 @dataclasses.dataclass(frozen=True)
-class TrustRegion(Tabular, Shaped):
+class TrustRegion(Evolution):
     """Natural gradient with a signal-scaled KL bound; `--weights float` runs SNES."""
 
-    max_kl: float = 0.02
+    searched_by: ClassVar[str] = "ternevo.algorithms.trust_region:from_settings"
+
+    sampling: Sampling = Sampling()
+    shaping: Shaping = Shaping()
+    tables: Tables = Tables()
+    max_kl: float = option(0.02, POSITIVE)
     """Bound of KL(new || old) in nats a weight, scaled by the share of the batch that is signal."""
 
-    def __post_init__(self) -> None:
-        """Refuse a region without extent."""
-        super().__post_init__()
-        check_positive(self, "max_kl")
-
-    def search_algorithm(
-        self, solution: Any, weights: "WeightKind", num_generations: int
-    ) -> tuple[Any, Any]:
-        """Return the evosax algorithm and its params."""
-        del num_generations  # nothing here follows a schedule
-        from ternevo.algorithms import trust_region
-
-        algorithm = trust_region.TrustRegion(
-            self.population_size,
-            solution,
-            self.max_kl,
-            fitness_shaping_fn=self.shaping(),
-            **self.tables(weights),
-        )
-        return algorithm, algorithm.default_params
-
-    def float_twin(self) -> "Latent":
+    def float_twin(self) -> Latent:
         """Return SNES: a natural gradient too, of a separable Gaussian; its steps have no bound.
 
         SNES climbs its own utilities, largest for the least fitness; it would flee from ours.
         It does not draw in pairs.
         """
-        from ternevo.settings.strategies.latent import twin
-
         own = {"fitness_shaping": "own", "optimizer": "sgd", "antithetic": True}
         return twin(self, "SNES", sigma=0.3, lr=1.0, **own)

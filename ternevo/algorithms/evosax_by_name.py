@@ -1,0 +1,92 @@
+"""Any algorithm of evosax by its name, over float latents."""
+
+import dataclasses
+import inspect
+from typing import Any
+
+import jax
+from evosax.algorithms import algorithms
+from evosax.core.fitness_shaping import weights_fitness_shaping_fn
+
+from ternevo.algorithms import schedules
+from ternevo.algorithms.shaping import FITNESS_SHAPING, no_metrics, shared_weights
+from ternevo.arithmetic.ternary import WeightKind
+from ternevo.names import check
+from ternevo.settings.strategies.latent import Latent
+from ternevo.types import Key
+
+NO_SINGLE_MEAN = ("SV_CMA_ES", "SV_Open_ES")
+"""Stein variational algorithms search several distributions: there is no one policy to ship."""
+
+
+def from_settings(
+    settings: Latent, solution: Any, weights: WeightKind, num_generations: int
+) -> tuple[Any, Any]:
+    """Return the algorithm that `--strategy latent` runs over latents, and its params.
+
+    Raises:
+      UnknownName: evosax has no such algorithm, or the algorithm no such parameter.
+      ValueError: the algorithm does not fit the other settings.
+    """
+    del weights  # latents are float, whatever a policy makes of them
+    algorithm = _algorithm(settings, solution, num_generations)
+    return algorithm, _params(settings, algorithm)
+
+
+def _algorithm(settings: Latent, solution: Any, num_generations: int) -> Any:
+    if settings.algorithm in NO_SINGLE_MEAN:
+        raise ValueError(f"{settings.algorithm} searches several means: there is no one to ship")
+    check(
+        "evosax algorithm", settings.algorithm, [a for a in algorithms if a not in NO_SINGLE_MEAN]
+    )
+    constructor: Any = algorithms[settings.algorithm]
+    offered = {
+        "optimizer": schedules.scheduled_optimizer(
+            settings.optimization, settings.fitness_shaping, num_generations
+        ),
+        "std_schedule": schedules.spread(settings.noise, num_generations),
+        "use_antithetic_sampling": settings.antithetic,
+        "num_generations": num_generations,
+        "sampling_fn": lambda key: _around(key, solution, settings.noise.sigma),
+    }
+    taken = inspect.signature(constructor).parameters
+    weighs_ranks = taken["fitness_shaping_fn"].default is weights_fitness_shaping_fn
+    if settings.fitness_shaping != "own":
+        if weighs_ranks:  # their weights are positive for the best, ours negative
+            raise ValueError(
+                f"--algorithm {settings.algorithm} weighs ranks in a way of its own: it needs "
+                f"--fitness_shaping own, not {settings.fitness_shaping}"
+            )
+        offered["fitness_shaping_fn"] = FITNESS_SHAPING[settings.fitness_shaping]
+    elif weighs_ranks:
+        offered["fitness_shaping_fn"] = shared_weights
+    given = {name: value for name, value in offered.items() if name in taken}
+    try:
+        return constructor(
+            population_size=settings.population_size,
+            solution=solution,
+            metrics_fn=no_metrics,
+            **given,
+        )
+    except AssertionError as error:  # evosax's way to refuse a population size
+        raise ValueError(f"--algorithm {settings.algorithm}: {error}") from error
+
+
+def _params(settings: Latent, algorithm: Any) -> Any:
+    params = algorithm.default_params
+    fields = [field.name for field in dataclasses.fields(params)]
+    changes = dict(settings.algorithm_params)
+    if "std_init" in fields:
+        changes.setdefault("std_init", settings.noise.sigma)
+    for name in changes:
+        check(f"parameter of {settings.algorithm}", name, fields)
+    return params.replace(**changes)
+
+
+def _around(key: Key, solution: Any, sigma: float) -> Any:
+    """Draw a solution of independent normals, for algorithms that sample on their own."""
+    leaves, treedef = jax.tree.flatten(solution)
+    keys = jax.random.split(key, len(leaves))
+    return treedef.unflatten(
+        [sigma * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+    )

@@ -1,0 +1,58 @@
+"""Schedules and optimisers of optax, by what settings say of them."""
+
+import optax
+
+from ternevo.algorithms.guards import bounded_by_past
+from ternevo.names import check
+from ternevo.settings.strategies.parts import Noise, Optimization, Rate
+from ternevo.settings.strategies.ppo import PPO
+
+
+def schedule(name: str, start: float, end: float, num_generations: int) -> optax.Schedule:
+    """Return an optax schedule from `start` to `end` over the run.
+
+    Raises:
+      UnknownName: `name` is none of constant, linear, cosine, exponential.
+    """
+    check("schedule", name, ("constant", "linear", "cosine", "exponential"))
+    if name == "constant":
+        return optax.constant_schedule(start)
+    if name == "linear":
+        return optax.linear_schedule(start, end, num_generations)
+    if name == "cosine":
+        return optax.cosine_decay_schedule(start, num_generations, alpha=end / start)
+    return optax.exponential_decay(start, num_generations, decay_rate=end / start, end_value=end)
+
+
+def optimizer(name: str, learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+    """Return an optax optimiser by its name in the command line.
+
+    Raises:
+      UnknownName: `name` is none of adam, sgd, momentum.
+    """
+    check("optimizer", name, ("adam", "sgd", "momentum"))
+    if name == "adam":
+        return optax.adam(learning_rate, b1=0.9, b2=0.99)
+    return optax.sgd(learning_rate, momentum=0.9 if name == "momentum" else None)
+
+
+def learning_rate(rate: Rate | PPO, num_generations: int) -> optax.Schedule:
+    """Return the schedule of a learning rate."""
+    return schedule(rate.lr_schedule, rate.lr, rate.lr_end, num_generations)
+
+
+def spread(noise: Noise, num_generations: int) -> optax.Schedule:
+    """Return the schedule of sigma."""
+    return schedule(noise.sigma_schedule, noise.sigma, noise.sigma_end, num_generations)
+
+
+def scheduled_optimizer(
+    settings: Optimization, fitness_shaping: str, num_generations: int
+) -> optax.GradientTransformation:
+    """Return an optimiser with its learning rate.
+
+    The utilities of `--fitness_shaping baseline` are as large as returns are; then one generation
+    of huge ones must not decide how long all later steps are.
+    """
+    found = optimizer(settings.optimizer, learning_rate(settings.rate, num_generations))
+    return optax.chain(bounded_by_past(), found) if fitness_shaping == "baseline" else found

@@ -1,0 +1,85 @@
+"""What an option means for others than its strategy: metadata of its field, not lists of names."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Limit(NamedTuple):
+    """What a number must be, in words and as a test."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+POSITIVE = Limit("positive", lambda x: x > 0)
+NOT_NEGATIVE = Limit("0 or more", lambda x: x >= 0)
+COUNT = Limit("at least 1", lambda x: x >= 1)
+SHARE = Limit("above 0 and at most 1", lambda x: 0 < x <= 1)
+FRACTION = Limit("0 to 1", lambda x: 0 <= x <= 1)
+
+
+def at_least(least: int) -> Limit:
+    """Return the limit of a number that has a least value."""
+    return Limit(f"at least {least}", lambda x: x >= least)
+
+
+class Meaning(NamedTuple):
+    """What others need to know of an option; by default nothing.
+
+    Attributes:
+      must_be: what a number must be.
+      free_on_resume: whether a resumed run may change it.
+      of_the_arm: whether runs that differ in it are of different arms.
+      costs_memory: whether a larger value takes more memory.
+      bounds_memory: whether it limits memory and changes no result; 0 chooses by itself.
+      shortens_steps: whether a smaller value makes the steps of learning shorter.
+    """
+
+    must_be: Limit | None = None
+    free_on_resume: bool = False
+    of_the_arm: bool = True
+    costs_memory: bool = False
+    bounds_memory: bool = False
+    shortens_steps: bool = False
+
+
+NONE = Meaning()
+KEY = "ternevo"
+
+
+def option(default: Any, must_be: Limit | None = None, **meaning: bool) -> Any:
+    """Return the field of an option that means something for others, see `Meaning`.
+
+    Examples:
+      >>> import dataclasses
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Climbers:
+      ...     step: float = option(0.1, POSITIVE, shortens_steps=True)
+    """
+    return dataclasses.field(default=default, metadata={KEY: Meaning(must_be, **meaning)})
+
+
+def unseen(default: Any, must_be: Limit | None = None, **meaning: bool) -> Any:
+    """Return the field of an option that changes no number of a generation."""
+    return option(default, must_be, free_on_resume=True, of_the_arm=False, **meaning)
+
+
+def meaning_of(field: dataclasses.Field) -> Meaning:
+    """Return what an option means for others."""
+    return field.metadata.get(KEY, NONE)
+
+
+def check(name: str, value: Any, limit: Limit) -> None:
+    """Refuse a number that is not what it must be.
+
+    Raises:
+      ValueError: with the name, what is allowed, and the number.
+
+    Examples:
+      >>> check("lr", 0.0, POSITIVE)
+      Traceback (most recent call last):
+      ValueError: lr must be positive, got 0.0
+    """
+    if not limit.holds(value):
+        raise ValueError(f"{name} must be {limit.words}, got {value}")

@@ -1,0 +1,41 @@
+"""`--policy mlp`: a multi-layer perceptron with integer arithmetic."""
+
+import dataclasses
+from typing import ClassVar, Literal
+
+from ternevo.settings.meaning import option
+from ternevo.settings.policies.settings import PolicySettings
+
+
+@dataclasses.dataclass(frozen=True)
+class MLP(PolicySettings):
+    """A multi-layer perceptron with integer arithmetic."""
+
+    built_by: ClassVar[str] = "ternevo.policies.mlp:build"
+
+    hidden_sizes: tuple[int, ...] = option((64, 64), costs_memory=True)
+    """Width of each hidden layer."""
+    activation: Literal["int8", "int4", "sign", "ternary", "tanh", "relu"] = "int8"
+    """Hidden activation. int8 is a hard tanh on an 8-bit grid; tanh and relu are float."""
+    use_bias: bool = True
+    """Whether layers have biases."""
+    observation_bits: int = 8
+    """Bits of a quantised observation, 1 to 8."""
+    observation_shift: int = 0
+    """Full scale of an observation, four standard deviations, is 2**this units; with 2, one is."""
+    output_shift: int = 0
+    """The output is multiplied by 2**-output_shift; where actions cost, begin with small ones."""
+
+    matmul: Literal["auto", "planes", "float32", "bfloat16", "int8"] = "auto"
+    """How to multiply; the integers are the same. planes: count bits. auto: the fastest."""
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that mean nothing."""
+        super().__post_init__()
+        if any(size < 1 for size in self.hidden_sizes):
+            raise ValueError(f"hidden_sizes must be positive, got {self.hidden_sizes}")
+        if not 1 <= self.observation_bits <= 8:
+            raise ValueError(f"observation_bits must be 1 to 8, got {self.observation_bits}")
+        for name in ("observation_shift", "output_shift"):
+            if not 0 <= getattr(self, name) <= 8:
+                raise ValueError(f"{name} must be 0 to 8, got {getattr(self, name)}")

@@ -1,0 +1,31 @@
+"""What the settings of every policy have in common: a kind of weights, and they build it."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Literal
+
+from ternevo.settings.built import Built
+
+if TYPE_CHECKING:
+    from ternevo.types import ActionSpec, ObsSpec, Policy
+
+WeightKind = Literal["ternary", "binary", "float"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicySettings(Built):
+    """Abstract: a field is an option of the command line, its docstring the help.
+
+    Fields are numbers, texts, truth values, None, and tuples of them, so that a file can hold them.
+    """
+
+    weights: WeightKind = dataclasses.field(default="ternary", kw_only=True)
+    """What a weight may be: {-1, 0, +1}, {-1, +1}, or any float (the float twin)."""
+
+    def build(self, obs: "ObsSpec", action: "ActionSpec") -> "Policy":
+        """Return the policy.
+
+        Args:
+          obs: what the environment shows.
+          action: what the environment accepts; the policy's output has `action.size` components.
+        """
+        return self.call(self.built_by, obs, action)

@@ -1,0 +1,101 @@
+"""From settings to a strategy: what `build` of the classes of `--strategy` calls."""
+
+from typing import Any
+
+import jax
+import optax
+
+from ternevo import problems
+from ternevo.algorithms.schedules import learning_rate
+from ternevo.arithmetic.ternary import WeightKind
+from ternevo.problems import Plan
+from ternevo.settings.strategies.evolution import Evolution, check_heeded
+from ternevo.settings.strategies.ppo import PPO
+from ternevo.strategies.evolve import evolve
+from ternevo.strategies.latents import evolve_latents
+from ternevo.strategies.on_policy import learn
+from ternevo.strategies.search import search_of
+from ternevo.types import Env, Policy, Strategy
+
+
+def evolution(
+    settings: Evolution, env: Env, policy: Policy, weights: WeightKind, num_generations: int
+) -> Strategy:
+    """Return the strategy of an algorithm over trits; of float weights, that of its twin.
+
+    Raises:
+      ValueError: it cannot search such weights, or its twin does not follow a setting.
+    """
+    if weights == "float":
+        twin = settings.float_twin()
+        check_heeded(settings, twin)
+        return twin.build(env, policy, weights, num_generations)
+    solution = policy.init(jax.random.key(0))
+    algorithm, params = settings.search_algorithm(solution, weights, num_generations)
+    search = search_of(algorithm, params, lambda key: policy.init(jax.random.split(key)[0]))
+    return evolve(search, problems.of(policy, env, plan(settings, env, num_generations)))
+
+
+def own_twin(
+    settings: Evolution, env: Env, policy: Policy, weights: WeightKind, num_generations: int
+) -> Strategy:
+    """Return the strategy of an algorithm that searches float weights, too, as a list of arrays."""
+    build = latents if weights == "float" else evolution
+    return build(settings, env, policy, weights, num_generations)
+
+
+def latents(
+    settings: Evolution, env: Env, policy: Policy, weights: WeightKind, num_generations: int
+) -> Strategy:
+    """Return the strategy of an algorithm over float latents, from which any weights are made."""
+
+    def make(solution: Any) -> tuple[Any, Any]:
+        return settings.search_algorithm(solution, weights, num_generations)
+
+    problem = problems.of(policy, env, plan(settings, env, num_generations))
+    return evolve_latents(make, problem, policy, weights)
+
+
+def ppo(
+    settings: PPO, env: Env, policy: Policy, weights: WeightKind, num_generations: int
+) -> Strategy:
+    """Return the strategy of proximal policy optimisation.
+
+    Raises:
+      ValueError: the action distribution does not fit the environment's actions.
+    """
+    steps = num_generations * settings.num_epochs * settings.num_minibatches
+    optimizer = optax.adam(learning_rate(settings, steps), eps=1e-5)
+    if settings.max_grad_norm:
+        optimizer = optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), optimizer)
+    return learn(settings, env, policy, weights, optimizer)
+
+
+def plan(settings: Evolution, env: Env, num_generations: int) -> Plan:
+    """Return how a population is evaluated."""
+    return Plan(
+        settings.num_episodes,
+        settings.common_random_numbers,
+        settings.num_lanes,
+        settings.population_chunk,
+        _horizon(settings, env.episode_length, num_generations),
+    )
+
+
+def _horizon(settings: Evolution, episode_length: int, num_generations: int) -> Any:
+    """Return the schedule of the limit, None for no limit but that of the environment.
+
+    The last generation has full episodes, whatever `horizon_growth`.
+
+    Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement
+    Learning", 2017, section 2, adapt such a cap to save time. Here it also keeps
+    a policy from learning first of all to survive, where each step alive is rewarded.
+    """
+    if settings.init_horizon == 1:
+        return None
+    growing = max(1, round(settings.horizon_growth * num_generations))
+    growing = min(growing, num_generations - 1)
+    if growing == 0:  # there is one generation only
+        return None
+    first = max(1, round(settings.init_horizon * episode_length))
+    return optax.linear_schedule(first, episode_length, growing)
