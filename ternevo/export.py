@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import tyro
 
+from ternevo import keys
 from ternevo.machine import startup
 from ternevo.machine.compilation_cache import enable_compilation_cache
 from ternevo.names import Trust
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from ternevo.deploy.record import PolicyRecord
     from ternevo.policies.policy_file import SavedPolicy
     from ternevo.types import Env, Params
-
-FRESH_EPISODES = 2**31 - 3
-"""Number folded into the seed's key: episodes that neither training nor its evaluations met."""
 
 SUFFIXES = {"tvp": "_device.tvp", "c": ".h", "onnx": ".onnx", "html": ".html", "numpy": ".py"}
 """What is added to the name of the policy, by format."""
@@ -251,7 +249,7 @@ def evaluate_both(
             for problem, (weights, quantiser) in zip(both, arguments, strict=True)
         ]
 
-    key = jax.random.fold_in(jax.random.key(seed), FRESH_EPISODES)
+    key = jax.random.fold_in(jax.random.key(seed), keys.FRESH_EPISODES)
     with devices.on_own_devices():
         return jax.jit(run)([(saved.weights, saved.quantiser) for saved in (first, second)], key)
 

@@ -124,11 +124,14 @@ def _reason(error: Exception) -> str:
 def _one_error() -> Iterator[None]:
     """Let an error of orbax be the only word of it.
 
-    After it, other reads and writes that orbax no longer waits for end in threads of their own,
-    and Python would print a traceback for each; so the hook stays.
+    Reads and writes that orbax no longer waits for end after the error, in threads of their own
+    or at the exit of Python, which would print a traceback for each. So the filter stays after
+    an error: one, however many errors there are, and all else passes to the hook that was set.
     """
     hook = sys.unraisablehook
-    sys.unraisablehook = functools.partial(_unless_abandoned, hook)
+    is_filter = isinstance(hook, functools.partial) and hook.func is _unless_abandoned
+    if not is_filter:
+        sys.unraisablehook = functools.partial(_unless_abandoned, hook)
     yield
     sys.unraisablehook = hook
 

@@ -6,16 +6,14 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ternevo import keys
+
 if TYPE_CHECKING:
     import jax
 
     from ternevo.runs.run_folder import RunFolder
     from ternevo.runs.sinks import Row
     from ternevo.training.setup import Setup
-
-FINAL_EVALUATION = 2**31 - 1
-SHOWN_EPISODE = 2**31 - 2
-"""Numbers folded into the seed's key for what comes after training."""
 
 
 def draw(setup: "Setup") -> None:
@@ -126,7 +124,7 @@ def final_evaluations(setup: "Setup") -> list[dict[str, dict[str, Any]]]:
 
     def evaluated(path: Path, seed: int) -> dict[str, Any]:
         saved = policy_file.load(path, trust=setup.config.policy_name)
-        key = jax.random.fold_in(jax.random.key(seed), FINAL_EVALUATION)
+        key = jax.random.fold_in(jax.random.key(seed), keys.FINAL_EVALUATION)
         return _summary(run(saved.weights, saved.quantiser, key))
 
     with devices.on_own_devices():
@@ -160,7 +158,7 @@ def render_best(setup: "Setup") -> str:
 
     folder = setup.seed_folders[setup.config.seed]
     saved = policy_file.load(folder.best_policy, trust=setup.config.policy_name)
-    key = jax.random.fold_in(jax.random.key(setup.config.seed), SHOWN_EPISODE)
+    key = jax.random.fold_in(jax.random.key(setup.config.seed), keys.SHOWN_EPISODE)
     recorded = episode.record(saved, setup.env, key)
     try:
         path = envs.render(setup.env.id, recorded.states, folder.episode)

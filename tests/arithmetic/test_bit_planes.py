@@ -33,6 +33,7 @@ def test_a_plane_holds_each_weight_in_its_own_bit(matrix):
         assert not np.any(bits[len(matrix) :]), "the last word is filled with zeros"
 
 
+@pytest.mark.exact
 @few
 @given(trits, st.integers(1, 8), st.integers(0, 2**31 - 1))
 def test_products_with_integers_of_any_width_are_exact(matrix, num_bits, seed):
@@ -45,6 +46,7 @@ def test_products_with_integers_of_any_width_are_exact(matrix, num_bits, seed):
     np.testing.assert_array_equal(product, values @ matrix.astype(int))
 
 
+@pytest.mark.exact
 @few
 @given(trits, st.integers(0, 2**31 - 1))
 def test_products_with_signs_are_exact(matrix, seed):
@@ -73,6 +75,7 @@ def outputs(settings: MLP, observations) -> np.ndarray:
     return np.asarray(answers)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("activation", ["int8", "int4", "sign", "ternary"])
 @pytest.mark.parametrize("weights", ["ternary", "binary"])
 def test_every_way_to_multiply_gives_the_same_integers(activation, weights):

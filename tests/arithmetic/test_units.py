@@ -56,6 +56,7 @@ def trained(name: str, factor, offset, gain):
     return metrics, shipped, observation.freeze(shipped.moments)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("name", SETTINGS)
 def test_training_in_other_units_is_the_same_bit_for_bit(name):
     """From the first generation on, which looks at its episodes beforehand."""
@@ -129,6 +130,7 @@ def test_the_first_generation_is_not_blind_to_small_units():
 # --- steps --------------------------------------------------------------------------------------
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(
     ("size", "length"), [(3, 7), (5, 2**31 - 1), (40_000, 2**31 - 1), (1000, 65_537)]
 )
@@ -144,6 +146,7 @@ def test_steps_are_counted_exactly_beyond_32_bits(size, length):
     assert "episode/steps_high" not in row
 
 
+@pytest.mark.exact
 def test_counts_of_several_rounds_are_exact():
     """As of PPO, whose looks take as many steps as its update."""
     batch = 2**31 - 1

@@ -262,8 +262,6 @@ def test_gymnax_itself_plays_the_same_first_episode(name):
 @pytest.mark.parametrize("name", [env_id.partition("/")[2] for env_id in BRAX_TRACED[:12]])
 def test_a_brax_step_reads_nothing_but_the_physics(name):
     """The adapter carries only the simulator's state; metrics and info must not matter."""
-
-
     bare = brax._load(*brax._parse(name))
     state = jax.eval_shape(bare.reset, jax.eval_shape(jax.random.key, 0))
     action = jax.ShapeDtypeStruct((bare.action_size,), jnp.float32)
@@ -277,7 +275,6 @@ def test_a_brax_step_reads_nothing_but_the_physics(name):
 
 
 def test_brax_names_are_those_of_brax():
-
 
     with brax.quiet():
         from brax.envs import _envs
@@ -553,7 +550,6 @@ def test_nothing_to_render_is_an_error(tmp_path):
 
 def test_a_task_changes_the_body_and_one_that_changes_nothing_changes_no_bit():
     """The pole falls slower with less gravity; with all of it, it falls as it always does."""
-
 
     def change(task, system):
         return system.tree_replace({"opt.gravity": system.opt.gravity * task})

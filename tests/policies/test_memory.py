@@ -10,12 +10,13 @@ from toy_policies import Plastic, Recurrent
 
 from ternevo import envs, gym, play, problems, run
 from ternevo.arithmetic.observation import Quantiser
+from ternevo.keys import MEMORY
 from ternevo.policies import acting, contract, policy_file
 from ternevo.policies.acting import Actor
 from ternevo.problems import Plan
 from ternevo.rollouts import transitions
 from ternevo.rollouts.episode import recorder
-from ternevo.rollouts.lanes import MEMORY, begin_episode
+from ternevo.rollouts.lanes import begin_episode
 from ternevo.rollouts.population import Rollout, episode_keys, evaluate
 from ternevo.rollouts.transitions import Agent, Yardsticks
 from ternevo.settings.policies import MLP
