@@ -17,7 +17,6 @@ import pytest
 import yaml
 from scipy import stats
 
-from ternevo import run
 from ternevo.machine import interruption
 from ternevo.runs import wandb_agent
 from ternevo.runs.run_folder import RunFolderError, folder_of
@@ -649,6 +648,7 @@ def test_a_process_that_no_agent_started_is_no_trial(monkeypatch):
 
 def test_a_trial_of_an_agent_is_the_agents_run_and_grouped_by_sweep(tmp_path, monkeypatch):
     from ternevo.runs import sinks
+    from ternevo.training import session, tracking
     from ternevo.training.setup import build
 
     opened = []
@@ -657,8 +657,8 @@ def test_a_trial_of_an_agent_is_the_agents_run_and_grouped_by_sweep(tmp_path, mo
 
     def open_wandb(*arguments):
         setup = build(command_line.parse([*argv, *arguments]))
-        with run.claimed(setup):
-            run._open_wandb(setup)
+        with session.claimed(setup):
+            tracking._open_wandb(setup)
 
     open_wandb()
     monkeypatch.setenv("WANDB_SWEEP_ID", "s")
