@@ -36,10 +36,11 @@ import numpy as np
 import tyro
 
 from ternevo import envs
-from ternevo.arithmetic import actions, observation
+from ternevo.arithmetic import observation
 from ternevo.envs.brax import quiet
 from ternevo.files import replace_text, replacing
 from ternevo.machine.compilation_cache import enable_compilation_cache
+from ternevo.policies.acting import Actor, seen_first
 from ternevo.runs import provenance
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.ppo import PPO
@@ -181,7 +182,7 @@ def brax_trainer(config: CheckConfig, env: Env) -> Callable[[int], Curve]:
         init_noise_std=config.init_deviation,
     )
     normalize: Any = running_statistics.normalize  # annotated more narrowly than the factory
-    network = factory(env.obs_size, env.action.size, normalize)
+    network = factory(env.obs.size, env.action.size, normalize)
     make_policy = networks.make_inference_fn(network)
 
     def act(learned: Any, obs: jax.Array) -> jax.Array:
@@ -262,13 +263,15 @@ def our_trainer(config: CheckConfig, env: Env) -> Callable[[int], Curve]:
     """Return what trains our PPO with a seed."""
     # With a shift of 2 one standard deviation is about 1, as brax normalises.
     mlp = MLP(config.hidden_sizes, activation="tanh", weights="float", observation_shift=2)
-    policy = mlp.build(env.obs_size, env.action)
+    policy = mlp.build(env.obs, env.action)
     num_updates = config.num_evaluations * config.updates_per_evaluation
     strategy = our_settings(config).build(env, policy, "float", num_updates)
 
+    actor = Actor(policy, env.obs, env.action)
+
     def act(learned: Any, obs: jax.Array) -> jax.Array:
-        quantised = observation.quantise(observation.freeze(learned.moments), obs)
-        return actions.mode(env.action, policy.apply(learned.weights, policy.reset(), quantised)[1])
+        quantiser = observation.freeze(learned.moments)
+        return actor.act(learned.weights, quantiser, (), seen_first(obs))[1]
 
     evaluate = evaluator(config, env, act)
 
@@ -314,7 +317,7 @@ def evaluator(config: CheckConfig, env: Env, act: Act) -> Callable[[int, Any], f
 
     def play(learned: Any, key: Key) -> jax.Array:
         key_reset, key_steps = jax.random.split(key)
-        state, obs = env.reset(key_reset)
+        state, obs = env.reset(key_reset, ())
 
         def one_step(carry: tuple, key: Key) -> tuple[tuple, jax.Array]:
             state, obs, is_alive = carry

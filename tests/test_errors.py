@@ -99,9 +99,9 @@ def cartpole(tmp_path_factory):
     """A policy file of an untrained network."""
     env = envs.make("gymnax/CartPole-v1", 3)
     settings = MLP(hidden_sizes=(2,))
-    weights = settings.build(env.obs_size, env.action).init(jax.random.key(0))
+    weights = settings.build(env.obs, env.action).init(jax.random.key(0))
     path = tmp_path_factory.mktemp("policy") / "policy.tvp"
-    params = PolicyParams(weights, observation.empty(env.obs_size))
+    params = PolicyParams(weights, observation.empty(env.obs.size))
     policy_file.save(path, env, "mlp", settings, params)
     return path
 

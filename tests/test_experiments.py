@@ -26,7 +26,7 @@ def test_a_page_parses_and_builds(page, name):
     size = "num_envs" if name == "ppo" else "population_size"
     assert getattr(config.strategy, size) == block[size]
     env = envs.make(config.env, config.episode_length)
-    policy = config.policy.build(env.obs_size, env.action)
+    policy = config.policy.build(env.obs, env.action)
     weights = config.policy.weights
     strategy = config.strategy.build(env, policy, weights, config.num_generations)
     key = jax.eval_shape(jax.random.key, 0)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from policy_inputs import inputs
 
 from ternevo import envs, export, play
 from ternevo.arithmetic import observation, ternary
@@ -26,7 +27,7 @@ SMALL = ("--ternarize", "--num_episodes", "6")
 def save(path, weights="float", values=None, **settings):
     """Save a policy with random weights, or with those given; return its settings."""
     settings = MLP(hidden_sizes=(6, 5), weights=weights, **settings)
-    params = settings.build(ENV.obs_size, ENV.action).init(jax.random.key(3))
+    params = settings.build(ENV.obs, ENV.action).init(jax.random.key(3))
     if values is not None:
         params = ternary.replace_tensors(params, values)
     policy_file.save(path, ENV, "mlp", settings, PolicyParams(params, MOMENTS), {"seed": 3})
@@ -89,7 +90,7 @@ def test_floats_that_are_scaled_trits_keep_their_actions(activation, tmp_path):
     A bias has its layer's scale: with another one its size would be rounded to an integer.
     """
     settings = MLP(hidden_sizes=(6, 5), weights="float", activation=activation)
-    template = settings.build(ENV.obs_size, ENV.action).init(jax.random.key(0))
+    template = settings.build(ENV.obs, ENV.action).init(jax.random.key(0))
     rng = np.random.default_rng(1)
     trits, exponents = [], [3, 3, 1, 1, 2, 2]
     for tensor in ternary.tensors(template):
@@ -110,8 +111,8 @@ def test_floats_that_are_scaled_trits_keep_their_actions(activation, tmp_path):
         assert tensor.exponent == exponent
     for obs in rng.normal(size=(50, 4)).astype(np.float32):
         quantised = observation.quantise(before.quantiser, jnp.asarray(obs))
-        _, old = before.policy.apply(before.weights, (), quantised)
-        _, new = after.policy.apply(after.weights, (), quantised)
+        _, old = before.policy.apply(before.weights, (), inputs(quantised))
+        _, new = after.policy.apply(after.weights, (), inputs(quantised))
         np.testing.assert_array_equal(old, new)
         assert before.act(obs) == after.act(obs)
 

@@ -439,7 +439,7 @@ def test_states_and_memories_may_be_pytrees_of_any_class(monkeypatch):
     build, bandit = MLP.build, envs.make("probe/bandit")
 
     def reset(key):
-        state, obs = bandit.reset(key)
+        state, obs = bandit.reset(key, ())
         return Plain(state), obs
 
     def step(key, state, action, after=Plain):

@@ -264,7 +264,7 @@ def test_gymnax_and_gymnasium_are_the_same_world(name):
     step = jax.jit(ours.step)
     assert ours.episode_length == theirs.spec.max_episode_steps
     for seed in range(3):
-        state, obs = ours.reset(jax.random.key(seed))
+        state, obs = ours.reset(jax.random.key(seed), ())
         state_in(theirs, name, state)
         for _ in range(20):
             action = rng.uniform(ours.action.low, ours.action.high)
@@ -284,7 +284,7 @@ def test_gymnax_and_gymnasium_are_the_same_world(name):
 def test_gymnax_and_gymnasium_begin_alike(name):
     """First observations have the same range and mean."""
     ours, theirs = envs.make(f"gymnax/{name}"), gymnasium.make(name)
-    first = jax.vmap(lambda key: ours.reset(key)[1])(jax.random.split(jax.random.key(0), 1000))
+    first = jax.vmap(lambda key: ours.reset(key, ())[1])(jax.random.split(jax.random.key(0), 1000))
     other = np.stack([theirs.reset(seed=seed)[0] for seed in range(1000)])
     spread = np.ptp(other, 0) + 1e-6
     for statistic in (np.min, np.mean, np.max):
@@ -295,7 +295,7 @@ def test_only_gymnasium_stops_the_continuous_car_at_the_left_wall():
     """The one known difference; should gymnax mend it, the docstring of gym.py has to change."""
     name = "MountainCarContinuous-v0"
     ours, theirs = envs.make(f"gymnax/{name}"), gymnasium.make(name)
-    state, _ = ours.reset(jax.random.key(0))
+    state, _ = ours.reset(jax.random.key(0), ())
     state = state.replace(position=jnp.float32(-1.19), velocity=jnp.float32(-0.05))
     state_in(theirs, name, state)
     _, timestep = ours.step(jax.random.key(0), state, jnp.zeros(1))
@@ -330,7 +330,7 @@ def test_brax_observes_what_gymnasium_does(name, env_id, kwargs, height):
     pose, _ = kinematics.forward(bare.sys, jnp.asarray(q), jnp.asarray(qd))
     found = bare._get_obs(SimpleNamespace(q=jnp.asarray(q), qd=jnp.asarray(qd), x=pose))
     np.testing.assert_allclose(found, simulator._get_obs(), atol=1e-4)
-    assert ours.obs_size == gym._obs_size(theirs.observation_space)
+    assert ours.obs.size == gym._obs_size(theirs.observation_space)
     np.testing.assert_array_equal(ours.action.low, theirs.action_space.low)
     np.testing.assert_array_equal(ours.action.high, theirs.action_space.high)
     joints = [simulator.model.joint(i).qposadr[0] for i in simulator.model.actuator_trnid[:, 0]]

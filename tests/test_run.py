@@ -281,7 +281,7 @@ class Learner(Settings):
 
     def build(self, env, policy, weights, num_generations):
         def init(key):
-            moments = observation.empty(env.obs_size)
+            moments = observation.empty(env.obs.size)
             return State(policy.init(key), moments, jnp.zeros((), jnp.int32))
 
         def step(key, state):
@@ -421,6 +421,7 @@ BROKEN_LAB = """
 import jax.numpy as jnp
 
 from ternevo.envs import probe
+from ternevo.types import ObsSpec
 
 
 def make(episode_length=None):
@@ -429,15 +430,15 @@ def make(episode_length=None):
     def broken(obs):
         return jnp.concatenate([obs, jnp.full(1, jnp.nan), obs, jnp.full(1, -jnp.inf)])
 
-    def reset(key):
-        state, obs = env.reset(key)
+    def reset(key, task):
+        state, obs = env.reset(key, task)
         return state, broken(obs)
 
     def step(key, state, action):
         state, timestep = env.step(key, state, action)
         return state, timestep._replace(obs=broken(timestep.obs))
 
-    return env._replace(obs_size=4, reset=reset, step=step)
+    return env._replace(obs=ObsSpec((4,)), reset=reset, step=step)
 """
 
 

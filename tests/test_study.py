@@ -213,7 +213,7 @@ def test_every_method_builds_with_its_weights(modules, tuned, monkeypatch):
     for cell in cells:
         config = parse(["--config", page, "--strategy", cell.strategy, *cell.options])
         env = envs.make(config.env, config.episode_length)
-        policy = config.policy.build(env.obs_size, env.action)
+        policy = config.policy.build(env.obs, env.action)
         weights = config.policy.weights
         strategy = config.strategy.build(env, policy, weights, config.num_generations)
         jax.eval_shape(strategy.init, jax.eval_shape(jax.random.key, 0))

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Num
 
 from ternevo.algorithms.guards import finite_fitness
 from ternevo.algorithms.shaping import entropy_bits
+from ternevo.algorithms.traits import Described, Traits
 from ternevo.arithmetic import ternary
 from ternevo.arithmetic.ternary import Statistics
 from ternevo.types import Key, Tensor
@@ -32,7 +33,7 @@ class Params(BaseParams):
     """No dynamic parameters: rates are schedules."""
 
 
-class TritDistribution(DistributionBasedAlgorithm):
+class TritDistribution(Described, DistributionBasedAlgorithm):
     """Abstract: evosax's ask and tell for independent weights, by their probabilities.
 
     A subclass has `use_antithetic_sampling`, `probabilities(state)`, a `mean` in its state and
@@ -41,7 +42,6 @@ class TritDistribution(DistributionBasedAlgorithm):
     """
 
     use_antithetic_sampling: bool
-    pairs_are_adjacent = True
 
     @property
     def _default_params(self) -> Params:
@@ -51,6 +51,16 @@ class TritDistribution(DistributionBasedAlgorithm):
     def is_spread(self) -> bool:
         """Return whether each device holds its own members only."""
         return ternary.is_spread(self.population_size, self.use_antithetic_sampling)
+
+    @property
+    def traits(self) -> Traits:
+        """Return the capabilities that all of these have."""
+        return Traits(
+            pairs_are_adjacent=True,
+            is_spread=self.is_spread,
+            remembers_fitness=False,
+            metrics=lambda state: {"search/entropy": self.entropy(state)},
+        )
 
     def probabilities(self, state: Any) -> list[Float[Array, "... 3"]]:
         """Return P(-1), P(0), P(+1) of every weight, one array for each tensor."""

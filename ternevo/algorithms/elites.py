@@ -18,6 +18,7 @@ from jaxtyping import Array, Int, Shaped
 
 from ternevo.algorithms.guards import finite_fitness
 from ternevo.algorithms.shaping import population_metrics
+from ternevo.algorithms.traits import Described, Traits
 from ternevo.arithmetic import ternary
 from ternevo.types import Key, Leaf, Tensor
 
@@ -35,11 +36,14 @@ class State(BaseState):
     generation_counter: Leaf
 
 
-class Elitist(PopulationBasedAlgorithm):
+class Elitist(Described, PopulationBasedAlgorithm):
     """Abstract: a subclass has `_ask`, which calls `_keep`, and `_memory` if it carries anything.
 
-    Members are flat, as evosax keeps them, with the exponents of their tensors in between.
+    Members are flat, as evosax keeps them, with the exponents of their tensors in between. One
+    that compares only members of one generation says `remembers_fitness = False`.
     """
+
+    remembers_fitness: bool = True
 
     def __init__(
         self,
@@ -73,6 +77,11 @@ class Elitist(PopulationBasedAlgorithm):
         marks = jax.tree.map(_mark_weights, solution, is_leaf=ternary.is_tensor)
         self.is_weight = self._ravel_solution(marks)
         self.num_weights = int(jnp.sum(self.is_weight))
+
+    @property
+    def traits(self) -> Traits:
+        """Return the capabilities that all of these have."""
+        return Traits(remembers_fitness=self.remembers_fitness)
 
     @partial(jax.jit, static_argnames=("self",))
     def init(self, key: Key, population: Any, fitness: jax.Array, params: Any) -> State:

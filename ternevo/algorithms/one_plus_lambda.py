@@ -50,7 +50,7 @@ class OnePlusLambda(Elitist):
     In the state the parent comes first.
     """
 
-    remembers_fitness = False
+    remembers_fitness = False  # the parent is evaluated again with its children
 
     def __init__(
         self,

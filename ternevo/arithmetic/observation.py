@@ -7,13 +7,13 @@ Observations may come in any unit and at any offset that float32 holds. So nothi
 that was not scaled to about one before, and sums go about a pivot near what is summed.
 """
 
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int32, Num
 
-from ternevo.types import ObservationMoments
+from ternevo.types import ObservationMoments, ObsSpec
 
 FULL_SCALE = 127.0
 """Largest integer of a quantised observation."""
@@ -54,6 +54,9 @@ looks themselves are not part of the moments.
 LOOK_STEPS = 32
 """Steps of an episode that a look takes at most."""
 
+FIXED = {"integers": (0.0, 1.0), "bits": (0.0, 128.0), "pixels": (128.0, 1.0)}
+"""Mean and scale of observations that need no moments; 128 times a bit is cut off at full scale."""
+
 T = TypeVar("T")
 
 
@@ -83,9 +86,14 @@ def empty(obs_size: int) -> ObservationMoments:
     return ObservationMoments(*jnp.zeros((3, obs_size)))
 
 
-def have_seen(moments: ObservationMoments) -> Bool[Array, ""]:
-    """Return whether there was any observation with a finite component."""
-    return jnp.any(moments.count > 0)
+def is_unit_known(spec: ObsSpec, moments: ObservationMoments) -> Bool[Array, ""]:
+    """Return whether a quantiser can be frozen: of floats, one with a finite component was seen."""
+    return jnp.any(moments.count > 0) if spec.kind == "floats" else jnp.asarray(True)
+
+
+def summed_size(spec: ObsSpec) -> int:
+    """Return the number of components whose moments a rollout adds up: only floats have any."""
+    return spec.size if spec.kind == "floats" else 0
 
 
 def choose(condition: Bool[Array, ""], chosen: T, other: T) -> T:
@@ -175,8 +183,12 @@ def merge(a: ObservationMoments, b: ObservationMoments) -> ObservationMoments:
     )
 
 
-def freeze(moments: ObservationMoments) -> Quantiser:
+def freeze(
+    moments: ObservationMoments, kind: Literal["floats", "integers", "bits", "pixels"] = "floats"
+) -> Quantiser:
     """Round the moments to a quantiser with exponents floor(log2(127 / (4 std))), by frexp.
+
+    Only floats have moments: the other kinds of `ObsSpec` have a quantiser of their own, `FIXED`.
 
     A component that was never seen has mean 0 and deviation 1. One that never moved has
     the deviation of `UNMOVED_SHARE`, or `UNMOVED_DEVIATION`.
@@ -185,7 +197,12 @@ def freeze(moments: ObservationMoments) -> Quantiser:
       >>> spread = ObservationMoments(jnp.full(1, 4.0), jnp.array([0.5]), jnp.array([1.0]))
       >>> freeze(spread).scale.item()  # floor(log2(127 / 4)) is 4
       16.0
+      >>> freeze(spread, "pixels").mean.item()
+      128.0
     """
+    if kind != "floats":
+        mean, scale = FIXED[kind]
+        return Quantiser(jnp.full(moments.mean.shape, mean), jnp.full(moments.mean.shape, scale))
     size = jnp.abs(moments.mean)
     unmoved = jnp.where(size > 0, UNMOVED_SHARE * size, UNMOVED_DEVIATION)
     deviation = jnp.where(moments.deviation > 0, moments.deviation, unmoved)

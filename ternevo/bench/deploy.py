@@ -297,16 +297,15 @@ def _jitted(record: PolicyRecord) -> Callable[[Any], Any]:
         raise Missing("JAX policies take floats")
     import jax
 
-    from ternevo.arithmetic import actions, observation
     from ternevo.policies import policy_file
+    from ternevo.policies.acting import Actor, seen_first
 
     saved = policy_file.from_record(record)
+    actor = Actor(saved.policy, saved.obs, saved.action)
 
     @jax.jit
     def act(obs: Any) -> Any:
-        quantised = observation.quantise(saved.quantiser, obs)
-        _, output = saved.policy.apply(saved.weights, saved.policy.reset(), quantised)
-        return actions.mode(saved.action, output)
+        return actor.act(saved.weights, saved.quantiser, saved.reset(), seen_first(obs))[1]
 
     return act
 

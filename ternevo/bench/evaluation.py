@@ -9,16 +9,17 @@ import numpy as np
 
 from ternevo import envs
 from ternevo.arithmetic import observation, ternary
+from ternevo.arithmetic.observation import Quantiser
 from ternevo.bench import cases, rivals
 from ternevo.bench.measure import CaseError, Contest, Contestant, compiled
 from ternevo.bench.rivals import Job
 from ternevo.machine import devices
-from ternevo.rollouts.population import Evaluation, episode_keys, evaluate, packed_bytes
+from ternevo.problems.episodes import evaluate_policy
+from ternevo.rollouts.population import Rollout, episode_keys, evaluate, packed_bytes
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.ternary_nes import TernaryNES
-from ternevo.strategies.evaluated import evaluate_policy
 from ternevo.training import loop
-from ternevo.types import Env, Policy, PolicyParams
+from ternevo.types import Env, Key, Params, Policy, PolicyParams, Population, Scores
 
 TRAINING_CHUNK = 10
 MAX_GENERATIONS = 300
@@ -64,13 +65,17 @@ def build_policy_bound(setting: "cases.PolicyBound") -> Contest:
 def evaluation(name: str, job: Job) -> tuple[Contestant, dict[str, Any]]:
     """Return our evaluation and, from having run it once, the lengths of its episodes."""
     policy, env, *arguments = job
+    rollout = Rollout(policy, env)
     with devices.on_all_devices():
         is_spread = ternary.is_spread(
             job.population_size, antithetic=False
         )  # as `rivals.placed` has put them
-    function = jax.jit(partial(evaluate, policy, env, is_spread=is_spread))
 
-    def run() -> Evaluation:
+    @jax.jit
+    def function(weights: Params, quantiser: Quantiser, keys: Key) -> Scores:
+        return evaluate(rollout, Population(weights, is_spread=is_spread), keys, quantiser)
+
+    def run() -> Scores:
         with devices.on_all_devices():
             return function(*arguments)
 
@@ -90,7 +95,7 @@ def _job(
     setting: "cases.Evaluation | cases.PolicyBound", settings: MLP, is_trained: bool = False
 ) -> Job:
     env = envs.make(setting.env, setting.episode_length)
-    policy = settings.build(env.obs_size, env.action)
+    policy = settings.build(env.obs, env.action)
     size = setting.population_size
     if is_trained:
         with devices.on_all_devices():
@@ -98,7 +103,7 @@ def _job(
         weights = jax.tree.map(lambda x: jnp.repeat(x[None], size, axis=0), weights)
     else:
         weights = jax.jit(jax.vmap(policy.init))(jax.random.split(jax.random.key(0), size))
-        moments = observation.empty(env.obs_size)
+        moments = observation.empty(env.obs.size)
     keys = episode_keys(jax.random.key(1), setting.num_episodes, size)
     job = Job(policy, env, weights, observation.freeze(moments), keys)
     return job._replace(weights=rivals.placed(weights, size))

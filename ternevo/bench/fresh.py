@@ -86,7 +86,7 @@ def one_generation(setting: PeakMemory) -> dict[str, Any]:
     from ternevo.training import loop
 
     env = envs.make(setting.env, setting.episode_length)
-    policy = MLP(hidden_sizes=setting.hidden_sizes).build(env.obs_size, env.action)
+    policy = MLP(hidden_sizes=setting.hidden_sizes).build(env.obs, env.action)
     nes = TernaryNES(
         population_size=setting.population_size, population_chunk=setting.population_chunk
     )

@@ -41,7 +41,7 @@ def without_episodes(env: Env) -> Env:
 
     def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
         del key, action
-        obs = jnp.zeros(env.obs_size)
+        obs = jnp.zeros(env.obs.size)
         return state, Timestep(obs, jnp.zeros(()), jnp.asarray(True), jnp.asarray(False))
 
     return env._replace(episode_length=1, step=step)
@@ -51,7 +51,7 @@ def generation(
     name: str, env: Env, setting: LoopOverhead | LoopBesideEvosax
 ) -> tuple[Contestant, dict[str, Any]]:
     """Return the first generation of ternary_nes; it begins anew each time, so steps are equal."""
-    policy = MLP(hidden_sizes=setting.hidden_sizes).build(env.obs_size, env.action)
+    policy = MLP(hidden_sizes=setting.hidden_sizes).build(env.obs, env.action)
     strategy = TernaryNES(population_size=setting.population_size).build(env, policy, "ternary", 1)
     contestant = advancing(name, strategy, 1)
     _, metrics = contestant.run()

@@ -56,7 +56,7 @@ def strategy_of(setting: BesidePPO) -> Strategy:
         critic_hidden_sizes=setting.hidden_sizes,
         critic_activation="tanh",
     )
-    built = policy.build(env.obs_size, env.action)
+    built = policy.build(env.obs, env.action)
     return ppo.build(env, built, "float", setting.num_updates)
 
 

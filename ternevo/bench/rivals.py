@@ -17,8 +17,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.bench.cases import Evaluation, LoopBesideEvosax
 from ternevo.bench.measure import CaseError, Contestant, compiled
+from ternevo.rollouts.lanes import begin_episode
 from ternevo.rollouts.population import choose_lanes
-from ternevo.types import ActionSpec, Env, Key, Params, Policy
+from ternevo.types import ActionSpec, Env, Inputs, Key, Params, Policy
 
 
 class Job(NamedTuple):
@@ -113,7 +114,7 @@ def _draw_actions(action: ActionSpec, shape: tuple[int, ...]) -> jax.Array:
 def _step_randomly(env: Env, num_steps: int, keys: Key, drawn: jax.Array) -> tuple:
     """Return the last observations and the sums of rewards, so that both are worked out."""
     members = drawn.shape[1]
-    env_state, obs = jax.vmap(env.reset)(keys)
+    env_state, obs = jax.vmap(partial(begin_episode, env))(keys)
     env_state, obs = jax.tree.map(
         lambda x: jnp.broadcast_to(x, (members, *x.shape)), (env_state, obs)
     )
@@ -137,7 +138,7 @@ def forward(job: Job, num_steps: int) -> Contestant:
     """
     size, num_episodes = job.population_size, job.keys.shape[1]
     at_once = _members_at_once(job)
-    shape = at_once, num_episodes, job.env.obs_size
+    shape = at_once, num_episodes, job.env.obs.size
     obs = jax.random.randint(jax.random.key(0), shape, -127, 128).astype(jnp.float32)
     apply_often = partial(_apply_often, job.policy, num_steps)
 
@@ -155,17 +156,18 @@ def _apply_often(policy: Policy, num_steps: int, weights: Params, obs: jax.Array
     """Return the sums of outputs."""
     packed = jax.vmap(policy.packing(obs.shape[1]).pack)(weights)
     apply_all = jax.vmap(jax.vmap(policy.apply, (None, 0, 0)))
-    memory = jax.tree.map(
-        lambda x: jnp.broadcast_to(x, (*obs.shape[:2], *jnp.shape(x))), policy.reset()
-    )
+    keys = jax.random.split(jax.random.key(0), obs.shape[:2])
+    memory = jax.vmap(jax.vmap(policy.reset, (None, 0)))(packed, keys)
+    told = jnp.zeros(obs.shape[:2]), jnp.zeros(obs.shape[:2], bool)
 
     def step(count: jax.Array, carry: tuple) -> tuple:
         memory, total = carry
         # The sign changes, or the compiler would work the outputs out once, before the loop.
-        memory, output = apply_all(packed, memory, jnp.where(count % 2, obs, -obs))
+        inputs = Inputs(jnp.where(count % 2, obs, -obs), *told)
+        memory, output = apply_all(packed, memory, inputs)
         return memory, total + output
 
-    _, outputs = jax.eval_shape(apply_all, packed, memory, obs)
+    _, outputs = jax.eval_shape(apply_all, packed, memory, Inputs(obs, *told))
     start = memory, jnp.zeros(outputs.shape, outputs.dtype)
     return jax.lax.fori_loop(0, num_steps, step, start)[1]
 

@@ -13,18 +13,21 @@ from pathlib import Path
 from types import ModuleType
 
 from ternevo.envs import contract, own
+from ternevo.envs.wrappers import unwrapped, wrap
 from ternevo.machine import devices
 from ternevo.names import UnknownName
+from ternevo.settings.wrappers import Wrappers, from_text
 from ternevo.types import Env, EnvState
 
 SUITES = {
     "probe": "ternevo.envs.probe",
+    "digits": "ternevo.envs.digits",
     "gymnax": "ternevo.envs.gymnax",
     "brax": "ternevo.envs.brax",
 }
 
 
-def make(env_id: str, episode_length: int | None = None) -> Env:
+def make(env_id: str, episode_length: int | None = None, wrappers: Wrappers | None = None) -> Env:
     """Return the environment of that id.
 
     Args:
@@ -33,6 +36,7 @@ def make(env_id: str, episode_length: int | None = None) -> Env:
         called as `factory(episode_length=...)`.
       episode_length: truncate after this many steps instead of the
         environment's own limit.
+      wrappers: what to put around it; nothing if not given.
 
     Raises:
       UnknownName: there is no such environment; the message names near ones.
@@ -46,9 +50,26 @@ def make(env_id: str, episode_length: int | None = None) -> Env:
     if episode_length is not None and episode_length < 1:
         raise ValueError(f"episode_length must be at least 1, not {episode_length}")
     if ":" in env_id:
-        return own.make(env_id, episode_length)
-    suite, name = _find(env_id)
-    return contract.check(suite.make(name, episode_length))
+        env = own.make(env_id, episode_length)
+    else:
+        suite, name = _find(env_id)
+        env = contract.check(suite.make(name, episode_length))
+    return wrap(env, wrappers or Wrappers())
+
+
+def remake(env_id: str, episode_length: int | None, wrappers: str) -> Env:
+    """Return the environment that a policy file says it was trained in; see `make`.
+
+    Args:
+      env_id: its id.
+      episode_length: its time limit, where there are no wrappers.
+      wrappers: what is around it, as `Env.wrappers` says it.
+
+    Raises:
+      ValueError: `wrappers` says nothing that `Env.wrappers` does.
+    """
+    length, around = from_text(wrappers)
+    return make(env_id, length or episode_length, around)
 
 
 def available() -> list[str]:
@@ -73,6 +94,7 @@ def render(env_id: str, states: Sequence[EnvState], path: Path | str) -> Path:
     """
     if not states:
         raise ValueError("states must hold at least one state to render")
+    states = [unwrapped(state) for state in states]
     if ":" in env_id:
         return own.render(env_id, states, Path(path))
     suite, name = _find(env_id)

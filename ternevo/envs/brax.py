@@ -11,10 +11,11 @@ swimmer mends that in `brax.fluid`.
 """
 
 import contextlib
+import copy
 import io
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ import numpy as np
 
 from ternevo.envs import traces
 from ternevo.names import check
-from ternevo.types import ActionSpec, Env, EnvState, Key, Timestep
+from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep, no_task
 
 BACKENDS = ("spring", "positional", "generalized", "mjx")
 """The simulators; the first that an environment has is its default."""
@@ -48,11 +49,29 @@ NAMES = (  # written down because importing brax takes seconds; the tests compar
 )
 
 
-class Episode(NamedTuple):
-    """The state of an environment: the simulator's, and the steps done (int32)."""
+class BraxState(NamedTuple):
+    """The state of an environment: the simulator's, the steps done (int32), and the task."""
 
     physics: Any
     step: jax.Array
+    task: Task
+
+
+class Bodies(NamedTuple):
+    """A family of bodies: each episode draws a task, which changes the system that is simulated.
+
+    Attributes:
+      draw: from a key to a task, a pytree of arrays.
+      change: from a task and brax's `System` to the system of that task, as by
+        `system.tree_replace({"opt.gravity": ...})`.
+    """
+
+    draw: Callable[[Key], Task]
+    change: Callable[[Task, Any], Any]
+
+
+ONE_BODY = Bodies(no_task, lambda task, system: system)
+"""The body that brax has, and no other."""
 
 
 def names() -> tuple[str, ...]:
@@ -60,12 +79,13 @@ def names() -> tuple[str, ...]:
     return NAMES
 
 
-def make(name: str, episode_length: int | None = None) -> Env:
+def make(name: str, episode_length: int | None = None, bodies: Bodies = ONE_BODY) -> Env:
     """Return a brax environment without brax's wrappers; its id names the backend.
 
     Args:
       name: "ant" or, with a backend, "ant@positional".
       episode_length: the time limit in steps, by default 1000.
+      bodies: what a task changes of the body or the world.
 
     Raises:
       UnknownName: brax has no such environment or backend.
@@ -75,26 +95,32 @@ def make(name: str, episode_length: int | None = None) -> Env:
     bare = _load(name, backend)
     length = EPISODE_LENGTH if episode_length is None else episode_length
 
-    def reset(key: Key) -> tuple[EnvState, jax.Array]:
+    def body_of(task: Task) -> Any:
+        body = copy.copy(bare)
+        body.sys = bodies.change(task, bare.sys)
+        return body
+
+    def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
         with quiet():
-            state = bare.reset(key)
-        return Episode(state.pipeline_state, jnp.zeros((), jnp.int32)), state.obs
+            state = body_of(task).reset(key)
+        return BraxState(state.pipeline_state, jnp.zeros((), jnp.int32), task), state.obs
 
     def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
         count = state.step + 1
         with quiet():
-            after = bare.step(_to_brax(state.physics), action)
+            after = body_of(state.task).step(_to_brax(state.physics), action)
         # brax knows no time limit of its own: done means that the task has ended.
         terminated = jnp.asarray(after.done, jnp.float32) > 0.5
         truncated = (count >= length) & ~terminated
         reward = jnp.asarray(after.reward, jnp.float32)
         timestep = Timestep(after.obs, reward, terminated, truncated)
-        return Episode(after.pipeline_state, count), timestep
+        return BraxState(after.pipeline_state, count, state.task), timestep
 
-    _, obs = jax.eval_shape(reset, jax.eval_shape(jax.random.key, 0))
+    _, obs = jax.eval_shape(lambda key: reset(key, bodies.draw(key)), jax.random.key(0))
     size = bare.action_size
     action = ActionSpec("continuous", size, (-1.0,) * size, (1.0,) * size)
-    return Env(f"brax/{name}@{backend}", obs.shape[-1], action, length, reset, step)
+    spec = ObsSpec(obs.shape)
+    return Env(f"brax/{name}@{backend}", spec, action, length, reset, step, bodies.draw)
 
 
 def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:

@@ -12,7 +12,9 @@ import numpy as np
 
 from ternevo.deploy.tvp import MAX_BOUND
 from ternevo.names import WrongObject, of_type
-from ternevo.types import ActionSpec, Env
+from ternevo.types import ActionSpec, Env, ObsSpec
+
+KINDS = ("floats", "integers", "bits", "pixels")
 
 
 def check(env: Env) -> Env:
@@ -21,13 +23,28 @@ def check(env: Env) -> Env:
     Raises:
       WrongObject: they do not; the message names what.
     """
-    for name, value in (("obs_size", env.obs_size), ("episode_length", env.episode_length)):
-        if not _is_count(value):
-            raise WrongObject(f"{name} of {env.id} must be a whole number above 0, got {value!r}")
+    if not _is_count(env.episode_length):
+        raise WrongObject(
+            f"episode_length of {env.id} must be a whole number above 0, got {env.episode_length!r}"
+        )
+    _check_obs(env.id, env.obs)
     action = of_type(f"the action of {env.id}", env.action, ActionSpec)
     _check_kind(env.id, action)
     _check_bounds(env.id, action)
     return env
+
+
+def _check_obs(env_id: str, obs: Any) -> None:
+    if not isinstance(obs, ObsSpec):
+        raise WrongObject(
+            f"obs of {env_id} must be a ternevo.types.ObsSpec, such as ObsSpec((4,)), got {obs!r}"
+        )
+    is_shape = isinstance(obs.shape, tuple) and obs.shape and all(map(_is_count, obs.shape))
+    if not is_shape or obs.kind not in KINDS:
+        raise WrongObject(
+            f"obs of {env_id} is {obs}: the shape must be a tuple of whole numbers above 0, and "
+            f"the kind one of {', '.join(KINDS)}"
+        )
 
 
 def _is_count(value: Any) -> bool:

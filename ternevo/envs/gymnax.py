@@ -26,7 +26,7 @@ from PIL import Image
 
 from ternevo.envs import traces
 from ternevo.names import check
-from ternevo.types import ActionSpec, Env, EnvState, Key, Timestep
+from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
 
 NEEDS_DOWNLOAD = ("MNISTBandit-bsuite",)
 CLASSIC_CONTROL = (
@@ -36,6 +36,8 @@ CLASSIC_CONTROL = (
     "MountainCar-v0",
     "MountainCarContinuous-v0",
 )
+BITS = "-MinAtar"
+"""What the names of environments end in whose observations are 0 and 1."""
 HEADLESS = {  # frames are drawn in memory: no greeting, no window, no search for a sound card
     "PYGAME_HIDE_SUPPORT_PROMPT": "1",
     "SDL_VIDEODRIVER": "dummy",
@@ -71,7 +73,8 @@ def make(name: str, episode_length: int | None = None) -> Env:
         limit = type(params.max_steps_in_episode)(episode_length)
         params = params.replace(max_steps_in_episode=limit)
 
-    def reset(key: Key) -> tuple[EnvState, jax.Array]:
+    def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
+        del task
         obs, state = env.reset_env(key, params)
         return _strongly_typed(state), flatten(obs)
 
@@ -83,9 +86,10 @@ def make(name: str, episode_length: int | None = None) -> Env:
         reward = jnp.asarray(reward, jnp.float32)
         return _strongly_typed(state), Timestep(flatten(obs), reward, terminated, truncated)
 
-    _, obs = jax.eval_shape(reset, jax.eval_shape(jax.random.key, 0))
+    _, obs = jax.eval_shape(reset, jax.eval_shape(jax.random.key, 0), ())
+    spec = _obs_spec(name, env.observation_space(params), obs.shape[0])
     length = int(params.max_steps_in_episode)
-    return Env(f"gymnax/{name}", obs.shape[0], action, length, reset, step)
+    return Env(f"gymnax/{name}", spec, action, length, reset, step)
 
 
 def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
@@ -116,6 +120,13 @@ def _action(space: Any) -> tuple[ActionSpec, Callable[[jax.Array], jax.Array]]:
     high = np.broadcast_to(np.asarray(space.high, np.float64), space.shape).ravel()
     spec = ActionSpec("continuous", low.size, tuple(low.tolist()), tuple(high.tolist()))
     return spec, lambda action: jnp.asarray(action, jnp.float32).reshape(space.shape)
+
+
+def _obs_spec(name: str, space: Any, size: int) -> ObsSpec:
+    """Return what an environment shows; the planes of MinAtar are bits."""
+    is_bits = name.endswith(BITS)
+    shape = tuple(space.shape) if is_bits or len(space.shape) > 1 else (size,)
+    return ObsSpec(shape, "bits" if is_bits else "floats")
 
 
 def _flattener(space: Any) -> Callable[[jax.Array], jax.Array]:

@@ -62,24 +62,38 @@ def _called(factory: Any, env_id: str, episode_length: int | None) -> Any:
 
 
 def _check_functions(env: Env) -> None:
-    """Compare what `reset` and `step` return with what the environment says of itself."""
+    """Compare what the functions return with what the environment says of itself."""
     is_discrete = env.action.kind == "discrete"
     action = jax.ShapeDtypeStruct(
         () if is_discrete else (env.action.size,), jnp.int32 if is_discrete else jnp.float32
     )
-    state, obs = _pair(env, "reset", "(state, obs)", jax.random.key(0))
+    key = jax.random.key(0)
+    _check_takes(env, "draw_task", "(key)", key)
+    task = jax.eval_shape(env.draw_task, key)
+    _check_takes(env, "reset", "(key, task)", key, task)
+    state, obs = _pair(env, "reset", "(state, obs)", key, task)
     stepped, timestep = _pair(env, "step", "(state, timestep)", jax.random.key(0), state, action)
     timestep = of_type(f"the second that {env.id} returns of step", timestep, Timestep)
-    wanted = {"obs": ("float32", (env.obs_size,)), "reward": ("float32", ())}
+    wanted = {"obs": ("float32", (env.obs.size,)), "reward": ("float32", ())}
     wanted |= {"terminated": ("bool", ()), "truncated": ("bool", ())}
+    wanted |= {"feedback": ("float32", ()), "is_first": ("bool", ())}
     _check_array(env, "the observation of reset", obs, *wanted["obs"])
     for name, like in wanted.items():
+        if getattr(timestep, name) is None and name in Timestep._field_defaults:
+            continue
         _check_array(env, f"{name} of step", getattr(timestep, name), *like)
     before, after = layout(state), layout(stepped)
     if before != after:
         raise WrongObject(
             f"{env.id}: step must return a state like that of reset, {before}, not {after}"
         )
+
+
+def _check_takes(env: Env, name: str, words: str, *arguments: Any) -> None:
+    try:
+        inspect.signature(getattr(env, name)).bind(*arguments)
+    except TypeError as error:
+        raise WrongObject(f"{env.id}: {name} must be called as {name}{words}: {error}") from error
 
 
 def _pair(env: Env, name: str, words: str, *arguments: Any) -> tuple[Any, Any]:

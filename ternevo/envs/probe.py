@@ -14,7 +14,7 @@ import numpy as np
 
 from ternevo.envs import traces
 from ternevo.names import lookup
-from ternevo.types import ActionSpec, Env, EnvState, Key, Timestep
+from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
 
 TWO_ACTIONS = ActionSpec("discrete", 2)
 ONE_FORCE = ActionSpec("continuous", 1, (-1.0,), (1.0,))
@@ -22,7 +22,7 @@ NUM_CELLS = 5
 NUM_LIVES = 3
 
 
-class Episode(NamedTuple):
+class ProbeState(NamedTuple):
     """The state of a probe: steps done (int32), what it remembers, and what it shows (float32)."""
 
     step: jax.Array
@@ -204,10 +204,11 @@ def _env(
       move: (memory, action, steps done including this) to (memory, reward, terminated).
     """
 
-    def reset(key: Key) -> tuple[EnvState, jax.Array]:
+    def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
+        del task
         step, inner = jnp.zeros((), jnp.int32), start(key)
         obs = jnp.asarray(observe(inner, step), jnp.float32)
-        return Episode(step, inner, obs), obs
+        return ProbeState(step, inner, obs), obs
 
     def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
         count = state.step + 1
@@ -216,10 +217,10 @@ def _env(
         terminated = jnp.asarray(terminated, bool)
         truncated = (count >= episode_length) & ~terminated
         timestep = Timestep(obs, jnp.asarray(reward, jnp.float32), terminated, truncated)
-        return Episode(count, inner, obs), timestep
+        return ProbeState(count, inner, obs), timestep
 
-    _, obs = jax.eval_shape(reset, jax.eval_shape(jax.random.key, 0))
-    return Env(f"probe/{name}", obs.shape[0], action, episode_length, reset, step)
+    _, obs = jax.eval_shape(reset, jax.eval_shape(jax.random.key, 0), ())
+    return Env(f"probe/{name}", ObsSpec(obs.shape), action, episode_length, reset, step)
 
 
 def _start_at_zero(key: Key) -> jax.Array:

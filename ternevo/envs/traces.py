@@ -33,6 +33,17 @@ def draw(title: str, observations: np.ndarray, stem: Path) -> Path:
     return write(stem, ".png", buffer.getvalue())
 
 
+def draw_image(image: np.ndarray, stem: Path) -> Path:
+    """Draw an image [height, width] in grey into `<stem>.png` and return its path."""
+    figure = Figure(figsize=(3, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(image, cmap="gray_r", interpolation="nearest")
+    axes.set_axis_off()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return write(stem, ".png", buffer.getvalue())
+
+
 def write(stem: Path, suffix: str, content: bytes) -> Path:
     """Write `<stem><suffix>` so that no reader ever sees half a file, and return its path."""
     path = stem.with_name(stem.name + suffix)

@@ -5,6 +5,7 @@ not where some loop of the rollout meets it.
 """
 
 import dataclasses
+import inspect
 import json
 from typing import Any
 
@@ -15,7 +16,7 @@ from ternevo.arithmetic import ternary
 from ternevo.deploy import tvp
 from ternevo.names import WrongObject, of_type
 from ternevo.settings.policies import PolicySettings
-from ternevo.types import ActionSpec, Params, Policy, layout
+from ternevo.types import ActionSpec, Inputs, Memory, ObsSpec, Params, Policy, layout
 
 DTYPES = {"ternary": jnp.int8, "binary": jnp.int8, "float": jnp.float32}
 """Of the values of a weight tensor."""
@@ -23,7 +24,7 @@ MAX_TENSORS = 1000
 """Of a policy, so that their names fit into its file."""
 
 
-def build(settings: PolicySettings, obs_size: int, action: ActionSpec) -> Policy:
+def build(settings: PolicySettings, obs: ObsSpec, action: ActionSpec) -> Policy:
     """Return the policy of these settings, if it keeps to the contract and fits into a file.
 
     Raises:
@@ -32,11 +33,11 @@ def build(settings: PolicySettings, obs_size: int, action: ActionSpec) -> Policy
     """
     name = type(settings).__name__
     check_settings(settings)
-    built = settings.build(obs_size, action)
+    built = settings.build(obs, action)
     policy = of_type(f"what {name}.build returns", built, Policy)
     params = jax.eval_shape(policy.init, jax.random.key(0))
     _check_params(name, params, settings.weights)
-    _check_apply(name, policy, params, obs_size, action)
+    _check_apply(name, policy, params, obs, action)
     return policy
 
 
@@ -100,11 +101,13 @@ def _check_params(name: str, params: Params, kind: ternary.WeightKind) -> None:
 
 
 def _check_apply(
-    name: str, policy: Policy, params: Params, obs_size: int, action: ActionSpec
+    name: str, policy: Policy, params: Params, obs: ObsSpec, action: ActionSpec
 ) -> None:
-    memory = jax.eval_shape(policy.reset)
-    obs = jax.ShapeDtypeStruct((obs_size,), jnp.float32)
-    result = jax.eval_shape(policy.apply, params, memory, obs)
+    memory = _memory(name, policy, params)
+    inputs = jax.eval_shape(
+        lambda: Inputs(jnp.zeros(obs.shape), jnp.zeros(()), jnp.zeros((), bool))
+    )
+    result = jax.eval_shape(policy.apply, params, memory, inputs)
     if not isinstance(result, tuple) or len(result) != 2:
         raise WrongObject(f"{name}.apply must return (memory, output), not {type(result).__name__}")
     after, output = result
@@ -115,6 +118,18 @@ def _check_apply(
     ):
         if found != like:
             raise WrongObject(f"{name}.apply must return {what} {like}, not {found}")
+
+
+def _memory(name: str, policy: Policy, params: Params) -> Memory:
+    """Return the shapes of the memory at the start of an episode."""
+    try:
+        inspect.signature(policy.reset).bind(params, jax.random.key(0))
+    except TypeError as error:
+        raise WrongObject(
+            f"{name}.reset must be a function reset(params, key) that returns the memory at the "
+            f"start of an episode: {error}"
+        ) from error
+    return jax.eval_shape(policy.reset, params, jax.random.key(0))
 
 
 def _shape(x: Any) -> str:

@@ -19,7 +19,18 @@ from ternevo.arithmetic import bit_planes, ternary
 from ternevo.arithmetic.bit_planes import Planes
 from ternevo.deploy import tvp
 from ternevo.settings.policies import MLP
-from ternevo.types import ActionSpec, Key, Memory, Packing, Params, Policy, Tensor
+from ternevo.types import (
+    ActionSpec,
+    Inputs,
+    Key,
+    Memory,
+    ObsSpec,
+    Packing,
+    Params,
+    Policy,
+    Tensor,
+    no_memory,
+)
 
 BIAS_SHIFT_LIMIT = 8
 """A bias is at most 2**8 times the full scale of its layer's inputs."""
@@ -105,25 +116,25 @@ class BitPlanes(NamedTuple):
     scale: Float32[Array, "*population"]
 
 
-def build(settings: MLP, obs_size: int, action: ActionSpec) -> Policy:
-    """Return the policy for observations of `obs_size` and actions of `action.size`.
+def build(settings: MLP, obs: ObsSpec, action: ActionSpec) -> Policy:
+    """Return the policy for observations of `obs.size` and actions of `action.size`.
 
     Raises:
       ValueError: the network does not fit into a policy file, or `matmul` needs integers where the
         settings have floats.
     """
-    sizes = (obs_size, *settings.hidden_sizes, action.size)
+    sizes = (obs.size, *settings.hidden_sizes, action.size)
     check_fits_a_file(sizes)
     choose_matmul(settings, 1)
 
-    def apply(params: Params, memory: Memory, obs: jax.Array) -> tuple[Memory, jax.Array]:
+    def apply(params: Params, memory: Memory, inputs: Inputs) -> tuple[Memory, jax.Array]:
         is_packed = isinstance(params[0], Dense | BitPlanes)
         layers = params if is_packed else pack(settings, "float32", params)
-        return memory, forward(settings, layers, obs)
+        return memory, forward(settings, layers, inputs.obs.ravel())
 
     return Policy(
         init=lambda key: init(settings, key, sizes),
-        reset=lambda: (),
+        reset=no_memory,
         apply=apply,
         packing=lambda num_episodes: packing_of(settings, num_episodes),
     )

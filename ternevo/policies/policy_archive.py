@@ -15,7 +15,7 @@ import re
 import struct
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,8 @@ END = struct.Struct("<4s4H2LH")
 END_MAGIC, LOCATOR_MAGIC, LOCATOR_SIZE = b"PK\x05\x06", b"PK\x06\x07", 20
 
 Arrays = dict[str, NDArray[Any]]
+Shown = tuple[tuple[int, ...], Literal["floats", "integers", "bits", "pixels"]]
+OBS_KINDS = ("floats", "integers", "bits", "pixels")
 
 
 class Header(NamedTuple):
@@ -62,12 +64,14 @@ class Header(NamedTuple):
       settings: the values of its fields, as JSON has them.
       action: what `ternevo.types.ActionSpec` is made of.
       metadata: texts by name.
+      obs: what `ternevo.types.ObsSpec` is made of; None where the file does not say it.
     """
 
     policy: str
     settings: dict[str, Any]
     action: tuple[OutputKind, int, tuple[float, ...], tuple[float, ...]]
     metadata: dict[str, str]
+    obs: Shown | None = None
 
 
 def is_archive(path: str | Path) -> bool:
@@ -218,7 +222,8 @@ def checked(header: dict[str, Any]) -> Header:
       PolicyFormatError: a field is missing, unknown or wrong; the message names it.
     """
     for name in Header._fields:
-        _need(name in header, f"there is no {name!r} in the header")
+        is_optional = name in Header._field_defaults
+        _need(is_optional or name in header, f"there is no {name!r} in the header")
     unknown = sorted(header.keys() - {"format", "version", *Header._fields})
     _need(not unknown, f"unknown in the header: {', '.join(map(ascii, unknown))}")
     policy, settings, metadata = header["policy"], header["settings"], header["metadata"]
@@ -229,7 +234,21 @@ def checked(header: dict[str, Any]) -> Header:
     _need(kind in WEIGHT_KINDS, f"weights are {_short(kind)}; must be one of {WEIGHT_KINDS}")
     is_text = isinstance(metadata, dict) and all(isinstance(x, str) for x in metadata.values())
     _need(is_text, "metadata must be an object of texts")
-    return Header(policy, settings, _action(header["action"]), metadata)
+    return Header(policy, settings, _action(header["action"]), metadata, _shown(header))
+
+
+def _shown(header: dict[str, Any]) -> Shown | None:
+    """Return shape and kind of observations, where the header has them."""
+    if "obs" not in header:
+        return None
+    obs = header["obs"]
+    is_obs = isinstance(obs, dict) and obs.keys() == {"shape", "kind"}
+    _need(is_obs, "obs must be an object of shape, kind")
+    shape, kind = obs["shape"], obs["kind"]
+    _need(kind in OBS_KINDS, f"kind of obs {_short(kind)}; must be one of {OBS_KINDS}")
+    is_shape = isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)
+    _need(is_shape, f"shape of obs {_short(shape)}; must be a list of positive integers")
+    return tuple(shape), kind
 
 
 def _action(action: Any) -> tuple[OutputKind, int, tuple[float, ...], tuple[float, ...]]:

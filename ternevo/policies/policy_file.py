@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ternevo.arithmetic import actions, observation, ternary
+from ternevo.arithmetic import observation, ternary
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.deploy import tvp
 from ternevo.deploy.record import Layer, Moments, PolicyRecord, Squares
@@ -25,19 +25,22 @@ from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.files import replacing
 from ternevo.names import Trust, UnknownName, check_trusted, lookup_settings
 from ternevo.policies import contract, policy_archive
+from ternevo.policies.acting import Actor, Seen
 from ternevo.settings.policies import MLP, POLICIES, PolicySettings
 from ternevo.types import (
     ActionSpec,
     Env,
+    Key,
     Memory,
     ObservationMoments,
+    ObsSpec,
     Params,
     Policy,
     PolicyParams,
     Tensor,
 )
 
-ENV, LENGTH = "env", "episode_length"
+ENV, LENGTH, WRAPPERS = "env", "episode_length", "wrappers"
 """Names in the metadata of a file; all others are of `SavedPolicy.info`."""
 
 
@@ -56,7 +59,9 @@ class SavedPolicy:
       moments: the moments that the quantiser was frozen from; without observations where the file
         is one for a device.
       episode_length: the time limit it was trained with, None if the file does not say.
+      obs: what it takes in.
       action: the action space.
+      wrappers: what was around the environment, see `envs.remake`.
       info: strings and numbers about its origin.
       record: what the file holds, None if it is no .tvp.
     """
@@ -68,8 +73,10 @@ class SavedPolicy:
     weights: Params
     quantiser: Quantiser
     moments: ObservationMoments
+    obs: ObsSpec
     action: ActionSpec
     episode_length: int | None
+    wrappers: str
     info: dict[str, Any]
     record: PolicyRecord | None
 
@@ -79,19 +86,32 @@ class SavedPolicy:
         Raises:
           ValueError: the policy has a memory, so that one observation does not say what it does.
         """
-        memory = self.policy.reset()
+        memory = self.reset()
         if jax.tree.leaves(memory):
-            raise ValueError(f"{self.policy_name} has a memory: call step(memory, obs)")
+            raise ValueError(f"{self.policy_name} has a memory: call reset() and step(memory, obs)")
         return self.step(memory, obs)[1]
 
-    def step(self, memory: Memory, obs: Any) -> tuple[Memory, np.ndarray]:
+    def reset(self, key: Key | None = None) -> Memory:
+        """Return the memory at the start of an episode; with key 0 if none is given."""
+        return self.policy.reset(self.weights, jax.random.key(0) if key is None else key)
+
+    def step(
+        self, memory: Memory, obs: Any, feedback: float = 0.0, is_first: bool = False
+    ) -> tuple[Memory, np.ndarray]:
         """Return the new memory and the action for one observation [obs].
 
-        An episode starts with `policy.reset()`.
+        Args:
+          memory: what `reset` or the step before returned.
+          obs: the observation.
+          feedback: the reward of the step before, 0 at first; for policies that learn from it.
+          is_first: whether an episode begins with this observation.
         """
-        quantised = observation.quantise(self.quantiser, jnp.asarray(obs, jnp.float32))
-        memory, output = self.policy.apply(self.weights, memory, quantised)
-        return memory, np.asarray(actions.mode(self.action, output))
+        actor = Actor(self.policy, self.obs, self.action)
+        seen = Seen(
+            jnp.asarray(obs, jnp.float32), jnp.float32(feedback), jnp.asarray(is_first, bool)
+        )
+        memory, action = actor.act(self.weights, self.quantiser, memory, seen)
+        return memory, np.asarray(action)
 
 
 def save(
@@ -117,11 +137,13 @@ def save(
       TypeError: `info` has something else than strings and numbers.
     """
     told = {ENV: env.id, LENGTH: env.episode_length, **(info or {})}
+    if env.wrappers:
+        told[WRAPPERS] = env.wrappers
     metadata = {name: to_text(value) for name, value in told.items()}
     if ":" in policy_name:
-        _archive(path, policy_name, settings, env.action, params, metadata)
+        _archive(path, policy_name, settings, env.obs, env.action, params, metadata)
         return
-    data = tvp.encode(record_of(policy_name, settings, env.action, params, metadata))
+    data = tvp.encode(record_of(policy_name, settings, env.obs, env.action, params, metadata))
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
@@ -165,6 +187,7 @@ def env_id_of(saved: SavedPolicy, path: Path, said: str | None) -> str:
 def record_of(
     policy_name: str,
     settings: MLP,
+    obs: ObsSpec,
     action: ActionSpec,
     params: PolicyParams,
     metadata: dict[str, str] | None = None,
@@ -176,7 +199,7 @@ def record_of(
     """
     if policy_name != "mlp":
         raise PolicyFormatError(0, f"the format has no place for the policy {policy_name!r}")
-    quantiser = observation.freeze(params.moments)
+    quantiser = observation.freeze(params.moments, obs.kind)
     count = len(params.weights)
     layers = [
         _layer_of(layer, settings.weights, settings.activation if i < count - 1 else "none")
@@ -208,6 +231,7 @@ def from_record(record: PolicyRecord) -> SavedPolicy:
     told = _told(record.metadata)
     length = _pop_length(told)
     low, high = (tuple(map(float, bound)) for bound in (record.low, record.high))
+    obs = ObsSpec((record.obs_size,))
     action = ActionSpec(record.output_kind, record.num_outputs, low, high)
     mean = jnp.asarray(record.mean)
     scale = jnp.asarray(np.ldexp(np.float32(1), record.exponent.astype(np.int32)))
@@ -215,12 +239,14 @@ def from_record(record: PolicyRecord) -> SavedPolicy:
         env_id=str(told.pop(ENV, "")),
         policy_name="mlp",
         settings=settings,
-        policy=settings.build(record.obs_size, action),
+        policy=settings.build(obs, action),
         weights=tuple(_params_of(layer) for layer in record.layers),
         quantiser=Quantiser(mean, scale),
         moments=_moments_of(record),
+        obs=obs,
         action=action,
         episode_length=length,
+        wrappers=str(told.pop(WRAPPERS, "")),
         info=told,
         record=record,
     )
@@ -282,6 +308,7 @@ def _archive(
     path: Path,
     policy_name: str,
     settings: PolicySettings,
+    obs: ObsSpec,
     action: ActionSpec,
     params: PolicyParams,
     metadata: dict[str, str],
@@ -293,13 +320,14 @@ def _archive(
     for name, tensor in named_tensors(params.weights).items():
         for part, value in tensor._asdict().items():
             arrays[f"{name}/{part}"] = np.asarray(value)
-    _obs_size_of(arrays)
     header = {
         "policy": policy_name,
         "settings": contract.to_json(settings),
         "action": action._asdict(),
         "metadata": metadata,
     }
+    if obs != ObsSpec((_obs_size_of(arrays),)):
+        header["obs"] = obs._asdict()
     policy_archive.checked(json.loads(json.dumps(header)))
     policy_archive.write(path, header, arrays)
 
@@ -307,29 +335,31 @@ def _archive(
 def _from_archive(path: str | Path, trust: Trust) -> SavedPolicy:
     header, arrays = policy_archive.read(path)
     with _at(path):
-        name, fields, action, metadata = policy_archive.checked(header)
+        name, fields, action, metadata, shown = policy_archive.checked(header)
         told = _told(metadata)
         length, env_id = _pop_length(told), told.pop(ENV, "")
         if not isinstance(env_id, str):
             raise PolicyFormatError(0, f"{ENV} is {env_id!r}, and not a text")
-        obs_size = _obs_size_of(arrays)
+        obs = _obs_of(arrays, shown)
     check_trusted(path, "policy", name, trust)
     try:
         class_ = lookup_settings("policy", name, POLICIES, PolicySettings)
     except UnknownName as error:
         raise type(error)(f"{path}: {error}") from error
     with _at(path):
-        settings, policy, params = _built(class_, fields, ActionSpec(*action), obs_size, arrays)
+        settings, policy, params = _built(class_, fields, ActionSpec(*action), obs, arrays)
     return SavedPolicy(
         env_id=env_id,
         policy_name=name,
         settings=settings,
         policy=policy,
         weights=params.weights,
-        quantiser=observation.freeze(params.moments),
+        quantiser=observation.freeze(params.moments, obs.kind),
         moments=params.moments,
+        obs=obs,
         action=ActionSpec(*action),
         episode_length=length,
+        wrappers=str(told.pop(WRAPPERS, "")),
         info=told,
         record=None,
     )
@@ -348,7 +378,7 @@ def _built(
     class_: type[PolicySettings],
     fields: dict[str, Any],
     action: ActionSpec,
-    obs_size: int,
+    obs: ObsSpec,
     arrays: policy_archive.Arrays,
 ) -> tuple[PolicySettings, Policy, PolicyParams]:
     """Return the settings, the policy and the params that a file says, of a class.
@@ -358,8 +388,8 @@ def _built(
     """
     try:
         settings = contract.from_json(class_, fields)
-        policy = contract.build(settings, obs_size, action)
-        return settings, policy, _params_of_archive(policy, settings, obs_size, arrays)
+        policy = contract.build(settings, obs, action)
+        return settings, policy, _params_of_archive(policy, settings, obs.size, arrays)
     except PolicyFormatError:
         raise
     except Exception as error:  # a class may do anything with settings that it never wrote
@@ -394,6 +424,15 @@ def _obs_size_of(arrays: policy_archive.Arrays) -> int:
         most = policy_archive.MAX_COMPONENTS
         raise PolicyFormatError(0, f"moments/mean is {shape}; must be 1 to {most} means")
     return mean.size
+
+
+def _obs_of(arrays: policy_archive.Arrays, shown: policy_archive.Shown | None) -> ObsSpec:
+    """Return what a policy takes in; a file that does not say it is of a vector of floats."""
+    size = _obs_size_of(arrays)
+    spec = ObsSpec((size,)) if shown is None else ObsSpec(*shown)
+    if spec.size != size:
+        raise PolicyFormatError(0, f"obs of shape {list(spec.shape)}, and {size} moments")
+    return spec
 
 
 def _check_moments(moments: ObservationMoments) -> None:

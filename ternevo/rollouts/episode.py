@@ -6,14 +6,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from ternevo.arithmetic import actions, observation
 from ternevo.arithmetic.observation import Quantiser
+from ternevo.policies.acting import Actor, Seen, seen_after, seen_first
 from ternevo.policies.policy_file import SavedPolicy
+from ternevo.rollouts.lanes import MEMORY, begin_episode
 from ternevo.types import Env, EnvState, Key, Memory, Params, Policy, Timestep
 
 
-class Episode(NamedTuple):
-    """The states from reset to the end, one more than there are rewards."""
+class Recording(NamedTuple):
+    """One episode: the states from reset to the end, one more than there are rewards."""
 
     states: list[EnvState]
     rewards: np.ndarray
@@ -25,11 +26,12 @@ class Episode(NamedTuple):
         return float(self.rewards.sum())
 
 
-def recorder(policy: Policy, env: Env) -> Callable[[Params, Quantiser, Key], Episode]:
+def recorder(policy: Policy, env: Env) -> Callable[[Params, Quantiser, Key], Recording]:
     """Return the function that runs weights for one episode, step by step, and keeps every state.
 
     It compiles once, and then takes other weights, quantisers and keys as they come.
     """
+    actor = Actor(policy, env.obs, env.action)
 
     @jax.jit
     def advance(
@@ -38,41 +40,43 @@ def recorder(policy: Policy, env: Env) -> Callable[[Params, Quantiser, Key], Epi
         key: Key,
         state: EnvState,
         memory: Memory,
-        obs: jax.Array,
+        seen: Seen,
     ) -> tuple[EnvState, Memory, Timestep]:
-        quantised = observation.quantise(quantiser, obs)
-        memory, output = policy.apply(weights, memory, quantised)
-        state, timestep = env.step(key, state, actions.mode(env.action, output))
+        memory, action = actor.act(weights, quantiser, memory, seen)
+        state, timestep = env.step(key, state, action)
         return state, memory, timestep
 
-    reset = jax.jit(env.reset)
+    @jax.jit
+    def begin(weights: Params, key: Key) -> tuple[EnvState, jax.Array, Memory]:
+        memory = policy.reset(weights, jax.random.fold_in(key, MEMORY))
+        return *begin_episode(env, key), memory
 
-    def play(weights: Params, quantiser: Quantiser, key: Key) -> Episode:
-        state, obs = reset(jax.random.fold_in(key, 0))
-        states, rewards, memory, terminated = [state], [], policy.reset(), False
+    def play(weights: Params, quantiser: Quantiser, key: Key) -> Recording:
+        state, obs, memory = begin(weights, key)
+        states, rewards, seen, terminated = [state], [], seen_first(obs), False
         for step in range(1, env.episode_length + 1):
             key_step = jax.random.fold_in(key, step)
-            state, memory, timestep = advance(weights, quantiser, key_step, state, memory, obs)
+            state, memory, timestep = advance(weights, quantiser, key_step, state, memory, seen)
             states.append(state)
             rewards.append(float(timestep.reward))
-            obs, terminated = timestep.obs, bool(timestep.terminated)
+            seen, terminated = seen_after(timestep), bool(timestep.terminated)
             if terminated or timestep.truncated:
                 break
-        return Episode(states, np.asarray(rewards), terminated)
+        return Recording(states, np.asarray(rewards), terminated)
 
     return play
 
 
-def record(saved: SavedPolicy, env: Env, key: Key) -> Episode:
+def record(saved: SavedPolicy, env: Env, key: Key) -> Recording:
     """Run a saved policy for one episode.
 
     Raises:
       ValueError: the policy is for observations or actions of another size.
     """
     obs_size = saved.quantiser.mean.shape[0]
-    if obs_size != env.obs_size or saved.action != env.action:
+    if obs_size != env.obs.size or saved.action != env.action:
         raise ValueError(
             f"a policy of {saved.env_id} ({obs_size} observations, {saved.action.size} actions) "
-            f"does not fit {env.id} ({env.obs_size} observations, {env.action.size} actions)"
+            f"does not fit {env.id} ({env.obs.size} observations, {env.action.size} actions)"
         )
     return recorder(saved.policy, env)(saved.weights, saved.quantiser, key)

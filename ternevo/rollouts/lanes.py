@@ -20,9 +20,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int32
 
-from ternevo.arithmetic import actions, observation
+from ternevo.arithmetic import observation
 from ternevo.arithmetic.observation import Quantiser, Sums
+from ternevo.policies.acting import Actor, Seen, seen_after, seen_first
 from ternevo.types import Env, EnvState, Key, Memory, Packing, Policy
+
+START = 0
+"""The number folded into an episode's key for its start; step t has t, from 1 on."""
+TASK, MEMORY = 2**31 - 6, 2**31 - 7
+"""Those for its task, and for the memory that a policy begins it with."""
 
 
 class Tally(NamedTuple):
@@ -37,7 +43,7 @@ class Lanes(NamedTuple):
     """The episodes that are being run, [slots, lanes]."""
 
     env_state: EnvState
-    obs: Float[Array, "slots lanes obs"]
+    seen: Seen
     memory: Memory
     is_alive: Bool[Array, "slots lanes"]
     tally: Tally
@@ -63,6 +69,11 @@ class Work(NamedTuple):
     horizon: Int32[Array, ""]
 
     @property
+    def num_moments(self) -> int:
+        """Return the number of components of which moments are added up."""
+        return observation.summed_size(self.env.obs)
+
+    @property
     def blocks_per_member(self) -> int:
         """Return how many blocks the episodes of a member make."""
         return self.keys.shape[1] // self.packing.together
@@ -81,7 +92,7 @@ class Work(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """The loop state. `block` is what each slot runs; a slot that has none has a number too high.
+    """The loop state. `block` is what each slot runs; an idle slot holds an out-of-range number.
 
     `done` holds the tallies [blocks, lanes] of what is over.
     """
@@ -118,10 +129,13 @@ def run_blocks(
     advance = _advance(work)
 
     def turn(queue: Queue) -> Queue:
-        queue = _refill(work, queue, last_block, none)
+        is_free = _is_free(queue.lanes)
+        queue = _take_blocks(queue, is_free, last_block, none)
         keys = work.keys_of(queue.block)
         member = work.member_of(queue.block) - first_packed
         weights = jax.tree.map(lambda x: jnp.take(x, member, axis=0, mode="clip"), packed)
+        fresh = _begin(work, weights, keys, queue.block < none)
+        queue = queue._replace(lanes=_where_free(is_free, fresh, queue.lanes))
 
         def is_worth_it(carry: tuple[Lanes, jax.Array]) -> jax.Array:
             lanes, wasted = carry
@@ -143,7 +157,7 @@ def run_blocks(
         return (queue.next_block < last_block) | jnp.any(queue.lanes.is_alive)
 
     slots = jnp.full(num_slots, none, jnp.int32)
-    nobody = _nobody(work, slots)
+    nobody = _nobody(work, slots, packed)
     start = Queue(blocks[0], slots, nobody, done)
     return jax.lax.while_loop(is_unfinished, turn, start).done
 
@@ -152,33 +166,54 @@ def _is_free(lanes: Lanes) -> Bool[Array, " slots"]:
     return ~jnp.any(lanes.is_alive, axis=1)
 
 
-def _refill(work: Work, queue: Queue, last_block: jax.Array, none: int) -> Queue:
-    """Give each free slot the next block, or none if there is no more."""
-    is_free = _is_free(queue.lanes)
+def _take_blocks(
+    queue: Queue, is_free: Bool[Array, " slots"], last_block: jax.Array, none: int
+) -> Queue:
+    """Give each free slot the next block, or none if there is no more; lanes stay as they are."""
     candidate = queue.next_block + jnp.cumsum(is_free, dtype=jnp.int32) - 1
     candidate = jnp.where(candidate < last_block, candidate, none)
     block = jnp.where(is_free, candidate, queue.block)
     next_block = jnp.minimum(queue.next_block + jnp.sum(is_free, dtype=jnp.int32), last_block)
-    lanes = jax.tree.map(
+    return queue._replace(next_block=next_block, block=block)
+
+
+def _where_free(is_free: Bool[Array, " slots"], fresh: Lanes, lanes: Lanes) -> Lanes:
+    return jax.tree.map(
         lambda new, old: jnp.where(is_free.reshape(-1, *[1] * (new.ndim - 1)), new, old),
-        _begin(work, block, block < none),
-        queue.lanes,
+        fresh,
+        lanes,
     )
-    return queue._replace(next_block=next_block, block=block, lanes=lanes)
 
 
-def _begin(work: Work, block: jax.Array, exists: jax.Array) -> Lanes:
-    """Return lanes at the start of their episodes."""
-    keys = work.keys_of(block)
-    reset = jax.vmap(jax.vmap(lambda key: work.env.reset(jax.random.fold_in(key, 0))))
-    env_state, obs = _in_tiles(reset, work.tile_slots, keys)
-    memory = jax.tree.map(
-        lambda x: jnp.broadcast_to(x, (*keys.shape, *jnp.shape(x))), work.policy.reset()
-    )
+def _begin(work: Work, weights: Any, keys: Key, exists: jax.Array) -> Lanes:
+    """Return lanes at the start of their episodes, with keys [slots, lanes]."""
+    env_state, obs, memory = _in_tiles(_begin_all(work), work.tile_slots, weights, keys)
     is_alive = jnp.broadcast_to(exists[:, None], keys.shape)
-    tally = no_tally(keys.shape, work.env.obs_size)
-    tally = tally._replace(sums=observation.start_sums(obs, work.yardstick.mean))
-    return Lanes(env_state, obs, memory, is_alive, tally)
+    tally = no_tally(keys.shape, work.num_moments)
+    tally = tally._replace(sums=_start_sums(work, obs))
+    return Lanes(env_state, seen_first(obs), memory, is_alive, tally)
+
+
+def _begin_all(work: Work) -> Callable[[Any, Key], tuple[EnvState, jax.Array, Memory]]:
+    """Return the function that begins the episodes of a tile."""
+
+    def begin(weights: Any, key: Key) -> tuple[EnvState, jax.Array, Memory]:
+        state, obs = begin_episode(work.env, key)
+        return state, obs, work.policy.reset(weights, jax.random.fold_in(key, MEMORY))
+
+    return jax.vmap(jax.vmap(begin, (None, 0)))
+
+
+def begin_episode(env: Env, key: Key) -> tuple[EnvState, jax.Array]:
+    """Draw a task and begin an episode of it, by the episode's key."""
+    task = env.draw_task(jax.random.fold_in(key, TASK))
+    return env.reset(jax.random.fold_in(key, START), task)
+
+
+def _start_sums(work: Work, obs: Float[Array, "slots lanes obs"]) -> Sums:
+    return observation.start_sums(
+        obs[..., : work.num_moments], work.yardstick.mean[: work.num_moments]
+    )
 
 
 def _in_tiles(function: Callable, tile_slots: int, *arguments: Any) -> Any:
@@ -190,26 +225,30 @@ def _in_tiles(function: Callable, tile_slots: int, *arguments: Any) -> Any:
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tiles)
 
 
-def _nobody(work: Work, slots: jax.Array) -> Lanes:
+def _nobody(work: Work, slots: jax.Array, packed: Any) -> Lanes:
     """Return lanes of the right shapes in which nobody lives, without compiling a reset."""
-    shapes = jax.eval_shape(lambda block: _begin(work, block, block < 0), slots)
+
+    def begin(block: jax.Array, packed: Any) -> Lanes:
+        weights = jax.tree.map(lambda x: x[jnp.zeros_like(block)], packed)
+        return _begin(work, weights, work.keys_of(block), block < 0)
+
+    shapes = jax.eval_shape(begin, slots, packed)
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
-def no_tally(shape: tuple[int, ...], obs_size: int) -> Tally:
+def no_tally(shape: tuple[int, ...], num_moments: int) -> Tally:
     """Return the tallies of episodes that have not begun."""
-    sums = observation.start_sums(jnp.zeros((*shape, obs_size)), jnp.zeros(obs_size))
+    sums = observation.start_sums(jnp.zeros((*shape, num_moments)), jnp.zeros(num_moments))
     return Tally(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), sums)
 
 
 def _advance(work: Work) -> Callable[[Any, Key, Lanes], Lanes]:
     """Return the loop body: every lane acts, steps, and is counted while it is alive."""
     env = work.env
+    actor = Actor(work.policy, env.obs, env.action)
 
-    def act(weights: Any, memory: Memory, obs: jax.Array) -> tuple[Memory, jax.Array]:
-        obs = observation.quantise(work.quantiser, obs)
-        memory, output = work.policy.apply(weights, memory, obs)
-        return memory, actions.mode(env.action, output)
+    def act(weights: Any, memory: Memory, seen: Seen) -> tuple[Memory, jax.Array]:
+        return actor.act(weights, work.quantiser, memory, seen)
 
     def step(key: Key, length: jax.Array, state: EnvState, action: jax.Array) -> tuple:
         return env.step(jax.random.fold_in(key, length + 1), state, action)
@@ -218,20 +257,21 @@ def _advance(work: Work) -> Callable[[Any, Key, Lanes], Lanes]:
     step_all = jax.vmap(jax.vmap(step))
 
     def advance(weights: Any, keys: Key, lanes: Lanes) -> Lanes:
-        memory, action = act_all(weights, lanes.memory, lanes.obs)
+        memory, action = act_all(weights, lanes.memory, lanes.seen)
         env_state, timestep = step_all(keys, lanes.tally.lengths, lanes.env_state, action)
-        tally = _count(lanes, timestep.reward, work.yardstick.scale)
+        tally = _count(work, lanes, timestep.reward)
         is_over = timestep.terminated | timestep.truncated | (tally.lengths >= work.horizon)
-        return Lanes(env_state, timestep.obs, memory, lanes.is_alive & ~is_over, tally)
+        return Lanes(env_state, seen_after(timestep), memory, lanes.is_alive & ~is_over, tally)
 
     return advance
 
 
-def _count(lanes: Lanes, reward: jax.Array, scale: jax.Array) -> Tally:
+def _count(work: Work, lanes: Lanes, reward: jax.Array) -> Tally:
     """Book one step: the observation acted on and the reward earned count only for the living."""
     alive, tally = lanes.is_alive, lanes.tally
+    obs = lanes.seen.obs[..., : work.num_moments]
     return Tally(
         tally.returns + jnp.where(alive, reward, 0.0),
         tally.lengths + alive,
-        observation.add(tally.sums, lanes.obs, alive, scale),
+        observation.add(tally.sums, obs, alive, work.yardstick.scale[: work.num_moments]),
     )

@@ -8,18 +8,28 @@ Axis words: `population` members, `episodes` each, `obs` components.
 """
 
 import math
-from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Int32
 
 from ternevo.arithmetic import observation
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.machine import devices
-from ternevo.rollouts.lanes import Tally, Work, no_tally, run_blocks
-from ternevo.types import Env, Key, ObservationMoments, Packing, Params, Policy
+from ternevo.rollouts import step_count
+from ternevo.rollouts.lanes import Tally, Work, begin_episode, no_tally, run_blocks
+from ternevo.types import (
+    Env,
+    Key,
+    ObservationMoments,
+    Packing,
+    Params,
+    Policy,
+    Population,
+    Scores,
+)
 
 CPU_LANE_BYTES = 2**18
 """What the lanes of a CPU core may hold together, so that they stay in its cache."""
@@ -34,34 +44,25 @@ PACKED_BYTES = 2**28
 """What the packed weights of the members that are in the queue at once may take."""
 
 
-class Evaluation(NamedTuple):
-    """What a population did."""
+class Rollout(NamedTuple):
+    """A policy in an environment, and how its episodes run; lanes and chunks change no result.
 
-    returns: Float[Array, "population episodes"]
-    lengths: Int32[Array, "population episodes"]
-    moments: ObservationMoments
+    Attributes:
+      policy: the policy.
+      env: the environment.
+      num_lanes: episodes at once on a device, rounded up to whole tiles; 0 for one tile.
+      chunk_size: members in the queue at once on a device, 0 for as many as `PACKED_BYTES` holds;
+        the memory of the loop is in proportion to it.
+    """
+
+    policy: Policy
+    env: Env
+    num_lanes: int = 0
+    chunk_size: int = 0
 
 
 CommonRandomNumbers = Literal["all", "pairs", "none"]
-"""Who meets the same episodes: all members, each antithetic pair, or nobody."""
-
-
-class Plan(NamedTuple):
-    """How a population is to be evaluated; lanes and chunks change no result.
-
-    Fields:
-      num_episodes: of each member.
-      common_random_numbers: who shares them.
-      num_lanes: episodes at once on a device, rounded up to whole tiles; 0 for one.
-      chunk_size: members in the queue at once, 0 for as many as `PACKED_BYTES` holds.
-      horizon: from the generation to the steps after which episodes are cut off, None for never.
-    """
-
-    num_episodes: int
-    common_random_numbers: CommonRandomNumbers = "all"
-    num_lanes: int = 0
-    chunk_size: int = 0
-    horizon: Callable[[jax.Array], jax.Array] | None = None
+"""Which members share the same episodes: all, each antithetic pair, or none."""
 
 
 def episode_keys(
@@ -88,39 +89,34 @@ def episode_keys(
     return jnp.repeat(keys, 2, axis=0) if pairs_are_adjacent else jnp.concatenate([keys, keys])
 
 
+def size_of(params: Params) -> int:
+    """Return the number of members of params [population, ...]."""
+    return jax.tree.leaves(params)[0].shape[0]
+
+
 def evaluate(
-    policy: Policy,
-    env: Env,
-    weights: Params,
-    quantiser: Quantiser,
+    rollout: Rollout,
+    population: Population,
     keys: Key,
-    num_lanes: int = 0,
-    chunk_size: int = 0,
-    is_spread: bool = False,
-    horizon: jax.Array | None = None,
+    quantiser: Quantiser,
     yardstick: Quantiser | None = None,
-) -> Evaluation:
+    horizon: jax.Array | None = None,
+) -> Scores:
     """Run every member on its episodes, on all devices of the mesh that is set.
 
     Args:
-      policy: the policy.
-      env: the environment.
-      weights: params with a leading population axis.
-      quantiser: the frozen observation quantiser, the same for all.
+      rollout: what runs, and how.
+      population: the members. Where it is spread, each device holds its own only; else each has
+        all of them, and runs its own.
       keys: [1 or population, episodes], see `episode_keys`.
-      num_lanes: episodes at once on a device, rounded up to whole tiles; 0 for one.
-      chunk_size: members in the queue at once on a device, 0 for as many as
-        `PACKED_BYTES` holds; the memory of the loop is in proportion to it.
-      is_spread: whether each device holds its own members only, as `ternary.sample`
-        leaves them where `ternary.is_spread`; else each has all of them, and runs its own.
-      horizon: steps after which episodes are cut off, None for the time limit of `env`.
+      quantiser: the frozen observation quantiser, the same for all.
       yardstick: where the observations are expected, and in which units they are summed up; None
         for the quantiser.
+      horizon: steps after which episodes are cut off, None for the time limit of the environment.
     """
-    size = jax.tree.leaves(weights)[0].shape[0]
+    size = size_of(population.params)
     rows = devices.padded(size) // devices.count()
-
-    limit = jnp.int32(env.episode_length)
+    limit = jnp.int32(rollout.env.episode_length)
     if horizon is not None:
         limit = jnp.minimum(limit, horizon.astype(jnp.int32))
 
@@ -129,26 +125,44 @@ def evaluate(
         quantisers: tuple[Quantiser, Quantiser],
         keys: Key,
         limit: jax.Array,
-        weights: Params,
+        params: Params,
     ) -> tuple:
         first_row = device * rows
-        packing = policy.packing(keys.shape[1])
-        lanes = choose_lanes(policy, env, keys.shape[1])
-        if jax.default_backend() != "cpu":
-            lanes = min(lanes, rows * keys.shape[1])
-        tile_slots = max(1, lanes // packing.together)
-        work = Work(policy, env, *quantisers, keys, first_row, packing, tile_slots, limit)
-        own = Own(weights, jnp.zeros_like(first_row) if is_spread else first_row)
+        work = _work(rollout, quantisers, keys, first_row, rows, limit)
+        own = Own(params, jnp.zeros_like(first_row) if population.is_spread else first_row)
         num_members = jnp.clip(size - first_row, 0, rows)
-        tally = _run_members(work, own, rows, num_members, num_lanes, chunk_size)
-        moments = _block_moments(observation.from_sums(tally.sums, work.yardstick.scale))
+        tally = _run_members(work, own, rows, num_members, rollout)
+        scale = work.yardstick.scale[: work.num_moments]
+        moments = _block_moments(observation.from_sums(tally.sums, scale))
         return devices.gather((tally.returns, tally.lengths, moments))
 
-    run_split = devices.split(run, (False, False, False, is_spread))
+    run_split = devices.split(run, (False, False, False, population.is_spread))
     quantisers = quantiser, yardstick or quantiser
-    returns, lengths, moments = run_split(quantisers, keys, limit, weights)
-    moments = devices.combine_in_order(observation.merge, moments)
-    return Evaluation(returns[:size], lengths[:size], moments)
+    returns, lengths, moments = run_split(quantisers, keys, limit, population.params)
+    lengths = lengths[:size]
+    if observation.summed_size(rollout.env.obs):
+        moments = devices.combine_in_order(observation.merge, moments)
+    else:
+        moments = observation.empty(rollout.env.obs.size)
+    return Scores(returns[:size], lengths, moments, step_count.of_lengths(lengths))
+
+
+def _work(
+    rollout: Rollout,
+    quantisers: tuple[Quantiser, Quantiser],
+    keys: Key,
+    first_row: jax.Array,
+    rows: int,
+    limit: jax.Array,
+) -> Work:
+    """Return what a device has to run."""
+    policy, env = rollout.policy, rollout.env
+    packing = policy.packing(keys.shape[1])
+    lanes = choose_lanes(policy, env, keys.shape[1])
+    if jax.default_backend() != "cpu":
+        lanes = min(lanes, rows * keys.shape[1])
+    tile_slots = max(1, lanes // packing.together)
+    return Work(policy, env, *quantisers, keys, first_row, packing, tile_slots, limit)
 
 
 def _block_moments(moments: ObservationMoments) -> ObservationMoments:
@@ -172,10 +186,17 @@ def choose_lanes(policy: Policy, env: Env, num_episodes: int) -> int:
     if jax.default_backend() != "cpu":
         return ACCELERATOR_LANES
     packing = policy.packing(num_episodes)
-    state = jax.eval_shape(env.reset, jax.random.key(0)), jax.eval_shape(policy.reset)
-    num_bytes = _num_bytes(state) + packed_bytes(policy, packing) // packing.together
+    num_bytes = _episode_bytes(policy, env) + packed_bytes(policy, packing) // packing.together
     fewest, most = CPU_LANES
     return min(max(2 ** round(math.log2(CPU_LANE_BYTES / num_bytes)), fewest), most)
+
+
+def _episode_bytes(policy: Policy, env: Env) -> int:
+    """Return the bytes that the state and the observation of an episode and a memory take."""
+    key = jax.random.key(0)
+    started = jax.eval_shape(partial(begin_episode, env), key)
+    memory = jax.eval_shape(lambda key: policy.reset(policy.init(key), key), key)
+    return _num_bytes((started, memory))
 
 
 def packed_bytes(policy: Policy, packing: Packing) -> int:
@@ -200,15 +221,14 @@ def _run_members(
     own: Own,
     rows: int,
     num_members: jax.Array,
-    num_lanes: int,
-    chunk_size: int,
+    rollout: Rollout,
 ) -> Tally:
     """Run a device's first `num_members` members, chunk after chunk; tallies [rows, episodes]."""
     held = jax.tree.leaves(own.weights)[0].shape[0]
     fitting = max(1, PACKED_BYTES // packed_bytes(work.policy, work.packing))
-    chunk = min(chunk_size or fitting, rows, held)
+    chunk = min(rollout.chunk_size or fitting, rows, held)
     tile_lanes = work.tile_slots * work.packing.together
-    num_slots = max(1, -(-num_lanes // tile_lanes)) * work.tile_slots
+    num_slots = max(1, -(-rollout.num_lanes // tile_lanes)) * work.tile_slots
     shape = rows * work.blocks_per_member, work.packing.together
 
     def run_chunk(number: jax.Array, done: Tally) -> Tally:
@@ -221,7 +241,7 @@ def _run_members(
         blocks = begin * work.blocks_per_member, end * work.blocks_per_member
         return run_blocks(work, packed, first - own.offset, blocks, num_slots, done)
 
-    done = no_tally(shape, work.env.obs_size)
+    done = no_tally(shape, work.num_moments)
     if chunk == min(rows, held):
         done = run_chunk(jnp.zeros((), jnp.int32), done)
     else:

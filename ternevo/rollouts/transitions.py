@@ -12,7 +12,10 @@ from jaxtyping import Array, Bool, Float, Float32, Int8, Int32
 
 from ternevo.arithmetic import observation
 from ternevo.arithmetic.observation import Quantiser, Sums
-from ternevo.types import Env, EnvState, Key, Memory, Policy, Timestep
+from ternevo.policies import acting
+from ternevo.policies.acting import Seen
+from ternevo.rollouts.lanes import MEMORY, TASK
+from ternevo.types import Env, EnvState, Inputs, Key, Memory, Params, Policy, Timestep
 
 
 class Slots(NamedTuple):
@@ -22,18 +25,24 @@ class Slots(NamedTuple):
     """
 
     env: EnvState
-    obs: Float32[Array, "envs obs"]
+    seen: Seen
     memory: Memory
     episode_return: Float32[Array, " envs"]
     discounted_return: Float32[Array, " envs"]
     episode_length: Int32[Array, " envs"]
 
 
-class Inputs(NamedTuple):
-    """What a policy took in: integers of the quantised observation, and its memory."""
+class Taken(NamedTuple):
+    """What a policy took in, kept small: its inputs with int8 observations, and its memory."""
 
-    obs: Int8[Array, "*batch obs"]
+    obs: Int8[Array, "*batch"]
+    feedback: Float32[Array, "*envs"]
+    is_first: Bool[Array, "*envs"]
     memory: Memory
+
+    def inputs(self) -> Inputs:
+        """Return the inputs as the policy took them in."""
+        return Inputs(self.obs.astype(jnp.float32), self.feedback, self.is_first)
 
 
 class Transitions(NamedTuple):
@@ -42,7 +51,7 @@ class Transitions(NamedTuple):
     `final_value` is that of the final observation where an episode was truncated, 0 elsewhere.
     """
 
-    inputs: Inputs
+    taken: Taken
     output: Float[Array, "*batch action"]
     raw_action: jax.Array
     reward: Float[Array, "*batch"]
@@ -75,21 +84,29 @@ class Yardsticks(NamedTuple):
 class Agent(NamedTuple):
     """What acts in all environments at once.
 
-    `act(key, inputs)` returns new memories, outputs and raw actions; `to_action` turns one raw
+    `act(key, taken)` returns new memories, outputs and raw actions; `to_action` turns one raw
     action into the environment's; `value` has the critic's values of quantised observations.
+    `params` are what it acts by, and what the memory of an episode begins with.
     """
 
-    act: Callable[[Key, Inputs], tuple[Memory, jax.Array, jax.Array]]
+    params: Params
+    act: Callable[[Key, Taken], tuple[Memory, jax.Array, jax.Array]]
     to_action: Callable[[jax.Array], jax.Array]
     value: Callable[[jax.Array], jax.Array]
 
 
-def begin(env: Env, policy: Policy, key: Key, num_envs: int) -> Slots:
-    """Return environments at the start of an episode each."""
-    state, obs = jax.vmap(env.reset)(jax.random.split(key, num_envs))
-    memory = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), policy.reset())
+def begin(env: Env, policy: Policy, params: Params, key: Key, num_envs: int) -> Slots:
+    """Return environments at the start of an episode each; memories begin with `params`."""
+
+    def begin_one(key: Key) -> tuple[EnvState, jax.Array, Memory]:
+        state, obs = env.reset(key, env.draw_task(jax.random.fold_in(key, TASK)))
+        memory = policy.reset(params, jax.random.fold_in(key, MEMORY))
+        return state, obs.astype(jnp.float32), memory
+
+    state, obs, memory = jax.vmap(begin_one)(jax.random.split(key, num_envs))
     zeros = jnp.zeros(num_envs)
-    return Slots(state, obs.astype(jnp.float32), memory, zeros, zeros, zeros.astype(jnp.int32))
+    seen = acting.seen_first(obs)
+    return Slots(state, seen, memory, zeros, zeros, zeros.astype(jnp.int32))
 
 
 def restart(slots: Slots, starts: Slots, is_done: Bool[Array, " envs"]) -> Slots:
@@ -121,16 +138,16 @@ def collect(
     Returns:
       The environments as they are now, transitions [steps, envs], and what adds up over them.
     """
-    num_envs = slots.obs.shape[0]
+    num_envs = slots.episode_length.shape[0]
     key_starts, key_steps = jax.random.split(key)
-    starts = begin(env, policy, key_starts, num_envs + num_steps)
+    starts = begin(env, policy, agent.params, key_starts, num_envs + num_steps)
 
     def one_step(carry: tuple, row: tuple[jax.Array, Key]) -> tuple[tuple, Transitions]:
         slots, tally = carry
         number, key = row
         key_act, key_env = jax.random.split(key)
-        inputs = Inputs(observation.quantise(quantiser, slots.obs).astype(jnp.int8), slots.memory)
-        memory, output, raw_action = agent.act(key_act, inputs)
+        taken = _take(env, quantiser, slots)
+        memory, output, raw_action = agent.act(key_act, taken)
         env_state, timestep = jax.vmap(env.step)(
             jax.random.split(key_env, num_envs), slots.env, jax.vmap(agent.to_action)(raw_action)
         )
@@ -138,7 +155,7 @@ def collect(
         is_done = timestep.terminated | timestep.truncated
         fresh = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, number, num_envs), starts)
         transition = Transitions(
-            inputs,
+            taken,
             output,
             raw_action,
             timestep.reward,
@@ -146,13 +163,19 @@ def collect(
             timestep.truncated,
             _final_values(agent, quantiser, timestep),
         )
-        tally = _count(tally, slots.obs, yardsticks, after, is_done)
+        tally = _count(env, tally, slots.seen.obs, yardsticks, after, is_done)
         return (restart(after, fresh, is_done), tally), transition
 
     rows = jnp.arange(num_steps), jax.random.split(key_steps, num_steps)
-    carry = slots, _no_tally(slots, yardsticks)
+    carry = slots, _no_tally(env, slots, yardsticks)
     (slots, tally), transitions = jax.lax.scan(one_step, carry, rows)
     return slots, transitions, tally
+
+
+def _take(env: Env, quantiser: Quantiser, slots: Slots) -> Taken:
+    """Return what the policy takes in, in all environments."""
+    found = jax.vmap(lambda seen: acting.inputs(env.obs, quantiser, seen))(slots.seen)
+    return Taken(found.obs.astype(jnp.int8), found.feedback, found.is_first, slots.memory)
 
 
 def _go_on(
@@ -161,7 +184,7 @@ def _go_on(
     """Return the environments after a step, none restarted yet."""
     return Slots(
         env_state,
-        timestep.obs.astype(jnp.float32),
+        acting.seen_after(timestep._replace(obs=timestep.obs.astype(jnp.float32))),
         memory,
         slots.episode_return + timestep.reward,
         discount * slots.discounted_return + timestep.reward,
@@ -169,29 +192,37 @@ def _go_on(
     )
 
 
-def _no_tally(slots: Slots, yardsticks: Yardsticks) -> Tally:
-    zeros = jnp.zeros(slots.obs.shape[0], jnp.int32)
+def _no_tally(env: Env, slots: Slots, yardsticks: Yardsticks) -> Tally:
+    zeros = jnp.zeros(slots.episode_length.shape[0], jnp.int32)
     discounted = slots.discounted_return[:, None]
+    summed = observation.summed_size(env.obs)
     return Tally(
         zeros,
         zeros.astype(jnp.float32),
         zeros,
-        observation.start_sums(slots.obs, yardsticks.observations.mean),
+        observation.start_sums(slots.seen.obs[:, :summed], yardsticks.observations.mean[:summed]),
         observation.start_sums(discounted, yardsticks.discounted_returns.mean),
     )
 
 
 def _count(
-    tally: Tally, obs: jax.Array, yardsticks: Yardsticks, after: Slots, is_done: jax.Array
+    env: Env,
+    tally: Tally,
+    obs: jax.Array,
+    yardsticks: Yardsticks,
+    after: Slots,
+    is_done: jax.Array,
 ) -> Tally:
     """Add what was acted on, and what has come of it."""
+    summed = observation.summed_size(env.obs)
+    scale = yardsticks.observations.scale[:summed]
     everywhere = jnp.ones(is_done.shape, bool)
     discounted = after.discounted_return[:, None]
     return Tally(
         tally.episodes + is_done,
         tally.returns + jnp.where(is_done, after.episode_return, 0.0),
         tally.lengths + jnp.where(is_done, after.episode_length, 0),
-        observation.add(tally.observations, obs, everywhere, yardsticks.observations.scale),
+        observation.add(tally.observations, obs[:, :summed], everywhere, scale),
         observation.add(
             tally.discounted_returns, discounted, everywhere, yardsticks.discounted_returns.scale
         ),

@@ -7,9 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ternevo.arithmetic import observation
-from ternevo.arithmetic.observation import Quantiser
-from ternevo.rollouts.population import Evaluation, episode_keys, evaluate
-from ternevo.types import Env, Key, Metrics, Params, Policy, PolicyParams, State, Strategy
+from ternevo.types import Key, Metrics, PolicyParams, Problem, Scores, State, Strategy
 
 
 class EvaluationState(NamedTuple):
@@ -22,22 +20,7 @@ class EvaluationState(NamedTuple):
     best_return: Float[Array, ""]
 
 
-def evaluate_policy(
-    policy: Policy, env: Env, weights: Params, quantiser: Quantiser, key: Key, num_episodes: int
-) -> Evaluation:
-    """Run one policy on fresh episodes; the result has a population of one.
-
-    It is evaluated as so many members of one episode each, which devices can share.
-    """
-    copies = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_episodes, *x.shape)), weights)
-    keys = episode_keys(key, num_episodes, 1).reshape(num_episodes, 1)
-    result = evaluate(policy, env, copies, quantiser, keys)
-    return Evaluation(result.returns.T, result.lengths.T, result.moments)
-
-
-def with_evaluation(
-    strategy: Strategy, policy: Policy, env: Env, every: int, num_episodes: int
-) -> Strategy:
+def evaluated(strategy: Strategy, problem: Problem, every: int, num_episodes: int) -> Strategy:
     """Return the strategy that also evaluates its current policy, on keys apart from training.
 
     The first generation is evaluated too. Metrics "eval/..." are NaN in the
@@ -62,21 +45,18 @@ def with_evaluation(
         inner, metrics = strategy.step(key_step, state.strategy)
         generation = state.generation + 1
         current = strategy.params(inner)
-        returns, length = jax.lax.cond(
+        mean, std, length = jax.lax.cond(
             (generation % every == 0) | (generation == 1),
-            lambda: _returns_and_length(
-                evaluate_policy(
-                    policy,
-                    env,
-                    current.weights,
-                    observation.freeze(current.moments),
+            lambda: _summary(
+                problem.test(
                     key_eval,
+                    current.weights,
+                    observation.freeze(current.moments, problem.obs.kind),
                     num_episodes,
                 )
             ),
-            lambda: (jnp.full((num_episodes,), jnp.nan), jnp.asarray(jnp.nan)),
+            lambda: (jnp.asarray(jnp.nan),) * 3,
         )
-        mean = jnp.mean(returns)
         is_better = (mean > state.best_return) & jnp.isfinite(mean)
         best, best_generation, best_return = jax.tree.map(
             lambda new, old: jnp.where(is_better, new, old),
@@ -85,7 +65,7 @@ def with_evaluation(
         )
         metrics |= {
             "eval/return": mean,
-            "eval/return_std": jnp.std(returns),
+            "eval/return_std": std,
             "eval/length": length,
             "eval/best_return": best_return,
         }
@@ -95,5 +75,7 @@ def with_evaluation(
     return Strategy(init, step, lambda state: strategy.params(state.strategy))
 
 
-def _returns_and_length(result: Evaluation) -> tuple[jax.Array, jax.Array]:
-    return result.returns[0], jnp.mean(result.lengths.astype(jnp.float32))
+def _summary(scores: Scores) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return mean and standard deviation of the returns, and the mean length."""
+    length = jnp.mean(scores.lengths.astype(jnp.float32))
+    return jnp.mean(scores.returns), jnp.std(scores.returns), length

@@ -5,13 +5,16 @@ from typing import Any
 import jax
 import optax
 
+from ternevo import problems
 from ternevo.algorithms.schedules import learning_rate
 from ternevo.arithmetic.ternary import WeightKind
-from ternevo.rollouts.population import Plan
+from ternevo.problems import Plan
 from ternevo.settings.strategies.evolution import Evolution, check_heeded
 from ternevo.settings.strategies.ppo import PPO
-from ternevo.strategies.evolve import evolve, evolve_latents
+from ternevo.strategies.evolve import evolve
+from ternevo.strategies.latents import evolve_latents
 from ternevo.strategies.on_policy import learn
+from ternevo.strategies.search import search_of
 from ternevo.types import Env, Policy, Strategy
 
 
@@ -29,7 +32,8 @@ def evolution(
         return twin.build(env, policy, weights, num_generations)
     solution = policy.init(jax.random.key(0))
     algorithm, params = settings.search_algorithm(solution, weights, num_generations)
-    return evolve(algorithm, params, policy, env, plan(settings, env, num_generations))
+    search = search_of(algorithm, params, lambda key: policy.init(jax.random.split(key)[0]))
+    return evolve(search, problems.of(policy, env, plan(settings, env, num_generations)))
 
 
 def own_twin(
@@ -48,7 +52,8 @@ def latents(
     def make(solution: Any) -> tuple[Any, Any]:
         return settings.search_algorithm(solution, weights, num_generations)
 
-    return evolve_latents(make, env, policy, weights, plan(settings, env, num_generations))
+    problem = problems.of(policy, env, plan(settings, env, num_generations))
+    return evolve_latents(make, problem, policy, weights)
 
 
 def ppo(

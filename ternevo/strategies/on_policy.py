@@ -15,17 +15,17 @@ from ternevo.arithmetic.observation import Quantiser, Sums
 from ternevo.arithmetic.ternary import WeightKind
 from ternevo.learners import ppo
 from ternevo.machine import devices
+from ternevo.rollouts import step_count
 from ternevo.rollouts.transitions import (
     Agent,
-    Inputs,
     Slots,
+    Taken,
     Tally,
     Transitions,
     Yardsticks,
     begin,
     collect,
 )
-from ternevo.strategies import step_count
 from ternevo.types import (
     Env,
     Key,
@@ -126,32 +126,31 @@ class Networks(NamedTuple):
         """Return what acts in so many environments."""
         packed = self.policy.packing(num_envs).pack(self.shipped(learned))
 
-        def act(key: Key, inputs: Inputs) -> tuple[Any, jax.Array, jax.Array]:
-            memory, output = jax.vmap(self.policy.apply, (None, 0, 0))(
-                packed, inputs.memory, inputs.obs.astype(jnp.float32)
-            )
+        def act(key: Key, taken: Taken) -> tuple[Any, jax.Array, jax.Array]:
+            memory, output = self._apply(packed, taken)
             return memory, output, self.distribution.sample(key, learned.distribution, output)
 
         def value(obs: jax.Array) -> jax.Array:
             return self.value(learned, obs)
 
-        return Agent(act, self.distribution.to_action, value)
+        return Agent(packed, act, self.distribution.to_action, value)
+
+    def _apply(self, params: Any, taken: Taken) -> tuple[Any, jax.Array]:
+        """Return memories and outputs of what was taken in [batch]."""
+        return jax.vmap(self.policy.apply, (None, 0, 0))(params, taken.memory, taken.inputs())
 
     def value(self, learned: Learned, obs: jax.Array) -> jax.Array:
         """Return the values [...] of quantised observations [..., obs]."""
         values: Any = self.critic.apply(learned.critic, obs)
         return values
 
-    def predict(self, learned: Learned, inputs: Inputs, raw_action: jax.Array) -> ppo.Prediction:
+    def predict(self, learned: Learned, taken: Taken, raw_action: jax.Array) -> ppo.Prediction:
         """Return what transitions of a minibatch are worth now, differentiably."""
-        params = self.differentiable(learned)
-        _, output = jax.vmap(self.policy.apply, (None, 0, 0))(
-            params, inputs.memory, inputs.obs.astype(jnp.float32)
-        )
+        _, output = self._apply(self.differentiable(learned), taken)
         return ppo.Prediction(
             self.distribution.log_prob(learned.distribution, output, raw_action),
             self.distribution.entropy(learned.distribution, output, raw_action),
-            self.value(learned, inputs.obs),
+            self.value(learned, flat(taken.obs)),
         )
 
 
@@ -184,9 +183,10 @@ def learn(
 
     def init(key: Key) -> LearnState:
         key_learned, key_slots = jax.random.split(key)
-        learned = networks.init(key_learned, env.obs_size)
-        slots = begin(env, policy, key_slots, settings.num_envs)
-        moments, rewards = observation.empty(env.obs_size), observation.empty(1)
+        learned = networks.init(key_learned, env.obs.size)
+        agent = networks.agent(learned, settings.num_envs)
+        slots = begin(env, policy, agent.params, key_slots, settings.num_envs)
+        moments, rewards = observation.empty(env.obs.size), observation.empty(1)
         return LearnState(learned, optimizer.init(learned), slots, moments, rewards)
 
     def step(key: Key, state: LearnState) -> tuple[LearnState, Metrics]:
@@ -201,7 +201,7 @@ def learn(
     def on_device(device: jax.Array, key: Key, state: LearnState) -> tuple[LearnState, Metrics]:
         key_collect, key_update = jax.random.split(jax.random.fold_in(key, device))
         own: Slots = jax.tree.map(lambda x: devices.own_rows(device, x), state.slots)
-        agent = networks.agent(state.learned, own.obs.shape[0])
+        agent = networks.agent(state.learned, own.episode_length.shape[0])
 
         def run(quantiser: Quantiser, yardsticks: Yardsticks) -> Collected:
             slots, transitions, tally = collect(
@@ -221,11 +221,11 @@ def learn(
             (all_slots, tally), slots, transitions = jax.lax.optimization_barrier(
                 (everywhere, slots, transitions)
             )
-            seen = _moments_of(tally.observations, yardsticks.observations)
+            seen = _moments_of_observations(env, tally, yardsticks)
             earned = _moments_of(tally.discounted_returns, yardsticks.discounted_returns)
             return Collected(quantiser, slots, all_slots, transitions, tally, seen, earned)
 
-        found, num_rounds = _look_and_run(run, state.moments, state.rewards)
+        found, num_rounds = _look_and_run(env, run, state.moments, state.rewards)
         quantiser, slots, transitions, tally = (
             found.quantiser,
             found.slots,
@@ -278,7 +278,13 @@ def _shares_evenly(settings: "PPO") -> bool:
     return settings.num_envs % devices.count() == 0 and not left and rows >= MIN_ROWS
 
 
+def flat(obs: jax.Array) -> jax.Array:
+    """Return observations [batch, ...] as vectors [batch, obs], as a critic takes them."""
+    return obs.reshape(obs.shape[0], -1)
+
+
 def _look_and_run(
+    env: Env,
     run: Callable[[Quantiser, Yardsticks], Collected],
     moments: ObservationMoments,
     rewards: ObservationMoments,
@@ -292,25 +298,35 @@ def _look_and_run(
       What was collected, of which no look is part, and the number of rounds.
     """
     run = jax.jit(run, inline=True)  # keeps its trace, for the shapes and for the loop
-    has_seen = observation.have_seen(moments)
-    is_ready = has_seen & observation.have_seen(rewards)
+    has_seen = observation.is_unit_known(env.obs, moments)
+    is_ready = has_seen & jnp.any(rewards.count > 0)
     num_rounds = jnp.where(is_ready, 1, 1 + observation.NUM_LOOKS)
 
     def one_round(i: jax.Array, carry: tuple) -> tuple:
         moments, rewards, _ = carry
         is_look = i < num_rounds - 1
-        yardsticks = Yardsticks(observation.freeze(moments), observation.freeze(rewards))
+        yardsticks = _yardsticks(env, moments, rewards)
         is_blind = is_look & ~has_seen
         found = run(observation.shown(yardsticks.observations, is_blind), yardsticks)
         moments = observation.choose(is_blind, found.moments, moments)
         rewards = observation.choose(is_look, found.rewards, rewards)
         return moments, rewards, found
 
-    yardsticks = Yardsticks(observation.freeze(moments), observation.freeze(rewards))
+    yardsticks = _yardsticks(env, moments, rewards)
     shapes = jax.eval_shape(run, yardsticks.observations, yardsticks)
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     carry = moments, rewards, nothing
     return jax.lax.fori_loop(0, num_rounds, one_round, carry)[2], num_rounds
+
+
+def _yardsticks(env: Env, moments: ObservationMoments, rewards: ObservationMoments) -> Yardsticks:
+    return Yardsticks(observation.freeze(moments, env.obs.kind), observation.freeze(rewards))
+
+
+def _moments_of_observations(env: Env, tally: Tally, yardsticks: Yardsticks) -> ObservationMoments:
+    if not observation.summed_size(env.obs):
+        return observation.empty(env.obs.size)
+    return _moments_of(tally.observations, yardsticks.observations)
 
 
 def _moments_of(sums: Sums, yardstick: Quantiser) -> ObservationMoments:
@@ -337,8 +353,9 @@ def _batch(
     transitions: Transitions,
 ) -> ppo.Sample:
     """Work out, once for all epochs, what the losses need; leaves [steps * envs, ...]."""
-    values = networks.value(learned, transitions.inputs.obs)
-    last_value = networks.value(learned, observation.quantise(quantiser, slots.obs))
+    obs = transitions.taken.obs
+    values = networks.value(learned, obs.reshape(*obs.shape[:2], -1))
+    last_value = networks.value(learned, observation.quantise(quantiser, slots.seen.obs))
     estimates = ppo.advantages(
         transitions.reward,
         values,
@@ -354,7 +371,7 @@ def _batch(
     )
     scaled = ppo.normalise(estimates) if settings.normalize_advantages else estimates
     batch = ppo.Sample(
-        transitions.inputs,
+        transitions.taken,
         transitions.raw_action,
         log_prob,
         values,

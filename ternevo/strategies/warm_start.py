@@ -148,7 +148,7 @@ def _convert(tensor: Tensor, kind: WeightKind) -> Tensor:
 
 def _check_fits(saved: SavedPolicy, path: Path, env: Env, policy: Policy) -> None:
     there = _interface(saved.moments.mean.size, saved.action.kind, saved.action.size)
-    here = _interface(env.obs_size, env.action.kind, env.action.size)
+    here = _interface(env.obs.size, env.action.kind, env.action.size)
     if there != here:
         raise ValueError(
             f"{path} is a policy of {saved.env_id} with {there}, and {env.id} has {here}"

@@ -61,14 +61,14 @@ def _what_to_lower(setup: Setup, error: Exception) -> str:
 def warn_of_unseen(setup: Setup, state: TrainState) -> None:
     """Name the components of observations of which nothing was finite so far."""
     moments = policies_of(setup, state).last.moments
-    if not devices.is_first_process():
+    if not devices.is_first_process() or setup.env.obs.kind != "floats":
         return
-    count = np.asarray(moments.count).reshape(-1, setup.env.obs_size)
+    count = np.asarray(moments.count).reshape(-1, setup.env.obs.size)
     keeps_moments = bool(count.any()) or ":" not in setup.config.strategy_name
     never = np.flatnonzero((count == 0).any(axis=0)).tolist()
     if never and keeps_moments:
         generation = int(state.generation)
-        tqdm.write(what_was_never_finite(never, setup.env.obs_size, generation), file=sys.stderr)
+        tqdm.write(what_was_never_finite(never, setup.env.obs.size, generation), file=sys.stderr)
 
 
 def what_was_never_finite(components: list[int], obs_size: int, generation: int) -> str:

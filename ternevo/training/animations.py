@@ -52,5 +52,5 @@ class Animations:
         with devices.on_one_device():
             weights, moments = devices.own_copy(params)
             key = jax.random.fold_in(jax.random.key(self._seed), WATCHED_EPISODE)
-            recorded = self._play(weights, observation.freeze(moments), key)
+            recorded = self._play(weights, observation.freeze(moments, self._env.obs.kind), key)
             return envs.render(self._env.id, recorded.states, stem)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from ternevo import envs
+from ternevo import envs, problems
 from ternevo.files import replace_text
 from ternevo.machine import devices
 from ternevo.names import UnknownName
@@ -17,7 +17,6 @@ from ternevo.rollouts import episode
 from ternevo.runs import plots
 from ternevo.runs.run_folder import RunFolder
 from ternevo.runs.sinks import Row, read_jsonl
-from ternevo.strategies.evaluated import evaluate_policy
 from ternevo.training.setup import Setup
 
 FINAL_EVALUATION = 2**31 - 1
@@ -113,12 +112,11 @@ def _over_seeds(returns: list[float | None]) -> dict[str, Any]:
 
 def final_evaluations(setup: Setup) -> list[dict[str, dict[str, Any]]]:
     """Evaluate each seed's two policy files on the same fresh episodes, with one program."""
+    problem = problems.of(setup.policy, setup.env)
     num_episodes = setup.config.num_final_episodes
     # The key is an argument: as a constant it would make another program for each seed.
     run = jax.jit(
-        lambda weights, quantiser, key: (
-            evaluate_policy(setup.policy, setup.env, weights, quantiser, key, num_episodes).returns
-        )
+        lambda weights, quantiser, key: problem.test(key, weights, quantiser, num_episodes).returns
     )
 
     def evaluated(path: Path, seed: int) -> dict[str, Any]:

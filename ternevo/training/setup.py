@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ternevo import envs
+from ternevo import envs, problems
 from ternevo.machine import profiling
 from ternevo.machine.compilation_cache import disable_compilation_cache, enable_compilation_cache
 from ternevo.names import of_type
@@ -12,7 +12,7 @@ from ternevo.runs.run_folder import RunFolder
 from ternevo.settings.command_line import RunConfig
 from ternevo.strategies import warm_start
 from ternevo.strategies.across_seeds import across_seeds
-from ternevo.strategies.evaluated import with_evaluation
+from ternevo.strategies.evaluated import evaluated
 from ternevo.strategies.warm_start import Start
 from ternevo.types import Env, Policy, Strategy
 
@@ -44,7 +44,7 @@ def build(config: RunConfig) -> Setup:
         profiling.make_profile_folder(config.profile)
     (enable_compilation_cache if config.compilation_cache else disable_compilation_cache)()
     env = envs.make(config.env, config.episode_length)
-    policy = contract.build(config.policy, env.obs_size, env.action)
+    policy = contract.build(config.policy, env.obs, env.action)
     folder = run_folder.folder_of(config, env.id)
     source = run_folder.start_of(config, folder)
     begin = None
@@ -62,5 +62,6 @@ def build_strategy(config: RunConfig, env: Env, policy: Policy, begin: Start | N
     strategy = of_type(f"what {type(config.strategy).__name__}.build returns", built, Strategy)
     if begin:
         strategy = warm_start.with_moments(strategy, begin.params.moments)
-    strategy = with_evaluation(strategy, policy, env, config.eval_every, config.num_eval_episodes)
+    problem = problems.of(policy, env)
+    strategy = evaluated(strategy, problem, config.eval_every, config.num_eval_episodes)
     return across_seeds(strategy, config.num_seeds)

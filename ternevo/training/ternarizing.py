@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from ternevo import envs
+from ternevo import envs, problems
 from ternevo.arithmetic import ternary
 from ternevo.deploy.tvp import TRITS_PER_BYTE
 from ternevo.machine import devices
@@ -21,7 +21,6 @@ from ternevo.policies import policy_file
 from ternevo.policies.policy_file import SavedPolicy
 from ternevo.runs import run_folder
 from ternevo.settings.export import ExportConfig
-from ternevo.strategies.evaluated import evaluate_policy
 from ternevo.strategies.warm_start import convert
 from ternevo.training.exporting import check_out
 from ternevo.types import Env, Params, PolicyParams
@@ -91,17 +90,17 @@ def evaluate_both(
     first: SavedPolicy, second: SavedPolicy, env: Env, seed: int, num_episodes: int
 ) -> list[jax.Array]:
     """Return the returns of two policies on the same fresh episodes, from one program."""
-    policies = [first, second]
+    both = [problems.of(saved.policy, env) for saved in (first, second)]
 
     def run(arguments: list, key: jax.Array) -> list[jax.Array]:
         return [
-            evaluate_policy(saved.policy, env, weights, quantiser, key, num_episodes).returns
-            for saved, (weights, quantiser) in zip(policies, arguments, strict=True)
+            problem.test(key, weights, quantiser, num_episodes).returns
+            for problem, (weights, quantiser) in zip(both, arguments, strict=True)
         ]
 
     key = jax.random.fold_in(jax.random.key(seed), FRESH_EPISODES)
     with devices.on_own_devices():
-        return jax.jit(run)([(saved.weights, saved.quantiser) for saved in policies], key)
+        return jax.jit(run)([(saved.weights, saved.quantiser) for saved in (first, second)], key)
 
 
 def packed_size(params: Params) -> int:

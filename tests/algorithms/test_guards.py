@@ -14,13 +14,14 @@ from own_algorithms import ALGORITHMS, SOLUTION, start
 from ternevo import envs, run
 from ternevo.algorithms import guards, shaping
 from ternevo.arithmetic import ternary
-from ternevo.rollouts.population import Evaluation
+from ternevo.problems import episodes
+from ternevo.rollouts import step_count
 from ternevo.runs.sinks import Console, read_jsonl
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.strategies import evolve
-from ternevo.types import LEFT_OUT
+from ternevo.types import LEFT_OUT, Scores
 
 SIZE = 8
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -133,19 +134,24 @@ def strategies() -> list:
 
 def strategy_of(name: str, kind: str = "ternary", **options):
     kind = "binary" if name == "binary_nes" else kind
-    policy = MLP((), weights=kind).build(ENV.obs_size, ENV.action)
+    policy = MLP((), weights=kind).build(ENV.obs, ENV.action)
     settings = STRATEGIES[name].of(population_size=SIZE, **options)
     return settings.build(ENV, policy, kind, ROWS.shape[1])
+
+
+def scores_of(returns, moments) -> Scores:
+    lengths = jnp.ones(returns.shape, jnp.int32)
+    return Scores(returns, lengths, moments, step_count.of_lengths(lengths))
 
 
 def paying(strategy, key, state, returns):
     """Run a generation in which the members have these returns."""
 
-    def evaluate(policy, env, population, *arguments):
+    def evaluate(*arguments):
         moments = jax.tree.map(jnp.zeros_like, state.moments)
-        return Evaluation(returns[:, None], jnp.ones((SIZE, 1), jnp.int32), moments)
+        return scores_of(returns[:, None], moments)
 
-    with mock.patch.object(evolve, "evaluate", evaluate):
+    with mock.patch.object(episodes, "evaluate", evaluate):
         return strategy.step(key, state)
 
 
@@ -182,8 +188,7 @@ def test_the_tables_have_every_strategy():
 
 def test_returns_whose_mean_overflows_are_out_of_range_not_infinite():
     returns = jnp.array([[3e38, 3e38], [1.0, 2.0], [jnp.nan, 1e20]], jnp.float32)
-    result = Evaluation(returns, jnp.ones((3, 2), jnp.int32), None)
-    metrics = evolve._metrics(result)
+    metrics = evolve._metrics(scores_of(returns, None))
     assert (int(metrics["return/nonfinite"]), int(metrics["return/out_of_range"])) == (1, 1)
     assert float(metrics["return/mean"]) == 1.5
     np.testing.assert_array_equal(evolve._fitness(returns), [0.0, -1.5, 0.0])

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
+from policy_inputs import inputs
 
 from ternevo.arithmetic import bit_planes
 from ternevo.policies.mlp import choose_matmul
 from ternevo.settings.policies import MLP
-from ternevo.types import ActionSpec
+from ternevo.types import ActionSpec, ObsSpec
 
 few = settings(max_examples=40, deadline=None)
 trits = hnp.arrays(
@@ -55,7 +56,7 @@ def test_products_with_signs_are_exact(matrix, seed):
 
 def outputs(settings: MLP, observations) -> np.ndarray:
     """Return what random members, all-zero layers among them, answer to integers [count, obs]."""
-    policy = settings.build(observations.shape[1], ActionSpec("discrete", 3))
+    policy = settings.build(ObsSpec((observations.shape[1],)), ActionSpec("discrete", 3))
     members = jax.vmap(policy.init)(jax.random.split(jax.random.key(0), 4))
     if settings.weights == "ternary":
         silent = jax.tree.map(lambda x: x.at[0].set(0), members[1]["weight"].values)
@@ -66,7 +67,7 @@ def outputs(settings: MLP, observations) -> np.ndarray:
         }
         members = (members[0], layer, members[2])
     packed = jax.vmap(policy.packing(1).pack)(members)
-    each = jax.vmap(jax.vmap(lambda w, o: policy.apply(w, (), o)[1], (None, 0)), (0, None))
+    each = jax.vmap(jax.vmap(lambda w, o: policy.apply(w, (), inputs(o))[1], (None, 0)), (0, None))
     answers = each(packed, observations)
     np.testing.assert_array_equal(each(members, observations), answers)
     return np.asarray(answers)
@@ -126,5 +127,6 @@ def test_narrow_layers_are_multiplied(activation, hidden_sizes, chosen):
     """A word has 32 weights: where most of it is empty, counting bits is slower."""
     settings_ = MLP(hidden_sizes=hidden_sizes, activation=activation)
     assert choose_matmul(settings_, 1) == chosen, "on CPU, where the tests run"
-    assert MLP(matmul="planes").build(4, ActionSpec("discrete", 2)).packing(16).together == 1
-    assert MLP(matmul="float32").build(4, ActionSpec("discrete", 2)).packing(16).together == 16
+    for matmul, together in (("planes", 1), ("float32", 16)):
+        policy = MLP(matmul=matmul).build(ObsSpec((4,)), ActionSpec("discrete", 2))
+        assert policy.packing(16).together == together

@@ -9,11 +9,11 @@ import pytest
 
 from ternevo import envs
 from ternevo.arithmetic import observation
+from ternevo.rollouts import step_count
 from ternevo.runs import sinks
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.strategies import step_count
-from ternevo.types import Env
+from ternevo.types import Env, ObsSpec
 
 GENERATIONS = 3
 SETTINGS = {
@@ -32,8 +32,8 @@ def swaying(factor: jax.Array, offset: jax.Array, gain: jax.Array) -> Env:
     def change(obs):
         return offset + factor * jnp.sin(gain * obs)
 
-    def reset(key):
-        state, obs = CARTPOLE.reset(key)
+    def reset(key, task):
+        state, obs = CARTPOLE.reset(key, task)
         return state, change(obs)
 
     def step(key, state, action):
@@ -47,7 +47,7 @@ def swaying(factor: jax.Array, offset: jax.Array, gain: jax.Array) -> Env:
 def trained(name: str, factor, offset, gain):
     """Return the metrics of all generations, what ships, and its quantiser."""
     env = swaying(factor, offset, gain)
-    policy = MLP((8,)).build(env.obs_size, env.action)
+    policy = MLP((8,)).build(env.obs, env.action)
     strategy = STRATEGIES[name].of(**SETTINGS[name]).build(env, policy, "ternary", GENERATIONS)
     state = strategy.init(jax.random.key(0))
     keys = jax.random.split(jax.random.key(1), GENERATIONS)
@@ -114,12 +114,12 @@ def test_the_first_generation_is_not_blind_to_small_units():
     """It shows -1e-6 or 1e-6, and pays for telling which: some of 64 random policies do at once."""
     env = envs.make("probe/sign")
 
-    def reset(key):
-        state, obs = env.reset(key)
+    def reset(key, task):
+        state, obs = env.reset(key, task)
         return state, obs * 1e-6
 
     small = env._replace(reset=reset)
-    policy = MLP((8,)).build(1, env.action)
+    policy = MLP((8,)).build(ObsSpec((1,)), env.action)
     settings = {"population_size": 64, "num_episodes": 32}
     strategy = STRATEGIES["ternary_nes"].of(**settings).build(small, policy, "ternary", 1)
     step = quick_jit(lambda key: strategy.step(key, strategy.init(key))[1])

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from policy_inputs import inputs
 
 from ternevo import envs
 from ternevo.bench import (
@@ -418,7 +419,8 @@ def test_forward_adds_up_what_apply_returns():
         weights = jax.tree.map(lambda x, member=member: x[member], job.weights)
         for episode in range(2):
             seen = obs[member % len(obs), episode]
-            expected = sum(job.policy.apply(weights, (), sign * seen)[1] for sign in (-1, 1, -1))
+            shown = [inputs(sign * seen) for sign in (-1, 1, -1)]
+            expected = sum(job.policy.apply(weights, (), inputs(x))[1] for x in shown)
             np.testing.assert_allclose(outputs[member, episode], expected, rtol=1e-6)
 
 
@@ -440,7 +442,7 @@ def test_evosax_sees_a_picture_as_we_do():
     env = envs.make(setting.env, setting.episode_length)
     problem = rivals.evosax_problem(setting, env.action)
     params = problem.sample(jax.random.key(0))
-    assert params["params"]["Dense_0"]["kernel"].shape == (env.obs_size, 8)
+    assert params["params"]["Dense_0"]["kernel"].shape == (env.obs.size, 8)
     fitness, _, _ = rivals.evosax(setting, env.action).run()
     assert fitness.shape == (3,)
 
@@ -470,7 +472,7 @@ def evaluation_params(env, policy):
     from ternevo.arithmetic import observation
     from ternevo.types import PolicyParams
 
-    return PolicyParams(policy.init(jax.random.key(0)), observation.empty(env.obs_size))
+    return PolicyParams(policy.init(jax.random.key(0)), observation.empty(env.obs.size))
 
 
 # ----------------------------------------------------------------------------- the reference PPO

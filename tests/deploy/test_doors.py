@@ -29,7 +29,7 @@ from ternevo.policies import policy_archive, policy_file
 from ternevo.reading import NotAFile
 from ternevo.settings.policies import MLP, PolicySettings
 from ternevo.strategies import warm_start
-from ternevo.types import ActionSpec, Policy, PolicyParams, Tensor
+from ternevo.types import ActionSpec, ObsSpec, Policy, PolicyParams, Tensor
 
 BANDIT = envs.make("probe/bandit")
 
@@ -55,8 +55,8 @@ NAME = f"{__name__}:Lines"
 
 
 def own_params(settings: PolicySettings) -> PolicyParams:
-    policy = settings.build(BANDIT.obs_size, BANDIT.action)
-    return PolicyParams(policy.init(jax.random.key(0)), observation.empty(BANDIT.obs_size))
+    policy = settings.build(BANDIT.obs, BANDIT.action)
+    return PolicyParams(policy.init(jax.random.key(0)), observation.empty(BANDIT.obs.size))
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ def own_file(tmp_path_factory):
 def tvp_record():
     """Return the record of a policy of the bandit."""
     settings = MLP(hidden_sizes=(2,))
-    policy = settings.build(BANDIT.obs_size, BANDIT.action)
-    params = PolicyParams(policy.init(jax.random.key(0)), observation.empty(BANDIT.obs_size))
+    policy = settings.build(BANDIT.obs, BANDIT.action)
+    params = PolicyParams(policy.init(jax.random.key(0)), observation.empty(BANDIT.obs.size))
     return policy_file.record_of("mlp", settings, BANDIT.action, params, {"env": BANDIT.id})
 
 
@@ -213,7 +213,7 @@ def test_python_says_it_by_trust(tmp_path, own_file, tvp_record, trap):
         with pytest.raises(UntrustedName, match="nothing was imported"):
             policy_file.load(path, trust=trust)
     with pytest.raises(UntrustedName):
-        warm_start.load(path, BANDIT, Lines().build(1, BANDIT.action), "ternary", "mlp")
+        warm_start.load(path, BANDIT, Lines().build(ObsSpec((1,)), BANDIT.action), "ternary", "mlp")
     assert not mark.exists()
     assert policy_file.load(path, trust=f"{module}:Lines").policy_name == f"{module}:Lines"
     assert mark.exists()

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from policy_inputs import inputs
 from policy_records import with_extreme_exponents
 
 import ternevo
@@ -205,7 +206,7 @@ def test_a_policy_with_floats_agrees_with_jax_up_to_rounding(kind, activation):
         obs = rng.normal(size=(32, record.obs_size)).astype(np.float32) * 3
         saved = policy_file.from_record(record)
         q = np.float32(integer.quantise(record, obs))
-        wanted = jax.vmap(lambda x, s=saved: s.policy.apply(s.weights, (), x)[1])(q)
+        wanted = jax.vmap(lambda x, s=saved: s.policy.apply(s.weights, (), inputs(x))[1])(q)
         for run, weights in itertools.product((in_reference, in_onnxruntime), FORMATS):
             action, logits = run(onnx_graph.to_bytes(record, weights), obs)
             np.testing.assert_allclose(logits, wanted, rtol=1e-5, atol=1e-5)

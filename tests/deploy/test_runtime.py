@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from policy_inputs import inputs
 from policy_records import (
     check_against_reference,
     check_table,
@@ -100,7 +101,7 @@ def test_thousands_of_observations_are_acted_on_alike(monkeypatch):
 
 def jax_outputs(saved: policy_file.SavedPolicy, obs: np.ndarray) -> jax.Array:
     q = observation.quantise(saved.quantiser, jnp.asarray(obs))
-    apply = lambda one: saved.policy.apply(saved.weights, (), one)[1]  # noqa: E731
+    apply = lambda one: saved.policy.apply(saved.weights, (), inputs(one))[1]  # noqa: E731
     return jax.jit(jax.vmap(apply))(q)
 
 

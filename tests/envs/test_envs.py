@@ -67,7 +67,7 @@ def run(env: Env, num_steps: int, act=None, seed: int = 0) -> Rollout:
     @jax.jit
     def go(key):
         key_reset, key_steps = jax.random.split(key)
-        state, obs = env.reset(key_reset)
+        state, obs = env.reset(key_reset, ())
         _, (steps, states) = jax.lax.scan(
             body, (state, obs), jax.random.split(key_steps, num_steps)
         )
@@ -100,8 +100,8 @@ def assert_obeys_limit(steps: Timestep, limit: int) -> None:
 
 
 def assert_types(env: Env, obs, steps: Timestep, leading: tuple[int, ...] = ()) -> None:
-    assert (obs.shape, obs.dtype) == ((env.obs_size,), jnp.float32)
-    assert (steps.obs.shape, steps.obs.dtype) == ((*leading, env.obs_size), jnp.float32)
+    assert (obs.shape, obs.dtype) == ((env.obs.size,), jnp.float32)
+    assert (steps.obs.shape, steps.obs.dtype) == ((*leading, env.obs.size), jnp.float32)
     assert (steps.reward.shape, steps.reward.dtype) == (leading, jnp.float32)
     assert (steps.terminated.shape, steps.terminated.dtype) == (leading, bool)
     assert (steps.truncated.shape, steps.truncated.dtype) == (leading, bool)
@@ -158,7 +158,7 @@ def test_brax_steps_are_finite_and_obey_the_limit(env_id):
 @pytest.mark.parametrize("env_id", ["gymnax/CartPole-v1", "gymnax/Breakout-MinAtar", "probe/sign"])
 def test_reset_draws_from_the_key(env_id):
     keys = jax.random.split(jax.random.key(0), 16)
-    obs = jax.vmap(lambda key: envs.make(env_id).reset(key)[1])(keys)
+    obs = jax.vmap(lambda key: envs.make(env_id).reset(key, (), ())[1])(keys)
     assert len(np.unique(obs, axis=0)) > 1
 
 
@@ -245,7 +245,7 @@ def test_gymnax_itself_plays_the_same_first_episode(name):
 
     @jax.jit
     def go(key):
-        state, _ = env.reset(key)
+        state, _ = env.reset(key, ())
         _, their_state = theirs.reset(key, params)
         keys = jax.random.split(key, 30)
         their_state = jax.tree.map(lambda a, b: jnp.asarray(b, a.dtype), state, their_state)
@@ -291,7 +291,7 @@ def returns_of_all_action_sequences(env: Env, num_steps: int, num_seeds: int = 4
     sequences = jnp.array(list(itertools.product(range(env.action.size), repeat=num_steps)))
 
     def play(key, sequence):
-        state, _ = env.reset(key)
+        state, _ = env.reset(key, ())
         body = lambda state, action: env.step(jax.random.key(0), state, action)  # noqa: E731
         return episode_return(jax.lax.scan(body, state, sequence)[1])
 
@@ -337,7 +337,7 @@ def test_the_sign_probe_pays_for_the_sign():
 
 def test_the_target_probe_is_best_at_a_half():
     env = envs.make("probe/target")
-    state, _ = env.reset(jax.random.key(0))
+    state, _ = env.reset(jax.random.key(0), ())
     actions = jnp.linspace(-1, 1, 9)[:, None]
     pay = jax.vmap(lambda action: env.step(jax.random.key(0), state, action)[1].reward)(actions)
     np.testing.assert_allclose(pay, -((actions[:, 0] - 0.5) ** 2))
@@ -446,7 +446,7 @@ def test_a_module_of_your_own_is_imported(tmp_path, monkeypatch):
     with pytest.raises(UnknownName, match="cannot import environment 'my_lab_world:mak'"):
         envs.make("my_lab_world:mak")
     with pytest.raises(UnknownName, match="cannot import renderer"):
-        envs.render("my_lab_world:make", [env.reset(jax.random.key(0))[0]], tmp_path / "x")
+        envs.render("my_lab_world:make", [env.reset(jax.random.key(0), ())[0]], tmp_path / "x")
 
 
 def test_brax_is_quiet(tmp_path):
@@ -485,7 +485,7 @@ def gif_frames(path: Path) -> list[np.ndarray]:
 
 def test_classic_control_becomes_a_short_gif(tmp_path):
     pytest.importorskip("pygame")
-    state, _ = envs.make("gymnax/MountainCar-v0").reset(jax.random.key(0))
+    state, _ = envs.make("gymnax/MountainCar-v0").reset(jax.random.key(0), ())
     states = [state.replace(position=x) for x in np.linspace(-1.2, 0.5, 300)]
     path = envs.render("gymnax/MountainCar-v0", states, tmp_path / "car.v1")
     assert path == tmp_path / "car.v1.gif"
@@ -497,7 +497,7 @@ def test_classic_control_becomes_a_short_gif(tmp_path):
 
 def test_classic_control_says_what_it_needs(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    state, _ = envs.make("gymnax/CartPole-v1").reset(jax.random.key(0))
+    state, _ = envs.make("gymnax/CartPole-v1").reset(jax.random.key(0), ())
     with pytest.raises(ModuleNotFoundError, match=r'pip install "ternevo\[render\]"'):
         envs.render("gymnax/CartPole-v1", [state], tmp_path / "x")
 

@@ -12,11 +12,11 @@ import jax
 import numpy as np
 import optax
 
-from ternevo import envs
+from ternevo import envs, problems
 from ternevo.machine import devices
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.strategies.evaluated import with_evaluation
+from ternevo.strategies.evaluated import evaluated
 from ternevo.training import loop
 
 CASES = {  # generations, and settings
@@ -30,10 +30,10 @@ CASES = {  # generations, and settings
 def trained(generations: int, options: dict) -> list[np.ndarray]:
     """Return the leaves of the critic's mean gradients and of all moments, then of all learned."""
     env = envs.make("probe/random_length", 40)
-    policy = MLP((4,)).build(env.obs_size, env.action)
+    policy = MLP((4,)).build(env.obs, env.action)
     strategy = STRATEGIES["ppo"].of(critic_hidden_sizes=(8,), **options)
     strategy = strategy.build(env, policy, "ternary", generations)
-    strategy = with_evaluation(strategy, policy, env, every=2, num_episodes=4)
+    strategy = evaluated(strategy, problems.of(policy, env), every=2, num_episodes=4)
     first = loop.start(jax.random.key(0), strategy)
     state = list(loop.train(strategy, first, generations))[-1].state.strategy.strategy
     # Of Adam: its steps are all of about one length, whatever the gradient.

@@ -14,6 +14,7 @@ import optax
 import pytest
 from conftest import CACHE
 from hypothesis import given, settings as hypothesis_settings, strategies as st
+from policy_inputs import inputs
 
 from ternevo import envs
 from ternevo.arithmetic import actions, observation, ternary
@@ -22,7 +23,7 @@ from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.on_policy import Networks
 from ternevo.training import loop
-from ternevo.types import ActionSpec
+from ternevo.types import ActionSpec, ObsSpec
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 PPO = STRATEGIES["ppo"]
@@ -250,7 +251,8 @@ ACTIVATIONS = ("int8", "int4", "sign", "ternary", "tanh", "relu")
     ("kind", "activation"), [*itertools.product(("ternary", "binary"), ACTIVATIONS)]
 )
 def test_straight_through_outputs_are_those_of_the_int8_weights_bit_for_bit(kind, activation):
-    policy = MLP((16, 16), weights=kind, activation=activation).build(5, ActionSpec("discrete", 3))
+    settings = MLP((16, 16), weights=kind, activation=activation)
+    policy = settings.build(ObsSpec((5,)), ActionSpec("discrete", 3))
     template = policy.init(jax.random.key(0))
     tensors = ternary.tensors(template)
     keys = jax.random.split(jax.random.key(1), len(tensors))
@@ -261,13 +263,13 @@ def test_straight_through_outputs_are_those_of_the_int8_weights_bit_for_bit(kind
 
     def outputs(make):
         params = ternary.replace_tensors(template, [make(x, kind) for x in latents])
-        return jax.vmap(lambda x: policy.apply(params, (), x)[1])(obs)
+        return jax.vmap(lambda x: policy.apply(params, (), inputs(x))[1])(obs)
 
     hard, soft = outputs(ternary.discretize), outputs(ternary.straight_through)
     np.testing.assert_array_equal(hard, soft)
     shipped = ternary.replace_tensors(template, [ternary.discretize(x, kind) for x in latents])
     packed = policy.packing(1).pack(shipped)
-    packed = jax.vmap(lambda x: policy.apply(packed, (), x)[1])(obs)
+    packed = jax.vmap(lambda x: policy.apply(packed, (), inputs(x))[1])(obs)
     np.testing.assert_array_equal(packed, soft)
 
 
@@ -284,7 +286,8 @@ def test_a_straight_through_weight_has_slope_one(kind):
 
 @pytest.mark.parametrize("activation", ["int8", "int4", "sign", "ternary"])
 def test_activations_on_a_grid_pass_gradients_where_the_hard_tanh_is_not_flat(activation):
-    policy = MLP((1,), weights="float", activation=activation).build(1, ActionSpec("discrete", 1))
+    settings = MLP((1,), weights="float", activation=activation)
+    policy = settings.build(ObsSpec((1,)), ActionSpec("discrete", 1))
     one = jnp.ones((1, 1))
     params = tuple(
         {"weight": tensor, "bias": tensor._replace(values=jnp.zeros(1))}
@@ -294,7 +297,7 @@ def test_activations_on_a_grid_pass_gradients_where_the_hard_tanh_is_not_flat(ac
 
     def output(weight, obs):
         first = {**params[0], "weight": params[0]["weight"]._replace(values=weight)}
-        return policy.apply((first, params[1]), (), obs)[1][0]
+        return policy.apply((first, params[1]), (), inputs(obs))[1][0]
 
     gradient = jax.grad(output)
     assert float(gradient(one, inside[0])[0, 0]) != 0
@@ -378,7 +381,7 @@ def trained(env_id, generations=40, episode_length=None, kind="float", use_bias=
     env = envs.make(env_id, episode_length)
     activation = "tanh" if kind == "float" else "int8"
     policy = MLP((8,), activation, use_bias, observation_shift=2, weights=kind)
-    policy = policy.build(env.obs_size, env.action)
+    policy = policy.build(env.obs, env.action)
     plain = {"num_envs": 16, "num_steps": 8, "num_minibatches": 2, "lr": 0.01}
     settings = PPO(**{**plain, "critic_hidden_sizes": (16,), **options})
     strategy = settings.build(env, policy, kind, generations)
@@ -418,7 +421,7 @@ class Trained:
         quantised = self._quantised(obs)
 
         def act(state, shipped):
-            output = jax.vmap(lambda x: self.policy.apply(shipped.weights, (), x)[1])(
+            output = jax.vmap(lambda x: self.policy.apply(shipped.weights, (), inputs(x))[1])(
                 quantised(state)
             )
             return jax.vmap(lambda x: actions.mode(self.env.action, x))(output)
@@ -483,12 +486,12 @@ def test_a_continuous_target_is_hit(name):
 def test_an_action_better_than_expected_has_a_positive_advantage_and_becomes_likelier():
     """One generation on the bandit from equal odds: the share of action 1 goes up in each seed."""
     env = envs.make("probe/bandit")
-    policy = MLP((), weights="float", activation="tanh").build(env.obs_size, env.action)
+    policy = MLP((), weights="float", activation="tanh").build(env.obs, env.action)
     strategy = PPO(num_envs=64, num_steps=4, lr=0.01).build(env, policy, "float", 1)
 
     def lead(state):
         shipped = strategy.params(state)
-        output = policy.apply(shipped.weights, (), jnp.array([16.0]))[1]
+        output = policy.apply(shipped.weights, (), inputs(jnp.array([16.0])))[1]
         return output[1] - output[0]
 
     def go(key):
@@ -541,7 +544,7 @@ def test_every_observation_is_in_the_moments():
 
 def test_chunks_of_generations_change_no_bit():
     env = envs.make("gymnax/CartPole-v1", 20)
-    policy = MLP((4,)).build(env.obs_size, env.action)
+    policy = MLP((4,)).build(env.obs, env.action)
     strategy = PPO(num_envs=4, num_steps=8, num_minibatches=2).build(env, policy, "ternary", 6)
 
     def last(chunk_size):

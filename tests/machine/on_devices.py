@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ternevo import envs
+from ternevo import envs, problems
 from ternevo.machine import devices
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.strategies.evaluated import with_evaluation
+from ternevo.strategies.evaluated import evaluated
 from ternevo.training import loop
 from ternevo.types import Strategy
 
@@ -95,9 +95,9 @@ def num_collectives(case: str) -> int:
 def build(case: str) -> Strategy:
     name, settings, policy_settings, env_id, episode_length = CASES[case]
     env = envs.make(env_id, episode_length)
-    policy = policy_settings.build(env.obs_size, env.action)
+    policy = policy_settings.build(env.obs, env.action)
     strategy = STRATEGIES[name].of(**settings).build(env, policy, policy_settings.weights, 4)
-    return with_evaluation(strategy, policy, env, 2, 5)
+    return evaluated(strategy, problems.of(policy, env), 2, 5)
 
 
 def final_state(case: str) -> list[np.ndarray]:

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
-from ternevo import envs
+from ternevo import envs, problems
 from ternevo.machine import compilation_cache
 from ternevo.runs import run_folder
 from ternevo.settings.command_line import parse
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.strategies.evaluated import with_evaluation
+from ternevo.strategies.evaluated import evaluated
 from ternevo.training import loop, results, session
 from ternevo.training.checkpoint import Checkpoints
 from ternevo.training.setup import build as build_setup
@@ -62,9 +62,9 @@ def counted_strategy(name, weights, options):
     calls = collections.Counter()
     # Not resets: the shapes of what they return are asked for apart from running them.
     env = counting(envs.make("probe/random_length", 5), calls, "step")
-    policy = counting(MLP((4,), weights=weights).build(env.obs_size, env.action), calls, "apply")
+    policy = counting(MLP((4,), weights=weights).build(env.obs, env.action), calls, "apply")
     strategy = STRATEGIES[name].of(**SMALL[name], **options).build(env, policy, weights, 20)
-    return with_evaluation(strategy, policy, env, every=5, num_episodes=4), calls
+    return evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4), calls
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_the_settings_of_who_has_imported_jax_stay(monkeypatch, capsys):
 def test_float64_of_somebody_elses_process_is_refused_in_a_line(tmp_path, capsys):
     env = envs.make("probe/target")
     settings = parse(EVOLUTION)
-    policy = settings.policy.build(env.obs_size, env.action)
+    policy = settings.policy.build(env.obs, env.action)
     strategy = settings.strategy.build(env, policy, "ternary", 3)
     with jax.enable_x64(True):
         for call in (

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
+from policy_inputs import inputs
 
 from ternevo.arithmetic import actions, observation, ternary
 from ternevo.arithmetic.observation import Quantiser
@@ -18,11 +19,12 @@ from ternevo.deploy import tvp
 from ternevo.machine import devices
 from ternevo.policies import mlp
 from ternevo.settings.policies import MLP
-from ternevo.types import ActionSpec, ObservationMoments, Tensor
+from ternevo.types import ActionSpec, ObservationMoments, ObsSpec, Tensor
 
 INTEGER_ACTIVATIONS = {"int8": 7, "int4": 3, "sign": 0, "ternary": 0}  # bits of full scale
 VALUES = {"ternary": [-1, 0, 1], "binary": [-1, 1]}
 HIDDEN, OBS_SIZE, ACTION = (5, 4), 6, ActionSpec("discrete", 3)
+ONE_FORCE = ActionSpec("continuous", 1, (-1,), (1,))
 SIZES = (OBS_SIZE, *HIDDEN, ACTION.size)
 few = settings(max_examples=30, deadline=None)
 
@@ -96,8 +98,8 @@ def jitted(activation: str, observation_bits: int = 8, weights: str = "ternary",
         observation_bits=observation_bits,
         observation_shift=shifts[0],
         output_shift=shifts[1],
-    ).build(OBS_SIZE, ACTION)
-    return jax.jit(lambda params, obs: policy.apply(params, (), obs)[1])
+    ).build(ObsSpec((OBS_SIZE,)), ACTION)
+    return jax.jit(lambda params, obs: policy.apply(params, (), inputs(obs))[1])
 
 
 def assert_equals_integers(params, obs, activation, observation_bits=8, shifts=(0, 0)):
@@ -160,16 +162,16 @@ def test_a_policy_without_biases_is_one_whose_biases_are_zero(activation):
 def test_int8_rounds_quarters_half_to_even(total, expected):
     """A net of one chain: the hidden unit is total / 4, and the output shows it."""
     one = Tensor(jnp.ones((1, 1), jnp.int8), jnp.asarray(2, jnp.int8))
-    policy = MLP((1,), "int8", use_bias=False).build(1, ActionSpec("continuous", 1, (-1,), (1,)))
-    _, output = policy.apply(({"weight": one},) * 2, (), jnp.array([float(total)]))
+    policy = MLP((1,), "int8", use_bias=False).build(ObsSpec((1,)), ONE_FORCE)
+    _, output = policy.apply(({"weight": one},) * 2, (), inputs(jnp.array([float(total)])))
     assert float(output[0]) * 2**9 == expected
 
 
 def test_the_sign_of_zero_is_plus_one():
     zero = Tensor(jnp.zeros((1, 1), jnp.int8), jnp.asarray(0, jnp.int8))
     one = Tensor(jnp.ones((1, 1), jnp.int8), jnp.asarray(0, jnp.int8))
-    policy = MLP((1,), "sign", use_bias=False).build(1, ActionSpec("continuous", 1, (-1,), (1,)))
-    _, output = policy.apply(({"weight": zero}, {"weight": one}), (), jnp.array([5.0]))
+    policy = MLP((1,), "sign", use_bias=False).build(ObsSpec((1,)), ONE_FORCE)
+    _, output = policy.apply(({"weight": zero}, {"weight": one}), (), inputs(jnp.array([5.0])))
     assert float(output[0]) == 1.0
 
 
@@ -177,7 +179,7 @@ def test_the_sign_of_zero_is_plus_one():
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_float_activations_agree_with_numpy(activation, weights):
     function = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}[activation]
-    policy = MLP(HIDDEN, activation, weights=weights).build(OBS_SIZE, ACTION)
+    policy = MLP(HIDDEN, activation, weights=weights).build(ObsSpec((OBS_SIZE,)), ACTION)
     rng = np.random.default_rng(0)
     for seed in range(4):
         params = jax.jit(policy.init)(jax.random.key(seed))
@@ -196,24 +198,25 @@ def test_float_activations_agree_with_numpy(activation, weights):
 
 @pytest.mark.parametrize("activation", list(INTEGER_ACTIVATIONS))
 def test_jit_vmap_and_float32_weights_change_no_bit(activation):
-    policy = MLP(HIDDEN, activation).build(OBS_SIZE, ACTION)
+    policy = MLP(HIDDEN, activation).build(ObsSpec((OBS_SIZE,)), ACTION)
     params = jax.jit(jax.vmap(policy.init))(jax.random.split(jax.random.key(0), 2))
     as_float = jax.tree.map(
         lambda t: t._replace(values=t.values.astype(jnp.float32)), params, is_leaf=ternary.is_tensor
     )
     obs = jnp.asarray(np.random.default_rng(1).integers(-127, 128, (2, OBS_SIZE)), jnp.float32)
-    together = jax.jit(jax.vmap(lambda p, x: policy.apply(p, (), x)[1]))
+    together = jax.jit(jax.vmap(lambda p, x: policy.apply(p, (), inputs(x))[1]))
     alone = [
-        policy.apply(jax.tree.map(lambda x, i=i: x[i], params), (), obs[i])[1] for i in range(2)
+        policy.apply(jax.tree.map(lambda x, i=i: x[i], params), (), inputs(obs[i]))[1]
+        for i in range(2)
     ]
     np.testing.assert_array_equal(together(params, obs), jnp.stack(alone))
     np.testing.assert_array_equal(together(as_float, obs), jnp.stack(alone))
 
 
 def test_the_forward_pass_mixes_no_dtypes(strict_promotion):
-    policy = MLP(HIDDEN).build(OBS_SIZE, ACTION)
+    policy = MLP(HIDDEN).build(ObsSpec((OBS_SIZE,)), ACTION)
     params = policy.init(jax.random.key(0))
-    memory, output = policy.apply(params, policy.reset(), jnp.ones(OBS_SIZE))
+    memory, output = policy.apply(params, (), inputs(jnp.ones(OBS_SIZE)))
     assert (memory, output.dtype, output.shape) == ((), jnp.float32, (3,))
 
 
@@ -223,7 +226,7 @@ def test_the_forward_pass_mixes_no_dtypes(strict_promotion):
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("kind", ["ternary", "binary", "float"])
 def test_a_random_policy_has_the_values_of_its_kind(kind, use_bias):
-    policy = MLP((40,), weights=kind, use_bias=use_bias).build(30, ACTION)
+    policy = MLP((40,), weights=kind, use_bias=use_bias).build(ObsSpec((30,)), ACTION)
     params = jax.jit(policy.init)(jax.random.key(0))
     assert len(params) == 2
     density = {"ternary": 2 / 3, "binary": 1.0}.get(kind)
@@ -248,14 +251,14 @@ def test_a_random_policy_has_the_values_of_its_kind(kind, use_bias):
 
 def test_a_first_bias_is_worth_one_unit_of_its_layer_whatever_the_observation_shift():
     """Full scale, 2**shift units, times the bias scale over the weight scale."""
-    policy = MLP((8,), observation_shift=3).build(4, ACTION)
+    policy = MLP((8,), observation_shift=3).build(ObsSpec((4,)), ACTION)
     first, second = jax.jit(policy.init)(jax.random.key(0))
     assert int(first["bias"].exponent) == int(first["weight"].exponent) + 3
     assert int(second["bias"].exponent) == int(second["weight"].exponent)
 
 
 def test_random_policies_of_different_keys_differ():
-    policy = MLP((8,)).build(4, ACTION)
+    policy = MLP((8,)).build(ObsSpec((4,)), ACTION)
     first, second = (jax.jit(policy.init)(jax.random.key(seed)) for seed in (0, 1))
     assert np.any(np.asarray(first[0]["weight"].values) != second[0]["weight"].values)
 
@@ -528,4 +531,4 @@ def test_a_unit_that_is_all_wrong_heals_itself(scale):
 )
 def test_what_no_file_can_hold_is_refused_before_training(hidden_sizes, message):
     with pytest.raises(ValueError, match=message):
-        MLP(hidden_sizes=hidden_sizes).build(4, ActionSpec("discrete", 2))
+        MLP(hidden_sizes=hidden_sizes).build(ObsSpec((4,)), ActionSpec("discrete", 2))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from policy_inputs import inputs
 
 from ternevo import envs
 from ternevo.arithmetic import actions, observation
@@ -24,7 +25,7 @@ NONE, ONES = np.zeros(0, np.float32), np.ones((5, 4), np.int8)
 
 
 def shipped(settings: MLP) -> tuple:
-    policy = settings.build(ENV.obs_size, ENV.action)
+    policy = settings.build(ENV.obs, ENV.action)
     moments = ObservationMoments(
         jnp.full(4, 100.0), jnp.array([0.1, -2.0, 0.0, 3.0]), jnp.array([1e-30, 3.0, 0.0, 2e30])
     )
@@ -50,7 +51,7 @@ def test_a_loaded_policy_acts_as_the_one_in_memory(weights, activation, tmp_path
     quantiser = observation.freeze(params.moments)
     for obs in np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32) * 5:
         _, output = policy.apply(
-            params.weights, (), observation.quantise(quantiser, jnp.asarray(obs))
+            params.weights, (), inputs(observation.quantise(quantiser, jnp.asarray(obs)))
         )
         assert loaded.act(obs) == actions.mode(ENV.action, output)
     for ours, theirs in zip(

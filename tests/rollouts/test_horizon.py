@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from evosax.algorithms import algorithms
 
-from ternevo import envs
+from ternevo import envs, problems
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.rollouts import population
-from ternevo.rollouts.population import episode_keys, evaluate
+from ternevo.rollouts.population import Rollout, episode_keys, evaluate
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.strategies.evaluated import with_evaluation
+from ternevo.strategies.evaluated import evaluated
 from ternevo.strategies.from_settings import plan
-from ternevo.types import Env
+from ternevo.types import Env, Population
 
 # Compiling is most of the time of these tests; unoptimised it takes a third.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -31,8 +31,8 @@ LONG, SHORT = 40, 17
 def limited(env: Env, limit: int) -> Env:
     """The same environment, but truncated by a count of its own."""
 
-    def reset(key):
-        state, obs = env.reset(key)
+    def reset(key, task):
+        state, obs = env.reset(key, task)
         return (state, jnp.zeros((), jnp.int32)), obs
 
     def step(key, counted, action):
@@ -47,14 +47,13 @@ def limited(env: Env, limit: int) -> Env:
 @functools.partial(quick_jit, static_argnums=(0, 2, 3))
 def run(env: Env, horizon=None, chunk_size=0, num_lanes=0):
     """Twelve members with two episodes each, through four lanes or more."""
-    policy = MLP((4,)).build(env.obs_size, env.action)
+    policy = MLP((4,)).build(env.obs, env.action)
     weights = jax.vmap(policy.init)(jax.random.split(jax.random.key(0), 12))
     keys = episode_keys(jax.random.key(1), 2, 12, "none")
-    quantiser = Quantiser(jnp.zeros(env.obs_size), jnp.full(env.obs_size, 32.0))
+    quantiser = Quantiser(jnp.zeros(env.obs.size), jnp.full(env.obs.size, 32.0))
     with mock.patch.object(population, "CPU_LANES", (4, 4)):
-        return evaluate(
-            policy, env, weights, quantiser, keys, num_lanes, chunk_size, horizon=horizon
-        )
+        rollout = Rollout(policy, env, num_lanes, chunk_size)
+        return evaluate(rollout, Population(weights), keys, quantiser, horizon=horizon)
 
 
 def assert_same(result, wanted):
@@ -139,11 +138,11 @@ def test_shares_that_mean_nothing_are_refused(name, value):
 def test_training_is_cut_off_and_evaluation_is_not(weights):
     """Every step of a countdown pays one, and only the limit ends it."""
     env = envs.make("probe/countdown", LONG)
-    policy = MLP((), weights=weights).build(env.obs_size, env.action)
+    policy = MLP((), weights=weights).build(env.obs, env.action)
     settings = STRATEGIES["ternary_nes"].of(
         population_size=4, init_horizon=0.25, horizon_growth=1.0
     )
-    strategy = with_evaluation(settings.build(env, policy, weights, 7), policy, env, 1, 2)
+    strategy = evaluated(settings.build(env, policy, weights, 7), problems.of(policy, env), 1, 2)
 
     @quick_jit
     def go(key):
@@ -173,7 +172,7 @@ ENV = envs.make("probe/countdown", LONG)
 
 
 def build(name: str, weights: str, **settings):
-    policy = MLP((), weights=weights).build(ENV.obs_size, ENV.action)
+    policy = MLP((), weights=weights).build(ENV.obs, ENV.action)
     settings = STRATEGIES[name].of(population_size=8, init_horizon=0.5, **settings)
     return settings.build(ENV, policy, weights, 10)
 

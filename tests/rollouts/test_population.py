@@ -8,15 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from policy_inputs import inputs
 
 from ternevo import envs
 from ternevo.arithmetic import actions, observation
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.envs import probe
 from ternevo.rollouts import population
-from ternevo.rollouts.population import episode_keys, evaluate
+from ternevo.rollouts.population import Rollout, episode_keys, evaluate
 from ternevo.settings.policies import MLP
-from ternevo.types import Env, Timestep
+from ternevo.types import Env, ObsSpec, Population, Timestep
 
 POPULATION, EPISODES = 5, 3
 # Compiling is most of the time of these tests; unoptimised it takes a third.
@@ -37,7 +38,7 @@ def identity(obs_size: int) -> Quantiser:
 
 @functools.cache
 def policy_of(env: Env):
-    return MLP((4,)).build(env.obs_size, env.action)
+    return MLP((4,)).build(env.obs, env.action)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -50,7 +51,8 @@ def run(env: Env, weights, quantiser, keys, chunk_size=0, tile=8, num_lanes=0, p
     """Evaluate with tiles so small that lanes have to take one episode after another."""
     with mock.patch.object(population, "CPU_LANES", (tile, tile)):
         policy = policy or policy_of(env)
-        return evaluate(policy, env, weights, quantiser, keys, num_lanes, chunk_size)
+        rollout = Rollout(policy, env, num_lanes, chunk_size)
+        return evaluate(rollout, Population(weights), keys, quantiser)
 
 
 @functools.partial(quick_jit, static_argnums=0)
@@ -62,7 +64,7 @@ def plain_loop(env: Env, weights, quantiser, keys):
     policy = policy_of(env)
 
     def act(weights, obs):
-        _, output = policy.apply(weights, (), observation.quantise(quantiser, obs))
+        _, output = policy.apply(weights, (), inputs(observation.quantise(quantiser, obs)))
         return actions.mode(env.action, output)
 
     def step(count, carry):
@@ -74,7 +76,7 @@ def plain_loop(env: Env, weights, quantiser, keys):
         alive &= ~(timestep.terminated | timestep.truncated)
         return state, timestep.obs, alive, returns, lengths
 
-    state, obs = jax.vmap(jax.vmap(env.reset))(fold(keys, 0))
+    state, obs = jax.vmap(jax.vmap(lambda key: env.reset(key, ())))(fold(keys, 0))
     alive = jnp.ones(keys.shape, bool)
     carry = state, obs, alive, jnp.zeros(keys.shape), jnp.zeros(keys.shape, jnp.int32)
     *_, returns, lengths = jax.lax.fori_loop(1, env.episode_length + 1, step, carry)
@@ -87,7 +89,7 @@ def python_loop(env: Env, weights, quantiser, keys) -> Plain:
 
     @quick_jit
     def advance(weights, key, state, memory, obs):
-        memory, output = policy.apply(weights, memory, observation.quantise(quantiser, obs))
+        memory, output = policy.apply(weights, memory, inputs(observation.quantise(quantiser, obs)))
         return memory, *env.step(key, state, actions.mode(env.action, output))
 
     reset = jax.jit(env.reset)
@@ -97,8 +99,8 @@ def python_loop(env: Env, weights, quantiser, keys) -> Plain:
         member = jax.tree.map(lambda x, i=i: x[i], weights)
         for j in range(keys.shape[1]):
             key = keys[i if len(keys) > 1 else 0, j]
-            state, obs = reset(jax.random.fold_in(key, 0))
-            memory, step, is_done = policy.reset(), 0, False
+            state, obs = reset(jax.random.fold_in(key, 0), ())
+            memory, step, is_done = (), 0, False
             while not is_done:
                 seen.append(np.asarray(obs))
                 step += 1
@@ -127,7 +129,7 @@ def test_returns_lengths_and_moments_are_those_of_a_plain_python_loop(
     weights = members(env, POPULATION)
     keys = episode_keys(jax.random.key(1), EPISODES, POPULATION, shared_by)
     assert keys.shape == (1 if shared_by == "all" else POPULATION, EPISODES)
-    quantiser = Quantiser(jnp.full(env.obs_size, 0.125), jnp.full(env.obs_size, 32.0))
+    quantiser = Quantiser(jnp.full(env.obs.size, 0.125), jnp.full(env.obs.size, 32.0))
     result = run(env, weights, quantiser, keys)
     plain = python_loop(env, weights, quantiser, keys)
     if env_id == "probe/double_integrator":  # products: XLA may fuse them and round once
@@ -161,8 +163,8 @@ def test_nothing_counts_after_the_end():
 def alternating(env: Env) -> Env:
     """Let about half of the episodes survive the end of the task: lanes differ in length."""
 
-    def reset(key):
-        state, obs = env.reset(key)
+    def reset(key, task):
+        state, obs = env.reset(key, task)
         return (state, jax.random.bernoulli(key)), obs
 
     def step(key, state, action):
@@ -211,9 +213,9 @@ QUEUED = ["probe/random_length", "gymnax/CartPole-v1", "gymnax/Breakout-MinAtar"
 def test_lanes_that_take_one_episode_after_another_return_what_the_plain_loop_does(env_id, matmul):
     """40 members x 3 episodes through 3 to 120 lanes; planes take episodes, float32 members."""
     env = envs.make(env_id, 60)
-    policy = MLP((4,), matmul=matmul).build(env.obs_size, env.action)
+    policy = MLP((4,), matmul=matmul).build(env.obs, env.action)
     weights = members(env, 40)
-    quantiser = Quantiser(jnp.zeros(env.obs_size), jnp.full(env.obs_size, 32.0))
+    quantiser = Quantiser(jnp.zeros(env.obs.size), jnp.full(env.obs.size, 32.0))
     keys = episode_keys(jax.random.key(5), 3, 40, "none")
     returns, lengths = plain_loop(env, weights, quantiser, keys)
     assert len(np.unique(lengths)) > 1, "episodes that are all equally long show nothing"
@@ -253,7 +255,7 @@ def test_lanes_do_not_depend_on_the_population():
     lanes = population.choose_lanes(policy, env, 1)
     fewest, most = population.CPU_LANES
     assert fewest <= lanes <= most and lanes & (lanes - 1) == 0
-    heavy = MLP((512, 512), weights="float", activation="tanh").build(4, env.action)
+    heavy = MLP((512, 512), weights="float", activation="tanh").build(ObsSpec((4,)), env.action)
     assert population.choose_lanes(heavy, env, 1) == fewest
 
 
@@ -292,7 +294,7 @@ def test_the_loop_stops_when_the_longest_episode_is_over():
     """Counted on the host: one call for every step of the loop, not for every step of the limit."""
     counted = []
 
-    def reset(key):
+    def reset(key, task):
         length = jax.random.randint(key, (), 2, 12)
         return (jnp.zeros((), jnp.int32), length), jnp.ones(1)
 
@@ -303,7 +305,7 @@ def test_the_loop_stops_when_the_longest_episode_is_over():
         timestep = Timestep(jnp.ones(1), jnp.ones(()), done, jnp.zeros((), bool))
         return (count, length), timestep
 
-    env = Env("test", 1, probe.TWO_ACTIONS, 10**6, reset, step)
+    env = Env("test", ObsSpec((1,)), probe.TWO_ACTIONS, 10**6, reset, step)
     weights, keys = members(env, 4), episode_keys(jax.random.key(0), 2, 4, "none")
     result = run(env, weights, identity(1), keys)
     jax.effects_barrier()
@@ -319,7 +321,7 @@ def test_a_nan_reward_stays_with_its_member():
     weights = members(env, 16)
     keys = episode_keys(jax.random.key(0), 2, 16)
     returns = np.asarray(run(env, weights, identity(1), keys).returns)
-    apply = jax.vmap(lambda w: policy_of(env).apply(w, (), jnp.ones(1))[1])
+    apply = jax.vmap(lambda w: policy_of(env).apply(w, (), inputs(jnp.ones(1)))[1])
     takes_nan = np.argmax(apply(weights), axis=1) == 1
     assert 0 < takes_nan.sum() < 16
     np.testing.assert_array_equal(np.isnan(returns).all(1), takes_nan)
@@ -347,7 +349,7 @@ def test_simulators_do_not_notice_how_many_lanes_there_are(env_id):
     """XLA rounds products of brax otherwise in larger batches, were it not for tiles."""
     env = envs.make(env_id, 60)
     weights = members(env, 40)
-    quantiser = Quantiser(jnp.zeros(env.obs_size), jnp.full(env.obs_size, 32.0))
+    quantiser = Quantiser(jnp.zeros(env.obs.size), jnp.full(env.obs.size, 32.0))
     keys = episode_keys(jax.random.key(5), 1, 40, "none")
     results = [
         run(env, weights, quantiser, keys, chunk_size, 16, num_lanes)

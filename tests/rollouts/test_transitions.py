@@ -11,27 +11,28 @@ from ternevo import envs
 from ternevo.arithmetic import observation
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.rollouts import transitions
-from ternevo.rollouts.transitions import Agent, Inputs, Yardsticks
+from ternevo.rollouts.transitions import Agent, Taken, Yardsticks
 from ternevo.settings.policies import MLP
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 NUM_ENVS, NUM_STEPS = 3, 12
 
 
-def collect(env, actions_of=lambda key, inputs: jnp.ones(NUM_ENVS, jnp.int32), scale=64.0):
+def collect(env, actions_of=lambda key, taken: jnp.ones(NUM_ENVS, jnp.int32), scale=64.0):
     """Collect with an agent whose value is the first quantised component plus 1000."""
-    policy = MLP(()).build(env.obs_size, env.action)
+    policy = MLP(()).build(env.obs, env.action)
 
-    def act(key, inputs: Inputs):
-        raw = actions_of(key, inputs)
-        return inputs.memory, jnp.zeros((NUM_ENVS, env.action.size)), raw
+    def act(key, taken: Taken):
+        raw = actions_of(key, taken)
+        return taken.memory, jnp.zeros((NUM_ENVS, env.action.size)), raw
 
-    agent = Agent(act, lambda raw: raw, lambda obs: obs[:, 0] + 1000)
-    quantiser = Quantiser(jnp.zeros(env.obs_size), jnp.full(env.obs_size, scale))
+    params = policy.init(jax.random.key(0))
+    agent = Agent(params, act, lambda raw: raw, lambda obs: obs[:, 0] + 1000)
+    quantiser = Quantiser(jnp.zeros(env.obs.size), jnp.full(env.obs.size, scale))
 
     @quick_jit
     def go(key):
-        slots = transitions.begin(env, policy, key, NUM_ENVS)
+        slots = transitions.begin(env, policy, params, key, NUM_ENVS)
         return transitions.collect(
             env,
             policy,
@@ -50,7 +51,7 @@ def collect(env, actions_of=lambda key, inputs: jnp.ones(NUM_ENVS, jnp.int32), s
 def test_a_truncated_episode_keeps_its_final_observation_and_another_begins():
     """Countdown shows the share of time left: 1 at the start, 0 at the limit."""
     slots, transitions, tally = collect(envs.make("probe/countdown", 4))
-    shown = np.asarray(transitions.inputs.obs[:, 0, 0])
+    shown = np.asarray(transitions.taken.obs[:, 0, 0])
     np.testing.assert_array_equal(shown, np.tile([64, 48, 32, 16], 3))
     np.testing.assert_array_equal(transitions.truncated[:, 0], np.tile([0, 0, 0, 1], 3))
     assert not np.any(transitions.terminated)
@@ -64,7 +65,7 @@ def test_a_truncated_episode_keeps_its_final_observation_and_another_begins():
 def test_a_terminated_episode_ends_and_its_afterlife_is_never_seen():
     """Afterlife would show 1e6, and pay, after its third step."""
     slots, transitions, tally = collect(envs.make("probe/afterlife", 10))
-    np.testing.assert_array_equal(transitions.inputs.obs, 64)
+    np.testing.assert_array_equal(transitions.taken.obs, 64)
     np.testing.assert_array_equal(transitions.terminated[:, 0], np.tile([0, 0, 1], 4))
     assert not np.any(transitions.truncated)
     np.testing.assert_array_equal(transitions.final_value, 0)
@@ -86,23 +87,23 @@ def test_no_environment_meets_a_start_twice():
     env = envs.make("probe/random_length", 1)
     drawn = env.reset
 
-    def reset(key):
-        state, _ = drawn(key)
+    def reset(key, task):
+        state, _ = drawn(key, task)
         number = jax.random.uniform(key, (1,))
         return state._replace(obs=number), number
 
     env = env._replace(reset=reset)
     _, transitions, _ = collect(env, scale=127.0)
     assert np.all(transitions.terminated)
-    policy = MLP(()).build(env.obs_size, env.action)
+    policy = MLP(()).build(env.obs, env.action)
     key_starts = jax.random.split(jax.random.fold_in(jax.random.key(0), 1))[0]
-    starts = transitions.begin(env, policy, key_starts, NUM_ENVS + NUM_STEPS)
+    starts = transitions.begin(env, policy, None, key_starts, NUM_ENVS + NUM_STEPS)
     quantiser = Quantiser(jnp.zeros(1), jnp.full(1, 127.0))
-    expected = observation.quantise(quantiser, starts.obs)[:, 0]
+    expected = observation.quantise(quantiser, starts.seen.obs)[:, 0]
     for i in range(NUM_ENVS):
-        own = np.asarray(transitions.inputs.obs[1:, i, 0])
+        own = np.asarray(transitions.taken.obs[1:, i, 0])
         np.testing.assert_array_equal(own, expected[i : i + NUM_STEPS - 1])
-    assert len(np.unique(starts.obs)) == NUM_ENVS + NUM_STEPS
+    assert len(np.unique(starts.seen.obs)) == NUM_ENVS + NUM_STEPS
 
 
 def test_sums_are_of_all_observations_and_of_all_discounted_returns():
@@ -122,19 +123,20 @@ def test_the_transitions_are_those_of_the_plain_environment(env_id):
     """The second route: replay the actions, one environment at a time, without auto-reset."""
     env = envs.make(env_id, 7)
 
-    def random_actions(key, inputs):
+    def random_actions(key, taken):
         return jax.random.randint(key, (NUM_ENVS,), 0, env.action.size)
 
     _, transitions, _ = collect(env, random_actions, scale=32.0)
-    quantiser = Quantiser(jnp.zeros(env.obs_size), jnp.full(env.obs_size, 32.0))
-    state, obs = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), NUM_ENVS))
+    quantiser = Quantiser(jnp.zeros(env.obs.size), jnp.full(env.obs.size, 32.0))
+    keys = jax.random.split(jax.random.key(0), NUM_ENVS)
+    state, obs = jax.vmap(lambda key: env.reset(key, ()))(keys)
     step = quick_jit(jax.vmap(env.step))
     keys = jax.random.split(
         jax.random.split(jax.random.fold_in(jax.random.key(0), 1))[1], NUM_STEPS
     )
     for t in range(NUM_STEPS):
         shown = observation.quantise(quantiser, obs).astype(jnp.int8)
-        np.testing.assert_array_equal(shown, transitions.inputs.obs[t])
+        np.testing.assert_array_equal(shown, transitions.taken.obs[t])
         key_env = jax.random.split(keys[t])[1]
         state, timestep = step(
             jax.random.split(key_env, NUM_ENVS), state, transitions.raw_action[t]

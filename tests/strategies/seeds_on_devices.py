@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ternevo import envs
+from ternevo import envs, problems
 from ternevo.machine import devices
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.across_seeds import across_seeds, keys_of, of_each_seed
-from ternevo.strategies.evaluated import with_evaluation
+from ternevo.strategies.evaluated import evaluated
 from ternevo.training import loop
 from ternevo.training.checkpoint import Checkpoints
 from ternevo.types import Strategy
@@ -33,10 +33,10 @@ COLLECTIVE = re.compile(r" (all-gather|all-reduce|all-to-all|collective-permute)
 @functools.cache
 def build(name: str, num_seeds: int) -> Strategy:
     env = envs.make("gymnax/CartPole-v1", 20)
-    policy = MLP(hidden_sizes=(4,)).build(env.obs_size, env.action)
+    policy = MLP(hidden_sizes=(4,)).build(env.obs, env.action)
     sizes = {"num_envs": 4, "num_steps": 8} if name == "ppo" else {"population_size": 16}
     strategy = STRATEGIES[name].of(**sizes).build(env, policy, "ternary", 20)
-    strategy = with_evaluation(strategy, policy, env, every=5, num_episodes=4)
+    strategy = evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4)
     return across_seeds(strategy, num_seeds)
 
 

@@ -8,17 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from evosax.algorithms import algorithms as evosax_algorithms
+from policy_inputs import inputs
 
-from ternevo import envs
+from ternevo import envs, problems
 from ternevo.algorithms.schedules import optimizer, schedule
 from ternevo.arithmetic import actions, observation, ternary
 from ternevo.envs import probe
 from ternevo.names import UnknownName
+from ternevo.problems.episodes import evaluate_policy
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.strategies import evolve
-from ternevo.strategies.evaluated import evaluate_policy, with_evaluation
+from ternevo.strategies.evaluated import evaluated
 from ternevo.types import LEFT_OUT, PolicyParams, Strategy, Tensor
 
 GENERATIONS = 30
@@ -109,7 +111,7 @@ def all_finite(tree) -> jax.Array:
 def history(row: int) -> History:
     """Train inside jit(scan). Without biases a policy is an odd function, as the optimum is."""
     name, kind, options = TABLE[row]
-    policy = MLP((4,), weights=kind, use_bias=False).build(ENV.obs_size, ENV.action)
+    policy = MLP((4,), weights=kind, use_bias=False).build(ENV.obs, ENV.action)
     settings = STRATEGIES[name].of(
         population_size=32, num_episodes=8, common_random_numbers="none", **options
     )
@@ -175,7 +177,7 @@ def test_the_probe_is_solved(row):
     def act(shipped):
         quantiser = observation.freeze(shipped.moments)
         quantised = [observation.quantise(quantiser, jnp.array([x])) for x in (-1.0, 1.0)]
-        outputs = [run.policy.apply(shipped.weights, (), x)[1] for x in quantised]
+        outputs = [run.policy.apply(shipped.weights, (), inputs(x))[1] for x in quantised]
         return jnp.stack([actions.mode(ENV.action, output) for output in outputs])
 
     np.testing.assert_array_equal(act(run.shipped), [[0, 1]] * SEEDS)
@@ -226,7 +228,7 @@ def test_fitness_is_finite_and_equal_when_nobody_is_finite():
 def test_chunks_and_pairs_are_settings_of_every_strategy(settings):
     """Chunks change nothing; on a bandit, where episodes do not differ, neither do pairs."""
     env = envs.make("probe/bandit")
-    policy = MLP(()).build(env.obs_size, env.action)
+    policy = MLP(()).build(env.obs, env.action)
 
     def metrics(**settings):
         strategy = STRATEGIES["ternary_ga"].of(population_size=12, **settings)
@@ -253,7 +255,7 @@ WRONG_KINDS = [
 def test_a_kind_of_weights_that_cannot_be_searched_is_refused_with_what_to_use(
     name, kind, options, instead
 ):
-    policy = MLP((), weights=kind).build(ENV.obs_size, ENV.action)
+    policy = MLP((), weights=kind).build(ENV.obs, ENV.action)
     with pytest.raises(ValueError, match=f"(?s){name}.*{kind}.*{instead}"):
         STRATEGIES[name].of(**options).build(ENV, policy, kind, 3)
 
@@ -315,7 +317,7 @@ RUNNABLE = [
 
 def latent_of(name: str, **options):
     env = envs.make("probe/sign")
-    policy = MLP(()).build(env.obs_size, env.action)
+    policy = MLP(()).build(env.obs, env.action)
     settings = STRATEGIES["latent"].of(population_size=8, num_episodes=4, algorithm=name, **options)
     return settings.build(env, policy, "ternary", 2)
 
@@ -380,9 +382,9 @@ def return_of(exponent: int) -> float:
     return -((2.0 ** -(exponent + 3) - 0.5) ** 2)
 
 
-def evaluated(exponents, every: int):
-    policy = MLP((), use_bias=False).build(TARGET.obs_size, TARGET.action)
-    strategy = with_evaluation(scripted(exponents), policy, TARGET, every, num_episodes=2)
+def watched(exponents, every: int):
+    policy = MLP((), use_bias=False).build(TARGET.obs, TARGET.action)
+    strategy = evaluated(scripted(exponents), problems.of(policy, TARGET), every, num_episodes=2)
 
     @quick_jit
     def go(key):
@@ -396,7 +398,7 @@ def evaluated(exponents, every: int):
 def test_evaluations_are_nan_between_and_the_best_one_is_kept():
     """Exponent -2 hits the target in generation 4; in 3 it does too, but is not looked at."""
     exponents = [-2, 1, 0, -2, -2, 0, -1, 3]
-    strategy, state, metrics = evaluated(exponents, every=2)
+    strategy, state, metrics = watched(exponents, every=2)
     looked_at = {1: return_of(1), 2: return_of(0), 4: 0.0, 6: return_of(-1)}
     expected = [looked_at.get(i, np.nan) for i in range(1, 8)]
     np.testing.assert_allclose(metrics["eval/return"], expected, atol=1e-7)
@@ -410,7 +412,7 @@ def test_evaluations_are_nan_between_and_the_best_one_is_kept():
 
 
 def test_the_first_generation_is_evaluated_however_rare_evaluations_are():
-    _, state, metrics = evaluated([1, 0, -2], every=5)
+    _, state, metrics = watched([1, 0, -2], every=5)
     assert int(state.best.weights[0]["weight"].exponent) == 0
     assert float(state.best_return) == pytest.approx(return_of(0))
     np.testing.assert_array_equal(np.isnan(metrics["eval/return"]), [False, True])
@@ -418,8 +420,8 @@ def test_the_first_generation_is_evaluated_however_rare_evaluations_are():
 
 def test_an_evaluation_that_is_not_finite_is_never_the_best():
     env = TARGET._replace(step=lambda key, state, action: pays_infinity(key, state, action))
-    policy = MLP((), use_bias=False).build(env.obs_size, env.action)
-    strategy = with_evaluation(scripted([0, -2]), policy, env, 1, num_episodes=2)
+    policy = MLP((), use_bias=False).build(env.obs, env.action)
+    strategy = evaluated(scripted([0, -2]), problems.of(policy, env), 1, num_episodes=2)
     state, _ = jax.jit(strategy.step)(jax.random.key(0), strategy.init(jax.random.key(1)))
     assert (int(state.best_generation), float(state.best_return)) == (0, -np.inf)
 
@@ -431,7 +433,7 @@ def pays_infinity(key, state, action):
 
 def test_evaluate_policy_uses_one_member_and_the_episodes_asked_for():
     env = envs.make("probe/random_length", 50)
-    policy = MLP(()).build(env.obs_size, env.action)
+    policy = MLP(()).build(env.obs, env.action)
     weights = policy.init(jax.random.key(0))
     quantiser = observation.freeze(observation.empty(1))
     result = evaluate_policy(policy, env, weights, quantiser, jax.random.key(1), 6)
@@ -441,6 +443,6 @@ def test_evaluate_policy_uses_one_member_and_the_episodes_asked_for():
 
 @pytest.mark.parametrize("every, num_episodes", [(0, 1), (1, 0)])
 def test_evaluating_never_or_on_nothing_is_refused(every, num_episodes):
-    policy = MLP(()).build(TARGET.obs_size, TARGET.action)
+    policy = MLP(()).build(TARGET.obs, TARGET.action)
     with pytest.raises(ValueError, match="eval_every and num_eval_episodes"):
-        with_evaluation(scripted([0]), policy, TARGET, every, num_episodes)
+        evaluated(scripted([0]), problems.of(policy, TARGET), every, num_episodes)

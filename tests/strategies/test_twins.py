@@ -63,7 +63,7 @@ OTHER = {  # a value of each type or name that is not the default and that is al
 
 
 def float_strategy(name: str, **settings):
-    policy = MLP((), weights="float").build(ENV.obs_size, ENV.action)
+    policy = MLP((), weights="float").build(ENV.obs, ENV.action)
     return STRATEGIES[name].of(**settings).build(ENV, policy, "float", 3)
 
 
@@ -176,7 +176,7 @@ def test_of_weights_that_sum_to_zero_equal_members_get_exactly_none(name):
 
 def after_ties(name: str, generations: int = 40):
     """The state that a strategy is in before and after generations in which all are equal."""
-    policy = MLP((16,), weights="float").build(ENV.obs_size, ENV.action)
+    policy = MLP((16,), weights="float").build(ENV.obs, ENV.action)
     env = ENV._replace(step=lambda key, state, action: pays_nothing(ENV.step(key, state, action)))
     strategy = STRATEGIES[name].of(population_size=32).build(env, policy, "float", generations)
 
@@ -211,7 +211,7 @@ def test_the_twin_of_cem_keeps_its_spread_where_all_are_equal():
 
 
 def test_the_weights_of_every_algorithm_that_weighs_ranks_are_shared():
-    policy = MLP((), weights="float").build(ENV.obs_size, ENV.action)
+    policy = MLP((), weights="float").build(ENV.obs, ENV.action)
     solution = jax.tree.leaves(policy.init(jax.random.key(0)))
     for name in WEIGHING:
         settings = STRATEGIES["latent"].of(algorithm=name, population_size=8)

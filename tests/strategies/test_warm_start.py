@@ -59,7 +59,7 @@ def test_the_table_names_every_strategy():
 
 def drawn(kind: str) -> PolicyParams:
     """Return a policy all of whose tensors, biases too, are drawn; a new policy's are zero."""
-    policy = MLP((6,), weights=kind).build(ENV.obs_size, ENV.action)
+    policy = MLP((6,), weights=kind).build(ENV.obs, ENV.action)
     params = policy.init(jax.random.key(0))
     tensors = [
         # None is zero altogether: the scale of such a tensor means nothing.
@@ -90,7 +90,7 @@ def assert_same_weights(found, wanted):
 def test_a_strategy_ships_the_saved_policy_before_its_first_generation(
     name, kind, settings, tmp_path
 ):
-    policy = MLP((6,), weights=kind).build(ENV.obs_size, ENV.action)
+    policy = MLP((6,), weights=kind).build(ENV.obs, ENV.action)
     begin = warm_start.load(saved(tmp_path / "p.tvp", kind), ENV, policy, kind)
     first = warm_start.start_from(policy, begin.params.weights)
     strategy = STRATEGIES[name].of(**settings).build(ENV, first, kind, 10)
@@ -134,7 +134,7 @@ def test_what_is_of_the_kind_already_stays(kind, wanted):
 
 def load(path, kind="ternary", env=ENV, **settings):
     policy = MLP(**{"hidden_sizes": (6,), "weights": kind, **settings})
-    return warm_start.load(path, env, policy.build(env.obs_size, env.action), kind)
+    return warm_start.load(path, env, policy.build(env.obs, env.action), kind)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_a_policy_for_a_device_is_no_start(tmp_path):
     path = saved(tmp_path / "p.tvp", "ternary")
     path.write_bytes(tvp.encode(policy_file.load(path).record.bare()))
     with pytest.raises(ValueError, match="has no moments of observations"):
-        warm_start.load(path, ENV, MLP((6,)).build(ENV.obs_size, ENV.action), "ternary")
+        warm_start.load(path, ENV, MLP((6,)).build(ENV.obs, ENV.action), "ternary")
 
 
 def test_a_start_that_is_not_there_takes_no_name(tmp_path, capsys):

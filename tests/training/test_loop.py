@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ternevo import envs
+from ternevo import envs, problems
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.strategies.evaluated import with_evaluation
+from ternevo.strategies.evaluated import evaluated
 from ternevo.training import loop
 from ternevo.training.checkpoint import CheckpointError, Checkpoints
 from ternevo.types import LEFT_OUT, Strategy
@@ -18,9 +18,9 @@ KINDS = [("ternary_nes", "ternary"), ("ternary_ga", "ternary"), ("latent", "floa
 
 def small(name: str = "ternary_nes", weights: str = "ternary") -> Strategy:
     env = envs.make("gymnax/CartPole-v1", 20)
-    policy = MLP(hidden_sizes=(4,), weights=weights).build(env.obs_size, env.action)
+    policy = MLP(hidden_sizes=(4,), weights=weights).build(env.obs, env.action)
     strategy = STRATEGIES[name].of(population_size=8).build(env, policy, weights, 20)
-    return with_evaluation(strategy, policy, env, every=5, num_episodes=4)
+    return evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4)
 
 
 def finished(strategy, state, num_generations, chunk_size=0):

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from policy_inputs import inputs
 
 from ternevo import envs, play, run
 from ternevo.arithmetic import observation
@@ -74,14 +75,14 @@ def test_what_is_drawn_is_the_policy_that_would_ship(tmp_path, monkeypatch):
 
 def test_stepping_is_compiled_once_for_all_weights():
     env, traced = envs.make("probe/corridor", 6), []
-    policy = MLP(hidden_sizes=(2,)).build(env.obs_size, env.action)
+    policy = MLP(hidden_sizes=(2,)).build(env.obs, env.action)
 
     def apply(params, memory, obs):
         traced.append(obs)
-        return policy.apply(params, memory, obs)
+        return policy.apply(params, memory, inputs(obs))
 
     play_episode = episode.recorder(policy._replace(apply=apply), env)
-    quantiser = observation.freeze(observation.empty(env.obs_size))
+    quantiser = observation.freeze(observation.empty(env.obs.size))
     for seed in range(3):
         key = jax.random.key(seed)
         play_episode(policy.init(key), quantiser, key)

@@ -1,6 +1,6 @@
 """What `--policy` can name: the settings of each, data only.
 
-A policy is a frozen `PolicySettings`, with `.build(obs_size, action) -> Policy`; the functions
+A policy is a frozen `PolicySettings`, with `.build(obs, action) -> Policy`; the functions
 behind it live in a module of `ternevo.policies` of the same name.
 """
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from ternevo.settings.built import Built
 
 if TYPE_CHECKING:
-    from ternevo.types import ActionSpec, Policy
+    from ternevo.types import ActionSpec, ObsSpec, Policy
 
 WeightKind = Literal["ternary", "binary", "float"]
 
@@ -21,11 +21,11 @@ class PolicySettings(Built):
     weights: WeightKind = dataclasses.field(default="ternary", kw_only=True)
     """What a weight may be: {-1, 0, +1}, {-1, +1}, or any float (the float twin)."""
 
-    def build(self, obs_size: int, action: "ActionSpec") -> "Policy":
+    def build(self, obs: "ObsSpec", action: "ActionSpec") -> "Policy":
         """Return the policy.
 
         Args:
-          obs_size: components of an observation.
+          obs: what the environment shows.
           action: what the environment accepts; the policy's output has `action.size` components.
         """
-        return self.call(self.built_by, obs_size, action)
+        return self.call(self.built_by, obs, action)

@@ -1,20 +1,11 @@
 """Exact numbers of steps on the device, whose integers have 32 bits."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int32, UInt32
+from jaxtyping import Array, Int32
 
 from ternevo.machine import devices
-from ternevo.types import Metrics
-
-
-class StepCount(NamedTuple):
-    """The number `high * 2**32 + low`, element by element."""
-
-    low: UInt32[Array, "*batch"]
-    high: UInt32[Array, "*batch"]
+from ternevo.types import Metrics, StepCount
 
 
 def of_number(number: int) -> StepCount:

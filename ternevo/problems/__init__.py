@@ -1,0 +1,22 @@
+"""What a population is scored on, as a value: episodes of an environment, labelled examples.
+
+`of(policy, env, plan)` is the problem of an environment. Nothing here decides what comes next.
+"""
+
+from ternevo.problems import episodes, supervised
+from ternevo.problems.episodes import Plan
+from ternevo.types import Env, Policy, Problem
+
+
+def of(policy: Policy, env: Env, plan: Plan | None = None) -> Problem:
+    """Return what members with this policy are scored on in an environment.
+
+    Args:
+      policy: the policy.
+      env: the environment; one with `examples` needs no episode loop.
+      plan: how a population is scored, needed by whoever calls `evaluate` of the problem.
+    """
+    plan = plan or Plan(1)
+    if env.examples is not None:
+        return supervised.supervised(policy, env, plan)
+    return episodes.episodes(policy, env, plan)

@@ -1,0 +1,135 @@
+"""Members are scored by the returns of whole episodes."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ternevo.arithmetic import observation
+from ternevo.arithmetic.observation import Quantiser
+from ternevo.rollouts import step_count
+from ternevo.rollouts.population import (
+    CommonRandomNumbers,
+    Rollout,
+    episode_keys,
+    evaluate,
+    size_of,
+)
+from ternevo.types import (
+    Env,
+    Key,
+    ObservationMoments,
+    Params,
+    Policy,
+    Population,
+    Problem,
+    Scores,
+)
+
+
+class Plan(NamedTuple):
+    """How a population is to be scored; lanes and chunks change no result.
+
+    Attributes:
+      num_episodes: of each member in a generation.
+      common_random_numbers: which members share them.
+      num_lanes: episodes at once on a device, rounded up to whole tiles; 0 for one tile.
+      chunk_size: members in the queue at once on a device, 0 as memory allows.
+      horizon: from the generations done to the steps after which episodes are cut off, None for
+        the time limit of the environment.
+    """
+
+    num_episodes: int
+    common_random_numbers: CommonRandomNumbers = "all"
+    num_lanes: int = 0
+    chunk_size: int = 0
+    horizon: Callable[[jax.Array], jax.Array] | None = None
+
+
+def episodes(policy: Policy, env: Env, plan: Plan) -> Problem:
+    """Return the problem whose returns are those of episodes in an environment."""
+    rollout = Rollout(policy, env, plan.num_lanes, plan.chunk_size)
+
+    def score(
+        key: Key, population: Population, moments: ObservationMoments, generation: jax.Array
+    ) -> Scores:
+        keys = keys_of(key, population, plan)
+        limit = plan.horizon(generation) if plan.horizon else env.episode_length
+
+        def run(quantiser: Quantiser, yardstick: Quantiser, horizon: jax.Array) -> Scores:
+            return evaluate(rollout, population, keys, quantiser, yardstick, horizon)
+
+        shape = size_of(population.params), plan.num_episodes
+        return _look_and_run(env, run, moments, shape, jnp.asarray(limit, jnp.int32))
+
+    def test(key: Key, params: Params, quantiser: Quantiser, num_episodes: int) -> Scores:
+        return evaluate_policy(policy, env, params, quantiser, key, num_episodes)
+
+    return Problem(env.obs, score, test, is_steady=plan.horizon is None)
+
+
+def keys_of(key: Key, population: Population, plan: Plan) -> Key:
+    """Return the keys [1 or population, episodes] of a generation's episodes."""
+    return episode_keys(
+        key,
+        plan.num_episodes,
+        size_of(population.params),
+        plan.common_random_numbers,
+        population.pairs_are_adjacent,
+    )
+
+
+def evaluate_policy(
+    policy: Policy, env: Env, params: Params, quantiser: Quantiser, key: Key, num_episodes: int
+) -> Scores:
+    """Run one policy on fresh episodes; the result has a population of one.
+
+    The episodes are evaluated as members of one episode each, which devices can share.
+    """
+    copies = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_episodes, *x.shape)), params)
+    keys = episode_keys(key, num_episodes, 1).reshape(num_episodes, 1)
+    scores = evaluate(Rollout(policy, env), Population(copies), keys, quantiser)
+    return scores._replace(returns=scores.returns.T, lengths=scores.lengths.T)
+
+
+def _look_and_run(
+    env: Env,
+    run: Callable[[Quantiser, Quantiser, jax.Array], Scores],
+    moments: ObservationMoments,
+    shape: tuple[int, int],
+    horizon: jax.Array,
+) -> Scores:
+    """Evaluate; where no observation was seen before, look at the first steps of it beforehand.
+
+    See `observation.NUM_LOOKS`. Looks and evaluation are rounds of one loop with a traced trip
+    count, so that the program holds one rollout.
+
+    Args:
+      env: the environment.
+      run: from what policies are shown, the units to measure in and a horizon to scores.
+      moments: of what was seen before.
+      shape: of the returns.
+      horizon: of the evaluation.
+
+    Returns:
+      The scores of the evaluation, of which no look is part, but with the steps of all rounds.
+    """
+    is_known = observation.is_unit_known(env.obs, moments)
+    num_looks = jnp.where(is_known, 0, observation.NUM_LOOKS)
+
+    def one_round(i: jax.Array, carry: tuple) -> tuple:
+        expected, steps, _ = carry
+        is_look = i < num_looks
+        yardstick = observation.freeze(expected, env.obs.kind)
+        shown = observation.shown(yardstick, is_look)
+        short = jnp.minimum(horizon, observation.LOOK_STEPS)
+        scores = run(shown, yardstick, jnp.where(is_look, short, horizon))
+        expected = observation.choose(is_look, scores.moments, expected)
+        return expected, step_count.add(steps, scores.steps), scores
+
+    none = step_count.of_number(0)
+    nothing = Scores(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), moments, none)
+    carry = moments, none, nothing
+    _, steps, scores = jax.lax.fori_loop(0, num_looks + 1, one_round, carry)
+    return scores._replace(steps=steps)
