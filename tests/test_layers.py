@@ -17,6 +17,7 @@ ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows a
     ["policies"],
     ["algorithms"],
     ["rollouts"],
+    ["problems"],
     ["learners"],
     ["strategies"],
     ["runs"],
