@@ -96,6 +96,13 @@ def test_imports_point_up(module):
         assert name.split(".")[0] not in NEVER_ON_IMPORT, f"ternevo/{module}: import {name} lazily"
 
 
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) == "arithmetic"], ids=str)
+def test_arithmetic_never_asks_the_mesh(module):
+    """It is numbers only: what is spread over devices is where populations are."""
+    found = imported(ast.walk(tree_of(module)), module)
+    assert not [name for name in found if name.startswith("ternevo.machine")]
+
+
 def test_settings_are_data():
     """Importing all of them leaves JAX and NumPy alone, so that `--help` is quick."""
     modules = [dotted(module) for module in MODULES if room_of(module) == "settings"]

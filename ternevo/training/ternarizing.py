@@ -105,10 +105,10 @@ def evaluate_both(
 def packed_size(params: Params) -> int:
     """Return the bytes that the weights take when shipped, without names and shapes.
 
-    A float is 4 bytes; five trits share one, and each of their tensors has one for its exponent.
+    A float is 4 bytes; five trits share one, and each of their exponents takes one.
     """
     return sum(
-        -(-tensor.values.size // TRITS_PER_BYTE) + 1
+        -(-tensor.values.size // TRITS_PER_BYTE) + tensor.exponent.size
         if tensor.values.dtype == "int8"
         else 4 * tensor.values.size
         for tensor in ternary.tensors(params)
