@@ -16,3 +16,12 @@ FRESH_EPISODES = 2**31 - 3
 
 WATCHED_EPISODE = 2**31 - 4
 """`training.animations`: the episode that every animation of a run shows (`--render_every`)."""
+
+START = 0
+"""`rollouts`: the start of an episode, folded into the key of that episode; its step t has t."""
+
+TASK = 2**31 - 6
+"""`rollouts`: the task of an episode, folded into the key of that episode."""
+
+MEMORY = 2**31 - 7
+"""`rollouts`: the memory that a policy begins an episode with, folded into the episode's key."""

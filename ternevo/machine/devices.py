@@ -25,6 +25,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from ternevo.machine import startup
+from ternevo.types import is_buffer
 
 
 class NoDevice(ValueError):
@@ -384,10 +385,17 @@ def blocks_here() -> int:
 
 
 def replicated(tree: Any) -> Any:
-    """Make every device hold all of it, and keep XLA from splitting what it is computed from."""
+    """Make every device hold all of it, and keep XLA from splitting what it is computed from.
+
+    A `Buffer` stays where it is.
+    """
     if count() == 1:
         return tree
-    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec()), tree)
+
+    def everywhere(x: Any) -> Any:
+        return x if is_buffer(x) else jax.lax.with_sharding_constraint(x, PartitionSpec())
+
+    return jax.tree.map(everywhere, tree, is_leaf=is_buffer)
 
 
 def _spec(is_split: bool) -> PartitionSpec:

@@ -46,7 +46,7 @@ def build(config: RunConfig) -> Setup:
     from ternevo.policies import contract
     from ternevo.strategies import warm_start
 
-    env = envs.make(config.env, config.episode_length)
+    env = envs.make(config.env, config.episode_length, config.wrappers)
     policy = contract.build(config.policy, env.obs, env.action)
     folder = run_folder.folder_of(config, env.id)
     source = run_folder.start_of(config, folder)

@@ -17,7 +17,7 @@ from ternevo.envs import probe
 from ternevo.rollouts import population
 from ternevo.rollouts.population import Rollout, episode_keys, evaluate
 from ternevo.settings.policies import MLP
-from ternevo.types import Env, ObsSpec, Population, Timestep
+from ternevo.types import Env, ObsSpec, Timestep
 
 POPULATION, EPISODES = 5, 3
 # Compiling is most of the time of these tests; unoptimised it takes a third.
@@ -52,7 +52,7 @@ def run(env: Env, weights, quantiser, keys, chunk_size=0, tile=8, num_lanes=0, p
     with mock.patch.object(population, "CPU_LANES", (tile, tile)):
         policy = policy or policy_of(env)
         rollout = Rollout(policy, env, num_lanes, chunk_size)
-        return evaluate(rollout, Population(weights), keys, quantiser)
+        return evaluate(rollout, weights, keys, quantiser)
 
 
 @functools.partial(quick_jit, static_argnums=0)

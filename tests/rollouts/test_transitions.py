@@ -70,7 +70,7 @@ def test_a_terminated_episode_ends_and_its_afterlife_is_never_seen():
     assert not np.any(transitions.truncated)
     np.testing.assert_array_equal(transitions.final_value, 0)
     np.testing.assert_array_equal(tally.returns / tally.episodes, 3)
-    assert float(jnp.max(jnp.abs(slots.obs))) == 1
+    assert float(jnp.max(jnp.abs(slots.seen.obs))) == 1
 
 
 def test_episodes_go_on_over_the_end_of_a_batch():
@@ -79,7 +79,7 @@ def test_episodes_go_on_over_the_end_of_a_batch():
     np.testing.assert_array_equal(tally.episodes, 2)
     np.testing.assert_array_equal(slots.episode_return, 2)
     np.testing.assert_array_equal(slots.episode_length, 2)
-    np.testing.assert_allclose(slots.obs, 0.6)
+    np.testing.assert_allclose(slots.seen.obs, 0.6)
 
 
 def test_no_environment_meets_a_start_twice():
