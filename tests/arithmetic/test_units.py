@@ -22,8 +22,6 @@ SETTINGS = {
 }
 ONES, ZEROS = np.ones(4, np.float32), np.zeros(4, np.float32)
 CARTPOLE = envs.make("gymnax/CartPole-v1", 60)
-# Compiling is most of the time of these tests; unoptimised it takes a third.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def swaying(factor: jax.Array, offset: jax.Array, gain: jax.Array) -> Env:
@@ -43,7 +41,7 @@ def swaying(factor: jax.Array, offset: jax.Array, gain: jax.Array) -> Env:
     return CARTPOLE._replace(reset=reset, step=step)
 
 
-@functools.partial(quick_jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def trained(name: str, factor, offset, gain):
     """Return the metrics of all generations, what ships, and its quantiser."""
     env = swaying(factor, offset, gain)
