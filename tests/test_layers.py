@@ -18,6 +18,7 @@ ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows a
     ["algorithms"],
     ["rollouts"],
     ["problems"],
+    ["problems"],
     ["learners"],
     ["strategies"],
     ["runs"],
