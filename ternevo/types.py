@@ -312,6 +312,21 @@ def layout(tree: Any) -> Layout:
     return Layout(structure, tuple(f"{x.dtype}{list(x.shape)}" for x in leaves))
 
 
+class Buffer(NamedTuple):
+    """A large part of a strategy's state that is not shipped, such as a replay buffer.
+
+    It is neither copied to read a policy nor made equal on all devices, a checkpoint may leave it
+    out, and it belongs to one seed: `across_seeds` refuses several.
+    """
+
+    data: Any
+
+
+def is_buffer(node: Any) -> bool:
+    """Return whether a node of a pytree is a `Buffer`, for `jax.tree.map`."""
+    return isinstance(node, Buffer)
+
+
 class TrainState(NamedTuple):
     """All that a resumed run needs. `generation` counts the finished generations."""
 

@@ -15,6 +15,7 @@ from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.policies import policy_file
 from ternevo.settings.policies import MLP
+from ternevo.training import ternarizing
 from ternevo.types import ObservationMoments, PolicyParams, Tensor
 
 ENV = envs.make("gymnax/CartPole-v1", 20)
@@ -132,7 +133,7 @@ def test_floats_that_are_scaled_trits_keep_their_actions(activation, tmp_path):
 )
 def test_packed_size(shapes, dtype, size):
     params = [Tensor(jnp.zeros(shape, dtype), jnp.zeros((), jnp.int8)) for shape in shapes]
-    assert export.packed_size(params) == size
+    assert ternarizing.packed_size(params) == size
 
 
 # ------------------------------------------------------------------------------------- the program
@@ -154,10 +155,10 @@ def test_returns_and_sizes_are_printed(source, capsys):
 
 def test_both_policies_meet_the_same_episodes(source):
     saved = policy_file.load(source)
-    first, second = export.evaluate_both(saved, saved, ENV, 0, 8)
+    first, second = ternarizing.evaluate_both(saved, saved, ENV, 0, 8)
     assert first.shape == (1, 8)
     np.testing.assert_array_equal(first, second)
-    other, _ = export.evaluate_both(saved, saved, ENV, 1, 8)
+    other, _ = ternarizing.evaluate_both(saved, saved, ENV, 1, 8)
     assert not np.array_equal(first, other)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows above it
-    ["types", "names", "files", "reading"],
+    ["types", "names", "files", "reading", "keys"],
     ["machine"],
     ["settings"],
     ["arithmetic"],
@@ -17,6 +17,8 @@ ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows a
     ["policies"],
     ["algorithms"],
     ["rollouts"],
+    ["problems"],
+    ["problems"],
     ["learners"],
     ["strategies"],
     ["runs"],

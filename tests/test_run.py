@@ -18,6 +18,7 @@ from ternevo.machine import profiling
 from ternevo.policies import policy_file
 from ternevo.runs import __main__ as runs, plots
 from ternevo.runs.sinks import MissingExtra, read_jsonl
+from ternevo.training.advice import what_was_never_finite
 
 SMALL = [
     *("--env", "gymnax/CartPole-v1", "--episode_length", "30", "--hidden_sizes", "(4,)"),
@@ -167,6 +168,7 @@ def test_a_resumed_run_keeps_its_history(tmp_path):
     assert len(config["resumed_from"]) == 1
 
 
+@pytest.mark.exact
 def test_killed_and_resumed_equals_never_stopped(tmp_path):
     """Kill -9 in the middle; the resumed run redoes what the last checkpoint did not have."""
     process = start_process(tmp_path / "killed", "--num_generations", "100000", "--chunk_size", "1")
@@ -453,5 +455,5 @@ def test_components_that_were_never_finite_are_named_once(tmp_path, monkeypatch,
 
 
 def test_of_many_components_that_were_never_finite_ten_are_named():
-    said = run.what_was_never_finite(list(range(20)), 30, 4)
+    said = what_was_never_finite(list(range(20)), 30, 4)
     assert "20 of 30 components" in said and "(0, 1, 2," in said and ", 9, ...)" in said

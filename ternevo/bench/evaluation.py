@@ -20,7 +20,7 @@ from ternevo.rollouts.population import Rollout, episode_keys, evaluate, packed_
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.ternary_nes import TernaryNES
 from ternevo.training import loop
-from ternevo.types import Env, Key, Params, Policy, PolicyParams, Population, Scores
+from ternevo.types import Env, Key, Params, Policy, PolicyParams, Scores
 
 TRAINING_CHUNK = 10
 MAX_GENERATIONS = 300
@@ -74,7 +74,7 @@ def evaluation(name: str, job: Job) -> tuple[Contestant, dict[str, Any]]:
 
     @jax.jit
     def function(weights: Params, quantiser: Quantiser, keys: Key) -> Scores:
-        return evaluate(rollout, Population(weights, is_spread=is_spread), keys, quantiser)
+        return evaluate(rollout, weights, keys, quantiser, is_spread=is_spread)
 
     def run() -> Scores:
         with devices.on_all_devices():

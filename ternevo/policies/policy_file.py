@@ -123,12 +123,20 @@ class SavedPolicy:
           feedback: the reward of the step before, 0 at first; for policies that learn from it.
           is_first: whether an episode begins with this observation.
         """
+        memory, action = self.step_traced(memory, obs, feedback, is_first)
+        return memory, np.asarray(action)
+
+    def step_traced(
+        self, memory: Memory, obs: Any, feedback: Any, is_first: Any
+    ) -> tuple[Memory, jax.Array]:
+        """Return what `step` does, under `jax.jit` and `jax.vmap` too."""
         actor = Actor(self.policy, self.obs, self.action)
         seen = Seen(
-            jnp.asarray(obs, jnp.float32), jnp.float32(feedback), jnp.asarray(is_first, bool)
+            jnp.asarray(obs, jnp.float32),
+            jnp.asarray(feedback, jnp.float32),
+            jnp.asarray(is_first, bool),
         )
-        memory, action = actor.act(self.weights, self.quantiser, memory, seen)
-        return memory, np.asarray(action)
+        return actor.act(self.weights, self.quantiser, memory, seen)
 
 
 def save(

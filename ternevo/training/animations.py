@@ -7,15 +7,12 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
-from ternevo import envs
+from ternevo import envs, keys
 from ternevo.arithmetic import observation
 from ternevo.machine import devices
 from ternevo.rollouts import episode
 from ternevo.training.setup import Setup
 from ternevo.types import PolicyParams
-
-WATCHED_EPISODE = 2**31 - 3
-"""Number folded into the seed's key: every animation of a run begins alike."""
 
 
 class Animations:
@@ -27,8 +24,7 @@ class Animations:
         self._seed = setup.config.seed
         self._folder = setup.seed_folders[self._seed].episodes
         self._env = setup.env
-        policy = setup.config.policy.build(setup.env.obs, setup.env.action)
-        self._play = episode.recorder(policy, setup.env)
+        self._play = episode.recorder(setup.policy, setup.env)
 
     def is_due(self, generation: int) -> bool:
         """Return whether an episode is to be drawn after so many generations."""
@@ -52,6 +48,6 @@ class Animations:
         stem = self._folder / f"generation-{generation:06d}"
         with devices.on_one_device():
             weights, moments = devices.own_copy(params)
-            key = jax.random.fold_in(jax.random.key(self._seed), WATCHED_EPISODE)
+            key = jax.random.fold_in(jax.random.key(self._seed), keys.WATCHED_EPISODE)
             recorded = self._play(weights, observation.freeze(moments, self._env.obs.kind), key)
             return envs.render(self._env.id, recorded.states, stem)

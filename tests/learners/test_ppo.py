@@ -248,6 +248,7 @@ def test_every_transition_is_in_one_minibatch_of_each_epoch():
 ACTIVATIONS = ("int8", "int4", "sign", "ternary", "tanh", "relu")
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(
     ("kind", "activation"), [*itertools.product(("ternary", "binary"), ACTIVATIONS)]
 )
@@ -543,6 +544,7 @@ def test_every_observation_is_in_the_moments():
     np.testing.assert_allclose(moments.deviation**2 + moments.mean**2, 1.0, rtol=1e-4)
 
 
+@pytest.mark.exact
 def test_chunks_of_generations_change_no_bit():
     env = envs.make("gymnax/CartPole-v1", 20)
     policy = MLP((4,)).build(env.obs, env.action)

@@ -21,7 +21,7 @@ from ternevo.machine import interruption
 from ternevo.runs import run_folder, sinks
 from ternevo.runs.sinks import read_jsonl
 from ternevo.settings.command_line import parse
-from ternevo.training import checkpoint, loop
+from ternevo.training import checkpoint, loop, session
 from ternevo.training.checkpoint import CheckpointError, Checkpoints
 from ternevo.types import TrainState
 
@@ -339,13 +339,13 @@ def test_rows_are_on_the_disk_before_the_checkpoint_that_counts_on_them(tmp_path
 
 def test_an_animation_is_drawn_before_the_checkpoint_that_is_gone_on_from(tmp_path, monkeypatch):
     """A kill between the two would lose it: a resumed run draws nothing before its checkpoint."""
-    save, drawn = run.save, []
+    save, drawn = session.save, []
 
     def saving(setup, *arguments):
         drawn.append(sorted(path.stem for path in setup.folder.episodes.glob("*")))
         save(setup, *arguments)
 
-    monkeypatch.setattr(run, "save", saving)
+    monkeypatch.setattr(session, "save", saving)
     train_for(tmp_path, 4, "--render_every", "2")
     assert drawn[:2] == [["generation-000002"], ["generation-000002", "generation-000004"]]
 

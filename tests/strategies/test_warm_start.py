@@ -14,7 +14,9 @@ from ternevo.settings.command_line import parse
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies import warm_start
+from ternevo.training import session
 from ternevo.training.checkpoint import Checkpoints
+from ternevo.training.setup import build
 from ternevo.types import ObservationMoments, PolicyParams, Strategy, Tensor
 
 SMALL = {"population_size": 8}
@@ -224,14 +226,14 @@ def test_a_runs_folder_stands_for_its_best_policy_which_says_its_return(begun, t
     best = folder / "best_policy.tvp"
     return_ = policy_file.load(best).info["return"]
     said = f"{best} (generation 1, return {return_:.1f}, seed 0, strategy ternary_ga)"
-    assert str(run.build(config).start) == said
+    assert str(build(config).start) == said
 
 
 def test_a_run_says_where_it_starts(tmp_path, capsys):
     path = saved(tmp_path / "p.tvp", "ternary", info={"strategy": "ppo", "return": 9.5})
-    setup = run.build(parse([*RUN, "--runs_dir", str(tmp_path), "--init_from", str(path)]))
+    setup = build(parse([*RUN, "--runs_dir", str(tmp_path), "--init_from", str(path)]))
     with Checkpoints(setup.folder.checkpoints) as checkpoints:
-        run.start_or_restore(setup, checkpoints)
+        session.start_or_restore(setup, checkpoints)
     assert f"starting from {path} (return 9.5, strategy ppo)" in capsys.readouterr().out
 
 

@@ -20,5 +20,6 @@ def file_suffix(policy_name: str) -> str:
     module, _, attribute = policy_name.partition(":")
     own = vars(sys.modules[module]).get(attribute) if module in sys.modules else None
     class_ = POLICIES.get(policy_name, own)
-    is_policy = isinstance(class_, type) and issubclass(class_, PolicySettings)
-    return ".tvp" if is_policy and class_.own_codec() else ".npz"
+    if isinstance(class_, type) and issubclass(class_, PolicySettings) and class_.own_codec():
+        return ".tvp"
+    return ".npz"
