@@ -459,8 +459,12 @@ def free_on_resume(config: RunConfig) -> set[str]:
 def _check_same(
     config: RunConfig, folder: RunFolder, before: dict[str, Any], now: dict[str, Any]
 ) -> None:
-    """Refuse changed settings; the environment is compared by its full id."""
-    then, new = ({**flat(x["settings"]), "env": x["env"]} for x in (before, now))
+    """Refuse changed settings; the environment is compared by its full id.
+
+    An option that did not exist when the run began had its default.
+    """
+    defaults = flat(to_dict(RunConfig(type(config.strategy)(), type(config.policy)())))
+    then, new = ({**defaults, **flat(x["settings"]), "env": x["env"]} for x in (before, now))
     free = free_on_resume(config)
     changed = [
         f"{name}: {then.get(name)!r} then, {value!r} now"
