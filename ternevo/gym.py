@@ -39,9 +39,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from ternevo.deploy import runtime
 from ternevo.deploy.record import PolicyRecord
 from ternevo.names import check, check_trusted
+from ternevo.runs import run_folder
 from ternevo.runs.run_folder import errors_in_a_line
 
 NUM_ENVS = 32
@@ -134,8 +137,6 @@ def evaluate(
 
 
 def _load(path: str | Path) -> Any:
-    from ternevo.deploy import runtime
-
     return runtime.load(path)
 
 
@@ -267,8 +268,6 @@ def _play_all(
     seed: int,
     progress: bool,
 ) -> Evaluation:
-    from tqdm import tqdm
-
     observe, to_action = _observer(envs[0].observation_space), _actor(envs[0].action_space)
     lanes = [_Lane(env, observe, to_action) for env in envs]
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
@@ -331,8 +330,6 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(config: GymConfig) -> Evaluation:
     """Evaluate the policy that the settings name."""
-    from ternevo.runs import run_folder
-
     path = run_folder.policy_of(config.policy, config.which)
     policy = _load(path)
     env_id = config.env or _same_name(policy.record, path)
