@@ -117,6 +117,26 @@ def test_settings_are_data():
     assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
+def in_functions(node: ast.AST, inside: bool = False):
+    """Yield the import statements in the bodies of functions."""
+    for child in ast.iter_child_nodes(node):
+        if inside and isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from in_functions(child, inside or is_function)
+
+
+def test_few_imports_are_in_functions():
+    """Optional packages, what starts them, and one for each command: the line after parsing."""
+    found = [
+        f"ternevo/{module}:{node.lineno} {ast.unparse(node)}"
+        for module in MODULES
+        for node in in_functions(tree_of(module))
+    ]
+    assert len(found) < 40, "\n".join(found)
+    assert any(line.startswith("ternevo/run.py") for line in found)
+
+
 def test_every_module_is_tracked():
     """A line of .gitignore that is meant for the root must not hide a room."""
     listed = subprocess.run(

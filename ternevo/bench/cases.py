@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from ternevo.names import check
+from ternevo.names import check, lookup
 
 if TYPE_CHECKING:
     from ternevo.bench.measure import Contest
@@ -58,6 +58,11 @@ class Case(NamedTuple):
     comparisons: tuple[Comparison, ...]
 
 
+def _built(function: str, setting: Setting) -> "Contest":
+    """Return what a function of a module beside this one, "module:function", makes of a setting."""
+    return lookup("function", f"ternevo.bench.{function}", {})(setting)
+
+
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """One evaluation of a population of MLPs, beside evosax, the physics and the forward pass."""
@@ -74,9 +79,7 @@ class Evaluation:
 
     def build(self) -> "Contest":
         """Return ternevo, evosax and, with limits, physics and forward."""
-        from ternevo.bench import evaluation
-
-        return evaluation.build(self)
+        return _built("evaluation:build", self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +98,7 @@ class PolicyBound:
 
     def build(self) -> "Contest":
         """Return ternevo, its float twin, forward, and reading memory."""
-        from ternevo.bench import evaluation
-
-        return evaluation.build_policy_bound(self)
+        return _built("evaluation:build_policy_bound", self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +112,7 @@ class LoopOverhead:
 
     def build(self) -> "Contest":
         """Return ternevo, and the same loop in an environment that ends in its first step."""
-        from ternevo.bench import loop
-
-        return loop.build_overhead(self)
+        return _built("loop:build_overhead", self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,9 +126,7 @@ class LoopBesideEvosax:
 
     def build(self) -> "Contest":
         """Return ternevo and evosax."""
-        from ternevo.bench import loop
-
-        return loop.build_beside_evosax(self)
+        return _built("loop:build_beside_evosax", self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,9 +141,7 @@ class PeakMemory:
 
     def build(self) -> "Contest":
         """Return ternevo, and the same process with a population of two."""
-        from ternevo.bench import fresh
-
-        return fresh.build(self)
+        return _built("fresh:build", self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,9 +172,7 @@ class BesidePPO:
 
     def build(self) -> "Contest":
         """Return ternevo and the reference PPO."""
-        from ternevo.bench import ppo
-
-        return ppo.build(self)
+        return _built("ppo:build", self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,9 +189,7 @@ class Deployed:
 
     def build(self) -> "Contest":
         """Return the exported C first, then the others."""
-        from ternevo.bench import deploy
-
-        return deploy.build(self)
+        return _built("deploy:build", self)
 
 
 EVOSAX = "evosax always runs to the last step, and its cost does not depend on weights"

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from evosax.algorithms import Open_ES
 
 from ternevo import envs
 from ternevo.bench import rivals
@@ -108,8 +109,6 @@ def without_looks(strategy: Strategy) -> Strategy:
 
 def evosax(setting: LoopBesideEvosax, env: Env) -> Contestant:
     """Return ask, eval and tell from Python, each jitted by evosax itself."""
-    from evosax.algorithms import Open_ES
-
     problem = rivals.evosax_problem(setting, env.action)
     keys = jax.random.split(jax.random.key(0), 4)
     solution = problem.sample(keys[0])

@@ -1,10 +1,12 @@
-"""Time contestants in turns, and work out ratios. Only functions that run something import JAX."""
+"""Time contestants in turns, and work out ratios."""
 
 import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
+
+import jax
 
 from ternevo.bench.cases import Case, Comparison
 from ternevo.machine.device_memory import available_bytes, planned_bytes
@@ -70,8 +72,6 @@ def _too_large(one_device: int | None, count: int) -> str:
 
     Devices of a CPU share its memory.
     """
-    import jax
-
     available = available_bytes()
     if one_device is None or available is None:
         return ""
@@ -83,8 +83,6 @@ def _too_large(one_device: int | None, count: int) -> str:
 
 def warmed_up(contestant: Contestant) -> Contestant:
     """Run once what is not timed; say so if there was not enough memory after all."""
-    import jax
-
     if contestant.skipped:
         return contestant
     try:
@@ -104,8 +102,6 @@ def rounds(
     In turns (A B A B), so that a slow phase of the machine hits all alike. No
     new round begins after `max_seconds`, except for the first `MIN_ROUNDS`.
     """
-    import jax
-
     seconds: list[list[float]] = [[] for _ in contestants]
     begin = time.perf_counter()
     for done in range(repeats):

@@ -23,8 +23,10 @@ from ternevo.bench import (
     reference_ppo,
     report,
     rivals,
+    running,
 )
 from ternevo.bench.cases import CASES, SUITES, Comparison
+from ternevo.bench.config import BenchConfig
 from ternevo.bench.measure import CaseError, Contest, Contestant
 from ternevo.settings.policies import MLP
 
@@ -301,8 +303,8 @@ def quick_cases():
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     out = tmp_path_factory.mktemp("bench")
-    config = bench.BenchConfig(repeats=2, out=out)
-    bench.run(config, quick_cases(), ["python", "-m", "ternevo.bench", "--suite", "quick"])
+    config = BenchConfig(repeats=2, out=out)
+    running.run(config, quick_cases(), ["python", "-m", "ternevo.bench", "--suite", "quick"])
     return out, json.loads((out / "bench.json").read_text())
 
 
@@ -386,7 +388,7 @@ def test_a_case_that_fails_leaves_the_others_alone(monkeypatch, tmp_path, capsys
     good = cases.Case("good", ("cpu",), Setting(Contestant("ternevo", lambda: None)), ())
     monkeypatch.setitem(CASES, "bad", cases.Case("bad", ("cpu",), Failing(), ()))
     monkeypatch.setitem(CASES, "good", good)
-    found = bench.run(bench.BenchConfig(repeats=1, out=tmp_path), ["bad", "good"], [])
+    found = running.run(BenchConfig(repeats=1, out=tmp_path), ["bad", "good"], [])
     assert found["bad"]["error"] == "it cannot be"
     assert found["good"]["notes"] == {"weights": 7}
     assert "bad: it cannot be" in capsys.readouterr().out
