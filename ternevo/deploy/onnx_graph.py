@@ -87,7 +87,6 @@ def to_onnx(record: PolicyRecord, weights: WeightFormat = "int8") -> "onnx.Model
 
 def _import_onnx(weights: str) -> Any:
     try:
-        import onnx
         import onnx.checker
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(

@@ -126,6 +126,10 @@ class SavedPolicy:
         memory, action = self.step_traced(memory, obs, feedback, is_first)
         return memory, np.asarray(action)
 
+    def compiled(self) -> tuple[Callable[[int], Memory], Callable[..., tuple[Memory, jax.Array]]]:
+        """Return `reset` by the number of an episode, and `step`, compiled."""
+        return lambda episode: self.reset(jax.random.key(episode)), jax.jit(self.step_traced)
+
     def step_traced(
         self, memory: Memory, obs: Any, feedback: Any, is_first: Any
     ) -> tuple[Memory, jax.Array]:

@@ -195,12 +195,11 @@ def run_trials(sweep: Sweep, study: "Study", num_trials: int, jobs: int) -> None
 
 def _unfinished(sweep: Sweep, study: "Study") -> "list[FrozenTrial]":
     """Return the trials to go on with; one whose proposal a kill cut off counts as failed."""
-    from optuna.trial import TrialState
-
-    trials = study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+    states = optuna_package().trial.TrialState
+    trials = study.get_trials(deepcopy=False, states=[states.RUNNING])
     for trial in trials:
         if not _is_whole(sweep, trial):
-            study.tell(trial.number, state=TrialState.FAIL)
+            study.tell(trial.number, state=states.FAIL)
     return [trial for trial in trials if _is_whole(sweep, trial)]
 
 
@@ -284,19 +283,18 @@ def _finish(sweep: Sweep, study: "Study", number: int, status: int) -> None:
     Raises:
       KeyboardInterrupt: somebody stopped it, and so the sweep; the trial stays unfinished.
     """
-    from optuna.trial import TrialState
-
     if status in INTERRUPTED:
         raise KeyboardInterrupt
+    failed = optuna_package().trial.TrialState.FAIL
     if status:
-        study.tell(number, state=TrialState.FAIL)
+        study.tell(number, state=failed)
         return
     try:
         study.tell(number, objective(sweep, number))
     except (ValueError, run_folder.RunFolderError) as error:
         with sweep.log_of(number).open("a") as log:
             log.write(f"error: {error}\n")
-        study.tell(number, state=TrialState.FAIL)
+        study.tell(number, state=failed)
 
 
 def objective(sweep: Sweep, number: int) -> float:

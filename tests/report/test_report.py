@@ -16,7 +16,7 @@ from ternevo import report
 from ternevo.deploy import tvp
 from ternevo.files import replace_text
 from ternevo.policies import policy_archive
-from ternevo.report import figures, page, tables
+from ternevo.report import figures, page, tables, writing
 from ternevo.report.__main__ import main, parse_thresholds
 from ternevo.report.failures import BROKEN, failures
 from ternevo.report.tables import Report
@@ -71,7 +71,7 @@ def runs_in(root):
 
 
 def report_of(root, x="env_steps", threshold=None) -> Report:
-    return Report(gather([root]), x, report.targets_of(threshold, [ENV]))
+    return Report(gather([root]), x, writing.targets_of(threshold, [ENV]))
 
 
 def row_of(table, label):
@@ -584,4 +584,4 @@ def test_thresholds_are_numbers_with_or_without_an_environment():
     assert parse_thresholds(()) is None
     assert parse_thresholds(("475",)) == 475
     assert parse_thresholds(("a=b=1", "c=-2e3")) == {"a=b": 1, "c": -2000}
-    assert report.targets_of(475, ["a", "b"]) == {"a": 475, "b": 475}
+    assert writing.targets_of(475, ["a", "b"]) == {"a": 475, "b": 475}

@@ -652,7 +652,12 @@ def test_a_trial_of_an_agent_is_the_agents_run_and_grouped_by_sweep(tmp_path, mo
     from ternevo.training.setup import build
 
     opened = []
-    monkeypatch.setattr(sinks, "Wandb", lambda **settings: opened.append(settings))
+
+    class Opened(sinks.Wandb):
+        def __init__(self, **settings):
+            opened.append(settings)
+
+    monkeypatch.setattr(sinks, "Wandb", Opened)
     argv = ["--env", "probe/bandit", "--runs_dir", str(tmp_path), "--wandb_project", "p"]
 
     def open_wandb(*arguments):
