@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,12 +23,6 @@ seeds = st.integers(0, 2**31 - 1)
 
 def values_of(array) -> set:
     return set(np.unique(np.asarray(array)).tolist())
-
-
-def assert_same_tensor(left: Tensor, right: Tensor) -> None:
-    assert (left.values.dtype, left.exponent.dtype) == (jnp.int8, jnp.int8)
-    np.testing.assert_array_equal(left.values, right.values)
-    assert int(left.exponent) == int(right.exponent)
 
 
 # --- drawing ----------------------------------------------------------------------------------
@@ -217,7 +212,7 @@ def test_latents_turn_back_into_exactly_their_tensor(kind, shape):
         back = round_trip(jax.random.key(seed), tensor)
         if jnp.all(tensor.values == 0):  # an all-zero tensor stands for zeros at any exponent
             back = back._replace(exponent=tensor.exponent)
-        assert_same_tensor(back, tensor)
+        chex.assert_trees_all_equal(back, tensor, strict=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -227,7 +222,7 @@ def test_latents_of_a_wide_start_turn_back_into_it(kind, fan_in):
     exponent = round(math.log2(math.sqrt(fan_in * (2 / 3 if kind == "ternary" else 1))))
     tensor = random_tensor(0, (fan_in, 4), exponent, kind)
     latent = ternary.latent_of(jax.random.key(1), tensor, kind)
-    assert_same_tensor(ternary.discretize(latent, kind), tensor)
+    chex.assert_trees_all_equal(ternary.discretize(latent, kind), tensor, strict=True)
 
 
 @pytest.mark.parametrize("shape", [(1,), (5, 4)], ids=str)
