@@ -8,8 +8,11 @@ BIN := .venv/bin
 # Anything after it wins: make run ARGS="--seed=1".
 RUN_ARGS ?= --config experiments/brax_ant.yaml --name $(shell date +%Y%m%d-%H%M%S)
 
+# A file runs in one process, which builds its fixtures and compiles its programs once.
+IN_PARALLEL := -n 2 --dist loadfile
+
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-gpu bench notebooks check format docs docs-serve lock clean
+.PHONY: help run test test-exact test-slow test-gpu bench notebooks check format docs docs-serve lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,7 +21,10 @@ run: .venv/.installed ## train brax/ant with ternary_nes; ARGS="--seed=1" is app
 	$(BIN)/python -m ternevo.run --env brax/ant --strategy ternary_nes $(RUN_ARGS) $(ARGS)
 
 test: .venv/.installed ## run the tests; ARGS="-k ternary" is appended
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
+
+test-exact: .venv/.installed ## run the tests of equal bits as XLA optimises for users
+	XLA_FLAGS= $(BIN)/python -m pytest $(IN_PARALLEL) -m "exact and not slow and not gpu" $(ARGS)
 
 test-slow: .venv/.installed ## run the tests marked slow
 	$(BIN)/python -m pytest -m slow $(ARGS) || [ $$? -eq 5 ] # 5: there are none

@@ -1,7 +1,7 @@
 """Run a policy in real Gymnasium environments: `evaluate`, `python -m ternevo.gym POLICY`.
 
 No wrapper is needed: normalisation and the range of actions are in the policy. Gymnasium is
-imported when it is used, JAX never.
+imported when it is used, JAX only for policies of your own, whose files need it.
 
 Where gymnax and Gymnasium have an environment of the same name, its observations (order, units,
 angles as cosine and sine), actions and their ranges, rewards, first states and time limits are the
@@ -34,7 +34,7 @@ observations have other sizes. brax/swimmer was not compared.
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
@@ -42,8 +42,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ternevo.deploy import runtime
-from ternevo.deploy.record import PolicyRecord
-from ternevo.names import check, check_trusted
+from ternevo.deploy.record import OutputKind, PolicyRecord
+from ternevo.names import Trust, check, check_trusted
+from ternevo.policies.policy_archive import is_archive
 from ternevo.runs import run_folder
 from ternevo.runs.run_folder import errors_in_a_line
 
@@ -104,8 +105,8 @@ def evaluate(
 
     Args:
       policy: has `act_batch(obs [n, in])`, or `act(obs [in])`; with a `record` (as those of
-        `ternevo.deploy.runtime` have) sizes are checked before anything runs. Or the path of a
-        policy file.
+        `ternevo.deploy.runtime` have) sizes are checked before anything runs. Or what `load`
+        returns, which may have a memory, or the path of a policy file.
       env_id: a name of Gymnasium's registry, such as "CartPole-v1", or "module:name".
       episodes: how many.
       seed: that of the first episode.
@@ -123,28 +124,76 @@ def evaluate(
     if min(episodes, num_envs) < 1:
         raise ValueError(f"episodes and num_envs must be at least 1, got {episodes} and {num_envs}")
     if isinstance(policy, str | Path):
-        policy = _load(policy)
+        policy = load(policy)
     envs = []
     try:
         for _ in range(min(episodes, num_envs)):
             envs.append(_make(env_id, make_kwargs or {}))
             if len(envs) == 1 and hasattr(policy, "record"):
                 _check_fits(policy.record, env_id, envs[0])
-        return _play_all(_acting(policy), envs, env_id, episodes, seed, progress)
+        return _play_all(_acting(policy, seed), envs, env_id, episodes, seed, progress)
     finally:
         for env in envs:
             env.close()
 
 
-def _load(path: str | Path) -> Any:
-    return runtime.load(path)
+class Interface(NamedTuple):
+    """What is checked of a policy before anything runs; a `PolicyRecord` has it as well."""
+
+    obs_size: int
+    num_outputs: int
+    output_kind: OutputKind
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    metadata: dict[str, str]
 
 
-def _acting(policy: Any) -> Callable[[NDArray[np.float32]], Any]:
-    """Return the function from observations [n, in] to n actions."""
+@dataclasses.dataclass(frozen=True)
+class Stepped:
+    """A policy of a user's own, which may have a memory: `ternevo.policies.policy_file` steps it.
+
+    Attributes:
+      record: its interface.
+      reset: from the number of an episode to the memory at its start.
+      step: from the memory, an observation [in], the reward of the step before and whether the
+        episode begins to the new memory and the action.
+    """
+
+    record: Interface
+    reset: Callable[[int], Any]
+    step: Callable[[Any, NDArray[np.float32], float, bool], tuple[Any, Any]]
+
+
+def load(path: str | Path, trust: Trust = False) -> Any:
+    """Return the policy of a file, for `evaluate`.
+
+    Args:
+      path: a policy file.
+      trust: which class of a user's own may be imported, see `policy_file.load`; its files need
+        JAX, others do not.
+
+    Raises:
+      UntrustedName: the file is of a class that `trust` does not name.
+      PolicyFormatError: it is no policy file, or damaged.
+    """
+    if not (trust and is_archive(path)):
+        return runtime.load(path)
+    from ternevo.policies import policy_file  # JAX, which files of layers do without
+
+    saved = policy_file.load(path, trust)
+    low, high = (np.asarray(bound, np.float32) for bound in (saved.action.low, saved.action.high))
+    said = {"env": saved.env_id, "wrappers": saved.wrappers}
+    interface = Interface(saved.obs.size, saved.action.size, saved.action.kind, low, high, said)
+    return Stepped(interface, *saved.compiled())
+
+
+def _acting(policy: Any, seed: int) -> "Callable[[list[_Lane]], Any]":
+    """Return the function from lanes to their actions."""
+    if isinstance(policy, Stepped):
+        return lambda lanes: [lane.act(policy, seed) for lane in lanes]
     if hasattr(policy, "act_batch"):
-        return policy.act_batch
-    return lambda rows: [policy.act(row) for row in rows]
+        return lambda lanes: policy.act_batch(np.stack([lane.obs for lane in lanes]))
+    return lambda lanes: [policy.act(lane.obs) for lane in lanes]
 
 
 def _import_gymnasium() -> Any:
@@ -173,7 +222,7 @@ def _make(env_id: str, make_kwargs: dict[str, Any]) -> Any:
 # ---------------------------------------------------------------------------------- what fits
 
 
-def _check_fits(record: PolicyRecord, env_id: str, env: Any) -> None:
+def _check_fits(record: PolicyRecord | Interface, env_id: str, env: Any) -> None:
     """Refuse an environment of other sizes, of another kind or range of actions."""
     size = _obs_size(env.observation_space)
     if record.obs_size != size:
@@ -187,7 +236,7 @@ def _check_fits(record: PolicyRecord, env_id: str, env: Any) -> None:
         _check_range(record, env_id, env.action_space)
 
 
-def _check_range(record: PolicyRecord, env_id: str, space: Any) -> None:
+def _check_range(record: PolicyRecord | Interface, env_id: str, space: Any) -> None:
     """Refuse another range: a policy whose full force is another one acts otherwise."""
     for name, ours, theirs in (("low", record.low, space.low), ("high", record.high, space.high)):
         theirs = np.ravel(theirs).astype(np.float32)
@@ -241,27 +290,37 @@ def _actor(space: Any) -> Callable[[Any], Any]:
 
 @dataclasses.dataclass
 class _Lane:
-    """An environment, the episode that runs in it, and what was last observed."""
+    """An environment, the episode that runs in it, what was last observed, and a memory of it."""
 
     env: Any
     observe: Callable[[Any], NDArray[np.float32]]
     to_action: Callable[[Any], Any]
     episode: int = -1
     obs: Any = None
+    reward: float = 0.0
+    is_first: bool = True
+    memory: Any = None
 
     def begin(self, episode: int, seed: int) -> None:
-        self.episode = episode
+        self.episode, self.reward, self.is_first = episode, 0.0, True
         self.obs = self.observe(self.env.reset(seed=seed)[0])
+
+    def act(self, policy: Stepped, seed: int) -> Any:
+        """Return the action of a policy that has a memory of the episode."""
+        if self.is_first:
+            self.memory = policy.reset(seed + self.episode)
+        self.memory, action = policy.step(self.memory, self.obs, self.reward, self.is_first)
+        return np.asarray(action)
 
     def step(self, action: Any) -> tuple[float, bool]:
         """Return the reward, and whether the episode is over."""
         obs, reward, terminated, truncated, _ = self.env.step(self.to_action(action))
-        self.obs = self.observe(obs)
-        return float(reward), bool(terminated or truncated)
+        self.obs, self.reward, self.is_first = self.observe(obs), float(reward), False
+        return self.reward, bool(terminated or truncated)
 
 
 def _play_all(
-    act_batch: Callable[[NDArray[np.float32]], Any],
+    act: Callable[[list[_Lane]], Any],
     envs: list,
     env_id: str,
     episodes: int,
@@ -272,7 +331,7 @@ def _play_all(
     lanes = [_Lane(env, observe, to_action) for env in envs]
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
     with tqdm(total=episodes, unit="episode", disable=not progress) as bar:
-        for episode, reward, is_over in _steps(act_batch, lanes, episodes, seed):
+        for episode, reward, is_over in _steps(act, lanes, episodes, seed):
             returns[episode] += reward
             lengths[episode] += 1
             bar.update(is_over)
@@ -280,14 +339,14 @@ def _play_all(
 
 
 def _steps(
-    act_batch: Callable[[NDArray[np.float32]], Any], lanes: list[_Lane], episodes: int, seed: int
+    act: Callable[[list[_Lane]], Any], lanes: list[_Lane], episodes: int, seed: int
 ) -> Iterator[tuple[int, float, bool]]:
     """Yield episode, reward and whether it is over, of each step; a free lane takes the next."""
     waiting = iter(range(episodes))
     for lane, episode in zip(lanes, waiting, strict=False):
         lane.begin(episode, seed + episode)
     while lanes:
-        actions = act_batch(np.stack([lane.obs for lane in lanes]))
+        actions = act(lanes)
         running = []
         for lane, action in zip(lanes, actions, strict=True):
             reward, is_over = lane.step(action)
@@ -307,8 +366,10 @@ def _steps(
 class GymConfig:
     """Run a policy in a real Gymnasium environment and print its returns."""
 
-    policy: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional]
     """A policy file, or a run's folder."""
+    policy: str | None = None
+    """Of a policy of your own: its package.module:Class again; a file alone makes nothing run."""
     env: str | None = None
     """Gymnasium's name of the environment; that of the policy's gymnax environment if not given."""
     episodes: int = 128
@@ -330,14 +391,19 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(config: GymConfig) -> Evaluation:
     """Evaluate the policy that the settings name."""
-    path = run_folder.policy_of(config.policy, config.which)
-    policy = _load(path)
+    path = run_folder.policy_of(config.run, config.which)
+    policy = load(path, config.policy or False)
+    if wrappers := policy.record.metadata.get("wrappers"):
+        raise ValueError(
+            f"{path} was trained with {wrappers}, which Gymnasium's environment does not have: put "
+            "the same around it, and call ternevo.gym.load and evaluate"
+        )
     env_id = config.env or _same_name(policy.record, path)
     episodes, seed, num_envs = config.episodes, config.seed, config.num_envs
     return evaluate(policy, env_id, episodes, seed, num_envs=num_envs, progress=True)
 
 
-def _same_name(record: PolicyRecord, path: Path) -> str:
+def _same_name(record: PolicyRecord | Interface, path: Path) -> str:
     """Return Gymnasium's name of the gymnax environment that the policy of a file was made in."""
     suite, _, name = record.metadata.get("env", "").partition("/")
     if suite != "gymnax":

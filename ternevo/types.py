@@ -41,11 +41,12 @@ class Tensor(NamedTuple):
     """One weight or bias tensor of a policy; it stands for `values * 2**-exponent`.
 
     In a ternary policy `values` are int8 trits in {-1, 0, +1} and in a binary
-    one int8 in {-1, +1}. The float twin holds float32 values and exponent 0.
+    one int8 in {-1, +1}. The float twin holds float32 values and exponent 0. There is one exponent,
+    or one for each place of the last axis: for each output of a layer.
     """
 
     values: Shaped[Array, "*shape"]
-    exponent: Int8[Array, "*population"]
+    exponent: Int8[Array, "*population_and_outputs"]
 
 
 Params = Any
@@ -309,6 +310,21 @@ def layout(tree: Any) -> Layout:
     """Return the layout of a pytree of arrays, whose nodes need no `==` and no text for it."""
     leaves, structure = jax.tree.flatten(tree)
     return Layout(structure, tuple(f"{x.dtype}{list(x.shape)}" for x in leaves))
+
+
+class Buffer(NamedTuple):
+    """A large part of a strategy's state that is not shipped, such as a replay buffer.
+
+    It is neither copied to read a policy nor made equal on all devices, a checkpoint may leave it
+    out, and it belongs to one seed: `across_seeds` refuses several.
+    """
+
+    data: Any
+
+
+def is_buffer(node: Any) -> bool:
+    """Return whether a node of a pytree is a `Buffer`, for `jax.tree.map`."""
+    return isinstance(node, Buffer)
 
 
 class TrainState(NamedTuple):

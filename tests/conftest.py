@@ -3,8 +3,16 @@
 import os
 from pathlib import Path
 
-# Most of the time goes into compiling; without optimisation that takes a third. Before jax.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Most of the time goes into compiling. Without optimisation that takes a third, and half of that
+# where XLA emits fusions as LLVM itself. Set before JAX starts, and inherited by processes that
+# tests start. An XLA_FLAGS that is set wins: `make test-exact` sets it empty, and so tests what
+# is claimed to be exact on the programs that users run.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0"
+    " --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1",
+)
 
 import jax
 import matplotlib

@@ -11,6 +11,7 @@ from policy_inputs import inputs
 
 from ternevo import envs, export, play
 from ternevo.arithmetic import observation, ternary
+from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.policies import policy_file
 from ternevo.settings.policies import MLP
@@ -63,7 +64,7 @@ def test_weights_are_those_of_discretize(activation, tmp_path):
     for old, new in zip(
         ternary.tensors(before.weights), ternary.tensors(after.weights), strict=True
     ):
-        expected = ternary.discretize(old.values, "ternary")
+        expected = kind_of("ternary").discretize(old.values)
         assert new.values.dtype == new.exponent.dtype == jnp.int8
         np.testing.assert_array_equal(new.values, expected.values)
         assert new.exponent == expected.exponent

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows above it
-    ["types", "names", "files", "reading"],
+    ["types", "names", "files", "reading", "keys"],
     ["machine"],
     ["settings"],
     ["arithmetic"],
@@ -17,6 +17,7 @@ ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows a
     ["policies"],
     ["algorithms"],
     ["rollouts"],
+    ["problems"],
     ["problems"],
     ["learners"],
     ["strategies"],
@@ -94,6 +95,13 @@ def test_imports_point_up(module):
         assert room in allowed, f"ternevo/{module} imports {name}, which only {allowed} may"
     for name in imported(at_import(tree_of(module)), module):
         assert name.split(".")[0] not in NEVER_ON_IMPORT, f"ternevo/{module}: import {name} lazily"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) == "arithmetic"], ids=str)
+def test_arithmetic_never_asks_the_mesh(module):
+    """It is numbers only: what is spread over devices is where populations are."""
+    found = imported(ast.walk(tree_of(module)), module)
+    assert not [name for name in found if name.startswith("ternevo.machine")]
 
 
 def test_settings_are_data():

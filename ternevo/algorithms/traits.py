@@ -42,7 +42,7 @@ class Described:
 FORGETFUL = frozenset(
     {
         *("ARS", "ASEBO", "CMA_ES", "CR_FM_NES", "DES", "ESMC", "GuidedES", "LM_MA_ES", "MA_ES"),
-        *("NoiseReuseES", "Open_ES", "PersistentES", "PGPE", "RandomSearch", "Sep_CMA_ES"),
+        *("NoiseReuseES", "Open_ES", "PersistentES", "PGPE", "Sep_CMA_ES"),
         *("SimpleES", "SNES", "SV_CMA_ES", "SV_Open_ES", "xNES"),
     }
 )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ternevo import envs
+from ternevo.algorithms import spread
 from ternevo.arithmetic import observation, ternary
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.bench import cases, rivals
@@ -19,7 +20,7 @@ from ternevo.rollouts.population import Rollout, episode_keys, evaluate, packed_
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.ternary_nes import TernaryNES
 from ternevo.training import loop
-from ternevo.types import Env, Key, Params, Policy, PolicyParams, Population, Scores
+from ternevo.types import Env, Key, Params, Policy, PolicyParams, Scores
 
 TRAINING_CHUNK = 10
 MAX_GENERATIONS = 300
@@ -67,13 +68,13 @@ def evaluation(name: str, job: Job) -> tuple[Contestant, dict[str, Any]]:
     policy, env, *arguments = job
     rollout = Rollout(policy, env)
     with devices.on_all_devices():
-        is_spread = ternary.is_spread(
+        is_spread = spread.is_spread(
             job.population_size, antithetic=False
         )  # as `rivals.placed` has put them
 
     @jax.jit
     def function(weights: Params, quantiser: Quantiser, keys: Key) -> Scores:
-        return evaluate(rollout, Population(weights, is_spread=is_spread), keys, quantiser)
+        return evaluate(rollout, weights, keys, quantiser, is_spread=is_spread)
 
     def run() -> Scores:
         with devices.on_all_devices():

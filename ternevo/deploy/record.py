@@ -9,17 +9,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ternevo.settings.policies.settings import WeightName
+
 InputKind = Literal["f32", "i8", "bits"]
 OutputKind = Literal["discrete", "continuous"]
-WeightKind = Literal["ternary", "binary", "float"]
 
 INPUT_KINDS: tuple[InputKind, ...] = ("f32", "i8", "bits")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("discrete", "continuous")
-WEIGHT_KINDS: tuple[WeightKind, ...] = ("ternary", "binary", "float")
+WEIGHT_KINDS: tuple[WeightName, ...] = ("ternary", "binary", "float")
 ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary", "tanh", "relu")
 """Codes of the file format are places in these tuples; "none" is the last layer's."""
 
 INTEGER_ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary")
+
+PerOutput = int | NDArray[np.int32]
+"""A number of a layer, or one for each of its outputs [out]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,16 +35,28 @@ class Layer:
       bias: [out] of the same dtype; None without biases.
       kind: what the weights may be.
       activation: what follows; "none" for the last layer.
-      exponent: weights stand for `weights * 2**-exponent`; 0 for floats.
-      bias_exponent: the same for biases; 0 without.
+      exponent: weights stand for `weights * 2**-exponent`; 0 for floats. An int, or int8 [out],
+        one for each output.
+      bias_exponent: the same for biases, of which all outputs have one; 0 without.
     """
 
     weights: NDArray
     bias: NDArray | None
-    kind: WeightKind
+    kind: WeightName
     activation: str
-    exponent: int
+    exponent: int | NDArray[np.int8]
     bias_exponent: int
+
+    @property
+    def has_outputs(self) -> bool:
+        """Whether each output has an exponent of its own."""
+        return isinstance(self.exponent, np.ndarray)
+
+    @property
+    def exponents(self) -> PerOutput:
+        """The exponent of the layer, or those of its outputs in a type that does not overflow."""
+        own = self.exponent
+        return own.astype(np.int32) if isinstance(own, np.ndarray) else own
 
 
 @dataclasses.dataclass(frozen=True)

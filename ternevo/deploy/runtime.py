@@ -324,7 +324,7 @@ def float_logits(record: PolicyRecord, q: NDArray[np.int8]) -> NDArray[np.float3
     units = values = (q >> integer.input_shift(record)).astype(np.float32)
     grid: tuple[int, int] | None = integer.input_grid(record)
     for layer in record.layers:
-        shift = layer.exponent + (grid[0] if grid else 0)
+        shift = layer.exponents + (grid[0] if grid else 0)
         sums = values @ layer.weights.T.astype(np.float32)
         if layer.bias is not None:
             sums += layer.bias.astype(np.float32) * _bias_size(layer, grid)
@@ -334,12 +334,12 @@ def float_logits(record: PolicyRecord, q: NDArray[np.int8]) -> NDArray[np.float3
     return np.ldexp(units, -record.output_shift)
 
 
-def _bias_size(layer: Layer, grid: tuple[int, int] | None) -> np.float32:
-    """Return what a bias of 1 adds: an integer where the inputs are."""
-    shift = layer.exponent - layer.bias_exponent
+def _bias_size(layer: Layer, grid: tuple[int, int] | None) -> Any:
+    """Return what a bias of 1 adds, float32 [] or [out]: an integer where the inputs are."""
+    shift = layer.exponents - layer.bias_exponent
     if grid is not None:
         return np.float32(integer.bias_size(grid[1], shift))
-    return np.ldexp(np.float32(1), min(shift, integer.BIAS_SHIFT_LIMIT))
+    return np.ldexp(np.float32(1), np.int32(np.minimum(shift, integer.BIAS_SHIFT_LIMIT)))
 
 
 def _activate(activation: str, units: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -29,7 +29,7 @@ from ternevo.deploy.record import (
     PolicyRecord,
     Squares,
     Vectors,
-    WeightKind,
+    WeightName,
 )
 from ternevo.names import check
 from ternevo.reading import read_bytes
@@ -42,6 +42,8 @@ HEADER = struct.Struct("<8sBBHIHHBBBBbB6s")
 LAYER = struct.Struct("<BBBBHbbBBBB")
 CHUNK = struct.Struct("<4sI")
 DENSE, CONVOLUTION = 1, 2
+HAS_BIAS, HAS_OUTPUTS = 1, 2
+"""Flags of a layer: it has biases; each of its outputs has an exponent."""
 CHUNKS = (b"META", b"MOMT", b"MOMD", b"TEST")
 """Optional parts, each at most once, in this order, and not both MOMT and MOMD.
 
@@ -60,6 +62,11 @@ MAX_BOUND = np.float32(1e30)
 """Of an action: sums and differences of two bounds must not overflow."""
 EXPONENT_LIMIT = 24
 """Of weights and biases."""
+EXPONENT_SPREAD = 8
+"""How far the exponents of a layer's outputs may be apart: integer logits must fit into int32.
+
+The largest sum is below 2**20, and it is shifted to the left by at most this.
+"""
 INPUT_EXPONENT_LIMIT = 120
 """That of `ternevo.arithmetic.observation`, which says why."""
 MAX_SHIFT = 8
@@ -161,6 +168,8 @@ def _check_shapes(record: PolicyRecord) -> None:
         shapes.append((f"weights of layer {i}", layer.weights.shape, (out, width)))
         if layer.bias is not None:
             shapes.append((f"bias of layer {i}", layer.bias.shape, (out,)))
+        if isinstance(layer.exponent, np.ndarray):
+            shapes.append((f"exponent of layer {i}", layer.exponent.shape, (out,)))
         width = out
     for name, found, shape in shapes:
         if found != shape:
@@ -174,7 +183,7 @@ def _equal(a: Any, b: Any) -> bool:
         return type(a) is type(b) and all(_equal(getattr(a, n), getattr(b, n)) for n in names)
     if isinstance(a, tuple):
         return len(a) == len(b) and all(map(_equal, a, b))
-    if isinstance(a, np.ndarray):
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return np.array_equal(a, b)
     return a == b
 
@@ -203,9 +212,9 @@ def _layer_record(layer: Layer) -> bytes:
         DENSE,
         _code("activation", layer.activation, ACTIVATIONS),
         _code("kind of weights", layer.kind, WEIGHT_KINDS),
-        layer.bias is not None,
+        HAS_BIAS * (layer.bias is not None) + HAS_OUTPUTS * layer.has_outputs,
         layer.weights.shape[0],
-        layer.exponent,
+        0 if layer.has_outputs else layer.exponent,
         layer.bias_exponent,
         *(0, 0, 0, 0),
     )
@@ -224,7 +233,14 @@ def _action_table(record: PolicyRecord) -> list[bytes]:
 
 
 def _payload(layer: Layer) -> bytes:
-    """Weights row by row, then biases, as one sequence."""
+    """Exponents of outputs, if any; then weights row by row and biases, as one sequence."""
+    exponents = b""
+    if isinstance(layer.exponent, np.ndarray):
+        exponents = layer.exponent.astype(np.int8).tobytes()
+    return exponents + _packed(layer)
+
+
+def _packed(layer: Layer) -> bytes:
     values = layer.weights.ravel()
     if layer.bias is not None:
         values = np.concatenate([values, layer.bias])
@@ -284,7 +300,7 @@ def decode(data: bytes) -> PolicyRecord:
         reader.refuse(20, f"more than {MAX_WEIGHTS} weights")
     is_float = head.input_kind == "f32"
     mean = reader.floats(head.obs_size if is_float else 0, "mean")
-    exponent = reader.exponents(head.obs_size if is_float else 0)
+    exponent = reader.exponents(head.obs_size if is_float else 0, "input", INPUT_EXPONENT_LIMIT)
     low, high = _read_range(reader, head.num_outputs if head.output_kind == "continuous" else 0)
     layers = tuple(_read_payload(reader, h) for h in heads)
     record = PolicyRecord(
@@ -319,9 +335,10 @@ class _Head:
 
 @dataclasses.dataclass(frozen=True)
 class _LayerHead:
-    kind: WeightKind
+    kind: WeightName
     activation: str
     has_bias: bool
+    has_outputs: bool
     inputs: int
     out: int
     exponent: int
@@ -360,13 +377,13 @@ class _Reader:
             self.refuse(start + 4 * int(bad[0]), f"{what} {bad[0]} is not finite")
         return values
 
-    def exponents(self, count: int) -> NDArray[np.int8]:
+    def exponents(self, count: int, what: str, limit: int) -> NDArray[np.int8]:
         start = self.at
         values = np.frombuffer(self.take(count, "exponents"), np.int8)
-        bad = np.flatnonzero(np.abs(values.astype(int)) > INPUT_EXPONENT_LIMIT)
+        bad = np.flatnonzero(np.abs(values.astype(int)) > limit)
         if bad.size:
-            found = f"exponent {values[bad[0]]} of input {bad[0]}"
-            self.refuse(start + int(bad[0]), f"{found}; at most {INPUT_EXPONENT_LIMIT} in size")
+            found = f"exponent {values[bad[0]]} of {what} {bad[0]}"
+            self.refuse(start + int(bad[0]), f"{found}; at most {limit} in size")
         return values.copy()
 
 
@@ -415,7 +432,7 @@ def _read_header(reader: _Reader) -> _Head:
 def _read_layer_record(reader: _Reader, head: _Head) -> _LayerHead:
     at = reader.at
     fields = LAYER.unpack(reader.take(LAYER.size, "layer"))
-    type_, activation, kind, has_bias, out, exponent, bias_exponent, *geometry = fields
+    type_, activation, kind, flags, out, exponent, bias_exponent, *geometry = fields
     if type_ == CONVOLUTION:
         reader.refuse(at, "a convolution; no version so far has them")
     reader.need(type_ == DENSE, at, f"unknown type of layer {type_}")
@@ -424,11 +441,14 @@ def _read_layer_record(reader: _Reader, head: _Head) -> _LayerHead:
     is_last = head.layers_read == head.num_layers
     reader.need((activation == 0) == is_last, at + 1, "only the last layer has no activation")
     reader.need(kind < len(WEIGHT_KINDS), at + 2, f"kind of weights {kind}; 0 to 2 can be")
-    reader.need(has_bias <= 1, at + 3, f"biases are 0 or 1, not {has_bias}")
+    reader.need(flags <= HAS_BIAS + HAS_OUTPUTS, at + 3, f"layer flags {flags}; must be 0 to 3")
+    has_bias, has_outputs = bool(flags & HAS_BIAS), bool(flags & HAS_OUTPUTS)
+    is_float = WEIGHT_KINDS[kind] == "float"
+    reader.need(not (has_outputs and is_float), at + 3, "float weights have no exponents")
     reader.need(1 <= out <= MAX_WIDTH, at + 4, f"{out} outputs; 1 to {MAX_WIDTH} can be")
-    limit = 0 if WEIGHT_KINDS[kind] == "float" else EXPONENT_LIMIT
+    limit = 0 if is_float or has_outputs else EXPONENT_LIMIT
     reader.need(abs(exponent) <= limit, at + 6, f"exponent {exponent}; at most {limit} in size")
-    limit = limit if has_bias else 0
+    limit = EXPONENT_LIMIT if has_bias and not is_float else 0
     reason = f"exponent of biases {bias_exponent}; at most {limit} in size"
     reader.need(abs(bias_exponent) <= limit, at + 7, reason)
     reader.need(not any(geometry), at + 8, "a dense layer has no geometry")
@@ -436,7 +456,8 @@ def _read_layer_record(reader: _Reader, head: _Head) -> _LayerHead:
     return _LayerHead(
         WEIGHT_KINDS[kind],
         ACTIVATIONS[activation],
-        bool(has_bias),
+        has_bias,
+        has_outputs,
         inputs,
         out,
         exponent,
@@ -459,6 +480,7 @@ def _read_range(reader: _Reader, count: int) -> tuple[NDArray[np.float32], NDArr
 
 
 def _read_payload(reader: _Reader, head: _LayerHead) -> Layer:
+    exponent = _read_exponents(reader, head.out) if head.has_outputs else head.exponent
     if head.kind == "float":
         values = reader.floats(head.count, "weight")
     elif head.kind == "binary":
@@ -468,7 +490,16 @@ def _read_payload(reader: _Reader, head: _LayerHead) -> Layer:
     split = head.out * head.inputs
     weights = values[:split].reshape(head.out, head.inputs)
     bias = values[split:] if head.has_bias else None
-    return Layer(weights, bias, head.kind, head.activation, head.exponent, head.bias_exponent)
+    return Layer(weights, bias, head.kind, head.activation, exponent, head.bias_exponent)
+
+
+def _read_exponents(reader: _Reader, count: int) -> NDArray[np.int8]:
+    start = reader.at
+    exponents = reader.exponents(count, "output", EXPONENT_LIMIT)
+    apart = int(exponents.max()) - int(exponents.min())
+    reason = f"exponents of outputs are {apart} apart; at most {EXPONENT_SPREAD}"
+    reader.need(apart <= EXPONENT_SPREAD, start, reason)
+    return exponents
 
 
 def _read_trits(reader: _Reader, count: int) -> NDArray[np.int8]:

@@ -57,19 +57,22 @@ def make(env_id: str, episode_length: int | None = None, wrappers: Wrappers | No
     return wrap(env, wrappers or Wrappers())
 
 
-def remake(env_id: str, episode_length: int | None, wrappers: str) -> Env:
+def remake(
+    env_id: str, wrappers: str, trained_length: int | None, episode_length: int | None = None
+) -> Env:
     """Return the environment that a policy file says it was trained in; see `make`.
 
     Args:
       env_id: its id.
-      episode_length: its time limit, where there are no wrappers.
       wrappers: what is around it, as `Env.wrappers` says it.
+      trained_length: the time limit that the file says; wrappers say their own.
+      episode_length: another time limit.
 
     Raises:
-      ValueError: `wrappers` says nothing that `Env.wrappers` does.
+      ValueError: `wrappers` is not what `Env.wrappers` can be.
     """
-    length, around = from_text(wrappers)
-    return make(env_id, length or episode_length, around)
+    length_inside, around = from_text(wrappers)
+    return make(env_id, episode_length or length_inside or trained_length, around)
 
 
 def available() -> list[str]:

@@ -155,6 +155,26 @@ def double_integrator(episode_length: int = 20) -> Env:
     return _env("double_integrator", ONE_FORCE, episode_length, start, lambda x, _: x, move)
 
 
+def hidden_arm(episode_length: int = 1) -> Env:
+    """A family of tasks: one step, observation 1, and the action that the task names pays 1.
+
+    The task, 0 or 1, is not shown, so that 1/2 is the best mean return of an episode by itself.
+    Over a lifetime of n episodes, a policy that is told rewards can find the task out in the first:
+    its last episode pays 1 in every task, and all episodes together n - 1/2 on average.
+    """
+
+    def move(arm: Any, action: jax.Array, step: jax.Array) -> tuple:
+        return arm, action == arm, True
+
+    env = _env("hidden_arm", TWO_ACTIONS, episode_length, lambda _: (), _show_one, move)
+
+    def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
+        state, obs = env.reset(key, ())
+        return state._replace(inner=task), obs
+
+    return env._replace(reset=reset, draw_task=lambda key: jax.random.randint(key, (), 0, 2))
+
+
 PROBES: dict[str, Callable[..., Env]] = {
     "bandit": bandit,
     "sign": sign,
@@ -165,6 +185,7 @@ PROBES: dict[str, Callable[..., Env]] = {
     "nan": nan,
     "random_length": random_length,
     "double_integrator": double_integrator,
+    "hidden_arm": hidden_arm,
 }
 
 

@@ -25,6 +25,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from ternevo.machine import startup
+from ternevo.types import is_buffer
 
 
 class NoDevice(ValueError):
@@ -302,6 +303,8 @@ def _to_words(x: jax.Array) -> jax.Array:
     """Return an array as unsigned four-byte numbers; a key becomes several of them."""
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return jax.random.key_data(x)
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return jax.lax.bitcast_convert_type(x, _bits_of(x.dtype)).astype(jnp.uint32)
     if x.dtype.itemsize < 4:
         return x.astype(jnp.int32).astype(jnp.uint32)
     return jax.lax.bitcast_convert_type(x, jnp.uint32)
@@ -311,9 +314,16 @@ def _from_words(words: jax.Array, dtype: Any) -> jax.Array:
     """Return the array that `_to_words` was given."""
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(words)
+    if jnp.issubdtype(dtype, jnp.floating):
+        return jax.lax.bitcast_convert_type(words.astype(_bits_of(dtype)), dtype)
     if dtype.itemsize < 4:
         return words.astype(jnp.int32).astype(dtype)
     return jax.lax.bitcast_convert_type(words, dtype)
+
+
+def _bits_of(dtype: Any) -> Any:
+    """Return the unsigned integers that are as wide as a float, which has at most four bytes."""
+    return jnp.dtype(f"uint{8 * dtype.itemsize}")
 
 
 def mean(tree: Any) -> Any:
@@ -375,10 +385,17 @@ def blocks_here() -> int:
 
 
 def replicated(tree: Any) -> Any:
-    """Make every device hold all of it, and keep XLA from splitting what it is computed from."""
+    """Make every device hold all of it, and keep XLA from splitting what it is computed from.
+
+    A `Buffer` stays where it is.
+    """
     if count() == 1:
         return tree
-    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec()), tree)
+
+    def everywhere(x: Any) -> Any:
+        return x if is_buffer(x) else jax.lax.with_sharding_constraint(x, PartitionSpec())
+
+    return jax.tree.map(everywhere, tree, is_leaf=is_buffer)
 
 
 def _spec(is_split: bool) -> PartitionSpec:

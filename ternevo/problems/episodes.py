@@ -58,7 +58,8 @@ def episodes(policy: Policy, env: Env, plan: Plan) -> Problem:
         limit = plan.horizon(generation) if plan.horizon else env.episode_length
 
         def run(quantiser: Quantiser, yardstick: Quantiser, horizon: jax.Array) -> Scores:
-            return evaluate(rollout, population, keys, quantiser, yardstick, horizon)
+            params, is_spread = population.params, population.is_spread
+            return evaluate(rollout, params, keys, quantiser, yardstick, horizon, is_spread)
 
         shape = size_of(population.params), plan.num_episodes
         return _look_and_run(env, run, moments, shape, jnp.asarray(limit, jnp.int32))
@@ -89,7 +90,7 @@ def evaluate_policy(
     """
     copies = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_episodes, *x.shape)), params)
     keys = episode_keys(key, num_episodes, 1).reshape(num_episodes, 1)
-    scores = evaluate(Rollout(policy, env), Population(copies), keys, quantiser)
+    scores = evaluate(Rollout(policy, env), copies, keys, quantiser)
     return scores._replace(returns=scores.returns.T, lengths=scores.lengths.T)
 
 

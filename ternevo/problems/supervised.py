@@ -14,11 +14,12 @@ import numpy as np
 
 from ternevo.arithmetic import observation
 from ternevo.arithmetic.observation import Quantiser
+from ternevo.keys import MEMORY
 from ternevo.machine import devices
 from ternevo.policies.acting import Actor, seen_first
 from ternevo.problems.episodes import Plan, keys_of
 from ternevo.rollouts import step_count
-from ternevo.rollouts.lanes import MEMORY, begin_episode
+from ternevo.rollouts.lanes import begin_episode
 from ternevo.rollouts.population import size_of
 from ternevo.types import (
     Env,

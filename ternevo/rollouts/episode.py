@@ -7,9 +7,10 @@ import jax
 import numpy as np
 
 from ternevo.arithmetic.observation import Quantiser
+from ternevo.keys import MEMORY
 from ternevo.policies.acting import Actor, Seen, seen_after, seen_first
 from ternevo.policies.policy_file import SavedPolicy
-from ternevo.rollouts.lanes import MEMORY, begin_episode
+from ternevo.rollouts.lanes import begin_episode
 from ternevo.types import Env, EnvState, Key, Memory, Params, Policy, Timestep
 
 

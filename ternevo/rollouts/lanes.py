@@ -22,13 +22,9 @@ from jaxtyping import Array, Bool, Float, Int32
 
 from ternevo.arithmetic import observation
 from ternevo.arithmetic.observation import Quantiser, Sums
+from ternevo.keys import MEMORY, START, TASK
 from ternevo.policies.acting import Actor, Seen, seen_after, seen_first
 from ternevo.types import Env, EnvState, Key, Memory, Packing, Policy
-
-START = 0
-"""The number folded into an episode's key for its start; step t has t, from 1 on."""
-TASK, MEMORY = 2**31 - 6, 2**31 - 7
-"""Those for its task, and for the memory that a policy begins it with."""
 
 
 class Tally(NamedTuple):

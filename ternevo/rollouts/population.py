@@ -27,7 +27,6 @@ from ternevo.types import (
     Packing,
     Params,
     Policy,
-    Population,
     Scores,
 )
 
@@ -96,25 +95,27 @@ def size_of(params: Params) -> int:
 
 def evaluate(
     rollout: Rollout,
-    population: Population,
+    params: Params,
     keys: Key,
     quantiser: Quantiser,
     yardstick: Quantiser | None = None,
     horizon: jax.Array | None = None,
+    is_spread: bool = False,
 ) -> Scores:
     """Run every member on its episodes, on all devices of the mesh that is set.
 
     Args:
       rollout: what runs, and how.
-      population: the members. Where it is spread, each device holds its own only; else each has
-        all of them, and runs its own.
+      params: those of the members, [population, ...].
       keys: [1 or population, episodes], see `episode_keys`.
       quantiser: the frozen observation quantiser, the same for all.
       yardstick: where the observations are expected, and in which units they are summed up; None
         for the quantiser.
       horizon: steps after which episodes are cut off, None for the time limit of the environment.
+      is_spread: whether each device holds its own members only; else each has all of them, and
+        runs its own.
     """
-    size = size_of(population.params)
+    size = size_of(params)
     rows = devices.padded(size) // devices.count()
     limit = jnp.int32(rollout.env.episode_length)
     if horizon is not None:
@@ -129,21 +130,19 @@ def evaluate(
     ) -> tuple:
         first_row = device * rows
         work = _work(rollout, quantisers, keys, first_row, rows, limit)
-        own = Own(params, jnp.zeros_like(first_row) if population.is_spread else first_row)
+        own = Own(params, jnp.zeros_like(first_row) if is_spread else first_row)
         num_members = jnp.clip(size - first_row, 0, rows)
         tally = _run_members(work, own, rows, num_members, rollout)
-        scale = work.yardstick.scale[: work.num_moments]
-        moments = _block_moments(observation.from_sums(tally.sums, scale))
-        return devices.gather((tally.returns, tally.lengths, moments))
+        return devices.gather((tally.returns, tally.lengths, _block_moments(work, tally)))
 
-    run_split = devices.split(run, (False, False, False, population.is_spread))
+    run_split = devices.split(run, (False, False, False, is_spread))
     quantisers = quantiser, yardstick or quantiser
-    returns, lengths, moments = run_split(quantisers, keys, limit, population.params)
+    returns, lengths, moments = run_split(quantisers, keys, limit, params)
     lengths = lengths[:size]
-    if observation.summed_size(rollout.env.obs):
-        moments = devices.combine_in_order(observation.merge, moments)
-    else:
+    if moments is None:
         moments = observation.empty(rollout.env.obs.size)
+    else:
+        moments = devices.combine_in_order(observation.merge, moments)
     return Scores(returns[:size], lengths, moments, step_count.of_lengths(lengths))
 
 
@@ -165,8 +164,11 @@ def _work(
     return Work(policy, env, *quantisers, keys, first_row, packing, tile_slots, limit)
 
 
-def _block_moments(moments: ObservationMoments) -> ObservationMoments:
-    """Merge the moments [members, episodes, obs] of each block of members."""
+def _block_moments(work: Work, tally: Tally) -> ObservationMoments | None:
+    """Merge the moments of the episodes [members, episodes] of each block; None without any."""
+    if work.num_moments == 0:
+        return None
+    moments = observation.from_sums(tally.sums, work.yardstick.scale)
     by_episode = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), moments)
     of_members = devices.combine_in_order(observation.merge, by_episode)
     return devices.combine_blocks(observation.merge, of_members)

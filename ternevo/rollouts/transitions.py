@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float, Float32, Int8, Int32
 
 from ternevo.arithmetic import observation
 from ternevo.arithmetic.observation import Quantiser, Sums
+from ternevo.keys import MEMORY, TASK
 from ternevo.policies import acting
 from ternevo.policies.acting import Seen
-from ternevo.rollouts.lanes import MEMORY, TASK
 from ternevo.types import Env, EnvState, Inputs, Key, Memory, Params, Policy, Timestep
 
 

@@ -106,9 +106,14 @@ class RunFolder:
         return self._policy_file("best_policy")
 
     def _policy_file(self, stem: str) -> Path:
-        """Return a policy's path: a .tvp, or where the run's policy is a user's own, a .npz."""
-        settings = read_settings(self.config)
-        return self.path / f"{stem}{file_suffix(settings.get('policy_name', 'mlp'))}"
+        """Return a policy's path: a .tvp if the run's policy has a codec, else a .npz.
+
+        A user's own policy is not imported for this; if its file is there, that is the one.
+        """
+        name = read_settings(self.config).get("policy_name", "mlp")
+        path = self.path / f"{stem}{file_suffix(name)}"
+        coded = path.with_suffix(".tvp")
+        return coded if ":" in name and not path.exists() and coded.exists() else path
 
     @property
     def curve(self) -> Path:

@@ -23,6 +23,7 @@ from ternevo.settings.meaning import COUNT, NOT_NEGATIVE, option, unseen
 from ternevo.settings.policies import POLICIES, PolicySettings
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.settings import Settings
+from ternevo.settings.wrappers import Wrappers
 
 MARKERS = (
     tyro.conf.OmitArgPrefixes,
@@ -51,6 +52,7 @@ class RunConfig:
     """Environment id, such as brax/ant, brax/ant@positional, gymnax/CartPole-v1."""
     episode_length: int | None = None
     """Time limit of an episode in steps; the environment's own if not given."""
+    wrappers: Wrappers = Wrappers()
     num_generations: int = option(100, COUNT, free_on_resume=True)
     """Generations to run, counted from the very beginning, also when resumed."""
     seed: int = option(0, of_the_arm=False)
@@ -74,6 +76,9 @@ class RunConfig:
     """Fresh episodes for the two policies, last and best, when the run is done."""
     checkpoint_every: int = unseen(50, COUNT)
     """Save a checkpoint every so many generations, and at the end."""
+    checkpoint_buffers: bool = option(True, of_the_arm=False)
+    """Keep buffers, such as replay buffers, in checkpoints. Without them a resumed run fills new
+    ones and goes on differently; strategies without buffers do not notice."""
     chunk_size: int = unseen(0, NOT_NEGATIVE)
     """Generations in one compiled call; 0 for about two seconds' worth. It changes no result."""
     track: str = unseen("")

@@ -1,37 +1,34 @@
 """What can be put around an environment: options of a run, and a line in a policy file."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any, Literal
 
 from ternevo.names import check
+from ternevo.settings.flat import Part
+from ternevo.settings.meaning import COUNT, FRACTION, option
 
 
 @dataclasses.dataclass(frozen=True)
-class Wrappers:
+class Wrappers(Part):
     """Wrappers of an environment, applied in this order; the defaults are none at all."""
 
-    action_repeat: int = 1
+    action_repeat: int = option(1, COUNT)
     """Number of steps for which each action is repeated."""
-    sticky_actions: float = 0.0
+    sticky_actions: float = option(0.0, FRACTION)
     """Probability that the action before is taken again instead of the new one, 0 to 1."""
-    frame_stack: int = 1
+    frame_stack: int = option(1, COUNT)
     """Number of observations that are shown together, the newest last."""
-    delayed_reward: int = 1
+    delayed_reward: int = option(1, COUNT)
     """Pay the rewards of this number of steps together, and what is left at the end."""
-    lifetime: int = 1
+    lifetime: int = option(1, COUNT)
     """Number of episodes of the same task in a row, through which a policy keeps its memory."""
     counted: Literal["last", "all"] = "last"
     """Which episodes of a lifetime make its return: the last or all; policies see all rewards."""
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        for name in ("action_repeat", "frame_stack", "delayed_reward", "lifetime"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not (math.isfinite(self.sticky_actions) and 0 <= self.sticky_actions <= 1):
-            raise ValueError(f"sticky_actions must be 0 to 1, got {self.sticky_actions}")
+        super().__post_init__()
         check("way to count a lifetime", self.counted, ("last", "all"))
 
     def to_text(self, episode_length: int) -> str:

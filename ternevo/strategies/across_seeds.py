@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from ternevo.machine import devices
 from ternevo.strategies.evaluated import EvaluationState
-from ternevo.types import Key, Metrics, Strategy
+from ternevo.types import Key, Metrics, Strategy, is_buffer
 
 
 def keys_of(seeds: Sequence[int]) -> Key:
@@ -41,9 +41,18 @@ def across_seeds(strategy: Strategy, num_seeds: int) -> Strategy:
     Args:
       strategy: that of one seed, as `with_evaluation` returns it.
       num_seeds: how many; with 1 the strategy stays as it is.
+
+    Raises:
+      ValueError: the state has a `Buffer`, which taking turns would copy in every generation.
     """
     if num_seeds == 1:
         return strategy
+    state = jax.eval_shape(strategy.init, jax.random.key(0))
+    if any(map(is_buffer, jax.tree.leaves(state, is_leaf=is_buffer))):
+        raise ValueError(
+            f"--num_seeds must be 1 with a strategy that keeps a buffer, got {num_seeds}: start a "
+            "run for each seed"
+        )
     if jax.default_backend() == "cpu":
         return Strategy(
             _shared(_in_turn(strategy.init)),

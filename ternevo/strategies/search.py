@@ -45,7 +45,12 @@ def _distribution_search(
         return algorithm.init(key_init, draw(key_draw), params)
 
     def tell(key: Key, population: Any, fitness: jax.Array, state: Any) -> Any:
-        return algorithm.tell(key, population, fitness, state, params)[0]
+        told = algorithm.tell(key, population, fitness, state, params)[0]
+        if traits.remembers_fitness:
+            return told
+        # What ships is the mean. The best member so far, which evosax keeps too, is read by nobody:
+        # as the state goes on with the one that it began with, XLA computes no other.
+        return told.replace(best_solution=state.best_solution, best_fitness=state.best_fitness)
 
     def ask(key: Key, state: Any) -> tuple[Any, Any]:
         population, state = algorithm.ask(key, state, params)

@@ -7,15 +7,12 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
-from ternevo import envs
+from ternevo import envs, keys
 from ternevo.arithmetic import observation
 from ternevo.machine import devices
 from ternevo.rollouts import episode
 from ternevo.training.setup import Setup
 from ternevo.types import PolicyParams
-
-WATCHED_EPISODE = 2**31 - 3
-"""Number folded into the seed's key: every animation of a run begins alike."""
 
 
 class Animations:
@@ -51,6 +48,6 @@ class Animations:
         stem = self._folder / f"generation-{generation:06d}"
         with devices.on_one_device():
             weights, moments = devices.own_copy(params)
-            key = jax.random.fold_in(jax.random.key(self._seed), WATCHED_EPISODE)
+            key = jax.random.fold_in(jax.random.key(self._seed), keys.WATCHED_EPISODE)
             recorded = self._play(weights, observation.freeze(moments, self._env.obs.kind), key)
             return envs.render(self._env.id, recorded.states, stem)

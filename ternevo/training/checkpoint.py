@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from ternevo.types import TrainState
+from ternevo.types import Buffer, TrainState, is_buffer
 
 
 class CheckpointError(RuntimeError):
@@ -25,8 +25,16 @@ class CheckpointError(RuntimeError):
 class Checkpoints:
     """The checkpoints of one run, the newest `max_to_keep` of them. Use as a context manager."""
 
-    def __init__(self, folder: Path, max_to_keep: int = 2):
-        """Open the folder; it is made when the first checkpoint is saved."""
+    def __init__(self, folder: Path, max_to_keep: int = 2, with_buffers: bool = True):
+        """Open the folder; it is made when the first checkpoint is saved.
+
+        Args:
+          folder: where checkpoints are.
+          max_to_keep: how many of the newest are kept.
+          with_buffers: whether they hold what `ternevo.types.Buffer` marks; a run that goes on
+            without begins with the empty ones of its first state.
+        """
+        self._with_buffers = with_buffers
         self.folder = folder.absolute()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=max_to_keep,
@@ -64,7 +72,7 @@ class Checkpoints:
         where = self.folder / str(step)
         if latest is not None and latest > step:  # orbax would leave it out and say nothing
             raise CheckpointError(f"checkpoint {where} cannot be saved: {latest} is there already")
-        state = _without_key_types(state)
+        state = self._stored(state)
         try:
             with _one_error():
                 is_saved = self._manager.save(step, args=ocp.args.StandardSave(state))
@@ -90,14 +98,20 @@ class Checkpoints:
         if step is None:
             raise CheckpointError(f"no checkpoint in {self.folder}")
         # As NumPy arrays, which are bound to no device: a run may go on with others than it had.
-        shapes = jax.eval_shape(_without_key_types, like)
+        shapes = jax.eval_shape(self._stored, like)
         plain = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
         try:
             with _one_error():
                 restored = self._manager.restore(step, args=ocp.args.StandardRestore(plain))
         except Exception as error:  # orbax raises many kinds for a damaged folder
             raise CheckpointError(self._what_is_damaged(step, error)) from error
-        return _with_key_types(like, restored)
+        if self._with_buffers:
+            return _with_key_types(like, restored)
+        return _with_buffers_of(like, _with_key_types(_without_buffers(like), restored))
+
+    def _stored(self, state: TrainState) -> Any:
+        """Return what a checkpoint holds of a state, in types that orbax writes."""
+        return _without_key_types(state if self._with_buffers else _without_buffers(state))
 
     def _what_is_damaged(self, step: int, error: Exception) -> str:
         """Say which checkpoint, and how to go on without it."""
@@ -124,11 +138,14 @@ def _reason(error: Exception) -> str:
 def _one_error() -> Iterator[None]:
     """Let an error of orbax be the only word of it.
 
-    After it, other reads and writes that orbax no longer waits for end in threads of their own,
-    and Python would print a traceback for each; so the hook stays.
+    Reads and writes that orbax no longer waits for end after the error, in threads of their own
+    or at the exit of Python, which would print a traceback for each. So the filter stays after
+    an error: one, however many errors there are, and all else passes to the hook that was set.
     """
     hook = sys.unraisablehook
-    sys.unraisablehook = functools.partial(_unless_abandoned, hook)
+    is_filter = isinstance(hook, functools.partial) and hook.func is _unless_abandoned
+    if not is_filter:
+        sys.unraisablehook = functools.partial(_unless_abandoned, hook)
     yield
     sys.unraisablehook = hook
 
@@ -141,6 +158,18 @@ def _unless_abandoned(hook: Callable[[Any], None], unraisable: Any) -> None:
 def _unless_raised_here(record: logging.LogRecord) -> bool:
     """Leave out what a thread of orbax logs of an error that `save` or `restore` raises as well."""
     return "_SignalingThread.run() raised an exception" not in record.getMessage()
+
+
+def _without_buffers(state: TrainState) -> TrainState:
+    return jax.tree.map(
+        lambda node: Buffer(()) if is_buffer(node) else node, state, is_leaf=is_buffer
+    )
+
+
+def _with_buffers_of(first: TrainState, state: TrainState) -> TrainState:
+    return jax.tree.map(
+        lambda x, found: x if is_buffer(x) else found, first, state, is_leaf=is_buffer
+    )
 
 
 def _without_key_types(state: TrainState) -> TrainState:

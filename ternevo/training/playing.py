@@ -21,7 +21,7 @@ def play(config: PlayConfig) -> Path:
     saved = policy_file.load(path, trust=config.policy or False)
     env_id = policy_file.env_id_of(saved, path, config.env)
     trained_length = saved.episode_length if env_id == saved.env_id else None
-    env = envs.make(env_id, config.episode_length or trained_length)
+    env = envs.remake(env_id, saved.wrappers, trained_length, config.episode_length)
     recorded = episode.record(saved, env, jax.random.key(config.seed))
     ending = "terminated" if recorded.terminated else "reached the time limit"
     print(f"return {recorded.total:.2f} in {len(recorded.rewards)} steps, {ending}", flush=True)

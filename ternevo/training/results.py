@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from ternevo import envs, problems
+from ternevo import envs, keys, problems
 from ternevo.files import replace_text
 from ternevo.machine import devices
 from ternevo.names import UnknownName
@@ -18,10 +18,6 @@ from ternevo.runs import plots
 from ternevo.runs.run_folder import RunFolder
 from ternevo.runs.sinks import Row, read_jsonl
 from ternevo.training.setup import Setup
-
-FINAL_EVALUATION = 2**31 - 1
-SHOWN_EPISODE = 2**31 - 2
-"""Numbers folded into the seed's key for what comes after training."""
 
 
 def draw(setup: Setup) -> None:
@@ -121,7 +117,7 @@ def final_evaluations(setup: Setup) -> list[dict[str, dict[str, Any]]]:
 
     def evaluated(path: Path, seed: int) -> dict[str, Any]:
         saved = policy_file.load(path, trust=setup.config.policy_name)
-        key = jax.random.fold_in(jax.random.key(seed), FINAL_EVALUATION)
+        key = jax.random.fold_in(jax.random.key(seed), keys.FINAL_EVALUATION)
         return _summary(run(saved.weights, saved.quantiser, key))
 
     with devices.on_own_devices():
@@ -148,7 +144,7 @@ def render_best(setup: Setup) -> str:
     """Render an episode of the first seed's best policy; return where it is, or why not."""
     folder = setup.seed_folders[setup.config.seed]
     saved = policy_file.load(folder.best_policy, trust=setup.config.policy_name)
-    key = jax.random.fold_in(jax.random.key(setup.config.seed), SHOWN_EPISODE)
+    key = jax.random.fold_in(jax.random.key(setup.config.seed), keys.SHOWN_EPISODE)
     recorded = episode.record(saved, setup.env, key)
     try:
         path = envs.render(setup.env.id, recorded.states, folder.episode)

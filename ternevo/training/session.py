@@ -112,7 +112,9 @@ def failure_on_record(setup: Setup) -> Iterator[None]:
 def _train(setup: Setup, stop: Stop) -> list[Row]:
     """Start or resume, go through the chunks, draw the curves; return each seed's newest row."""
     config = setup.config
-    with Checkpoints(setup.folder.checkpoints) as checkpoints:
+    with Checkpoints(
+        setup.folder.checkpoints, with_buffers=config.checkpoint_buffers
+    ) as checkpoints:
         state = start_or_restore(setup, checkpoints)
         print("compiling; brax takes a minute or two, the next time less", flush=True)
         with contextlib.ExitStack() as stack:

@@ -14,6 +14,7 @@ import jax
 from ternevo import envs, problems
 from ternevo.arithmetic import ternary
 from ternevo.deploy.tvp import TRITS_PER_BYTE
+from ternevo.keys import FRESH_EPISODES
 from ternevo.machine import devices
 from ternevo.machine.compilation_cache import enable_compilation_cache
 from ternevo.names import Trust
@@ -24,9 +25,6 @@ from ternevo.settings.export import ExportConfig
 from ternevo.strategies.warm_start import convert
 from ternevo.training.exporting import check_out
 from ternevo.types import Env, Params, PolicyParams
-
-FRESH_EPISODES = 2**31 - 3
-"""Number folded into the seed's key: episodes that neither training nor its evaluations met."""
 
 
 class Exported(NamedTuple):
@@ -51,7 +49,8 @@ def export_ternarized(config: ExportConfig) -> Exported:
     out = config.out or source.with_name(f"{source.stem}_ternarized.tvp")
     saved = policy_file.load(source, trust=config.policy or False)
     env_id = policy_file.env_id_of(saved, source, config.env)
-    env = envs.make(env_id, saved.episode_length if env_id == saved.env_id else None)
+    trained_length = saved.episode_length if env_id == saved.env_id else None
+    env = envs.remake(env_id, saved.wrappers, trained_length)
     ternarize(source, out, env, trust=saved.policy_name)
     exported = policy_file.load(out, trust=saved.policy_name)
     print(f"evaluating on {config.num_episodes} fresh episodes", flush=True)
@@ -106,10 +105,10 @@ def evaluate_both(
 def packed_size(params: Params) -> int:
     """Return the bytes that the weights take when shipped, without names and shapes.
 
-    A float is 4 bytes; five trits share one, and each of their tensors has one for its exponent.
+    A float is 4 bytes; five trits share one, and each of their exponents takes one.
     """
     return sum(
-        -(-tensor.values.size // TRITS_PER_BYTE) + 1
+        -(-tensor.values.size // TRITS_PER_BYTE) + tensor.exponent.size
         if tensor.values.dtype == "int8"
         else 4 * tensor.values.size
         for tensor in ternary.tensors(params)

@@ -22,8 +22,6 @@ SETTINGS = {
 }
 ONES, ZEROS = np.ones(4, np.float32), np.zeros(4, np.float32)
 CARTPOLE = envs.make("gymnax/CartPole-v1", 60)
-# Compiling is most of the time of these tests; unoptimised it takes a third.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def swaying(factor: jax.Array, offset: jax.Array, gain: jax.Array) -> Env:
@@ -43,7 +41,7 @@ def swaying(factor: jax.Array, offset: jax.Array, gain: jax.Array) -> Env:
     return CARTPOLE._replace(reset=reset, step=step)
 
 
-@functools.partial(quick_jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def trained(name: str, factor, offset, gain):
     """Return the metrics of all generations, what ships, and its quantiser."""
     env = swaying(factor, offset, gain)
@@ -56,6 +54,7 @@ def trained(name: str, factor, offset, gain):
     return metrics, shipped, observation.freeze(shipped.moments)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("name", SETTINGS)
 def test_training_in_other_units_is_the_same_bit_for_bit(name):
     """From the first generation on, which looks at its episodes beforehand."""
@@ -129,6 +128,7 @@ def test_the_first_generation_is_not_blind_to_small_units():
 # --- steps --------------------------------------------------------------------------------------
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(
     ("size", "length"), [(3, 7), (5, 2**31 - 1), (40_000, 2**31 - 1), (1000, 65_537)]
 )
@@ -144,6 +144,7 @@ def test_steps_are_counted_exactly_beyond_32_bits(size, length):
     assert "episode/steps_high" not in row
 
 
+@pytest.mark.exact
 def test_counts_of_several_rounds_are_exact():
     """As of PPO, whose looks take as many steps as its update."""
     batch = 2**31 - 1

@@ -21,7 +21,8 @@ import pytest
 
 import ternevo
 from ternevo import envs, export, gym, play, run
-from ternevo.arithmetic import observation, ternary
+from ternevo.arithmetic import observation
+from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy import tvp
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.names import UntrustedName, check_trusted
@@ -42,7 +43,7 @@ class Lines(PolicySettings):
 
     def build(self, obs_size: int, action: ActionSpec) -> Policy:
         def init(key):
-            drawn = ternary.draw(key, (obs_size, action.size), self.weights)
+            drawn = kind_of(self.weights).draw(key, (obs_size, action.size))
             return {"weight": Tensor(drawn, jnp.int8(0))}
 
         def apply(params, memory, obs):
@@ -73,7 +74,7 @@ def tvp_record():
     settings = MLP(hidden_sizes=(2,))
     policy = settings.build(BANDIT.obs, BANDIT.action)
     params = PolicyParams(policy.init(jax.random.key(0)), observation.empty(BANDIT.obs.size))
-    return policy_file.record_of("mlp", settings, BANDIT.action, params, {"env": BANDIT.id})
+    return policy_file.record_of(settings, BANDIT.obs, BANDIT.action, params, {"env": BANDIT.id})
 
 
 def archive(path, change=lambda header, arrays: None, source=None, **how):

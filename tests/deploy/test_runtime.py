@@ -105,6 +105,7 @@ def jax_outputs(saved: policy_file.SavedPolicy, obs: np.ndarray) -> jax.Array:
     return jax.jit(jax.vmap(apply))(q)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("activation", ["int8", "int4", "sign", "ternary"])
 @pytest.mark.parametrize("output", ["discrete", "continuous"])
 def test_integer_policies_act_as_in_jax(activation, output, backend):
@@ -118,6 +119,7 @@ def test_integer_policies_act_as_in_jax(activation, output, backend):
     np.testing.assert_array_equal(policy.act_batch(obs), wanted)
 
 
+@pytest.mark.exact
 def test_extreme_exponents_quantise_as_in_jax(backend):
     """Ties, the least numbers above a mean, and what is subnormal once the mean is off."""
     record = with_extreme_exponents(make_record((64, 9, 3), seed=3))
@@ -160,6 +162,7 @@ def test_float_weights_between_grids_act_as_in_jax(activation):
     assert close.mean() > 0.98
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("activation", ["int8", "int4", "sign", "ternary"])
 def test_integers_computed_as_floats_are_the_same(activation):
     """The float path, run on an integer policy, gives its logits times a power of two, exactly."""

@@ -17,6 +17,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from ternevo import envs
+from ternevo.envs import brax
 from ternevo.names import UnknownName
 from ternevo.types import Env, EnvState, Timestep
 
@@ -261,8 +262,6 @@ def test_gymnax_itself_plays_the_same_first_episode(name):
 @pytest.mark.parametrize("name", [env_id.partition("/")[2] for env_id in BRAX_TRACED[:12]])
 def test_a_brax_step_reads_nothing_but_the_physics(name):
     """The adapter carries only the simulator's state; metrics and info must not matter."""
-    from ternevo.envs import brax
-
     bare = brax._load(*brax._parse(name))
     state = jax.eval_shape(bare.reset, jax.eval_shape(jax.random.key, 0))
     action = jax.ShapeDtypeStruct((bare.action_size,), jnp.float32)
@@ -276,7 +275,6 @@ def test_a_brax_step_reads_nothing_but_the_physics(name):
 
 
 def test_brax_names_are_those_of_brax():
-    from ternevo.envs import brax
 
     with brax.quiet():
         from brax.envs import _envs
@@ -545,3 +543,31 @@ def test_brax_becomes_a_page_at_the_right_speed(tmp_path):
 def test_nothing_to_render_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="at least one state"):
         envs.render("probe/bandit", [], tmp_path / "x")
+
+
+# --- bodies of brax -----------------------------------------------------------------------------
+
+
+def test_a_task_changes_the_body_and_one_that_changes_nothing_changes_no_bit():
+    """The pole falls slower with less gravity; with all of it, it falls as it always does."""
+
+    def change(task, system):
+        return system.tree_replace({"opt.gravity": system.opt.gravity * task})
+
+    family = brax.make("inverted_pendulum", 20, brax.Bodies(lambda key: jnp.float32(1), change))
+    plain = brax.make("inverted_pendulum", 20)
+    key = jax.random.key(3)
+
+    def fall(env, task):
+        def step(carry, t):
+            state, timestep = env.step(jax.random.fold_in(key, t), carry, jnp.zeros(1))
+            return state, timestep.obs
+
+        return jax.lax.scan(step, env.reset(key, task)[0], jnp.arange(5))[1]
+
+    run = jax.jit(fall, static_argnums=0)
+    usual = np.asarray(run(plain, ()))
+    np.testing.assert_array_equal(run(family, jnp.float32(1)), usual)
+    angles = [abs(float(run(family, jnp.float32(g))[-1, 1])) for g in (0.1, 1.0, 3.0)]
+    assert angles == sorted(angles) and angles[0] < angles[2]
+    assert jax.eval_shape(family.draw_task, key).shape == ()

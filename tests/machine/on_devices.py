@@ -92,6 +92,27 @@ def num_collectives(case: str) -> int:
     return len(COLLECTIVE.findall(program.as_text()))
 
 
+DTYPES = {  # every kind of array that a message may have, with all bit patterns of the short ones
+    "bool": np.array([False, True] * 8),
+    "float32": (np.arange(2**16, dtype=np.uint32) * 65537).view(np.float32),
+    "int32": np.array([-(2**31), -1, 0, 2**31 - 1] * 2, np.int32),
+    "uint32": np.array([0, 1, 2**31, 2**32 - 1] * 2, np.uint32),
+    **{
+        name: np.arange(2 ** (8 * jnp.dtype(name).itemsize))
+        .astype(f"uint{8 * jnp.dtype(name).itemsize}")
+        .view(jnp.dtype(name))
+        for name in ("int8", "uint8", "int16", "uint16", "float16", "bfloat16", "float8_e5m2")
+    },
+}
+
+
+def gathered() -> dict[str, np.ndarray]:
+    """Return what arrives on each device when the rows of arrays of all dtypes are gathered."""
+    rows = {name: x.reshape(8, -1) for name, x in DTYPES.items()}
+    arrived = devices.split(lambda _, own: devices.gather(own), (True,))(jax.device_put(rows))
+    return {name: np.asarray(x) for name, x in arrived.items()}
+
+
 def build(case: str) -> Strategy:
     name, settings, policy_settings, env_id, episode_length = CASES[case]
     env = envs.make(env_id, episode_length)
@@ -114,6 +135,11 @@ def final_state(case: str) -> list[np.ndarray]:
     return [np.asarray(x) for x in jax.tree.leaves(plain)]
 
 
+def bits(x: np.ndarray) -> np.ndarray:
+    """Return the bytes of an array: `np.savez` does not know all dtypes."""
+    return np.frombuffer(x.tobytes(), np.uint8)
+
+
 def main() -> None:
     num_devices, path, cases = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     devices.use_cores(num_devices)
@@ -121,7 +147,12 @@ def main() -> None:
         assert devices.count() == num_devices
         states = {case: final_state(case) for case in cases}
         states["collectives"] = [np.asarray(num_collectives("split"))]
-    np.savez(path, **{f"{case}/{i}": x for case, xs in states.items() for i, x in enumerate(xs)})
+        messages = {f"gathered/{name}": bits(x) for name, x in gathered().items()}
+    np.savez(
+        path,
+        **messages,
+        **{f"{case}/{i}": x for case, xs in states.items() for i, x in enumerate(xs)},
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from on_devices import CASES
+from on_devices import CASES, DTYPES, bits
 
 from ternevo.machine import devices
 from ternevo.settings.strategies import STRATEGIES
@@ -53,11 +53,13 @@ def test_the_cases_name_every_strategy():
     assert {STRATEGIES[case[0]] for case in CASES.values()} | {PPO} == set(STRATEGIES.values())
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("case", QUICK)
 def test_states_are_those_of_one_device_bit_for_bit(states, case):
     assert_equal_states(states[1], states[2], case)
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("count", [2, 8])
@@ -95,6 +97,7 @@ def rows_of(folder: Path) -> list[dict]:
     return [{name: x for name, x in row.items() if name != "wall_time"} for row in rows]
 
 
+@pytest.mark.exact
 def test_two_processes_that_talk_over_loopback_get_the_numbers_of_one(tmp_path):
     """Two processes with two devices each; only the first one writes anything."""
     with socket.socket() as free:
@@ -139,12 +142,21 @@ def test_a_process_that_is_told_half_of_who_takes_part_says_what_is_missing(tmp_
     assert re.search(r"error: --distributed needs all three.*NUM_PROCESSES=None", output), output
 
 
+@pytest.mark.exact
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrays_travel_bit_for_bit_whatever_their_dtype(states, dtype):
+    for arrived in (states[1], states[2]):
+        np.testing.assert_array_equal(arrived[f"gathered/{dtype}"], bits(DTYPES[dtype]))
+
+
+@pytest.mark.exact
 def test_only_three_messages_travel_in_a_generation(states):
     """Returns and moments; sums for the update; what the evaluation of the policy returned."""
     assert int(states[1]["collectives/0"]) == 0
     assert int(states[2]["collectives/0"]) == 3
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("terms", [1, 2, 7, 24])
 def test_sums_in_order_are_sums(terms):
     x = np.random.default_rng(0).integers(-99, 99, (terms, 3)).astype(np.float32)

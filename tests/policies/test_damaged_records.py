@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from test_runs import write_run
+from written_runs import write_run
 
 from ternevo import export, gym, play, report, run
 from ternevo.report import figures

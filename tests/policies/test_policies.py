@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from policy_inputs import inputs
 
-from ternevo.arithmetic import actions, observation, ternary
+from ternevo.arithmetic import actions, latents, observation, ternary
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.deploy import tvp
 from ternevo.machine import devices
@@ -114,10 +114,11 @@ observations = hnp.arrays(np.int64, OBS_SIZE, elements=st.integers(-127, 127))
 # Small exponents make rounding ties frequent; the whole range has saturation and silence.
 exponent_lists = st.one_of(
     st.lists(st.integers(0, 4), min_size=6, max_size=6),
-    st.lists(st.integers(*ternary.EXPONENT_RANGE), min_size=6, max_size=6),
+    st.lists(st.integers(*latents.EXPONENT_RANGE), min_size=6, max_size=6),
 )
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("kind", list(VALUES))
 @pytest.mark.parametrize("activation", list(INTEGER_ACTIVATIONS))
 @few
@@ -126,6 +127,7 @@ def test_outputs_are_the_integers_of_the_specification(activation, kind, seed, e
     assert_equals_integers(random_params(seed, kind, exponents), obs, activation)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("observation_bits", range(1, 9))
 @pytest.mark.parametrize("activation", ["int8", "sign"])
 def test_coarser_observations_are_an_arithmetic_shift(activation, observation_bits):
@@ -135,6 +137,7 @@ def test_coarser_observations_are_an_arithmetic_shift(activation, observation_bi
         assert_equals_integers(params, rng.integers(-127, 128, 6), activation, observation_bits)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("shifts", [(2, 0), (0, 3), (8, 8)], ids=str)
 @pytest.mark.parametrize("activation", ["int8", "ternary"])
 def test_observation_and_output_shifts_are_powers_of_two(activation, shifts):
@@ -144,6 +147,7 @@ def test_observation_and_output_shifts_are_powers_of_two(activation, shifts):
         assert_equals_integers(params, rng.integers(-127, 128, 6), activation, shifts=shifts)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("activation", list(INTEGER_ACTIVATIONS))
 def test_a_policy_without_biases_is_one_whose_biases_are_zero(activation):
     without = random_params(3, "ternary", [2] * 6, use_bias=False)
@@ -156,6 +160,7 @@ def test_a_policy_without_biases_is_one_whose_biases_are_zero(activation):
     assert_equals_integers(without, obs, activation)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(
     "total, expected", [(1, 0), (2, 0), (3, 1), (6, 2), (10, 2), (-2, 0), (-6, -2), (-3, -1)]
 )
@@ -196,6 +201,7 @@ def test_float_activations_agree_with_numpy(activation, weights):
         np.testing.assert_allclose(output, values, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("activation", list(INTEGER_ACTIVATIONS))
 def test_jit_vmap_and_float32_weights_change_no_bit(activation):
     policy = MLP(HIDDEN, activation).build(ObsSpec((OBS_SIZE,)), ACTION)
@@ -263,12 +269,13 @@ def test_random_policies_of_different_keys_differ():
     assert np.any(np.asarray(first[0]["weight"].values) != second[0]["weight"].values)
 
 
+@pytest.mark.exact
 def test_sums_of_the_widest_layer_are_exact_in_float32():
     """Biases included; wider ones are refused."""
     assert 127 * (tvp.MAX_WIDTH + 2**mlp.BIAS_SHIFT_LIMIT) < 2**24
-    MLP(()).build(tvp.MAX_WIDTH, ACTION)
+    MLP(()).build(ObsSpec((tvp.MAX_WIDTH,)), ACTION)
     with pytest.raises(ValueError, match="do not fit into a policy file"):
-        MLP(()).build(tvp.MAX_WIDTH + 1, ACTION)
+        MLP(()).build(ObsSpec((tvp.MAX_WIDTH + 1,)), ACTION)
 
 
 @pytest.mark.parametrize(
@@ -314,6 +321,7 @@ def test_nan_becomes_zero_and_infinity_full_scale():
     np.testing.assert_array_equal(quantised, [0, 127, -127])
 
 
+@pytest.mark.exact
 @few
 @given(
     hnp.arrays(np.float32, 4, elements=st.floats(-1e3, 1e3, width=32)),
@@ -375,6 +383,7 @@ def test_a_mean_that_is_subnormal_is_frozen_to_zero():
     np.testing.assert_array_equal(np.asarray(frozen.mean), [0, tiny[1]])
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("exponent", [*range(-10, 15), -119, -100, 100, 119])
 def test_the_scale_changes_exactly_at_the_power_of_two(exponent):
     """At std = 31.75 / 2^e the ratio is 2^e; the next larger std gets half of the scale."""
@@ -481,6 +490,7 @@ def test_exponents_are_those_of_float64_wherever_the_observations_are(mean, devi
     np.testing.assert_allclose(frozen.mean, wide.mean((0, 1)), atol=deviation / 50, rtol=1e-6)
 
 
+@pytest.mark.exact
 @few
 @given(st.integers(0, 10**6), st.integers(-100, 100), st.floats(-1e4, 1e4, width=32))
 def test_the_unit_of_observations_changes_no_bit(seed, exponent, offset):

@@ -18,7 +18,7 @@ from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.evaluated import evaluated
 from ternevo.strategies.from_settings import plan
-from ternevo.types import Env, Population
+from ternevo.types import Env
 
 # Compiling is most of the time of these tests; unoptimised it takes a third.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -53,7 +53,7 @@ def run(env: Env, horizon=None, chunk_size=0, num_lanes=0):
     quantiser = Quantiser(jnp.zeros(env.obs.size), jnp.full(env.obs.size, 32.0))
     with mock.patch.object(population, "CPU_LANES", (4, 4)):
         rollout = Rollout(policy, env, num_lanes, chunk_size)
-        return evaluate(rollout, Population(weights), keys, quantiser, horizon=horizon)
+        return evaluate(rollout, weights, keys, quantiser, horizon=horizon)
 
 
 def assert_same(result, wanted):

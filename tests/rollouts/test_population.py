@@ -17,7 +17,7 @@ from ternevo.envs import probe
 from ternevo.rollouts import population
 from ternevo.rollouts.population import Rollout, episode_keys, evaluate
 from ternevo.settings.policies import MLP
-from ternevo.types import Env, ObsSpec, Population, Timestep
+from ternevo.types import Env, ObsSpec, Timestep
 
 POPULATION, EPISODES = 5, 3
 # Compiling is most of the time of these tests; unoptimised it takes a third.
@@ -52,7 +52,7 @@ def run(env: Env, weights, quantiser, keys, chunk_size=0, tile=8, num_lanes=0, p
     with mock.patch.object(population, "CPU_LANES", (tile, tile)):
         policy = policy or policy_of(env)
         rollout = Rollout(policy, env, num_lanes, chunk_size)
-        return evaluate(rollout, Population(weights), keys, quantiser)
+        return evaluate(rollout, weights, keys, quantiser)
 
 
 @functools.partial(quick_jit, static_argnums=0)
@@ -193,6 +193,7 @@ def test_only_the_limit_ends_a_countdown(episode_length):
     np.testing.assert_array_equal(result.lengths, episode_length)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("shared_by", ["all", "pairs"])
 @pytest.mark.parametrize("chunk_size", [2, 4, 100])
 def test_chunks_of_the_population_change_no_result(chunk_size, shared_by):
@@ -208,6 +209,7 @@ def test_chunks_of_the_population_change_no_result(chunk_size, shared_by):
 QUEUED = ["probe/random_length", "gymnax/CartPole-v1", "gymnax/Breakout-MinAtar"]
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("matmul", ["planes", "float32"])
 @pytest.mark.parametrize("env_id", QUEUED)
 def test_lanes_that_take_one_episode_after_another_return_what_the_plain_loop_does(env_id, matmul):
@@ -248,6 +250,7 @@ def test_lanes_are_kept_busy(tile, most):
     assert len(counted) < 200 * 60 / 1.2, "no better than the plain loop"
 
 
+@pytest.mark.exact
 def test_lanes_do_not_depend_on_the_population():
     """XLA rounds otherwise in other shapes: every population has to run in the same ones."""
     env = envs.make("gymnax/CartPole-v1")
@@ -280,6 +283,7 @@ def test_pairs_of_an_odd_population_are_refused():
         episode_keys(jax.random.key(0), 1, 5, "pairs")
 
 
+@pytest.mark.exact
 def test_identical_members_get_identical_returns_on_common_episodes():
     env = envs.make("gymnax/CartPole-v1", 25)
     one = members(env, 1, 3)
@@ -343,6 +347,7 @@ def test_observations_that_are_not_finite_are_left_out_of_the_moments():
     np.testing.assert_allclose(result.moments.mean, np.mean([1, 0.75, 0.25]), rtol=1e-6)
 
 
+@pytest.mark.exact
 @pytest.mark.slow
 @pytest.mark.parametrize("env_id", ["brax/hopper@spring", "brax/ant@spring"])
 def test_simulators_do_not_notice_how_many_lanes_there_are(env_id):

@@ -37,11 +37,13 @@ def assert_each_is_alone(name: str, together: dict[str, np.ndarray], num_seeds: 
                 np.testing.assert_array_equal(together[key][i], values, err_msg=key)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("name", ["ternary_nes", "ternary_ga", "latent", "ppo"])
 def test_seeds_together_are_the_seeds_alone(name):
     assert_each_is_alone(name, trained(name, range(FIRST_SEED, FIRST_SEED + 3)), 3)
 
 
+@pytest.mark.exact
 def test_seeds_on_two_devices(tmp_path):
     """Each has one seed, or two, and they do not talk; or both share the populations of three.
 
@@ -196,6 +198,7 @@ def test_runs_lists_the_seeds_and_play_asks_for_one(joint, capsys):
     assert f"name one of {joint / 'seed1'}, {joint / 'seed2'}" in capsys.readouterr().err
 
 
+@pytest.mark.exact
 def test_a_resumed_joint_run_is_the_one_that_never_stopped(joint, tmp_path):
     joint_run(tmp_path, "--render", "False", generations="4")
     joint_run(tmp_path, "--render", "False", "--resume", generations="5")

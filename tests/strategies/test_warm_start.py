@@ -7,6 +7,7 @@ import pytest
 
 from ternevo import envs, run
 from ternevo.arithmetic import observation, ternary
+from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy import tvp
 from ternevo.policies import policy_file
 from ternevo.settings.command_line import parse
@@ -63,7 +64,7 @@ def drawn(kind: str) -> PolicyParams:
     params = policy.init(jax.random.key(0))
     tensors = [
         # None is zero altogether: the scale of such a tensor means nothing.
-        t._replace(values=ternary.draw(jax.random.key(i), t.values.shape, kind).at[0].set(1))
+        t._replace(values=kind_of(kind).draw(jax.random.key(i), t.values.shape).at[0].set(1))
         for i, t in enumerate(ternary.tensors(params))
     ]
     return PolicyParams(ternary.replace_tensors(params, tensors), MOMENTS)
@@ -120,7 +121,7 @@ def test_discrete_weights_as_floats_stand_for_the_same_numbers(kind):
 @pytest.mark.parametrize("kind", ["ternary", "binary"])
 def test_floats_are_cut_as_latents_are(kind):
     weights = drawn("float").weights
-    cut = [ternary.discretize(t.values, kind) for t in ternary.tensors(weights)]
+    cut = [kind_of(kind).discretize(t.values) for t in ternary.tensors(weights)]
     assert_same_weights(warm_start.convert(weights, kind), cut)
 
 

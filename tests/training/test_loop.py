@@ -41,6 +41,7 @@ def assert_same(first, second):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(("name", "weights"), KINDS)
 def test_chunk_size_changes_no_bit(name, weights):
     strategy, key = small(name, weights), jax.random.key(0)
@@ -49,6 +50,7 @@ def test_chunk_size_changes_no_bit(name, weights):
     assert_same(whole, pieces)
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize(("name", "weights"), KINDS)
 def test_ten_generations_a_checkpoint_and_ten_more_equal_twenty(name, weights, tmp_path):
     strategy, key = small(name, weights), jax.random.key(0)

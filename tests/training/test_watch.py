@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from policy_inputs import inputs
 
-from ternevo import envs, play, run
+from ternevo import envs, keys, play, run
 from ternevo.arithmetic import observation
 from ternevo.policies import policy_file
 from ternevo.rollouts import episode
@@ -18,7 +18,6 @@ from ternevo.runs import sinks
 from ternevo.runs.sinks import read_jsonl
 from ternevo.settings.play import has_screen
 from ternevo.settings.policies import MLP
-from ternevo.training import animations
 
 TINY = [
     *("--env", "probe/corridor", "--episode_length", "6", "--hidden_sizes", "(2,)"),
@@ -44,6 +43,7 @@ def watched(tmp_path_factory):
     return tiny_run(root, "--num_generations", "7", "--render_every", "3", "--resume")
 
 
+@pytest.mark.exact
 def test_animations_change_no_bit_and_go_on_after_a_resume(watched, tmp_path):
     plain = tiny_run(tmp_path, "--num_generations", "7")
     for seen, expected in zip(
@@ -66,7 +66,7 @@ def test_what_is_drawn_is_the_policy_that_would_ship(tmp_path, monkeypatch):
     monkeypatch.setattr(envs, "render", keep)
     folder = tiny_run(tmp_path, "--num_generations", "4", "--render_every", "4")
     saved = policy_file.load(folder / "policy.tvp")
-    key = jax.random.fold_in(jax.random.key(0), animations.WATCHED_EPISODE)
+    key = jax.random.fold_in(jax.random.key(0), keys.WATCHED_EPISODE)
     expected = episode.record(saved, envs.make("probe/corridor", 6), key).states
     assert len(shown) == 1
     for state, other in zip(shown[0], expected, strict=True):
