@@ -6,7 +6,7 @@
 import tyro
 
 from ternevo.machine import startup
-from ternevo.runs.run_folder import errors_in_a_line
+from ternevo.runs.errors import errors_in_a_line
 from ternevo.settings.export import ExportConfig
 
 

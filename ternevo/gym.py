@@ -46,7 +46,7 @@ from ternevo.deploy.record import OutputKind, PolicyRecord
 from ternevo.names import Trust, check, check_trusted
 from ternevo.policies.policy_archive import is_archive
 from ternevo.runs import run_folder
-from ternevo.runs.run_folder import errors_in_a_line
+from ternevo.runs.errors import errors_in_a_line
 
 NUM_ENVS = 32
 """Environments that step in turn, so that the policy is called once for all of them."""

@@ -9,7 +9,7 @@ import tyro
 
 from ternevo.machine import startup
 from ternevo.runs import run_folder
-from ternevo.runs.run_folder import RunFolderError, errors_in_a_line
+from ternevo.runs.errors import RunFolderError, errors_in_a_line
 from ternevo.settings.options import types, written_out
 from ternevo.settings.play import PlayConfig
 

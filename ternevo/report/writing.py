@@ -11,7 +11,7 @@ from ternevo.report.page import page
 from ternevo.report.tables import Report
 from ternevo.report.threshold import Threshold
 from ternevo.runs.arms import AXES, arms_of, read
-from ternevo.runs.run_folder import RunFolderError
+from ternevo.runs.errors import RunFolderError
 
 PAGE = "report.html"
 

@@ -4,7 +4,7 @@ import sys
 
 import tyro
 
-from ternevo.runs.run_folder import errors_in_a_line
+from ternevo.runs.errors import errors_in_a_line
 from ternevo.settings.options import types, written_out
 from ternevo.settings.runs import RunsConfig
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ternevo import files
 from ternevo.machine.interruption import LOST_OUTPUT, SIGNALS, handled_by
 from ternevo.names import check
-from ternevo.runs import run_folder
+from ternevo.runs import errors, run_folder
 from ternevo.runs.sinks import mean_rows, read_jsonl
 from ternevo.sweep.space import SweepFile, SweepFileError, grid, optuna_package, proposals, space
 
@@ -96,7 +96,7 @@ def open_study(sweep: Sweep) -> "Study":
     before = study.user_attrs.get("settings", settings)
     changed = [name for name, value in settings.items() if before.get(name) != value]
     if changed:
-        raise run_folder.RunFolderError(
+        raise errors.RunFolderError(
             f"{sweep.folder} is a sweep with other settings ({', '.join(changed)}): choose another "
             "--name"
         )
@@ -117,7 +117,7 @@ def _check_trials(sweep: Sweep, study: "Study") -> None:
     for trial in study.get_trials(deepcopy=False):
         foreign = [name for name, found in trial.distributions.items() if ours.get(name) != found]
         if foreign:
-            raise run_folder.RunFolderError(
+            raise errors.RunFolderError(
                 f"{sweep.folder / 'study.jsonl'} has a trial {trial.number} with values that the "
                 f"sweep file does not propose, of {', '.join(map(repr, foreign))}: choose another "
                 "--name"
@@ -239,7 +239,7 @@ def _locked(sweep: Sweep) -> Iterator[int]:
         try:
             lock = stack.enter_context(files.locked(sweep.folder / "lock"))
         except files.Locked as error:
-            raise run_folder.RunFolderError(
+            raise errors.RunFolderError(
                 f"{sweep.folder} is at work: another process runs the sweep, or a trial of it"
             ) from error
         yield lock
@@ -291,7 +291,7 @@ def _finish(sweep: Sweep, study: "Study", number: int, status: int) -> None:
         return
     try:
         study.tell(number, objective(sweep, number))
-    except (ValueError, run_folder.RunFolderError) as error:
+    except (ValueError, errors.RunFolderError) as error:
         with sweep.log_of(number).open("a") as log:
             log.write(f"error: {error}\n")
         study.tell(number, state=failed)
@@ -308,7 +308,7 @@ def objective(sweep: Sweep, number: int) -> float:
     """
     folder = sweep.run_of(number)
     if folder is None:
-        raise run_folder.RunFolderError(f"there is no run trial{number} in {sweep.folder / 'runs'}")
+        raise errors.RunFolderError(f"there is no run trial{number} in {sweep.folder / 'runs'}")
     rows = mean_rows([read_jsonl(seed.metrics) for seed in run_folder.find_all(folder)])
     known = dict.fromkeys(name for row in rows for name in row)
     metric = check("metric", sweep.file.metric, known)

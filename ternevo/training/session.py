@@ -10,8 +10,9 @@ from ternevo.files import replace_text
 from ternevo.machine import device_memory, devices, profiling
 from ternevo.machine.device_memory import OutOfMemory
 from ternevo.machine.interruption import Stop, on_signals
-from ternevo.runs import run_folder
-from ternevo.runs.run_folder import RunFolder, RunFolderError
+from ternevo.runs import claims
+from ternevo.runs.errors import RunFolderError
+from ternevo.runs.run_folder import RunFolder
 from ternevo.runs.sinks import MissingExtra, Records, Row
 from ternevo.settings.command_line import RunConfig
 from ternevo.strategies.across_seeds import keys_of, of_each_seed
@@ -74,7 +75,7 @@ def claimed(setup: Setup) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if devices.is_first_process():
             with devices.telling_others():
-                stack.enter_context(run_folder.claimed(setup.config, setup.env.id))
+                stack.enter_context(claims.claimed(setup.config, setup.env.id))
         else:
             devices.follow_first()
         yield

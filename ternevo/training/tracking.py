@@ -2,7 +2,7 @@
 
 from ternevo.machine import devices
 from ternevo.runs import sinks, wandb_agent
-from ternevo.runs.run_folder import read_json
+from ternevo.runs.records import read_json
 from ternevo.runs.sinks import Records, Sink
 from ternevo.training.setup import Setup
 

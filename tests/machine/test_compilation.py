@@ -14,7 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from ternevo import envs, problems
 from ternevo.machine import compilation_cache
-from ternevo.runs import run_folder
+from ternevo.runs import claims
 from ternevo.settings.command_line import parse
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
@@ -168,11 +168,11 @@ def test_switching_off_wins_over_everything(default_cache, tmp_path, monkeypatch
 
 def test_cache_and_profile_may_change_on_resume(default_cache, tmp_path):
     before = build(tmp_path)
-    folder = run_folder.create(before.config, before.env.id)
+    folder = claims.create(before.config, before.env.id)
     folder.metrics.write_text('{"generation": 1}\n')  # it has begun
     watched = ("--compilation_cache", "False", "--profile", str(tmp_path / "profile"))
     after = build(tmp_path, "--resume", *watched)
-    assert run_folder.create(after.config, after.env.id) == before.folder
+    assert claims.create(after.config, after.env.id) == before.folder
 
 
 # --- the first line ---------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import pytest
 
 from ternevo import files, run
 from ternevo.machine import interruption
-from ternevo.runs import run_folder, sinks
+from ternevo.runs import claims, run_folder, sinks
 from ternevo.runs.sinks import read_jsonl
 from ternevo.settings.command_line import parse
 from ternevo.training import checkpoint, loop, session
@@ -127,7 +127,7 @@ def test_a_second_process_is_refused_and_names_the_first(arguments, worker, caps
 def test_the_lock_is_there_before_the_first_row(tmp_path, capsys):
     """Both of two that start at once would otherwise find a folder without a generation."""
     config = parse([*TINY, "--runs_dir", str(tmp_path)])
-    with run_folder.claimed(config, "probe/corridor"):
+    with claims.claimed(config, "probe/corridor"):
         assert "is in use by process" in refused(tmp_path, capsys)
     train_for(tmp_path, 2)
 

@@ -19,7 +19,8 @@ from scipy import stats
 
 from ternevo.machine import interruption
 from ternevo.runs import wandb_agent
-from ternevo.runs.run_folder import RunFolderError, folder_of
+from ternevo.runs.errors import RunFolderError
+from ternevo.runs.run_folder import folder_of
 from ternevo.runs.sinks import MissingExtra, read_jsonl
 from ternevo.settings import command_line
 from ternevo.settings.flat import flat
