@@ -1,11 +1,13 @@
 """Imports go one way: a room imports from rooms above it, and files never in a circle."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows above it
     ["types", "names", "files", "reading", "keys"],
@@ -17,7 +19,6 @@ ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows a
     ["policies"],
     ["algorithms"],
     ["rollouts"],
-    ["problems"],
     ["problems"],
     ["learners"],
     ["strategies"],
@@ -97,6 +98,32 @@ def test_imports_point_up(module):
         assert name.split(".")[0] not in NEVER_ON_IMPORT, f"ternevo/{module}: import {name} lazily"
 
 
+def behind(name: str) -> str | None:
+    """Return the module of ternevo that an imported name is, or is in."""
+    while name and name not in NAMES:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+NAMES = {dotted(module): module for module in MODULES}
+GRAPH = {  # lazy imports count, and imports for annotations, which readers follow, too
+    name: {behind(other) for other in imported(ast.walk(tree_of(module)), module)} - {name, None}
+    for name, module in NAMES.items()
+}
+
+
+def test_files_import_each_other_in_no_circle():
+    graphlib.TopologicalSorter(GRAPH).prepare()  # raises CycleError, which names the circle
+
+
+def test_rooms_import_each_other_in_no_circle():
+    rooms: dict[str, set[str]] = {}
+    for name, others in GRAPH.items():
+        room = name.split(".")[1]
+        rooms.setdefault(room, set()).update(other.split(".")[1] for other in others)
+    graphlib.TopologicalSorter({room: to - {room} for room, to in rooms.items()}).prepare()
+
+
 @pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) == "arithmetic"], ids=str)
 def test_arithmetic_never_asks_the_mesh(module):
     """It is numbers only: what is spread over devices is where populations are."""
@@ -147,3 +174,10 @@ def test_every_module_is_tracked():
         pytest.skip("no checkout of git")
     hidden = {str(Path("ternevo") / module) for module in MODULES} - set(listed.stdout.split("\n"))
     assert not hidden
+
+
+def test_every_module_is_in_the_wheel():
+    """A folder without `__init__.py` is a package for Python, and none for setuptools."""
+    packages = set(find_packages(str(ROOT), include=["ternevo", "ternevo.*"]))
+    folders = {".".join(["ternevo", *module.parts[:-1]]) for module in MODULES}
+    assert folders <= packages

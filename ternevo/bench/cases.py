@@ -6,12 +6,10 @@ settings of a case are plain data, and their `build` imports what it needs.
 
 import dataclasses
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+from ternevo.bench.contest import Contest
 from ternevo.names import check, lookup
-
-if TYPE_CHECKING:
-    from ternevo.bench.measure import Contest
 
 SUITES = {
     "cpu": "about ten minutes on a few cores",
@@ -45,7 +43,7 @@ class Comparison(NamedTuple):
 class Setting(Protocol):
     """The sizes of a case."""
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return the contestants, ours first, compiled and ready to run."""
         ...
 
@@ -59,7 +57,7 @@ class Case(NamedTuple):
     comparisons: tuple[Comparison, ...]
 
 
-def _built(function: str, setting: Setting) -> "Contest":
+def _built(function: str, setting: Setting) -> Contest:
     """Return what a function of a module beside this one, "module:function", makes of a setting."""
     return lookup("function", f"ternevo.bench.{function}", {})(setting)
 
@@ -78,7 +76,7 @@ class Evaluation:
     with_limits: bool = True
     """Whether the physics alone and the forward pass alone are timed as well."""
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return ternevo, evosax and, with limits, physics and forward."""
         return _built("evaluation:build", self)
 
@@ -97,7 +95,7 @@ class PolicyBound:
     hidden_sizes: tuple[int, ...] = (256, 256)
     activation: Literal["sign", "int8"] = "sign"
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return ternevo, its float twin, forward, and reading memory."""
         return _built("evaluation:build_policy_bound", self)
 
@@ -111,7 +109,7 @@ class LoopOverhead:
     population_size: int
     hidden_sizes: tuple[int, ...] = (64, 64)
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return ternevo, and the same loop in an environment that ends in its first step."""
         return _built("loop:build_overhead", self)
 
@@ -125,7 +123,7 @@ class LoopBesideEvosax:
     population_size: int
     hidden_sizes: tuple[int, ...] = (64, 64)
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return ternevo and evosax."""
         return _built("loop:build_beside_evosax", self)
 
@@ -140,7 +138,7 @@ class PeakMemory:
     population_chunk: int
     hidden_sizes: tuple[int, ...] = (64, 64)
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return ternevo, and the same process with a population of two."""
         return _built("fresh:build", self)
 
@@ -171,7 +169,7 @@ class BesidePPO:
         """Return the steps of all updates in all environments."""
         return self.num_updates * self.num_steps * self.num_envs
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return ternevo and the reference PPO."""
         return _built("ppo:build", self)
 
@@ -188,7 +186,7 @@ class Deployed:
     weights: Literal["ternary", "binary"] = "ternary"
     input_kind: Literal["f32", "bits"] = "f32"
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return the exported C first, then the others."""
         return _built("deploy:build", self)
 

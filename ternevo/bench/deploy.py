@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from ternevo.bench.cases import Deployed
-from ternevo.bench.measure import CaseError, Contest, Contestant
+from ternevo.bench.contest import CaseError, Contest, Contestant
 from ternevo.deploy import c_header, integer, onnx_graph, runtime, tvp
 from ternevo.deploy.record import Layer, PolicyRecord
 from ternevo.deploy.runtime import Policy

@@ -12,7 +12,8 @@ from ternevo.algorithms import spread
 from ternevo.arithmetic import observation, ternary
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.bench import cases, rivals
-from ternevo.bench.measure import CaseError, Contest, Contestant, compiled
+from ternevo.bench.contest import CaseError, Contest, Contestant
+from ternevo.bench.measure import compiled
 from ternevo.bench.rivals import Job
 from ternevo.machine import devices
 from ternevo.problems.episodes import evaluate_policy

@@ -11,7 +11,8 @@ import sys
 from typing import Any
 
 from ternevo.bench.cases import PeakMemory
-from ternevo.bench.measure import CaseError, Contest, Contestant, in_bytes
+from ternevo.bench.contest import CaseError, Contest, Contestant
+from ternevo.bench.measure import in_bytes
 
 
 def build(setting: PeakMemory) -> Contest:

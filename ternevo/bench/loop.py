@@ -9,7 +9,8 @@ from evosax.algorithms import Open_ES
 from ternevo import envs
 from ternevo.bench import rivals
 from ternevo.bench.cases import LoopBesideEvosax, LoopOverhead
-from ternevo.bench.measure import Contest, Contestant, compiled
+from ternevo.bench.contest import Contest, Contestant
+from ternevo.bench.measure import compiled
 from ternevo.machine import devices
 from ternevo.runs import sinks
 from ternevo.settings.policies import MLP

@@ -23,7 +23,7 @@ from flax.training.train_state import TrainState
 from jaxtyping import Array, Float
 
 from ternevo.bench.cases import BesidePPO
-from ternevo.bench.measure import CaseError
+from ternevo.bench.contest import CaseError
 from ternevo.envs.brax import quiet
 from ternevo.types import Key
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ternevo.bench.measure import Record, in_bytes
+from ternevo.bench.contest import Record
+from ternevo.bench.measure import in_bytes
 from ternevo.files import replace_text, replacing
 
 HEADINGS = ("case", "beside", "of", "median", "spread", "goal", "")

@@ -16,7 +16,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.bench.cases import Evaluation, LoopBesideEvosax
-from ternevo.bench.measure import CaseError, Contestant, compiled
+from ternevo.bench.contest import CaseError, Contestant
+from ternevo.bench.measure import compiled
 from ternevo.envs.brax import quiet
 from ternevo.rollouts.lanes import begin_episode
 from ternevo.rollouts.population import choose_lanes

@@ -8,7 +8,8 @@ import jax
 from ternevo.bench import measure, report
 from ternevo.bench.cases import CASES
 from ternevo.bench.config import BenchConfig
-from ternevo.bench.measure import CaseError, Record, in_bytes
+from ternevo.bench.contest import CaseError, Record
+from ternevo.bench.measure import in_bytes
 from ternevo.machine import devices
 from ternevo.runs import provenance
 

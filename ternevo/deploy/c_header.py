@@ -20,24 +20,24 @@ from ternevo.deploy import integer, tvp
 from ternevo.deploy.record import PerOutput, PolicyRecord, Vectors
 
 ADDED_WEIGHTS = 1500
-"""Layers of bytes with up to so many non-zero weights are additions in the portable kernels."""
+"""Most non-zero weights of a layer of bytes that the portable kernels write out as additions."""
 
 TINY_WEIGHTS = 256
-"""Policies with up to so many are additions throughout, unless AVX finds tables faster."""
+"""Most non-zero weights of a policy that is written out whole, except for AVX."""
 
 MAX_NAME = 40
 MAX_QUANTISED = 6
-"""At most so many of the vectors are also floats before the quantiser."""
+"""Number of vectors that the self test also has as floats, before the quantiser."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 _INT_MAX = 32_767
-"""Of an `int`, which has 16 bits on an AVR."""
+"""Largest `int` of an AVR, where it has 16 bits."""
 
 _BYTE_COUNT = 254
 """A count that can be compared as a byte, its bound included."""
 
 _SHIFTS = (-7, 25)
-"""A shift below or above gives the same: all but 0 is clipped, or all is 0. |sum| < 2**20."""
+"""Shifts beyond these change nothing: all but 0 is clipped, or all is 0, as |sum| < 2**20."""
 
 
 def to_c(record: PolicyRecord, name: str = "policy", num_vectors: int = 16) -> str:
@@ -51,12 +51,12 @@ def to_c(record: PolicyRecord, name: str = "policy", num_vectors: int = 16) -> s
     Raises:
       NotIntegerError: the policy computes with floats.
       PolicyFormatError: the record breaks a rule of the file format, so it has no identity.
-      ValueError: the name is no C identifier, or there is no vector.
+      ValueError: the name is not a C identifier, or num_vectors is below 1.
     """
     net = integer.compile_integer(record)
     _check_name(name)
     if num_vectors < 1:
-        raise ValueError(f"num_vectors is {num_vectors}; 1 or more can be")
+        raise ValueError(f"num_vectors must be at least 1, got {num_vectors}")
     writer = _Writer(record, net, name, hashlib.sha256(tvp.encode(record.bare())).hexdigest())
     layers = _layers(record, net)
     body = [
@@ -135,7 +135,7 @@ class _Layer:
 
     @property
     def size(self) -> int:
-        """How many weights are not 0."""
+        """Number of weights that are not 0."""
         return int(np.count_nonzero(self.weights))
 
     @property
@@ -166,12 +166,12 @@ class _Layer:
 
     @property
     def bits(self) -> int:
-        """Of a count and of the bound it is compared with; the kernel has at least three."""
+        """Bits of a count and of the bound it is compared with; the kernel needs at least three."""
         return max(3, int(self.largest_counts.max() + 1).bit_length())
 
     @property
     def bounds(self) -> NDArray[np.int64]:
-        """Counts [thresholds, out] from which on the sum is below the threshold."""
+        """The smallest counts [thresholds, out] at which the sum is below the threshold."""
         thresholds = np.zeros((len(self.thresholds), self.num_out), np.int64)
         for row, threshold in zip(thresholds, self.thresholds, strict=True):
             row[:] = threshold
@@ -400,7 +400,7 @@ def _words(bits: NDArray[np.bool_], dtype: str) -> NDArray:
 
 
 def _rows(weights: NDArray[np.int8]) -> NDArray[np.uint64]:
-    """Return [out, words, 2]: of 64 inputs which weights are negative, which are not 0."""
+    """Return [out, words, 2]: for 64 inputs, which weights are negative and which are not 0."""
     return np.moveaxis(_words(_signs(weights), "<u8"), 0, -1)
 
 
@@ -411,7 +411,7 @@ def _eights(weights: NDArray[np.int8]) -> NDArray[np.uint64]:
 
 
 def _columns(layer: _Layer) -> NDArray[np.uint32]:
-    """Return [groups, in, 2]: of 32 outputs which weights are negative, which are not 0."""
+    """Return [groups, in, 2]: for 32 outputs, which weights are negative and which are not 0."""
     words = _words(_signs(np.pad(layer.weights, ((0, 0), (0, -layer.num_in % 8))).T), "<u4")
     return np.moveaxis(words, (0, 1, 2), (2, 1, 0))
 
@@ -477,7 +477,7 @@ def _tiny(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
 
 
 def _used(layers: Sequence[_Layer]) -> list[list[int]]:
-    """Return of each layer the inputs on which a logit depends: compilers warn of other ones."""
+    """Return the inputs of each layer on which a logit depends: compilers warn of others."""
     used, rows = [], list(range(layers[-1].num_out))
     for layer in reversed(layers):
         rows = np.flatnonzero(layer.weights[rows].any(0)).tolist()
@@ -801,7 +801,7 @@ def _vectors(writer: _Writer, count: int) -> Vectors:
 
 
 def _quantiser_tables(writer: _Writer, count: int) -> Iterable[str]:
-    """Write observations as bits: usual ones, ties, and what is no number."""
+    """Write observations as bits: usual ones, ties, and what is not a number."""
     record = writer.record
     rng = np.random.default_rng(int(writer.identity[16:32], 16))
     scale = np.ldexp(1.0, -record.exponent.astype(int))
@@ -822,7 +822,7 @@ def _quantiser_tables(writer: _Writer, count: int) -> Iterable[str]:
 
 
 def _top(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
-    """Write the beginning; the tables are counted by now."""
+    """Write the beginning, once the bytes of all tables are known."""
     up, record, count = writer.upper, writer.record, writer.table_bytes
     widths = [layers[0].num_in, *(layer.num_out for layer in layers)]
     weights, size = (sum(getattr(layer, x) for layer in layers) for x in ("num_weights", "size"))

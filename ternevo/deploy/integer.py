@@ -1,7 +1,7 @@
 """What a policy computes after the quantiser: integers. The reference for every other backend.
 
 `compile_integer` folds exponents into integer biases and shifts; `logits` runs them. Each backend
-(C, ONNX, JavaScript) computes these very numbers, so that they can be compared with `==`.
+(C, ONNX, JavaScript) computes exactly these numbers, so tests compare them with `==`.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""A policy as an ONNX graph that computes the very integers of `integer.py`.
+"""A policy as an ONNX graph that computes exactly the integers of `integer.py`.
 
 Sums are taken in float32, which is exact as long as they stay below 2**24, so every runtime, in
 any order of summation, returns the same logits. A policy with floats (a float twin, or the
@@ -25,7 +25,7 @@ VERSIONS = {"int8": (13, 8), "int2": (25, 13)}
 """Opset and IR version of a graph, the lowest that has what it needs."""
 
 EXACT_SUMS = 2**24
-"""Integers of a smaller size are exact in float32, in any order of summation."""
+"""Integers below this in size are exact in float32, in any order of summation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ def to_onnx(record: PolicyRecord, weights: WeightFormat = "int8") -> "onnx.Model
     Raises:
       ModuleNotFoundError: onnx is not installed.
       ImportError: the installed onnx has no 2-bit integers.
-      ValueError: there are no such weights.
+      ValueError: `weights` is neither "int8" nor "int2".
     """
     if weights not in VERSIONS:
         raise ValueError(f"weights are stored as {' or '.join(VERSIONS)}, not {weights!r}")
@@ -127,7 +127,7 @@ class _Graph:
         return self._store(key, "FLOAT", array.shape, array.astype("<f4").tobytes())
 
     def matrix(self, values: NDArray) -> str:
-        """Return the name of weights as float32, stored as small as they can be."""
+        """Return the name of weights as float32, stored in as few bytes as possible."""
         if values.dtype != np.int8:
             return self.constant(values)
         packed = values.tobytes() if self.weights == "int8" else _two_bits(values)
@@ -148,7 +148,7 @@ class _Graph:
         return name
 
     def model(self, metadata: dict[str, str]) -> Any:
-        """Return the whole."""
+        """Return the complete model."""
         helper = self.onnx.helper
         opset, ir_version = VERSIONS[self.weights]
         constants = list(self.constants.values())
@@ -308,7 +308,7 @@ def _in_range(graph: _Graph, record: PolicyRecord, units: str) -> None:
 
 
 def _metadata(record: PolicyRecord) -> dict[str, str]:
-    """Return what the file tells about itself; all values are strings."""
+    """Return the metadata of the file; all values are strings."""
     told = {
         "policy_id": hashlib.sha256(tvp.encode(record.bare())).hexdigest(),
         "ternevo_version": __version__,

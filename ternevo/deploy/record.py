@@ -18,7 +18,7 @@ INPUT_KINDS: tuple[InputKind, ...] = ("f32", "i8", "bits")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("discrete", "continuous")
 WEIGHT_KINDS: tuple[WeightName, ...] = ("ternary", "binary", "float")
 ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary", "tanh", "relu")
-"""Codes of the file format are places in these tuples; "none" is the last layer's."""
+"""A code in a file is an index into one of these tuples; only the last layer has "none"."""
 
 INTEGER_ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary")
 
@@ -54,7 +54,7 @@ class Layer:
 
     @property
     def exponents(self) -> PerOutput:
-        """The exponent of the layer, or those of its outputs in a type that does not overflow."""
+        """The exponent, or the exponents of all outputs, in a type that does not overflow."""
         own = self.exponent
         return own.astype(np.int32) if isinstance(own, np.ndarray) else own
 
@@ -69,7 +69,7 @@ class Vectors:
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """What training needs to go on: how often each input was seen, and its standard deviation [in].
+    """What training needs to resume: how often each input was seen and its standard deviation [in].
 
     The mean is the quantiser's.
     """
@@ -80,7 +80,7 @@ class Moments:
 
 @dataclasses.dataclass(frozen=True)
 class Squares:
-    """The same as files before had it: one count of all inputs, and centred squares [in]."""
+    """The moments of older files: one count for all inputs, and centred sums of squares [in]."""
 
     count: float
     m2: NDArray[np.float32]
@@ -103,7 +103,7 @@ class PolicyRecord:
       low: float32 [out] for "continuous", else empty.
       high: the same.
       layers: at least one; the last has activation "none".
-      moments: what training needs, `Squares` in a file of before, None in a file for a device.
+      moments: what training needs, `Squares` in an older file, None in a file for a device.
       metadata: strings by name, such as "env".
       vectors: examples to test an implementation with.
     """
@@ -139,12 +139,12 @@ class PolicyRecord:
 
     @property
     def is_integer(self) -> bool:
-        """Whether all after the quantiser are integers, the same everywhere."""
+        """Whether everything after the quantiser is integer arithmetic, the same everywhere."""
         return all(
             layer.kind != "float" and layer.activation in INTEGER_ACTIVATIONS
             for layer in self.layers
         )
 
     def bare(self) -> "PolicyRecord":
-        """Return what a device needs, and nothing else."""
+        """Return only what a device needs."""
         return dataclasses.replace(self, moments=None, metadata={}, vectors=None)

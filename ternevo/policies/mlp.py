@@ -166,7 +166,7 @@ def check_fits_a_file(sizes: tuple[int, ...]) -> None:
 
 
 def packing_of(settings: MLP, num_episodes: int) -> Packing:
-    """Return how to run so many episodes of each member.
+    """Return how to run `num_episodes` episodes of each member.
 
     A matrix product shares the weights among episodes that run side by side;
     counting bits is as fast for one, and then no lane waits for another.

@@ -10,7 +10,7 @@ from ternevo.files import Locked, locked, remove_temporaries, replacing
 from ternevo.runs import records
 from ternevo.runs.errors import RunFolderError
 from ternevo.runs.run_folder import RunFolder, folder_of, has_begun, policy_of, seed_folders
-from ternevo.settings.command_line import RunConfig
+from ternevo.settings.command_line import RunConfig, to_dict
 from ternevo.settings.flat import with_meaning
 
 
@@ -130,8 +130,14 @@ def free_on_resume(config: RunConfig) -> set[str]:
 def _check_same(
     config: RunConfig, folder: RunFolder, before: dict[str, Any], now: dict[str, Any]
 ) -> None:
-    """Refuse changed settings; the environment is compared by its full id."""
-    then, new = ({**records.flat(x["settings"]), "env": x["env"]} for x in (before, now))
+    """Refuse changed settings; the environment is compared by its full id.
+
+    An option that did not exist when the run began had its default.
+    """
+    defaults = records.flat(to_dict(RunConfig(type(config.strategy)(), type(config.policy)())))
+    then, new = (
+        {**defaults, **records.flat(x["settings"]), "env": x["env"]} for x in (before, now)
+    )
     free = free_on_resume(config)
     changed = [
         f"{name}: {then.get(name)!r} then, {value!r} now"

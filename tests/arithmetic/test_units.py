@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,7 +67,7 @@ def test_training_in_other_units_is_the_same_bit_for_bit(name):
         other_metrics, other, other_quantiser = trained(name, factor, ZEROS, ONES)
         for metric, values in metrics.items():
             np.testing.assert_array_equal(other_metrics[metric], values, err_msg=metric)
-        jax.tree.map(np.testing.assert_array_equal, other.weights, shipped.weights)
+        chex.assert_trees_all_equal(other.weights, shipped.weights, strict=True)
         np.testing.assert_array_equal(other_quantiser.scale * factor, quantiser.scale)
         np.testing.assert_array_equal(other.moments.deviation, shipped.moments.deviation * factor)
 

@@ -27,7 +27,7 @@ from ternevo.bench import (
 )
 from ternevo.bench.cases import CASES, SUITES, Comparison
 from ternevo.bench.config import BenchConfig
-from ternevo.bench.measure import CaseError, Contest, Contestant
+from ternevo.bench.contest import CaseError, Contest, Contestant
 from ternevo.settings.policies import MLP
 
 KINDS = ("time", "rate", "share", "memory", "bandwidth", "evaluations", "speed")
@@ -383,7 +383,7 @@ def test_table_has_a_line_for_each_ratio(result):
 def test_a_case_that_fails_leaves_the_others_alone(monkeypatch, tmp_path, capsys):
     class Failing:
         def build(self):
-            raise measure.CaseError("it cannot be")
+            raise contest.CaseError("it cannot be")
 
     good = cases.Case("good", ("cpu",), Setting(Contestant("ternevo", lambda: None)), ())
     monkeypatch.setitem(CASES, "bad", cases.Case("bad", ("cpu",), Failing(), ()))
@@ -451,7 +451,7 @@ def test_evosax_sees_a_picture_as_we_do():
 
 def test_evosax_has_no_problem_for_a_probe():
     setting = cases.Evaluation("probe/target", 1, 2)
-    with pytest.raises(measure.CaseError, match="probe/target"):
+    with pytest.raises(contest.CaseError, match="probe/target"):
         rivals.evosax_problem(setting, envs.make(setting.env).action)
 
 
@@ -466,7 +466,7 @@ def test_the_loop_without_episodes_has_one_step_for_each():
 def test_a_policy_that_falls_is_not_called_trained(monkeypatch):
     monkeypatch.setattr(evaluation, "_train", lambda env, policy: evaluation_params(env, policy))
     setting = cases.Evaluation("gymnax/CartPole-v1", 500, 4, is_trained=True)
-    with pytest.raises(measure.CaseError, match="no policy with full episodes"):
+    with pytest.raises(contest.CaseError, match="no policy with full episodes"):
         setting.build()
 
 
@@ -600,7 +600,7 @@ def test_reference_normalises_by_all_that_it_has_seen():
 
 
 def test_reference_has_no_probes():
-    with pytest.raises(measure.CaseError, match="probe/target"):
+    with pytest.raises(contest.CaseError, match="probe/target"):
         reference_ppo.make_env("probe/target", 1, 0.9)
 
 

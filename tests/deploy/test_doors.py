@@ -41,15 +41,15 @@ class Lines(PolicySettings):
 
     scale: float = 1.0
 
-    def build(self, obs_size: int, action: ActionSpec) -> Policy:
+    def build(self, obs: ObsSpec, action: ActionSpec) -> Policy:
         def init(key):
-            drawn = kind_of(self.weights).draw(key, (obs_size, action.size))
+            drawn = kind_of(self.weights).draw(key, (obs.size, action.size))
             return {"weight": Tensor(drawn, jnp.int8(0))}
 
-        def apply(params, memory, obs):
-            return memory, self.scale * (obs @ params["weight"].values.astype(jnp.float32))
+        def apply(params, memory, inputs):
+            return memory, self.scale * (inputs.obs @ params["weight"].values.astype(jnp.float32))
 
-        return Policy(init, lambda: (), apply)
+        return Policy(init, lambda params, key: (), apply)
 
 
 NAME = f"{__name__}:Lines"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -554,9 +555,7 @@ def test_chunks_of_generations_change_no_bit():
         state = loop.start(jax.random.key(0), strategy)
         return list(loop.train(strategy, state, 6, chunk_size))[-1].state.strategy
 
-    whole, pieces = last(6), last(4)
-    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(pieces), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    chex.assert_trees_all_equal(last(6), last(4), strict=True)
 
 
 def test_two_devices_learn_together(tmp_path):

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,7 +94,7 @@ def test_transitions_carry_the_memory_that_was_acted_with(settings):
         np.testing.assert_array_equal(after.is_first, found.truncated[t])
         np.testing.assert_array_equal(after.feedback, jnp.where(found.truncated[t], 0, 1))
         if not bool(found.truncated[t].any()):
-            jax.tree.map(np.testing.assert_array_equal, after.memory, went_on)
+            chex.assert_trees_all_equal(after.memory, went_on)
     assert bool(found.truncated.any())
 
 

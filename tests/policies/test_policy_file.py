@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,11 +62,7 @@ def test_a_loaded_policy_acts_as_the_one_in_memory(weights, activation, tmp_path
             params.weights, (), inputs(observation.quantise(quantiser, jnp.asarray(obs)))
         )
         assert loaded.act(obs) == actions.mode(ENV.action, output)
-    for ours, theirs in zip(
-        jax.tree.leaves(params.weights), jax.tree.leaves(loaded.weights), strict=True
-    ):
-        assert ours.dtype == theirs.dtype
-        np.testing.assert_array_equal(ours, theirs)
+    chex.assert_trees_all_equal(params.weights, loaded.weights, strict=True)
 
 
 def test_the_file_says_where_it_comes_from(saved):

@@ -4,6 +4,7 @@ import functools
 import math
 from unittest import mock
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,15 +57,11 @@ def run(env: Env, horizon=None, chunk_size=0, num_lanes=0):
         return evaluate(rollout, weights, keys, quantiser, horizon=horizon)
 
 
-def assert_same(result, wanted):
-    jax.tree.map(np.testing.assert_array_equal, result, wanted)
-
-
 @pytest.mark.parametrize("chunk_size, num_lanes", [(0, 0), (5, 0), (0, 8), (1, 4)])
 @pytest.mark.parametrize("env_id", ["gymnax/CartPole-v1", "probe/double_integrator"])
 def test_a_cut_off_episode_is_one_of_that_limit(env_id, chunk_size, num_lanes):
     cut = run(envs.make(env_id, LONG), jnp.asarray(SHORT), chunk_size, num_lanes)
-    assert_same(cut, run(envs.make(env_id, SHORT)))
+    chex.assert_trees_all_equal(cut, run(envs.make(env_id, SHORT)))
     lengths = np.asarray(run(envs.make(env_id, LONG)).lengths)
     assert lengths.max() > SHORT, "nothing would have been cut off"
 
@@ -75,7 +72,7 @@ def test_episodes_that_end_before_are_left_alone(horizon, chunk_size, num_lanes)
     """What the limit is shows in the observations and lengths of this probe: it stays 40 here."""
     env = envs.make("probe/random_length", LONG)
     cut, full = run(env, jnp.asarray(horizon), chunk_size, num_lanes), run(env)
-    assert_same(cut, run(limited(env, horizon)))
+    chex.assert_trees_all_equal(cut, run(limited(env, horizon)))
     np.testing.assert_array_equal(cut.lengths, np.minimum(full.lengths, horizon))
     np.testing.assert_array_equal(cut.returns, cut.lengths)
 
@@ -83,12 +80,12 @@ def test_episodes_that_end_before_are_left_alone(horizon, chunk_size, num_lanes)
 @pytest.mark.parametrize("horizon", [LONG, LONG + 1, 10 * LONG])
 def test_a_horizon_beyond_the_limit_changes_nothing(horizon):
     env = envs.make("gymnax/CartPole-v1", LONG)
-    assert_same(run(env, jnp.asarray(horizon)), run(env))
+    chex.assert_trees_all_equal(run(env, jnp.asarray(horizon)), run(env))
 
 
 def test_the_horizon_of_a_schedule_is_a_float_and_counts_whole_steps():
     env = envs.make("gymnax/CartPole-v1", LONG)
-    assert_same(run(env, jnp.asarray(SHORT + 0.9)), run(env, jnp.asarray(SHORT)))
+    chex.assert_trees_all_equal(run(env, jnp.asarray(SHORT + 0.9)), run(env, jnp.asarray(SHORT)))
 
 
 # --- the schedule -----------------------------------------------------------------------------

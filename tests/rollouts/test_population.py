@@ -4,6 +4,7 @@ import functools
 from typing import NamedTuple
 from unittest import mock
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -203,7 +204,7 @@ def test_chunks_of_the_population_change_no_result(chunk_size, shared_by):
     keys = episode_keys(jax.random.key(3), 2, 6, shared_by)
     whole = run(env, weights, identity(1), keys)
     chunked = run(env, weights, identity(1), keys, chunk_size)
-    jax.tree.map(np.testing.assert_array_equal, chunked, whole)
+    chex.assert_trees_all_equal(chunked, whole, strict=True)
 
 
 QUEUED = ["probe/random_length", "gymnax/CartPole-v1", "gymnax/Breakout-MinAtar"]
@@ -228,7 +229,7 @@ def test_lanes_that_take_one_episode_after_another_return_what_the_plain_loop_do
     for result in results:
         np.testing.assert_array_equal(result.returns, returns)
         np.testing.assert_array_equal(result.lengths, lengths)
-        jax.tree.map(np.testing.assert_array_equal, result.moments, results[0].moments)
+        chex.assert_trees_all_equal(result.moments, results[0].moments, strict=True)
 
 
 @pytest.mark.parametrize("tile, most", [(4, 1.5), (16, 2.0)])
@@ -361,4 +362,4 @@ def test_simulators_do_not_notice_how_many_lanes_there_are(env_id):
         for chunk_size, num_lanes in [(0, 0), (0, 64), (7, 32)]
     ]
     for result in results[1:]:
-        jax.tree.map(np.testing.assert_array_equal, result, results[0])
+        chex.assert_trees_all_equal(result, results[0], strict=True)

@@ -1,5 +1,6 @@
 """A saved policy is where a run starts: its very weights, and its very quantiser."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,13 +77,6 @@ def saved(path, kind: str, info=None):
     return path
 
 
-def assert_same_weights(found, wanted):
-    for a, b in zip(ternary.tensors(found), ternary.tensors(wanted), strict=True):
-        assert a.values.dtype == b.values.dtype and a.exponent.dtype == b.exponent.dtype
-        np.testing.assert_array_equal(a.values, b.values)
-        np.testing.assert_array_equal(a.exponent, b.exponent)
-
-
 @pytest.mark.parametrize(
     ("name", "kind", "settings"),
     TABLE,
@@ -98,7 +92,7 @@ def test_a_strategy_ships_the_saved_policy_before_its_first_generation(
     strategy = warm_start.with_moments(strategy, begin.params.moments)
     shipped = strategy.params(jax.jit(strategy.init)(jax.random.key(3)))
     original = policy_file.load(tmp_path / "p.tvp")
-    assert_same_weights(shipped.weights, original.weights)
+    chex.assert_trees_all_equal(shipped.weights, original.weights, strict=True)
     for a, b in zip(observation.freeze(shipped.moments), original.quantiser, strict=True):
         np.testing.assert_array_equal(a, b)
     warm_start.check_starts(shipped, begin)
@@ -130,7 +124,7 @@ def test_floats_are_cut_as_latents_are(kind):
 )
 def test_what_is_of_the_kind_already_stays(kind, wanted):
     weights = drawn(kind).weights
-    assert_same_weights(warm_start.convert(weights, wanted), weights)
+    chex.assert_trees_all_equal(warm_start.convert(weights, wanted), weights, strict=True)
 
 
 def load(path, kind="ternary", env=ENV, **settings):
@@ -206,7 +200,8 @@ def begun(tmp_path_factory):
 
 def test_a_run_keeps_the_policy_that_it_started_from(begun, capsys):
     arguments, folder, path = begun
-    assert_same_weights(policy_file.load(folder / "start.tvp").weights, drawn("ternary").weights)
+    kept = policy_file.load(folder / "start.tvp")
+    chex.assert_trees_all_equal(kept.weights, drawn("ternary").weights, strict=True)
     assert jnp.all(policy_file.load(folder / "policy.tvp").moments.count > MOMENTS.count)
     run.main([*arguments, "--num_generations", "2", "--init_from", str(path), "--resume"])
     printed = capsys.readouterr().out

@@ -4,11 +4,10 @@ import struct
 import sys
 from pathlib import Path
 
+import chex
 import jax
-import numpy as np
 import pytest
 from PIL import Image
-from policy_inputs import inputs
 
 from ternevo import envs, keys, play, run
 from ternevo.arithmetic import observation
@@ -70,23 +69,18 @@ def test_what_is_drawn_is_the_policy_that_would_ship(tmp_path, monkeypatch):
     expected = episode.record(saved, envs.make("probe/corridor", 6), key).states
     assert len(shown) == 1
     for state, other in zip(shown[0], expected, strict=True):
-        jax.tree.map(np.testing.assert_array_equal, state, other)
+        chex.assert_trees_all_equal(state, other)
 
 
 def test_stepping_is_compiled_once_for_all_weights():
-    env, traced = envs.make("probe/corridor", 6), []
+    env = envs.make("probe/corridor", 6)
     policy = MLP(hidden_sizes=(2,)).build(env.obs, env.action)
-
-    def apply(params, memory, obs):
-        traced.append(obs)
-        return policy.apply(params, memory, inputs(obs))
-
-    play_episode = episode.recorder(policy._replace(apply=apply), env)
+    once = chex.assert_max_traces(policy.apply, n=1)
+    play_episode = episode.recorder(policy._replace(apply=once), env)
     quantiser = observation.freeze(observation.empty(env.obs.size))
     for seed in range(3):
         key = jax.random.key(seed)
         play_episode(policy.init(key), quantiser, key)
-    assert len(traced) == 1
 
 
 LAB = """

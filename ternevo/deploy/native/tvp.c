@@ -129,17 +129,17 @@ static int read_header(reader *r, tvp_policy *p) {
     p->output_kind = data[23];
     p->output_shift = read_i8(data[24]);
     p->observation_shift = data[25];
-    NEED(1 <= p->obs_size && p->obs_size <= TVP_MAX_WIDTH, r, 16, "%d inputs; 1 to %d can be",
+    NEED(1 <= p->obs_size && p->obs_size <= TVP_MAX_WIDTH, r, 16, "%d inputs; must be 1 to %d",
          p->obs_size, TVP_MAX_WIDTH);
     NEED(1 <= p->num_outputs && p->num_outputs <= TVP_MAX_WIDTH, r, 18,
-         "%d outputs; 1 to %d can be", p->num_outputs, TVP_MAX_WIDTH);
+         "%d outputs; must be 1 to %d", p->num_outputs, TVP_MAX_WIDTH);
     NEED(1 <= p->num_layers && p->num_layers <= TVP_MAX_LAYERS, r, 20,
-         "%d layers; 1 to %d can be", p->num_layers, TVP_MAX_LAYERS);
-    NEED(p->input_kind <= TVP_BITS, r, 21, "kind of input %d; 0 to 2 can be", p->input_kind);
+         "%d layers; must be 1 to %d", p->num_layers, TVP_MAX_LAYERS);
+    NEED(p->input_kind <= TVP_BITS, r, 21, "kind of input %d; must be 0 to 2", p->input_kind);
     int largest = p->input_kind == TVP_BITS ? 1 : 8;
     NEED(1 <= p->observation_bits && p->observation_bits <= largest, r, 22,
-         "%d observation bits; 1 to %d can be", p->observation_bits, largest);
-    NEED(p->output_kind <= TVP_CONTINUOUS, r, 23, "kind of output %d; 0 to 1 can be", p->output_kind);
+         "%d observation bits; must be 1 to %d", p->observation_bits, largest);
+    NEED(p->output_kind <= TVP_CONTINUOUS, r, 23, "kind of output %d; must be 0 to 1", p->output_kind);
     NEED(0 <= p->output_shift && p->output_shift <= MAX_SHIFT, r, 24, "output shift %d; 0 to %d",
          p->output_shift, MAX_SHIFT);
     NEED(p->observation_shift <= MAX_SHIFT, r, 25, "observation shift %d; 0 to %d",
@@ -165,14 +165,14 @@ static int read_layer_record(reader *r, tvp_policy *p, int index, int inputs) {
     layer->out = read_u16(fields + 4);
     layer->exponent = read_i8(fields[6]);
     layer->bias_exponent = read_i8(fields[7]);
-    NEED(layer->activation <= TVP_RELU, r, at + 1, "activation %d; 0 to 6 can be", layer->activation);
+    NEED(layer->activation <= TVP_RELU, r, at + 1, "activation %d; must be 0 to 6", layer->activation);
     NEED((layer->activation == TVP_NONE) == (index == p->num_layers - 1), r, at + 1,
          "only the last layer has no activation");
-    NEED(layer->kind <= TVP_FLOAT, r, at + 2, "kind of weights %d; 0 to 2 can be", layer->kind);
+    NEED(layer->kind <= TVP_FLOAT, r, at + 2, "kind of weights %d; must be 0 to 2", layer->kind);
     NEED(fields[3] <= 3, r, at + 3, "layer flags %d; must be 0 to 3", fields[3]);
     NEED(!layer->has_outputs || layer->kind != TVP_FLOAT, r, at + 3,
          "float weights have no exponents");
-    NEED(1 <= layer->out && layer->out <= TVP_MAX_WIDTH, r, at + 4, "%d outputs; 1 to %d can be",
+    NEED(1 <= layer->out && layer->out <= TVP_MAX_WIDTH, r, at + 4, "%d outputs; must be 1 to %d",
          layer->out, TVP_MAX_WIDTH);
     int limit = layer->kind == TVP_FLOAT || layer->has_outputs ? 0 : EXPONENT_LIMIT;
     NEED(abs(layer->exponent) <= limit, r, at + 6, "exponent %d; at most %d in size",
@@ -415,7 +415,7 @@ static int read_metadata(reader *r, size_t size) {
     return TVP_OK;
 }
 
-/* So many counts, and then a number for each input. */
+/* `counts` counts, then a number for each input. */
 static int read_moments(reader *r, const tvp_policy *p, size_t size, size_t counts) {
     const uint8_t *bytes;
     size_t count = counts + (size_t)p->obs_size, at = r->at;
@@ -457,7 +457,7 @@ static int read_vectors(reader *r, const tvp_policy *p, size_t size) {
     NEED(size >= 4, r, at - 4, "test vectors are cut off");
     TRY(take(r, 4, "test vectors", &bytes));
     uint32_t count = read_u32(bytes);
-    NEED(1 <= count && count <= MAX_VECTORS, r, at, "%lu test vectors; 1 to %d can be",
+    NEED(1 <= count && count <= MAX_VECTORS, r, at, "%lu test vectors; must be 1 to %d",
          (unsigned long)count, MAX_VECTORS);
     uint64_t products = 0;
     for (int i = 0; i < p->num_layers; i++) {

@@ -174,7 +174,7 @@ globalThis.ternevo = (() => {
     const values = new Int8Array(5 * size);
     for (let i = 0; i < size; i++) {
       let rest = reader.bytes[start + i];
-      need(rest < 243, start + i, `${rest} is no five trits`);
+      need(rest < 243, start + i, `${rest} is not five trits`);
       for (let digit = 0; digit < 5; digit++, rest = Math.floor(rest / 3)) {
         values[5 * i + digit] = (rest % 3) - 1;
       }
@@ -238,7 +238,7 @@ globalThis.ternevo = (() => {
   const readSquares = (reader, policy, size) => readCounted(reader, policy, size, 1);
   const readMoments = (reader, policy, size) => readCounted(reader, policy, size, policy.inputs);
 
-  // So many counts, and then a number for each input.
+  // `counts` counts, then a number for each input.
   function readCounted(reader, policy, size, counts) {
     need(policy.inputKind === "f32", reader.at - 8, "moments of inputs that are not floats");
     need(size === 4 * (counts + policy.inputs), reader.at - 4, "size of moments");
