@@ -15,6 +15,7 @@ from ternevo import envs
 from ternevo.bench import (
     __main__ as bench,
     cases,
+    contest,
     deploy,
     evaluation,
     loop,
