@@ -6,7 +6,7 @@ settings of a case are plain data, and their `build` imports what it needs.
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from ternevo.bench.contest import Contest
 from ternevo.names import check, lookup
@@ -39,6 +39,7 @@ class Comparison(NamedTuple):
     goal: float | None = None
 
 
+@runtime_checkable
 class Setting(Protocol):
     """The sizes of a case."""
 

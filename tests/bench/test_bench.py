@@ -422,7 +422,7 @@ def test_forward_adds_up_what_apply_returns():
         weights = jax.tree.map(lambda x, member=member: x[member], job.weights)
         for episode in range(2):
             seen = obs[member % len(obs), episode]
-            shown = [inputs(sign * seen) for sign in (-1, 1, -1)]
+            shown = [sign * seen for sign in (-1, 1, -1)]
             expected = sum(job.policy.apply(weights, (), inputs(x))[1] for x in shown)
             np.testing.assert_allclose(outputs[member, episode], expected, rtol=1e-6)
 

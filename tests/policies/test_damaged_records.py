@@ -8,7 +8,7 @@ from written_runs import write_run
 
 from ternevo import export, gym, play, report, run
 from ternevo.report import figures
-from ternevo.runs import __main__ as runs, arms, claims
+from ternevo.runs import __main__ as runs, arms, claims, listing
 from ternevo.runs.errors import RunFolderError
 
 ARGUMENTS = [
@@ -240,5 +240,5 @@ def test_a_config_of_another_program_is_no_damaged_run(damaged, capsys):
 
 
 def test_seeds_that_are_far_apart_are_no_range():
-    assert runs._seeds([0, 2**53]) == f"0,{2**53}"
-    assert (runs._seeds([2, 1]), runs._seeds([1, 1])) == ("1-2", "1,1")
+    assert listing._seeds([0, 2**53]) == f"0,{2**53}"
+    assert (listing._seeds([2, 1]), listing._seeds([1, 1])) == ("1-2", "1,1")

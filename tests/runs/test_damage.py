@@ -211,7 +211,7 @@ def test_what_never_began_leaves_nothing_for_the_next(tmp_path, monkeypatch):
     """Neither the start nor the seeds of a run that failed before its first generation."""
     train_for(tmp_path / "before", 2)
     start = folder_of(tmp_path / "before") / "policy.tvp"
-    monkeypatch.setattr(run, "_train", lambda *_: sys.exit(3))
+    monkeypatch.setattr(session, "_train", lambda *_: sys.exit(3))
     for arguments in (["--num_seeds", "2"], ["--init_from", str(start)]):
         with pytest.raises(SystemExit):
             train_for(tmp_path, 2, "--name", "x", *arguments)

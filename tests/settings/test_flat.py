@@ -116,7 +116,7 @@ def test_what_a_resumed_run_may_change(argv, fixed):
 
 
 def test_what_does_not_tell_arms_apart():
-    others = {"seed", "num_seeds", "name", "env"}
+    others = {"seed", "num_seeds", "name", "env", "checkpoint_buffers"}
     assert others | FREE - {"num_generations", "num_final_episodes"} == arms.NOT_OF_THE_ARM
 
 
