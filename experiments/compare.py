@@ -21,10 +21,11 @@ from pathlib import Path
 import tyro
 from arms import ROOT, Arm, side_by_side
 
-from ternevo import export
 from ternevo.files import replace_text
 from ternevo.policies import policy_file
 from ternevo.runs.sinks import Row
+from ternevo.settings.export import ExportConfig
+from ternevo.training.ternarizing import export_ternarized, packed_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +189,7 @@ def row_of(arm: Contender, steps: int, seconds: float) -> list[str]:
         in_words(at_steps),
         in_words(at_time) if arm.is_evolution else "",
         steps_to_threshold(rows, arm.task.threshold, steps),
-        f"{export.packed_size(policy.weights):,}",
+        f"{packed_size(policy.weights):,}",
     ]
 
 
@@ -213,10 +214,10 @@ def steps_to_threshold(rows: list[list[Row]], threshold: float, steps: int) -> s
 def ternarised(arm: Contender) -> list[str]:
     """Return the cells of float PPO's last policies, ternarised after training."""
     exported = [
-        export.export_ternarized(export.ExportConfig(run=folder, ternarize=True, which="last"))
+        export_ternarized(ExportConfig(run=folder, ternarize=True, which="last"))
         for folder in arm.arm.folders()
     ]
-    size = export.packed_size(policy_file.load(exported[0].path).weights)
+    size = packed_size(policy_file.load(exported[0].path).weights)
     returns = [float(policy.returns.mean()) for policy in exported]
     return ["PPO, float, ternarised after training", in_words(returns), "", "", f"{size:,}"]
 

@@ -24,10 +24,10 @@ from arms import PAGES, Arm, check_all, curve, origin, side_by_side
 from tasks import TASKS
 from tune import append, best, read
 
-from ternevo import export
 from ternevo.arithmetic import ternary
 from ternevo.policies import policy_file
 from ternevo.runs.sinks import Row
+from ternevo.training.ternarizing import packed_size
 from ternevo.types import Params
 
 RESULTS = PAGES / "results" / "study.jsonl"
@@ -244,7 +244,7 @@ def size_of(weights: Params) -> dict[str, int]:
     """Return what a policy takes."""
     count = ternary.num_weights(weights)
     return {
-        "bytes": export.packed_size(weights),
+        "bytes": packed_size(weights),
         "num_weights": count,
         "nonzeros": round(count * (1 - float(ternary.zero_fraction(weights)))),
     }

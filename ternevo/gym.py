@@ -39,11 +39,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import tyro
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from ternevo.deploy import runtime
 from ternevo.deploy.record import OutputKind, PolicyRecord
 from ternevo.names import Trust, check, check_trusted
 from ternevo.policies.policy_archive import is_archive
-from ternevo.runs.run_folder import errors_in_a_line
+from ternevo.runs import run_folder
+from ternevo.runs.errors import errors_in_a_line
 
 NUM_ENVS = 32
 """Environments that step in turn, so that the policy is called once for all of them."""
@@ -174,19 +177,14 @@ def load(path: str | Path, trust: Trust = False) -> Any:
       PolicyFormatError: it is no policy file, or damaged.
     """
     if not (trust and is_archive(path)):
-        from ternevo.deploy import runtime
-
         return runtime.load(path)
-    import jax
-
-    from ternevo.policies import policy_file
+    from ternevo.policies import policy_file  # JAX, which files of layers do without
 
     saved = policy_file.load(path, trust)
     low, high = (np.asarray(bound, np.float32) for bound in (saved.action.low, saved.action.high))
     said = {"env": saved.env_id, "wrappers": saved.wrappers}
     interface = Interface(saved.obs.size, saved.action.size, saved.action.kind, low, high, said)
-    step = jax.jit(saved.step_traced)
-    return Stepped(interface, lambda episode: saved.reset(jax.random.key(episode)), step)
+    return Stepped(interface, *saved.compiled())
 
 
 def _acting(policy: Any, seed: int) -> "Callable[[list[_Lane]], Any]":
@@ -329,8 +327,6 @@ def _play_all(
     seed: int,
     progress: bool,
 ) -> Evaluation:
-    from tqdm import tqdm
-
     observe, to_action = _observer(envs[0].observation_space), _actor(envs[0].action_space)
     lanes = [_Lane(env, observe, to_action) for env in envs]
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
@@ -395,8 +391,6 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(config: GymConfig) -> Evaluation:
     """Evaluate the policy that the settings name."""
-    from ternevo.runs import run_folder
-
     path = run_folder.policy_of(config.run, config.which)
     policy = load(path, config.policy or False)
     if wrappers := policy.record.metadata.get("wrappers"):

@@ -41,11 +41,12 @@ class Tensor(NamedTuple):
     """One weight or bias tensor of a policy; it stands for `values * 2**-exponent`.
 
     In a ternary policy `values` are int8 trits in {-1, 0, +1} and in a binary
-    one int8 in {-1, +1}. The float twin holds float32 values and exponent 0.
+    one int8 in {-1, +1}. The float twin holds float32 values and exponent 0. There is one exponent,
+    or one for each place of the last axis: for each output of a layer.
     """
 
     values: Shaped[Array, "*shape"]
-    exponent: Int8[Array, "*population"]
+    exponent: Int8[Array, "*population_and_outputs"]
 
 
 Params = Any

@@ -11,9 +11,11 @@ from policy_inputs import inputs
 
 from ternevo import envs, export, play
 from ternevo.arithmetic import observation, ternary
+from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.policies import policy_file
 from ternevo.settings.policies import MLP
+from ternevo.training import ternarizing
 from ternevo.types import ObservationMoments, PolicyParams, Tensor
 
 ENV = envs.make("gymnax/CartPole-v1", 20)
@@ -62,7 +64,7 @@ def test_weights_are_those_of_discretize(activation, tmp_path):
     for old, new in zip(
         ternary.tensors(before.weights), ternary.tensors(after.weights), strict=True
     ):
-        expected = ternary.discretize(old.values, "ternary")
+        expected = kind_of("ternary").discretize(old.values)
         assert new.values.dtype == new.exponent.dtype == jnp.int8
         np.testing.assert_array_equal(new.values, expected.values)
         assert new.exponent == expected.exponent
@@ -131,7 +133,7 @@ def test_floats_that_are_scaled_trits_keep_their_actions(activation, tmp_path):
 )
 def test_packed_size(shapes, dtype, size):
     params = [Tensor(jnp.zeros(shape, dtype), jnp.zeros((), jnp.int8)) for shape in shapes]
-    assert export.packed_size(params) == size
+    assert ternarizing.packed_size(params) == size
 
 
 # ------------------------------------------------------------------------------------- the program
@@ -153,10 +155,10 @@ def test_returns_and_sizes_are_printed(source, capsys):
 
 def test_both_policies_meet_the_same_episodes(source):
     saved = policy_file.load(source)
-    first, second = export.evaluate_both(saved, saved, ENV, 0, 8)
+    first, second = ternarizing.evaluate_both(saved, saved, ENV, 0, 8)
     assert first.shape == (1, 8)
     np.testing.assert_array_equal(first, second)
-    other, _ = export.evaluate_both(saved, saved, ENV, 1, 8)
+    other, _ = ternarizing.evaluate_both(saved, saved, ENV, 1, 8)
     assert not np.array_equal(first, other)
 
 

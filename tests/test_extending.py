@@ -29,7 +29,7 @@ from ternevo.types import ActionSpec, PolicyParams, Tensor
 PAGES = Path(__file__).parents[1] / "docs" / "how-to"
 FENCE = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 OWN = "my_lab.network:Recurrent"
-OPTIMA = {"own_environment": -4.0, "own_strategy": 1.0, "own_policy": -4.0}
+OPTIMA = {"own_environment": -4.0, "own_strategy": 1.0, "own_policy": -4.0, "own_wrapper": 1.0}
 SHORT = ["--num_generations", "1", "--name", "second", "--render", "False"]
 ACTION = ActionSpec("discrete", 2)
 
@@ -116,7 +116,7 @@ def test_the_documented_renderer_draws_the_episode(page, runs_of):
     assert (runs_of(page).path / "episode.gif").read_bytes().startswith(b"GIF89a")
 
 
-@pytest.mark.parametrize("name", ["test_world", "test_idea", "test_network"])
+@pytest.mark.parametrize("name", ["test_world", "test_idea", "test_network", "test_around"])
 def test_the_documented_tests_pass(name, lab):
     module = importlib.import_module(f"my_lab.{name}")
     tests = [function for word, function in vars(module).items() if word.startswith("test_")]

@@ -1,11 +1,13 @@
 """Imports go one way: a room imports from rooms above it, and files never in a circle."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows above it
     ["types", "names", "files", "reading", "keys"],
@@ -17,6 +19,7 @@ ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows a
     ["policies"],
     ["algorithms"],
     ["rollouts"],
+    ["problems"],
     ["learners"],
     ["strategies"],
     ["runs"],
@@ -95,6 +98,39 @@ def test_imports_point_up(module):
         assert name.split(".")[0] not in NEVER_ON_IMPORT, f"ternevo/{module}: import {name} lazily"
 
 
+def behind(name: str) -> str | None:
+    """Return the module of ternevo that an imported name is, or is in."""
+    while name and name not in NAMES:
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+NAMES = {dotted(module): module for module in MODULES}
+GRAPH = {  # lazy imports count, and imports for annotations, which readers follow, too
+    name: {behind(other) for other in imported(ast.walk(tree_of(module)), module)} - {name, None}
+    for name, module in NAMES.items()
+}
+
+
+def test_files_import_each_other_in_no_circle():
+    graphlib.TopologicalSorter(GRAPH).prepare()  # raises CycleError, which names the circle
+
+
+def test_rooms_import_each_other_in_no_circle():
+    rooms: dict[str, set[str]] = {}
+    for name, others in GRAPH.items():
+        room = name.split(".")[1]
+        rooms.setdefault(room, set()).update(other.split(".")[1] for other in others)
+    graphlib.TopologicalSorter({room: to - {room} for room, to in rooms.items()}).prepare()
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) == "arithmetic"], ids=str)
+def test_arithmetic_never_asks_the_mesh(module):
+    """It is numbers only: what is spread over devices is where populations are."""
+    found = imported(ast.walk(tree_of(module)), module)
+    assert not [name for name in found if name.startswith("ternevo.machine")]
+
+
 def test_settings_are_data():
     """Importing all of them leaves JAX and NumPy alone, so that `--help` is quick."""
     modules = [dotted(module) for module in MODULES if room_of(module) == "settings"]
@@ -108,6 +144,26 @@ def test_settings_are_data():
     assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
+def in_functions(node: ast.AST, inside: bool = False):
+    """Yield the import statements in the bodies of functions."""
+    for child in ast.iter_child_nodes(node):
+        if inside and isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from in_functions(child, inside or is_function)
+
+
+def test_few_imports_are_in_functions():
+    """Optional packages, what starts them, and one for each command: the line after parsing."""
+    found = [
+        f"ternevo/{module}:{node.lineno} {ast.unparse(node)}"
+        for module in MODULES
+        for node in in_functions(tree_of(module))
+    ]
+    assert len(found) < 40, "\n".join(found)
+    assert any(line.startswith("ternevo/run.py") for line in found)
+
+
 def test_every_module_is_tracked():
     """A line of .gitignore that is meant for the root must not hide a room."""
     listed = subprocess.run(
@@ -118,3 +174,10 @@ def test_every_module_is_tracked():
         pytest.skip("no checkout of git")
     hidden = {str(Path("ternevo") / module) for module in MODULES} - set(listed.stdout.split("\n"))
     assert not hidden
+
+
+def test_every_module_is_in_the_wheel():
+    """A folder without `__init__.py` is a package for Python, and none for setuptools."""
+    packages = set(find_packages(str(ROOT), include=["ternevo", "ternevo.*"]))
+    folders = {".".join(["ternevo", *module.parts[:-1]]) for module in MODULES}
+    assert folders <= packages

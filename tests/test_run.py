@@ -16,8 +16,9 @@ import pytest
 from ternevo import play, run
 from ternevo.machine import profiling
 from ternevo.policies import policy_file
-from ternevo.runs import __main__ as runs, plots
+from ternevo.runs import __main__ as runs, listing, plots
 from ternevo.runs.sinks import MissingExtra, read_jsonl
+from ternevo.training.advice import what_was_never_finite
 
 SMALL = [
     *("--env", "gymnax/CartPole-v1", "--episode_length", "30", "--hidden_sizes", "(4,)"),
@@ -117,7 +118,7 @@ def test_runs_lists_and_compares(finished, capsys, tmp_path):
     figure = tmp_path / "compare.png"
     runs.main([str(finished[0].parents[2]), "--plot", str(figure)])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == list(runs.COLUMNS)
+    assert lines[0].split() == list(listing.COLUMNS)
     assert str(finished[0]) in lines[1]
     assert "CartPole-v1" in lines[1] and lines[1].endswith("done")
     assert figure.exists()
@@ -454,5 +455,5 @@ def test_components_that_were_never_finite_are_named_once(tmp_path, monkeypatch,
 
 
 def test_of_many_components_that_were_never_finite_ten_are_named():
-    said = run.what_was_never_finite(list(range(20)), 30, 4)
+    said = what_was_never_finite(list(range(20)), 30, 4)
     assert "20 of 30 components" in said and "(0, 1, 2," in said and ", 9, ...)" in said

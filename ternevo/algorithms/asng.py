@@ -42,7 +42,7 @@ from ternevo.algorithms.categorical import (
     tables_from_settings,
 )
 from ternevo.algorithms.shaping import best_and_worst
-from ternevo.arithmetic import ternary
+from ternevo.arithmetic import ternary, weights
 from ternevo.settings.strategies.asng import ASNG as Settings
 
 QUARTER = 0.25
@@ -64,7 +64,7 @@ class ASNG(Categorical):
         self,
         population_size: int,
         solution: Any,
-        kind: ternary.WeightKind = "ternary",
+        kind: ternary.WeightName = "ternary",
         init_step: float = 1.0,
         noise_threshold: float = 1.5,
         margin: float | None = None,
@@ -81,7 +81,7 @@ class ASNG(Categorical):
           margin: the least probability of a value; by default that of the paper.
           **kwargs: those of `Categorical`.
         """
-        num_values = 3 if kind == "ternary" else 2
+        num_values = len(weights.kind_of(kind).levels)
         self.dimension = ternary.num_weights(solution) * (num_values - 1)
         super().__init__(
             population_size,
@@ -123,7 +123,7 @@ class ASNG(Categorical):
 
 
 def from_settings(
-    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+    settings: Settings, solution: Any, weights: ternary.WeightName, num_generations: int
 ) -> tuple[Any, Any]:
     """Return the algorithm that `--strategy asng` runs, and its params."""
     del num_generations  # the step size follows the noise, not a schedule

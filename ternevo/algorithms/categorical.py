@@ -23,8 +23,8 @@ from jaxtyping import Array, Bool, Float
 
 from ternevo.algorithms.distribution import MARGIN, Params, TritDistribution, possible_values
 from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
-from ternevo.arithmetic import ternary
-from ternevo.arithmetic.ternary import Statistics
+from ternevo.algorithms.spread import Statistics, utility_by_value
+from ternevo.arithmetic import ternary, weights
 from ternevo.machine import devices
 from ternevo.settings.strategies import parts
 from ternevo.types import Key, Leaf, Tensor
@@ -52,7 +52,7 @@ class Categorical(TritDistribution):
         self,
         population_size: int,
         solution: Any,
-        kind: ternary.WeightKind = "ternary",
+        kind: ternary.WeightName = "ternary",
         margin: float = MARGIN,
         init_confidence: float = 0.4,
         use_antithetic_sampling: bool = True,
@@ -72,8 +72,8 @@ class Categorical(TritDistribution):
           metrics_fn: evosax metrics; by default the scalars among its own.
         """
         super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
-        self.values = possible_values(kind)
-        self.num_values = 3 if kind == "ternary" else 2
+        self.values = possible_values(weights.kind_of(kind))
+        self.num_values = len(weights.kind_of(kind).levels)
         self.margin = margin
         self.init_confidence = init_confidence
         self.use_antithetic_sampling = use_antithetic_sampling
@@ -142,7 +142,7 @@ class Categorical(TritDistribution):
 
 
 def tables_from_settings(
-    tables: parts.Tables, sampling: parts.Sampling, weights: ternary.WeightKind
+    tables: parts.Tables, sampling: parts.Sampling, weights: ternary.WeightName
 ) -> dict[str, Any]:
     """Return the arguments of `Categorical` that settings give."""
     own = {} if tables.margin is None else {"margin": tables.margin}
@@ -156,7 +156,7 @@ def tables_from_settings(
 
 def natural_gradient(table: Float[Array, "... 3"], stats: Statistics) -> Float[Array, "... 3"]:
     """Return the mean of u (onehot(X) - p) over the population."""
-    return ternary.utility_by_value(stats) - stats.utility * table
+    return utility_by_value(stats) - stats.utility * table
 
 
 def keep_margin(

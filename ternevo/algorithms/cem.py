@@ -54,7 +54,7 @@ class CEM(PBIL):
 
 
 def from_settings(
-    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+    settings: Settings, solution: Any, weights: ternary.WeightName, num_generations: int
 ) -> tuple[Any, Any]:
     """Return the algorithm that `--strategy cem` runs, and its params."""
     algorithm = CEM(

@@ -63,7 +63,7 @@ class CompactGA(PBIL):
 
 
 def from_settings(
-    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+    settings: Settings, solution: Any, weights: ternary.WeightName, num_generations: int
 ) -> tuple[Any, Any]:
     """Return the algorithm that `--strategy compact_ga` runs, and its params."""
     del num_generations  # nothing here follows a schedule

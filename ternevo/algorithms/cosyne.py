@@ -49,7 +49,7 @@ class CoSyNE(Elitist):
         self,
         population_size: int,
         solution: Any,
-        kind: ternary.WeightKind = "ternary",
+        kind: ternary.WeightName = "ternary",
         elite_ratio: float = 0.25,
         num_survivors: int = 2,
         permutation: Literal["fitness", "all"] = "fitness",
@@ -103,7 +103,7 @@ class CoSyNE(Elitist):
         crossed = ternary.crossover(key_cross, parents, partners, params.crossover_rate)
         crossed = jnp.where(self.is_weight, crossed, parents)
         rate = params.mutation_flips / self.num_weights
-        if self.kind != "float":
+        if not self.kind.is_float:
             return self._flip(key_mutate, crossed, rate)
         key_where, key_noise = jax.random.split(key_mutate)
         noise = params.mutation_sigma * jax.random.normal(key_noise, crossed.shape)
@@ -142,7 +142,7 @@ def permute_marked(
 
 
 def from_settings(
-    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+    settings: Settings, solution: Any, weights: ternary.WeightName, num_generations: int
 ) -> tuple[Any, Any]:
     """Return the algorithm that `--strategy cosyne` runs, and its params."""
     del num_generations  # nothing here follows a schedule

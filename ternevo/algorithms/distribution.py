@@ -2,7 +2,7 @@
 
 evosax flattens a population before `_ask` returns it and again in `tell`, which
 takes as many bytes again for each copy. Here each tensor is drawn where its
-members live and is summed up there; see `ternevo.arithmetic.ternary.sample` and `statistics`.
+members live and is summed up there; see `spread.py`.
 """
 
 from functools import partial
@@ -17,11 +17,13 @@ from evosax.algorithms.distribution_based.base import (
 from flax import struct
 from jaxtyping import Array, Float, Num
 
+from ternevo.algorithms import spread
 from ternevo.algorithms.guards import finite_fitness
 from ternevo.algorithms.shaping import entropy_bits
+from ternevo.algorithms.spread import Statistics
 from ternevo.algorithms.traits import Described, Traits
 from ternevo.arithmetic import ternary
-from ternevo.arithmetic.ternary import Statistics
+from ternevo.arithmetic.weights import TERNARY, WeightKind
 from ternevo.types import Key, Tensor
 
 MARGIN = 1e-3
@@ -50,7 +52,7 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
     @property
     def is_spread(self) -> bool:
         """Return whether each device holds its own members only."""
-        return ternary.is_spread(self.population_size, self.use_antithetic_sampling)
+        return spread.is_spread(self.population_size, self.use_antithetic_sampling)
 
     @property
     def traits(self) -> Traits:
@@ -72,10 +74,13 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
 
     def _to_tensors(self, trits: list[jax.Array], state: Any) -> list[Tensor]:
         """Return what was drawn for one member, or for a population, as tensors."""
-        shapes = [tensor.values.shape for tensor in ternary.tensors(self.solution)]
+        ranks = [tensor.values.ndim for tensor in ternary.tensors(self.solution)]
         return [
-            Tensor(values, jnp.broadcast_to(exponent, values.shape[: values.ndim - len(shape)]))
-            for values, exponent, shape in zip(trits, self._exponents(state), shapes, strict=True)
+            Tensor(
+                values,
+                jnp.broadcast_to(exponent, values.shape[: values.ndim - rank] + exponent.shape),
+            )
+            for values, exponent, rank in zip(trits, self._exponents(state), ranks, strict=True)
         ]
 
     def _to_trits(self, tensors: list[Tensor], state: Any) -> list[jax.Array]:
@@ -95,7 +100,7 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
     def ask(self, key: Key, state: Any, params: Any) -> tuple[Any, Any]:
         """Return a population, a pytree of int8 `Tensor`s with a leading population axis."""
         del params
-        trits = ternary.sample(
+        trits = spread.sample(
             key, self.probabilities(state), self.population_size, self.use_antithetic_sampling
         )
         tensors = self._to_tensors(trits, state)
@@ -115,7 +120,7 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
         shaped = self.fitness_shaping_fn(population, fitness, state, params)
         tensors = ternary.tensors(population)
         trits = self._to_trits(tensors, state)
-        stats, drawn = ternary.statistics(shaped, trits, best, self.is_spread)
+        stats, drawn = spread.sum_up(shaped, trits, best, self.is_spread)
         member = ternary.replace_tensors(self.solution, self._to_tensors(drawn, state))
         member = self._ravel_solution(member)
         state = state.replace(
@@ -137,13 +142,13 @@ def with_margin(
     return MARGIN * values + (1.0 - MARGIN * jnp.sum(values)) * probabilities
 
 
-def possible_values(kind: ternary.WeightKind) -> Float[Array, "3"]:
+def possible_values(kind: WeightKind) -> Float[Array, "3"]:
     """Return 1 for each of -1, 0, +1 that a weight of this kind may have, else 0."""
-    return jnp.array([1.0, kind == "ternary", 1.0])
+    return jnp.array([1.0, kind.has_zero, 1.0])
 
 
 def around(
-    centre: Num[Array, "..."], rate: Float[Array, ""], kind: ternary.WeightKind = "ternary"
+    centre: Num[Array, "..."], rate: Float[Array, ""], kind: WeightKind = TERNARY
 ) -> Float[Array, "... 3"]:
     """Return the probabilities of weights at a centre but for a flip to a neighbour at a rate.
 
@@ -153,6 +158,6 @@ def around(
     """
     stay, none = 1.0 - rate, jnp.zeros_like(rate)
     at_zero = jnp.stack([rate / 2, stay, rate / 2])
-    at_one = jnp.stack([rate, none, stay] if kind == "binary" else [none, rate, stay])
+    at_one = jnp.stack([none, rate, stay] if kind.has_zero else [rate, none, stay])
     signed = jnp.where((centre > 0)[..., None], at_one, at_one[::-1])
     return jnp.where((centre == 0)[..., None], at_zero, signed)

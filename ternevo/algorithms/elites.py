@@ -19,7 +19,7 @@ from jaxtyping import Array, Int, Shaped
 from ternevo.algorithms.guards import finite_fitness
 from ternevo.algorithms.shaping import population_metrics
 from ternevo.algorithms.traits import Described, Traits
-from ternevo.arithmetic import ternary
+from ternevo.arithmetic import ternary, weights
 from ternevo.types import Key, Leaf, Tensor
 
 
@@ -49,7 +49,7 @@ class Elitist(Described, PopulationBasedAlgorithm):
         self,
         population_size: int,
         solution: Any,
-        kind: ternary.WeightKind = "ternary",
+        kind: ternary.WeightName = "ternary",
         num_survivors: int = 1,
         fitness_shaping_fn: Callable = identity_fitness_shaping_fn,
         metrics_fn: Callable = population_metrics,
@@ -72,7 +72,7 @@ class Elitist(Described, PopulationBasedAlgorithm):
             raise ValueError(
                 f"num_survivors must be 0 to {population_size - 1}, got {num_survivors}"
             )
-        self.kind: ternary.WeightKind = kind
+        self.kind = weights.kind_of(kind)
         self.num_survivors = num_survivors
         marks = jax.tree.map(_mark_weights, solution, is_leaf=ternary.is_tensor)
         self.is_weight = self._ravel_solution(marks)
@@ -134,7 +134,7 @@ class Elitist(Described, PopulationBasedAlgorithm):
         self, key: Key, members: Shaped[Array, "... dims"], rate: jax.Array
     ) -> Shaped[Array, "... dims"]:
         """Redraw trits or signs of flat members at a rate; exponents stay."""
-        return jnp.where(self.is_weight, ternary.flip(key, members, rate, self.kind), members)
+        return jnp.where(self.is_weight, weights.flip(key, members, rate, self.kind), members)
 
 
 def _mark_weights(node: Any) -> Any:

@@ -10,7 +10,7 @@ from evosax.core.fitness_shaping import weights_fitness_shaping_fn
 
 from ternevo.algorithms import schedules
 from ternevo.algorithms.shaping import FITNESS_SHAPING, no_metrics, shared_weights
-from ternevo.arithmetic.ternary import WeightKind
+from ternevo.arithmetic.ternary import WeightName
 from ternevo.names import check
 from ternevo.settings.strategies.latent import Latent
 from ternevo.types import Key
@@ -20,7 +20,7 @@ NO_SINGLE_MEAN = ("SV_CMA_ES", "SV_Open_ES")
 
 
 def from_settings(
-    settings: Latent, solution: Any, weights: WeightKind, num_generations: int
+    settings: Latent, solution: Any, weights: WeightName, num_generations: int
 ) -> tuple[Any, Any]:
     """Return the algorithm that `--strategy latent` runs over latents, and its params.
 

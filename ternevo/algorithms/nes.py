@@ -37,8 +37,9 @@ from ternevo.algorithms.distribution import (
 )
 from ternevo.algorithms.guards import bounded
 from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
-from ternevo.arithmetic import ternary
-from ternevo.arithmetic.ternary import Statistics
+from ternevo.algorithms.spread import Statistics, utility_by_value
+from ternevo.arithmetic import ternary, weights
+from ternevo.arithmetic.latents import has_outputs
 from ternevo.settings.strategies.binary_nes import BinaryNES as Settings
 from ternevo.settings.strategies.evolution import check_weights
 from ternevo.types import Key, Leaf, Tensor
@@ -48,11 +49,21 @@ FISHER_DAMPING = 0.1
 
 
 class Distribution(NamedTuple):
-    """A family of ternary distributions; `spread` is the scheduled noise: sigma, or a flip rate."""
+    """A family of ternary distributions.
+
+    Attributes:
+      start: from a key and a tensor to latents whose mode is that tensor.
+      probabilities: from latents, the scheduled noise `spread` (a sigma, or a flip rate) and
+        `per_output` to P(-1), P(0), P(+1). `per_output` says whether outputs have scales of their
+        own.
+      direction: from the same, with statistics before `per_output`, to where the latents go.
+      mode: from latents and a tensor of the solution to the most probable tensor.
+      project: latents back into their range.
+    """
 
     start: Callable[[Key, Tensor], jax.Array]
-    probabilities: Callable[[jax.Array, jax.Array], jax.Array]
-    direction: Callable[[jax.Array, jax.Array, Statistics], jax.Array]
+    probabilities: Callable[..., jax.Array]
+    direction: Callable[..., jax.Array]
     mode: Callable[[jax.Array, Tensor], Tensor]
     project: Callable[[jax.Array], jax.Array] = lambda latent: latent
 
@@ -70,12 +81,15 @@ def logits() -> Distribution:
         del key
         return jax.nn.one_hot(tensor.values + 1, 3)
 
-    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
-        del spread
+    def probabilities(latent: jax.Array, spread: jax.Array, per_output: bool = False) -> jax.Array:
+        del spread, per_output
         return with_margin(jax.nn.softmax(latent))
 
-    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
-        return ternary.utility_by_value(stats) - stats.utility * probabilities(latent, spread)
+    def direction(
+        latent: jax.Array, spread: jax.Array, stats: Statistics, per_output: bool = False
+    ) -> jax.Array:
+        del per_output
+        return utility_by_value(stats) - stats.utility * probabilities(latent, spread)
 
     def mode(latent: jax.Array, tensor: Tensor) -> Tensor:
         return tensor._replace(values=(jnp.argmax(latent, axis=-1) - 1).astype(jnp.int8))
@@ -92,13 +106,16 @@ def mean() -> Distribution:
             tensor.values * (1.0 - jnp.abs(noise)) + (tensor.values == 0) * noise, -1, 1
         )
 
-    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
+    def probabilities(latent: jax.Array, spread: jax.Array, per_output: bool = False) -> jax.Array:
+        del per_output
         plus, minus = jnp.maximum(latent, 0.0), jnp.maximum(-latent, 0.0)
         certain = jnp.stack([minus, 1.0 - plus - minus, plus], axis=-1)
         return certain * (1.0 - spread) + spread / 3
 
-    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
-        del spread
+    def direction(
+        latent: jax.Array, spread: jax.Array, stats: Statistics, per_output: bool = False
+    ) -> jax.Array:
+        del spread, per_output
         return stats.first - stats.utility * latent
 
     return Distribution(start, probabilities, direction, _round, _clip(1.0))
@@ -107,11 +124,14 @@ def mean() -> Distribution:
 def sharp() -> Distribution:
     """A centre round(z) with probability 1 - q, else a neighbour; z keeps what is below a level."""
 
-    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
+    def probabilities(latent: jax.Array, spread: jax.Array, per_output: bool = False) -> jax.Array:
+        del per_output
         return around(jnp.clip(jnp.round(latent), -1, 1), spread)
 
-    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
-        del latent, spread
+    def direction(
+        latent: jax.Array, spread: jax.Array, stats: Statistics, per_output: bool = False
+    ) -> jax.Array:
+        del latent, spread, per_output
         return stats.first
 
     def start(key: Key, tensor: Tensor) -> jax.Array:
@@ -121,40 +141,41 @@ def sharp() -> Distribution:
     return Distribution(start, probabilities, direction, _round, _clip(1.2))
 
 
-def threshold(kind: ternary.WeightKind = "ternary") -> Distribution:
+def threshold(kind: ternary.WeightName = "ternary") -> Distribution:
     r"""A Gaussian latent cut at two thresholds: w = T(z + sigma noise), with the exact score of z.
 
     The thresholds are plus and minus half of gamma, the mean absolute latent
-    of the tensor; the layer's exponent follows gamma, so that levels grow with
+    of the tensor, or of each output; exponents follow gamma, so that levels grow with
     evidence. Given w the noise is integrated out (Rao-Blackwell):
     $\nabla_z \log P(w) = P'(w) / P(w)$ with $P$ in closed form by the normal
     CDF; gamma is held fixed. `kind="binary"` cuts once, at zero.
     """
-    values = possible_values(kind)
+    of_weights = weights.kind_of(kind)
+    values = possible_values(of_weights)
 
-    def cut(latent: jax.Array) -> jax.Array:
-        return ternary.scale(latent) / 2 if kind == "ternary" else jnp.zeros(())
-
-    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
-        minus = norm.cdf((-cut(latent) - latent) / spread)
-        plus = norm.cdf((latent - cut(latent)) / spread)
+    def probabilities(latent: jax.Array, spread: jax.Array, per_output: bool = False) -> jax.Array:
+        cut = of_weights.cut(latent, per_output)
+        minus = norm.cdf((-cut - latent) / spread)
+        plus = norm.cdf((latent - cut) / spread)
         zero = jnp.maximum(1.0 - minus - plus, 0.0)
         return with_margin(jnp.stack([minus, zero, plus], axis=-1), values)
 
-    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
-        minus = -norm.pdf((-cut(latent) - latent) / spread) / spread
-        plus = norm.pdf((latent - cut(latent)) / spread) / spread
+    def direction(
+        latent: jax.Array, spread: jax.Array, stats: Statistics, per_output: bool = False
+    ) -> jax.Array:
+        cut = of_weights.cut(latent, per_output)
+        minus = -norm.pdf((-cut - latent) / spread) / spread
+        plus = norm.pdf((latent - cut) / spread) / spread
         slopes = jnp.stack([minus, -minus - plus, plus], axis=-1)
         slopes *= 1.0 - MARGIN * jnp.sum(values)
-        scores = slopes / jnp.maximum(probabilities(latent, spread), MARGIN)
-        return jnp.sum(ternary.utility_by_value(stats) * scores * values, axis=-1)
+        scores = slopes / jnp.maximum(probabilities(latent, spread, per_output), MARGIN)
+        return jnp.sum(utility_by_value(stats) * scores * values, axis=-1)
 
     def start(key: Key, tensor: Tensor) -> jax.Array:
-        return ternary.latent_of(key, tensor, kind)
+        return of_weights.latent(key, tensor)
 
     def mode(latent: jax.Array, tensor: Tensor) -> Tensor:
-        del tensor
-        return ternary.discretize(latent, kind)
+        return of_weights.discretize(latent, per_output=has_outputs(tensor))
 
     return Distribution(start, probabilities, direction, mode)
 
@@ -177,13 +198,15 @@ def bernoulli(init_logit_std: float = 3.0) -> Distribution:
     def start(key: Key, tensor: Tensor) -> jax.Array:
         return init_logit_std * jnp.abs(jax.random.normal(key, tensor.values.shape)) * tensor.values
 
-    def probabilities(latent: jax.Array, spread: jax.Array) -> jax.Array:
-        del spread
+    def probabilities(latent: jax.Array, spread: jax.Array, per_output: bool = False) -> jax.Array:
+        del spread, per_output
         plus = jax.nn.sigmoid(latent)
         return jnp.stack([1.0 - plus, jnp.zeros_like(plus), plus], axis=-1)
 
-    def direction(latent: jax.Array, spread: jax.Array, stats: Statistics) -> jax.Array:
-        del spread
+    def direction(
+        latent: jax.Array, spread: jax.Array, stats: Statistics, per_output: bool = False
+    ) -> jax.Array:
+        del spread, per_output
         plus = jax.nn.sigmoid(latent)
         score = (stats.first + stats.utility) / 2 - stats.utility * plus
         return score / (plus * (1.0 - plus) + FISHER_DAMPING)
@@ -286,13 +309,23 @@ class TernaryNES(TritDistribution):
     def _directions(self, stats: list[Statistics], state: State) -> tuple[jax.Array, ...]:
         """Return where each latent array would go."""
         return tuple(
-            self.distribution.direction(latent, state.spread, of_tensor)
-            for latent, of_tensor in zip(state.latents, stats, strict=True)
+            self.distribution.direction(latent, state.spread, of_tensor, per_output)
+            for latent, of_tensor, per_output in zip(
+                state.latents, stats, self._per_output, strict=True
+            )
         )
+
+    @property
+    def _per_output(self) -> list[bool]:
+        """Return of each tensor whether its outputs have exponents of their own."""
+        return [has_outputs(tensor) for tensor in ternary.tensors(self.solution)]
 
     def probabilities(self, state: State) -> list[Float[Array, "... 3"]]:
         """Return P(-1), P(0), P(+1) of every weight, one array for each tensor."""
-        return [self.distribution.probabilities(z, state.spread) for z in state.latents]
+        return [
+            self.distribution.probabilities(latent, state.spread, per_output)
+            for latent, per_output in zip(state.latents, self._per_output, strict=True)
+        ]
 
     def _mode(self, latents: tuple[jax.Array, ...]) -> jax.Array:
         given = ternary.tensors(self.solution)
@@ -301,7 +334,7 @@ class TernaryNES(TritDistribution):
 
 
 def binary_from_settings(
-    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+    settings: Settings, solution: Any, weights: ternary.WeightName, num_generations: int
 ) -> tuple[Any, Any]:
     """Return the algorithm that `--strategy binary_nes` runs, and its params."""
     check_weights("binary_nes", weights, ("binary",), "add --weights binary")

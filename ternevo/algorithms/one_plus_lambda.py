@@ -56,7 +56,7 @@ class OnePlusLambda(Elitist):
         self,
         population_size: int,
         solution: Any,
-        kind: ternary.WeightKind = "ternary",
+        kind: ternary.WeightName = "ternary",
         fitness_shaping_fn: Callable = identity_fitness_shaping_fn,
         metrics_fn: Callable = population_metrics,
     ):
@@ -100,7 +100,7 @@ class OnePlusLambda(Elitist):
         child = self._flip(key_flip, parent, rate)
         lots = jnp.where(self.is_weight, jax.random.uniform(key_place, parent.shape), -1.0)
         place = jnp.argmax(lots)
-        other = ternary.other_value(key_value, parent[place], self.kind)
+        other = self.kind.other(key_value, parent[place])
         return jnp.where(jnp.any(child != parent), child, parent.at[place].set(other))
 
     def _tell(
@@ -131,7 +131,7 @@ def winner_of(key: Key, fitness: Float[Array, " children"]) -> Int[Array, ""]:
 
 
 def from_settings(
-    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+    settings: Settings, solution: Any, weights: ternary.WeightName, num_generations: int
 ) -> tuple[Any, Any]:
     """Return the algorithm that `--strategy one_plus_lambda` runs, and its params."""
     del num_generations  # the rate adjusts itself

@@ -42,7 +42,7 @@ class PBIL(Categorical):
 
 
 def from_settings(
-    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+    settings: Settings, solution: Any, weights: ternary.WeightName, num_generations: int
 ) -> tuple[Any, Any]:
     """Return the algorithm that `--strategy pbil` runs, and its params."""
     algorithm = PBIL(

@@ -35,7 +35,7 @@ class RandomSearch(Elitist):
         self,
         population_size: int,
         solution: Any,
-        kind: ternary.WeightKind = "ternary",
+        kind: ternary.WeightName = "ternary",
         fitness_shaping_fn: Callable = identity_fitness_shaping_fn,
         metrics_fn: Callable = population_metrics,
     ):
@@ -62,13 +62,13 @@ class RandomSearch(Elitist):
         return self._ravel_solution(structure.unflatten(drawn))
 
     def _redraw(self, key: Key, tensor: Any) -> Any:
-        if self.kind == "float":  # of the size of the usual N(0, 1/fan_in) start
-            return ternary.draw(key, tensor.shape, "float") / tensor.shape[0] ** 0.5
-        return tensor._replace(values=ternary.draw(key, tensor.values.shape, self.kind))
+        if self.kind.is_float:  # of the size of the usual N(0, 1/fan_in) start
+            return self.kind.draw(key, tensor.shape) / tensor.shape[0] ** 0.5
+        return tensor._replace(values=self.kind.draw(key, tensor.values.shape))
 
 
 def from_settings(
-    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+    settings: Settings, solution: Any, weights: ternary.WeightName, num_generations: int
 ) -> tuple[Any, Any]:
     """Return the algorithm that `--strategy random_search` runs, and its params."""
     del num_generations  # nothing here follows a schedule

@@ -1,6 +1,6 @@
 r"""`TernaryNES` whose members also differ in the exponents of their tensors.
 
-Each tensor has one more float latent s. A member has the exponent that follows the weights'
+Each exponent has one more float latent s. A member has the exponent that follows the weights'
 latents, plus round(s), plus a trit X of mean s - round(s), mixed with a uniform flip at rate sigma
 (the distribution `mean` of `ternary_nes.py`), so that its noise follows the schedule of the
 weights'. s climbs
@@ -19,8 +19,9 @@ from ternevo.algorithms import schedules
 from ternevo.algorithms.distribution import Params
 from ternevo.algorithms.nes import DISTRIBUTIONS, State, TernaryNES, mean, threshold
 from ternevo.algorithms.shaping import FITNESS_SHAPING
+from ternevo.algorithms.spread import Statistics
 from ternevo.arithmetic import ternary
-from ternevo.arithmetic.ternary import EXPONENT_RANGE, Statistics
+from ternevo.arithmetic.latents import EXPONENT_RANGE, has_outputs, within_spread
 from ternevo.settings.strategies.evolution import check_weights
 from ternevo.settings.strategies.ternary_nes import TernaryNES as Settings
 from ternevo.types import Key, Tensor
@@ -32,59 +33,74 @@ class ScaleSearchNES(TernaryNES):
     def init(self, key: Key, mean: Any, params: Params) -> State:
         """Start from a distribution whose mode is `mean`."""
         state = super().init(key, mean, params)
-        latents = (*state.latents, jnp.zeros(len(state.latents)))
+        latents = (*state.latents, jnp.zeros(self._num_exponents))
         return state.replace(latents=latents, opt_state=self.optimizer.init(latents))
+
+    @property
+    def _num_exponents(self) -> int:
+        """Return the number of exponents of all tensors."""
+        return sum(tensor.exponent.size for tensor in ternary.tensors(self.solution))
 
     def probabilities(self, state: State) -> list[jax.Array]:
         """Return P(-1), P(0), P(+1) of every weight, and of the offset of every exponent."""
         *weights, scales = state.latents
-        tables = [self.distribution.probabilities(z, state.spread) for z in weights]
+        tables = [
+            self.distribution.probabilities(latent, state.spread, per_output)
+            for latent, per_output in zip(weights, self._per_output, strict=True)
+        ]
         flip_rate = jnp.minimum(state.spread, 1.0)
         return [*tables, mean().probabilities(_remainder(scales), flip_rate)]
 
     def _to_tensors(self, trits: list[jax.Array], state: State) -> list[Tensor]:
         *weights, offsets = trits
-        return [
-            tensor._replace(exponent=_moved(tensor.exponent, offsets[..., i]))
-            for i, tensor in enumerate(super()._to_tensors(weights, state))
-        ]
+        return self._moved(super()._to_tensors(weights, state), offsets)
 
     def _to_trits(self, tensors: list[Tensor], state: State) -> list[jax.Array]:
         pairs = zip(tensors, self._exponents(state), strict=True)
-        offsets = jnp.stack([tensor.exponent - base for tensor, base in pairs], axis=-1)
+        flat = [tensor.exponent - base for tensor, base in pairs]
+        size = flat[0].shape[0]
+        offsets = jnp.concatenate([x.reshape(size, -1) for x in flat], axis=-1)
         return [*super()._to_trits(tensors, state), offsets]
 
     def _directions(self, stats: list[Statistics], state: State) -> tuple[jax.Array, ...]:
         *weights, scales = state.latents
         *of_weights, of_scales = stats
         directions = [
-            self.distribution.direction(latent, state.spread, of_tensor)
-            for latent, of_tensor in zip(weights, of_weights, strict=True)
+            self.distribution.direction(latent, state.spread, of_tensor, per_output)
+            for latent, of_tensor, per_output in zip(
+                weights, of_weights, self._per_output, strict=True
+            )
         ]
         return (*directions, mean().direction(_remainder(scales), state.spread, of_scales))
 
     def _mode(self, latents: tuple[jax.Array, ...]) -> jax.Array:
         given = ternary.tensors(self.solution)
         weights, scales = latents[: len(given)], latents[len(given) :]
-        shifts = jnp.round(scales[0]) if scales else jnp.zeros(len(given))  # none before `init`
+        is_begun = bool(scales)  # there are none before `init`
+        shifts = jnp.round(scales[0]) if is_begun else jnp.zeros(self._num_exponents)
         modes = [self.distribution.mode(z, t) for z, t in zip(weights, given, strict=True)]
-        moved = [
-            mode._replace(exponent=_moved(mode.exponent, shift))
-            for mode, shift in zip(modes, shifts, strict=True)
-        ]
+        moved = self._moved(modes, shifts)
         return self._ravel_solution(ternary.replace_tensors(self.solution, moved))
+
+    def _moved(self, tensors: list[Tensor], offsets: jax.Array) -> list[Tensor]:
+        """Return the tensors of a member, or of a population, with offsets on their exponents."""
+        moved, first = [], 0
+        for tensor, given in zip(tensors, ternary.tensors(self.solution), strict=True):
+            of_tensor = offsets[..., first : first + given.exponent.size]
+            first += given.exponent.size
+            exponent = tensor.exponent + of_tensor.reshape(tensor.exponent.shape)
+            exponent = jnp.clip(exponent, *EXPONENT_RANGE).astype(jnp.int8)
+            exponent = within_spread(exponent) if has_outputs(given) else exponent
+            moved.append(tensor._replace(exponent=exponent))
+        return moved
 
 
 def _remainder(scales: jax.Array) -> jax.Array:
     return scales - jnp.round(scales)
 
 
-def _moved(exponent: jax.Array, by: jax.Array) -> jax.Array:
-    return jnp.clip(exponent + by, *EXPONENT_RANGE).astype(jnp.int8)
-
-
 def from_settings(
-    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+    settings: Settings, solution: Any, weights: ternary.WeightName, num_generations: int
 ) -> tuple[Any, Any]:
     """Return the algorithm that `--strategy ternary_nes` runs, and its params."""
     kinds = ("ternary", "binary") if settings.distribution == "threshold" else ("ternary",)

@@ -21,7 +21,7 @@ from flax import struct
 
 from ternevo.algorithms.elites import Elitist, State
 from ternevo.algorithms.shaping import population_metrics
-from ternevo.arithmetic import ternary
+from ternevo.arithmetic import ternary, weights
 from ternevo.settings.strategies.ternary_ga import TernaryGA as Settings
 from ternevo.types import Key, Leaf, Tensor
 
@@ -46,7 +46,7 @@ class TernaryGA(Elitist):
         self,
         population_size: int,
         solution: Any,
-        kind: ternary.WeightKind = "ternary",
+        kind: ternary.WeightName = "ternary",
         elite_ratio: float = 0.2,
         num_survivors: int = 2,
         mutation: Literal["log_uniform", "self_adaptive"] = "log_uniform",
@@ -125,7 +125,7 @@ class TernaryGA(Elitist):
             rate = self._drawn_rate(key_rate, params)
         child = [
             Tensor(
-                ternary.flip(
+                weights.flip(
                     k_flip,
                     ternary.crossover(k_cross, a.values, b.values, params.crossover_rate),
                     rate,
@@ -149,7 +149,7 @@ class TernaryGA(Elitist):
 
 
 def from_settings(
-    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+    settings: Settings, solution: Any, weights: ternary.WeightName, num_generations: int
 ) -> tuple[Any, Any]:
     """Return the algorithm that `--strategy ternary_ga` runs, and its params."""
     del num_generations  # nothing here follows a schedule

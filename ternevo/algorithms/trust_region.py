@@ -123,7 +123,7 @@ def noise_energy(
 
 
 def from_settings(
-    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+    settings: Settings, solution: Any, weights: ternary.WeightName, num_generations: int
 ) -> tuple[Any, Any]:
     """Return the algorithm that `--strategy trust_region` runs, and its params."""
     del num_generations  # nothing here follows a schedule

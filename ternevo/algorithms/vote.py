@@ -31,8 +31,9 @@ from jaxtyping import Array, Float, Int8
 from ternevo.algorithms import schedules
 from ternevo.algorithms.distribution import Params, TritDistribution, around
 from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
-from ternevo.arithmetic import ternary
-from ternevo.arithmetic.ternary import Statistics
+from ternevo.algorithms.spread import Statistics
+from ternevo.arithmetic import ternary, weights
+from ternevo.arithmetic.weights import WeightKind
 from ternevo.machine import devices
 from ternevo.settings.strategies.vote import Vote as Settings
 from ternevo.types import Key, Leaf
@@ -55,7 +56,7 @@ class Vote(TritDistribution):
         self,
         population_size: int,
         solution: Any,
-        kind: ternary.WeightKind = "ternary",
+        kind: ternary.WeightName = "ternary",
         flip_rate_schedule: Callable | None = None,
         move_share_schedule: Callable | None = None,
         use_antithetic_sampling: bool = True,
@@ -75,7 +76,7 @@ class Vote(TritDistribution):
           metrics_fn: evosax metrics; by default the scalars among its own.
         """
         super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
-        self.kind: ternary.WeightKind = kind
+        self.kind = weights.kind_of(kind)
         self.flip_rate_schedule = flip_rate_schedule or optax.constant_schedule(0.1)
         self.move_share_schedule = move_share_schedule or annealed(0.2, 0.05)
         self.use_antithetic_sampling = use_antithetic_sampling
@@ -146,17 +147,17 @@ def cast_votes(
 
 
 def step(
-    centre: Int8[Array, "..."], votes: Int8[Array, "..."], kind: ternary.WeightKind
+    centre: Int8[Array, "..."], votes: Int8[Array, "..."], kind: WeightKind
 ) -> Int8[Array, "..."]:
     """Move to the next value of the kind; there is none beyond -1 and +1.
 
     Examples:
-      >>> step(jnp.array([-1, 0, 1], jnp.int8), jnp.array([1, 1, 1], jnp.int8), "ternary").tolist()
+      >>> step(jnp.array([-1, 0, 1]), jnp.array([1, 1, 1]), weights.TERNARY).tolist()
       [0, 1, 1]
-      >>> step(jnp.array([-1, 1], jnp.int8), jnp.array([1, -1], jnp.int8), "binary").tolist()
+      >>> step(jnp.array([-1, 1]), jnp.array([1, -1]), weights.BINARY).tolist()
       [1, -1]
     """
-    return jnp.clip(centre + votes * (2 if kind == "binary" else 1), -1, 1).astype(jnp.int8)
+    return jnp.clip(centre + votes * kind.spacing, -1, 1).astype(jnp.int8)
 
 
 def annealed(share: float, decay: float) -> Callable:
@@ -165,7 +166,7 @@ def annealed(share: float, decay: float) -> Callable:
 
 
 def from_settings(
-    settings: Settings, solution: Any, weights: ternary.WeightKind, num_generations: int
+    settings: Settings, solution: Any, weights: ternary.WeightName, num_generations: int
 ) -> tuple[Any, Any]:
     """Return the algorithm that `--strategy vote` runs, and its params."""
     algorithm = Vote(

@@ -6,12 +6,10 @@ settings of a case are plain data, and their `build` imports what it needs.
 
 import dataclasses
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-from ternevo.names import check
-
-if TYPE_CHECKING:
-    from ternevo.bench.measure import Contest
+from ternevo.bench.contest import Contest
+from ternevo.names import check, lookup
 
 SUITES = {
     "cpu": "about ten minutes on a few cores",
@@ -44,7 +42,7 @@ class Comparison(NamedTuple):
 class Setting(Protocol):
     """The sizes of a case."""
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return the contestants, ours first, compiled and ready to run."""
         ...
 
@@ -56,6 +54,11 @@ class Case(NamedTuple):
     suites: tuple[str, ...]
     setting: Setting
     comparisons: tuple[Comparison, ...]
+
+
+def _built(function: str, setting: Setting) -> Contest:
+    """Return what a function of a module beside this one, "module:function", makes of a setting."""
+    return lookup("function", f"ternevo.bench.{function}", {})(setting)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +75,9 @@ class Evaluation:
     with_limits: bool = True
     """Whether the physics alone and the forward pass alone are timed as well."""
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return ternevo, evosax and, with limits, physics and forward."""
-        from ternevo.bench import evaluation
-
-        return evaluation.build(self)
+        return _built("evaluation:build", self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,11 +94,9 @@ class PolicyBound:
     hidden_sizes: tuple[int, ...] = (256, 256)
     activation: Literal["sign", "int8"] = "sign"
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return ternevo, its float twin, forward, and reading memory."""
-        from ternevo.bench import evaluation
-
-        return evaluation.build_policy_bound(self)
+        return _built("evaluation:build_policy_bound", self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,11 +108,9 @@ class LoopOverhead:
     population_size: int
     hidden_sizes: tuple[int, ...] = (64, 64)
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return ternevo, and the same loop in an environment that ends in its first step."""
-        from ternevo.bench import loop
-
-        return loop.build_overhead(self)
+        return _built("loop:build_overhead", self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,11 +122,9 @@ class LoopBesideEvosax:
     population_size: int
     hidden_sizes: tuple[int, ...] = (64, 64)
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return ternevo and evosax."""
-        from ternevo.bench import loop
-
-        return loop.build_beside_evosax(self)
+        return _built("loop:build_beside_evosax", self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,11 +137,9 @@ class PeakMemory:
     population_chunk: int
     hidden_sizes: tuple[int, ...] = (64, 64)
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return ternevo, and the same process with a population of two."""
-        from ternevo.bench import fresh
-
-        return fresh.build(self)
+        return _built("fresh:build", self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,11 +168,9 @@ class BesidePPO:
         """Return the steps of all updates in all environments."""
         return self.num_updates * self.num_steps * self.num_envs
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return ternevo and the reference PPO."""
-        from ternevo.bench import ppo
-
-        return ppo.build(self)
+        return _built("ppo:build", self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,11 +185,9 @@ class Deployed:
     weights: Literal["ternary", "binary"] = "ternary"
     input_kind: Literal["f32", "bits"] = "f32"
 
-    def build(self) -> "Contest":
+    def build(self) -> Contest:
         """Return the exported C first, then the others."""
-        from ternevo.bench import deploy
-
-        return deploy.build(self)
+        return _built("deploy:build", self)
 
 
 EVOSAX = "evosax always runs to the last step, and its cost does not depend on weights"

@@ -16,13 +16,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from ternevo.bench.cases import Deployed
-from ternevo.bench.measure import CaseError, Contest, Contestant
-from ternevo.deploy import c_header, integer, runtime, tvp
+from ternevo.bench.contest import CaseError, Contest, Contestant
+from ternevo.deploy import c_header, integer, onnx_graph, runtime, tvp
 from ternevo.deploy.record import Layer, PolicyRecord
 from ternevo.deploy.runtime import Policy
+from ternevo.policies import policy_file
+from ternevo.policies.acting import Actor, seen_first
 
 NUM_OBSERVATIONS = 4096
 SINGLE_CALLS = 20_000
@@ -203,8 +206,6 @@ def _jax_call(name: str, record: PolicyRecord, obs: np.ndarray, setting: Deploye
 
 def _jax_batch(name: str, record: PolicyRecord, obs: np.ndarray, setting: Deployed) -> Way:
     del name
-    import jax
-
     act = jax.jit(jax.vmap(_jitted(record)))
     return _in_batches(lambda rows: np.asarray(act(rows)), obs, setting.evaluations // 100)
 
@@ -213,8 +214,6 @@ def _onnxruntime_call(name: str, record: PolicyRecord, obs: np.ndarray, setting:
     del name, setting
     try:
         import onnxruntime
-
-        from ternevo.deploy import onnx_graph
 
         model = onnx_graph.to_bytes(record)
     except ImportError as error:
@@ -295,11 +294,6 @@ def _jitted(record: PolicyRecord) -> Callable[[Any], Any]:
     """Return the JAX policy from observation to action, as it runs in training."""
     if record.input_kind != "f32":
         raise Missing("JAX policies take floats")
-    import jax
-
-    from ternevo.policies import policy_file
-    from ternevo.policies.acting import Actor, seen_first
-
     saved = policy_file.from_record(record)
     actor = Actor(saved.policy, saved.obs, saved.action)
 

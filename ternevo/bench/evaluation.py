@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ternevo import envs
+from ternevo.algorithms import spread
 from ternevo.arithmetic import observation, ternary
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.bench import cases, rivals
-from ternevo.bench.measure import CaseError, Contest, Contestant, compiled
+from ternevo.bench.contest import CaseError, Contest, Contestant
+from ternevo.bench.measure import compiled
 from ternevo.bench.rivals import Job
 from ternevo.machine import devices
 from ternevo.problems.episodes import evaluate_policy
@@ -67,7 +69,7 @@ def evaluation(name: str, job: Job) -> tuple[Contestant, dict[str, Any]]:
     policy, env, *arguments = job
     rollout = Rollout(policy, env)
     with devices.on_all_devices():
-        is_spread = ternary.is_spread(
+        is_spread = spread.is_spread(
             job.population_size, antithetic=False
         )  # as `rivals.placed` has put them
 

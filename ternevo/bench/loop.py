@@ -4,11 +4,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from evosax.algorithms import Open_ES
 
 from ternevo import envs
 from ternevo.bench import rivals
 from ternevo.bench.cases import LoopBesideEvosax, LoopOverhead
-from ternevo.bench.measure import Contest, Contestant, compiled
+from ternevo.bench.contest import Contest, Contestant
+from ternevo.bench.measure import compiled
 from ternevo.machine import devices
 from ternevo.runs import sinks
 from ternevo.settings.policies import MLP
@@ -108,8 +110,6 @@ def without_looks(strategy: Strategy) -> Strategy:
 
 def evosax(setting: LoopBesideEvosax, env: Env) -> Contestant:
     """Return ask, eval and tell from Python, each jitted by evosax itself."""
-    from evosax.algorithms import Open_ES
-
     problem = rivals.evosax_problem(setting, env.action)
     keys = jax.random.split(jax.random.key(0), 4)
     solution = problem.sample(keys[0])

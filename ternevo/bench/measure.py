@@ -1,50 +1,19 @@
-"""Time contestants in turns, and work out ratios. Only functions that run something import JAX."""
+"""Time contestants in turns, and work out ratios."""
 
 import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+import jax
 
 from ternevo.bench.cases import Case, Comparison
+from ternevo.bench.contest import Contestant, Record
 from ternevo.machine.device_memory import available_bytes, planned_bytes
 
 MIN_ROUNDS = 3
 """Rounds that are run even if they take longer than a case may."""
-
-Record = dict[str, Any]
-"""JSON values."""
-
-
-class Contestant(NamedTuple):
-    """Somebody who does the job of a case, compiled: `run` does it once and returns arrays.
-
-    `env_steps` are those that count: for us the steps of living episodes, for
-    evosax population x episodes x time limit. `bytes_read` is what cannot but be
-    read from memory in one run, for a share of the bandwidth. `skipped` says why
-    it cannot run here; it is shown and not timed. `evaluations` are those of one policy.
-    """
-
-    name: str
-    run: Callable[[], Any]
-    env_steps: int | None = None
-    generations: int | None = None
-    bytes_read: int | None = None
-    compile_seconds: float | None = None
-    peak_bytes: int | None = None
-    skipped: str = ""
-    evaluations: int | None = None
-
-
-class Contest(NamedTuple):
-    """The contestants of a case, ours first, and what else there is to know."""
-
-    contestants: list[Contestant]
-    notes: Record
-
-
-class CaseError(RuntimeError):
-    """A case cannot be what its name says."""
 
 
 def compiled(name: str, function: Any, *arguments: Any, run: Callable[[], Any]) -> Contestant:
@@ -70,8 +39,6 @@ def _too_large(one_device: int | None, count: int) -> str:
 
     Devices of a CPU share its memory.
     """
-    import jax
-
     available = available_bytes()
     if one_device is None or available is None:
         return ""
@@ -83,8 +50,6 @@ def _too_large(one_device: int | None, count: int) -> str:
 
 def warmed_up(contestant: Contestant) -> Contestant:
     """Run once what is not timed; say so if there was not enough memory after all."""
-    import jax
-
     if contestant.skipped:
         return contestant
     try:
@@ -104,8 +69,6 @@ def rounds(
     In turns (A B A B), so that a slow phase of the machine hits all alike. No
     new round begins after `max_seconds`, except for the first `MIN_ROUNDS`.
     """
-    import jax
-
     seconds: list[list[float]] = [[] for _ in contestants]
     begin = time.perf_counter()
     for done in range(repeats):

@@ -11,7 +11,8 @@ import jax
 from ternevo import envs
 from ternevo.bench import loop
 from ternevo.bench.cases import BesidePPO
-from ternevo.bench.measure import Contest, Contestant, compiled
+from ternevo.bench.contest import Contest, Contestant
+from ternevo.bench.measure import compiled
 from ternevo.bench.reference_ppo import ReferencePPO, make_env
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.ppo import PPO

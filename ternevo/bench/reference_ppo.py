@@ -23,7 +23,8 @@ from flax.training.train_state import TrainState
 from jaxtyping import Array, Float
 
 from ternevo.bench.cases import BesidePPO
-from ternevo.bench.measure import CaseError
+from ternevo.bench.contest import CaseError
+from ternevo.envs.brax import quiet
 from ternevo.types import Key
 
 UNROLL = 16
@@ -84,8 +85,6 @@ def brax_env(name: str, episode_length: int) -> ReferenceEnv:
 
     They restart an episode from the environment's first state, which is drawn once.
     """
-    from ternevo.envs.brax import quiet
-
     name, backend = name.split("@")
     with quiet():
         from brax import envs

@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ternevo.bench.measure import Record, in_bytes
+from matplotlib.figure import Figure
+
+from ternevo.bench.contest import Record
+from ternevo.bench.measure import in_bytes
 from ternevo.files import replace_text, replacing
 
 HEADINGS = ("case", "beside", "of", "median", "spread", "goal", "")
@@ -92,8 +95,6 @@ def write(folder: Path, header: Record, cases: dict[str, Record]) -> None:
 
 def plot(header: Record, cases: dict[str, Record], path: Path) -> None:
     """Draw the ratios as horizontal bars on a logarithmic axis, goals as black marks."""
-    from matplotlib.figure import Figure
-
     ratios = [(name, ratio) for name, ratio in _ratios(cases) if ratio["kind"] != "speed"]
     rows = [(f"{name}: {r['rival']} ({r['kind']})", r) for name, r in ratios]
     figure = Figure(figsize=(9, 1.5 + 0.27 * len(rows)), layout="constrained")

@@ -16,7 +16,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.bench.cases import Evaluation, LoopBesideEvosax
-from ternevo.bench.measure import CaseError, Contestant, compiled
+from ternevo.bench.contest import CaseError, Contestant
+from ternevo.bench.measure import compiled
+from ternevo.envs.brax import quiet
 from ternevo.rollouts.lanes import begin_episode
 from ternevo.rollouts.population import choose_lanes
 from ternevo.types import ActionSpec, Env, Inputs, Key, Params, Policy
@@ -202,8 +204,6 @@ def evosax_problem(setting: Evaluation | LoopBesideEvosax, action: ActionSpec) -
         return GymnaxProblem(name, network, **arguments)
     if suite != "brax":
         raise CaseError(f"evosax has no problem for {setting.env}")
-    from ternevo.envs.brax import quiet
-
     name, backend = name.split("@")
     with quiet():
         return BraxProblem(name, network, env_kwargs={"backend": backend}, **arguments)

@@ -17,27 +17,27 @@ from numpy.typing import NDArray
 
 from ternevo import __version__
 from ternevo.deploy import integer, tvp
-from ternevo.deploy.record import PolicyRecord, Vectors
+from ternevo.deploy.record import PerOutput, PolicyRecord, Vectors
 
 ADDED_WEIGHTS = 1500
-"""Layers of bytes with up to so many non-zero weights are additions in the portable kernels."""
+"""Most non-zero weights of a layer of bytes that the portable kernels write out as additions."""
 
 TINY_WEIGHTS = 256
-"""Policies with up to so many are additions throughout, unless AVX finds tables faster."""
+"""Most non-zero weights of a policy that is written out whole, except for AVX."""
 
 MAX_NAME = 40
 MAX_QUANTISED = 6
-"""At most so many of the vectors are also floats before the quantiser."""
+"""Number of vectors that the self test also has as floats, before the quantiser."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 _INT_MAX = 32_767
-"""Of an `int`, which has 16 bits on an AVR."""
+"""Largest `int` of an AVR, where it has 16 bits."""
 
 _BYTE_COUNT = 254
 """A count that can be compared as a byte, its bound included."""
 
 _SHIFTS = (-7, 25)
-"""A shift below or above gives the same: all but 0 is clipped, or all is 0. |sum| < 2**20."""
+"""Shifts beyond these change nothing: all but 0 is clipped, or all is 0, as |sum| < 2**20."""
 
 
 def to_c(record: PolicyRecord, name: str = "policy", num_vectors: int = 16) -> str:
@@ -51,12 +51,12 @@ def to_c(record: PolicyRecord, name: str = "policy", num_vectors: int = 16) -> s
     Raises:
       NotIntegerError: the policy computes with floats.
       PolicyFormatError: the record breaks a rule of the file format, so it has no identity.
-      ValueError: the name is no C identifier, or there is no vector.
+      ValueError: the name is not a C identifier, or num_vectors is below 1.
     """
     net = integer.compile_integer(record)
     _check_name(name)
     if num_vectors < 1:
-        raise ValueError(f"num_vectors is {num_vectors}; 1 or more can be")
+        raise ValueError(f"num_vectors must be at least 1, got {num_vectors}")
     writer = _Writer(record, net, name, hashlib.sha256(tvp.encode(record.bare())).hexdigest())
     layers = _layers(record, net)
     body = [
@@ -100,8 +100,9 @@ class _Layer:
       weights: int8 [out, in].
       bias: int32 [out].
       activation: what follows.
-      shift: of int8 and int4.
-      thresholds: a sum below each of them sets a bit of the planes that follow.
+      shift: of int8 and int4, and of logits where outputs have exponents: one for each output then.
+      thresholds: a sum below each of them sets a bit of the planes that follow; each is an int, or
+        [out].
       takes: "bytes", "signs", "trits", or "bits".
       largest: the size of what it takes.
     """
@@ -110,8 +111,8 @@ class _Layer:
     weights: NDArray[np.int8]
     bias: NDArray[np.int32]
     activation: str
-    shift: int
-    thresholds: tuple[int, ...]
+    shift: PerOutput
+    thresholds: tuple[PerOutput, ...]
     takes: str
     largest: int
 
@@ -134,14 +135,15 @@ class _Layer:
 
     @property
     def size(self) -> int:
-        """How many weights are not 0."""
+        """Number of weights that are not 0."""
         return int(np.count_nonzero(self.weights))
 
     @property
     def sum_type(self) -> str:
         """The C type in which sums, and what rounding adds, do not overflow."""
         sums = np.abs(self.bias).astype(int) + self.largest * np.abs(self.weights).sum(1, dtype=int)
-        half = 2 ** (self.shift - 1) if self.shift > 0 else 0
+        shift = int(np.max(self.shift))
+        half = 2 ** (shift - 1) if shift > 0 else 0
         return "int" if sums.max() + half <= _INT_MAX else "int32_t"
 
     @property
@@ -164,13 +166,15 @@ class _Layer:
 
     @property
     def bits(self) -> int:
-        """Of a count and of the bound it is compared with; the kernel has at least three."""
+        """Bits of a count and of the bound it is compared with; the kernel needs at least three."""
         return max(3, int(self.largest_counts.max() + 1).bit_length())
 
     @property
     def bounds(self) -> NDArray[np.int64]:
-        """Counts [thresholds, out] from which on the sum is below the threshold."""
-        thresholds = np.asarray(self.thresholds, np.int64)[:, None]
+        """The smallest counts [thresholds, out] at which the sum is below the threshold."""
+        thresholds = np.zeros((len(self.thresholds), self.num_out), np.int64)
+        for row, threshold in zip(thresholds, self.thresholds, strict=True):
+            row[:] = threshold
         bounds = (self.offset.astype(np.int64) - thresholds) // self.factor + 1
         return np.clip(bounds, 0, self.largest_counts + 1)
 
@@ -178,6 +182,20 @@ class _Layer:
     def is_wide(self) -> bool:
         """Whether counts do not fit into the bytes of the vector kernels."""
         return int(self.largest_counts.max()) > _BYTE_COUNT
+
+    @property
+    def has_own_shifts(self) -> bool:
+        """Whether a table has a shift for each output: of what follows, or of logits."""
+        return isinstance(self.shift, np.ndarray)
+
+    @property
+    def has_own_thresholds(self) -> bool:
+        """Whether a table has thresholds for each output."""
+        return any(isinstance(threshold, np.ndarray) for threshold in self.thresholds)
+
+    def shift_of(self, row: int) -> int:
+        """Return the shift of an output."""
+        return int(np.broadcast_to(self.shift, self.num_out)[row])
 
     @property
     def is_added(self) -> bool:
@@ -189,9 +207,14 @@ def _layers(record: PolicyRecord, net: integer.IntegerNet) -> list[_Layer]:
     largest = 1 if takes == "bits" else 128 >> net.input_shift  # -128 can be passed as an integer
     layers = []
     for i, layer in enumerate(net.layers):
-        threshold = min(layer.threshold, 2**24)
+        threshold = np.minimum(layer.threshold, 2**24)
+        if not isinstance(layer.threshold, np.ndarray):
+            threshold = int(threshold)
         thresholds = {"sign": (0,), "ternary": (-threshold, threshold + 1)}
-        shift = int(np.clip(layer.shift, *_SHIFTS))
+        shift = np.clip(layer.shift, *_SHIFTS)
+        if layer.activation == "none":
+            shift = np.asarray(layer.shift)  # logits are not clipped
+        shift = shift if isinstance(layer.shift, np.ndarray) else int(shift)
         layers.append(
             _Layer(
                 i,
@@ -277,6 +300,7 @@ def _tables(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
     for layer in layers:
         tables = _byte_tables if layer.takes == "bytes" else _sign_tables
         yield from tables(writer, layer)
+        yield from _own_tables(writer, layer)
     if _is_tiny(layers):
         yield "#endif"
 
@@ -299,6 +323,17 @@ def _byte_tables(writer: _Writer, layer: _Layer) -> Iterable[str]:
     yield writer.table("neon", "int32_t", f"@_b{i}", bias)
     yield "#endif"
     yield "#endif"
+
+
+def _own_tables(writer: _Writer, layer: _Layer) -> Iterable[str]:
+    """Write what differs between outputs that have exponents of their own."""
+    i = layer.index
+    if layer.has_own_shifts and layer.activation == "none":
+        yield writer.table("own", "uint8_t", f"@_a{i}", -np.asarray(layer.shift))
+    elif layer.has_own_shifts:
+        yield writer.table("own", "int8_t", f"@_s{i}", np.asarray(layer.shift))
+    if layer.has_own_thresholds and (layer.takes == "bytes" or layer.is_wide):
+        yield writer.table("own", "int32_t", f"@_h{i}", np.stack(layer.thresholds))
 
 
 def _codes(weights: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -365,7 +400,7 @@ def _words(bits: NDArray[np.bool_], dtype: str) -> NDArray:
 
 
 def _rows(weights: NDArray[np.int8]) -> NDArray[np.uint64]:
-    """Return [out, words, 2]: of 64 inputs which weights are negative, which are not 0."""
+    """Return [out, words, 2]: for 64 inputs, which weights are negative and which are not 0."""
     return np.moveaxis(_words(_signs(weights), "<u8"), 0, -1)
 
 
@@ -376,7 +411,7 @@ def _eights(weights: NDArray[np.int8]) -> NDArray[np.uint64]:
 
 
 def _columns(layer: _Layer) -> NDArray[np.uint32]:
-    """Return [groups, in, 2]: of 32 outputs which weights are negative, which are not 0."""
+    """Return [groups, in, 2]: for 32 outputs, which weights are negative and which are not 0."""
     words = _words(_signs(np.pad(layer.weights, ((0, 0), (0, -layer.num_in % 8))).T), "<u4")
     return np.moveaxis(words, (0, 1, 2), (2, 1, 0))
 
@@ -430,16 +465,19 @@ def _tiny(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
         for r in rows:
             found = _sum(layer, r, f"v{layer.index}_")
             yield _statement(f"const {layer.sum_type} a{layer.index}_{r} = ", found)
-            value = _activated(layer, f"a{layer.index}_{r}")
+            value = _activated(layer, r, f"a{layer.index}_{r}")
             yield f"  const {following.sum_type} v{layer.index + 1}_{r} = {value};"
-    for r in range(layers[-1].num_out):
-        yield _statement(f"sums[{r}] = ", _sum(layers[-1], r, f"v{layers[-1].index}_"))
+    last = layers[-1]
+    for r in range(last.num_out):
+        found, shift = _sum(last, r, f"v{last.index}_"), -last.shift_of(r)
+        aligned = f"(int32_t)({found}) * {2**shift}" if shift else found
+        yield _statement(f"sums[{r}] = ", aligned)
     yield "}"
     yield "#endif"
 
 
 def _used(layers: Sequence[_Layer]) -> list[list[int]]:
-    """Return of each layer the inputs on which a logit depends: compilers warn of other ones."""
+    """Return the inputs of each layer on which a logit depends: compilers warn of others."""
     used, rows = [], list(range(layers[-1].num_out))
     for layer in reversed(layers):
         rows = np.flatnonzero(layer.weights[rows].any(0)).tolist()
@@ -458,14 +496,14 @@ def _sum(layer: _Layer, row: int, prefix: str) -> str:
     return f"{constant + int(weights.sum())} - 2 * (0 {terms})"
 
 
-def _activated(layer: _Layer, value: str) -> str:
+def _activated(layer: _Layer, row: int, value: str) -> str:
     if layer.activation == "sign":
         return f"{value} < 0"
     if layer.activation == "ternary":
-        low, high = layer.thresholds
+        low, high = (np.broadcast_to(x, layer.num_out)[row] for x in layer.thresholds)
         return f"({value} >= {high}) - ({value} < {low})"
     cast = f"({layer.sum_type})" if layer.sum_type == "int" else ""
-    return f"{cast}ternevo_round({value}, {layer.shift}, {layer.limit})"
+    return f"{cast}ternevo_round({value}, {layer.shift_of(row)}, {layer.limit})"
 
 
 def _statement(start: str, expression: str) -> str:
@@ -535,9 +573,16 @@ def _count(layer: _Layer) -> Iterable[str]:
 def _activate(layer: _Layer) -> Iterable[str]:
     i, n = layer.index + 1, layer.num_out
     if layer.activation in ("int8", "int4"):
-        yield f"  ternevo_bytes(sums, {n}, {layer.shift}, {layer.limit}, x{i});"
+        each, shift = ("_each", f"@_s{i - 1}") if layer.has_own_shifts else ("", layer.shift)
+        yield f"  ternevo_bytes{each}(sums, {n}, {shift}, {layer.limit}, x{i});"
     for place, threshold in enumerate(layer.thresholds):
-        yield f"  ternevo_signs(sums, {n}, {threshold}, s{i} + {place} * TERNEVO_WORDS({n}));"
+        to = f"s{i} + {place} * TERNEVO_WORDS({n})"
+        if layer.has_own_thresholds:
+            yield f"  ternevo_signs_each(sums, {n}, @_h{i - 1} + {place * n}, {to});"
+        else:
+            yield f"  ternevo_signs(sums, {n}, {threshold}, {to});"
+    if layer.activation == "none" and layer.has_own_shifts:
+        yield f"  ternevo_align(sums, {n}, @_a{i - 1});"
 
 
 # ------------------------------------------------------------------------------------- entries
@@ -583,12 +628,14 @@ TERNEVO_FN void @_quantise(const float obs[{up}_N_IN], int8_t q[{up}_N_IN]) {{
 
 def _discrete(writer: _Writer) -> Iterable[str]:
     up = writer.upper
+    is_aligned = bool(np.any(writer.net.layers[-1].shift))
+    argmax = "ternevo_argmax_wide" if is_aligned else "ternevo_argmax"
     yield f"""\
 /* The action of a quantised observation. */
 TERNEVO_FN int @_act_q(const int8_t q[{up}_N_IN]) {{
   int32_t logits[{up}_N_OUT];
   @_logits_q(q, logits);
-  return ternevo_argmax(logits, {up}_N_OUT);
+  return {argmax}(logits, {up}_N_OUT);
 }}
 
 #ifndef TERNEVO_NO_FLOAT"""
@@ -600,7 +647,7 @@ TERNEVO_FN int @_act(const float obs[{up}_N_IN]) {{
   int32_t sums[TERNEVO_PADDED({up}_WIDTH)];
   @_prepare(obs, q);
   @_forward(q, sums);
-  return ternevo_argmax(sums, {up}_N_OUT);
+  return {argmax}(sums, {up}_N_OUT);
 }}
 #endif
 """
@@ -754,7 +801,7 @@ def _vectors(writer: _Writer, count: int) -> Vectors:
 
 
 def _quantiser_tables(writer: _Writer, count: int) -> Iterable[str]:
-    """Write observations as bits: usual ones, ties, and what is no number."""
+    """Write observations as bits: usual ones, ties, and what is not a number."""
     record = writer.record
     rng = np.random.default_rng(int(writer.identity[16:32], 16))
     scale = np.ldexp(1.0, -record.exponent.astype(int))
@@ -775,7 +822,7 @@ def _quantiser_tables(writer: _Writer, count: int) -> Iterable[str]:
 
 
 def _top(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
-    """Write the beginning; the tables are counted by now."""
+    """Write the beginning, once the bytes of all tables are known."""
     up, record, count = writer.upper, writer.record, writer.table_bytes
     widths = [layers[0].num_in, *(layer.num_out for layer in layers)]
     weights, size = (sum(getattr(layer, x) for layer in layers) for x in ("num_weights", "size"))
@@ -825,8 +872,9 @@ def _top(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
 def _table_sizes(writer: _Writer, layers: Sequence[_Layer]) -> str:
     count = writer.table_bytes
     kernels = ("portable", "vertical", "vector")
-    plain = count.get("plain", 0)
+    plain, own = count.get("plain", 0), count.get("own", 0)
     sizes = [count.get(kernel, 0) + (plain if kernel != "vector" else 0) for kernel in kernels]
+    sizes = [size + own for size in sizes]
     if _is_tiny(layers):
         sizes[:2] = [0, 0]
     return ", ".join(f"{kernel} {size}" for kernel, size in zip(kernels, sizes, strict=True))

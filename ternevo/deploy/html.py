@@ -23,7 +23,7 @@ SCRIPTS = ("policy.js", "physics.js", "view.js")
 
 MAX_EXAMPLES = 64
 MAX_EXAMPLE_FLOATS = 16_384
-"""So that examples of wide policies do not outweigh the policy."""
+"""Keeps the examples of a wide policy smaller than the policy."""
 
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 3 3'%3E"
@@ -98,7 +98,7 @@ def _data(record: PolicyRecord, policy: bytes, env: str, title: str | None) -> d
 
 
 def _examples(record: PolicyRecord) -> dict[str, Any]:
-    """Return observations, and what NumPy computes of them."""
+    """Return observations, and the logits and actions that NumPy computes for them."""
     net = integer.compile_integer(record)
     observations = example_observations(record)
     logits = integer.logits(net, integer.quantise(record, observations))

@@ -1,7 +1,7 @@
 """What a policy computes after the quantiser: integers. The reference for every other backend.
 
 `compile_integer` folds exponents into integer biases and shifts; `logits` runs them. Each backend
-(C, ONNX, JavaScript) computes these very numbers, so that they can be compared with `==`.
+(C, ONNX, JavaScript) computes exactly these numbers, so tests compare them with `==`.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy.record import PolicyRecord, Vectors
+from ternevo.deploy.record import PerOutput, PolicyRecord, Vectors
 
 BIAS_SHIFT_LIMIT = 8
 """A bias is at most 2**8 times the full scale of its layer's inputs."""
@@ -31,16 +31,17 @@ class IntegerLayer:
       bias: int32 [out]; at most 127 * 2**8 in size.
       activation: "int8" or "int4": `sums * 2**-shift`, rounded half to even, clipped to the grid;
         "sign": +1 where a sum is 0 or more, else -1; "ternary": +1 above `threshold`, -1 below
-        `-threshold`, else 0; "none": the sums are the logits.
-      shift: of int8 and int4, may be negative; else 0.
-      threshold: of ternary; else 0.
+        `-threshold`, else 0; "none": `sums * 2**-shift` are the logits.
+      shift: of int8 and int4, may be negative; else 0. An int, or int32 [out] where outputs have
+        exponents of their own: then also of "none", 0 or below, so that logits have one exponent.
+      threshold: of ternary; else 0. An int, or int32 [out].
     """
 
     weights: NDArray[np.int8]
     bias: NDArray[np.int32]
     activation: str
-    shift: int
-    threshold: int
+    shift: PerOutput
+    threshold: PerOutput
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,28 +68,43 @@ def compile_integer(record: PolicyRecord) -> IntegerNet:
     check_integer(record)
     layers = []
     bits, full_scale = input_grid(record)
-    unit_bits = 0
+    unit_bits: PerOutput = 0
     for layer in record.layers:
-        unit_bits = layer.exponent + bits  # one unit is 2**unit_bits of the sums
+        unit_bits = layer.exponents + bits  # one unit is 2**unit_bits of the sums
         bias = np.zeros(len(layer.weights), np.int32)
         if layer.bias is not None:
             bias = layer.bias.astype(np.int32) * bias_size(
-                full_scale, layer.exponent - layer.bias_exponent
+                full_scale, layer.exponents - layer.bias_exponent
             )
         bits, limit = GRIDS.get(layer.activation, (0, 0))
-        is_rounded = layer.activation in ("int8", "int4")
-        threshold = 2 ** (unit_bits - 1) if unit_bits >= 1 else 0
         layers.append(
             IntegerLayer(
                 layer.weights,
                 bias,
                 layer.activation,
-                unit_bits - bits if is_rounded else 0,
-                threshold if layer.activation == "ternary" else 0,
+                _shift(layer.activation, unit_bits, bits),
+                _threshold(unit_bits) if layer.activation == "ternary" else 0,
             )
         )
         full_scale = limit
-    return IntegerNet(input_shift(record), tuple(layers), unit_bits + record.output_shift)
+    output_exponent = int(np.max(unit_bits)) + record.output_shift
+    return IntegerNet(input_shift(record), tuple(layers), output_exponent)
+
+
+def _shift(activation: str, unit_bits: PerOutput, bits: int) -> PerOutput:
+    """Return the shift of a layer whose unit is 2**unit_bits of its sums."""
+    if activation in ("int8", "int4"):
+        return unit_bits - bits
+    if activation == "none" and isinstance(unit_bits, np.ndarray):
+        return unit_bits - unit_bits.max()  # the smallest unit is that of all logits
+    return 0
+
+
+def _threshold(unit_bits: PerOutput) -> PerOutput:
+    """Return half a unit, rounded down."""
+    if isinstance(unit_bits, np.ndarray):
+        return np.where(unit_bits >= 1, 1 << np.maximum(unit_bits - 1, 0), 0).astype(np.int32)
+    return 2 ** (unit_bits - 1) if unit_bits >= 1 else 0
 
 
 def check_integer(record: PolicyRecord) -> None:
@@ -117,14 +133,15 @@ def input_grid(record: PolicyRecord) -> tuple[int, int]:
     return bits - 1 - record.observation_shift, max(2 ** (bits - 1) - 1, 1)
 
 
-def bias_size(full_scale: int, shift: int) -> int:
+def bias_size(full_scale: int, shift: PerOutput) -> PerOutput:
     """Return what a bias of 1 adds: the full scale of the inputs times 2**shift, rounded.
 
     Examples:
       >>> bias_size(127, 0), bias_size(127, -1), bias_size(1, 3)  # 127, 63.5 to even, 8
       (127, 64, 8)
     """
-    return int(np.rint(np.ldexp(float(full_scale), min(shift, BIAS_SHIFT_LIMIT))))
+    size = np.rint(np.ldexp(float(full_scale), np.int32(np.minimum(shift, BIAS_SHIFT_LIMIT))))
+    return size.astype(np.int32) if isinstance(shift, np.ndarray) else int(size)
 
 
 def quantise(record: PolicyRecord, obs: NDArray) -> NDArray[np.int8]:
@@ -159,7 +176,7 @@ def logits(net: IntegerNet, q: NDArray[np.int8]) -> NDArray[np.int32]:
 def activate(layer: IntegerLayer, sums: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return what the next layer takes of integer sums."""
     if layer.activation == "none":
-        return sums
+        return sums << -layer.shift
     if layer.activation == "sign":
         return np.where(sums >= 0, 1, -1)
     if layer.activation == "ternary":
@@ -168,17 +185,17 @@ def activate(layer: IntegerLayer, sums: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.clip(shift_half_to_even(sums, layer.shift), -limit, limit)
 
 
-def shift_half_to_even(sums: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
-    """Return `sums * 2**-shift`, rounded half to even.
+def shift_half_to_even(sums: NDArray[np.int64], shift: PerOutput) -> NDArray[np.int64]:
+    """Return `sums * 2**-shift`, rounded half to even; sums are [..., out].
 
     Examples:
       >>> shift_half_to_even(np.array([2, 6, 10, -6]), 2).tolist()  # 0.5, 1.5, 2.5, -1.5
       [0, 2, 2, -2]
     """
-    if shift <= 0:
-        return sums << -shift
-    half_less = (1 << (shift - 1)) - 1
-    return (sums + half_less + ((sums >> shift) & 1)) >> shift
+    right = np.maximum(shift, 1).astype(np.int64)
+    half_less = (np.int64(1) << (right - 1)) - 1
+    rounded = (sums + half_less + ((sums >> right) & 1)) >> right
+    return np.where(shift > 0, rounded, sums << np.maximum(-shift, 0))
 
 
 def actions(

@@ -8,7 +8,7 @@ import numpy as np
 
 from ternevo import __version__
 from ternevo.deploy import integer, tvp
-from ternevo.deploy.record import PolicyRecord
+from ternevo.deploy.record import PerOutput, PolicyRecord
 
 TEMPLATE = '''\
 """A policy with {kinds} weights, {sizes}, written by ternevo {version}.
@@ -31,7 +31,8 @@ OUTPUT_EXPONENT = {output_exponent}
 LOW = np.array({low}, np.float32)  # empty for discrete actions
 HIGH = np.array({high}, np.float32)
 
-# (outputs, inputs), five trits a byte; biases; activation, its shift and its threshold.
+# (outputs, inputs), five trits a byte; biases; activation, its shift and its threshold, which are
+# lists where each output has its own.
 LAYERS = {layers}
 
 EXAMPLE_INPUTS = np.array({example_inputs}, np.int8)
@@ -43,7 +44,10 @@ def _trits(shape, packed):
     return digits.ravel()[: shape[0] * shape[1]].reshape(shape).astype(np.int64) - 1
 
 
-NETWORK = [(_trits(shape, packed), np.array(bias), *how) for shape, packed, bias, how in LAYERS]
+NETWORK = [
+    (_trits(shape, packed), np.array(bias), how[0], *map(np.int64, how[1:]))
+    for shape, packed, bias, how in LAYERS
+]
 
 
 def quantise(obs):
@@ -60,15 +64,14 @@ def quantise(obs):
 
 def _activate(sums, activation, shift, threshold):
     if activation == "none":
-        return sums
+        return sums << -shift  # to the smallest unit of all outputs
     if activation == "sign":
         return np.where(sums >= 0, 1, -1)
     if activation == "ternary":
         return (sums > threshold).astype(np.int64) - (sums < -threshold)
-    if shift > 0:  # round half to even
-        sums = (sums + (1 << (shift - 1)) - 1 + ((sums >> shift) & 1)) >> shift
-    else:
-        sums = sums << -shift
+    right = np.maximum(shift, 1)
+    rounded = (sums + (1 << (right - 1)) - 1 + ((sums >> right) & 1)) >> right  # half to even
+    sums = np.where(shift > 0, rounded, sums << np.maximum(-shift, 0))
     limit = 127 if activation == "int8" else 7
     return np.clip(sums, -limit, limit)
 
@@ -138,8 +141,12 @@ def to_numpy(record: PolicyRecord, num_vectors: int = 16) -> str:
 
 def _layer(layer: integer.IntegerLayer) -> tuple:
     packed = base64.b64encode(tvp.pack_trits(layer.weights.ravel())).decode()
-    how = (layer.activation, layer.shift, layer.threshold)
+    how = (layer.activation, *map(_number_or_list, (layer.shift, layer.threshold)))
     return layer.weights.shape, packed, layer.bias.tolist(), how
+
+
+def _number_or_list(value: PerOutput) -> int | list[int]:
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _numbers(values: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""A policy as an ONNX graph that computes the very integers of `integer.py`.
+"""A policy as an ONNX graph that computes exactly the integers of `integer.py`.
 
 Sums are taken in float32, which is exact as long as they stay below 2**24, so every runtime, in
 any order of summation, returns the same logits. A policy with floats (a float twin, or the
@@ -25,7 +25,7 @@ VERSIONS = {"int8": (13, 8), "int2": (25, 13)}
 """Opset and IR version of a graph, the lowest that has what it needs."""
 
 EXACT_SUMS = 2**24
-"""Integers of a smaller size are exact in float32, in any order of summation."""
+"""Integers below this in size are exact in float32, in any order of summation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +37,16 @@ class _Step:
       bias: float32 [out].
       activation: as in the record.
       scale: of int8 and int4, sums times this are on the grid; of tanh and relu, and of the last
-        layer of a policy with floats, sums times this are units.
-      threshold: of ternary.
+        layer of a policy with floats, sums times this are units. Of the last layer of integers,
+        sums times this are logits. float32 [], or [out] for one of each output.
+      threshold: of ternary; the same.
     """
 
     weights: NDArray
     bias: NDArray[np.float32]
     activation: str
-    scale: float
-    threshold: float
+    scale: NDArray[np.float32]
+    threshold: NDArray[np.float32]
 
 
 def to_bytes(record: PolicyRecord, weights: WeightFormat = "int8") -> bytes:
@@ -69,7 +70,7 @@ def to_onnx(record: PolicyRecord, weights: WeightFormat = "int8") -> "onnx.Model
     Raises:
       ModuleNotFoundError: onnx is not installed.
       ImportError: the installed onnx has no 2-bit integers.
-      ValueError: there are no such weights.
+      ValueError: `weights` is neither "int8" nor "int2".
     """
     if weights not in VERSIONS:
         raise ValueError(f"weights are stored as {' or '.join(VERSIONS)}, not {weights!r}")
@@ -86,7 +87,6 @@ def to_onnx(record: PolicyRecord, weights: WeightFormat = "int8") -> "onnx.Model
 
 def _import_onnx(weights: str) -> Any:
     try:
-        import onnx
         import onnx.checker
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
@@ -127,7 +127,7 @@ class _Graph:
         return self._store(key, "FLOAT", array.shape, array.astype("<f4").tobytes())
 
     def matrix(self, values: NDArray) -> str:
-        """Return the name of weights as float32, stored as small as they can be."""
+        """Return the name of weights as float32, stored in as few bytes as possible."""
         if values.dtype != np.int8:
             return self.constant(values)
         packed = values.tobytes() if self.weights == "int8" else _two_bits(values)
@@ -148,7 +148,7 @@ class _Graph:
         return name
 
     def model(self, metadata: dict[str, str]) -> Any:
-        """Return the whole."""
+        """Return the complete model."""
         helper = self.onnx.helper
         opset, ir_version = VERSIONS[self.weights]
         constants = list(self.constants.values())
@@ -182,8 +182,8 @@ def _steps(record: PolicyRecord) -> list[_Step]:
             layer.weights,
             layer.bias.astype(np.float32),
             layer.activation,
-            2.0**-layer.shift,
-            float(layer.threshold),
+            _power_of_two(-layer.shift),
+            np.asarray(layer.threshold, np.float32),
         )
         for layer in net.layers
     ]
@@ -199,22 +199,26 @@ def _float_steps(record: PolicyRecord) -> list[_Step]:
     is_rounded = True  # the bias of a layer that takes integers is an integer
     steps = []
     for layer in record.layers:
-        unit_bits = layer.exponent + bits
+        unit_bits = layer.exponents + bits
         bias = _float_bias(layer, full_scale, is_rounded)
         is_rounded = layer.activation in integer.GRIDS
         bits, full_scale = integer.GRIDS.get(layer.activation, (0, 1))
         if layer.activation == "none":
             unit_bits += record.output_shift
-        scale = 2.0 ** (bits - unit_bits)
-        steps.append(_Step(layer.weights, bias, layer.activation, scale, 2.0 ** (unit_bits - 1)))
+        scale, threshold = _power_of_two(bits - unit_bits), _power_of_two(unit_bits - 1)
+        steps.append(_Step(layer.weights, bias, layer.activation, scale, threshold))
     return steps
+
+
+def _power_of_two(exponent: Any) -> NDArray[np.float32]:
+    return np.asarray(np.ldexp(np.float32(1), np.int32(exponent)))
 
 
 def _float_bias(layer: Layer, full_scale: int, is_rounded: bool) -> NDArray[np.float32]:
     if layer.bias is None:
         return np.zeros(len(layer.weights), np.float32)
-    shift = min(layer.exponent - layer.bias_exponent, integer.BIAS_SHIFT_LIMIT)
-    size = full_scale * 2.0**shift
+    shift = np.minimum(layer.exponents - layer.bias_exponent, integer.BIAS_SHIFT_LIMIT)
+    size = full_scale * _power_of_two(shift)
     return (layer.bias * (np.rint(size) if is_rounded else size)).astype(np.float32)
 
 
@@ -254,7 +258,7 @@ def _layer(graph: _Graph, step: _Step, values: str) -> str:
 
 
 def _activate(graph: _Graph, step: _Step, sums: str) -> str:
-    """Add the activation; of the last layer of an integer policy, nothing."""
+    """Add the activation; of the last layer of an integer policy, only a scale of each output."""
     if step.activation == "sign":
         # Not the operator Sign: that of 0 is 0, and here it is 1.
         is_negative = graph.add("Less", sums, graph.constant(0))
@@ -264,7 +268,7 @@ def _activate(graph: _Graph, step: _Step, sums: str) -> str:
         below = graph.add("Less", sums, graph.constant(-step.threshold))
         rest = graph.add("Where", below, graph.constant(-1), graph.constant(0))
         return graph.add("Where", above, graph.constant(1), rest)
-    scaled = sums if step.scale == 1 else graph.add("Mul", sums, graph.constant(step.scale))
+    scaled = sums if np.all(step.scale == 1) else graph.add("Mul", sums, graph.constant(step.scale))
     if step.activation in ("tanh", "relu"):
         return graph.add(step.activation.capitalize(), scaled)
     if step.activation == "none":
@@ -304,7 +308,7 @@ def _in_range(graph: _Graph, record: PolicyRecord, units: str) -> None:
 
 
 def _metadata(record: PolicyRecord) -> dict[str, str]:
-    """Return what the file tells about itself; all values are strings."""
+    """Return the metadata of the file; all values are strings."""
     told = {
         "policy_id": hashlib.sha256(tvp.encode(record.bare())).hexdigest(),
         "ternevo_version": __version__,

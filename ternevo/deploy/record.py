@@ -9,17 +9,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ternevo.settings.policies.settings import WeightName
+
 InputKind = Literal["f32", "i8", "bits"]
 OutputKind = Literal["discrete", "continuous"]
-WeightKind = Literal["ternary", "binary", "float"]
 
 INPUT_KINDS: tuple[InputKind, ...] = ("f32", "i8", "bits")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("discrete", "continuous")
-WEIGHT_KINDS: tuple[WeightKind, ...] = ("ternary", "binary", "float")
+WEIGHT_KINDS: tuple[WeightName, ...] = ("ternary", "binary", "float")
 ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary", "tanh", "relu")
-"""Codes of the file format are places in these tuples; "none" is the last layer's."""
+"""A code in a file is an index into one of these tuples; only the last layer has "none"."""
 
 INTEGER_ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary")
+
+PerOutput = int | NDArray[np.int32]
+"""A number of a layer, or one for each of its outputs [out]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,16 +35,28 @@ class Layer:
       bias: [out] of the same dtype; None without biases.
       kind: what the weights may be.
       activation: what follows; "none" for the last layer.
-      exponent: weights stand for `weights * 2**-exponent`; 0 for floats.
-      bias_exponent: the same for biases; 0 without.
+      exponent: weights stand for `weights * 2**-exponent`; 0 for floats. An int, or int8 [out],
+        one for each output.
+      bias_exponent: the same for biases, of which all outputs have one; 0 without.
     """
 
     weights: NDArray
     bias: NDArray | None
-    kind: WeightKind
+    kind: WeightName
     activation: str
-    exponent: int
+    exponent: int | NDArray[np.int8]
     bias_exponent: int
+
+    @property
+    def has_outputs(self) -> bool:
+        """Whether each output has an exponent of its own."""
+        return isinstance(self.exponent, np.ndarray)
+
+    @property
+    def exponents(self) -> PerOutput:
+        """The exponent, or the exponents of all outputs, in a type that does not overflow."""
+        own = self.exponent
+        return own.astype(np.int32) if isinstance(own, np.ndarray) else own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +69,7 @@ class Vectors:
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """What training needs to go on: how often each input was seen, and its standard deviation [in].
+    """What training needs to resume: how often each input was seen and its standard deviation [in].
 
     The mean is the quantiser's.
     """
@@ -64,7 +80,7 @@ class Moments:
 
 @dataclasses.dataclass(frozen=True)
 class Squares:
-    """The same as files before had it: one count of all inputs, and centred squares [in]."""
+    """The moments of older files: one count for all inputs, and centred sums of squares [in]."""
 
     count: float
     m2: NDArray[np.float32]
@@ -87,7 +103,7 @@ class PolicyRecord:
       low: float32 [out] for "continuous", else empty.
       high: the same.
       layers: at least one; the last has activation "none".
-      moments: what training needs, `Squares` in a file of before, None in a file for a device.
+      moments: what training needs, `Squares` in an older file, None in a file for a device.
       metadata: strings by name, such as "env".
       vectors: examples to test an implementation with.
     """
@@ -123,12 +139,12 @@ class PolicyRecord:
 
     @property
     def is_integer(self) -> bool:
-        """Whether all after the quantiser are integers, the same everywhere."""
+        """Whether everything after the quantiser is integer arithmetic, the same everywhere."""
         return all(
             layer.kind != "float" and layer.activation in INTEGER_ACTIVATIONS
             for layer in self.layers
         )
 
     def bare(self) -> "PolicyRecord":
-        """Return what a device needs, and nothing else."""
+        """Return only what a device needs."""
         return dataclasses.replace(self, moments=None, metadata={}, vectors=None)

@@ -37,20 +37,20 @@ def backend() -> str:
     """
     wanted = os.environ.get(BACKEND_VARIABLE, "")
     if wanted not in ("", *BACKENDS):
-        raise ValueError(f"{BACKEND_VARIABLE}={wanted}: it is one of {', '.join(BACKENDS)}")
+        raise ValueError(f"{BACKEND_VARIABLE}={wanted}: must be one of {', '.join(BACKENDS)}")
     if wanted == "native" and native_module() is None:
-        raise ImportError(f"{BACKEND_VARIABLE}=native, and the extension was not built")
+        raise ImportError(f"{BACKEND_VARIABLE}=native, but the extension was not built")
     return wanted or ("numpy" if native_module() is None else "native")
 
 
 @functools.cache
 def native_module() -> ModuleType | None:
-    """Return the extension, None if this installation has none."""
+    """Return the extension, or None if it was not built here."""
     name = "ternevo.deploy._native"
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name:  # one that is there and cannot be loaded is an error
+        if error.name != name:  # an extension that exists but cannot be loaded is an error
             raise
         return None
 
@@ -82,7 +82,7 @@ class Policy:
     backend: str
 
     def __init__(self, record: PolicyRecord):
-        """Make it of a record.
+        """Build it from a record.
 
         Raises:
           PolicyFormatError: the record breaks a rule of the format.
@@ -92,7 +92,7 @@ class Policy:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Policy":
-        """Make it of what a file holds.
+        """Build it from the bytes of a file.
 
         Raises:
           PolicyFormatError: it is not a policy of this version, or damaged.
@@ -102,7 +102,7 @@ class Policy:
         return policy
 
     def _set_up(self, record: PolicyRecord, data: bytes) -> None:
-        # What the bytes say, and not what was given: both backends run the same.
+        # Read back from the bytes, so that both backends run the same policy.
         self.record, self._data = record, data
         self.backend = backend() if record.is_integer else "numpy"
         self._runner = (_Native if self.backend == "native" else _Numpy)(record, data)
@@ -134,7 +134,7 @@ class Policy:
         """
         rows = _floats(obs)
         if rows.ndim != 2 or rows.shape[1] != self.record.obs_size:
-            raise ValueError(f"obs has shape {rows.shape}; wanted is (n, {self.record.obs_size})")
+            raise ValueError(f"obs has shape {rows.shape}; must be (n, {self.record.obs_size})")
         _check_out(out, *_like_actions(self.record, len(rows)))
         return self._runner.act_batch(rows, out)
 
@@ -148,9 +148,9 @@ class Policy:
         """Return the same of quantised observations, integers [in] or [n, in] of int8."""
         values = np.asarray(q)
         if values.dtype.kind not in "iu":
-            raise TypeError(f"q has dtype {values.dtype}; wanted are integers")
+            raise TypeError(f"q has dtype {values.dtype}; must be integers")
         if values.dtype != np.int8 and np.any((values < -128) | (values > 127)):
-            raise ValueError("q has integers that are not int8")
+            raise ValueError("q has integers outside int8")
         rows = self._rows(np.ascontiguousarray(values, np.int8), "q")
         return self._runner.logits_q(rows).reshape(*values.shape[:-1], self.record.num_outputs)
 
@@ -163,7 +163,7 @@ class Policy:
         """Return [in] or [n, in] as rows."""
         size = self.record.obs_size
         if array.ndim not in (1, 2) or array.shape[-1] != size:
-            raise ValueError(f"{name} has shape {array.shape}; wanted is ({size},) or (n, {size})")
+            raise ValueError(f"{name} has shape {array.shape}; must be ({size},) or (n, {size})")
         return array.reshape(-1, size)
 
     def to_bytes(self) -> bytes:
@@ -171,7 +171,7 @@ class Policy:
         return self._data
 
     def info(self) -> dict[str, Any]:
-        """Return what it is: names, sizes, and the identity of what a device needs of it."""
+        """Return its names and sizes, and the identity of the bare policy that a device needs."""
         record = self.record
         bare = tvp.encode(record.bare())
         tensors = [
@@ -202,7 +202,7 @@ def _names(names: set[str]) -> str:
 
 
 def _floats(obs: Any) -> NDArray[np.float32]:
-    """Return it as contiguous float32; what is too large becomes infinite, as it does in C."""
+    """Return contiguous float32; what is too large becomes infinite, as in C."""
     with np.errstate(over="ignore"):
         return np.asarray(obs, np.float32, order="C")
 
@@ -211,7 +211,7 @@ def _observation(size: int, obs: Any) -> NDArray[np.float32]:
     """Return one observation as float32."""
     values = _floats(obs)
     if values.shape != (size,):
-        raise ValueError(f"an observation has shape {values.shape}; wanted is ({size},)")
+        raise ValueError(f"an observation has shape {values.shape}; must be ({size},)")
     return values
 
 
@@ -227,10 +227,10 @@ def _check_out(out: Actions | None, shape: tuple[int, ...], dtype: type) -> None
         return
     if out.shape != shape or out.dtype != dtype:
         raise ValueError(
-            f"out is {out.dtype} of shape {out.shape}; wanted is {np.dtype(dtype)} of {shape}"
+            f"out is {out.dtype} of shape {out.shape}; must be {np.dtype(dtype)} of {shape}"
         )
     if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError("out is not contiguous, or read-only")
+        raise ValueError("out must be contiguous and writeable")
 
 
 # ------------------------------------------------------------------------------------ backends
@@ -269,7 +269,7 @@ class _Native:
 
 
 class _Numpy:
-    """The same in NumPy, and all policies with floats."""
+    """The same in NumPy; policies with floats run only here."""
 
     def __init__(self, record: PolicyRecord, _: bytes):
         self.record = record
@@ -324,7 +324,7 @@ def float_logits(record: PolicyRecord, q: NDArray[np.int8]) -> NDArray[np.float3
     units = values = (q >> integer.input_shift(record)).astype(np.float32)
     grid: tuple[int, int] | None = integer.input_grid(record)
     for layer in record.layers:
-        shift = layer.exponent + (grid[0] if grid else 0)
+        shift = layer.exponents + (grid[0] if grid else 0)
         sums = values @ layer.weights.T.astype(np.float32)
         if layer.bias is not None:
             sums += layer.bias.astype(np.float32) * _bias_size(layer, grid)
@@ -334,12 +334,12 @@ def float_logits(record: PolicyRecord, q: NDArray[np.int8]) -> NDArray[np.float3
     return np.ldexp(units, -record.output_shift)
 
 
-def _bias_size(layer: Layer, grid: tuple[int, int] | None) -> np.float32:
-    """Return what a bias of 1 adds: an integer where the inputs are."""
-    shift = layer.exponent - layer.bias_exponent
+def _bias_size(layer: Layer, grid: tuple[int, int] | None) -> Any:
+    """Return what a bias of 1 adds, float32 [] or [out]: an integer where the inputs are."""
+    shift = layer.exponents - layer.bias_exponent
     if grid is not None:
         return np.float32(integer.bias_size(grid[1], shift))
-    return np.ldexp(np.float32(1), min(shift, integer.BIAS_SHIFT_LIMIT))
+    return np.ldexp(np.float32(1), np.int32(np.minimum(shift, integer.BIAS_SHIFT_LIMIT)))
 
 
 def _activate(activation: str, units: NDArray[np.float32]) -> NDArray[np.float32]:

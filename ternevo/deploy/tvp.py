@@ -29,7 +29,7 @@ from ternevo.deploy.record import (
     PolicyRecord,
     Squares,
     Vectors,
-    WeightKind,
+    WeightName,
 )
 from ternevo.names import check
 from ternevo.reading import read_bytes
@@ -42,10 +42,12 @@ HEADER = struct.Struct("<8sBBHIHHBBBBbB6s")
 LAYER = struct.Struct("<BBBBHbbBBBB")
 CHUNK = struct.Struct("<4sI")
 DENSE, CONVOLUTION = 1, 2
+HAS_BIAS, HAS_OUTPUTS = 1, 2
+"""Flags of a layer: it has biases; each of its outputs has an exponent."""
 CHUNKS = (b"META", b"MOMT", b"MOMD", b"TEST")
 """Optional parts, each at most once, in this order, and not both MOMT and MOMD.
 
-MOMT is what files had before MOMD.
+Older files have MOMT; new ones have MOMD.
 """
 
 MAX_BYTES = 16 * 2**20
@@ -55,13 +57,18 @@ MAX_WEIGHTS = 2**24
 MAX_METADATA = 4096
 MAX_VECTORS = 65_535
 MAX_PRODUCTS = 2**28
-"""Of all test vectors together: who reads a file computes them."""
+"""In all test vectors together: every reader of a file computes them."""
 MAX_BOUND = np.float32(1e30)
-"""Of an action: sums and differences of two bounds must not overflow."""
+"""Largest bound of an action: sums and differences of two bounds must not overflow."""
 EXPONENT_LIMIT = 24
-"""Of weights and biases."""
+"""Largest size of an exponent of weights or biases."""
+EXPONENT_SPREAD = 8
+"""How far the exponents of a layer's outputs may be apart: integer logits must fit into int32.
+
+The largest sum is below 2**20, and it is shifted to the left by at most this.
+"""
 INPUT_EXPONENT_LIMIT = 120
-"""That of `ternevo.arithmetic.observation`, which says why."""
+"""The limit of `ternevo.arithmetic.observation`, which says why."""
 MAX_SHIFT = 8
 ROWS_AT_ONCE = 1024
 """Test vectors are computed in pieces, so that memory stays small."""
@@ -87,7 +94,7 @@ class PolicyFormatError(ValueError):
         self.path = path
 
     def __reduce__(self) -> tuple:
-        """Pickle what it was made of, so that it reaches another process."""
+        """Pickle the arguments, so that the error reaches another process."""
         return type(self), (self.offset, self.reason, self.path)
 
 
@@ -102,7 +109,7 @@ def load(path: str | Path) -> PolicyRecord:
 
 
 def read(path: str | Path, parse: Callable[[bytes], Parsed]) -> Parsed:
-    """Return what `parse` makes of a file, of which no more than the allowed size is read.
+    """Return `parse` of the bytes of a file; no more than the allowed size is read.
 
     Raises:
       FileNotFoundError, NotAFile: there is no such regular file.
@@ -161,20 +168,22 @@ def _check_shapes(record: PolicyRecord) -> None:
         shapes.append((f"weights of layer {i}", layer.weights.shape, (out, width)))
         if layer.bias is not None:
             shapes.append((f"bias of layer {i}", layer.bias.shape, (out,)))
+        if isinstance(layer.exponent, np.ndarray):
+            shapes.append((f"exponent of layer {i}", layer.exponent.shape, (out,)))
         width = out
     for name, found, shape in shapes:
         if found != shape:
-            raise PolicyFormatError(0, f"{name} has shape {found}; wanted is {shape}")
+            raise PolicyFormatError(0, f"{name} has shape {found}; must be {shape}")
 
 
 def _equal(a: Any, b: Any) -> bool:
-    """Return whether two records are the same, whatever the dtypes of their arrays."""
+    """Return whether two records are equal, apart from the dtypes of their arrays."""
     if dataclasses.is_dataclass(a):
         names = [field.name for field in dataclasses.fields(a)]
         return type(a) is type(b) and all(_equal(getattr(a, n), getattr(b, n)) for n in names)
     if isinstance(a, tuple):
         return len(a) == len(b) and all(map(_equal, a, b))
-    if isinstance(a, np.ndarray):
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return np.array_equal(a, b)
     return a == b
 
@@ -203,9 +212,9 @@ def _layer_record(layer: Layer) -> bytes:
         DENSE,
         _code("activation", layer.activation, ACTIVATIONS),
         _code("kind of weights", layer.kind, WEIGHT_KINDS),
-        layer.bias is not None,
+        HAS_BIAS * (layer.bias is not None) + HAS_OUTPUTS * layer.has_outputs,
         layer.weights.shape[0],
-        layer.exponent,
+        0 if layer.has_outputs else layer.exponent,
         layer.bias_exponent,
         *(0, 0, 0, 0),
     )
@@ -224,7 +233,14 @@ def _action_table(record: PolicyRecord) -> list[bytes]:
 
 
 def _payload(layer: Layer) -> bytes:
-    """Weights row by row, then biases, as one sequence."""
+    """Exponents of outputs, if any; then weights row by row and biases, as one sequence."""
+    exponents = b""
+    if isinstance(layer.exponent, np.ndarray):
+        exponents = layer.exponent.astype(np.int8).tobytes()
+    return exponents + _packed(layer)
+
+
+def _packed(layer: Layer) -> bytes:
     values = layer.weights.ravel()
     if layer.bias is not None:
         values = np.concatenate([values, layer.bias])
@@ -284,7 +300,7 @@ def decode(data: bytes) -> PolicyRecord:
         reader.refuse(20, f"more than {MAX_WEIGHTS} weights")
     is_float = head.input_kind == "f32"
     mean = reader.floats(head.obs_size if is_float else 0, "mean")
-    exponent = reader.exponents(head.obs_size if is_float else 0)
+    exponent = reader.exponents(head.obs_size if is_float else 0, "input", INPUT_EXPONENT_LIMIT)
     low, high = _read_range(reader, head.num_outputs if head.output_kind == "continuous" else 0)
     layers = tuple(_read_payload(reader, h) for h in heads)
     record = PolicyRecord(
@@ -319,9 +335,10 @@ class _Head:
 
 @dataclasses.dataclass(frozen=True)
 class _LayerHead:
-    kind: WeightKind
+    kind: WeightName
     activation: str
     has_bias: bool
+    has_outputs: bool
     inputs: int
     out: int
     exponent: int
@@ -360,13 +377,13 @@ class _Reader:
             self.refuse(start + 4 * int(bad[0]), f"{what} {bad[0]} is not finite")
         return values
 
-    def exponents(self, count: int) -> NDArray[np.int8]:
+    def exponents(self, count: int, what: str, limit: int) -> NDArray[np.int8]:
         start = self.at
         values = np.frombuffer(self.take(count, "exponents"), np.int8)
-        bad = np.flatnonzero(np.abs(values.astype(int)) > INPUT_EXPONENT_LIMIT)
+        bad = np.flatnonzero(np.abs(values.astype(int)) > limit)
         if bad.size:
-            found = f"exponent {values[bad[0]]} of input {bad[0]}"
-            self.refuse(start + int(bad[0]), f"{found}; at most {INPUT_EXPONENT_LIMIT} in size")
+            found = f"exponent {values[bad[0]]} of {what} {bad[0]}"
+            self.refuse(start + int(bad[0]), f"{found}; at most {limit} in size")
         return values.copy()
 
 
@@ -390,12 +407,13 @@ def _read_header(reader: _Reader) -> _Head:
     if found != check_sum:
         reader.refuse(len(data) - 4, f"check sum {found:08x} instead of {check_sum:08x}")
     for offset, width, what in ((16, obs_size, "inputs"), (18, num_outputs, "outputs")):
-        reader.need(1 <= width <= MAX_WIDTH, offset, f"{width} {what}; 1 to {MAX_WIDTH} can be")
-    reader.need(1 <= num_layers <= MAX_LAYERS, 20, f"{num_layers} layers; 1 to {MAX_LAYERS} can be")
-    reader.need(inputs < len(INPUT_KINDS), 21, f"kind of input {inputs}; 0 to 2 can be")
+        reader.need(1 <= width <= MAX_WIDTH, offset, f"{width} {what}; must be 1 to {MAX_WIDTH}")
+    reason = f"{num_layers} layers; must be 1 to {MAX_LAYERS}"
+    reader.need(1 <= num_layers <= MAX_LAYERS, 20, reason)
+    reader.need(inputs < len(INPUT_KINDS), 21, f"kind of input {inputs}; must be 0 to 2")
     largest = 1 if INPUT_KINDS[inputs] == "bits" else 8
-    reader.need(1 <= bits <= largest, 22, f"{bits} observation bits; 1 to {largest} can be")
-    reader.need(outputs < len(OUTPUT_KINDS), 23, f"kind of output {outputs}; 0 to 1 can be")
+    reader.need(1 <= bits <= largest, 22, f"{bits} observation bits; must be 1 to {largest}")
+    reader.need(outputs < len(OUTPUT_KINDS), 23, f"kind of output {outputs}; must be 0 to 1")
     reader.need(0 <= out_shift <= MAX_SHIFT, 24, f"output shift {out_shift}; 0 to {MAX_SHIFT}")
     reader.need(shift <= MAX_SHIFT, 25, f"observation shift {shift}; 0 to {MAX_SHIFT}")
     reader.need(not any(zeros), 26, "reserved bytes are not 0")
@@ -415,20 +433,23 @@ def _read_header(reader: _Reader) -> _Head:
 def _read_layer_record(reader: _Reader, head: _Head) -> _LayerHead:
     at = reader.at
     fields = LAYER.unpack(reader.take(LAYER.size, "layer"))
-    type_, activation, kind, has_bias, out, exponent, bias_exponent, *geometry = fields
+    type_, activation, kind, flags, out, exponent, bias_exponent, *geometry = fields
     if type_ == CONVOLUTION:
         reader.refuse(at, "a convolution; no version so far has them")
     reader.need(type_ == DENSE, at, f"unknown type of layer {type_}")
-    reader.need(activation < len(ACTIVATIONS), at + 1, f"activation {activation}; 0 to 6 can be")
+    reader.need(activation < len(ACTIVATIONS), at + 1, f"activation {activation}; must be 0 to 6")
     head.layers_read += 1
     is_last = head.layers_read == head.num_layers
     reader.need((activation == 0) == is_last, at + 1, "only the last layer has no activation")
-    reader.need(kind < len(WEIGHT_KINDS), at + 2, f"kind of weights {kind}; 0 to 2 can be")
-    reader.need(has_bias <= 1, at + 3, f"biases are 0 or 1, not {has_bias}")
-    reader.need(1 <= out <= MAX_WIDTH, at + 4, f"{out} outputs; 1 to {MAX_WIDTH} can be")
-    limit = 0 if WEIGHT_KINDS[kind] == "float" else EXPONENT_LIMIT
+    reader.need(kind < len(WEIGHT_KINDS), at + 2, f"kind of weights {kind}; must be 0 to 2")
+    reader.need(flags <= HAS_BIAS + HAS_OUTPUTS, at + 3, f"layer flags {flags}; must be 0 to 3")
+    has_bias, has_outputs = bool(flags & HAS_BIAS), bool(flags & HAS_OUTPUTS)
+    is_float = WEIGHT_KINDS[kind] == "float"
+    reader.need(not (has_outputs and is_float), at + 3, "float weights have no exponents")
+    reader.need(1 <= out <= MAX_WIDTH, at + 4, f"{out} outputs; must be 1 to {MAX_WIDTH}")
+    limit = 0 if is_float or has_outputs else EXPONENT_LIMIT
     reader.need(abs(exponent) <= limit, at + 6, f"exponent {exponent}; at most {limit} in size")
-    limit = limit if has_bias else 0
+    limit = EXPONENT_LIMIT if has_bias and not is_float else 0
     reason = f"exponent of biases {bias_exponent}; at most {limit} in size"
     reader.need(abs(bias_exponent) <= limit, at + 7, reason)
     reader.need(not any(geometry), at + 8, "a dense layer has no geometry")
@@ -436,7 +457,8 @@ def _read_layer_record(reader: _Reader, head: _Head) -> _LayerHead:
     return _LayerHead(
         WEIGHT_KINDS[kind],
         ACTIVATIONS[activation],
-        bool(has_bias),
+        has_bias,
+        has_outputs,
         inputs,
         out,
         exponent,
@@ -459,6 +481,7 @@ def _read_range(reader: _Reader, count: int) -> tuple[NDArray[np.float32], NDArr
 
 
 def _read_payload(reader: _Reader, head: _LayerHead) -> Layer:
+    exponent = _read_exponents(reader, head.out) if head.has_outputs else head.exponent
     if head.kind == "float":
         values = reader.floats(head.count, "weight")
     elif head.kind == "binary":
@@ -468,7 +491,16 @@ def _read_payload(reader: _Reader, head: _LayerHead) -> Layer:
     split = head.out * head.inputs
     weights = values[:split].reshape(head.out, head.inputs)
     bias = values[split:] if head.has_bias else None
-    return Layer(weights, bias, head.kind, head.activation, head.exponent, head.bias_exponent)
+    return Layer(weights, bias, head.kind, head.activation, exponent, head.bias_exponent)
+
+
+def _read_exponents(reader: _Reader, count: int) -> NDArray[np.int8]:
+    start = reader.at
+    exponents = reader.exponents(count, "output", EXPONENT_LIMIT)
+    apart = int(exponents.max()) - int(exponents.min())
+    reason = f"exponents of outputs are {apart} apart; at most {EXPONENT_SPREAD}"
+    reader.need(apart <= EXPONENT_SPREAD, start, reason)
+    return exponents
 
 
 def _read_trits(reader: _Reader, count: int) -> NDArray[np.int8]:
@@ -546,7 +578,7 @@ def _read_text(reader: _Reader, stop: int) -> bytes:
 def _read_moments(
     reader: _Reader, record: PolicyRecord, size: int, counts: int
 ) -> NDArray[np.float32]:
-    """Read so many counts, and then a number for each input."""
+    """Read `counts` counts, then a number for each input."""
     wanted = 4 * (counts + record.obs_size)
     reader.need(record.input_kind == "f32", reader.at - 8, "moments of inputs that are not floats")
     reader.need(size == wanted, reader.at - 4, f"moments take {wanted} bytes, not {size}")
@@ -559,12 +591,12 @@ def _read_moments(
 
 
 def _read_vectors(reader: _Reader, record: PolicyRecord, size: int) -> Vectors:
-    """Read the examples, and refuse them if the policy does not compute them."""
+    """Read the examples; refuse them if the policy computes other logits."""
     at = reader.at
     reader.need(record.is_integer, at - 8, "test vectors of a policy with floats")
     reader.need(size >= 4, at - 4, "test vectors are cut off")
     count = struct.unpack("<I", reader.take(4, "test vectors"))[0]
-    reader.need(1 <= count <= MAX_VECTORS, at, f"{count} test vectors; 1 to {MAX_VECTORS} can be")
+    reader.need(1 <= count <= MAX_VECTORS, at, f"{count} test vectors; must be 1 to {MAX_VECTORS}")
     products = count * sum(layer.weights.size for layer in record.layers)
     reader.need(products <= MAX_PRODUCTS, at, f"{count} test vectors take more than 2**28 products")
     per_vector = record.obs_size + 4 * record.num_outputs

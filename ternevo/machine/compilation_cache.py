@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
 MIN_COMPILE_SECONDS = 0.1
 """What compiled faster is not kept. JAX's own default, 1, loses seconds of small programs a run."""
 
@@ -12,8 +15,6 @@ def enable_compilation_cache() -> None:
 
     It is told by JAX_COMPILATION_CACHE_DIR, or by `jax.config`.
     """
-    import jax
-
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         # Asked for here too: `disable_compilation_cache` takes it out of `jax.config`.
         _use_folder(os.environ.get("JAX_COMPILATION_CACHE_DIR", str(default_folder())))
@@ -32,9 +33,6 @@ def default_folder() -> Path:
 
 
 def _use_folder(folder: str | None) -> None:
-    import jax
-    from jax.experimental.compilation_cache import compilation_cache
-
     jax.config.update("jax_compilation_cache_dir", folder)
     # JAX looks at its settings only before the first compilation; this makes it look again.
     compilation_cache.reset_cache()

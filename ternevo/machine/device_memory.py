@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import jax
+
 
 class OutOfMemory(RuntimeError):
     """A device has not the memory that a program asks for."""
@@ -28,8 +30,6 @@ def planned_bytes(program: Any) -> int | None:
 
 def available_bytes() -> int | None:
     """Return the free memory of a device, for a CPU that of the machine; None if unknown."""
-    import jax
-
     stats = jax.devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
@@ -50,8 +50,6 @@ def check_seeds_fit(program: Any, num_seeds: int) -> None:
     Raises:
       ValueError: it needs more than there is.
     """
-    import jax
-
     needed, free = planned_bytes(program), available_bytes()
     if needed is None or free is None:
         return

@@ -6,6 +6,9 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
+from tqdm import tqdm
+
 
 def make_profile_folder(folder: Path) -> None:
     """Make the folder of `--profile`, before hours of training rather than after them.
@@ -48,9 +51,6 @@ def profiler(
 @contextlib.contextmanager
 def trace(folder: Path, compiles: bool) -> Iterator[None]:
     """Write jax's profiler trace of a chunk into a folder; say where it is, how to open it."""
-    import jax
-    from tqdm import tqdm
-
     options = jax.profiler.ProfileOptions()
     # What jax calls to trace a program would fill the million events that the Perfetto file holds.
     options.python_tracer_level = 0 if compiles else 1

@@ -13,13 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from ternevo.arithmetic import ternary
+from ternevo.arithmetic.weights import WeightKind, kind_of
 from ternevo.deploy import tvp
 from ternevo.names import WrongObject, of_type
 from ternevo.settings.policies import PolicySettings
-from ternevo.types import ActionSpec, Inputs, Memory, ObsSpec, Params, Policy, layout
+from ternevo.types import ActionSpec, Inputs, Memory, ObsSpec, Params, Policy, Tensor, layout
 
-DTYPES = {"ternary": jnp.int8, "binary": jnp.int8, "float": jnp.float32}
-"""Of the values of a weight tensor."""
 MAX_TENSORS = 1000
 """Of a policy, so that their names fit into its file."""
 
@@ -36,7 +35,7 @@ def build(settings: PolicySettings, obs: ObsSpec, action: ActionSpec) -> Policy:
     built = settings.build(obs, action)
     policy = of_type(f"what {name}.build returns", built, Policy)
     params = jax.eval_shape(policy.init, jax.random.key(0))
-    _check_params(name, params, settings.weights)
+    _check_params(name, params, kind_of(settings.weights))
     _check_apply(name, policy, params, obs, action)
     return policy
 
@@ -75,7 +74,7 @@ def _from_json(value: Any) -> Any:
     return tuple(map(_from_json, value)) if isinstance(value, list) else value
 
 
-def _check_params(name: str, params: Params, kind: ternary.WeightKind) -> None:
+def _check_params(name: str, params: Params, kind: WeightKind) -> None:
     tensors = jax.tree.leaves(params, is_leaf=ternary.is_tensor)
     if not tensors:
         raise WrongObject(f"{name}.init draws no weights: there is nothing to search")
@@ -85,19 +84,28 @@ def _check_params(name: str, params: Params, kind: ternary.WeightKind) -> None:
                 f"{name}.init must return a pytree of ternevo.types.Tensor, and there is an array "
                 f"{_shape(tensor)} in it: what is not searched belongs into build"
             )
-        for part, wanted in (("values", DTYPES[kind]), ("exponent", jnp.int8)):
-            found = getattr(tensor, part)
-            if found.dtype != wanted or (part == "exponent" and found.shape):
-                raise WrongObject(
-                    f"{name}.init with weights={kind!r}: the {part} of a Tensor must be "
-                    f"{jnp.dtype(wanted)}{'' if part == 'values' else '[]'}, not {_shape(found)}"
-                )
+        _check_tensor(name, tensor, kind)
     for what, found, most in (
         ("tensors", len(tensors), MAX_TENSORS),
         ("weights", sum(tensor.values.size for tensor in tensors), tvp.MAX_WEIGHTS),
     ):
         if found > most:
             raise WrongObject(f"{name}.init draws {found} {what}; a policy file has at most {most}")
+
+
+def _check_tensor(name: str, tensor: Tensor, kind: WeightKind) -> None:
+    values, exponent = tensor
+    start = f"{name}.init with weights={kind.name!r}"
+    if values.dtype != kind.dtype:
+        raise WrongObject(
+            f"{start}: the values of a Tensor must be {jnp.dtype(kind.dtype)}, not {_shape(values)}"
+        )
+    shapes = [()] if kind.is_float else [(), values.shape[-1:]]
+    if exponent.dtype != jnp.int8 or exponent.shape not in shapes:
+        allowed = " or ".join(f"int8{list(shape)}" for shape in dict.fromkeys(shapes))
+        raise WrongObject(
+            f"{start}: the exponent of a Tensor must be {allowed}, not {_shape(exponent)}"
+        )
 
 
 def _check_apply(

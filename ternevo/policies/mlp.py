@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int32
 
-from ternevo.arithmetic import bit_planes, ternary
+from ternevo.arithmetic import bit_planes
 from ternevo.arithmetic.bit_planes import Planes
+from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy import tvp
 from ternevo.settings.policies import MLP
 from ternevo.types import (
@@ -101,11 +102,14 @@ MATMULS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "int8": jnp.int8}
 
 
 class Dense(NamedTuple):
-    """A layer that multiplies matrices: unit = (values @ weight + bias) * scale."""
+    """A layer that multiplies matrices: unit = (values @ weight + bias) * scale.
+
+    There is one scale, or one for each output.
+    """
 
     weight: jax.Array
     bias: Float32[Array, "*population out"]
-    scale: Float32[Array, "*population"]
+    scale: Float32[Array, "*population_and_outputs"]
 
 
 class BitPlanes(NamedTuple):
@@ -113,7 +117,7 @@ class BitPlanes(NamedTuple):
 
     planes: Planes
     offset: Int32[Array, "*population out"]
-    scale: Float32[Array, "*population"]
+    scale: Float32[Array, "*population_and_outputs"]
 
 
 def build(settings: MLP, obs: ObsSpec, action: ActionSpec) -> Policy:
@@ -162,7 +166,7 @@ def check_fits_a_file(sizes: tuple[int, ...]) -> None:
 
 
 def packing_of(settings: MLP, num_episodes: int) -> Packing:
-    """Return how to run so many episodes of each member.
+    """Return how to run `num_episodes` episodes of each member.
 
     A matrix product shares the weights among episodes that run side by side;
     counting bits is as fast for one, and then no lane waits for another.
@@ -214,17 +218,18 @@ def _init_layer(
 ) -> dict[str, Tensor]:
     """Draw the weights; biases start at zero, except that a binary one has to be drawn."""
     key_weight, key_bias = jax.random.split(key)
-    kind = settings.weights
-    weight = ternary.draw(key_weight, (fan_in, fan_out), kind)
-    bias = ternary.draw(key_bias, (fan_out,), kind)
-    if kind != "binary":
+    kind = kind_of(settings.weights)
+    weight = kind.draw(key_weight, (fan_in, fan_out))
+    bias = kind.draw(key_bias, (fan_out,))
+    if kind.has_zero:
         bias = jnp.zeros_like(bias)
-    if kind == "float":
+    if kind.is_float:
         exponent, bias_shift, weight = 0, 0, weight / math.sqrt(fan_in)
     else:
-        density = 2 / 3 if kind == "ternary" else 1.0
+        density = sum(level * level for level in kind.levels) / len(kind.levels)
         exponent = round(math.log2(math.sqrt(fan_in * density)))
-    layer = {"weight": Tensor(weight, jnp.asarray(exponent, jnp.int8))}
+    shape = (fan_out,) if settings.scales == "output" else ()
+    layer = {"weight": Tensor(weight, jnp.full(shape, exponent, jnp.int8))}
     if settings.use_bias:
         layer["bias"] = Tensor(bias, jnp.asarray(exponent + bias_shift, jnp.int8))
     return layer

@@ -1,4 +1,4 @@
-"""The file of a policy that is not an MLP: named arrays and a JSON header in a NumPy .npz.
+"""The file of a policy without a codec: named arrays and a JSON header in a NumPy .npz.
 
 It holds what the policy's own module needs to act again: the name of the settings' class, their
 fields, the tensors, the moments of observations. Nothing is pickled, compressed or imported here:
@@ -60,7 +60,7 @@ class Header(NamedTuple):
     """What the header says of a policy, checked.
 
     Attributes:
-      policy: "package.module:Class".
+      policy: key of `POLICIES`, or "package.module:Class".
       settings: the values of its fields, as JSON has them.
       action: what `ternevo.types.ActionSpec` is made of.
       metadata: texts by name.
@@ -227,8 +227,8 @@ def checked(header: dict[str, Any]) -> Header:
     unknown = sorted(header.keys() - {"format", "version", *Header._fields})
     _need(not unknown, f"unknown in the header: {', '.join(map(ascii, unknown))}")
     policy, settings, metadata = header["policy"], header["settings"], header["metadata"]
-    is_named = isinstance(policy, str) and ":" in policy
-    _need(is_named, f"policy must be a package.module:Class, not {_short(policy)}")
+    is_named = isinstance(policy, str) and policy != ""
+    _need(is_named, f"policy must be a name or a package.module:Class, not {_short(policy)}")
     _need(isinstance(settings, dict), f"settings must be an object, not {_short(settings)}")
     kind = settings.get("weights", "ternary")
     _need(kind in WEIGHT_KINDS, f"weights are {_short(kind)}; must be one of {WEIGHT_KINDS}")

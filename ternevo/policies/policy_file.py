@@ -1,17 +1,18 @@
 """Between the JAX policy of a run and its file: `save`, `load`, `SavedPolicy`.
 
-The file of an MLP is a .tvp (`ternevo/deploy/tvp.py`). What a device does not need, such
-as the environment's name and the moments of observations, is in its optional parts. Any other
-policy is a .npz (`ternevo/policies/policy_archive.py`), which only the module it comes from can
-run.
+A policy whose settings name a codec, as an MLP's do, is a .tvp (`ternevo/deploy/tvp.py`). What a
+device does not need, such as the environment's name and the moments of observations, is in its
+optional parts. Any other policy is a .npz (`ternevo/policies/policy_archive.py`), which only the
+module it comes from can run.
 """
 
 import contextlib
 import dataclasses
+import importlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +20,15 @@ import numpy as np
 
 from ternevo.arithmetic import observation, ternary
 from ternevo.arithmetic.observation import Quantiser
+from ternevo.arithmetic.weights import WeightKind, kind_of
 from ternevo.deploy import tvp
-from ternevo.deploy.record import Layer, Moments, PolicyRecord, Squares
+from ternevo.deploy.record import PolicyRecord, Squares
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.files import replacing
 from ternevo.names import Trust, UnknownName, check_trusted, lookup_settings
 from ternevo.policies import contract, policy_archive
 from ternevo.policies.acting import Actor, Seen
-from ternevo.settings.policies import MLP, POLICIES, PolicySettings
+from ternevo.settings.policies import POLICIES, PolicySettings
 from ternevo.types import (
     ActionSpec,
     Env,
@@ -42,6 +44,21 @@ from ternevo.types import (
 
 ENV, LENGTH, WRAPPERS = "env", "episode_length", "wrappers"
 """Names in the metadata of a file; all others are of `SavedPolicy.info`."""
+
+
+class Codec(NamedTuple):
+    """How a policy becomes a record and comes back: functions of the module that settings name.
+
+    Attributes:
+      to_record: from settings, what is observed, the action space and params to a record, whose
+        metadata are added later.
+      from_record: from a record to settings and weights.
+      understands: whether `from_record` takes a record; `load` asks each policy in turn.
+    """
+
+    to_record: Callable[[Any, ObsSpec, ActionSpec, PolicyParams], PolicyRecord]
+    from_record: Callable[[PolicyRecord], tuple[Any, Params]]
+    understands: Callable[[PolicyRecord], bool]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +126,10 @@ class SavedPolicy:
         memory, action = self.step_traced(memory, obs, feedback, is_first)
         return memory, np.asarray(action)
 
+    def compiled(self) -> tuple[Callable[[int], Memory], Callable[..., tuple[Memory, jax.Array]]]:
+        """Return `reset` by the number of an episode, and `step`, compiled."""
+        return lambda episode: self.reset(jax.random.key(episode)), jax.jit(self.step_traced)
+
     def step_traced(
         self, memory: Memory, obs: Any, feedback: Any, is_first: Any
     ) -> tuple[Memory, jax.Array]:
@@ -148,10 +169,10 @@ def save(
     if env.wrappers:
         told[WRAPPERS] = env.wrappers
     metadata = {name: to_text(value) for name, value in told.items()}
-    if ":" in policy_name:
+    if type(settings).own_codec() is None:
         _archive(path, policy_name, settings, env.obs, env.action, params, metadata)
         return
-    data = tvp.encode(record_of(policy_name, settings, env.obs, env.action, params, metadata))
+    data = tvp.encode(record_of(settings, env.obs, env.action, params, metadata))
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
@@ -159,12 +180,13 @@ def save(
 def load(path: str | Path, trust: Trust = False) -> SavedPolicy:
     """Read a policy.
 
-    Nothing in a .tvp is executed. A .npz names the class of a user's own policy, whose module is
-    imported, and runs, only if `trust` says so.
+    Nothing in a .tvp is executed. A .npz names the class of its policy; the module of a user's own
+    is imported, and runs, only if `trust` says so.
 
     Args:
       path: the file.
-      trust: True to import what the file names, or the one "package.module:Class" that may be.
+      trust: True to import what the file names, or the one "package.module:Class" that may be. If
+        that class has a codec, it is also the first to be asked about a .tvp.
 
     Raises:
       FileNotFoundError, NotAFile: there is no such regular file.
@@ -174,7 +196,8 @@ def load(path: str | Path, trust: Trust = False) -> SavedPolicy:
     """
     if policy_archive.is_archive(path):
         return _from_archive(path, trust)
-    return from_record(tvp.load(path))
+    own = trust if isinstance(trust, str) and ":" in trust else None
+    return from_record(tvp.load(path), own)
 
 
 def env_id_of(saved: SavedPolicy, path: Path, said: str | None) -> str:
@@ -193,49 +216,37 @@ def env_id_of(saved: SavedPolicy, path: Path, said: str | None) -> str:
 
 
 def record_of(
-    policy_name: str,
-    settings: MLP,
+    settings: PolicySettings,
     obs: ObsSpec,
     action: ActionSpec,
     params: PolicyParams,
     metadata: dict[str, str] | None = None,
 ) -> PolicyRecord:
-    """Return what a file holds of a policy.
+    """Return what a .tvp holds of a policy.
 
     Raises:
       PolicyFormatError: the format has no place for such a policy.
     """
-    if policy_name != "mlp":
-        raise PolicyFormatError(0, f"the format has no place for the policy {policy_name!r}")
-    quantiser = observation.freeze(params.moments, obs.kind)
-    count = len(params.weights)
-    layers = [
-        _layer_of(layer, settings.weights, settings.activation if i < count - 1 else "none")
-        for i, layer in enumerate(params.weights)
-    ]
-    return PolicyRecord(
-        input_kind="f32",
-        observation_bits=settings.observation_bits,
-        observation_shift=settings.observation_shift,
-        output_shift=settings.output_shift,
-        mean=np.asarray(quantiser.mean),
-        exponent=np.asarray(jnp.frexp(quantiser.scale)[1] - 1, np.int8),
-        output_kind=action.kind,
-        low=np.asarray(action.low, np.float32),
-        high=np.asarray(action.high, np.float32),
-        layers=tuple(layers),
-        moments=Moments(*(np.asarray(x) for x in (params.moments.count, params.moments.deviation))),
-        metadata=metadata or {},
-    )
+    codec = codec_of(type(settings))
+    if codec is None:
+        raise PolicyFormatError(
+            0, f"the format has no place for a policy with the settings {type(settings).__name__}"
+        )
+    parts = codec.to_record(settings, obs, action, params)
+    return dataclasses.replace(parts, metadata=metadata or {})
 
 
-def from_record(record: PolicyRecord) -> SavedPolicy:
-    """Return the JAX policy of what a file holds.
+def from_record(record: PolicyRecord, own: str | None = None) -> SavedPolicy:
+    """Return the JAX policy of what a .tvp holds.
+
+    Args:
+      record: what it holds.
+      own: the "package.module:Class" of a policy to try first, which is imported.
 
     Raises:
-      PolicyFormatError: no settings of the policy give such layers.
+      PolicyFormatError: no policy is like that.
     """
-    settings = _settings_of(record)
+    name, settings, weights = _decoded(record, own)
     told = _told(record.metadata)
     length = _pop_length(told)
     low, high = (tuple(map(float, bound)) for bound in (record.low, record.high))
@@ -245,10 +256,10 @@ def from_record(record: PolicyRecord) -> SavedPolicy:
     scale = jnp.asarray(np.ldexp(np.float32(1), record.exponent.astype(np.int32)))
     return SavedPolicy(
         env_id=str(told.pop(ENV, "")),
-        policy_name="mlp",
+        policy_name=name,
         settings=settings,
         policy=settings.build(obs, action),
-        weights=tuple(_params_of(layer) for layer in record.layers),
+        weights=weights,
         quantiser=Quantiser(mean, scale),
         moments=_moments_of(record),
         obs=obs,
@@ -260,6 +271,28 @@ def from_record(record: PolicyRecord) -> SavedPolicy:
     )
 
 
+def codec_of(class_: type[PolicySettings]) -> Codec | None:
+    """Return the codec that the settings of a policy name, None if they name none."""
+    name = class_.own_codec()
+    if name is None:
+        return None
+    module = importlib.import_module(name)
+    return Codec(module.to_record, module.from_record, module.understands)
+
+
+def _decoded(record: PolicyRecord, own: str | None) -> tuple[str, PolicySettings, Params]:
+    """Return the name, settings and weights of the first policy whose codec knows the record.
+
+    The last of the table is asked first: an MLP, the first one, takes all that is dense.
+    """
+    names = [*POLICIES, own] if own else list(POLICIES)
+    for name in reversed(names):
+        codec = codec_of(lookup_settings("policy", name, POLICIES, PolicySettings))
+        if codec is not None and codec.understands(record):
+            return name, *codec.from_record(record)
+    raise PolicyFormatError(21, f"inputs are {record.input_kind}, and JAX policies take floats")
+
+
 def _moments_of(record: PolicyRecord) -> ObservationMoments:
     """Return the moments that a file holds."""
     found, mean = record.moments, jnp.asarray(record.mean)
@@ -268,48 +301,6 @@ def _moments_of(record: PolicyRecord) -> ObservationMoments:
     if isinstance(found, Squares):
         return observation.from_squares(jnp.float32(found.count), mean, jnp.asarray(found.m2))
     return ObservationMoments(jnp.asarray(found.count), mean, jnp.asarray(found.deviation))
-
-
-def _layer_of(layer: dict[str, Tensor], kind: Any, activation: str) -> Layer:
-    values, exponent = layer["weight"]
-    bias = layer.get("bias")
-    return Layer(
-        np.asarray(values).T,
-        None if bias is None else np.asarray(bias.values),
-        kind,
-        activation,
-        int(exponent),
-        0 if bias is None else int(bias.exponent),
-    )
-
-
-def _params_of(layer: Layer) -> dict[str, Tensor]:
-    params = {"weight": Tensor(jnp.asarray(layer.weights.T), jnp.int8(layer.exponent))}
-    if layer.bias is not None:
-        params["bias"] = Tensor(jnp.asarray(layer.bias), jnp.int8(layer.bias_exponent))
-    return params
-
-
-def _settings_of(record: PolicyRecord) -> MLP:
-    """Return the settings of the policy; those that the layers share must be the same in all."""
-    if record.input_kind != "f32":
-        raise PolicyFormatError(21, f"inputs are {record.input_kind}, and JAX policies take floats")
-    hidden = record.layers[:-1]
-    shared = {
-        "activation": {layer.activation for layer in hidden},
-        "weights": {layer.kind for layer in record.layers},
-        "use_bias": {layer.bias is not None for layer in record.layers},
-    }
-    for name, values in shared.items():
-        if len(values) > 1:
-            raise PolicyFormatError(32, f"layers differ in {name}: {sorted(map(str, values))}")
-    return MLP(
-        hidden_sizes=record.sizes[1:-1],
-        observation_bits=record.observation_bits,
-        observation_shift=record.observation_shift,
-        output_shift=record.output_shift,
-        **{name: values.pop() for name, values in shared.items() if values},
-    )
 
 
 def _archive(
@@ -323,7 +314,7 @@ def _archive(
 ) -> None:
     """Write a policy that is no MLP; see `save`. What `_from_archive` would refuse is refused."""
     _check_moments(params.moments)
-    _check_weights(params.weights, settings.weights)
+    _check_weights(params.weights, kind_of(settings.weights))
     arrays = {f"moments/{name}": np.asarray(x) for name, x in params.moments._asdict().items()}
     for name, tensor in named_tensors(params.weights).items():
         for part, value in tensor._asdict().items():
@@ -420,7 +411,7 @@ def _params_of_archive(
         PolicyParams(shapes, jax.eval_shape(lambda: observation.empty(obs_size))), arrays
     )
     _check_moments(params.moments)
-    _check_weights(params.weights, settings.weights)
+    _check_weights(params.weights, kind_of(settings.weights))
     return params
 
 
@@ -453,16 +444,17 @@ def _check_moments(moments: ObservationMoments) -> None:
             raise PolicyFormatError(0, f"moments/{name} is negative")
 
 
-def _check_weights(weights: Params, kind: ternary.WeightKind) -> None:
+def _check_weights(weights: Params, kind: WeightKind) -> None:
     """Refuse values that weights of a kind cannot have; the rules are those of a .tvp."""
-    levels = {"ternary": (-1, 0, 1), "binary": (-1, 1)}.get(kind)
     for name, (values, exponent) in named_tensors(weights).items():
-        values, size = np.asarray(values), abs(int(exponent))
-        bad = ~np.isfinite(values) if levels is None else ~np.isin(values, levels)
+        values, exponents = np.asarray(values), np.asarray(exponent, int).reshape(-1)
+        bad = ~np.isfinite(values) if kind.is_float else ~np.isin(values, kind.levels)
         if bad.any():
-            raise PolicyFormatError(0, f"{name} has a {values[bad].flat[0]} among {kind} weights")
-        if size > tvp.EXPONENT_LIMIT:
-            found = f"exponent {int(exponent)} of {name}"
+            first = values[bad].flat[0]
+            raise PolicyFormatError(0, f"{name} has a {first} among {kind.name} weights")
+        largest = exponents[np.argmax(np.abs(exponents))]
+        if abs(largest) > tvp.EXPONENT_LIMIT:
+            found = f"exponent {largest} of {name}"
             raise PolicyFormatError(0, f"{found}; at most {tvp.EXPONENT_LIMIT} in size")
 
 

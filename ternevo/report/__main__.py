@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from ternevo import report
-from ternevo.runs.run_folder import errors_in_a_line
+from ternevo.runs.errors import errors_in_a_line
 
 
 @dataclasses.dataclass(frozen=True)

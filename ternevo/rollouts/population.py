@@ -133,18 +133,16 @@ def evaluate(
         own = Own(params, jnp.zeros_like(first_row) if is_spread else first_row)
         num_members = jnp.clip(size - first_row, 0, rows)
         tally = _run_members(work, own, rows, num_members, rollout)
-        scale = work.yardstick.scale[: work.num_moments]
-        moments = _block_moments(observation.from_sums(tally.sums, scale))
-        return devices.gather((tally.returns, tally.lengths, moments))
+        return devices.gather((tally.returns, tally.lengths, _block_moments(work, tally)))
 
     run_split = devices.split(run, (False, False, False, is_spread))
     quantisers = quantiser, yardstick or quantiser
     returns, lengths, moments = run_split(quantisers, keys, limit, params)
     lengths = lengths[:size]
-    if observation.summed_size(rollout.env.obs):
-        moments = devices.combine_in_order(observation.merge, moments)
-    else:
+    if moments is None:
         moments = observation.empty(rollout.env.obs.size)
+    else:
+        moments = devices.combine_in_order(observation.merge, moments)
     return Scores(returns[:size], lengths, moments, step_count.of_lengths(lengths))
 
 
@@ -166,8 +164,11 @@ def _work(
     return Work(policy, env, *quantisers, keys, first_row, packing, tile_slots, limit)
 
 
-def _block_moments(moments: ObservationMoments) -> ObservationMoments:
-    """Merge the moments [members, episodes, obs] of each block of members."""
+def _block_moments(work: Work, tally: Tally) -> ObservationMoments | None:
+    """Merge the moments of the episodes [members, episodes] of each block; None without any."""
+    if work.num_moments == 0:
+        return None
+    moments = observation.from_sums(tally.sums, work.yardstick.scale)
     by_episode = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), moments)
     of_members = devices.combine_in_order(observation.merge, by_episode)
     return devices.combine_blocks(observation.merge, of_members)

@@ -17,9 +17,10 @@ from tqdm import tqdm
 from ternevo import reading
 from ternevo.deploy import tvp
 from ternevo.policies import policy_archive
-from ternevo.runs import run_folder
+from ternevo.runs import records
+from ternevo.runs.errors import RunFolderError
 from ternevo.runs.intervals import Interval, mean_interval
-from ternevo.runs.run_folder import RunFolder, RunFolderError
+from ternevo.runs.run_folder import RunFolder
 from ternevo.runs.sinks import LEFT_OUT_MEMBERS, Row, read_jsonl
 from ternevo.settings.command_line import RunConfig
 from ternevo.settings.flat import options_of
@@ -214,8 +215,8 @@ def _tried(reader: Callable[[Path], Said], path: Path) -> Said | str:
 
 def _read_record(path: Path) -> dict[str, Any]:
     """Return a config.json, {} of a joint run or of another program."""
-    record = run_folder.read_record(path)
-    return record if run_folder.is_of_one_seed(record) else {}
+    record = records.read_record(path)
+    return record if records.is_of_one_seed(record) else {}
 
 
 def _read_rows(path: Path) -> list[Row]:
@@ -226,7 +227,7 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 def _read_result(path: Path) -> dict[str, Any]:
-    result = run_folder.read_json(path)
+    result = records.read_json(path)
     if result:
         _check(result, generation=int, policy=dict, best_policy=dict)
         _check(result["policy"], return_mean=(int, float, NoneType))
@@ -313,7 +314,7 @@ def key_of(record: dict[str, Any]) -> tuple[str, str]:
 
 def settings_of(record: dict[str, Any]) -> Settings:
     """Return the settings of a config.json that make its arm, those of strategy and policy too."""
-    settings = run_folder.flat(record["settings"])
+    settings = records.flat(record["settings"])
     return {name: value for name, value in settings.items() if name not in NOT_OF_THE_ARM}
 
 

@@ -10,13 +10,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from ternevo.machine import startup
+
 PACKAGES = ("ternevo", "jax", "jaxlib", "flax", "optax", "evosax", "gymnax", "brax", "numpy")
 
 
 def describe() -> dict[str, Any]:
     """Return "versions", "device", "machine" and "commit"; this starts JAX."""
-    from ternevo.machine import startup
-
     return {
         "versions": {"python": platform.python_version(), **_versions()},
         "device": _device(),

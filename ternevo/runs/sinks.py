@@ -411,6 +411,7 @@ class Wandb:
             import wandb
         except ModuleNotFoundError as error:
             raise MissingExtra('--track wandb needs wandb: pip install "ternevo[wandb]"') from error
+        self._wandb: Any = wandb
         self._run = wandb.init(**settings)
 
     def write(self, rows: list[Row]) -> None:
@@ -420,8 +421,7 @@ class Wandb:
 
     def animate(self, path: Path, generation: int) -> None:
         """Log a GIF as a video, a page as it is, other pictures as images; else the path."""
-        import wandb
-
+        wandb = self._wandb
         shown = dict.fromkeys(PICTURES, lambda: wandb.Image(str(path))) | {
             ".gif": lambda: wandb.Video(str(path)),
             ".html": lambda: wandb.Html(str(path), inject=False),

@@ -76,6 +76,9 @@ class RunConfig:
     """Fresh episodes for the two policies, last and best, when the run is done."""
     checkpoint_every: int = unseen(50, COUNT)
     """Save a checkpoint every so many generations, and at the end."""
+    checkpoint_buffers: bool = option(True, of_the_arm=False)
+    """Keep buffers, such as replay buffers, in checkpoints. Without them a resumed run fills new
+    ones and goes on differently; strategies without buffers do not notice."""
     chunk_size: int = unseen(0, NOT_NEGATIVE)
     """Generations in one compiled call; 0 for about two seconds' worth. It changes no result."""
     track: str = unseen("")

@@ -7,7 +7,7 @@ import optax
 
 from ternevo import problems
 from ternevo.algorithms.schedules import learning_rate
-from ternevo.arithmetic.ternary import WeightKind
+from ternevo.arithmetic.ternary import WeightName
 from ternevo.problems import Plan
 from ternevo.settings.strategies.evolution import Evolution, check_heeded
 from ternevo.settings.strategies.ppo import PPO
@@ -19,7 +19,7 @@ from ternevo.types import Env, Policy, Strategy
 
 
 def evolution(
-    settings: Evolution, env: Env, policy: Policy, weights: WeightKind, num_generations: int
+    settings: Evolution, env: Env, policy: Policy, weights: WeightName, num_generations: int
 ) -> Strategy:
     """Return the strategy of an algorithm over trits; of float weights, that of its twin.
 
@@ -37,7 +37,7 @@ def evolution(
 
 
 def own_twin(
-    settings: Evolution, env: Env, policy: Policy, weights: WeightKind, num_generations: int
+    settings: Evolution, env: Env, policy: Policy, weights: WeightName, num_generations: int
 ) -> Strategy:
     """Return the strategy of an algorithm that searches float weights, too, as a list of arrays."""
     build = latents if weights == "float" else evolution
@@ -45,7 +45,7 @@ def own_twin(
 
 
 def latents(
-    settings: Evolution, env: Env, policy: Policy, weights: WeightKind, num_generations: int
+    settings: Evolution, env: Env, policy: Policy, weights: WeightName, num_generations: int
 ) -> Strategy:
     """Return the strategy of an algorithm over float latents, from which any weights are made."""
 
@@ -57,7 +57,7 @@ def latents(
 
 
 def ppo(
-    settings: PPO, env: Env, policy: Policy, weights: WeightKind, num_generations: int
+    settings: PPO, env: Env, policy: Policy, weights: WeightName, num_generations: int
 ) -> Strategy:
     """Return the strategy of proximal policy optimisation.
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 
-from ternevo.arithmetic import ternary
-from ternevo.arithmetic.ternary import WeightKind
+from ternevo.arithmetic.ternary import WeightName
+from ternevo.arithmetic.weights import discretize_all, kind_of, latents_of
 from ternevo.strategies.evolve import evolve
 from ternevo.strategies.search import search_of
 from ternevo.types import Key, Params, Policy, Problem, Strategy
@@ -16,7 +16,7 @@ def evolve_latents(
     make_algorithm: Callable[[Any], tuple[Any, Any]],
     problem: Problem,
     policy: Policy,
-    weights: WeightKind,
+    weights: WeightName,
 ) -> Strategy:
     """Return the strategy in which an algorithm over float latents drives any kind of policy.
 
@@ -27,15 +27,15 @@ def evolve_latents(
       policy: the policy.
       weights: what the latents are cut into before each evaluation.
     """
-    template = policy.init(jax.random.key(0))
+    template, kind = policy.init(jax.random.key(0)), kind_of(weights)
 
     def decode(latents: list[jax.Array]) -> Params:
-        return ternary.discretize_all(template, latents, weights)
+        return discretize_all(template, latents, kind)
 
     def draw(key: Key) -> list[jax.Array]:
         key_policy, key_latents = jax.random.split(key)
-        return ternary.latents_of(key_latents, policy.init(key_policy), weights)
+        return latents_of(key_latents, policy.init(key_policy), kind)
 
-    first = ternary.latents_of(jax.random.key(0), template, weights)
+    first = latents_of(jax.random.key(0), template, kind)
     algorithm, params = make_algorithm(first)
     return evolve(search_of(algorithm, params, draw), problem, decode)

@@ -12,7 +12,14 @@ from jaxtyping import Array, Float32
 from ternevo.arithmetic import actions, observation, ternary
 from ternevo.arithmetic.actions import Distribution
 from ternevo.arithmetic.observation import Quantiser, Sums
-from ternevo.arithmetic.ternary import WeightKind
+from ternevo.arithmetic.ternary import WeightName
+from ternevo.arithmetic.weights import (
+    WeightKind,
+    discretize_all,
+    kind_of,
+    latents_of,
+    straight_through_all,
+)
 from ternevo.learners import ppo
 from ternevo.machine import devices
 from ternevo.rollouts import step_count
@@ -109,18 +116,17 @@ class Networks(NamedTuple):
     def init(self, key: Key, obs_size: int) -> Learned:
         """Return latents that stand for a policy of `policy.init`, and a fresh critic."""
         key_policy, key_latents, key_critic = jax.random.split(key, 3)
-        latents = ternary.latents_of(key_latents, self.policy.init(key_policy), self.weights)
+        latents = latents_of(key_latents, self.policy.init(key_policy), self.weights)
         critic = self.critic.init(key_critic, jnp.zeros(obs_size))
         return Learned(latents, self.distribution.init(), critic)
 
     def shipped(self, learned: Learned) -> Params:
         """Return the policy's params as they would be shipped."""
-        return ternary.discretize_all(self.template, learned.latents, self.weights)
+        return discretize_all(self.template, learned.latents, self.weights)
 
     def differentiable(self, learned: Learned) -> Params:
         """Return the same params in float32, with straight-through gradients."""
-        tensors = [ternary.straight_through(latent, self.weights) for latent in learned.latents]
-        return ternary.replace_tensors(self.template, tensors)
+        return straight_through_all(self.template, learned.latents, self.weights)
 
     def agent(self, learned: Learned, num_envs: int) -> Agent:
         """Return what acts in so many environments."""
@@ -158,7 +164,7 @@ def learn(
     settings: "PPO",
     env: Env,
     policy: Policy,
-    weights: WeightKind,
+    weights: WeightName,
     optimizer: optax.GradientTransformation,
 ) -> Strategy:
     """Return PPO as a strategy.
@@ -176,7 +182,7 @@ def learn(
     networks = Networks(
         policy,
         jax.eval_shape(policy.init, jax.random.key(0)),
-        weights,
+        kind_of(weights),
         actions.distribution(settings.action_distribution, env.action, settings.init_log_std),
         Critic(settings.critic_hidden_sizes, settings.critic_activation),
     )

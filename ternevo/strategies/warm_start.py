@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from ternevo.arithmetic import ternary
-from ternevo.arithmetic.ternary import WeightKind
+from ternevo.arithmetic.latents import has_outputs
+from ternevo.arithmetic.ternary import WeightName
+from ternevo.arithmetic.weights import WeightKind, kind_of
 from ternevo.names import Trust
 from ternevo.policies import policy_file
 from ternevo.policies.policy_file import SavedPolicy
@@ -45,7 +47,7 @@ class Start(NamedTuple):
         return f"{self.path} ({known})" if known else str(self.path)
 
 
-def load(path: Path, env: Env, policy: Policy, kind: WeightKind, trust: Trust = False) -> Start:
+def load(path: Path, env: Env, policy: Policy, kind: WeightName, trust: Trust = False) -> Start:
     """Read where a run in `env` with `policy` is to start.
 
     Args:
@@ -69,7 +71,7 @@ def load(path: Path, env: Env, policy: Policy, kind: WeightKind, trust: Trust = 
         )
     _check_fits(saved, path, env, policy)
     try:
-        weights = convert(saved.weights, kind)
+        weights = convert(saved.weights, kind, jax.eval_shape(policy.init, jax.random.key(0)))
     except ValueError as error:
         raise ValueError(f"cannot start from {path}: {error}") from error
     return Start(path, saved.info, PolicyParams(weights, saved.moments))
@@ -101,7 +103,7 @@ def with_moments(strategy: Strategy, moments: ObservationMoments) -> Strategy:
 def check_starts(found: PolicyParams, start: Start) -> None:
     """Refuse a strategy that would begin with another policy than it was told to.
 
-    The exponent of a tensor of zeros may differ: it scales nothing.
+    The exponent of a tensor of zeros, or of an output of zeros, may differ: it scales nothing.
 
     Raises:
       ValueError: a tensor is another one.
@@ -110,7 +112,9 @@ def check_starts(found: PolicyParams, start: Start) -> None:
     for name, got in policy_file.named_tensors(found.weights).items():
         wanted = told[name]
         same_values = bool(jnp.array_equal(got.values, wanted.values))
-        same_scale = bool(got.exponent == wanted.exponent) or not bool(jnp.any(wanted.values))
+        axes = tuple(range(wanted.values.ndim - has_outputs(wanted)))
+        is_zero = ~jnp.any(wanted.values != 0, axes)
+        same_scale = bool(jnp.all((got.exponent == wanted.exponent) | is_zero))
         if not (same_values and same_scale):
             what = "values" if not same_values else "exponent"
             raise ValueError(
@@ -121,26 +125,44 @@ def check_starts(found: PolicyParams, start: Start) -> None:
 # ---------------------------------------------------------------------- conversion
 
 
-def convert(weights: Params, kind: WeightKind) -> Params:
+def convert(weights: Params, kind: WeightName, like: Params | None = None) -> Params:
     """Return weights as another kind: float ones are cut into levels, others become floats.
 
+    Args:
+      weights: the params of a policy.
+      kind: the kind that is wanted.
+      like: params, or their shapes, that say which tensors have an exponent for each output;
+        those of `weights` if None.
+
     Raises:
-      ValueError: binary weights are wanted, and there are zeros.
+      ValueError: binary weights are wanted, and there are zeros; or one exponent is wanted for a
+        tensor whose outputs have different ones.
     """
-    converted = [_convert(tensor, kind) for tensor in ternary.tensors(weights)]
+    templates = ternary.tensors(weights if like is None else like)
+    converted = [
+        _convert(tensor, kind_of(kind), has_outputs(template))
+        for tensor, template in zip(ternary.tensors(weights), templates, strict=True)
+    ]
     return ternary.replace_tensors(weights, converted)
 
 
-def _convert(tensor: Tensor, kind: WeightKind) -> Tensor:
+def _convert(tensor: Tensor, kind: WeightKind, per_output: bool) -> Tensor:
     values, exponent = tensor
     if jnp.issubdtype(values.dtype, jnp.floating):
-        return ternary.discretize(values, kind)
-    if kind == "float":
+        return kind.discretize(values, per_output=per_output)
+    if kind.is_float:
         levels = jnp.ldexp(values.astype(jnp.float32), -exponent.astype(jnp.int32))
         return Tensor(levels, jnp.zeros((), jnp.int8))
-    if kind == "binary" and bool(jnp.any(values == 0)):
-        raise ValueError("it has zeros, and binary weights are -1 or +1")
-    return tensor
+    if not kind.has_zero and bool(jnp.any(values == 0)):
+        raise ValueError(f"it has zeros, and {kind.name} weights are -1 or +1")
+    if per_output:
+        return Tensor(values, jnp.broadcast_to(exponent, values.shape[-1:]))
+    if has_outputs(tensor) and bool(jnp.any(exponent != exponent[0])):
+        raise ValueError(
+            "its outputs have exponents of their own, and those of this run share one for each "
+            "layer: add --scales output"
+        )
+    return Tensor(values, exponent.reshape(-1)[0])
 
 
 # ------------------------------------------------------------------- what fits where

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from ternevo.runs.run_folder import errors_in_a_line
+from ternevo.runs.errors import errors_in_a_line
 from ternevo.settings import command_line as run_config
 from ternevo.settings.options import types, written_out
 from ternevo.sweep import space, summary, trials

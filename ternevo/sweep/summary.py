@@ -4,6 +4,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ternevo import report as reports
+from ternevo.files import replacing
 from ternevo.sweep.space import Parameter, space
 from ternevo.sweep.trials import Sweep, outcome, varied_parameters
 
@@ -52,8 +54,6 @@ def draw(sweep: Sweep, study: "Study", path: Path) -> None:
     """Draw the objective of every trial against each parameter that varies."""
     import matplotlib.figure
 
-    from ternevo.files import replacing
-
     names = varied_parameters(sweep)
     width = 3.4 * max(len(names), 1)
     figure = matplotlib.figure.Figure(figsize=(width, 3), layout="constrained")
@@ -83,7 +83,5 @@ def _scatter(
 
 def report(sweep: Sweep, study: "Study") -> Path:
     """Write report.html of the runs of all trials that have an objective."""
-    from ternevo import report as reports
-
     folders = [sweep.run_of(trial.number) for trial in complete(study)]
     return reports.write([f for f in folders if f], sweep.folder / "report.html", x="env_steps")

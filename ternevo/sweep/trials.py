@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ternevo import files
 from ternevo.machine.interruption import LOST_OUTPUT, SIGNALS, handled_by
 from ternevo.names import check
-from ternevo.runs import run_folder
+from ternevo.runs import errors, run_folder
 from ternevo.runs.sinks import mean_rows, read_jsonl
 from ternevo.sweep.space import SweepFile, SweepFileError, grid, optuna_package, proposals, space
 
@@ -96,7 +96,7 @@ def open_study(sweep: Sweep) -> "Study":
     before = study.user_attrs.get("settings", settings)
     changed = [name for name, value in settings.items() if before.get(name) != value]
     if changed:
-        raise run_folder.RunFolderError(
+        raise errors.RunFolderError(
             f"{sweep.folder} is a sweep with other settings ({', '.join(changed)}): choose another "
             "--name"
         )
@@ -117,7 +117,7 @@ def _check_trials(sweep: Sweep, study: "Study") -> None:
     for trial in study.get_trials(deepcopy=False):
         foreign = [name for name, found in trial.distributions.items() if ours.get(name) != found]
         if foreign:
-            raise run_folder.RunFolderError(
+            raise errors.RunFolderError(
                 f"{sweep.folder / 'study.jsonl'} has a trial {trial.number} with values that the "
                 f"sweep file does not propose, of {', '.join(map(repr, foreign))}: choose another "
                 "--name"
@@ -195,12 +195,11 @@ def run_trials(sweep: Sweep, study: "Study", num_trials: int, jobs: int) -> None
 
 def _unfinished(sweep: Sweep, study: "Study") -> "list[FrozenTrial]":
     """Return the trials to go on with; one whose proposal a kill cut off counts as failed."""
-    from optuna.trial import TrialState
-
-    trials = study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
+    states = optuna_package().trial.TrialState
+    trials = study.get_trials(deepcopy=False, states=[states.RUNNING])
     for trial in trials:
         if not _is_whole(sweep, trial):
-            study.tell(trial.number, state=TrialState.FAIL)
+            study.tell(trial.number, state=states.FAIL)
     return [trial for trial in trials if _is_whole(sweep, trial)]
 
 
@@ -240,7 +239,7 @@ def _locked(sweep: Sweep) -> Iterator[int]:
         try:
             lock = stack.enter_context(files.locked(sweep.folder / "lock"))
         except files.Locked as error:
-            raise run_folder.RunFolderError(
+            raise errors.RunFolderError(
                 f"{sweep.folder} is at work: another process runs the sweep, or a trial of it"
             ) from error
         yield lock
@@ -284,19 +283,18 @@ def _finish(sweep: Sweep, study: "Study", number: int, status: int) -> None:
     Raises:
       KeyboardInterrupt: somebody stopped it, and so the sweep; the trial stays unfinished.
     """
-    from optuna.trial import TrialState
-
     if status in INTERRUPTED:
         raise KeyboardInterrupt
+    failed = optuna_package().trial.TrialState.FAIL
     if status:
-        study.tell(number, state=TrialState.FAIL)
+        study.tell(number, state=failed)
         return
     try:
         study.tell(number, objective(sweep, number))
-    except (ValueError, run_folder.RunFolderError) as error:
+    except (ValueError, errors.RunFolderError) as error:
         with sweep.log_of(number).open("a") as log:
             log.write(f"error: {error}\n")
-        study.tell(number, state=TrialState.FAIL)
+        study.tell(number, state=failed)
 
 
 def objective(sweep: Sweep, number: int) -> float:
@@ -310,7 +308,7 @@ def objective(sweep: Sweep, number: int) -> float:
     """
     folder = sweep.run_of(number)
     if folder is None:
-        raise run_folder.RunFolderError(f"there is no run trial{number} in {sweep.folder / 'runs'}")
+        raise errors.RunFolderError(f"there is no run trial{number} in {sweep.folder / 'runs'}")
     rows = mean_rows([read_jsonl(seed.metrics) for seed in run_folder.find_all(folder)])
     known = dict.fromkeys(name for row in rows for name in row)
     metric = check("metric", sweep.file.metric, known)

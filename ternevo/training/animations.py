@@ -24,8 +24,7 @@ class Animations:
         self._seed = setup.config.seed
         self._folder = setup.seed_folders[self._seed].episodes
         self._env = setup.env
-        policy = setup.config.policy.build(setup.env.obs, setup.env.action)
-        self._play = episode.recorder(policy, setup.env)
+        self._play = episode.recorder(setup.policy, setup.env)
 
     def is_due(self, generation: int) -> bool:
         """Return whether an episode is to be drawn after so many generations."""

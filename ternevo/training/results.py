@@ -4,23 +4,24 @@ import json
 import math
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ternevo import keys
+import jax
 
-if TYPE_CHECKING:
-    import jax
+from ternevo import envs, keys, problems
+from ternevo.files import replace_text
+from ternevo.machine import devices
+from ternevo.names import UnknownName
+from ternevo.policies import policy_file
+from ternevo.rollouts import episode
+from ternevo.runs import plots
+from ternevo.runs.run_folder import RunFolder
+from ternevo.runs.sinks import Row, read_jsonl
+from ternevo.training.setup import Setup
 
-    from ternevo.runs.run_folder import RunFolder
-    from ternevo.runs.sinks import Row
-    from ternevo.training.setup import Setup
 
-
-def draw(setup: "Setup") -> None:
+def draw(setup: Setup) -> None:
     """Draw the learning curve of each seed, and of a joint run that of all seeds."""
-    from ternevo.runs import plots
-    from ternevo.runs.sinks import read_jsonl
-
     rows_of_each = [
         read_jsonl(folder.metrics, plots.LEARNING_CURVE) for folder in setup.seed_folders.values()
     ]
@@ -31,7 +32,7 @@ def draw(setup: "Setup") -> None:
         plots.seeds_curve(rows_of_each, title, setup.folder.curve)
 
 
-def finish(setup: "Setup", last_rows: "list[Row]") -> None:
+def finish(setup: Setup, last_rows: list[Row]) -> None:
     """Evaluate all policies on fresh episodes, write results, render, say where everything is.
 
     Args:
@@ -63,17 +64,16 @@ def finish(setup: "Setup", last_rows: "list[Row]") -> None:
     print(f"checkpoint  {setup.folder.checkpoints / str(results[0]['generation'])}", flush=True)
 
 
-def _totals(row: "Row") -> dict[str, Any]:
+def _totals(row: Row) -> dict[str, Any]:
     return {key: row[key] for key in ("generation", "env_steps", "wall_time")}
 
 
-def _write_result(folder: "RunFolder", result: dict[str, Any]) -> None:
-    from ternevo.files import replace_text
+def _write_result(folder: RunFolder, result: dict[str, Any]) -> None:
 
     replace_text(folder.result, json.dumps(result, indent=2) + "\n")
 
 
-def _finish_seeds(setup: "Setup", results: list[dict[str, Any]]) -> str:
+def _finish_seeds(setup: Setup, results: list[dict[str, Any]]) -> str:
     """Write the result of a joint run; return in words how its best policies did."""
     totals = {key: results[0][key] for key in ("generation", "wall_time")}
     over_seeds = {
@@ -106,16 +106,9 @@ def _over_seeds(returns: list[float | None]) -> dict[str, Any]:
     }
 
 
-def final_evaluations(setup: "Setup") -> list[dict[str, dict[str, Any]]]:
+def final_evaluations(setup: Setup) -> list[dict[str, dict[str, Any]]]:
     """Evaluate each seed's two policy files on the same fresh episodes, with one program."""
-    import jax
-
-    from ternevo import problems
-    from ternevo.machine import devices
-    from ternevo.policies import policy_file
-
-    policy = setup.config.policy.build(setup.env.obs, setup.env.action)
-    problem = problems.of(policy, setup.env)
+    problem = problems.of(setup.policy, setup.env)
     num_episodes = setup.config.num_final_episodes
     # The key is an argument: as a constant it would make another program for each seed.
     run = jax.jit(
@@ -137,7 +130,7 @@ def final_evaluations(setup: "Setup") -> list[dict[str, dict[str, Any]]]:
         ]
 
 
-def _summary(returns: "jax.Array") -> dict[str, Any]:
+def _summary(returns: jax.Array) -> dict[str, Any]:
     """Return mean, standard deviation and count of returns as JSON values."""
     mean, std = float(returns.mean()), float(returns.std())
     return {
@@ -147,15 +140,8 @@ def _summary(returns: "jax.Array") -> dict[str, Any]:
     }
 
 
-def render_best(setup: "Setup") -> str:
+def render_best(setup: Setup) -> str:
     """Render an episode of the first seed's best policy; return where it is, or why not."""
-    import jax
-
-    from ternevo import envs
-    from ternevo.names import UnknownName
-    from ternevo.policies import policy_file
-    from ternevo.rollouts import episode
-
     folder = setup.seed_folders[setup.config.seed]
     saved = policy_file.load(folder.best_policy, trust=setup.config.policy_name)
     key = jax.random.fold_in(jax.random.key(setup.config.seed), keys.SHOWN_EPISODE)

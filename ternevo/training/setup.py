@@ -1,31 +1,35 @@
 """From a configuration to the nouns of a run."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from ternevo import envs, problems
+from ternevo.machine import profiling
 from ternevo.machine.compilation_cache import disable_compilation_cache, enable_compilation_cache
 from ternevo.names import of_type
+from ternevo.policies import contract
+from ternevo.runs import run_folder
+from ternevo.runs.run_folder import RunFolder
 from ternevo.settings.command_line import RunConfig
-
-if TYPE_CHECKING:
-    from ternevo.runs.run_folder import RunFolder
-    from ternevo.strategies.warm_start import Start
-    from ternevo.types import Env, Policy, Strategy
+from ternevo.strategies import warm_start
+from ternevo.strategies.across_seeds import across_seeds
+from ternevo.strategies.evaluated import evaluated
+from ternevo.strategies.warm_start import Start
+from ternevo.types import Env, Policy, Strategy
 
 
 class Setup(NamedTuple):
     """The nouns of a run, built from its configuration."""
 
     config: RunConfig
-    env: "Env"
-    strategy: "Strategy"
-    folder: "RunFolder"
-    start: "Start | None"
+    env: Env
+    policy: Policy
+    strategy: Strategy
+    folder: RunFolder
+    start: Start | None
 
     @property
-    def seed_folders(self) -> "dict[int, RunFolder]":
+    def seed_folders(self) -> dict[int, RunFolder]:
         """The folder of each seed."""
-        from ternevo.runs import run_folder
-
         return run_folder.seed_folders(self.config, self.folder)
 
     def title(self, seed: int | str) -> str:
@@ -36,16 +40,9 @@ class Setup(NamedTuple):
 
 def build(config: RunConfig) -> Setup:
     """Build environment, policy and strategy; the run's folder is not touched."""
-    from ternevo import envs
-    from ternevo.machine import profiling
-    from ternevo.runs import run_folder
-
     if config.profile:
         profiling.make_profile_folder(config.profile)
     (enable_compilation_cache if config.compilation_cache else disable_compilation_cache)()
-    from ternevo.policies import contract
-    from ternevo.strategies import warm_start
-
     env = envs.make(config.env, config.episode_length, config.wrappers)
     policy = contract.build(config.policy, env.obs, env.action)
     folder = run_folder.folder_of(config, env.id)
@@ -55,19 +52,11 @@ def build(config: RunConfig) -> Setup:
         kind, trust = config.policy.weights, config.policy_name
         begin = warm_start.load(source, env, policy, kind, trust)
     strategy = build_strategy(config, env, policy, begin)
-    return Setup(config, env, strategy, folder, begin)
+    return Setup(config, env, policy, strategy, folder, begin)
 
 
-def build_strategy(
-    config: RunConfig, env: "Env", policy: "Policy", begin: "Start | None"
-) -> "Strategy":
+def build_strategy(config: RunConfig, env: Env, policy: Policy, begin: Start | None) -> Strategy:
     """Build the strategy that the loop runs: with a start, tests of what ships, and all seeds."""
-    from ternevo import problems
-    from ternevo.strategies import warm_start
-    from ternevo.strategies.across_seeds import across_seeds
-    from ternevo.strategies.evaluated import evaluated
-    from ternevo.types import Strategy
-
     first = warm_start.start_from(policy, begin.params.weights) if begin else policy
     built = config.strategy.build(env, first, config.policy.weights, config.num_generations)
     strategy = of_type(f"what {type(config.strategy).__name__}.build returns", built, Strategy)

@@ -28,6 +28,8 @@ from ternevo.algorithms.ternary_ga import TernaryGA
 from ternevo.algorithms.trust_region import TrustRegion
 from ternevo.algorithms.vote import Vote
 from ternevo.arithmetic import ternary
+from ternevo.arithmetic.latents import scale
+from ternevo.arithmetic.weights import kind_of
 from ternevo.types import Tensor
 
 VALUES = {"ternary": {-1, 0, 1}, "binary": {-1, 1}}
@@ -63,7 +65,7 @@ def cut_gaussian(latent, spread, cut, kind):
 def test_threshold_direction_is_the_gradient_of_expected_utility(kind, num_weights, spread):
     spread = jnp.float32(spread)
     vectors, utilities, latent = random_problem(num_weights, num_weights)
-    cut = ternary.scale(latent) / 2 if kind == "ternary" else 0.0
+    cut = scale(latent) / 2 if kind == "ternary" else 0.0
 
     @jax.jit
     def expected_utility(latent):
@@ -231,7 +233,7 @@ def hidden(kind: str):
 @functools.partial(jax.jit, static_argnums=1)
 def random_params(key, kind: str):
     keys = jax.random.split(key, len(SHAPES))
-    return params_of([ternary.draw(k, s, kind) for k, s in zip(keys, SHAPES, strict=True)])
+    return params_of([kind_of(kind).draw(k, s) for k, s in zip(keys, SHAPES, strict=True)])
 
 
 def wrong_trits(population, kind: str) -> jax.Array:
@@ -436,7 +438,7 @@ def undecided(kind: str):
         if latent.shape[-1] != 3:
             return zero
         is_table = jnp.allclose(latent.sum(-1), 1.0)
-        return jnp.where(is_table, possible_values(kind) / len(VALUES[kind]), zero)
+        return jnp.where(is_table, possible_values(kind_of(kind)) / len(VALUES[kind]), zero)
 
     return of
 

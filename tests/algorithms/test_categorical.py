@@ -17,6 +17,7 @@ from ternevo.algorithms.distribution import possible_values
 from ternevo.algorithms.pbil import PBIL
 from ternevo.algorithms.shaping import best_and_worst, duels, of_unit_energy, truncation
 from ternevo.algorithms.trust_region import TrustRegion, noise_energy
+from ternevo.arithmetic.weights import kind_of
 from ternevo.settings.command_line import parse
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.types import Tensor
@@ -37,7 +38,7 @@ def solution_of(num_weights: int):
 
 def random_table(rng, num_weights: int, kind: str) -> np.ndarray:
     table = 0.1 + rng.uniform(size=(num_weights, 3))
-    table *= np.asarray(possible_values(kind))
+    table *= np.asarray(possible_values(kind_of(kind)))
     return (table / table.sum(1, keepdims=True)).astype(np.float32)
 
 
@@ -251,7 +252,7 @@ def asng_of_the_paper(theta, one_hot, utilities, path, gamma, divisor, init_step
 @pytest.mark.parametrize("kind", KINDS)
 def test_asng_is_the_recursion_of_the_paper(kind):
     """Three generations, each from the memory that the one before has left."""
-    is_possible = np.asarray(possible_values(kind)) > 0
+    is_possible = np.asarray(possible_values(kind_of(kind))) > 0
     memory, path, gamma, divisor = None, np.zeros((5, 3)), 0.0, 1.0
     for seed in range(3):
         options = {"init_step": 0.2, "noise_threshold": 1.3, "margin": 1e-3}
@@ -372,7 +373,7 @@ def test_the_step_goes_as_far_as_the_signal_allows_along_the_natural_gradient(ki
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("max_kl", [1e-3, 0.1, 10.0])
 def test_kl_stays_within_the_bound_also_at_the_margin(kind, max_kl):
-    values = np.asarray(possible_values(kind))
+    values = np.asarray(possible_values(kind_of(kind)))
     table = np.where(values > 0, [[1e-3, 2e-3, 0.0], [0.3, 0.3, 0.0], [0.0, 1e-3, 0.1]], 0.0)
     table[[0, 1], 2] = 1 - table[[0, 1]].sum(1)
     table[2, 0] = 1 - table[2].sum()
@@ -407,7 +408,7 @@ FITNESS = {
 def test_the_energy_of_noise_is_what_is_taken_for_it(kind, antithetic, name):
     """Over 4000 populations; utilities stay, so that the energy is all that varies."""
     table = random_table(np.random.default_rng(0), 5, kind)
-    table[0] = np.asarray(possible_values(kind)) / np.sum(possible_values(kind))
+    table[0] = np.asarray(possible_values(kind_of(kind))) / np.sum(possible_values(kind_of(kind)))
     utilities = FITNESS[name](np.random.default_rng(1))
     algorithm = TrustRegion(32, solution_of(5), kind=kind, use_antithetic_sampling=antithetic)
     params = algorithm.default_params
@@ -465,7 +466,7 @@ weights = st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3).filter(lam
     st.lists(st.floats(-2, 2, width=32), min_size=3, max_size=3), margins, st.sampled_from(KINDS)
 )
 def test_a_table_with_margin_is_one_of_probabilities(step, margin, kind):
-    values = np.asarray(possible_values(kind))
+    values = np.asarray(possible_values(kind_of(kind)))
     moved = (np.array(step) - np.mean(np.array(step)[values > 0])) * values
     table = np.asarray(
         keep_margin(jnp.float32(values / values.sum() + moved), margin, jnp.float32(values))
@@ -478,7 +479,7 @@ def test_a_table_with_margin_is_one_of_probabilities(step, margin, kind):
 @settings(deadline=None, max_examples=200)
 @given(weights, margins, st.sampled_from(KINDS))
 def test_a_table_that_has_the_margin_stays(odds, margin, kind):
-    values = np.asarray(possible_values(kind))
+    values = np.asarray(possible_values(kind_of(kind)))
     odds = (np.array(odds) + 1e-3) * values
     table = np.float32(margin * values + (1 - margin * values.sum()) * odds / odds.sum())
     kept = keep_margin(jnp.asarray(table), margin, jnp.asarray(values))

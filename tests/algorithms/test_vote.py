@@ -12,6 +12,7 @@ from ternevo.algorithms.distribution import around
 from ternevo.algorithms.shaping import FITNESS_SHAPING
 from ternevo.algorithms.vote import Vote
 from ternevo.arithmetic import ternary
+from ternevo.arithmetic.weights import kind_of
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.types import Tensor
 
@@ -22,14 +23,14 @@ def test_a_weight_is_at_its_centre_but_for_the_flip_rate():
     q = jnp.float32(0.25)
     table = np.asarray(around(CENTRE["ternary"], q))
     np.testing.assert_array_equal(table, [[0.75, 0.25, 0], [0.125, 0.75, 0.125], [0, 0.25, 0.75]])
-    table = np.asarray(around(CENTRE["binary"], q, "binary"))
+    table = np.asarray(around(CENTRE["binary"], q, kind_of("binary")))
     np.testing.assert_array_equal(table, [[0.75, 0, 0.25], [0.25, 0, 0.75], [0.25, 0, 0.75]])
 
 
 @pytest.mark.parametrize("kind", ["ternary", "binary"])
 def test_evidence_is_the_covariance_of_utility_and_weight(kind):
     vectors, utilities, _ = random_problem(0, 3)
-    table = around(CENTRE[kind], jnp.float32(0.3), kind)
+    table = around(CENTRE[kind], jnp.float32(0.3), kind_of(kind))
     chances = np.asarray(vector_probabilities(table, vectors))
     evidence = vote.evidence(table, expected(table, utilities, vectors))
     mean = chances @ vectors
@@ -42,7 +43,7 @@ def test_evidence_is_the_covariance_of_utility_and_weight(kind):
 @pytest.mark.parametrize("kind", ["ternary", "binary"])
 def test_variance_of_evidence_is_exact_for_any_utilities(kind, rate, antithetic):
     """Over all 3^4 draws of a weight by four members; pairs by a fine grid of uniforms."""
-    table = around(CENTRE[kind], jnp.float32(rate), kind)
+    table = around(CENTRE[kind], jnp.float32(rate), kind_of(kind))
     utilities = np.random.default_rng(1).normal(size=4).astype(np.float32)
     draws = enumerate_vectors(4)
     spread = np.sqrt(vote.variance_of_evidence(jnp.asarray(utilities), table, antithetic))
@@ -79,10 +80,10 @@ def test_votes_are_cast_where_evidence_passes_the_test():
 def test_a_step_goes_to_the_next_value_and_not_beyond_the_last():
     votes = jnp.array([-1, 0, 1], jnp.int8)
     for centre, after in ((-1, [-1, -1, 0]), (0, [-1, 0, 1]), (1, [0, 1, 1])):
-        moved = vote.step(jnp.full(3, centre, jnp.int8), votes, "ternary")
+        moved = vote.step(jnp.full(3, centre, jnp.int8), votes, kind_of("ternary"))
         np.testing.assert_array_equal(moved, after)
     for centre, after in ((-1, [-1, -1, 1]), (1, [-1, 1, 1])):
-        moved = vote.step(jnp.full(3, centre, jnp.int8), votes, "binary")
+        moved = vote.step(jnp.full(3, centre, jnp.int8), votes, kind_of("binary"))
         np.testing.assert_array_equal(moved, after)
 
 

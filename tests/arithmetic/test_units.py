@@ -122,7 +122,7 @@ def test_the_first_generation_is_not_blind_to_small_units():
     policy = MLP((8,)).build(ObsSpec((1,)), env.action)
     settings = {"population_size": 64, "num_episodes": 32}
     strategy = STRATEGIES["ternary_nes"].of(**settings).build(small, policy, "ternary", 1)
-    step = quick_jit(lambda key: strategy.step(key, strategy.init(key))[1])
+    step = jax.jit(lambda key: strategy.step(key, strategy.init(key))[1])
     assert float(step(jax.random.key(0))["return/max"]) == 1.0
 
 

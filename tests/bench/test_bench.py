@@ -15,6 +15,7 @@ from ternevo import envs
 from ternevo.bench import (
     __main__ as bench,
     cases,
+    contest,
     deploy,
     evaluation,
     loop,
@@ -23,9 +24,11 @@ from ternevo.bench import (
     reference_ppo,
     report,
     rivals,
+    running,
 )
 from ternevo.bench.cases import CASES, SUITES, Comparison
-from ternevo.bench.measure import CaseError, Contest, Contestant
+from ternevo.bench.config import BenchConfig
+from ternevo.bench.contest import CaseError, Contest, Contestant
 from ternevo.settings.policies import MLP
 
 KINDS = ("time", "rate", "share", "memory", "bandwidth", "evaluations", "speed")
@@ -300,8 +303,8 @@ def quick_cases():
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     out = tmp_path_factory.mktemp("bench")
-    config = bench.BenchConfig(repeats=2, out=out)
-    bench.run(config, quick_cases(), ["python", "-m", "ternevo.bench", "--suite", "quick"])
+    config = BenchConfig(repeats=2, out=out)
+    running.run(config, quick_cases(), ["python", "-m", "ternevo.bench", "--suite", "quick"])
     return out, json.loads((out / "bench.json").read_text())
 
 
@@ -380,12 +383,12 @@ def test_table_has_a_line_for_each_ratio(result):
 def test_a_case_that_fails_leaves_the_others_alone(monkeypatch, tmp_path, capsys):
     class Failing:
         def build(self):
-            raise measure.CaseError("it cannot be")
+            raise contest.CaseError("it cannot be")
 
     good = cases.Case("good", ("cpu",), Setting(Contestant("ternevo", lambda: None)), ())
     monkeypatch.setitem(CASES, "bad", cases.Case("bad", ("cpu",), Failing(), ()))
     monkeypatch.setitem(CASES, "good", good)
-    found = bench.run(bench.BenchConfig(repeats=1, out=tmp_path), ["bad", "good"], [])
+    found = running.run(BenchConfig(repeats=1, out=tmp_path), ["bad", "good"], [])
     assert found["bad"]["error"] == "it cannot be"
     assert found["good"]["notes"] == {"weights": 7}
     assert "bad: it cannot be" in capsys.readouterr().out
@@ -448,7 +451,7 @@ def test_evosax_sees_a_picture_as_we_do():
 
 def test_evosax_has_no_problem_for_a_probe():
     setting = cases.Evaluation("probe/target", 1, 2)
-    with pytest.raises(measure.CaseError, match="probe/target"):
+    with pytest.raises(contest.CaseError, match="probe/target"):
         rivals.evosax_problem(setting, envs.make(setting.env).action)
 
 
@@ -463,7 +466,7 @@ def test_the_loop_without_episodes_has_one_step_for_each():
 def test_a_policy_that_falls_is_not_called_trained(monkeypatch):
     monkeypatch.setattr(evaluation, "_train", lambda env, policy: evaluation_params(env, policy))
     setting = cases.Evaluation("gymnax/CartPole-v1", 500, 4, is_trained=True)
-    with pytest.raises(measure.CaseError, match="no policy with full episodes"):
+    with pytest.raises(contest.CaseError, match="no policy with full episodes"):
         setting.build()
 
 
@@ -597,7 +600,7 @@ def test_reference_normalises_by_all_that_it_has_seen():
 
 
 def test_reference_has_no_probes():
-    with pytest.raises(measure.CaseError, match="probe/target"):
+    with pytest.raises(contest.CaseError, match="probe/target"):
         reference_ppo.make_env("probe/target", 1, 0.9)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from policy_records import make_record
 
 from ternevo.deploy import c_header, integer, tvp
-from ternevo.deploy.record import Layer, PolicyRecord
+from ternevo.deploy.record import PolicyRecord
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "deploy"
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic")
@@ -48,40 +49,30 @@ class Case:
     range_: tuple[float, float] = (-1.0, 1.0)
     reach: int = 24
 
+    scales: str = "layer"
+
     def record(self, seed: int) -> PolicyRecord:
-        rng = np.random.default_rng(seed)
-        obs, out = self.sizes[0], self.sizes[-1]
-        is_float, is_box = self.inputs == "f32", self.outputs == "continuous"
-        empty = np.zeros(0, np.float32)
-        return PolicyRecord(
-            self.inputs,  # type: ignore[arg-type]
-            1 if self.inputs == "bits" else self.bits,
-            self.observation_shift,
-            self.output_shift,
-            rng.normal(0, 3, obs).astype(np.float32) if is_float else empty,
-            rng.integers(-self.reach, self.reach + 1, obs).astype(np.int8)
-            if is_float
-            else empty.astype(np.int8),
-            self.outputs,  # type: ignore[arg-type]
-            np.full(out, self.range_[0], np.float32) if is_box else empty,
-            np.full(out, self.range_[1], np.float32) if is_box else empty,
-            tuple(self.layer(rng, i) for i in range(len(self.sizes) - 1)),
+        return make_record(
+            self.sizes,
+            self.activations,
+            self.weights,
+            self.has_bias,
+            self.bits,
+            (self.observation_shift, self.output_shift),
+            self.outputs,
+            self.inputs,
+            seed,
+            self.scales,
+            exponents=self.exponents or [self.usual(size) for size in self.sizes],
+            bias_exponent=self.bias_exponent,
+            density=self.density,
+            reach=(-self.reach, self.reach),
+            range_=self.range_,
         )
 
-    def layer(self, rng, i: int) -> Layer:
-        num_in, num_out = self.sizes[i], self.sizes[i + 1]
-        values = rng.choice([-1, 1], (num_out, num_in + 1)).astype(np.int8)
-        if self.weights == "ternary":
-            values *= rng.random(values.shape) < self.density
-        usual = round(np.log2(max(1.0, np.sqrt(num_in * self.density))))
-        return Layer(
-            values[:, :-1],
-            values[:, -1] if self.has_bias else None,
-            self.weights,  # type: ignore[arg-type]
-            self.activations[i] if i < len(self.sizes) - 2 else "none",
-            self.exponents[i] if self.exponents else usual,
-            self.bias_exponent if self.has_bias else 0,
-        )
+    def usual(self, num_in: int) -> int:
+        """Return the exponent that keeps the variance."""
+        return round(np.log2(max(1.0, np.sqrt(num_in * self.density))))
 
 
 def usual_cases() -> list[Case]:
@@ -102,6 +93,7 @@ def usual_cases() -> list[Case]:
                 bits=8 - i % 8,
                 output_shift=i % 3,
                 observation_shift=i % 5 % 3,
+                scales="output" if i % 5 in (0, 3) else "layer",
             )
         )
     return cases
@@ -130,6 +122,12 @@ EXTREME_CASES = [
     Case((6, 8, 4), ("sign",), outputs="continuous", range_=(1e-42, 1e30)),
     Case((70, 8, 4), ("sign",), reach=120),
     Case((21, 8, 4), ("int8",), reach=120, outputs="continuous"),
+    # Exponents of outputs: through sums that are compared, summed up and counted, and in argmaxes.
+    Case((9, 40, 300, 270, 30, 3), ("int8", "ternary", "ternary", "int4"), scales="output"),
+    Case((600, 20, 1030), ("int8",), density=0.9, scales="output"),
+    Case((300, 70, 9), ("sign",), scales="output", outputs="continuous", range_=(-2, 2)),
+    Case((20, 100, 4), ("ternary",), exponents=(-24, 24), scales="output", bias_exponent=-24),
+    Case((4096, 3), density=1.0, scales="output"),
 ]
 
 

@@ -21,7 +21,8 @@ import pytest
 
 import ternevo
 from ternevo import envs, export, gym, play, run
-from ternevo.arithmetic import observation, ternary
+from ternevo.arithmetic import observation
+from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy import tvp
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.names import UntrustedName, check_trusted
@@ -40,15 +41,15 @@ class Lines(PolicySettings):
 
     scale: float = 1.0
 
-    def build(self, obs_size: int, action: ActionSpec) -> Policy:
+    def build(self, obs: ObsSpec, action: ActionSpec) -> Policy:
         def init(key):
-            drawn = ternary.draw(key, (obs_size, action.size), self.weights)
+            drawn = kind_of(self.weights).draw(key, (obs.size, action.size))
             return {"weight": Tensor(drawn, jnp.int8(0))}
 
-        def apply(params, memory, obs):
-            return memory, self.scale * (obs @ params["weight"].values.astype(jnp.float32))
+        def apply(params, memory, inputs):
+            return memory, self.scale * (inputs.obs @ params["weight"].values.astype(jnp.float32))
 
-        return Policy(init, lambda: (), apply)
+        return Policy(init, lambda params, key: (), apply)
 
 
 NAME = f"{__name__}:Lines"
@@ -73,7 +74,7 @@ def tvp_record():
     settings = MLP(hidden_sizes=(2,))
     policy = settings.build(BANDIT.obs, BANDIT.action)
     params = PolicyParams(policy.init(jax.random.key(0)), observation.empty(BANDIT.obs.size))
-    return policy_file.record_of("mlp", settings, BANDIT.action, params, {"env": BANDIT.id})
+    return policy_file.record_of(settings, BANDIT.obs, BANDIT.action, params, {"env": BANDIT.id})
 
 
 def archive(path, change=lambda header, arrays: None, source=None, **how):

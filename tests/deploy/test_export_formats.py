@@ -6,40 +6,22 @@ import sys
 
 import numpy as np
 import pytest
-from policy_records import observations, with_extreme_exponents
+from policy_records import make_record, observations, with_extreme_exponents
 
 from ternevo import export
 from ternevo.deploy import integer, tvp
 from ternevo.deploy.numpy_script import to_numpy
-from ternevo.deploy.record import Layer, PolicyRecord
-
-NONE = np.zeros(0, np.float32)
+from ternevo.deploy.record import PolicyRecord
 
 
-def layer(random, out, inputs, activation="none", kind="ternary", exponent=3, has_bias=True):
-    """Return a random layer of integers, or of floats."""
-    choices = {"ternary": [-1, 0, 1], "binary": [-1, 1], "float": [-0.5, 0.25, 1.5]}[kind]
-    values = random.choice(choices, (out, inputs + 1))
-    values = values.astype(np.float32 if kind == "float" else np.int8)
-    exponents = (0, 0) if kind == "float" else (exponent, exponent - 1 if has_bias else 0)
-    bias = np.ascontiguousarray(values[:, -1]) if has_bias else None
-    return Layer(np.ascontiguousarray(values[:, :-1]), bias, kind, activation, *exponents)
-
-
-def record(activation="int8", output="discrete", input_kind="f32", seed=0, **changes):
+def record(activation="int8", output="discrete", **how):
     """Return a random policy 5-9-3."""
-    random = np.random.default_rng(seed)
-    is_float, is_continuous = input_kind == "f32", output == "continuous"
-    mean = random.normal(size=5).astype(np.float32) if is_float else NONE
-    exponent = random.integers(-3, 9, 5).astype(np.int8) if is_float else NONE.astype(np.int8)
-    low, high = (np.float32([-1, -2, 0]), np.float32([1, 2, 3])) if is_continuous else (NONE, NONE)
-    kind = changes.pop("kind", "ternary")
-    of_all = {"kind": kind, "has_bias": changes.pop("has_bias", True)}
-    layers = (layer(random, 9, 5, activation, **of_all), layer(random, 3, 9, **of_all))
-    bits = changes.pop("bits", 1 if input_kind == "bits" else 8)
-    return PolicyRecord(
-        input_kind, bits, 1, 0, mean, exponent, output, low, high, layers, **changes
-    )  # fmt: skip
+    return make_record(
+        (5, 9, 3),
+        activation,
+        output=output,
+        **{"shifts": (1, 0), "exponents": (3, 3), "bias_exponent": 2, "reach": (-3, 8)} | how,
+    )
 
 
 def written(tmp_path, policy: PolicyRecord):
@@ -132,10 +114,11 @@ def imported(path):
     [
         {},
         {"bits": 3},
-        {"input_kind": "i8"},
-        {"input_kind": "bits"},
+        {"inputs": "i8"},
+        {"inputs": "bits"},
         {"kind": "binary"},
-        {"has_bias": False},
+        {"bias": False},
+        {"scales": "output"},
     ],
     ids=str,
 )

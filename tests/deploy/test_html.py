@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from policy_records import with_squares
+from policy_records import make_record, with_squares
 
 import ternevo.deploy
 from ternevo.deploy import html, integer, tvp
@@ -39,45 +39,23 @@ CHROMIUM = next(
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
 
 
-def random_policy(
-    random,
-    sizes=(5, 7, 3),
-    activation="sign",
-    weights="ternary",
-    has_bias=True,
-    input_kind="f32",
-    bits=8,
-    output_kind="discrete",
-    is_wild=False,
-) -> PolicyRecord:
+def random_policy(random, sizes=(5, 7, 3), activation="sign", is_wild=False, **how) -> PolicyRecord:
     """Return a policy; a wild one has exponents all over what the format takes."""
-    reach = 24 if is_wild else 4
-    values = [-1, 0, 1] if weights == "ternary" else [-1, 1]
-    layers = [
-        Layer(
-            random.choice(np.array(values, np.int8), (outputs, inputs)),
-            random.choice(np.array(values, np.int8), outputs) if has_bias else None,
-            weights,
-            activation if k < len(sizes) - 2 else "none",
-            int(random.integers(-reach if is_wild else 0, reach + 1)),
-            int(random.integers(-reach if is_wild else 0, reach + 1)) if has_bias else 0,
-        )
-        for k, (inputs, outputs) in enumerate(itertools.pairwise(sizes))
-    ]
-    is_float, is_continuous = input_kind == "f32", output_kind == "continuous"
-    low = random.normal(size=sizes[-1] * is_continuous).astype(np.float32)
-    exponent = random.integers(-120 if is_wild else 0, 121 if is_wild else 8, sizes[0] * is_float)
-    return PolicyRecord(
-        input_kind,
-        1 if input_kind == "bits" else bits,
-        int(random.integers(0, 9 if is_wild else 4)),
-        int(random.integers(0, 9 if is_wild else 4)),
-        random.normal(size=sizes[0] * is_float).astype(np.float32),
-        exponent.astype(np.int8),
-        output_kind,
-        low,
-        low + random.exponential(size=low.size).astype(np.float32),
-        tuple(layers),
+
+    def draw(least, most):
+        return int(random.integers(least, most + 1))
+
+    reach, shift = (24, 8) if is_wild else (4, 3)
+    least = -reach if is_wild else 0
+    return make_record(
+        sizes,
+        activation,
+        shifts=(draw(0, shift), draw(0, shift)),
+        seed=draw(0, 2**31 - 1),
+        exponents=[draw(least, reach) for _ in sizes[1:]],
+        bias_exponent=draw(least, reach),
+        reach=(-120, 120) if is_wild else (0, 7),
+        **how,
     )
 
 
@@ -93,10 +71,17 @@ def table() -> list[PolicyRecord]:
         (False, True),
     )
     depths = itertools.cycle([(5, 7, 3), (4, 2), (9, 8, 6, 2), (1, 1, 1), (33, 70, 5, 4, 1)])
+    scales = itertools.cycle(["layer", "output", "layer"] * 2 + ["output"])
+    names = ("kind", "bias", "inputs", "bits", "output", "is_wild", "scales")
     return [
-        random_policy(random, sizes, activation, weights, bias, *inputs, output, wild)
-        for sizes, (activation, weights, bias, inputs, output, wild) in zip(
-            depths, kinds, strict=False
+        random_policy(
+            random,
+            sizes,
+            activation,
+            **dict(zip(names, (kind, bias, *inputs, output, wild, scale), strict=True)),
+        )
+        for sizes, scale, (activation, kind, bias, inputs, output, wild) in zip(
+            depths, scales, kinds, strict=False
         )
     ]
 
@@ -171,10 +156,10 @@ def test_javascript_computes_the_same_for_many_more_and_wider_policies():
         compare(table(), count=400, seed=seed)
     random = np.random.default_rng(7)
     wide = [
-        random_policy(random, (244, 256, 256, 17), activation, output_kind="continuous")
+        random_policy(random, (244, 256, 256, 17), activation, output="continuous")
         for activation in ("int8", "int4", "sign", "ternary")
     ]
-    compare([*wide, random_policy(random, (4096, 32, 6), input_kind="bits")], count=50)
+    compare([*wide, random_policy(random, (4096, 32, 6), inputs="bits")], count=50)
 
 
 @needs_node
@@ -229,7 +214,7 @@ def full(record: PolicyRecord) -> PolicyRecord:
 @needs_node
 def test_javascript_refuses_every_flipped_bit_and_every_truncation():
     random = np.random.default_rng(0)
-    small = random_policy(random, (2, 3, 2), output_kind="continuous")
+    small = random_policy(random, (2, 3, 2), output="continuous")
     files = [tvp.encode(small), tvp.encode(full(small))]
     results = in_node([{"job": "damage", "file": to_base64(file)} for file in files])
     assert results == [{"flips": 0, "cuts": 0, "unchanged": True}] * 2
@@ -288,9 +273,10 @@ def seeds_of_mutations() -> list[bytes]:
     random = np.random.default_rng(5)
     variants = [
         random_policy(random, (3, 4, 2)),
-        random_policy(random, (3, 2, 2), output_kind="continuous", weights="binary"),
-        random_policy(random, (4, 3), input_kind="bits", has_bias=False),
-        random_policy(random, (2, 3, 2), input_kind="i8", bits=5, activation="int4"),
+        random_policy(random, (3, 2, 2), output="continuous", kind="binary"),
+        random_policy(random, (4, 3), inputs="bits", bias=False),
+        random_policy(random, (2, 3, 2), inputs="i8", bits=5, activation="int4"),
+        random_policy(random, (3, 4, 2), activation="int8", scales="output"),
     ]
     old = with_squares(random_policy(random, (3, 4, 2)))
     both = [v for variant in variants for v in (variant, full(variant))]
@@ -528,7 +514,7 @@ def test_the_page_acts_on_the_task(tmp_path):
 )
 def test_every_kind_of_page_runs(tmp_path, sizes, input_kind, output_kind, env):
     random = np.random.default_rng(0)
-    record = random_policy(random, sizes, input_kind=input_kind, output_kind=output_kind)
+    record = random_policy(random, sizes, inputs=input_kind, output=output_kind)
     page = html.to_html(dataclasses.replace(record, metadata={"env": env}))
     dom, console = browse(page, tmp_path)
     assert console == []

@@ -10,11 +10,11 @@ import sys
 import numpy as np
 import pytest
 from policy_inputs import inputs
-from policy_records import with_extreme_exponents
+from policy_records import make_record, with_extreme_exponents
 
 import ternevo
 from ternevo.deploy import integer, onnx_graph, tvp
-from ternevo.deploy.record import ACTIVATIONS, Layer, PolicyRecord
+from ternevo.deploy.record import ACTIVATIONS, PolicyRecord
 
 onnx = pytest.importorskip("onnx")
 FORMATS = ("int8", "int2")
@@ -22,50 +22,18 @@ SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-40, 3.4e38, -3.4e38, 0
 """Not a number, infinite, subnormal, nearly overflowing, and halfway between two integers."""
 
 
-def weights_of(kind, shape, rng):
-    if kind == "float":
-        return rng.normal(size=shape).astype(np.float32)
-    values = rng.choice([-1, 1], shape) if kind == "binary" else rng.integers(-1, 2, shape)
-    return values.astype(np.int8)
-
-
 def random_record(
-    rng,
-    sizes=(5, 7, 6, 3),
-    activations=("int8", "sign"),
-    kind="ternary",
-    bias=True,
-    input_kind="f32",
-    output_kind="discrete",
-    bits=8,
-    shifts=(0, 0),
-    spread=4,
+    rng, sizes=(5, 7, 6, 3), activations=("int8", "sign"), spread=4, **how
 ) -> PolicyRecord:
     """Return a policy of random numbers; exponents are -1 to `spread`."""
-    layers = []
-    for fan_in, fan_out, activation in zip(
-        sizes[:-1], sizes[1:], [*activations, "none"], strict=True
-    ):
-        exponents = rng.integers(-1, spread + 1, 2)
-        weights = weights_of(kind, (fan_out, fan_in), rng)
-        biases = weights_of(kind, fan_out, rng) if bias else None
-        exponent, bias_exponent = (0, 0) if kind == "float" else map(int, exponents)
-        bias_exponent *= bias
-        layers.append(Layer(weights, biases, kind, activation, exponent, bias_exponent))
-    with_mean = sizes[0] if input_kind == "f32" else 0
-    with_range = sizes[-1] if output_kind == "continuous" else 0
-    return PolicyRecord(
-        input_kind=input_kind,
-        observation_bits=1 if input_kind == "bits" else bits,
-        observation_shift=shifts[0],
-        output_shift=shifts[1],
-        mean=rng.normal(size=with_mean).astype(np.float32) * (rng.random(with_mean) < 0.7),
-        exponent=rng.integers(-3, 7, with_mean).astype(np.int8),
-        output_kind=output_kind,
-        low=rng.uniform(-3, -1, with_range).astype(np.float32),
-        high=rng.uniform(0, 2, with_range).astype(np.float32),
-        layers=tuple(layers),
+    return make_record(
+        sizes,
+        activations,
+        seed=int(rng.integers(2**31)),
+        exponents=rng.integers(-1, spread + 1, len(sizes) - 1).tolist(),
+        bias_exponent=int(rng.integers(-1, spread + 1)),
         metadata={"env": "gymnax/Some-v0"},
+        **how,
     )
 
 
@@ -116,6 +84,7 @@ GRIDS = [(8, (0, 0)), (8, (8, 8)), (3, (2, 3)), (1, (0, 1))]
 """Bits of an observation, and how far observations and outputs are shifted."""
 
 TABLE = list(itertools.product(["ternary", "binary"], HIDDEN, [True, False], GRIDS))
+NAMES = ("kind", "bias", "inputs", "output", "bits", "shifts", "scales")
 
 
 @pytest.mark.parametrize("run", [in_reference, in_onnxruntime])
@@ -124,11 +93,11 @@ TABLE = list(itertools.product(["ternary", "binary"], HIDDEN, [True, False], GRI
 @pytest.mark.parametrize("input_kind", ["f32", "i8", "bits"])
 def test_it_computes_the_integers_of_every_policy(input_kind, output_kind, weights, run):
     rng = np.random.default_rng(0)
-    for kind, activations, bias, (bits, shifts) in TABLE:
+    for i, (kind, activations, bias, (bits, shifts)) in enumerate(TABLE):
         sizes = (5, 7, 6)[: len(activations) + 1]
-        record = random_record(
-            rng, (*sizes, 3), activations, kind, bias, input_kind, output_kind, bits, shifts
-        )
+        scales = "output" if i % 3 else "layer"
+        how = (kind, bias, input_kind, output_kind, bits, shifts, scales)
+        record = random_record(rng, (*sizes, 3), activations, **dict(zip(NAMES, how, strict=True)))
         assert tvp.decode(tvp.encode(record)).sizes == record.sizes  # one that a file can hold
         obs = observations(record, rng)
         data = onnx_graph.to_bytes(record, weights)
@@ -145,7 +114,7 @@ def test_extreme_exponents_change_nothing(run):
     for activation, exponent in itertools.product(
         ["int8", "int4", "sign", "ternary"], [-24, -9, 9, 24]
     ):
-        record = random_record(rng, activations=(activation, activation), output_kind="continuous")
+        record = random_record(rng, activations=(activation, activation), output="continuous")
         layers = [dataclasses.replace(layer, exponent=exponent) for layer in record.layers]
         record = with_extreme_exponents(dataclasses.replace(record, layers=tuple(layers)))
         obs = observations(record, rng)
@@ -158,7 +127,7 @@ def test_extreme_exponents_change_nothing(run):
 @pytest.mark.parametrize("run", [in_reference, in_onnxruntime])
 def test_the_widest_layer_is_exact(run):
     rng = np.random.default_rng(2)
-    record = random_record(rng, (tvp.MAX_WIDTH, 2, 2), ("int8",), input_kind="i8", spread=-1)
+    record = random_record(rng, (tvp.MAX_WIDTH, 2, 2), ("int8",), inputs="i8", spread=-1)
     same = np.ones_like(record.layers[0].weights)
     first = dataclasses.replace(record.layers[0], weights=same, exponent=24, bias_exponent=-24)
     record = dataclasses.replace(record, layers=(first, record.layers[1]))
@@ -199,7 +168,8 @@ def test_a_policy_with_floats_agrees_with_jax_up_to_rounding(kind, activation):
             activations=(activation,) * 2,
             kind=kind,
             bias=bias,
-            output_kind=output_kind,
+            output=output_kind,
+            scales="output" if bits == 3 else "layer",
             bits=bits,
             shifts=(2, 1),
         )
@@ -225,7 +195,7 @@ def test_every_activation_is_exported():
 
 @pytest.mark.parametrize("weights, versions", [("int8", (13, 8)), ("int2", (25, 13))])
 def test_the_file_says_what_it_is(weights, versions):
-    record = random_record(np.random.default_rng(6), output_kind="continuous")
+    record = random_record(np.random.default_rng(6), output="continuous")
     model = onnx_graph.to_onnx(record, weights)
     onnx.checker.check_model(model, full_check=True)
     assert (model.opset_import[0].version, model.ir_version) == versions
@@ -244,7 +214,7 @@ def test_two_bits_take_a_quarter():
     rng = np.random.default_rng(7)
     for sizes in ((27, 64, 64, 8), (4, 16, 2)):
         hidden = ("sign",) * (len(sizes) - 2)
-        record = random_record(rng, sizes, hidden, output_kind="continuous")
+        record = random_record(rng, sizes, hidden, output="continuous")
         count = sum(layer.weights.size for layer in record.layers)
         size = {weights: len(onnx_graph.to_bytes(record, weights)) for weights in FORMATS}
         print(f"{sizes}: {size} bytes, .tvp {len(tvp.encode(record.bare()))}")

@@ -220,7 +220,7 @@ def test_a_batch_fills_the_array_it_is_given(backend, output, dtype):
     np.testing.assert_array_equal(out, policy.act_batch(obs))
     assert policy.act_batch(obs[:0]).shape == (0, *shape[1:])
     other = np.int32 if dtype is np.float32 else np.float32
-    with pytest.raises(ValueError, match=rf"out is {np.dtype(other)} of shape .*; wanted is "):
+    with pytest.raises(ValueError, match=rf"out is {np.dtype(other)} of shape .*; must be "):
         policy.act_batch(obs, out.astype(other))
     with pytest.raises(ValueError, match=r"out is .* of shape \(3"):
         policy.act_batch(obs, out[:3])
@@ -231,20 +231,20 @@ def test_a_batch_fills_the_array_it_is_given(backend, output, dtype):
 def test_wrong_shapes_are_refused_by_name(backend):
     policy = runtime.Policy(make_record())
     for wrong, shape in ((np.zeros(3), r"\(3,\)"), (np.zeros((1, 4)), r"\(1, 4\)"), (0.0, r"\(\)")):
-        with pytest.raises(ValueError, match=rf"observation has shape {shape}; wanted is \(4,\)"):
+        with pytest.raises(ValueError, match=rf"observation has shape {shape}; must be \(4,\)"):
             policy.act(wrong)
-        with pytest.raises(ValueError, match=rf"observation has shape {shape}; wanted is \(4,\)"):
+        with pytest.raises(ValueError, match=rf"observation has shape {shape}; must be \(4,\)"):
             policy.act(np.asarray(wrong, np.float32))
     for wrong, shape in ((np.zeros(4), r"\(4,\)"), (np.zeros((2, 3)), r"\(2, 3\)")):
-        with pytest.raises(ValueError, match=rf"obs has shape {shape}; wanted is \(n, 4\)"):
+        with pytest.raises(ValueError, match=rf"obs has shape {shape}; must be \(n, 4\)"):
             policy.act_batch(wrong)
-    with pytest.raises(ValueError, match=r"obs has shape \(3,\); wanted is \(4,\) or \(n, 4\)"):
+    with pytest.raises(ValueError, match=r"obs has shape \(3,\); must be \(4,\) or \(n, 4\)"):
         policy.logits(np.zeros(3))
     with pytest.raises(ValueError, match=r"obs has shape \(1, 1, 4\)"):
         policy.quantise(np.zeros((1, 1, 4)))
     with pytest.raises(ValueError, match=r"q has shape \(5,\)"):
         policy.logits_q(np.zeros(5, np.int8))
-    with pytest.raises(TypeError, match="q has dtype float64; wanted are integers"):
+    with pytest.raises(TypeError, match="q has dtype float64; must be integers"):
         policy.logits_q(np.zeros(4))
     with pytest.raises(ValueError, match="not int8"):
         policy.logits_q([0, 0, 128, 0])
@@ -333,7 +333,7 @@ def test_importing_the_runtime_imports_no_jax():
 
 def test_the_backend_can_be_chosen(monkeypatch):
     monkeypatch.setenv("TERNEVO_BACKEND", "fortran")
-    with pytest.raises(ValueError, match="TERNEVO_BACKEND=fortran: it is one of native, numpy"):
+    with pytest.raises(ValueError, match="TERNEVO_BACKEND=fortran: must be one of native, numpy"):
         runtime.backend()
     monkeypatch.setenv("TERNEVO_BACKEND", "native")
     monkeypatch.setattr(runtime, "native_module", lambda: None)
@@ -365,7 +365,7 @@ class TestExtension:
         assert done.returncode != 0
 
     def test_an_observation_that_is_not_float32_is_refused(self):
-        with pytest.raises(TypeError, match=r"format 'd' and shape \(4,\); wanted is a contiguous"):
+        with pytest.raises(TypeError, match=r"format 'd' and shape \(4,\); must be a contiguous"):
             self.policy.act(np.zeros(4))
         with pytest.raises(ValueError, match=r"shape \(5,\).* array of float32 \(4,\)"):
             self.policy.act(np.zeros(5, np.float32))
@@ -377,7 +377,7 @@ class TestExtension:
             self.policy.act([0.0] * 4)
 
     def test_arrays_to_fill_must_fit(self):
-        with pytest.raises(ValueError, match=r"out has .* \(3,\); wanted is a writable"):
+        with pytest.raises(ValueError, match=r"out has .* \(3,\); must be a writable"):
             self.policy.act_batch(self.obs, np.empty(3, np.int32))
         with pytest.raises(TypeError, match="array of int32"):
             self.policy.act_batch(self.obs, np.empty(2, np.float32))

@@ -29,12 +29,18 @@ BITS = tvp.encode(with_everything(make_record((6, 5, 3), "int8", inputs="bits"))
 WHOLE = tvp.encode(with_everything(make_record((3, 7, 2), "int4", "binary", output="continuous")))
 FLOATS = tvp.encode(with_everything(make_record((3, 4, 2), "tanh", "float")))
 OLD = tvp.encode(with_squares(make_record((3, 2), "int4")))
-FILES = {"cartpole": CARTPOLE, "bits": BITS, "whole": WHOLE, "floats": FLOATS, "old": OLD}
+OUTPUTS = tvp.encode(with_everything(make_record((3, 5, 2), "int8", scales="output")))
+FILES = {
+    **{"cartpole": CARTPOLE, "bits": BITS, "whole": WHOLE, "floats": FLOATS, "old": OLD},
+    "outputs": OUTPUTS,
+}
 """Between them every part of the format."""
 
 LAYER_0, LAYER_1 = 32, 44
 TABLE = 56
 """Where files of two layers have the records of these, and then the inputs' table."""
+EXPONENTS = TABLE + 5 * 3
+"""Where a file with three inputs and exponents of outputs has those of the first layer."""
 
 
 def verdict(decoder, data: bytes) -> tuple[int, str] | None:
@@ -65,6 +71,7 @@ RECORDS = st.fixed_dictionaries(
         "output": st.sampled_from(["discrete", "continuous"]),
         "inputs": st.sampled_from(["f32", "i8", "bits"]),
         "seed": st.integers(0, 2**32 - 1),
+        "scales": st.sampled_from(["layer", "output"]),
         "metadata": st.dictionaries(st.text(min_size=1, max_size=9), st.text(max_size=9)),
     }
 )
@@ -79,7 +86,8 @@ def assert_same(a: PolicyRecord, b: PolicyRecord) -> None:
         assert (ours.bias is None) == (theirs.bias is None)
         if ours.bias is not None:
             np.testing.assert_array_equal(ours.bias, theirs.bias)
-        for name in ("kind", "activation", "exponent", "bias_exponent"):
+        np.testing.assert_array_equal(ours.exponent, theirs.exponent)
+        for name in ("kind", "activation", "bias_exponent", "has_outputs"):
             assert getattr(ours, name) == getattr(theirs, name)
     for name in ("input_kind", "observation_bits", "observation_shift", "output_shift"):
         assert getattr(a, name) == getattr(b, name)
@@ -147,6 +155,7 @@ MOMENTS = chunk(b"MOMT", f32(1) * 5)
 DEVIATIONS = chunk(b"MOMD", f32(1) * 8)
 ONE_VECTOR = struct.pack("<I", 1) + bytes(4 + 8)
 
+APART = "exponents of outputs are 9 apart; at most 8"
 REFUSALS = [
     (b"", 0, "not a .tvp policy file"),
     (b"\x89TVP\n\n\x1a\n" + CARTPOLE[8:], 0, "not a .tvp policy file"),
@@ -155,31 +164,39 @@ REFUSALS = [
     (edited(CARTPOLE, 9, b"\1"), 8, "version 1.1; this ternevo reads 1.0"),
     (edited(CARTPOLE, 10, b"\1\2"), 10, "unknown flags 0x0201"),
     (CARTPOLE + b"x", 12, f"{len(CARTPOLE)} bytes were written, and there are {END + 5}"),
-    (edited(CARTPOLE, 16, b"\0\0"), 16, "0 inputs; 1 to 4096 can be"),
-    (edited(CARTPOLE, 16, b"\1\x10"), 16, "4097 inputs; 1 to 4096 can be"),
-    (edited(CARTPOLE, 18, b"\0\0"), 18, "0 outputs; 1 to 4096 can be"),
-    (edited(CARTPOLE, 18, b"\1\x10"), 18, "4097 outputs; 1 to 4096 can be"),
+    (edited(CARTPOLE, 16, b"\0\0"), 16, "0 inputs; must be 1 to 4096"),
+    (edited(CARTPOLE, 16, b"\1\x10"), 16, "4097 inputs; must be 1 to 4096"),
+    (edited(CARTPOLE, 18, b"\0\0"), 18, "0 outputs; must be 1 to 4096"),
+    (edited(CARTPOLE, 18, b"\1\x10"), 18, "4097 outputs; must be 1 to 4096"),
     (edited(CARTPOLE, 18, b"\3"), 18, "3 outputs, and the last layer has 2"),
-    (edited(CARTPOLE, 20, b"\0"), 20, "0 layers; 1 to 16 can be"),
-    (edited(CARTPOLE, 20, b"\x11"), 20, "17 layers; 1 to 16 can be"),
-    (edited(CARTPOLE, 21, b"\3"), 21, "kind of input 3; 0 to 2 can be"),
-    (edited(CARTPOLE, 22, b"\0"), 22, "0 observation bits; 1 to 8 can be"),
-    (edited(CARTPOLE, 22, b"\x09"), 22, "9 observation bits; 1 to 8 can be"),
-    (edited(BARE_BITS, 22, b"\2"), 22, "2 observation bits; 1 to 1 can be"),
-    (edited(CARTPOLE, 23, b"\2"), 23, "kind of output 2; 0 to 1 can be"),
+    (edited(CARTPOLE, 20, b"\0"), 20, "0 layers; must be 1 to 16"),
+    (edited(CARTPOLE, 20, b"\x11"), 20, "17 layers; must be 1 to 16"),
+    (edited(CARTPOLE, 21, b"\3"), 21, "kind of input 3; must be 0 to 2"),
+    (edited(CARTPOLE, 22, b"\0"), 22, "0 observation bits; must be 1 to 8"),
+    (edited(CARTPOLE, 22, b"\x09"), 22, "9 observation bits; must be 1 to 8"),
+    (edited(BARE_BITS, 22, b"\2"), 22, "2 observation bits; must be 1 to 1"),
+    (edited(CARTPOLE, 23, b"\2"), 23, "kind of output 2; must be 0 to 1"),
     (edited(CARTPOLE, 24, b"\xff"), 24, "output shift -1; 0 to 8"),
     (edited(CARTPOLE, 24, b"\x09"), 24, "output shift 9; 0 to 8"),
     (edited(CARTPOLE, 25, b"\x09"), 25, "observation shift 9; 0 to 8"),
     (edited(CARTPOLE, 31, b"\1"), 26, "reserved bytes are not 0"),
     (edited(CARTPOLE, LAYER_0, b"\2"), 32, "a convolution; no version so far has them"),
     (edited(CARTPOLE, LAYER_0, b"\0"), 32, "unknown type of layer 0"),
-    (edited(CARTPOLE, LAYER_0 + 1, b"\7"), 33, "activation 7; 0 to 6 can be"),
+    (edited(CARTPOLE, LAYER_0 + 1, b"\7"), 33, "activation 7; must be 0 to 6"),
     (edited(CARTPOLE, LAYER_0 + 1, b"\0"), 33, "only the last layer has no activation"),
     (edited(CARTPOLE, LAYER_1 + 1, b"\1"), 45, "only the last layer has no activation"),
-    (edited(CARTPOLE, LAYER_0 + 2, b"\3"), 34, "kind of weights 3; 0 to 2 can be"),
-    (edited(CARTPOLE, LAYER_0 + 3, b"\2"), 35, "biases are 0 or 1, not 2"),
-    (edited(CARTPOLE, LAYER_0 + 4, b"\0\0"), 36, "0 outputs; 1 to 4096 can be"),
-    (edited(CARTPOLE, LAYER_0 + 4, b"\1\x10"), 36, "4097 outputs; 1 to 4096 can be"),
+    (edited(CARTPOLE, LAYER_0 + 2, b"\3"), 34, "kind of weights 3; must be 0 to 2"),
+    (edited(CARTPOLE, LAYER_0 + 3, b"\4"), 35, "layer flags 4; must be 0 to 3"),
+    (edited(FLOATS, LAYER_0 + 3, b"\3"), 35, "float weights have no exponents"),
+    (edited(OUTPUTS, LAYER_0 + 6, b"\1"), 38, "exponent 1; at most 0 in size"),
+    (edited(OUTPUTS, EXPONENTS + 1, b"\x19"), 72, "exponent 25 of output 1; at most 24 in size"),
+    (
+        edited(OUTPUTS, EXPONENTS, b"\0\0\7\xfe\0"),
+        71,
+        "exponents of outputs are 9 apart; at most 8",
+    ),
+    (edited(CARTPOLE, LAYER_0 + 4, b"\0\0"), 36, "0 outputs; must be 1 to 4096"),
+    (edited(CARTPOLE, LAYER_0 + 4, b"\1\x10"), 36, "4097 outputs; must be 1 to 4096"),
     (edited(CARTPOLE, LAYER_0 + 6, b"\x19"), 38, "exponent 25; at most 24 in size"),
     (edited(CARTPOLE, LAYER_0 + 6, b"\x80"), 38, "exponent -128; at most 24 in size"),
     (edited(BARE_FLOATS, LAYER_0 + 6, b"\1"), 38, "exponent 1; at most 0 in size"),
@@ -268,11 +285,11 @@ REFUSALS = [
         "test vectors of a policy with floats",
     ),
     (extended(CARTPOLE, chunk(b"TEST", b"abc")), END + 4, "test vectors are cut off"),
-    (extended(CARTPOLE, chunk(b"TEST", bytes(4))), END + 8, "0 test vectors; 1 to 65535 can be"),
+    (extended(CARTPOLE, chunk(b"TEST", bytes(4))), END + 8, "0 test vectors; must be 1 to 65535"),
     (
         extended(CARTPOLE, chunk(b"TEST", b"\xff" * 4)),
         END + 8,
-        "4294967295 test vectors; 1 to 65535 can be",
+        "4294967295 test vectors; must be 1 to 65535",
     ),
     (
         extended(CARTPOLE, chunk(b"TEST", ONE_VECTOR + b"x")),
@@ -455,8 +472,8 @@ def test_a_missing_file_is_told(tmp_path):
         ({}, {"weights": np.full((2, 3), 2, np.int8)}, "values that the format cannot hold"),
         ({}, {"kind": "binary"}, "values that the format cannot hold"),
         ({"output_shift": 300}, {}, "does not fit into a file"),
-        ({"mean": np.zeros(4, np.float32)}, {}, "mean has shape (4,); wanted is (3,)"),
-        ({}, {"bias": np.zeros(3, np.int8)}, "bias of layer 0 has shape (3,); wanted is (2,)"),
+        ({"mean": np.zeros(4, np.float32)}, {}, "mean has shape (4,); must be (3,)"),
+        ({}, {"bias": np.zeros(3, np.int8)}, "bias of layer 0 has shape (3,); must be (2,)"),
         ({}, {"activation": "sing"}, "unknown activation 'sing'. Did you mean 'sign'"),
     ],
     ids=["weight", "zero", "shift", "mean", "bias", "activation"],
@@ -464,7 +481,8 @@ def test_a_missing_file_is_told(tmp_path):
 def test_a_record_that_breaks_the_rules_is_no_other_policy(of_record, of_layer, reason):
     """What does not come back as it was is refused, and not cut off or wrapped around."""
     layer = make_layer(np.random.default_rng(3), 3, 2, "ternary", True, "none")
-    layer = Layer(**{**vars(layer), "weights": np.eye(2, 3, dtype=np.int8), **of_layer})
+    given = {"weights": np.eye(2, 3, dtype=np.int8), "bias": np.array([1, -1], np.int8)}
+    layer = Layer(**{**vars(layer), **given, **of_layer})
     record = PolicyRecord(**{**vars(make_record((3, 2))), "layers": (layer,), **of_record})
     with pytest.raises(tvp.PolicyFormatError) as error:
         tvp.encode(record)

@@ -18,6 +18,7 @@ from policy_inputs import inputs
 
 from ternevo import envs
 from ternevo.arithmetic import actions, observation, ternary
+from ternevo.arithmetic.weights import kind_of
 from ternevo.learners import ppo
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
@@ -263,12 +264,12 @@ def test_straight_through_outputs_are_those_of_the_int8_weights_bit_for_bit(kind
     obs = jnp.round(60 * jax.random.normal(jax.random.key(2), (50, 5))).clip(-127, 127)
 
     def outputs(make):
-        params = ternary.replace_tensors(template, [make(x, kind) for x in latents])
+        params = ternary.replace_tensors(template, [make(x) for x in latents])
         return jax.vmap(lambda x: policy.apply(params, (), inputs(x))[1])(obs)
 
-    hard, soft = outputs(ternary.discretize), outputs(ternary.straight_through)
+    hard, soft = outputs(kind_of(kind).discretize), outputs(kind_of(kind).straight_through)
     np.testing.assert_array_equal(hard, soft)
-    shipped = ternary.replace_tensors(template, [ternary.discretize(x, kind) for x in latents])
+    shipped = ternary.replace_tensors(template, [kind_of(kind).discretize(x) for x in latents])
     packed = policy.packing(1).pack(shipped)
     packed = jax.vmap(lambda x: policy.apply(packed, (), inputs(x))[1])(obs)
     np.testing.assert_array_equal(packed, soft)
@@ -279,7 +280,7 @@ def test_a_straight_through_weight_has_slope_one(kind):
     latent = 0.2 * jax.random.normal(jax.random.key(0), (6, 4))
 
     def total(latent):
-        tensor = ternary.straight_through(latent, kind)
+        tensor = kind_of(kind).straight_through(latent)
         return jnp.sum(tensor.values * jnp.exp2(-tensor.exponent.astype(jnp.float32)))
 
     np.testing.assert_array_equal(jax.grad(total)(latent), 1)
@@ -292,7 +293,7 @@ def test_activations_on_a_grid_pass_gradients_where_the_hard_tanh_is_not_flat(ac
     one = jnp.ones((1, 1))
     params = tuple(
         {"weight": tensor, "bias": tensor._replace(values=jnp.zeros(1))}
-        for tensor in (ternary.discretize(w, "float") for w in (one, one))
+        for tensor in (kind_of("float").discretize(w) for w in (one, one))
     )
     inside, outside = jnp.array([[0.5 * 128]]), jnp.array([[3.0 * 128]])
 

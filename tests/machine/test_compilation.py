@@ -13,15 +13,16 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
-from ternevo import envs, problems, run
+from ternevo import envs, problems
 from ternevo.machine import compilation_cache
-from ternevo.runs import run_folder
+from ternevo.runs import claims
 from ternevo.settings.command_line import parse
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.evaluated import evaluated
-from ternevo.training import loop, results
+from ternevo.training import loop, results, session
 from ternevo.training.checkpoint import Checkpoints
+from ternevo.training.setup import build as build_setup
 
 # --- nothing is traced twice ------------------------------------------------------------------
 
@@ -135,7 +136,7 @@ def compile_something(folder):
 
 
 def build(tmp_path, *arguments):
-    return run.build(parse([*PROBE, "--runs_dir", str(tmp_path / "runs"), *arguments]))
+    return build_setup(parse([*PROBE, "--runs_dir", str(tmp_path / "runs"), *arguments]))
 
 
 def test_final_policies_are_evaluated_by_one_program_for_both_and_for_any_seed(
@@ -145,7 +146,7 @@ def test_final_policies_are_evaluated_by_one_program_for_both_and_for_any_seed(
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     state = loop.start(jax.random.key(0), setup.strategy)
     with Checkpoints(setup.folder.checkpoints) as checkpoints:
-        run.save(setup, checkpoints, state)
+        session.save(setup, checkpoints, state)
     calls = collections.Counter()
     setup = setup._replace(env=counting(setup.env, calls, "step"))
     results.final_evaluations(setup)
@@ -188,11 +189,11 @@ def test_switching_off_wins_over_everything(default_cache, tmp_path, monkeypatch
 
 def test_cache_and_profile_may_change_on_resume(default_cache, tmp_path):
     before = build(tmp_path)
-    folder = run_folder.create(before.config, before.env.id)
+    folder = claims.create(before.config, before.env.id)
     folder.metrics.write_text('{"generation": 1}\n')  # it has begun
     watched = ("--compilation_cache", "False", "--profile", str(tmp_path / "profile"))
     after = build(tmp_path, "--resume", *watched)
-    assert run_folder.create(after.config, after.env.id) == before.folder
+    assert claims.create(after.config, after.env.id) == before.folder
 
 
 # --- the first line ---------------------------------------------------------------------------
@@ -224,7 +225,7 @@ def until_heavy(*arguments):
     return result.returncode, result.stdout
 
 
-@pytest.mark.parametrize("module", ["run", "play", "runs", "report", "sweep"])
+@pytest.mark.parametrize("module", ["run", "play", "export", "runs", "report", "sweep"])
 def test_help_imports_nothing_heavy(module):
     status, printed = until_heavy(f"ternevo.{module}", "--help")
     assert (status, printed.split()[0]) == (0, "usage:"), printed

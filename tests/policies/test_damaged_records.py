@@ -8,8 +8,8 @@ from written_runs import write_run
 
 from ternevo import export, gym, play, report, run
 from ternevo.report import figures
-from ternevo.runs import __main__ as runs, arms, run_folder
-from ternevo.runs.run_folder import RunFolderError
+from ternevo.runs import __main__ as runs, arms, claims
+from ternevo.runs.errors import RunFolderError
 
 ARGUMENTS = [
     *("--env", "probe/bandit", "--strategy", "random_search", "--hidden_sizes", "()"),
@@ -153,7 +153,7 @@ def refused_resume(capsys, root) -> str:
 
     config = parse([*ARGUMENTS, "--resume", "--runs_dir", str(root)])
     with pytest.raises(RunFolderError) as refusal:
-        run_folder.create(config, "probe/bandit")
+        claims.create(config, "probe/bandit")
     return str(refusal.value)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_policies import Plastic, Recurrent
+from remembering_policies import Plastic, Recurrent
 
 from ternevo import envs, gym, play, problems, run
 from ternevo.arithmetic.observation import Quantiser
@@ -102,7 +102,7 @@ def test_transitions_carry_the_memory_that_was_acted_with(settings):
 def test_a_saved_policy_steps_as_it_was_recorded(settings, tmp_path, monkeypatch):
     policy = settings.build(CARTPOLE.obs, CARTPOLE.action)
     moments = ObservationMoments(jnp.ones(4), jnp.zeros(4), jnp.full(4, 0.5))
-    path, name = tmp_path / "policy.npz", f"toy_policies:{type(settings).__name__}"
+    path, name = tmp_path / "policy.npz", f"remembering_policies:{type(settings).__name__}"
     params = PolicyParams(policy.init(KEY), moments)
     policy_file.save(path, CARTPOLE, name, settings, params)
     saved = policy_file.load(path, trust=name)
@@ -124,7 +124,7 @@ def test_a_saved_policy_steps_as_it_was_recorded(settings, tmp_path, monkeypatch
 
 def test_a_policy_that_learns_is_trained_played_and_taken_to_gymnasium(tmp_path, capsys):
     """The whole way of a user: three commands on a policy of a module of their own."""
-    toy = ["--policy", "toy_policies:Recurrent"]
+    toy = ["--policy", "remembering_policies:Recurrent"]
     run.main(
         [
             *(*toy, "--env", "gymnax/CartPole-v1", "--episode_length", "30"),

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from policy_inputs import inputs
 
-from ternevo.arithmetic import actions, observation, ternary
+from ternevo.arithmetic import actions, latents, observation, ternary
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.deploy import tvp
 from ternevo.machine import devices
@@ -114,7 +114,7 @@ observations = hnp.arrays(np.int64, OBS_SIZE, elements=st.integers(-127, 127))
 # Small exponents make rounding ties frequent; the whole range has saturation and silence.
 exponent_lists = st.one_of(
     st.lists(st.integers(0, 4), min_size=6, max_size=6),
-    st.lists(st.integers(*ternary.EXPONENT_RANGE), min_size=6, max_size=6),
+    st.lists(st.integers(*latents.EXPONENT_RANGE), min_size=6, max_size=6),
 )
 
 
@@ -273,9 +273,9 @@ def test_random_policies_of_different_keys_differ():
 def test_sums_of_the_widest_layer_are_exact_in_float32():
     """Biases included; wider ones are refused."""
     assert 127 * (tvp.MAX_WIDTH + 2**mlp.BIAS_SHIFT_LIMIT) < 2**24
-    MLP(()).build(tvp.MAX_WIDTH, ACTION)
+    MLP(()).build(ObsSpec((tvp.MAX_WIDTH,)), ACTION)
     with pytest.raises(ValueError, match="do not fit into a policy file"):
-        MLP(()).build(tvp.MAX_WIDTH + 1, ACTION)
+        MLP(()).build(ObsSpec((tvp.MAX_WIDTH + 1,)), ACTION)
 
 
 @pytest.mark.parametrize(

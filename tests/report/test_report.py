@@ -16,11 +16,11 @@ from ternevo import report
 from ternevo.deploy import tvp
 from ternevo.files import replace_text
 from ternevo.policies import policy_archive
-from ternevo.report import figures, page, tables
+from ternevo.report import figures, page, tables, writing
 from ternevo.report.__main__ import main, parse_thresholds
 from ternevo.report.failures import BROKEN, failures
 from ternevo.report.tables import Report
-from ternevo.runs import plots, run_folder, sinks
+from ternevo.runs import claims, errors, plots, records, sinks
 from ternevo.runs.arms import gather, read_weights, trit_shares
 from ternevo.settings.command_line import parse
 
@@ -32,7 +32,7 @@ ORIGIN = {"device": {"kind": "a device"}, "machine": {"cores": 3}, "commit": "01
 @pytest.fixture(autouse=True, scope="module")
 def made_on_no_machine():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_folder.provenance, "describe", lambda: ORIGIN)
+        patch.setattr(records.provenance, "describe", lambda: ORIGIN)
         yield
 
 
@@ -50,7 +50,7 @@ def runs_in(root):
     ):
         name = f"run{next(numbers)}"
         arguments = ["--env", env, "--runs_dir", str(root), "--num_generations", "2"]
-        folder = run_folder.create(parse([*arguments, "--name", name, *options]), env)
+        folder = claims.create(parse([*arguments, "--name", name, *options]), env)
         rows = [
             {"generation": i, "env_steps": steps, "wall_time": steps / 10, **(metrics or {})}
             | ({"eval/return": height} if height is not None else {})
@@ -71,7 +71,7 @@ def runs_in(root):
 
 
 def report_of(root, x="env_steps", threshold=None) -> Report:
-    return Report(gather([root]), x, report.targets_of(threshold, [ENV]))
+    return Report(gather([root]), x, writing.targets_of(threshold, [ENV]))
 
 
 def row_of(table, label):
@@ -124,7 +124,7 @@ def test_an_arm_has_the_same_label_in_every_environment(run, tmp_path):
 
 
 def test_the_seeds_of_a_joint_run_are_an_arm(run, tmp_path):
-    joint = run_folder.create(
+    joint = claims.create(
         parse(["--env", ENV, "--runs_dir", str(tmp_path), "--num_seeds", "3"]), ENV
     )
     (arm,) = gather([tmp_path])
@@ -357,7 +357,7 @@ def test_a_damaged_file_is_named_and_hides_no_other_run(name, data, run, tmp_pat
     assert "30.00" in text
     assert f"<td>{BROKEN}</td><td>1</td>" in text
     if name == "config.json":
-        with pytest.raises(run_folder.RunFolderError, match=re.escape(str(damaged))):
+        with pytest.raises(errors.RunFolderError, match=re.escape(str(damaged))):
             gather([tmp_path])
 
 
@@ -584,4 +584,4 @@ def test_thresholds_are_numbers_with_or_without_an_environment():
     assert parse_thresholds(()) is None
     assert parse_thresholds(("475",)) == 475
     assert parse_thresholds(("a=b=1", "c=-2e3")) == {"a=b": 1, "c": -2000}
-    assert report.targets_of(475, ["a", "b"]) == {"a": 475, "b": 475}
+    assert writing.targets_of(475, ["a", "b"]) == {"a": 475, "b": 475}

@@ -10,8 +10,7 @@ import pytest
 from ternevo import envs
 from ternevo.arithmetic import observation
 from ternevo.arithmetic.observation import Quantiser
-from ternevo.rollouts import transitions
-from ternevo.rollouts.transitions import Agent, Taken, Yardsticks
+from ternevo.rollouts.transitions import Agent, Taken, Yardsticks, begin, collect as step_all
 from ternevo.settings.policies import MLP
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -32,8 +31,8 @@ def collect(env, actions_of=lambda key, taken: jnp.ones(NUM_ENVS, jnp.int32), sc
 
     @quick_jit
     def go(key):
-        slots = transitions.begin(env, policy, params, key, NUM_ENVS)
-        return transitions.collect(
+        slots = begin(env, policy, params, key, NUM_ENVS)
+        return step_all(
             env,
             policy,
             agent,
@@ -97,7 +96,7 @@ def test_no_environment_meets_a_start_twice():
     assert np.all(transitions.terminated)
     policy = MLP(()).build(env.obs, env.action)
     key_starts = jax.random.split(jax.random.fold_in(jax.random.key(0), 1))[0]
-    starts = transitions.begin(env, policy, None, key_starts, NUM_ENVS + NUM_STEPS)
+    starts = begin(env, policy, None, key_starts, NUM_ENVS + NUM_STEPS)
     quantiser = Quantiser(jnp.zeros(1), jnp.full(1, 127.0))
     expected = observation.quantise(quantiser, starts.seen.obs)[:, 0]
     for i in range(NUM_ENVS):
@@ -136,7 +135,8 @@ def test_the_transitions_are_those_of_the_plain_environment(env_id):
     )
     for t in range(NUM_STEPS):
         shown = observation.quantise(quantiser, obs).astype(jnp.int8)
-        np.testing.assert_array_equal(shown, transitions.taken.obs[t])
+        taken = transitions.taken.obs[t].reshape(NUM_ENVS, -1)
+        np.testing.assert_array_equal(shown, taken)
         key_env = jax.random.split(keys[t])[1]
         state, timestep = step(
             jax.random.split(key_env, NUM_ENVS), state, transitions.raw_action[t]

@@ -18,10 +18,10 @@ import pytest
 
 from ternevo import files, run
 from ternevo.machine import interruption
-from ternevo.runs import run_folder, sinks
+from ternevo.runs import claims, run_folder, sinks
 from ternevo.runs.sinks import read_jsonl
 from ternevo.settings.command_line import parse
-from ternevo.training import checkpoint, loop
+from ternevo.training import checkpoint, loop, session
 from ternevo.training.checkpoint import CheckpointError, Checkpoints
 from ternevo.types import TrainState
 
@@ -127,7 +127,7 @@ def test_a_second_process_is_refused_and_names_the_first(arguments, worker, caps
 def test_the_lock_is_there_before_the_first_row(tmp_path, capsys):
     """Both of two that start at once would otherwise find a folder without a generation."""
     config = parse([*TINY, "--runs_dir", str(tmp_path)])
-    with run_folder.claimed(config, "probe/corridor"):
+    with claims.claimed(config, "probe/corridor"):
         assert "is in use by process" in refused(tmp_path, capsys)
     train_for(tmp_path, 2)
 
@@ -339,13 +339,13 @@ def test_rows_are_on_the_disk_before_the_checkpoint_that_counts_on_them(tmp_path
 
 def test_an_animation_is_drawn_before_the_checkpoint_that_is_gone_on_from(tmp_path, monkeypatch):
     """A kill between the two would lose it: a resumed run draws nothing before its checkpoint."""
-    save, drawn = run.save, []
+    save, drawn = session.save, []
 
     def saving(setup, *arguments):
         drawn.append(sorted(path.stem for path in setup.folder.episodes.glob("*")))
         save(setup, *arguments)
 
-    monkeypatch.setattr(run, "save", saving)
+    monkeypatch.setattr(session, "save", saving)
     train_for(tmp_path, 4, "--render_every", "2")
     assert drawn[:2] == [["generation-000002"], ["generation-000002", "generation-000004"]]
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from ternevo.names import UnknownName
-from ternevo.runs import arms, run_folder
+from ternevo.runs import arms, claims
 from ternevo.settings.command_line import parse, to_dict
 from ternevo.settings.flat import Part, changed, flat, options_of, part, with_meaning
 from ternevo.settings.meaning import NOT_NEGATIVE, POSITIVE, option
@@ -112,7 +112,7 @@ FREE = {
     ],
 )
 def test_what_a_resumed_run_may_change(argv, fixed):
-    assert run_folder.free_on_resume(parse(argv)) == FREE - fixed
+    assert claims.free_on_resume(parse(argv)) == FREE - fixed
 
 
 def test_what_does_not_tell_arms_apart():

@@ -13,6 +13,7 @@ from own_algorithms import ALGORITHMS, SOLUTION
 from ternevo import envs, problems
 from ternevo.algorithms.traits import FORGETFUL, Described, Traits, traits_of
 from ternevo.arithmetic import observation, ternary
+from ternevo.arithmetic.weights import TERNARY, flip
 from ternevo.problems import Plan
 from ternevo.settings.policies import MLP
 from ternevo.strategies.evolve import evolve
@@ -31,7 +32,7 @@ def hill_climbing(policy: Policy, population_size: int, rate: float) -> Search:
         tensors = ternary.tensors(parent)
         keys = jax.random.split(key, len(tensors))
         flipped = [
-            tensor._replace(values=ternary.flip(k, tensor.values, jnp.asarray(rate), "ternary"))
+            tensor._replace(values=flip(k, tensor.values, jnp.asarray(rate), TERNARY))
             for k, tensor in zip(keys, tensors, strict=True)
         ]
         return ternary.replace_tensors(parent, flipped)

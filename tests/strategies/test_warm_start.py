@@ -8,13 +8,16 @@ import pytest
 
 from ternevo import envs, run
 from ternevo.arithmetic import observation, ternary
+from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy import tvp
 from ternevo.policies import policy_file
 from ternevo.settings.command_line import parse
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies import warm_start
+from ternevo.training import session
 from ternevo.training.checkpoint import Checkpoints
+from ternevo.training.setup import build
 from ternevo.types import ObservationMoments, PolicyParams, Strategy, Tensor
 
 SMALL = {"population_size": 8}
@@ -62,7 +65,7 @@ def drawn(kind: str) -> PolicyParams:
     params = policy.init(jax.random.key(0))
     tensors = [
         # None is zero altogether: the scale of such a tensor means nothing.
-        t._replace(values=ternary.draw(jax.random.key(i), t.values.shape, kind).at[0].set(1))
+        t._replace(values=kind_of(kind).draw(jax.random.key(i), t.values.shape).at[0].set(1))
         for i, t in enumerate(ternary.tensors(params))
     ]
     return PolicyParams(ternary.replace_tensors(params, tensors), MOMENTS)
@@ -112,10 +115,9 @@ def test_discrete_weights_as_floats_stand_for_the_same_numbers(kind):
 @pytest.mark.parametrize("kind", ["ternary", "binary"])
 def test_floats_are_cut_as_latents_are(kind):
     weights = drawn("float").weights
-    cut = [ternary.discretize(t.values, kind) for t in ternary.tensors(weights)]
-    chex.assert_trees_all_equal(
-        ternary.tensors(warm_start.convert(weights, kind)), cut, strict=True
-    )
+    cut = [kind_of(kind).discretize(t.values) for t in ternary.tensors(weights)]
+    expected = ternary.replace_tensors(weights, cut)
+    chex.assert_trees_all_equal(warm_start.convert(weights, kind), expected, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -220,14 +222,14 @@ def test_a_runs_folder_stands_for_its_best_policy_which_says_its_return(begun, t
     best = folder / "best_policy.tvp"
     return_ = policy_file.load(best).info["return"]
     said = f"{best} (generation 1, return {return_:.1f}, seed 0, strategy ternary_ga)"
-    assert str(run.build(config).start) == said
+    assert str(build(config).start) == said
 
 
 def test_a_run_says_where_it_starts(tmp_path, capsys):
     path = saved(tmp_path / "p.tvp", "ternary", info={"strategy": "ppo", "return": 9.5})
-    setup = run.build(parse([*RUN, "--runs_dir", str(tmp_path), "--init_from", str(path)]))
+    setup = build(parse([*RUN, "--runs_dir", str(tmp_path), "--init_from", str(path)]))
     with Checkpoints(setup.folder.checkpoints) as checkpoints:
-        run.start_or_restore(setup, checkpoints)
+        session.start_or_restore(setup, checkpoints)
     assert f"starting from {path} (return 9.5, strategy ppo)" in capsys.readouterr().out
 
 

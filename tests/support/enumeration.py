@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ternevo.arithmetic import ternary
+from ternevo.algorithms import spread
 
 
 def enumerate_vectors(num_weights: int) -> np.ndarray:
@@ -23,10 +23,10 @@ def vector_probabilities(table: jax.Array, vectors: np.ndarray) -> jax.Array:
     return jnp.prod(table[weights, vectors.astype(int) + 1], axis=1)
 
 
-def expected(table, utilities, vectors) -> ternary.Statistics:
+def expected(table, utilities, vectors) -> spread.Statistics:
     """The batch means of u, u x, u x^2 under P."""
     weighted = len(vectors) * vector_probabilities(table, vectors) * utilities
-    return ternary.statistics(weighted, [jnp.asarray(vectors)])[0][0]
+    return spread.sum_up(weighted, [jnp.asarray(vectors)])[0][0]
 
 
 def random_problem(seed: int, num_weights: int, latent_shape=()):

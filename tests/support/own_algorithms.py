@@ -11,6 +11,7 @@ from evosax.algorithms.distribution_based.base import DistributionBasedAlgorithm
 
 from ternevo import algorithms
 from ternevo.arithmetic import ternary
+from ternevo.arithmetic.weights import kind_of
 from ternevo.types import Tensor
 
 ABSTRACT = {"TritDistribution", "Categorical", "Elitist"}
@@ -48,7 +49,7 @@ def population_of(key, size: int):
     tensors = ternary.tensors(SOLUTION)
     keys = jax.random.split(key, len(tensors))
     drawn = [
-        Tensor(ternary.draw(k, (size, *t.values.shape), "ternary"), jnp.repeat(t.exponent, size))
+        Tensor(kind_of("ternary").draw(k, (size, *t.values.shape)), jnp.repeat(t.exponent, size))
         for k, t in zip(keys, tensors, strict=True)
     ]
     return ternary.replace_tensors(SOLUTION, drawn)

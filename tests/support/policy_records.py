@@ -32,50 +32,108 @@ def make_record(
     output="discrete",
     inputs="f32",
     seed=0,
+    scales="layer",
+    exponents=None,
+    bias_exponent=None,
+    density=2 / 3,
+    reach=(-3, 7),
+    range_=None,
     **others,
 ) -> PolicyRecord:
+    """Return a random policy: the one builder of all tests.
+
+    Args:
+      sizes: widths from the observation to the output.
+      activation: of all hidden layers, or a tuple of one for each.
+      kind: what weights may be.
+      bias: whether layers have biases.
+      bits: of an observation; 1 of "bits" inputs.
+      shifts: of observations and of the output.
+      output: "discrete" or "continuous".
+      inputs: "f32", "i8" or "bits".
+      seed: of everything random.
+      scales: "output" gives every output an exponent of its own.
+      exponents: of the weights of each layer; None draws them.
+      bias_exponent: of all biases; None draws it.
+      density: share of ternary weights that are not 0.
+      reach: least and largest exponent of an input.
+      range_: low and high of all actions; None draws them.
+      **others: fields of the record.
+    """
     rng = np.random.default_rng(seed)
     last = len(sizes) - 2
+    hidden = (activation,) * last if isinstance(activation, str) else activation[:last]
     layers = tuple(
-        make_layer(rng, fan_in, out, kind, bias, "none" if i == last else activation)
-        for i, (fan_in, out) in enumerate(itertools.pairwise(sizes))
+        make_layer(
+            rng,
+            *(fan_in, out, kind, bias, name, scales),
+            exponent=None if exponents is None else exponents[i],
+            bias_exponent=bias_exponent,
+            density=density,
+        )
+        for i, (fan_in, out, name) in enumerate(
+            zip(sizes[:-1], sizes[1:], (*hidden, "none"), strict=True)
+        )
     )
     is_float, is_discrete = inputs == "f32", output == "discrete"
     low = -rng.random(sizes[-1], np.float32)
+    high = low + 3 * rng.random(sizes[-1], np.float32)
+    if range_ is not None:
+        low, high = (np.full(sizes[-1], bound, np.float32) for bound in range_)
     return PolicyRecord(
         inputs,
         1 if inputs == "bits" else bits,
         *shifts,
         rng.normal(size=sizes[0]).astype(np.float32) if is_float else NO_FLOATS,
-        rng.integers(-3, 8, sizes[0]).astype(np.int8) if is_float else NO_INTEGERS,
+        rng.integers(reach[0], reach[1] + 1, sizes[0]).astype(np.int8) if is_float else NO_INTEGERS,
         output,
         NO_FLOATS if is_discrete else low,
-        NO_FLOATS if is_discrete else low + 3 * rng.random(sizes[-1], np.float32),
+        NO_FLOATS if is_discrete else high,
         layers,
         **others,
     )
 
 
-def make_layer(rng, fan_in, out, kind, bias, activation) -> Layer:
+def make_layer(
+    rng,
+    fan_in,
+    out,
+    kind,
+    bias,
+    activation,
+    scales="layer",
+    exponent=None,
+    bias_exponent=None,
+    density=2 / 3,
+) -> Layer:
     def draw(*shape):
         if kind == "float":
             return (rng.normal(size=shape) / np.sqrt(fan_in)).astype(np.float32)
-        if kind == "binary":
-            return (2 * rng.integers(0, 2, shape) - 1).astype(np.int8)
-        return rng.integers(-1, 2, shape).astype(np.int8)
+        signs = (2 * rng.integers(0, 2, shape) - 1).astype(np.int8)
+        return signs if kind == "binary" else signs * (rng.random(shape) < density)
 
     # Mostly where sums meet the grid, and now and then far off.
-    exponent, bias_exponent = rng.integers(-3, 7, 2) if rng.random() < 0.9 else (24, -24)
+    drawn = rng.integers(-3, 7, 2) if rng.random() < 0.9 else (24, -24)
+    exponent = int(drawn[0] if exponent is None else exponent)
+    bias_exponent = int(drawn[1] if bias_exponent is None else bias_exponent)
     if kind == "float":
         exponent, bias_exponent = 0, 0
+    elif scales == "output":
+        exponent = own_exponents(rng, exponent, out)
     return Layer(
         draw(out, fan_in),
         draw(out) if bias else None,
         kind,
         activation,
-        int(exponent),
-        int(bias_exponent) if bias else 0,
+        exponent,
+        bias_exponent if bias else 0,
     )
+
+
+def own_exponents(rng, exponent: int, out: int) -> np.ndarray:
+    """Return exponents about one, as far apart as a file may have them."""
+    exponents = exponent + rng.integers(-tvp.EXPONENT_SPREAD // 2, 5, out)
+    return np.clip(exponents, -tvp.EXPONENT_LIMIT, tvp.EXPONENT_LIMIT).astype(np.int8)
 
 
 def with_everything(record: PolicyRecord, count: int = 3) -> PolicyRecord:
@@ -144,7 +202,8 @@ def table():
     )
     for seed, (activation, kind, bias, (bits, shifts), output, inputs) in enumerate(kinds):
         sizes = WIDTHS[seed % len(WIDTHS)]
-        yield make_record(sizes, activation, kind, bias, bits, shifts, output, inputs, seed)
+        scales = "output" if seed % 5 < 2 else "layer"
+        yield make_record(sizes, activation, kind, bias, bits, shifts, output, inputs, seed, scales)
 
 
 def mixed(seed: int) -> PolicyRecord:
@@ -160,6 +219,7 @@ def mixed(seed: int) -> PolicyRecord:
             str(rng.choice(["ternary", "binary"])),
             bool(rng.integers(2)),
             "none" if layer.activation == "none" else str(rng.choice(list(integer.GRIDS))),
+            str(rng.choice(["layer", "output"])),
         )
         for layer in record.layers
     ]

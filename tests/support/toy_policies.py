@@ -1,69 +1,87 @@
-"""Policies with a memory, small enough to be worked out by hand."""
+"""Two policies beside the MLP, as a second built-in one would be: with a codec, and without."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from ternevo.arithmetic import ternary
+from ternevo.arithmetic import observation
+from ternevo.arithmetic.weights import kind_of
+from ternevo.deploy.record import Layer, Moments, PolicyRecord
 from ternevo.settings.policies import PolicySettings
-from ternevo.types import ActionSpec, ObsSpec, Policy, Tensor
+from ternevo.types import Policy, Tensor
+
+SHIFT = 8
+"""An output shift that the toy has and no other policy of the tests."""
 
 
-def drawn(settings, shapes):
-    """Return `init`, which draws tensors of these shapes."""
+@dataclasses.dataclass(frozen=True)
+class Bare(PolicySettings):
+    """One matrix, without a codec."""
+
+    built_by: ClassVar[str] = "toy_policies:build"
+
+    exponent: int = 1
+    """Of all weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Coded(Bare):
+    """The same with the codec of this module."""
+
+    codec: ClassVar[str | None] = "toy_policies"
+
+
+def build(settings: Bare, obs, action) -> Policy:
+    """Return a policy whose output is the product of a matrix and the observation."""
 
     def init(key):
-        keys = jax.random.split(key, len(shapes))
-        return {
-            name: Tensor(ternary.draw(key, shape, settings.weights), jnp.int8(0))
-            for key, (name, shape) in zip(keys, shapes.items(), strict=True)
-        }
+        values = kind_of(settings.weights).draw(key, (obs.size, action.size))
+        return {"matrix": Tensor(values, jnp.int8(settings.exponent))}
 
-    return init
+    def apply(params, memory, inputs):
+        scale = jnp.ldexp(jnp.float32(1), -settings.exponent - 7 - SHIFT)
+        return memory, inputs.obs @ params["matrix"].values.astype(jnp.float32) * scale
 
-
-@dataclasses.dataclass(frozen=True)
-class Recurrent(PolicySettings):
-    """Hidden signs that see the observation and themselves; they start at a random sign."""
-
-    num_units: int = 3
-
-    def build(self, obs: ObsSpec, action: ActionSpec) -> Policy:
-        shapes = {
-            "input": (obs.size, self.num_units),
-            "memory": (self.num_units, self.num_units),
-            "output": (self.num_units, action.size),
-        }
-
-        def reset(params, key):
-            return jax.random.rademacher(key, (self.num_units,), jnp.float32)
-
-        def apply(params, memory, inputs):
-            weights = {name: tensor.values.astype(jnp.float32) for name, tensor in params.items()}
-            total = inputs.obs.ravel() @ weights["input"] + 127 * (memory @ weights["memory"])
-            memory = jnp.where(total >= 0, 1.0, -1.0)
-            return memory, memory @ weights["output"]
-
-        return Policy(drawn(self, shapes), reset, apply)
+    return Policy(init, lambda params, key: (), apply)
 
 
-@dataclasses.dataclass(frozen=True)
-class Plastic(PolicySettings):
-    """Fast weights, one for each action, begin as the evolved ones and move by what they earn.
+def understands(record: PolicyRecord) -> bool:
+    """Return whether a record is the toy's."""
+    return record.output_shift == SHIFT and len(record.layers) == 1
 
-    The weight of the action before moves by twice its reward less one. With evolved weights of zero
-    it takes action 0 first, stays with it where that paid 1, and else takes another.
-    """
 
-    def build(self, obs: ObsSpec, action: ActionSpec) -> Policy:
-        def reset(params, key):
-            del key
-            return params["bias"].values.astype(jnp.float32), jnp.zeros(action.size)
+def to_record(settings: Coded, obs, action, params) -> PolicyRecord:
+    """Return the matrix as the only layer."""
+    quantiser = observation.freeze(params.moments, obs.kind)
+    values, exponent = params.weights["matrix"]
+    return PolicyRecord(
+        "f32",
+        8,
+        0,
+        SHIFT,
+        np.asarray(quantiser.mean),
+        np.asarray(jnp.frexp(quantiser.scale)[1] - 1, np.int8),
+        action.kind,
+        np.asarray(action.low, np.float32),
+        np.asarray(action.high, np.float32),
+        (Layer(np.asarray(values).T, None, settings.weights, "none", int(exponent), 0),),
+        Moments(np.asarray(params.moments.count), np.asarray(params.moments.deviation)),
+    )
 
-        def apply(params, memory, inputs):
-            fast, last = memory
-            fast = fast + last * (2 * inputs.feedback - 1)
-            return (fast, jax.nn.one_hot(jnp.argmax(fast), action.size)), fast
 
-        return Policy(drawn(self, {"bias": (action.size,)}), reset, apply)
+def from_record(record: PolicyRecord):
+    """Return the settings, and the matrix."""
+    (layer,) = record.layers
+    settings = Coded(layer.exponent, weights=layer.kind)
+    return settings, {"matrix": Tensor(jnp.asarray(layer.weights.T), jnp.int8(layer.exponent))}
+
+
+def random_params(policy: Policy, size: int):
+    """Return params with moments of a thousand observations."""
+    from ternevo.types import ObservationMoments, PolicyParams
+
+    moments = ObservationMoments(*(jnp.full(size, x) for x in (1000.0, 0.5, 2.0)))
+    return PolicyParams(policy.init(jax.random.key(4)), moments)

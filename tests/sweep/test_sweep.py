@@ -17,10 +17,10 @@ import pytest
 import yaml
 from scipy import stats
 
-from ternevo import run
 from ternevo.machine import interruption
 from ternevo.runs import wandb_agent
-from ternevo.runs.run_folder import RunFolderError, folder_of
+from ternevo.runs.errors import RunFolderError
+from ternevo.runs.run_folder import folder_of
 from ternevo.runs.sinks import MissingExtra, read_jsonl
 from ternevo.settings import command_line
 from ternevo.settings.flat import flat
@@ -311,7 +311,7 @@ if lr == 0.3:
     sys.exit("error: this one fails")
 folder = pathlib.Path(options["runs_dir"], "probe/x/ternary_nes", options["name"])
 folder.mkdir(parents=True, exist_ok=True)
-(folder / "command_line.json").write_text(json.dumps({{"settings": {{"num_seeds": 1}}}}))
+(folder / "config.json").write_text(json.dumps({{"settings": {{"num_seeds": 1}}}}))
 if lr == 0.4 and options["resume"] == "False":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print("waiting", flush=True)
@@ -649,16 +649,22 @@ def test_a_process_that_no_agent_started_is_no_trial(monkeypatch):
 
 def test_a_trial_of_an_agent_is_the_agents_run_and_grouped_by_sweep(tmp_path, monkeypatch):
     from ternevo.runs import sinks
+    from ternevo.training import session, tracking
     from ternevo.training.setup import build
 
     opened = []
-    monkeypatch.setattr(sinks, "Wandb", lambda **settings: opened.append(settings))
+
+    class Opened(sinks.Wandb):
+        def __init__(self, **settings):
+            opened.append(settings)
+
+    monkeypatch.setattr(sinks, "Wandb", Opened)
     argv = ["--env", "probe/bandit", "--runs_dir", str(tmp_path), "--wandb_project", "p"]
 
     def open_wandb(*arguments):
         setup = build(command_line.parse([*argv, *arguments]))
-        with run.claimed(setup):
-            run._open_wandb(setup)
+        with session.claimed(setup):
+            tracking._open_wandb(setup)
 
     open_wandb()
     monkeypatch.setenv("WANDB_SWEEP_ID", "s")
@@ -667,13 +673,13 @@ def test_a_trial_of_an_agent_is_the_agents_run_and_grouped_by_sweep(tmp_path, mo
     monkeypatch.setenv("WANDB_RUN_ID", "t")
     open_wandb("--wandb_group=g")
     alone, first, second = opened
-    record = json.loads((Path(alone["dir"]) / "command_line.json").read_text())
+    record = json.loads((Path(alone["dir"]) / "config.json").read_text())
     assert (alone["project"], alone["id"], alone["group"]) == ("p", record["id"], None)
     assert (first["name"], first["group"]) == ("s-r", "s")
     assert (second["name"], second["group"]) == ("s-t", "g")
     # wandb.init takes project and id of an agent's run from the agent, and warns of others.
     assert not {"project", "id"} & (first.keys() | second.keys())
-    assert json.loads((Path(first["dir"]) / "command_line.json").read_text())["id"] == "r"
+    assert json.loads((Path(first["dir"]) / "config.json").read_text())["id"] == "r"
 
 
 # --- real runs ----------------------------------------------------------------------------------

@@ -27,10 +27,8 @@ from pathlib import Path
 import jax
 
 from ternevo import run
-from ternevo.policies import policy_file  # noqa: F401
-from ternevo.runs import plots  # noqa: F401
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.training import animations, checkpoint, loop, results  # noqa: F401
+from ternevo.training import session  # noqa: F401
 
 OPTIONS = [
     *("--env", "probe/corridor", "--episode_length", "6", "--hidden_sizes", "(2,)", "--resume"),

@@ -15,6 +15,7 @@ from ternevo.policies import policy_file
 from ternevo.rollouts import episode
 from ternevo.runs import sinks
 from ternevo.runs.sinks import read_jsonl
+from ternevo.settings.play import has_screen
 from ternevo.settings.policies import MLP
 
 TINY = [
@@ -216,7 +217,7 @@ def test_a_browser_opens_where_somebody_can_see_it(is_terminal, variables, expec
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert play.has_screen() == expected
+    assert has_screen() == expected
 
 
 @pytest.mark.parametrize(

@@ -140,14 +140,23 @@ TERNEVO_INLINE int32_t ternevo_round(int32_t sum, int shift, int32_t limit) {
   return sum > limit ? limit : sum < -limit ? -limit : sum;
 }
 
-/* The place of the largest, the lowest one of equals. |logits| < 2**20. */
+/* The place of the largest, the lowest one of equals. */
+TERNEVO_INLINE int ternevo_argmax_wide(const int32_t *logits, int n) {
+  int i, best = 0;
+  for (i = 1; i < n; i++) {
+    if (logits[i] > logits[best]) best = i;
+  }
+  return best;
+}
+
+/* The same where |logits| < 2**20. */
 TERNEVO_INLINE int ternevo_argmax(const int32_t *logits, int n) {
-  int i;
 #if TERNEVO_X86
   if (n <= 1024) {
     const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     __m256i best = _mm256_set1_epi32((-2147483647 - 1));
     __m128i four;
+    int i;
     for (i = 0; i < n; i += 8) {
       const __m256i place = _mm256_add_epi32(lanes, _mm256_set1_epi32(i));
       const __m256i there = _mm256_cmpgt_epi32(_mm256_set1_epi32(n), place);
@@ -164,6 +173,7 @@ TERNEVO_INLINE int ternevo_argmax(const int32_t *logits, int n) {
 #elif TERNEVO_KERNEL != TERNEVO_VERTICAL
   if (n <= 1024) { /* without branches, which a processor would mostly guess wrong */
     int32_t best = logits[0] * 1024 + 1023;
+    int i;
     for (i = 1; i < n; i++) {
       const int32_t key = logits[i] * 1024 + (1023 - i);
       best = key > best ? key : best;
@@ -171,13 +181,7 @@ TERNEVO_INLINE int ternevo_argmax(const int32_t *logits, int n) {
     return 1023 - (int)(best & 1023);
   }
 #endif
-  {
-    int best = 0;
-    for (i = 1; i < n; i++) {
-      if (logits[i] > logits[best]) best = i;
-    }
-    return best;
-  }
+  return ternevo_argmax_wide(logits, n);
 }
 
 /* ------------------------------------------------------------------------ the observation */
@@ -956,5 +960,39 @@ TERNEVO_INLINE void ternevo_compare(const uint8_t *w, const uint8_t *bound, int 
   }
 }
 #endif
+
+/* ---------------------------------------------------- outputs with exponents of their own
+
+   ternevo_bytes_each  ternevo_bytes with a shift for each output
+   ternevo_signs_each  ternevo_signs with a threshold for each output
+   ternevo_align       sums -> logits of one exponent */
+
+TERNEVO_FN void ternevo_bytes_each(const int32_t *sums, int n, const int8_t *shift, int32_t limit,
+                                   ternevo_byte *x) {
+  int i;
+  for (i = 0; i < n; i++) {
+    const int by = (int8_t)TERNEVO_U8(shift + i);
+    x[i] = (ternevo_byte)(ternevo_round(sums[i], by, limit) + (TERNEVO_X86 ? 128 : 0));
+  }
+  for (; i < TERNEVO_PADDED(n); i++) x[i] = 0;
+}
+
+TERNEVO_FN void ternevo_signs_each(const int32_t *sums, int n, const int32_t *threshold,
+                                   ternevo_word *s) {
+  int i, j;
+  for (i = 0; i < TERNEVO_WORDS(n) * TERNEVO_WORD_BITS; i += TERNEVO_WORD_BITS) {
+    ternevo_word word = 0;
+    for (j = 0; j < TERNEVO_WORD_BITS && i + j < n; j++) {
+      const int32_t least = (int32_t)TERNEVO_U32(threshold + i + j);
+      word |= (ternevo_word)((ternevo_word)(sums[i + j] < least) << j);
+    }
+    *s++ = word;
+  }
+}
+
+TERNEVO_FN void ternevo_align(int32_t *sums, int n, const uint8_t *shift) {
+  int i;
+  for (i = 0; i < n; i++) sums[i] *= (int32_t)1 << TERNEVO_U8(shift + i); /* below 2**28 */
+}
 
 #endif /* TERNEVO_C_RUNTIME */

@@ -39,6 +39,9 @@ typedef struct {
     int groups; /* of inputs: 4 bytes, or the bits of a lane, or PLAIN_BLOCK in plain C */
     int is_bits;
     int activation, shift, threshold, limit;
+    int32_t *own;  /* [rows], where outputs have exponents: the threshold of each after a ternary
+                      activation, how far the logits of each are shifted to the left, else the
+                      shift of each; NULL where `shift` and `threshold` are those of all */
     int32_t *bias; /* [rows], with what the kernel folds into it */
     void *weights; /* in the kernel's layout */
 } net_layer;
@@ -120,6 +123,14 @@ static inline int32_t activate(const net_layer *layer, int32_t sum) {
     return on_grid(sum, layer->shift, layer->limit);
 }
 
+static inline int32_t activate_own(const net_layer *layer, int row, int32_t sum) {
+    int32_t own = layer->own[row];
+    if (layer->activation == TVP_TERNARY_ACTIVATION) {
+        return (sum > own) - (sum < -own);
+    }
+    return on_grid(sum, own, layer->limit);
+}
+
 /* ------------------------------------------------------------------------------------ plain C */
 
 static int always(void) {
@@ -148,8 +159,17 @@ static void run_plain(const kernels_net *net, const int8_t *q, int32_t *sums) {
         for (int r = 0; r < layer->out; r++, row += padded) {
             sums[r] = layer->bias[r] + dot_plain(row, values, padded);
         }
-        for (int r = 0; r < layer->out && layer->activation != TVP_NONE; r++) {
-            values[r] = (int16_t)activate(layer, sums[r]);
+        if (layer->activation == TVP_NONE) {
+            return;
+        }
+        if (layer->own != NULL) {
+            for (int r = 0; r < layer->out; r++) {
+                values[r] = (int16_t)activate_own(layer, r, sums[r]);
+            }
+        } else {
+            for (int r = 0; r < layer->out; r++) {
+                values[r] = (int16_t)activate(layer, sums[r]);
+            }
         }
     }
 }
@@ -176,6 +196,13 @@ static inline void offset_inputs(const kernels_net *net, const int8_t *q, uint8_
         __m128i values = _mm_loadu_si128((const __m128i *)(const void *)(q + i));
         values = _mm_xor_si128(values, _mm_set1_epi8(-128));
         _mm_storeu_si128((__m128i *)(void *)(bytes + i), values);
+    }
+}
+
+/* What follows where outputs have exponents; rows past the last one give 128, which is 0. */
+static void activate_layer_own(const net_layer *layer, const int32_t *sums, uint8_t *x) {
+    for (int r = 0; r < layer->rows; r++) {
+        x[r] = (uint8_t)(activate_own(layer, r, sums[r]) + 128);
     }
 }
 
@@ -306,6 +333,10 @@ AVX2 static void activate_layer_avx2(const net_layer *layer, const int32_t *sums
         for (int r = 0; r < layer->rows; r += 8) {
             x[r / 8] = (uint8_t)_mm256_movemask_ps(_mm256_castsi256_ps(LOAD256(sums + r)));
         }
+        return;
+    }
+    if (layer->own != NULL) {
+        activate_layer_own(layer, sums, x);
         return;
     }
     for (int r = 0; r < layer->rows; r += 8) {
@@ -489,6 +520,10 @@ AVX512 static inline __m512i activate_avx512(const net_layer *layer, __m512i sum
 }
 
 AVX512 static void activate_layer_avx512(const net_layer *layer, const int32_t *sums, uint8_t *x) {
+    if (layer->own != NULL) {
+        activate_layer_own(layer, sums, x);
+        return;
+    }
     for (int r = 0; r < layer->rows; r += 16) {
         __m128i bytes = _mm512_cvtepi32_epi8(activate_avx512(layer, LOAD512(sums + r)));
         bytes = _mm_xor_si128(bytes, _mm_set1_epi8(-128));
@@ -619,7 +654,42 @@ static void place_weights(net_layer *layer, const kernel *k, const tvp_layer *fr
     }
 }
 
-static int prepare_layer(net_layer *layer, const kernel *k, const tvp_layer *from, int32_t bias) {
+static int exponent_of(const tvp_layer *layer, int row) {
+    return layer->exponents != NULL ? layer->exponents[row] : layer->exponent;
+}
+
+/* The exponent of the layer, or the largest of its outputs: that of the logits. */
+static int largest_exponent(const tvp_layer *layer) {
+    int largest = exponent_of(layer, 0);
+    for (int r = 1; r < layer->out; r++) {
+        int exponent = exponent_of(layer, r);
+        largest = exponent > largest ? exponent : largest;
+    }
+    return largest;
+}
+
+static int threshold_of(int unit_bits) {
+    return unit_bits >= 1 ? 1 << (unit_bits - 1) : 0;
+}
+
+/* Fill `own`: one unit is 2**(exponent + in_bits) of the sums, and 2**out_bits of what follows. */
+static int prepare_own(net_layer *layer, const tvp_layer *from, int in_bits, int out_bits) {
+    int largest = largest_exponent(from);
+    layer->own = allocate((size_t)layer->rows * sizeof *layer->own);
+    if (layer->own == NULL) {
+        return -1;
+    }
+    for (int r = 0; r < from->out; r++) {
+        int unit_bits = exponent_of(from, r) + in_bits;
+        layer->own[r] = layer->activation == TVP_NONE ? largest - exponent_of(from, r)
+                        : layer->activation == TVP_TERNARY_ACTIVATION ? threshold_of(unit_bits)
+                                                                      : unit_bits - out_bits;
+    }
+    return 0;
+}
+
+static int prepare_layer(net_layer *layer, const kernel *k, const tvp_layer *from,
+                         int full_scale) {
     int group = layer->is_bits ? k->lane : k->block == 1 ? PLAIN_BLOCK : 4;
     int block = layer->is_bits ? k->bit_block : k->block;
     layer->inputs = from->inputs;
@@ -636,7 +706,8 @@ static int prepare_layer(net_layer *layer, const kernel *k, const tvp_layer *fro
         return -1;
     }
     for (int r = 0; r < from->out && from->has_bias; r++) {
-        layer->bias[r] = bias * from->weights[(size_t)from->out * (size_t)from->inputs + (size_t)r];
+        int32_t size = bias_size(full_scale, exponent_of(from, r) - from->bias_exponent);
+        layer->bias[r] = size * from->weights[(size_t)from->out * (size_t)from->inputs + (size_t)r];
     }
     place_weights(layer, k, from);
     return 0;
@@ -650,16 +721,20 @@ static int prepare_layers(kernels_net *net, const tvp_policy *p) {
     for (int i = 0; i < p->num_layers; i++) {
         const tvp_layer *from = &p->layers[i];
         net_layer *layer = &net->layers[i];
-        int size = bias_size(full_scale, from->exponent - from->bias_exponent);
-        unit_bits = from->exponent + bits;
+        int inputs_full_scale = full_scale, in_bits = bits;
+        unit_bits = largest_exponent(from) + bits;
         layer->is_bits =
             net->kernel->bit_block > 0 && i > 0 && net->layers[i - 1].activation == TVP_SIGN;
         layer->activation = from->activation;
         bits = BITS[from->activation];
         full_scale = layer->limit = LIMITS[from->activation];
         layer->shift = unit_bits - bits;
-        layer->threshold = unit_bits >= 1 ? 1 << (unit_bits - 1) : 0;
-        if (prepare_layer(layer, net->kernel, from, size) != 0) {
+        layer->threshold = threshold_of(unit_bits);
+        if (prepare_layer(layer, net->kernel, from, inputs_full_scale) != 0) {
+            return -1;
+        }
+        if (from->exponents != NULL && from->activation != TVP_SIGN &&
+            prepare_own(layer, from, in_bits, bits) != 0) {
             return -1;
         }
     }
@@ -729,6 +804,7 @@ void kernels_free(kernels_net *net) {
         return;
     }
     for (int i = 0; i < TVP_MAX_LAYERS; i++) {
+        release(net->layers[i].own);
         release(net->layers[i].bias);
         release(net->layers[i].weights);
     }
@@ -745,11 +821,20 @@ static void clear_tail(const kernels_net *net, int8_t *q) {
     memset(q + net->obs_size, 0, 16);
 }
 
+/* Run the layers, and give logits of outputs with exponents the largest of these. */
+static void run(const kernels_net *net, const int8_t *q, int32_t *sums) {
+    const int32_t *own = net->layers[net->num_layers - 1].own;
+    net->kernel->run(net, q, sums);
+    for (int r = 0; own != NULL && r < net->num_outputs; r++) {
+        sums[r] *= 1 << own[r]; /* below 2**28 */
+    }
+}
+
 static void run_floats(const kernels_net *net, const float *obs, int32_t *sums) {
     int8_t q[PADDED_WIDTH];
     clear_tail(net, q);
     net->kernel->quantise(net, obs, q);
-    net->kernel->run(net, q, sums);
+    run(net, q, sums);
 }
 
 void kernels_quantise(const kernels_net *net, const float *obs, int8_t *q) {
@@ -763,7 +848,7 @@ void kernels_logits_q(const kernels_net *net, const int8_t *q, int32_t *logits) 
     int32_t sums[PADDED_WIDTH];
     memcpy(padded, q, (size_t)net->obs_size);
     clear_tail(net, padded);
-    net->kernel->run(net, padded, sums);
+    run(net, padded, sums);
     memcpy(logits, sums, (size_t)net->num_outputs * sizeof *logits);
 }
 

@@ -130,7 +130,7 @@ static void raise_unwanted(PyObject *array, const wanted *w) {
         if (shape != NULL) {
             int of_type = is_of_format(&view, w);
             PyErr_Format(of_type ? PyExc_ValueError : PyExc_TypeError,
-                         "%s has format '%s' and shape %R; wanted is a %scontiguous array of %s %U",
+                         "%s has format '%s' and shape %R; must be a %scontiguous array of %s %U",
                          w->name, view.format ? view.format : "B", shape, access, w->dtype, text);
         }
         PyBuffer_Release(&view);

@@ -18,6 +18,7 @@
 #define MAX_PRODUCTS ((uint64_t)1 << 28) /* of all test vectors */
 #define MAX_BOUND 1e30f
 #define EXPONENT_LIMIT 24        /* of weights and biases */
+#define EXPONENT_SPREAD 8         /* between the outputs of a layer */
 #define INPUT_EXPONENT_LIMIT 120 /* of observations */
 #define MAX_SHIFT 8
 #define TRITS_PER_BYTE 5
@@ -128,17 +129,17 @@ static int read_header(reader *r, tvp_policy *p) {
     p->output_kind = data[23];
     p->output_shift = read_i8(data[24]);
     p->observation_shift = data[25];
-    NEED(1 <= p->obs_size && p->obs_size <= TVP_MAX_WIDTH, r, 16, "%d inputs; 1 to %d can be",
+    NEED(1 <= p->obs_size && p->obs_size <= TVP_MAX_WIDTH, r, 16, "%d inputs; must be 1 to %d",
          p->obs_size, TVP_MAX_WIDTH);
     NEED(1 <= p->num_outputs && p->num_outputs <= TVP_MAX_WIDTH, r, 18,
-         "%d outputs; 1 to %d can be", p->num_outputs, TVP_MAX_WIDTH);
+         "%d outputs; must be 1 to %d", p->num_outputs, TVP_MAX_WIDTH);
     NEED(1 <= p->num_layers && p->num_layers <= TVP_MAX_LAYERS, r, 20,
-         "%d layers; 1 to %d can be", p->num_layers, TVP_MAX_LAYERS);
-    NEED(p->input_kind <= TVP_BITS, r, 21, "kind of input %d; 0 to 2 can be", p->input_kind);
+         "%d layers; must be 1 to %d", p->num_layers, TVP_MAX_LAYERS);
+    NEED(p->input_kind <= TVP_BITS, r, 21, "kind of input %d; must be 0 to 2", p->input_kind);
     int largest = p->input_kind == TVP_BITS ? 1 : 8;
     NEED(1 <= p->observation_bits && p->observation_bits <= largest, r, 22,
-         "%d observation bits; 1 to %d can be", p->observation_bits, largest);
-    NEED(p->output_kind <= TVP_CONTINUOUS, r, 23, "kind of output %d; 0 to 1 can be", p->output_kind);
+         "%d observation bits; must be 1 to %d", p->observation_bits, largest);
+    NEED(p->output_kind <= TVP_CONTINUOUS, r, 23, "kind of output %d; must be 0 to 1", p->output_kind);
     NEED(0 <= p->output_shift && p->output_shift <= MAX_SHIFT, r, 24, "output shift %d; 0 to %d",
          p->output_shift, MAX_SHIFT);
     NEED(p->observation_shift <= MAX_SHIFT, r, 25, "observation shift %d; 0 to %d",
@@ -158,22 +159,25 @@ static int read_layer_record(reader *r, tvp_policy *p, int index, int inputs) {
     NEED(fields[0] == 1, r, at, "unknown type of layer %d", fields[0]);
     layer->activation = fields[1];
     layer->kind = fields[2];
-    layer->has_bias = fields[3];
+    layer->has_bias = fields[3] & 1;
+    layer->has_outputs = fields[3] >> 1;
     layer->inputs = inputs;
     layer->out = read_u16(fields + 4);
     layer->exponent = read_i8(fields[6]);
     layer->bias_exponent = read_i8(fields[7]);
-    NEED(layer->activation <= TVP_RELU, r, at + 1, "activation %d; 0 to 6 can be", layer->activation);
+    NEED(layer->activation <= TVP_RELU, r, at + 1, "activation %d; must be 0 to 6", layer->activation);
     NEED((layer->activation == TVP_NONE) == (index == p->num_layers - 1), r, at + 1,
          "only the last layer has no activation");
-    NEED(layer->kind <= TVP_FLOAT, r, at + 2, "kind of weights %d; 0 to 2 can be", layer->kind);
-    NEED(layer->has_bias <= 1, r, at + 3, "biases are 0 or 1, not %d", layer->has_bias);
-    NEED(1 <= layer->out && layer->out <= TVP_MAX_WIDTH, r, at + 4, "%d outputs; 1 to %d can be",
+    NEED(layer->kind <= TVP_FLOAT, r, at + 2, "kind of weights %d; must be 0 to 2", layer->kind);
+    NEED(fields[3] <= 3, r, at + 3, "layer flags %d; must be 0 to 3", fields[3]);
+    NEED(!layer->has_outputs || layer->kind != TVP_FLOAT, r, at + 3,
+         "float weights have no exponents");
+    NEED(1 <= layer->out && layer->out <= TVP_MAX_WIDTH, r, at + 4, "%d outputs; must be 1 to %d",
          layer->out, TVP_MAX_WIDTH);
-    int limit = layer->kind == TVP_FLOAT ? 0 : EXPONENT_LIMIT;
+    int limit = layer->kind == TVP_FLOAT || layer->has_outputs ? 0 : EXPONENT_LIMIT;
     NEED(abs(layer->exponent) <= limit, r, at + 6, "exponent %d; at most %d in size",
          layer->exponent, limit);
-    limit = layer->has_bias ? limit : 0;
+    limit = layer->kind == TVP_FLOAT || !layer->has_bias ? 0 : EXPONENT_LIMIT;
     NEED(abs(layer->bias_exponent) <= limit, r, at + 7, "exponent of biases %d; at most %d in size",
          layer->bias_exponent, limit);
     NEED(read_u32(fields + 8) == 0, r, at + 8, "a dense layer has no geometry");
@@ -310,8 +314,33 @@ static int read_bits(reader *r, size_t count, int8_t **values) {
     return TVP_OK;
 }
 
+static int read_exponents(reader *r, tvp_layer *layer) {
+    const uint8_t *bytes;
+    size_t start = r->at, count = (size_t)layer->out;
+    int least = 127, most = -128;
+    TRY(take(r, count, "exponents", &bytes));
+    layer->exponents = malloc(count);
+    if (layer->exponents == NULL) {
+        return TVP_NO_MEMORY;
+    }
+    for (size_t i = 0; i < count; i++) {
+        int value = read_i8(bytes[i]);
+        NEED(abs(value) <= EXPONENT_LIMIT, r, start + i,
+             "exponent %d of output %zu; at most %d in size", value, i, EXPONENT_LIMIT);
+        layer->exponents[i] = (int8_t)value;
+        least = value < least ? value : least;
+        most = value > most ? value : most;
+    }
+    NEED(most - least <= EXPONENT_SPREAD, r, start,
+         "exponents of outputs are %d apart; at most %d", most - least, EXPONENT_SPREAD);
+    return TVP_OK;
+}
+
 static int read_payload(reader *r, tvp_layer *layer) {
     const uint8_t *unused;
+    if (layer->has_outputs) {
+        TRY(read_exponents(r, layer));
+    }
     if (layer->kind == TVP_FLOAT) {
         return take_floats(r, count_of(layer), "weight", &unused);
     }
@@ -386,7 +415,7 @@ static int read_metadata(reader *r, size_t size) {
     return TVP_OK;
 }
 
-/* So many counts, and then a number for each input. */
+/* `counts` counts, then a number for each input. */
 static int read_moments(reader *r, const tvp_policy *p, size_t size, size_t counts) {
     const uint8_t *bytes;
     size_t count = counts + (size_t)p->obs_size, at = r->at;
@@ -428,7 +457,7 @@ static int read_vectors(reader *r, const tvp_policy *p, size_t size) {
     NEED(size >= 4, r, at - 4, "test vectors are cut off");
     TRY(take(r, 4, "test vectors", &bytes));
     uint32_t count = read_u32(bytes);
-    NEED(1 <= count && count <= MAX_VECTORS, r, at, "%lu test vectors; 1 to %d can be",
+    NEED(1 <= count && count <= MAX_VECTORS, r, at, "%lu test vectors; must be 1 to %d",
          (unsigned long)count, MAX_VECTORS);
     uint64_t products = 0;
     for (int i = 0; i < p->num_layers; i++) {
@@ -512,6 +541,7 @@ void tvp_free(tvp_policy *policy) {
     free(policy->low);
     free(policy->high);
     for (int i = 0; i < TVP_MAX_LAYERS; i++) {
+        free(policy->layers[i].exponents);
         free(policy->layers[i].weights);
     }
     memset(policy, 0, sizeof *policy);

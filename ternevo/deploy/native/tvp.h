@@ -23,8 +23,9 @@ typedef struct {
 } tvp_error;
 
 typedef struct {
-    int kind, activation, has_bias, inputs, out, exponent, bias_exponent;
-    int8_t *weights; /* [out][inputs], then [out] biases if any; NULL for floats */
+    int kind, activation, has_bias, has_outputs, inputs, out, exponent, bias_exponent;
+    int8_t *exponents; /* [out] if has_outputs, else NULL, and all outputs have `exponent` */
+    int8_t *weights;   /* [out][inputs], then [out] biases if any; NULL for floats */
 } tvp_layer;
 
 typedef struct {

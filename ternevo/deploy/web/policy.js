@@ -12,7 +12,7 @@ globalThis.ternevo = (() => {
   const MAX_BYTES = 2 ** 24, MAX_WIDTH = 4096, MAX_LAYERS = 16, MAX_WEIGHTS = 2 ** 24;
   const MAX_METADATA = 4096, MAX_VECTORS = 65535, MAX_PRODUCTS = 2 ** 28;
   const MAX_BOUND = Math.fround(1e30), MAX_SHIFT = 8;
-  const EXPONENT_LIMIT = 24, INPUT_EXPONENT_LIMIT = 120;
+  const EXPONENT_LIMIT = 24, EXPONENT_SPREAD = 8, INPUT_EXPONENT_LIMIT = 120;
 
   class PolicyError extends Error {}
 
@@ -121,7 +121,8 @@ globalThis.ternevo = (() => {
     let inputs = policy.inputs, weights = 0;
     for (let i = 0; i < policy.numLayers; i++) {
       const at = reader.take(LAYER_SIZE, "layer");
-      const [type, activation, kind, hasBias] = reader.bytes.subarray(at, at + 4);
+      const [type, activation, kind, flags] = reader.bytes.subarray(at, at + 4);
+      const hasBias = flags & 1, hasOutputs = (flags & 2) === 2;
       const outputs = reader.view.getUint16(at + 4, true);
       const exponent = reader.view.getInt8(at + 6), biasExponent = reader.view.getInt8(at + 7);
       need(type === 1, at, `layer of type ${type}`);
@@ -130,13 +131,13 @@ globalThis.ternevo = (() => {
       need(activation < ACTIVATIONS.indexOf("tanh"), at + 1, "computes with floats");
       need(kind < WEIGHT_KINDS.length, at + 2, "unknown kind of weights");
       need(kind !== WEIGHT_KINDS.indexOf("float"), at + 2, "computes with floats");
-      need(hasBias <= 1, at + 3, "biases are 0 or 1");
+      need(flags <= 3, at + 3, "layer flags");
       need(outputs >= 1 && outputs <= MAX_WIDTH, at + 4, `${outputs} outputs`);
-      need(Math.abs(exponent) <= EXPONENT_LIMIT, at + 6, "exponent");
+      need(Math.abs(exponent) <= (hasOutputs ? 0 : EXPONENT_LIMIT), at + 6, "exponent");
       need(Math.abs(biasExponent) <= (hasBias ? EXPONENT_LIMIT : 0), at + 7, "bias exponent");
       need(reader.view.getUint32(at + 8, true) === 0, at + 8, "a dense layer has no geometry");
       heads.push({
-        inputs, outputs, hasBias: hasBias === 1, kind: WEIGHT_KINDS[kind], exponent, biasExponent,
+        inputs, outputs, hasBias: hasBias === 1, hasOutputs, kind: WEIGHT_KINDS[kind], exponent, biasExponent,
         activation: ACTIVATIONS[activation],
       });
       weights += outputs * (inputs + hasBias);
@@ -148,11 +149,23 @@ globalThis.ternevo = (() => {
   }
 
   function readPayload(reader, head) {
+    const exponents = readExponents(reader, head);
     const split = head.outputs * head.inputs;
     const count = split + (head.hasBias ? head.outputs : 0);
     const values = (head.kind === "binary" ? readBits : readTrits)(reader, count);
     const bias = head.hasBias ? values.subarray(split) : null;
-    return { ...head, weights: values.subarray(0, split), bias };
+    return { ...head, exponents, weights: values.subarray(0, split), bias };
+  }
+
+  // Of each output, whether the file has one or many.
+  function readExponents(reader, head) {
+    if (!head.hasOutputs) return new Int8Array(head.outputs).fill(head.exponent);
+    const start = reader.take(head.outputs, "exponents");
+    const exponents = Int8Array.from(reader.bytes.subarray(start, reader.at));
+    need(exponents.every((e) => Math.abs(e) <= EXPONENT_LIMIT), start, "exponent of an output");
+    const apart = Math.max(...exponents) - Math.min(...exponents);
+    need(apart <= EXPONENT_SPREAD, start, `exponents of outputs are ${apart} apart`);
+    return exponents;
   }
 
   // Five trits to a byte in base 3, the first in the lowest place; a digit is the weight plus 1.
@@ -161,7 +174,7 @@ globalThis.ternevo = (() => {
     const values = new Int8Array(5 * size);
     for (let i = 0; i < size; i++) {
       let rest = reader.bytes[start + i];
-      need(rest < 243, start + i, `${rest} is no five trits`);
+      need(rest < 243, start + i, `${rest} is not five trits`);
       for (let digit = 0; digit < 5; digit++, rest = Math.floor(rest / 3)) {
         values[5 * i + digit] = (rest % 3) - 1;
       }
@@ -225,7 +238,7 @@ globalThis.ternevo = (() => {
   const readSquares = (reader, policy, size) => readCounted(reader, policy, size, 1);
   const readMoments = (reader, policy, size) => readCounted(reader, policy, size, policy.inputs);
 
-  // So many counts, and then a number for each input.
+  // `counts` counts, then a number for each input.
   function readCounted(reader, policy, size, counts) {
     need(policy.inputKind === "f32", reader.at - 8, "moments of inputs that are not floats");
     need(size === 4 * (counts + policy.inputs), reader.at - 4, "size of moments");
@@ -268,32 +281,33 @@ globalThis.ternevo = (() => {
   const halfToEven = (value) => value + MAGIC_ROUND - MAGIC_ROUND;
   const clip = (value, low, high) => Math.min(Math.max(value, low), high);
 
-  // Folds exponents into integer biases, shifts and thresholds.
+  // Folds exponents into integer biases, and into a shift and a threshold of each output.
   function compile(policy) {
     const isBits = policy.inputKind === "bits", observed = policy.observationBits;
     let bits = observed - 1 - policy.observationShift, unitBits = 0;
     let fullScale = Math.max(2 ** (observed - 1) - 1, 1);
     const layers = policy.layers.map((layer) => {
-      unitBits = layer.exponent + bits; // one unit is 2**unitBits of the sums
-      const shift = Math.min(layer.exponent - layer.biasExponent, BIAS_SHIFT_LIMIT);
-      const size = layer.bias ? halfToEven(fullScale * 2 ** shift) : 0, from = fullScale;
-      const bias = Int32Array.from({ length: layer.outputs }, (_, i) =>
-        layer.bias ? layer.bias[i] * size : 0);
+      const units = layer.exponents.map((e) => e + bits); // one unit is 2**units of the sums
+      const biasShift = (e) => Math.min(e - layer.biasExponent, BIAS_SHIFT_LIMIT);
+      const from = fullScale;
+      const bias = Int32Array.from(layer.exponents, (e, i) =>
+        layer.bias ? layer.bias[i] * halfToEven(from * 2 ** biasShift(e)) : 0);
+      unitBits = Math.max(...units);
       [bits, fullScale] = GRIDS[layer.activation];
-      const threshold = unitBits >= 1 ? 2 ** (unitBits - 1) : 0;
-      return { ...layer, bias, shift: unitBits - bits, threshold, from, limit: fullScale };
+      // Logits get the smallest unit of all outputs: they are shifted to the left.
+      const shift = units.map((u) => u - (layer.activation === "none" ? unitBits : bits));
+      const threshold = Float64Array.from(units, (u) => (u >= 1 ? 2 ** (u - 1) : 0));
+      return { ...layer, bias, shift, threshold, from, limit: fullScale };
     });
     const inputShift = isBits ? 0 : 8 - observed;
     return { inputShift, layers, outputExponent: unitBits + policy.outputShift };
   }
 
-  function activate(layer, sum) {
-    if (layer.activation === "none") return sum;
+  function activate(layer, row, sum) {
+    const shift = layer.shift[row], threshold = layer.threshold[row], { limit } = layer;
+    if (layer.activation === "none") return sum * 2 ** -shift;
     if (layer.activation === "sign") return sum >= 0 ? 1 : -1;
-    if (layer.activation === "ternary") {
-      return (sum > layer.threshold ? 1 : 0) - (sum < -layer.threshold ? 1 : 0);
-    }
-    const { shift, limit } = layer;
+    if (layer.activation === "ternary") return (sum > threshold ? 1 : 0) - (sum < -threshold ? 1 : 0);
     if (shift <= 0) return clip(sum * 2 ** -shift, -limit, limit);
     return clip((sum + 2 ** (shift - 1) - 1 + ((sum >> shift) & 1)) >> shift, -limit, limit);
   }
@@ -330,8 +344,8 @@ globalThis.ternevo = (() => {
         for (let row = 0, at = 0; row < outputs; row++) {
           let sum = bias[row];
           for (let i = 0; i < inputs; i++, at++) sum = (sum + Math.imul(weights[at], from[i])) | 0;
-          sums[k][row] = sum;
-          to[row] = activate(layer, sum);
+          to[row] = activate(layer, row, sum);
+          sums[k][row] = k < last ? sum : to[row]; // logits have one unit
         }
       }
       return sums[last];

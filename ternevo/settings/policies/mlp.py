@@ -12,6 +12,7 @@ class MLP(PolicySettings):
     """A multi-layer perceptron with integer arithmetic."""
 
     built_by: ClassVar[str] = "ternevo.policies.mlp:build"
+    codec: ClassVar[str | None] = "ternevo.policies.mlp_record"
 
     hidden_sizes: tuple[int, ...] = option((64, 64), costs_memory=True)
     """Width of each hidden layer."""
@@ -19,6 +20,8 @@ class MLP(PolicySettings):
     """Hidden activation. int8 is a hard tanh on an 8-bit grid; tanh and relu are float."""
     use_bias: bool = True
     """Whether layers have biases."""
+    scales: Literal["layer", "output"] = "layer"
+    """What shares a power-of-two scale: all weights of a layer, or those of each output."""
     observation_bits: int = 8
     """Bits of a quantised observation, 1 to 8."""
     observation_shift: int = 0
@@ -36,6 +39,10 @@ class MLP(PolicySettings):
             raise ValueError(f"hidden_sizes must be positive, got {self.hidden_sizes}")
         if not 1 <= self.observation_bits <= 8:
             raise ValueError(f"observation_bits must be 1 to 8, got {self.observation_bits}")
+        if self.scales == "output" and self.weights == "float":
+            raise ValueError(
+                "--scales output needs ternary or binary weights; floats have no scale"
+            )
         for name in ("observation_shift", "output_shift"):
             if not 0 <= getattr(self, name) <= 8:
                 raise ValueError(f"{name} must be 0 to 8, got {getattr(self, name)}")

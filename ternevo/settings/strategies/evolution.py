@@ -15,7 +15,7 @@ from ternevo.settings.meaning import (
     option,
     unseen,
 )
-from ternevo.settings.policies.settings import WeightKind
+from ternevo.settings.policies.settings import WeightName
 from ternevo.settings.strategies.parts import check_even
 from ternevo.settings.strategies.settings import Settings
 
@@ -56,7 +56,7 @@ class Evolution(Settings):
         return super().is_stretched or self.init_horizon != 1
 
     def search_algorithm(
-        self, solution: Any, weights: WeightKind, num_generations: int
+        self, solution: Any, weights: WeightName, num_generations: int
     ) -> tuple[Any, Any]:
         """Return the evosax algorithm that searches params like `solution`, and its params.
 
@@ -90,7 +90,7 @@ def check_all(limit: Limit, settings: Any, *names: str) -> None:
 
 
 def check_weights(
-    strategy: str, weights: WeightKind, allowed: tuple[str, ...], instead: str
+    strategy: str, weights: WeightName, allowed: tuple[str, ...], instead: str
 ) -> None:
     """Refuse a kind of weights that a strategy cannot search.
 

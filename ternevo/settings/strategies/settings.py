@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ternevo.settings.built import Built
 from ternevo.settings.flat import flat
-from ternevo.settings.policies.settings import WeightKind
+from ternevo.settings.policies.settings import WeightName
 
 if TYPE_CHECKING:
     from ternevo.types import Env, Policy, Strategy
@@ -26,7 +26,7 @@ class Settings(Built):
         )
 
     def build(
-        self, env: "Env", policy: "Policy", weights: WeightKind, num_generations: int
+        self, env: "Env", policy: "Policy", weights: WeightName, num_generations: int
     ) -> "Strategy":
         """Return the strategy for this environment and policy.
 

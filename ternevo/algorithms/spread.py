@@ -1,0 +1,170 @@
+"""Populations of trits, spread over devices: draw them, and average utilities over them.
+
+Each device draws its own members and adds up their share, so that only sums travel between devices.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Int8, Num
+
+from ternevo.arithmetic.ternary import from_uniforms, uniforms
+from ternevo.machine import devices
+from ternevo.types import Key
+
+SAMPLED_AT_ONCE = 2**19
+"""Weights of rows that are drawn together: enough to keep a core busy, and to stay in its cache."""
+
+ROWS_AT_ONCE = 16
+"""Rows that are added to a weighted sum in one pass."""
+
+
+def sample(
+    key: Key,
+    probabilities: list[Float[Array, "... 3"]],
+    population_size: int,
+    antithetic: bool,
+) -> list[Int8[Array, "population ..."]]:
+    """Draw a population of trits, on each device its own members, a few rows at a time.
+
+    Each row of random numbers has a key of its own, so that nothing depends on
+    who draws it and no array of uniforms of the size of the population is ever made.
+
+    Args:
+      key: the key.
+      probabilities: P(-1), P(0), P(+1) of every weight, an array for each tensor.
+      population_size: members.
+      antithetic: make members 2 i and 2 i + 1 of the same uniforms u and 1 - u, so that they
+        sit at opposite quantiles of every weight.
+
+    Raises:
+      ValueError: pairs of an odd population.
+    """
+    if antithetic and population_size % 2:
+        raise ValueError(
+            f"antithetic sampling needs an even population_size, got {population_size}"
+        )
+    copies = 2 if antithetic else 1
+    num_weights = sum(p.size // 3 for p in probabilities)
+    batch_size = max(1, SAMPLED_AT_ONCE // num_weights)
+
+    def draw_row(key: Key, probabilities: list[jax.Array]) -> list[jax.Array]:
+        keys = jax.random.split(key, len(probabilities))
+        quantiles = [uniforms(k, p.shape[:-1]) for k, p in zip(keys, probabilities, strict=True)]
+        if antithetic:
+            quantiles = [jnp.stack([u, 1.0 - u]) for u in quantiles]
+        else:
+            quantiles = [u[None] for u in quantiles]
+        return [from_uniforms(u, p) for u, p in zip(quantiles, probabilities, strict=True)]
+
+    def draw(_: jax.Array, probabilities: list[jax.Array], keys: Key) -> list[jax.Array]:
+        rows = jax.lax.map(lambda key: draw_row(key, probabilities), keys, batch_size=batch_size)
+        return [x.reshape(-1, *x.shape[2:]) for x in rows]
+
+    keys = jax.random.split(key, population_size // copies)
+    if not is_spread(population_size, antithetic):
+        return devices.replicated(draw(jnp.zeros((), jnp.int32), probabilities, keys))
+
+    def draw_own(device: jax.Array, probabilities: list, keys: Key) -> list[jax.Array]:
+        return draw(device, probabilities, devices.own_rows(device, keys))
+
+    return devices.split(draw_own, (False, False), is_result_split=True)(probabilities, keys)
+
+
+def is_spread(population_size: int, antithetic: bool) -> bool:
+    """Return whether `sample` leaves each member on one device only: if they share them evenly."""
+    rows = population_size // 2 if antithetic else population_size
+    return devices.count() > 1 and devices.shares_evenly(rows)
+
+
+class Statistics(NamedTuple):
+    """The batch means of u, u x and u x^2; for trits the last two carry the whole gradient."""
+
+    utility: Float[Array, ""]
+    first: Float[Array, "..."]
+    second: Float[Array, "..."]
+
+
+def sum_up(
+    utilities: Float[Array, " population"],
+    population: list[Num[Array, "population ..."]],
+    member: Int[Array, ""] | int = 0,
+    is_spread: bool = False,
+) -> tuple[list[Statistics], list[Num[Array, "..."]]]:
+    """Average utility, utility times trit and utility times squared trit over the population.
+
+    Where members are spread over devices, each adds up its own, so only the sums travel.
+
+    Args:
+      utilities: of every member.
+      population: an array for each tensor.
+      member: of whom the trits are returned too, for it may live elsewhere.
+      is_spread: see the function `is_spread`.
+
+    Returns:
+      For each tensor the statistics, the same on any devices; and the trits of the member.
+    """
+    size = utilities.shape[0]
+    padded = devices.padded(size)
+    blocks = devices.blocks_here() if is_spread else devices.num_blocks()
+
+    def add_up(device: jax.Array, member: jax.Array, utilities: jax.Array, trits: list) -> tuple:
+        if is_spread:
+            utilities = devices.own_rows(device, utilities)
+        own = member - device * utilities.shape[0]
+        rows = [jnp.take(x, own[None], axis=0, mode="clip").astype(jnp.float32) for x in trits]
+        sums = [
+            _weighted_sums(utilities, devices.pad(x, utilities.shape[0]), blocks) for x in trits
+        ]
+        return devices.gather((sums, rows)) if is_spread else (sums, rows)
+
+    arguments = (jnp.asarray(member, jnp.int32), jnp.pad(utilities, (0, padded - size)), population)
+    if is_spread:
+        sums, rows = devices.split(add_up, (False, False, True))(*arguments)
+    else:
+        sums, rows = devices.replicated(add_up(jnp.zeros((), jnp.int32), *arguments))
+    utility = devices.sum_in_order(utilities) / size
+    stats = [
+        Statistics(utility, *(devices.sum_in_order(x) / size for x in blocks)) for blocks in sums
+    ]
+    owner = member // (padded // rows[0].shape[0])
+    return stats, [x[owner].astype(t.dtype) for x, t in zip(rows, population, strict=True)]
+
+
+def _weighted_sums(
+    utilities: Float[Array, " rows"], trits: Num[Array, "rows ..."], blocks: int
+) -> tuple[Float[Array, "blocks ..."], Float[Array, "blocks ..."]]:
+    """Sum u x and u x^2 over each block of rows, a few rows at a time.
+
+    XLA would make a float32 copy of all trits for one large product.
+    """
+    rows = trits.shape[0] // blocks
+    at_once = max(n for n in range(1, ROWS_AT_ONCE + 1) if rows % n == 0)
+    steps = (blocks, rows // at_once, at_once)
+
+    def add(sums: tuple, row: tuple) -> tuple[tuple, None]:
+        utility, values = row[0][:, None], row[1].astype(jnp.float32)
+        first = devices.sum_in_order(utility * values)
+        second = devices.sum_in_order(utility * jnp.abs(values))
+        return (sums[0] + first, sums[1] + second), None
+
+    def sum_block(block: tuple) -> tuple:
+        zeros = jnp.zeros(block[1].shape[-1])
+        return jax.lax.scan(add, (zeros, zeros), block)[0]
+
+    first, second = jax.lax.map(sum_block, (utilities.reshape(steps), trits.reshape(*steps, -1)))
+    return first.reshape(blocks, *trits.shape[1:]), second.reshape(blocks, *trits.shape[1:])
+
+
+def utility_by_value(stats: Statistics) -> Float[Array, "... 3"]:
+    """Return the mean of u [x = v] for v in -1, 0, +1, recovered from the two reductions.
+
+    Examples:
+      >>> trits = jnp.array([[1], [0], [-1], [1]], jnp.int8)  # four members, one weight
+      >>> stats, _ = sum_up(jnp.array([2.0, 1.0, 0.0, 5.0]), [trits])
+      >>> utility_by_value(stats[0]).tolist()  # 0 / 4, 1 / 4 and (2 + 5) / 4
+      [[0.0, 0.25, 1.75]]
+    """
+    minus, plus = (stats.second - stats.first) / 2, (stats.second + stats.first) / 2
+    return jnp.stack([minus, stats.utility - stats.second, plus], axis=-1)

@@ -1,0 +1,123 @@
+"""Float latents behind discrete weights: their scale, its power of two, and the way back.
+
+A tensor has one scale, or one for each output, which is the last axis. What is pruned, where a mask
+is False, does not count towards a scale.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int8
+
+from ternevo.types import Key, Tensor
+
+SCALE_FLOOR = 0.02
+"""The smallest scale of a latent tensor; it keeps the thresholds of an all-zero one apart."""
+
+MEAN_ABS_NORMAL = 0.7979
+"""Mean absolute value of a standard normal."""
+
+CUT_MARGIN = 1e-4
+"""How far latents that stand for given trits stay from the thresholds, in standard deviations."""
+
+EXPONENT_RANGE = (-8, 16)
+"""Exponents stay in this range, so that products with `2**-exponent` are exact in float32."""
+
+EXPONENT_SPREAD = 8
+"""Exponents of the outputs of a tensor are at most this far apart, as in a policy file.
+
+Integer logits of different exponents are compared after left shifts, and those must fit int32.
+"""
+
+
+def has_outputs(tensor: Tensor) -> bool:
+    """Return whether the tensor of one member has an exponent for each output."""
+    return tensor.exponent.ndim > 0
+
+
+def scale(
+    latent: Float[Array, "..."],
+    mask: Bool[Array, "..."] | None = None,
+    per_output: bool = False,
+) -> Float[Array, "*outputs"]:
+    """Return the mean absolute latent of a tensor, at least `SCALE_FLOOR`.
+
+    Args:
+      latent: the latents, outputs last.
+      mask: which of them count; all, if None.
+      per_output: whether to return one scale for each output.
+
+    Examples:
+      >>> latent = jnp.array([[0.5, 2.0], [1.5, 4.0]])
+      >>> scale(latent).item(), scale(latent, per_output=True).tolist()
+      (2.0, [1.0, 3.0])
+      >>> scale(latent, jnp.array([[True, False], [True, False]])).item()
+      1.0
+    """
+    # Below the N(0, 1/fan_in) start that `draw_for` makes, however wide the layer.
+    floor = min(SCALE_FLOOR, 0.4 / latent.shape[0] ** 0.5)
+    axes = _reduced(latent, per_output)
+    if mask is None:
+        return jnp.maximum(jnp.mean(jnp.abs(latent), axes), floor)
+    sizes = jnp.where(mask, jnp.abs(latent), 0.0)
+    kept = jnp.sum(sizes, axes) / jnp.maximum(jnp.sum(mask, axes), 1)
+    # XLA divides by a constant in another way: a mask that keeps all must change no bit.
+    return jnp.maximum(jnp.where(jnp.all(mask, axes), jnp.mean(sizes, axes), kept), floor)
+
+
+def _reduced(latent: jax.Array, per_output: bool) -> tuple[int, ...]:
+    """Return the axes that share a scale."""
+    return tuple(range(latent.ndim - per_output))
+
+
+def nearest_exponent(level: Float[Array, "..."]) -> Int8[Array, "..."]:
+    """Return the int8 `k` for which `2**-k` is nearest to `level` on a log scale.
+
+    Examples:
+      >>> nearest_exponent(jnp.array([0.25, 0.3, 1.0, 6.0])).tolist()
+      [2, 2, 0, -3]
+    """
+    return jnp.clip(jnp.round(-jnp.log2(level)), *EXPONENT_RANGE).astype(jnp.int8)
+
+
+def within_spread(exponents: Int8[Array, "*batch outputs"]) -> Int8[Array, "*batch outputs"]:
+    """Return exponents of outputs, of which none is more than `EXPONENT_SPREAD` below the largest.
+
+    Examples:
+      >>> within_spread(jnp.array([3, -7, 5], jnp.int8)).tolist()
+      [3, -3, 5]
+    """
+    return jnp.maximum(exponents, jnp.max(exponents, axis=-1, keepdims=True) - EXPONENT_SPREAD)
+
+
+def draw_for(
+    key: Key, tensor: Tensor, level_per_scale: float, threshold: float
+) -> Float[Array, "..."]:
+    """Draw normal latents that, when discretized, become exactly this tensor again.
+
+    Their size is that of the usual N(0, 1/fan_in) start, as far as the
+    tensor's exponents allow. An all-zero tensor gives zeros, and so does an all-zero output
+    that has an exponent of its own.
+
+    Args:
+      key: the key.
+      tensor: the discrete tensor.
+      level_per_scale: size of a level in units of the scale.
+      threshold: the size from which on a latent is not 0, in units of the scale.
+    """
+    axes = _reduced(tensor.values, has_outputs(tensor))
+    usual = MEAN_ABS_NORMAL / tensor.values.shape[0] ** 0.5
+    centre = jnp.exp2(-tensor.exponent.astype(jnp.float32)) / level_per_scale
+    gamma = jnp.clip(usual, centre * 2**-0.49, centre * 2**0.49)
+    is_zero = tensor.values == 0
+    cut = MEAN_ABS_NORMAL * threshold
+    # A little apart from the cut: rounding must not carry a draw over it.
+    inner, outer = cut - CUT_MARGIN, cut + CUT_MARGIN
+    low, high = jnp.where(is_zero, -inner, outer), jnp.where(is_zero, inner, jnp.inf)
+    draws = jax.random.truncated_normal(key, low, high, tensor.values.shape) / MEAN_ABS_NORMAL
+    # Stretch what lies beyond the cut so that the mean absolute latent is gamma, exactly.
+    inside = jnp.where(is_zero, jnp.abs(draws), cut / MEAN_ABS_NORMAL)
+    beyond = jnp.where(is_zero, 0.0, draws - cut / MEAN_ABS_NORMAL)
+    count = draws.size if len(axes) == draws.ndim else draws.size // draws.shape[-1]
+    stretch = (count - jnp.sum(inside, axes)) / jnp.maximum(jnp.sum(beyond, axes), 1e-6)
+    sizes = jnp.where(is_zero, draws, tensor.values * (inside + stretch * beyond))
+    return jnp.where(jnp.all(is_zero, axes), 0.0, gamma * sizes)

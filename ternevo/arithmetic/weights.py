@@ -1,0 +1,274 @@
+"""Kinds of weights, as values: {-1, 0, +1}, {-1, +1}, and floats, the twin of both.
+
+Whoever draws, cuts or checks weights takes a `WeightKind`; `kind_of` finds it by the name that
+options and files use. A new kind is one more value in `KINDS`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int8, Num
+
+from ternevo.arithmetic import latents as of_latents
+from ternevo.arithmetic.ternary import WeightName, replace_tensors, tensors
+from ternevo.names import check
+from ternevo.types import Key, Params, Tensor
+
+Mask = Bool[Array, "..."] | None
+"""Which weights of a tensor are kept, the others being pruned to 0; None keeps all."""
+
+
+class WeightKind(NamedTuple):
+    """What a weight may be, and how to draw and discretize weights.
+
+    Attributes:
+      name: what options and files call it.
+      levels: the values of a weight in ascending order, evenly spaced; () for floats.
+      dtype: that of `Tensor.values`.
+      draw: from a key and a shape to independent values: uniform levels, or standard normals.
+      redraw: from coins, int8 [2, ...] of 0 and 1, to values: trits with odds (1/4, 1/2, 1/4),
+        signs with (1/2, 1/2).
+      other: from a key and values to one of the other levels for each, all equally probable.
+      cut: from latents, and whether outputs have scales of their own, to the size from which on
+        a latent is not 0.
+      discretize: from (latents, mask=None, per_output=False) to a tensor with power-of-two scales.
+      straight_through: the same in float32, differentiable as if it were the latents.
+      latent: from a key and a tensor to latents that `discretize` makes that tensor of.
+    """
+
+    name: WeightName
+    levels: tuple[int, ...]
+    dtype: Any
+    draw: Callable[[Key, tuple[int, ...]], jax.Array]
+    redraw: Callable[[jax.Array], jax.Array]
+    other: Callable[[Key, jax.Array], jax.Array]
+    cut: Callable[[jax.Array, bool], jax.Array]
+    discretize: Callable[..., Tensor]
+    straight_through: Callable[..., Tensor]
+    latent: Callable[[Key, Tensor], jax.Array]
+
+    @property
+    def is_float(self) -> bool:
+        """Whether a weight may be any number."""
+        return not self.levels
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether a weight may be 0."""
+        return self.is_float or 0 in self.levels
+
+    @property
+    def spacing(self) -> int:
+        """How far neighbouring levels are apart; of discrete kinds."""
+        return self.levels[1] - self.levels[0]
+
+
+def kind_of(name: WeightName) -> WeightKind:
+    """Return the kind of weights of that name.
+
+    Raises:
+      UnknownName: there is none.
+    """
+    return KINDS[check("kind of weights", name, KINDS)]
+
+
+# -------------------------------------------------------------------- ternary and binary
+
+
+def _draw_trits(key: Key, shape: tuple[int, ...]) -> Int8[Array, "..."]:
+    return jax.random.randint(key, shape, -1, 2, dtype=jnp.int8)
+
+
+def _draw_signs(key: Key, shape: tuple[int, ...]) -> Int8[Array, "..."]:
+    return jax.random.rademacher(key, shape, dtype=jnp.int8)
+
+
+def _other_trit(key: Key, values: Int8[Array, "..."]) -> Int8[Array, "..."]:
+    shift = jax.random.randint(key, values.shape, 1, 3, dtype=jnp.int8)
+    return (values + 1 + shift) % 3 - 1
+
+
+def _half_scale(latent: Float[Array, "..."], per_output: bool = False) -> Float[Array, "*outputs"]:
+    return of_latents.scale(latent, None, per_output) / 2
+
+
+def _discretize_ternary(
+    latent: Float[Array, "..."], mask: Mask = None, per_output: bool = False
+) -> Tensor:
+    """Cut latents at plus and minus half of their scale, the mean absolute latent.
+
+    As in absmean quantisation (Ma et al. 2024, "The Era of 1-bit LLMs").
+
+    Examples:
+      >>> TERNARY.discretize(jnp.array([0.9, -0.1, -1.4, 0.0])).values.tolist()
+      [1, 0, -1, 0]
+    """
+    gamma = of_latents.scale(latent, mask, per_output)
+    above, below = latent > gamma / 2, latent < -gamma / 2
+    values = above.astype(jnp.int8) - below.astype(jnp.int8)
+    return Tensor(_kept(values, mask), _exponent(TERNARY_LEVEL * gamma))
+
+
+def _discretize_binary(
+    latent: Float[Array, "..."], mask: Mask = None, per_output: bool = False
+) -> Tensor:
+    """Return the signs of latents, with sign(0) = +1.
+
+    Examples:
+      >>> BINARY.discretize(jnp.array([0.9, -0.1, -1.4, 0.0])).values.tolist()
+      [1, -1, -1, 1]
+    """
+    gamma = of_latents.scale(latent, mask, per_output)
+    values = jnp.where(latent >= 0, 1, -1).astype(jnp.int8)
+    return Tensor(_kept(values, mask), _exponent(BINARY_LEVEL * gamma))
+
+
+def _exponent(level: Float[Array, "*outputs"]) -> Int8[Array, "*outputs"]:
+    nearest = of_latents.nearest_exponent(level)
+    return of_latents.within_spread(nearest) if nearest.ndim else nearest
+
+
+def _kept(values: Num[Array, "..."], mask: Mask) -> Num[Array, "..."]:
+    return values if mask is None else jnp.where(mask, values, jnp.zeros_like(values))
+
+
+def _straight_through(
+    discretize: Callable[..., Tensor],
+    latent: Float[Array, "..."],
+    mask: Mask = None,
+    per_output: bool = False,
+) -> Tensor:
+    """Return discretized latents in float32, differentiable as if they were the latents.
+
+    The forward value is that of the int8 tensor, bit for bit, as `z - stop_gradient(z)` is
+    exactly zero. The derivative of `values * 2**-exponent` with respect to the latent is one
+    (Bengio, Leonard and Courville 2013; Ma et al. 2024, "The Era of 1-bit LLMs"), and zero where
+    the weight is pruned.
+    """
+    hard = discretize(latent, mask, per_output)
+    soft = _kept(latent * jnp.exp2(hard.exponent.astype(jnp.float32)), mask)
+    return Tensor(hard.values + (soft - jax.lax.stop_gradient(soft)), hard.exponent)
+
+
+TERNARY_LEVEL, BINARY_LEVEL = 1.25, 1.0
+"""Size of the discrete levels in units of the mean absolute latent."""
+
+TERNARY = WeightKind(
+    name="ternary",
+    levels=(-1, 0, 1),
+    dtype=jnp.int8,
+    draw=_draw_trits,
+    redraw=lambda coins: coins[0] - coins[1],
+    other=_other_trit,
+    cut=_half_scale,
+    discretize=_discretize_ternary,
+    straight_through=partial(_straight_through, _discretize_ternary),
+    latent=lambda key, tensor: of_latents.draw_for(key, tensor, TERNARY_LEVEL, 0.5),
+)
+
+BINARY = WeightKind(
+    name="binary",
+    levels=(-1, 1),
+    dtype=jnp.int8,
+    draw=_draw_signs,
+    redraw=lambda coins: 2 * coins[0] - 1,
+    other=lambda key, values: -values,
+    cut=lambda latent, per_output=False: jnp.zeros(()),
+    discretize=_discretize_binary,
+    straight_through=partial(_straight_through, _discretize_binary),
+    latent=lambda key, tensor: of_latents.draw_for(key, tensor, BINARY_LEVEL, 0.0),
+)
+
+# --------------------------------------------------------------------------------- floats
+
+
+def _as_they_are(
+    latent: Float[Array, "..."], mask: Mask = None, per_output: bool = False
+) -> Tensor:
+    """Return latents as a tensor; floats need no scale, and so have the exponent 0."""
+    del per_output
+    return Tensor(_kept(latent, mask), jnp.zeros((), jnp.int8))
+
+
+def _no_levels(*args: Any, **kwargs: Any) -> Any:
+    raise TypeError("float weights have no levels")
+
+
+FLOAT = WeightKind(
+    name="float",
+    levels=(),
+    dtype=jnp.float32,
+    draw=jax.random.normal,
+    redraw=_no_levels,
+    other=_no_levels,
+    cut=_no_levels,
+    discretize=_as_they_are,
+    straight_through=_as_they_are,
+    latent=lambda key, tensor: tensor.values,
+)
+
+KINDS: dict[str, WeightKind] = {kind.name: kind for kind in (TERNARY, BINARY, FLOAT)}
+"""Every kind of weights by its name."""
+
+# ---------------------------------------------------------------------- all tensors of params
+
+
+def latents_of(key: Key, params: Params, kind: WeightKind) -> list[Float[Array, "..."]]:
+    """Draw latents for all tensors of params, see `WeightKind.latent`."""
+    keys = jax.random.split(key, len(tensors(params)))
+    return [kind.latent(k, tensor) for k, tensor in zip(keys, tensors(params), strict=True)]
+
+
+def discretize_all(
+    template: Params,
+    latents: list[Float[Array, "..."]],
+    kind: WeightKind,
+    masks: list[Mask] | None = None,
+) -> Params:
+    """Return params like `template` of discretized latents, one array for each tensor.
+
+    Args:
+      template: params of one member; a tensor with an exponent for each output keeps that form.
+      latents: the latents.
+      kind: the kind of weights.
+      masks: for each tensor which weights are kept; all, if None.
+    """
+    return _from_latents(kind.discretize, template, latents, masks)
+
+
+def straight_through_all(
+    template: Params,
+    latents: list[Float[Array, "..."]],
+    kind: WeightKind,
+    masks: list[Mask] | None = None,
+) -> Params:
+    """Return the params of `discretize_all` in float32, with straight-through gradients."""
+    return _from_latents(kind.straight_through, template, latents, masks)
+
+
+def _from_latents(
+    make: Callable[..., Tensor],
+    template: Params,
+    latents: list[Float[Array, "..."]],
+    masks: list[Mask] | None,
+) -> Params:
+    given = tensors(template)
+    kept: list[Mask] = [None] * len(given) if masks is None else masks
+    made = [
+        make(latent, mask, of_latents.has_outputs(tensor))
+        for latent, mask, tensor in zip(latents, kept, given, strict=True)
+    ]
+    return replace_tensors(template, made)
+
+
+def flip(
+    key: Key, values: Int8[Array, "..."], rate: Float[Array, ""], kind: WeightKind
+) -> Int8[Array, "..."]:
+    """Redraw values at a rate, see `WeightKind.redraw`."""
+    key_where, key_value = jax.random.split(key)
+    coins = jax.random.randint(key_value, (2, *values.shape), 0, 2, dtype=jnp.int8)
+    redrawn = kind.redraw(coins)
+    return jnp.where(jax.random.uniform(key_where, values.shape) < rate, redrawn, values)

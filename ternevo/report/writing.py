@@ -1,0 +1,54 @@
+"""Gather runs, draw them, and write the page and its figures."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ternevo.files import replace_text, replacing
+from ternevo.names import check
+from ternevo.report.figures import draw
+from ternevo.report.page import page
+from ternevo.report.tables import Report
+from ternevo.report.threshold import Threshold
+from ternevo.runs.arms import AXES, arms_of, read
+from ternevo.runs.errors import RunFolderError
+
+PAGE = "report.html"
+
+
+def write(runs: Sequence[Path], out: Path, x: str, threshold: Threshold) -> Path:
+    """Do what `ternevo.report.write` says."""
+    check("axis", x, AXES)
+    seeds, damaged = read(runs)
+    if not seeds:
+        raise RunFolderError(f"no run can be read: {'; '.join(damaged)}")
+    arms = arms_of(seeds)
+    report = Report(arms, x, targets_of(threshold, sorted({arm.env for arm in arms})), damaged)
+    path = out if out.suffix == ".html" else out / PAGE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figures = draw(report)
+    for name, figure in figures.items():
+        beside = path.parent / f"{name}.png"
+        if figure is None:
+            beside.unlink(missing_ok=True)
+            continue
+        with replacing(beside) as temporary:
+            temporary.write_bytes(figure.light)
+    replace_text(path, page(report, figures))
+    return path
+
+
+def targets_of(threshold: Threshold, envs: Sequence[str]) -> dict[str, float]:
+    """Return the threshold of each environment that has one.
+
+    Raises:
+      UnknownName: one is given for an environment that is not among `envs`.
+      ValueError: one is not finite.
+    """
+    if threshold is None:
+        return {}
+    given = threshold if isinstance(threshold, Mapping) else dict.fromkeys(envs, threshold)
+    for value in given.values():
+        if not math.isfinite(value):
+            raise ValueError(f"a threshold is a finite number, and {value} is not")
+    return {check("environment of a threshold", env, envs): float(given[env]) for env in given}

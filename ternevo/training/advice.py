@@ -1,0 +1,108 @@
+"""What a run says where something is wrong: what diverged, what to lower, what was never seen."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from ternevo.machine import device_memory, devices
+from ternevo.settings.flat import flat, with_meaning
+from ternevo.training.checkpoint import Checkpoints
+from ternevo.training.loop import Divergence
+from ternevo.training.policies import policies_of
+from ternevo.training.setup import Setup
+from ternevo.types import LEFT_OUT, TrainState
+
+MOST_SHOWN = 10
+"""Components of an observation that a warning names."""
+
+
+@contextlib.contextmanager
+def naming_what_to_lower(setup: Setup) -> Iterator[None]:
+    """Turn an error of a device that has no memory left into one that says what to do.
+
+    Raises:
+      OutOfMemory: a device has too little memory.
+    """
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        if not device_memory.is_exhausted(error):
+            raise
+        raise device_memory.OutOfMemory(_what_to_lower(setup, error)) from error
+
+
+def _what_to_lower(setup: Setup, error: Exception) -> str:
+    """Say which options cost memory, and on which of them no result of a CPU depends."""
+    config, saved = setup.config, setup.folder.saved_generations
+    settings = config, config.strategy, config.policy
+    values = {name: value for each in settings for name, value in flat(each).items()}
+    free, others = (
+        ", ".join(
+            f"--{name} (now {values[name] or 'chosen by itself'})"
+            for name in with_meaning(what, *settings)
+        )
+        for what in ("bounds_memory", "costs_memory")
+    )
+    reason = (str(error).splitlines() or ["MemoryError"])[0].rstrip(".")
+    first = (
+        f"Set {free} to a small number such as 64, which changes no result on a CPU, and go on by "
+        "--resume; or lower"
+        if free
+        else "Lower"
+    )
+    kept = f"Checkpoint {saved[-1]} is kept" if saved else "There is no checkpoint yet"
+    return f"out of memory: {reason}. {first} {others} under another --name. {kept}"
+
+
+def warn_of_unseen(setup: Setup, state: TrainState) -> None:
+    """Name the components of observations of which nothing was finite so far."""
+    moments = policies_of(setup, state).last.moments
+    if not devices.is_first_process() or setup.env.obs.kind != "floats":
+        return
+    count = np.asarray(moments.count).reshape(-1, setup.env.obs.size)
+    keeps_moments = bool(count.any()) or ":" not in setup.config.strategy_name
+    never = np.flatnonzero((count == 0).any(axis=0)).tolist()
+    if never and keeps_moments:
+        generation = int(state.generation)
+        tqdm.write(what_was_never_finite(never, setup.env.obs.size, generation), file=sys.stderr)
+
+
+def what_was_never_finite(components: list[int], obs_size: int, generation: int) -> str:
+    """Return the warning that names components of an observation.
+
+    Examples:
+      >>> what_was_never_finite([1, 3], 4, 9)[:74]
+      'warning: 2 of 4 components of the observation (1, 3) were never finite up '
+    """
+    shown = ", ".join(map(str, components[:MOST_SHOWN]))
+    more = ", ..." if len(components) > MOST_SHOWN else ""
+    return (
+        f"warning: {len(components)} of {obs_size} components of the observation ({shown}{more}) "
+        f"{'was' if len(components) == 1 else 'were'} never finite up to generation {generation}. "
+        "Policies are shown 0 for NaN and full scale for infinity; other components are scaled "
+        "as usual"
+    )
+
+
+def what_diverged(
+    setup: Setup, checkpoints: Checkpoints, found: Divergence, generation: int
+) -> str:
+    """Say where training diverged, what was saved before, and what to lower."""
+    kept = checkpoints.latest()
+    saved = f"the newest checkpoint is {setup.folder.checkpoints / str(kept)}"
+    where = f"in generation {generation} of seed {setup.config.seeds[found.seed]}"
+    what = f"{found.metric} is {found.value} {where}"
+    if found.metric == LEFT_OUT:
+        what = f"the update of the search {where} is not finite, and was left out"
+    smaller = " or ".join(
+        f"--{name}" for name in with_meaning("shortens_steps", setup.config.strategy)
+    )
+    return (
+        f"training diverged: {what}; "
+        f"{saved if kept is not None else 'there is no checkpoint yet'}. "
+        f"Try {f'a smaller {smaller}' if smaller else 'other settings'}, under another --name"
+    )

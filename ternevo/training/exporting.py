@@ -1,0 +1,82 @@
+"""A trained policy as a file for where it is to run: what `python -m ternevo.export --to` does.
+
+JAX is not needed here.
+"""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from ternevo.deploy import c_header, html, integer, numpy_script, onnx_graph, tvp
+from ternevo.deploy.record import PolicyRecord
+from ternevo.files import replacing
+from ternevo.runs import run_folder
+from ternevo.settings.export import ExportConfig
+
+SUFFIXES = {"tvp": "_device.tvp", "c": ".h", "onnx": ".onnx", "html": ".html", "numpy": ".py"}
+"""What is added to the name of the policy, by format."""
+
+
+def export(config: ExportConfig) -> Path:
+    """Write the policy in the format `config.to`; return where.
+
+    Raises:
+      PolicyFormatError: there is no policy in the file.
+      NotIntegerError: it computes with floats, and the format is for integers.
+      ValueError: `out` is the policy itself, or a folder.
+    """
+    source = run_folder.policy_of(config.run, config.which)
+    record = tvp.load(source)
+    out = config.out or source.with_name(f"{source.stem}{SUFFIXES[str(config.to)]}")
+    check_out(out, source)
+    data = converted(record, config)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as temporary:
+        temporary.write_bytes(data)
+    identity = hashlib.sha256(tvp.encode(record.bare())).hexdigest()
+    sizes = "-".join(map(str, record.sizes))
+    print(f"policy  {source}  {sizes}, identity {identity[:16]}")
+    print(f"{config.to:<7} {out}  {len(data):,} bytes", flush=True)
+    return out
+
+
+def converted(record: PolicyRecord, config: ExportConfig) -> bytes:
+    """Return the bytes of the policy in the format `config.to`.
+
+    Raises:
+      NotIntegerError: it computes with floats, and the format is for integers.
+      ValueError: a name or a count that cannot be.
+    """
+    check_options(config)
+    num_vectors = 16 if config.num_vectors is None else config.num_vectors
+    if config.to == "tvp":
+        vectors = None if config.num_vectors is None else integer.examples(record, num_vectors)
+        return tvp.encode(dataclasses.replace(record.bare(), vectors=vectors))
+    if config.to == "c":
+        return c_header.to_c(record, config.name or "policy", num_vectors).encode()
+    if config.to == "onnx":
+        return onnx_graph.to_bytes(record, config.onnx_weights or "int8")
+    if config.to == "html":
+        return html.to_html(record).encode()
+    return numpy_script.to_numpy(record, num_vectors).encode()
+
+
+def check_options(config: ExportConfig) -> None:
+    """Raise `ValueError` for a count that means nothing, or an option of another format."""
+    if config.num_vectors is not None and config.num_vectors < 1:
+        raise ValueError(f"num_vectors must be at least 1, got {config.num_vectors}")
+    formats = {"name": ("c",), "onnx_weights": ("onnx",), "num_vectors": ("tvp", "c", "numpy")}
+    for option, allowed in formats.items():
+        if getattr(config, option) is not None and config.to not in allowed:
+            raise ValueError(f"--{option} is of --to {' and '.join(allowed)}, not of {config.to}")
+    for option in ("env", "policy"):
+        if getattr(config, option) is not None:
+            raise ValueError(f"--{option} is of --ternarize, not of --to {config.to}")
+
+
+def check_out(out: Path, source: Path) -> None:
+    """Raise `ValueError` if `out` is the policy itself, or a folder."""
+    if out.resolve() == source.resolve():
+        raise ValueError(f"--out {out} is the policy itself; name another file")
+    if out.is_dir():
+        raise ValueError(f"--out must be a file, and {out} is a folder")

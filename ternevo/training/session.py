@@ -1,0 +1,219 @@
+"""One run, from its configuration to its result."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+
+from ternevo.files import replace_text
+from ternevo.machine import device_memory, devices, profiling
+from ternevo.machine.device_memory import OutOfMemory
+from ternevo.machine.interruption import Stop, on_signals
+from ternevo.runs import claims
+from ternevo.runs.errors import RunFolderError
+from ternevo.runs.run_folder import RunFolder
+from ternevo.runs.sinks import MissingExtra, Records, Row
+from ternevo.settings.command_line import RunConfig
+from ternevo.strategies.across_seeds import keys_of, of_each_seed
+from ternevo.strategies.warm_start import check_starts
+from ternevo.training import loop, policies
+from ternevo.training.advice import naming_what_to_lower, warn_of_unseen, what_diverged
+from ternevo.training.animations import Animations
+from ternevo.training.checkpoint import CheckpointError, Checkpoints
+from ternevo.training.loop import Chunk, Diverged
+from ternevo.training.results import draw, finish
+from ternevo.training.setup import Setup, build
+from ternevo.training.tracking import open_records
+from ternevo.types import TrainState
+
+
+@contextlib.contextmanager
+def errors_as_status() -> Iterator[None]:
+    """Print what a run may raise as one line, and exit 1 where training failed, else 2."""
+    try:
+        yield
+    except (Diverged, OutOfMemory) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except (CheckpointError, RunFolderError, MissingExtra, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def run(config: RunConfig, stop: Stop | None = None) -> RunFolder:
+    """Train, evaluate, save and draw; return the run's folder.
+
+    Args:
+      config: the run.
+      stop: set it, from a signal or another thread, to end training after the current chunk.
+
+    Raises:
+      UnknownName, ValueError: the configuration makes no sense.
+      RunFolderError: the run's name is taken, or another process works on it.
+      CheckpointError: a checkpoint cannot be read or saved.
+      Diverged: a loss or an update is not finite; what was saved before stays.
+      OutOfMemory: a device has too little memory; what was saved before stays.
+      NoDevice: JAX finds none of the kind or number that was asked for.
+      NotFloat32: JAX computes in float64.
+      SystemExit: the run was stopped; its state is saved.
+    """
+    devices.check_float32()
+    devices.use_cores(config.num_devices)
+    if config.distributed:
+        devices.join_processes()
+    devices.check_there_are_some()
+    setup = build(config)  # not on the mesh: brax binds what it loads to one device
+    with claimed(setup), failure_on_record(setup), naming_what_to_lower(setup):
+        train_and_finish(setup, stop or Stop())
+    return setup.folder
+
+
+@contextlib.contextmanager
+def claimed(setup: Setup) -> Iterator[None]:
+    """Hold the run's folder, made or checked by the first process, until the run is over."""
+    with contextlib.ExitStack() as stack:
+        if devices.is_first_process():
+            with devices.telling_others():
+                stack.enter_context(claims.claimed(setup.config, setup.env.id))
+        else:
+            devices.follow_first()
+        yield
+
+
+def train_and_finish(setup: Setup, stop: Stop) -> None:
+    """Train on all devices; then, unless it was stopped, write what a run ends with."""
+    config = setup.config
+    with devices.on_all_devices(0 if config.distributed else config.num_devices):
+        with on_signals(stop):
+            last_rows = _train(setup, stop)
+        stopped_by = devices.agreed(stop.signal)
+    if stopped_by:
+        print(
+            f"interrupted: the state is saved in {setup.folder.checkpoints}; "
+            "the same command with --resume goes on"
+        )
+        raise SystemExit(128 + stopped_by)
+    if devices.is_first_process():
+        finish(setup, last_rows)
+
+
+@contextlib.contextmanager
+def failure_on_record(setup: Setup) -> Iterator[None]:
+    """Keep in the run's folder why it failed, if it does."""
+    try:
+        yield
+    except Exception as error:
+        if devices.is_first_process():
+            with contextlib.suppress(OSError):  # a full disk, which may be what it failed for
+                replace_text(setup.folder.failure, f"{type(error).__name__}: {error}\n")
+        raise
+
+
+def _train(setup: Setup, stop: Stop) -> list[Row]:
+    """Start or resume, go through the chunks, draw the curves; return each seed's newest row."""
+    config = setup.config
+    with Checkpoints(
+        setup.folder.checkpoints, with_buffers=config.checkpoint_buffers
+    ) as checkpoints:
+        state = start_or_restore(setup, checkpoints)
+        print("compiling; brax takes a minute or two, the next time less", flush=True)
+        with contextlib.ExitStack() as stack:
+            profiled = config.profile if devices.is_first_process() else None
+            around = stack.enter_context(profiling.profiler(profiled))
+            records = stack.enter_context(
+                contextlib.closing(open_records(setup, int(state.generation)))
+            )
+            check_memory(setup, state)
+            animations = Animations(setup)
+            has_warned = False
+            for chunk in loop.train(
+                setup.strategy,
+                state,
+                config.num_generations,
+                config.chunk_size,
+                stop_every=(config.checkpoint_every, config.render_every),
+                should_stop=lambda: bool(stop.signal),
+                around=around,
+            ):
+                record(setup, records, checkpoints, chunk)
+                if not has_warned:
+                    warn_of_unseen(setup, chunk.state)
+                    has_warned = True
+                state = chunk.state
+                if animations.is_due(int(state.generation)):
+                    animate(setup, animations, records, state)
+                if int(state.generation) % config.checkpoint_every == 0:
+                    # Last, and with rows on the disk: a resumed run makes nothing before it again.
+                    records.sync()
+                    save(setup, checkpoints, state)
+        save(setup, checkpoints, state)
+    if devices.is_first_process():
+        draw(setup)
+    return records.last
+
+
+def start_or_restore(setup: Setup, checkpoints: Checkpoints) -> TrainState:
+    """Return the newest checkpoint of a resumed run, else the state before the first generation.
+
+    Raises:
+      CheckpointError: the newest cannot be read, or all are gone from a run that had some.
+    """
+    first = loop.start(keys_of(setup.config.seeds), setup.strategy)
+    if setup.config.resume and checkpoints.latest() is not None:
+        state = checkpoints.restore(first)
+        print(f"resumed after generation {int(state.generation)}", flush=True)
+        return state
+    if any(folder.policy.exists() for folder in setup.seed_folders.values()):
+        raise CheckpointError(
+            f"{setup.folder.path} has a policy and no checkpoint, so it cannot go on: put "
+            "checkpoints/ back, or begin at its policy, by --init_from under another --name"
+        )
+    if setup.config.resume:
+        print(f"nothing to resume in {setup.folder.path}: starting", flush=True)
+    if setup.start:
+        params = setup.strategy.params(first.strategy)
+        for found in of_each_seed(params, setup.config.num_seeds):
+            check_starts(found, setup.start)
+        print(f"starting from {setup.start}", flush=True)
+    return first
+
+
+def check_memory(setup: Setup, state: TrainState) -> None:
+    """Compile the program of several seeds, and refuse it if it needs more memory than there is."""
+    if setup.config.num_seeds > 1:
+        program = loop.advance.lower(setup.strategy, state, jnp.asarray(1, jnp.int32)).compile()
+        device_memory.check_seeds_fit(program, setup.config.num_seeds)
+
+
+def record(setup: Setup, records: Records, checkpoints: Checkpoints, chunk: Chunk) -> None:
+    """Write the rows of a chunk, up to where training diverged.
+
+    Raises:
+      Diverged: it did.
+    """
+    found = loop.divergence(chunk.metrics)
+    total = len(next(iter(chunk.metrics.values())))
+    count = total if found is None else found.row
+    finite = {name: values[:count] for name, values in chunk.metrics.items()}
+    metrics_of_each = of_each_seed(finite, setup.config.num_seeds, axis=1)
+    records.write(metrics_of_each, chunk.first_generation, chunk.seconds * count / total)
+    if found:
+        generation = chunk.first_generation + count + 1
+        raise loop.Diverged(what_diverged(setup, checkpoints, found, generation))
+
+
+def save(setup: Setup, checkpoints: Checkpoints, state: TrainState) -> None:
+    """Save the state, and the two policies it holds for each seed."""
+    checkpoints.save(state)
+    found = policies.policies_of(setup, state)
+    if devices.is_first_process():
+        policies.save(setup, found, int(state.generation))
+
+
+def animate(setup: Setup, animations: Animations, records: Records, state: TrainState) -> None:
+    """Draw an episode of the first seed's current policy, and show it where metrics go."""
+    found = policies.policies_of(setup, state)
+    if devices.is_first_process():
+        first = of_each_seed(found.last, setup.config.num_seeds)[0]
+        animations.draw(first, int(state.generation), records.animate)

@@ -1,0 +1,124 @@
+"""Cut a trained float policy into trits: what `python -m ternevo.export --ternarize` does.
+
+Each tensor becomes trits and a power-of-two scale by absmean quantisation (Ma et al. 2024, "The Era
+of 1-bit LLMs"), after training and without any tuning: what a ternary search has to beat. Both
+policies then run the same episodes.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from ternevo import envs, problems
+from ternevo.arithmetic import ternary
+from ternevo.deploy.tvp import TRITS_PER_BYTE
+from ternevo.keys import FRESH_EPISODES
+from ternevo.machine import devices
+from ternevo.machine.compilation_cache import enable_compilation_cache
+from ternevo.names import Trust
+from ternevo.policies import policy_file
+from ternevo.policies.policy_file import SavedPolicy
+from ternevo.runs import run_folder
+from ternevo.settings.export import ExportConfig
+from ternevo.strategies.warm_start import convert
+from ternevo.training.exporting import check_out
+from ternevo.types import Env, Params, PolicyParams
+
+
+class Exported(NamedTuple):
+    """The file that was written, and the returns [episodes] of its source and of itself."""
+
+    path: Path
+    source_returns: Any
+    returns: Any
+
+
+def export_ternarized(config: ExportConfig) -> Exported:
+    """Write the ternary policy, and compare it with its source.
+
+    Raises:
+      UntrustedName: the file names code that `config` does not.
+      ValueError: a count that means nothing, or a policy that is not one of floats.
+    """
+    if config.num_episodes < 1:
+        raise ValueError(f"num_episodes must be at least 1, got {config.num_episodes}")
+    enable_compilation_cache()
+    source = run_folder.policy_of(config.run, config.which)
+    out = config.out or source.with_name(f"{source.stem}_ternarized.tvp")
+    saved = policy_file.load(source, trust=config.policy or False)
+    env_id = policy_file.env_id_of(saved, source, config.env)
+    trained_length = saved.episode_length if env_id == saved.env_id else None
+    env = envs.remake(env_id, saved.wrappers, trained_length)
+    ternarize(source, out, env, trust=saved.policy_name)
+    exported = policy_file.load(out, trust=saved.policy_name)
+    print(f"evaluating on {config.num_episodes} fresh episodes", flush=True)
+    returns = evaluate_both(saved, exported, env, config.seed, config.num_episodes)
+    print(f"source      {source}  {_in_words(saved.weights, returns[0])}")
+    print(f"ternarized  {out}  {_in_words(exported.weights, returns[1])}", flush=True)
+    return Exported(out, *returns)
+
+
+def ternarize(source: Path, out: Path, env: Env, trust: Trust = False) -> None:
+    """Write the policy of `source` with ternary weights; all else of it stays.
+
+    Args:
+      source: file of a float policy.
+      out: another file.
+      env: what the policy acts in.
+      trust: which class of a user's own may be imported, see `policy_file.load`.
+
+    Raises:
+      UntrustedName: the policy is of a class that `trust` does not name.
+      ValueError: the policy is not a float one, or `out` is `source` or a folder.
+    """
+    saved = policy_file.load(source, trust)
+    kind = saved.settings.weights
+    if kind != "float":
+        raise ValueError(f"{source} is {kind} already; --ternarize takes a policy of float weights")
+    check_out(out, source)
+    settings = dataclasses.replace(saved.settings, weights="ternary")
+    params = PolicyParams(convert(saved.weights, "ternary"), saved.moments)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    info = {**saved.info, "ternarized_from": source.name}
+    policy_file.save(out, env, saved.policy_name, settings, params, info)
+
+
+def evaluate_both(
+    first: SavedPolicy, second: SavedPolicy, env: Env, seed: int, num_episodes: int
+) -> list[jax.Array]:
+    """Return the returns of two policies on the same fresh episodes, from one program."""
+    both = [problems.of(saved.policy, env) for saved in (first, second)]
+
+    def run(arguments: list, key: jax.Array) -> list[jax.Array]:
+        return [
+            problem.test(key, weights, quantiser, num_episodes).returns
+            for problem, (weights, quantiser) in zip(both, arguments, strict=True)
+        ]
+
+    key = jax.random.fold_in(jax.random.key(seed), FRESH_EPISODES)
+    with devices.on_own_devices():
+        return jax.jit(run)([(saved.weights, saved.quantiser) for saved in (first, second)], key)
+
+
+def packed_size(params: Params) -> int:
+    """Return the bytes that the weights take when shipped, without names and shapes.
+
+    A float is 4 bytes; five trits share one, and each of their exponents takes one.
+    """
+    return sum(
+        -(-tensor.values.size // TRITS_PER_BYTE) + tensor.exponent.size
+        if tensor.values.dtype == "int8"
+        else 4 * tensor.values.size
+        for tensor in ternary.tensors(params)
+    )
+
+
+def _in_words(weights: Params, returns: jax.Array) -> str:
+    zeros = sum(int((tensor.values == 0).sum()) for tensor in ternary.tensors(weights))
+    return (
+        f"return {float(returns.mean()):.1f} (std {float(returns.std()):.1f}, {returns.size} "
+        f"episodes), {ternary.num_weights(weights):,} weights, {zeros:,} zeros, "
+        f"{packed_size(weights):,} bytes"
+    )

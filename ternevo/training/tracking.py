@@ -1,0 +1,50 @@
+"""Where the metrics of a run go: metrics.jsonl, the progress bar, and what `--track` names."""
+
+from ternevo.machine import devices
+from ternevo.runs import sinks, wandb_agent
+from ternevo.runs.records import read_json
+from ternevo.runs.sinks import Records, Sink
+from ternevo.training.setup import Setup
+
+
+def open_records(setup: Setup, generation: int) -> Records:
+    """Open metrics.jsonl, the progress bar, and what `--track` names, to go on after a generation.
+
+    Only the first process has any. Each seed has its own metrics.jsonl and TensorBoard; the
+    progress bar and wandb get the means over seeds.
+    """
+    config, folders = setup.config, list(setup.seed_folders.values())
+    if not devices.is_first_process():
+        return sinks.Records([{} for _ in folders], [[] for _ in folders], [])
+    trackers = [name.strip() for name in config.track.split(",")]
+    last = [sinks.cut_jsonl(folder.metrics, generation) for folder in folders]
+    mean = sinks.mean_rows([[row] for row in last])[0] if generation else {}
+    common: list[Sink] = [_open_wandb(setup)] if "wandb" in trackers else []
+    boards = [  # before metrics.jsonl is opened: they may be missing
+        [sinks.TensorBoard(folder.path / "tensorboard", generation)]
+        for folder in folders
+        if "tensorboard" in trackers
+    ] or [[] for _ in folders]
+    own: list[list[Sink]] = [
+        [sinks.Jsonl(folder.metrics), *board] for folder, board in zip(folders, boards, strict=True)
+    ]
+    common.append(sinks.Console(config.num_generations, mean, config.num_seeds))
+    return sinks.Records(last, own, common)
+
+
+def _open_wandb(setup: Setup) -> Sink:
+    """Open a run of wandb; in a trial of an agent, the one that the agent announced."""
+    config, folder, trial = setup.config, setup.folder, wandb_agent.trial()
+    settings = read_json(folder.config)
+    # Project and id are the agent's then: wandb reads them itself, and warns of others.
+    place = {} if trial else {"project": config.wandb_project, "id": settings["id"]}
+    return sinks.Wandb(
+        **place,
+        group=config.wandb_group or (trial.sweep if trial else None),
+        tags=[tag.strip() for tag in config.wandb_tags.split(",") if tag],
+        mode=config.wandb_mode,
+        name=folder.path.name,
+        resume="allow",
+        dir=str(folder.path),
+        config=settings["settings"],
+    )
