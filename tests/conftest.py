@@ -14,16 +14,16 @@ os.environ.setdefault(
     " --xla_cpu_parallel_codegen_split_count=1",
 )
 
+# What several tests, or the processes that they start, compile is compiled once, and from the
+# second run of the tests on not at all.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "ternevo" / "jax-tests")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
 import jax
 import matplotlib
 import pytest
-
-# Compiling is most of the time that the tests take; from the second run on it is read from here.
-CACHE = Path.home() / ".cache" / "ternevo" / "jax-tests"
-jax.config.update(
-    "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR", str(CACHE))
-)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 matplotlib.use("Agg")
 

@@ -179,7 +179,11 @@ def execute(path, folder):
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
-@each_notebook
+@pytest.mark.parametrize(
+    "path",
+    [NOTEBOOKS[0], *(pytest.param(path, marks=pytest.mark.slow) for path in NOTEBOOKS[1:])],
+    ids=lambda path: path.stem,
+)
 def test_notebooks_run_from_top_to_bottom(path, tmp_path, monkeypatch):
     monkeypatch.setenv("TERNEVO_BUDGET", BUDGET)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)

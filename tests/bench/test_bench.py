@@ -98,10 +98,9 @@ def test_goals_are_those_that_were_set():
 
 
 def test_environments_exist_with_the_names_that_evosax_knows():
-    in_environments = (case for case in CASES.values() if hasattr(case.setting, "env"))
-    for case in in_environments:
-        env = envs.make(case.setting.env, case.setting.episode_length)
-        assert env.id == case.setting.env
+    settings = [case.setting for case in CASES.values() if hasattr(case.setting, "env")]
+    for env_id, limit in {(setting.env, setting.episode_length) for setting in settings}:
+        assert envs.make(env_id, limit).id == env_id
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import itertools
 import os
 import subprocess
@@ -31,6 +32,9 @@ KINDS = [
     ("ternary_nes", "float", {}),
     ("evosax", "float", {"algorithm": "SimpleGA"}),  # of evosax's other family
 ]
+ROUTES = ("ternary_nes", "ternary_ga", "latent", "ppo")
+RUN = [kind for kind in KINDS if kind[0] in ROUTES and kind[1] == "ternary"]
+"""One of each way to train is run; of the others the trace says that they do not differ."""
 ROLLOUTS = 2
 """Rollouts in one program: the strategy's, and that of `with_evaluation`."""
 SMALL = collections.defaultdict(lambda: {"population_size": 8})
@@ -67,9 +71,26 @@ def counted_strategy(name, weights, options):
     return evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4), calls
 
 
-@pytest.mark.parametrize(
-    ("name", "weights", "options"), KINDS, ids=["-".join(kind[:2]) for kind in KINDS]
-)
+def each(kinds):
+    ids = ["-".join(kind[:2]) for kind in kinds]
+    return pytest.mark.parametrize(("name", "weights", "options"), kinds, ids=ids)
+
+
+@each(KINDS)
+def test_a_chunk_traces_each_rollout_once_and_returns_the_types_that_it_takes(
+    name, weights, options
+):
+    """So the program of the first chunk is that of all: of its types weak ones are a part."""
+    strategy, calls = counted_strategy(name, weights, options)
+    first = jax.eval_shape(lambda: loop.start(jax.random.key(0), strategy))
+    count = jax.ShapeDtypeStruct((), jnp.int32)
+    after, _ = jax.eval_shape(functools.partial(loop.advance, strategy), first, count)
+    types = lambda x: (x.shape, x.dtype, x.weak_type)  # noqa: E731
+    assert jax.tree.map(types, after) == jax.tree.map(types, first)
+    assert calls == {"step": ROLLOUTS, "apply": ROLLOUTS + LOSSES.get(name, 0)}
+
+
+@each(RUN)
 def test_a_run_traces_each_of_its_rollouts_once(name, weights, options, tmp_path):
     """Whatever the chunks, in a second run, and after a checkpoint."""
     strategy, calls = counted_strategy(name, weights, options)

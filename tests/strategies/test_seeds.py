@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from conftest import CACHE
 from seeds_on_devices import FIRST_SEED, SEEDS_TOGETHER, build, trained
 
 from ternevo import play, run
@@ -50,12 +49,8 @@ def test_seeds_on_two_devices(tmp_path):
     Then they talk as often as for one seed: messages that are independent may wait for each other
     for ever. Each case runs one program in all chunks, also after a checkpoint.
     """
-    cached = {
-        "JAX_COMPILATION_CACHE_DIR": str(CACHE),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-    }
     command = [sys.executable, SCRIPT, tmp_path / "two.npz"]
-    subprocess.run(command, check=True, env={**cached, **os.environ})
+    subprocess.run(command, check=True, env=os.environ)
     with np.load(tmp_path / "two.npz") as found:
         for count, messages in zip(SEEDS_TOGETHER, (0, 0, 3), strict=True):
             together = {key.removeprefix(f"{count}/"): found[key] for key in found.files}

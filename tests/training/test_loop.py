@@ -1,5 +1,7 @@
 """The loop: chunks and interruptions change no bit, and nothing is compiled twice."""
 
+import functools
+
 import chex
 import jax
 import numpy as np
@@ -16,6 +18,7 @@ from ternevo.types import LEFT_OUT, Strategy
 KINDS = [("ternary_nes", "ternary"), ("ternary_ga", "ternary"), ("latent", "float")]
 
 
+@functools.cache
 def small(name: str = "ternary_nes", weights: str = "ternary") -> Strategy:
     env = envs.make("gymnax/CartPole-v1", 20)
     policy = MLP(hidden_sizes=(4,), weights=weights).build(env.obs, env.action)
@@ -31,30 +34,36 @@ def finished(strategy, state, num_generations, chunk_size=0):
     return chunks[-1].state, metrics
 
 
+@functools.cache
+def whole(name: str, weights: str):
+    """Return what 20 generations in one chunk end with, and their metrics."""
+    strategy = small(name, weights)
+    return finished(strategy, loop.start(jax.random.key(0), strategy), 20, chunk_size=20)
+
+
 @pytest.mark.exact
 @pytest.mark.parametrize(("name", "weights"), KINDS)
 def test_chunk_size_changes_no_bit(name, weights):
     strategy, key = small(name, weights), jax.random.key(0)
-    whole = finished(strategy, loop.start(key, strategy), 20, chunk_size=20)
     pieces = finished(strategy, loop.start(key, strategy), 20, chunk_size=3)
-    chex.assert_trees_all_equal(whole, pieces, strict=True)
+    chex.assert_trees_all_equal(whole(name, weights), pieces, strict=True)
 
 
 @pytest.mark.exact
 @pytest.mark.parametrize(("name", "weights"), KINDS)
 def test_ten_generations_a_checkpoint_and_ten_more_equal_twenty(name, weights, tmp_path):
     strategy, key = small(name, weights), jax.random.key(0)
-    whole, metrics = finished(strategy, loop.start(key, strategy), 20, chunk_size=20)
+    last, metrics = whole(name, weights)
 
     half, first = finished(strategy, loop.start(key, strategy), 10, chunk_size=10)
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(half)
-    rebuilt = small(name, weights)
+    rebuilt = small.__wrapped__(name, weights)
     with Checkpoints(tmp_path) as checkpoints:
         restored = checkpoints.restore(loop.start(key, rebuilt))
     resumed, second = finished(rebuilt, restored, 20, chunk_size=7)
 
-    chex.assert_trees_all_equal(whole, resumed, strict=True)
+    chex.assert_trees_all_equal(last, resumed, strict=True)
     for name_ in metrics:
         np.testing.assert_array_equal(
             metrics[name_], np.concatenate([first[name_], second[name_]]), err_msg=name_
@@ -62,7 +71,7 @@ def test_ten_generations_a_checkpoint_and_ten_more_equal_twenty(name, weights, t
 
 
 def test_every_chunk_runs_the_same_compiled_program():
-    strategy = small()
+    strategy = small.__wrapped__()
     before = loop.advance._cache_size()
     finished(strategy, loop.start(jax.random.key(0), strategy), 20, chunk_size=3)
     assert loop.advance._cache_size() == before + 1
