@@ -1,4 +1,4 @@
-"""Files that are replaced at once or not at all, and the lock of whoever writes in a folder."""
+"""Atomic replacement of files, and the lock of the process that writes in a folder."""
 
 import contextlib
 import errno
@@ -74,7 +74,7 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Give an error of the system the path that it is about; a full disk does not name one.
+    """Add the path to a system error that lacks it, as that of a full disk does.
 
     Raises:
       OSError: the same error, with `path` where it had none.
@@ -89,7 +89,7 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[int]:
-    """Hold the lock of a file; yield its number, for children that are to hold it as well.
+    """Hold the lock of a file; yield its descriptor, for child processes that must hold it too.
 
     The system takes the lock away when the process ends, however it ends, and the last child that
     inherited it. The file stays, and says which process had it last.

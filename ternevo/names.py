@@ -1,4 +1,4 @@
-"""Look a name up in a table, with an error that says what is allowed and what is near.
+"""Look up a name in a table; the error lists what is allowed and the nearest matches.
 
 A name with a colon, "package.module:attribute", is imported instead. What is then found was written
 by a user, so it is checked here, too. `lookup` imports whatever it is told to. Importing a module
@@ -34,7 +34,7 @@ class WrongObject(UnknownName):
 
 
 class UntrustedName(ValueError):
-    """A name that would be imported, and that nobody but a file has said."""
+    """A name that would be imported although only a file gives it."""
 
 
 def check(kind: str, name: str, allowed: Iterable[str]) -> str:
@@ -84,7 +84,7 @@ def lookup(kind: str, name: str, table: Mapping[str, Any]) -> Any:
 
 
 def check_trusted(path: str | Path, kind: str, name: str, trust: Trust) -> None:
-    """Refuse a name out of a file that would be imported, unless the user has said it as well.
+    """Refuse to import a name that only a file gives, unless the user has given it too.
 
     Args:
       path: the file.
@@ -108,7 +108,7 @@ def check_trusted(path: str | Path, kind: str, name: str, trust: Trust) -> None:
 def lookup_settings(
     kind: str, name: str, table: Mapping[str, type[Found]], base: type[Found]
 ) -> type[Found]:
-    """Return the settings of that name: a frozen dataclass that extends `base`, all with defaults.
+    """Return the settings class of that name: a frozen dataclass extending `base`, with defaults.
 
     Raises:
       UnknownName: there is nothing of that name.
@@ -125,7 +125,7 @@ def lookup_settings(
 
 
 def of_type(what: str, value: Any, wanted: type[Found]) -> Found:
-    """Return `value` if it is a `wanted`.
+    """Return `value` if it is an instance of `wanted`.
 
     Raises:
       WrongObject: it is not.

@@ -1,4 +1,4 @@
-"""Read files that may come from somebody else: regular files only, and no more than was expected.
+"""Read files of unknown origin: regular files only, and never more than expected.
 
 A FIFO would block for ever, a device may never end, and JSON may be nested or as long as somebody
 likes. What a file may *say* is checked by whoever reads it.
@@ -27,7 +27,7 @@ class NotAFile(OSError):
 
 
 def check_regular(path: str | Path) -> None:
-    """Refuse what is not a regular file, before it is opened: opening a FIFO waits for a writer.
+    """Refuse anything but a regular file before opening it: opening a FIFO waits for a writer.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -39,7 +39,7 @@ def check_regular(path: str | Path) -> None:
 
 
 def read_bytes(path: str | Path, most: int) -> bytes:
-    """Return what a regular file holds: at most one byte more than `most`, however long it is.
+    """Return the content of a regular file, at most `most` + 1 bytes of it.
 
     Raises:
       FileNotFoundError, NotAFile: see `check_regular`.
@@ -50,7 +50,7 @@ def read_bytes(path: str | Path, most: int) -> bytes:
 
 
 def read_object(path: Path, most: int = MAX_JSON) -> dict[str, Any]:
-    """Return the JSON object that a file holds.
+    """Return the JSON object in a file.
 
     Raises:
       FileNotFoundError, NotAFile: see `check_regular`.

@@ -28,7 +28,7 @@ SUITES = {
 
 
 def make(env_id: str, episode_length: int | None = None, wrappers: Wrappers | None = None) -> Env:
-    """Return the environment of that id.
+    """Return the environment with this id.
 
     Args:
       env_id: "suite/name" as listed by `available`; for brax also

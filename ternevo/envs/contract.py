@@ -1,4 +1,4 @@
-"""What every environment keeps to, looked at before anything is compiled.
+"""The contract of every environment, checked before anything compiles.
 
 Actions must be ones that a policy file can hold: a policy maps [-1, 1] to the range of
 each component, and what has no finite range cannot be trained on, nor shipped.
@@ -18,7 +18,7 @@ KINDS = ("floats", "integers", "bits", "pixels")
 
 
 def check(env: Env) -> Env:
-    """Return the environment if its sizes, its time limit and its actions mean something.
+    """Return the environment if its sizes, time limit and actions are valid.
 
     Raises:
       WrongObject: they do not; the message names what.
@@ -63,7 +63,7 @@ def _check_kind(env_id: str, action: ActionSpec) -> None:
 
 
 def _has(count: int, bounds: Any) -> bool:
-    """Return whether bounds are so many numbers in a row."""
+    """Return whether `bounds` is a flat sequence of `count` numbers."""
     try:
         array = np.asarray(bounds)
     except ValueError:  # rows of different lengths

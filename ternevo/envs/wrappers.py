@@ -78,7 +78,7 @@ def action_repeat(env: Env, times: int) -> Env:
 
 
 def sticky_actions(env: Env, probability: float) -> Env:
-    """Take the action before again with a probability, at first action 0 or no force.
+    """Repeat the previous action with a probability; before the first step it is 0, or no force.
 
     Machado et al., "Revisiting the Arcade Learning Environment", JAIR 2018, section 5.2.
     """

@@ -1,4 +1,4 @@
-"""What every policy keeps to, looked at before anything is compiled: types, shapes and dtypes.
+"""The contract of every policy, checked before anything compiles: types, shapes and dtypes.
 
 A policy may come from a user's own module. What is wrong with it is said here in a line, and
 not where some loop of the rollout meets it.
@@ -41,7 +41,7 @@ def build(settings: PolicySettings, obs: ObsSpec, action: ActionSpec) -> Policy:
 
 
 def check_settings(settings: PolicySettings) -> None:
-    """Refuse settings that would come back from a file as others.
+    """Refuse settings that a file would not restore exactly.
 
     Raises:
       WrongObject: a field is no number, text, truth value or None, nor a tuple of them.
@@ -61,7 +61,7 @@ def to_json(settings: PolicySettings) -> dict[str, Any]:
 
 
 def from_json(class_: type[PolicySettings], values: dict[str, Any]) -> PolicySettings:
-    """Return the settings that `to_json` gave these values of, also after a way through JSON.
+    """Return the settings whose values `to_json` returned, also after a round trip through JSON.
 
     Raises:
       TypeError: the class has other fields.

@@ -38,7 +38,7 @@ BIAS_SHIFT_LIMIT = 8
 
 
 class Grid(NamedTuple):
-    """Numbers that a layer takes in: how they come about, the bits of a unit, the largest.
+    """The grid of a layer's inputs: the activation, the bits of a unit, the largest number.
 
     `num_bits` bits hold such a number: 1 for a sign, else two's complement; 0 for a float.
     """
@@ -177,7 +177,7 @@ def packing_of(settings: MLP, num_episodes: int) -> Packing:
 
 
 def choose_matmul(settings: MLP, num_episodes: int) -> str:
-    """Return how to multiply: what is asked for, or else what was found to be fastest.
+    """Return how to multiply: as requested, or the fastest way measured so far.
 
     On CPU, counting bits beats XLA's float32 product many times for signs and
     trits in layers of at least 32. For 8 and 4 bits it wins in layers of at least 64,

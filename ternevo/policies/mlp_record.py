@@ -44,7 +44,7 @@ def to_record(
 
 
 def from_record(record: PolicyRecord) -> tuple[MLP, Params]:
-    """Return the settings and the weights of what a file holds.
+    """Return the settings and weights that a file holds.
 
     Raises:
       PolicyFormatError: no settings of the policy give such layers.

@@ -75,7 +75,7 @@ class Header(NamedTuple):
 
 
 def is_archive(path: str | Path) -> bool:
-    """Return whether a file begins as an archive does.
+    """Return whether a file starts like an archive.
 
     Raises:
       FileNotFoundError, NotAFile: there is no such regular file.
@@ -84,7 +84,7 @@ def is_archive(path: str | Path) -> bool:
 
 
 def write(path: Path, header: dict[str, Any], arrays: Arrays) -> None:
-    """Write a header of JSON values, and arrays; the file is replaced at once or not at all.
+    """Write a header of JSON values, and arrays; the file is replaced atomically.
 
     Raises:
       PolicyFormatError: `read` would refuse the file; there is none then.

@@ -151,7 +151,7 @@ def save(
     params: PolicyParams,
     info: dict[str, Any] | None = None,
 ) -> None:
-    """Write a policy; the file is replaced at once or not at all.
+    """Write a policy; the file is replaced atomically.
 
     Args:
       path: where, usually ending in `policies.file_suffix(policy_name)`.
@@ -380,7 +380,7 @@ def _built(
     obs: ObsSpec,
     arrays: policy_archive.Arrays,
 ) -> tuple[PolicySettings, Policy, PolicyParams]:
-    """Return the settings, the policy and the params that a file says, of a class.
+    """Return the settings, policy and params that a file describes, for a settings class.
 
     Raises:
       PolicyFormatError: the class refuses the settings, or the arrays are not of such a policy.
@@ -400,7 +400,7 @@ def _built(
 def _params_of_archive(
     policy: Policy, settings: PolicySettings, obs_size: int, arrays: policy_archive.Arrays
 ) -> PolicyParams:
-    """Return the params that a file holds, and nothing besides, for a policy built of its settings.
+    """Return the params that a file holds, for the policy that its settings build.
 
     Raises:
       KeyError, ValueError: an array is missing, of another shape or dtype, unknown, or has values
@@ -459,7 +459,7 @@ def _check_weights(weights: Params, kind: WeightKind) -> None:
 
 
 def _params_like(like: PolicyParams, arrays: policy_archive.Arrays) -> PolicyParams:
-    """Return the arrays of a file in the places of a policy's params.
+    """Return the arrays of a file as a policy's params.
 
     Raises:
       KeyError: there is no array for a place.
@@ -490,7 +490,7 @@ def _params_like(like: PolicyParams, arrays: policy_archive.Arrays) -> PolicyPar
 def _moments_like(
     like: ObservationMoments, array: Callable[[str, Any], jax.Array], is_of_squares: bool
 ) -> ObservationMoments:
-    """Return the moments of a file; one of before has one count and squares, not deviations.
+    """Return the moments of a file; older files hold one count and squares instead of deviations.
 
     Args:
       like: moments of the same shapes.

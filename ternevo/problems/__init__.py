@@ -9,12 +9,12 @@ from ternevo.types import Env, Policy, Problem
 
 
 def of(policy: Policy, env: Env, plan: Plan | None = None) -> Problem:
-    """Return what members with this policy are scored on in an environment.
+    """Return the problem of an environment for members with this policy.
 
     Args:
       policy: the policy.
       env: the environment; one with `examples` needs no episode loop.
-      plan: how a population is scored, needed by whoever calls `evaluate` of the problem.
+      plan: how a population is scored; needed to call `evaluate` of the problem.
     """
     plan = plan or Plan(1)
     if env.examples is not None:

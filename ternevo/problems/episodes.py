@@ -29,7 +29,7 @@ from ternevo.types import (
 
 
 class Plan(NamedTuple):
-    """How a population is to be scored; lanes and chunks change no result.
+    """How to score a population; lanes and chunks do not change the result.
 
     Attributes:
       num_episodes: of each member in a generation.
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
 
 
 def episodes(policy: Policy, env: Env, plan: Plan) -> Problem:
-    """Return the problem whose returns are those of episodes in an environment."""
+    """Return the problem whose returns are episode returns in an environment."""
     rollout = Rollout(policy, env, plan.num_lanes, plan.chunk_size)
 
     def score(
@@ -101,7 +101,7 @@ def _look_and_run(
     shape: tuple[int, int],
     horizon: jax.Array,
 ) -> Scores:
-    """Evaluate; where no observation was seen before, look at the first steps of it beforehand.
+    """Evaluate; if no observation has been seen yet, first look at the first steps.
 
     See `observation.NUM_LOOKS`. Looks and evaluation are rounds of one loop with a traced trip
     count, so that the program holds one rollout.
@@ -114,7 +114,7 @@ def _look_and_run(
       horizon: of the evaluation.
 
     Returns:
-      The scores of the evaluation, of which no look is part, but with the steps of all rounds.
+      The scores of the evaluation alone, but with the steps of all rounds.
     """
     is_known = observation.is_unit_known(env.obs, moments)
     num_looks = jnp.where(is_known, 0, observation.NUM_LOOKS)

@@ -35,7 +35,7 @@ from ternevo.types import (
 
 
 def supervised(policy: Policy, env: Env, plan: Plan) -> Problem:
-    """Return the problem whose return is whether an example gets its label.
+    """Return the problem whose return is 1 if an example gets its label, else 0.
 
     `test` counts all examples that are kept back, each once, whatever number is asked for.
 
@@ -123,7 +123,7 @@ def _run_member(
     index: jax.Array,
     keys: Key,
 ) -> jax.Array:
-    """Return 1 for each example [examples] of which the action is the label, else 0."""
+    """Return 1 for each example [examples] whose action is its label, else 0."""
     packed: Any = actor.policy.packing(index.size).pack(params)
     keys = keys if keys.ndim else jax.random.split(keys, index.size)
 

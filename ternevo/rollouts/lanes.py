@@ -66,7 +66,7 @@ class Work(NamedTuple):
 
     @property
     def num_moments(self) -> int:
-        """Return the number of components of which moments are added up."""
+        """Return the number of components whose moments are summed."""
         return observation.summed_size(self.env.obs)
 
     @property
@@ -165,7 +165,7 @@ def _is_free(lanes: Lanes) -> Bool[Array, " slots"]:
 def _take_blocks(
     queue: Queue, is_free: Bool[Array, " slots"], last_block: jax.Array, none: int
 ) -> Queue:
-    """Give each free slot the next block, or none if there is no more; lanes stay as they are."""
+    """Give each free slot the next block, if there is one; lanes stay as they are."""
     candidate = queue.next_block + jnp.cumsum(is_free, dtype=jnp.int32) - 1
     candidate = jnp.where(candidate < last_block, candidate, none)
     block = jnp.where(is_free, candidate, queue.block)
@@ -222,7 +222,7 @@ def _in_tiles(function: Callable, tile_slots: int, *arguments: Any) -> Any:
 
 
 def _nobody(work: Work, slots: jax.Array, packed: Any) -> Lanes:
-    """Return lanes of the right shapes in which nobody lives, without compiling a reset."""
+    """Return idle lanes of the right shapes, without compiling a reset."""
 
     def begin(block: jax.Array, packed: Any) -> Lanes:
         weights = jax.tree.map(lambda x: x[jnp.zeros_like(block)], packed)

@@ -178,7 +178,7 @@ def _block_moments(work: Work, tally: Tally) -> ObservationMoments | None:
 
 
 def choose_lanes(policy: Policy, env: Env, num_episodes: int) -> int:
-    """Return how many episodes a device runs at once, for so many of each member.
+    """Return the number of episodes a device runs at once, given `num_episodes` of each member.
 
     On a CPU core, the power of two for which states and packed weights take
     about `CPU_LANE_BYTES`, within `CPU_LANES`. This does not depend on the

@@ -230,7 +230,7 @@ def _count(
 
 
 def _final_values(agent: Agent, quantiser: Quantiser, timestep: Timestep) -> jax.Array:
-    """Return the values of final observations, computed in the steps in which any is truncated."""
+    """Return the values of final observations, computed only in steps where one is truncated."""
     return jax.lax.cond(
         jnp.any(timestep.truncated),
         lambda: jnp.where(

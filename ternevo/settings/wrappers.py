@@ -16,7 +16,7 @@ class Wrappers(Part):
     action_repeat: int = option(1, COUNT)
     """Number of steps for which each action is repeated."""
     sticky_actions: float = option(0.0, FRACTION)
-    """Probability that the action before is taken again instead of the new one, 0 to 1."""
+    """Probability of repeating the previous action instead of taking the new one, 0 to 1."""
     frame_stack: int = option(1, COUNT)
     """Number of observations that are shown together, the newest last."""
     delayed_reward: int = option(1, COUNT)

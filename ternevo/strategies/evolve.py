@@ -84,9 +84,9 @@ def evolve(
 
 
 def _fitness(returns: Float[Array, "population episodes"]) -> Float[Array, " population"]:
-    """Return minus the mean return; a member whose returns are unusable gets the worst fitness.
+    """Return minus the mean return; a member with unusable returns gets the worst fitness.
 
-    If nobody's are usable, all get one that no other generation is likely to be worse than.
+    If no member's returns are usable, all get a fitness worse than any likely to follow.
     """
     usable = jnp.all(is_usable(returns), axis=1)
     return finite_fitness(jnp.where(usable, -jnp.mean(returns, axis=1), jnp.inf))

@@ -21,7 +21,7 @@ from ternevo.types import Env, Policy, Strategy
 def evolution(
     settings: Evolution, env: Env, policy: Policy, weights: WeightName, num_generations: int
 ) -> Strategy:
-    """Return the strategy of an algorithm over trits; of float weights, that of its twin.
+    """Return the strategy of an algorithm over trits; with float weights, that of its twin.
 
     Raises:
       ValueError: it cannot search such weights, or its twin does not follow a setting.
@@ -83,7 +83,7 @@ def plan(settings: Evolution, env: Env, num_generations: int) -> Plan:
 
 
 def _horizon(settings: Evolution, episode_length: int, num_generations: int) -> Any:
-    """Return the schedule of the limit, None for no limit but that of the environment.
+    """Return the schedule of the time limit, or None to use the environment's own limit.
 
     The last generation has full episodes, whatever `horizon_growth`.
 

@@ -51,7 +51,7 @@ CRITIC_SCALE = 1 / 32
 """From integers of an observation to about one standard deviation, for the critic."""
 
 MIN_ROWS = 256
-"""Fewest rows of a minibatch for which a device is worth it.
+"""Smallest number of rows of a minibatch that is worth a device of its own.
 
 Between those of two cases of `python -m ternevo.bench` on two devices: `ppo_cartpole_64`, with 512,
 gains by them; `ppo_cartpole_4`, with 64, lost.
@@ -129,7 +129,7 @@ class Networks(NamedTuple):
         return straight_through_all(self.template, learned.latents, self.weights)
 
     def agent(self, learned: Learned, num_envs: int) -> Agent:
-        """Return what acts in so many environments."""
+        """Return what acts in `num_envs` environments."""
         packed = self.policy.packing(num_envs).pack(self.shipped(learned))
 
         def act(key: Key, taken: Taken) -> tuple[Any, jax.Array, jax.Array]:
@@ -276,7 +276,7 @@ def _coefficients(settings: "PPO") -> ppo.Coefficients:
 
 
 def _shares_evenly(settings: "PPO") -> bool:
-    """Return whether each device can have environments, and parts of minibatches, of its own.
+    """Return whether every device can own environments and parts of minibatches.
 
     Parts smaller than `MIN_ROWS` would take less time than exchanging their gradients.
     """
@@ -295,13 +295,13 @@ def _look_and_run(
     moments: ObservationMoments,
     rewards: ObservationMoments,
 ) -> tuple[Collected, Array]:
-    """Collect; where no observation or return was seen before, look at the same steps beforehand.
+    """Collect; if no observation or return has been seen yet, first look at the same steps.
 
     See `observation.NUM_LOOKS`. Looks and collection are rounds of one loop with a traced trip
     count, so that the program steps environments in one place.
 
     Returns:
-      What was collected, of which no look is part, and the number of rounds.
+      What was collected, without the looks, and the number of rounds.
     """
     run = jax.jit(run, inline=True)  # keeps its trace, for the shapes and for the loop
     has_seen = observation.is_unit_known(env.obs, moments)

@@ -1,4 +1,4 @@
-"""Start a strategy from a saved policy: from its weights, and from what it has seen.
+"""Start a strategy from a saved policy: its weights and its observation moments.
 
 A policy whose `init` returns the saved weights makes every strategy start there, because a strategy
 takes its first solution from `Policy.init`: the mode of a distribution, the mean of an
@@ -48,7 +48,7 @@ class Start(NamedTuple):
 
 
 def load(path: Path, env: Env, policy: Policy, kind: WeightName, trust: Trust = False) -> Start:
-    """Read where a run in `env` with `policy` is to start.
+    """Read the start of a run in `env` with `policy`.
 
     Args:
       path: a policy file.
@@ -83,7 +83,7 @@ def start_from(policy: Policy, weights: Params) -> Policy:
 
 
 def with_moments(strategy: Strategy, moments: ObservationMoments) -> Strategy:
-    """Return the strategy that starts with the moments of observations seen before.
+    """Return the strategy that starts with these observation moments.
 
     Its `init` raises ValueError if the state has no field `moments`.
     """
@@ -101,7 +101,7 @@ def with_moments(strategy: Strategy, moments: ObservationMoments) -> Strategy:
 
 
 def check_starts(found: PolicyParams, start: Start) -> None:
-    """Refuse a strategy that would begin with another policy than it was told to.
+    """Refuse a strategy that would not begin with the policy it was given.
 
     The exponent of a tensor of zeros, or of an output of zeros, may differ: it scales nothing.
 
@@ -126,7 +126,7 @@ def check_starts(found: PolicyParams, start: Start) -> None:
 
 
 def convert(weights: Params, kind: WeightName, like: Params | None = None) -> Params:
-    """Return weights as another kind: float ones are cut into levels, others become floats.
+    """Convert weights to another kind: floats are cut into levels, others become floats.
 
     Args:
       weights: the params of a policy.
