@@ -340,6 +340,9 @@ def _from_archive(path: str | Path, trust: Trust) -> SavedPolicy:
         if not isinstance(env_id, str):
             raise PolicyFormatError(0, f"{ENV} is {env_id!r}, and not a text")
         obs = _obs_of(arrays, shown)
+        if ":" not in name and name not in POLICIES:
+            known = ", ".join(POLICIES)
+            raise PolicyFormatError(0, f"the policy is {name!a}; this ternevo has {known}")
     check_trusted(path, "policy", name, trust)
     try:
         class_ = lookup_settings("policy", name, POLICIES, PolicySettings)

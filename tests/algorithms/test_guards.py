@@ -240,7 +240,11 @@ def test_learning_goes_on_after_a_generation_of_huge_returns(choice, optimizer):
     """That generation says the opposite: what froze, or was thrown away, cannot come back."""
     options = {"lr": 0.1 if optimizer == "adam" else 1.0, "optimizer": optimizer}
     settings = STRATEGIES["ternary_nes"].of(
-        32, fitness_shaping=choice, distribution="logits", search_scales=False, **options
+        population_size=32,
+        fitness_shaping=choice,
+        distribution="logits",
+        search_scales=False,
+        **options,
     )
     algorithm, params = settings.search_algorithm(SOLUTION, "ternary", 200)
 

@@ -513,7 +513,7 @@ def test_what_is_refused():
     floats = dataclasses.replace(record.layers[0], kind="float", exponent=0)
     with pytest.raises(integer.NotIntegerError):
         c_header.to_c(dataclasses.replace(record, layers=(floats,)))
-    with pytest.raises(ValueError, match="num_vectors is 0; 1 or more"):
+    with pytest.raises(ValueError, match="num_vectors must be at least 1, got 0"):
         c_header.to_c(record, num_vectors=0)
     wide = Case((4, 2), outputs="continuous", range_=(-3e38, 3e38)).record(0)
     with pytest.raises(tvp.PolicyFormatError):  # lest their sum is no float32

@@ -12,6 +12,7 @@ from ternevo import export
 from ternevo.deploy import integer, tvp
 from ternevo.deploy.numpy_script import to_numpy
 from ternevo.deploy.record import PolicyRecord
+from ternevo.training import exporting
 
 
 def record(activation="int8", output="discrete", **how):
@@ -37,7 +38,7 @@ def test_each_format_is_written_and_told(format_, tmp_path, capsys):
     source = written(tmp_path, record(metadata={"env": "gymnax/CartPole-v1"}))
     export.main([str(source), "--to", format_])
     (out,) = set(tmp_path.iterdir()) - {source}
-    assert out.name == f"policy{export.SUFFIXES[format_]}"
+    assert out.name == f"policy{exporting.SUFFIXES[format_]}"
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith(f"policy  {source}  5-9-3, identity ")
     assert said[1].split() == [format_, str(out), f"{out.stat().st_size:,}", "bytes"]

@@ -122,7 +122,7 @@ def test_integer_policies_act_as_in_jax(activation, output, backend):
 @pytest.mark.exact
 def test_extreme_exponents_quantise_as_in_jax(backend):
     """Ties, the least numbers above a mean, and what is subnormal once the mean is off."""
-    record = with_extreme_exponents(make_record((64, 9, 3), seed=3))
+    record = with_extreme_exponents(make_record((64, 9, 3), seed=5))
     saved, policy = policy_file.from_record(record), runtime.Policy(record)
     rng = np.random.default_rng(0)
     obs = observations(record, rng, 300)
@@ -224,7 +224,7 @@ def test_a_batch_fills_the_array_it_is_given(backend, output, dtype):
         policy.act_batch(obs, out.astype(other))
     with pytest.raises(ValueError, match=r"out is .* of shape \(3"):
         policy.act_batch(obs, out[:3])
-    with pytest.raises(ValueError, match="not contiguous"):
+    with pytest.raises(ValueError, match="must be contiguous"):
         policy.act_batch(obs, np.empty((2 * shape[0], *shape[1:]), dtype)[::2])
 
 
@@ -246,7 +246,7 @@ def test_wrong_shapes_are_refused_by_name(backend):
         policy.logits_q(np.zeros(5, np.int8))
     with pytest.raises(TypeError, match="q has dtype float64; must be integers"):
         policy.logits_q(np.zeros(4))
-    with pytest.raises(ValueError, match="not int8"):
+    with pytest.raises(ValueError, match="outside int8"):
         policy.logits_q([0, 0, 128, 0])
     with pytest.raises((TypeError, ValueError)):
         policy.act("four")
