@@ -24,7 +24,7 @@ from ternevo.names import UnknownName, WrongObject
 from ternevo.policies import contract, policy_file
 from ternevo.settings.command_line import parse
 from ternevo.settings.policies import MLP, PolicySettings
-from ternevo.types import ActionSpec, PolicyParams, Tensor
+from ternevo.types import ActionSpec, ObsSpec, PolicyParams, Tensor
 
 PAGES = Path(__file__).parents[1] / "docs" / "how-to"
 FENCE = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -218,7 +218,7 @@ def test_an_own_policy_is_resumed_and_started_from(runs_of):
 
 def test_one_observation_is_not_enough_for_a_memory(runs_of):
     saved = policy_file.load(runs_of("own_policy").best_policy, trust=True)
-    with pytest.raises(ValueError, match=r"has a memory: call step\(memory, obs\)"):
+    with pytest.raises(ValueError, match=r"has a memory: call reset\(\) and step\(memory, obs\)"):
         saved.act([0.0, 4.0])
 
 
@@ -284,21 +284,21 @@ def function(): pass
 class Plain: pass
 class Bare(PolicySettings):
     width: int = 3
-    def build(self, obs_size, action): return None
+    def build(self, obs, action): return None
 @dataclasses.dataclass(frozen=True)
 class NoBuild(PolicySettings):
     width: int = 3
 @dataclasses.dataclass(frozen=True)
 class NoDefault(PolicySettings):
     width: int
-    def build(self, obs_size, action): return None
+    def build(self, obs, action): return None
 @dataclasses.dataclass(frozen=True)
 class Taken(PolicySettings):
     seed: int = 3
-    def build(self, obs_size, action): return None
+    def build(self, obs, action): return None
 @dataclasses.dataclass(frozen=True)
 class BuildsNone(PolicySettings):
-    def build(self, obs_size, action): return None
+    def build(self, obs, action): return None
 @dataclasses.dataclass(frozen=True)
 class NoStrategyBuild(Settings):
     pass
@@ -322,7 +322,7 @@ class NoAlgorithm(Evolution):
         ),
         (["--policy", "my_own:Plain"], ["does not extend PolicySettings"]),
         (["--policy", "my_own:Bare"], ["not decorated with @dataclasses.dataclass(frozen=True)"]),
-        (["--policy", "my_own:NoBuild"], ["no method build(self, obs_size, action)"]),
+        (["--policy", "my_own:NoBuild"], ["no method build(self, obs, action)"]),
         (["--policy", "my_own:NoDefault"], ["field 'width' has no default"]),
         (["--policy", "my_own:Taken"], ["Taken and RunConfig both have a field 'seed'"]),
         (["--policy", "my_own:BuildsNone"], ["BuildsNone.build", "ternevo.types.Policy", "None"]),
@@ -342,7 +342,7 @@ def test_wrong_settings_are_refused_with_what_is_missing(argv, parts, lab, capsy
 
 ENVIRONMENTS = """
 from ternevo import envs
-from ternevo.types import ActionSpec, Env
+from ternevo.types import ActionSpec, Env, ObsSpec
 import jax.numpy as jnp
 
 bandit = envs.make("probe/bandit")
@@ -350,10 +350,11 @@ number = 3
 def nothing(episode_length=None): return None
 def no_argument(): return bandit
 def no_id(episode_length=None):
-    return Env(obs_size=1, action=bandit.action, episode_length=1, reset=None, step=None)
-def wide(episode_length=None): return bandit._replace(obs_size=2)
+    return Env(obs=ObsSpec((1,)), action=bandit.action, episode_length=1, reset=None, step=None)
+def wide(episode_length=None): return bandit._replace(obs=ObsSpec((2,)))
 def unbounded(episode_length=None): return bandit._replace(action=ActionSpec("continuous", 2))
-def only_obs(episode_length=None): return bandit._replace(reset=lambda key: jnp.ones(1))
+def only_obs(episode_length=None): return bandit._replace(reset=lambda key, task: jnp.ones(1))
+def no_task(episode_length=None): return bandit._replace(reset=lambda key: (0, jnp.ones(1)))
 def integers(episode_length=None):
     def step(key, state, action):
         state, timestep = bandit.step(key, state, action)
@@ -376,6 +377,7 @@ def render(name, states, stem): return "a.png"
         ("wide", "the observation of reset must be float32[2], not float32[1]"),
         ("unbounded", "ActionSpec('continuous', size, low, high)"),
         ("only_obs", "reset must return (state, obs)"),
+        ("no_task", "reset must be called as reset(key, task)"),
         ("integers", "reward of step must be float32[], not int32[]"),
         ("other_state", "step must return a state like that of reset"),
     ],
@@ -404,20 +406,33 @@ def test_a_renderer_returns_the_path_of_its_file(lab):
             r"values .* must be int8, not float32",
         ),
         ({"init": lambda key: Tensor(jnp.ones(3, jnp.int8), 0)}, r"exponent .* must be int8\[\]"),
-        ({"apply": lambda params, memory, obs: obs[:2]}, r"must return \(memory, output\)"),
-        ({"apply": lambda params, memory, obs: (memory, obs)}, r"output float32\[2\], not.*\[3\]"),
-        ({"apply": lambda params, memory, obs: (obs, obs[:2])}, r"memory like that of reset"),
         (
-            {"reset": lambda: jnp.zeros(2, jnp.int32), "apply": lambda p, m, o: (o[:2], o[:2])},
+            {"apply": lambda params, memory, inputs: inputs.obs[:2]},
+            r"must return \(memory, output\)",
+        ),
+        (
+            {"apply": lambda params, memory, inputs: (memory, inputs.obs)},
+            r"output float32\[2\], not.*\[3\]",
+        ),
+        (
+            {"apply": lambda params, memory, inputs: (inputs.obs, inputs.obs[:2])},
+            r"memory like that of reset",
+        ),
+        (
+            {
+                "reset": lambda params, key: jnp.zeros(2, jnp.int32),
+                "apply": lambda params, memory, inputs: (inputs.obs[:2], inputs.obs[:2]),
+            },
             "int32",
         ),
+        ({"reset": lambda: ()}, r"reset must be a function reset\(params, key\)"),
     ],
 )
 def test_wrong_functions_of_a_policy_are_refused(changes, message, monkeypatch):
     build = MLP.build
     monkeypatch.setattr(MLP, "build", lambda *arguments: build(*arguments)._replace(**changes))
     with pytest.raises(WrongObject, match=message):
-        contract.build(MLP(), 3, ACTION)
+        contract.build(MLP(), ObsSpec((3,)), ACTION)
 
 
 @jax.tree_util.register_pytree_node_class
@@ -438,8 +453,8 @@ class Plain:
 def test_states_and_memories_may_be_pytrees_of_any_class(monkeypatch):
     build, bandit = MLP.build, envs.make("probe/bandit")
 
-    def reset(key):
-        state, obs = bandit.reset(key, ())
+    def reset(key, task):
+        state, obs = bandit.reset(key, task)
         return Plain(state), obs
 
     def step(key, state, action, after=Plain):
@@ -451,14 +466,14 @@ def test_states_and_memories_may_be_pytrees_of_any_class(monkeypatch):
     with pytest.raises(WrongObject, match=r"like that of reset, PyTreeDef.*Plain.*not PyTreeDef"):
         own._check_functions(bandit._replace(reset=reset, step=other))
     changes = {
-        "reset": lambda: Plain(jnp.zeros(2)),
-        "apply": lambda params, memory, obs: (Plain(memory.x), obs[:2]),
+        "reset": lambda params, key: Plain(jnp.zeros(2)),
+        "apply": lambda params, memory, inputs: (Plain(memory.x), inputs.obs[:2]),
     }
     monkeypatch.setattr(MLP, "build", lambda *arguments: build(*arguments)._replace(**changes))
-    contract.build(MLP(), 3, ACTION)
-    changes["apply"] = lambda params, memory, obs: (Plain(obs), obs[:2])
+    contract.build(MLP(), ObsSpec((3,)), ACTION)
+    changes["apply"] = lambda params, memory, inputs: (Plain(inputs.obs), inputs.obs[:2])
     with pytest.raises(WrongObject, match=r"Plain.* of float32\[2\], not .*float32\[3\]"):
-        contract.build(MLP(), 3, ACTION)
+        contract.build(MLP(), ObsSpec((3,)), ACTION)
 
 
 @dataclasses.dataclass(frozen=True)
