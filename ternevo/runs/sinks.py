@@ -411,7 +411,6 @@ class Wandb:
             import wandb
         except ModuleNotFoundError as error:
             raise MissingExtra('--track wandb needs wandb: pip install "ternevo[wandb]"') from error
-        self._wandb: Any = wandb
         self._run = wandb.init(**settings)
 
     def write(self, rows: list[Row]) -> None:
@@ -421,7 +420,8 @@ class Wandb:
 
     def animate(self, path: Path, generation: int) -> None:
         """Log a GIF as a video, a page as it is, other pictures as images; else the path."""
-        wandb = self._wandb
+        import wandb
+
         shown = dict.fromkeys(PICTURES, lambda: wandb.Image(str(path))) | {
             ".gif": lambda: wandb.Video(str(path)),
             ".html": lambda: wandb.Html(str(path), inject=False),

@@ -5,8 +5,9 @@ import dataclasses
 
 import pytest
 
-from ternevo.runs import run_folder
-from ternevo.runs.run_folder import RunFolder, RunFolderError
+from ternevo.runs import claims, records
+from ternevo.runs.errors import RunFolderError
+from ternevo.runs.run_folder import RunFolder
 from ternevo.settings.command_line import RunConfig
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
@@ -14,12 +15,12 @@ from ternevo.settings.strategies import STRATEGIES
 
 def test_a_run_goes_on_that_began_before_an_option_existed(tmp_path):
     config = RunConfig(STRATEGIES["ternary_nes"](), MLP())
-    now = run_folder._provenance(config, "probe/bandit")
+    now = records.made_now(config, "probe/bandit")
     before = copy.deepcopy(now)
     del before["settings"]["policy"]["scales"]
-    run_folder._check_same(config, RunFolder(tmp_path), before, now)
+    claims._check_same(config, RunFolder(tmp_path), before, now)
     other = dataclasses.replace(config, policy=MLP(scales="output"))
     with pytest.raises(RunFolderError, match="scales: 'layer' then, 'output' now"):
-        run_folder._check_same(
-            other, RunFolder(tmp_path), before, run_folder._provenance(other, "probe/bandit")
+        claims._check_same(
+            other, RunFolder(tmp_path), before, records.made_now(other, "probe/bandit")
         )
