@@ -279,9 +279,9 @@ def test_a_file_that_is_not_there_or_no_yaml_is_refused(tmp_path, capsys):
     check_refused([str(tmp_path / "bad.yaml")], capsys, ["bad.yaml is not YAML"])
     twice = "method: grid\nparameters:\n  lr: {value: 1}\n  lr: {value: 2}\n"
     (tmp_path / "bad.yaml").write_text(twice)
-    check_refused([str(tmp_path / "bad.yaml")], capsys, ["'lr' stands twice, in lines 3 and 4"])
+    check_refused([str(tmp_path / "bad.yaml")], capsys, ["duplicate key 'lr' in lines 3 and 4"])
     (tmp_path / "bad.yaml").write_bytes("name: caf\xe9".encode("latin-1"))
-    check_refused([str(tmp_path / "bad.yaml")], capsys, ["bad.yaml is not UTF-8 in line 1"])
+    check_refused([str(tmp_path / "bad.yaml")], capsys, ["bad.yaml is not UTF-8 at line 1"])
     check_refused([str(write(tmp_path)), "--jobs", "0"], capsys, ["jobs must be at least 1", "0"])
 
 
