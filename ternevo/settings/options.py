@@ -1,4 +1,4 @@
-"""Normalize options from a shell, a page or a sweep for the parser.
+"""Normalise options from a shell, a page or a sweep for the parser.
 
 The parser accepts one form of a boolean, `--resume=True`, and one of a list,
 `--hidden_sizes=(8, 8)`. People and sweep agents write other, equally unambiguous forms.
