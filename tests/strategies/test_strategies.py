@@ -103,9 +103,9 @@ class History(NamedTuple):
 
 
 def all_finite(tree) -> jax.Array:
-    """Return whether all numbers are finite but the best fitness, infinite where it is not kept."""
+    """Return whether all numbers are finite but those of a best member that is not kept."""
     paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-    kept = [x for path, x in paths if not jax.tree_util.keystr(path).endswith(".best_fitness")]
+    kept = [x for path, x in paths if ".best_" not in jax.tree_util.keystr(path)]
     floats = [x for x in kept if jnp.issubdtype(x.dtype, jnp.floating)]
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in floats]))
 
