@@ -206,7 +206,7 @@ def test_chunks_of_the_population_change_no_result(chunk_size, shared_by):
 
 
 QUEUED = [
-    pytest.param("probe/random_length", marks=pytest.mark.exact),
+    "probe/random_length",
     pytest.param("gymnax/CartPole-v1", marks=pytest.mark.exact),
     "gymnax/Breakout-MinAtar",
 ]
