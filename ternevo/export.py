@@ -1,6 +1,6 @@
-"""`python -m ternevo.export RUN --to FORMAT`: a trained policy as a file for where it is to run.
+"""`python -m ternevo.export RUN --to FORMAT`: export a trained policy to a target format.
 
-`--ternarize` is another matter: it cuts a trained float policy into trits.
+With `--ternarize` instead of `--to`, it converts a trained float policy to trits.
 """
 
 import tyro
@@ -11,7 +11,7 @@ from ternevo.settings.export import ExportConfig
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Export, and print what was written; exit 2 on bad input."""
+    """Export and print the files written; exit with 2 on bad input."""
     config = tyro.cli(
         ExportConfig,
         args=argv,
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     with errors_in_a_line():
         if (config.to is None) == (not config.ternarize):
-            raise ValueError("say either --to FORMAT or --ternarize; they are two steps")
+            raise ValueError("give either --to FORMAT or --ternarize, in separate steps")
         if config.ternarize:
             startup.prepare()
             from ternevo.training import ternarizing  # JAX, which `--to` does without

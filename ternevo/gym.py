@@ -1,34 +1,34 @@
-"""Run a policy in real Gymnasium environments: `evaluate`, `python -m ternevo.gym POLICY`.
+"""Run a policy in real Gymnasium environments: `evaluate` or `python -m ternevo.gym POLICY`.
 
-No wrapper is needed: normalisation and the range of actions are in the policy. Gymnasium is
-imported when it is used, JAX only for policies of your own, whose files need it.
+No wrapper is needed: normalisation and the action range are part of the policy. Gymnasium is
+imported only when used, and JAX only for policies of your own, whose files need it.
 
-Where gymnax and Gymnasium have an environment of the same name, its observations (order, units,
-angles as cosine and sine), actions and their ranges, rewards, first states and time limits are the
-same, with these differences:
+If gymnax and Gymnasium have an environment of the same name, it has the same observations (order,
+units, angles as cosine and sine), actions and their ranges, rewards, initial states and time
+limits, with these exceptions:
 
-- CartPole-v1, Pendulum-v1, MountainCar-v0, Acrobot-v1: Gymnasium computes in float64 (an
-  Acrobot's first state is float32) and observes float32, gymnax computes all in float32. An
-  unstable system parts by that after some tens of steps, and returns agree on average only.
+- CartPole-v1, Pendulum-v1, MountainCar-v0, Acrobot-v1: Gymnasium computes in float64 (the
+  initial state of Acrobot is float32) and observes float32; gymnax uses float32 throughout. An
+  unstable system therefore diverges within some tens of steps, and returns agree only on average.
 - MountainCarContinuous-v0: in Gymnasium the left wall stops the car. In gymnax 1.0.1 the car
-  stays at the wall with the speed it had, so that it starts back later.
+  stays at the wall but keeps its speed, so that it leaves the wall later.
 
-brax is another simulator, not another implementation: observations, their order, actions and
-rewards can be the same, and returns are not. These fit:
+brax is a different simulator, not another implementation: observations, their order, actions and
+rewards can match, but returns differ. These environments fit:
 
 - brax/hopper with Hopper-v5, brax/halfcheetah with HalfCheetah-v5, brax/walker2d with Walker2d-v5,
   and brax/ant with Ant-v5 and `make_kwargs={"include_cfrc_ext_in_observation": False}`.
-- The hopper observes 11 numbers: height, angle of the torso, three joint angles, then their six
-  velocities, forward first, clipped to 10. Masses, torques and the time of a step are the same.
-  Gymnasium integrates by RK4, lets every part touch the floor and each other, and pays nothing
-  for being alive in the step of a fall; brax has no RK4, only its foot touches the floor, and
-  that step is paid.
-- On brax's backend spring, the default, the cheetah's front shin and foot have torques of 100
-  instead of 60 and 30. Gymnasium's ant begins 0.2 higher and with straight legs.
+- The hopper observes 11 numbers: height, torso angle, three joint angles, then their six
+  velocities, forward first, clipped to 10. Masses, torques and the time step are the same.
+  Gymnasium integrates with RK4, lets all parts touch the floor and each other, and pays no
+  healthy reward in the step of a fall. brax has no RK4, lets only the foot touch the floor, and
+  pays that step.
+- On brax's default backend, spring, the cheetah's front shin and foot have torques of 100 instead
+  of 60 and 30. Gymnasium's ant starts 0.2 higher and with straight legs.
 
-These do not, and are refused: InvertedPendulum-v5 and Pusher-v5, which take torques where brax
-takes shares of them in [-1, 1], and humanoid, reacher and inverted_double_pendulum, whose
-observations have other sizes. brax/swimmer was not compared.
+These do not fit and are refused: InvertedPendulum-v5 and Pusher-v5, which take torques where brax
+takes fractions of them in [-1, 1]; humanoid, reacher and inverted_double_pendulum, which have
+observations of different sizes. brax/swimmer was not compared.
 """
 
 import dataclasses
@@ -49,16 +49,16 @@ from ternevo.runs import run_folder
 from ternevo.runs.errors import errors_in_a_line
 
 NUM_ENVS = 32
-"""Environments that step in turn, so that the policy is called once for all of them."""
+"""Number of environments to step together, with one call of the policy for all."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What came of some episodes.
+    """The outcome of some episodes.
 
     Attributes:
       env_id: Gymnasium's name of the environment.
-      seed: that of the first episode; the others follow.
+      seed: of the first episode; each later one adds 1.
       returns: float64 [episodes], undiscounted sums of rewards.
       lengths: int64 [episodes], steps.
     """
@@ -79,7 +79,7 @@ class Evaluation:
         return float(self.returns.std())
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Summarise it in one line."""
         low, high = self.returns.min(), self.returns.max()
         return (
             f"{self.env_id}: return {self.mean:.2f} (std {self.std:.2f}, min {low:.2f}, "
@@ -98,28 +98,28 @@ def evaluate(
     make_kwargs: dict[str, Any] | None = None,
     progress: bool = False,
 ) -> Evaluation:
-    """Return what a policy does in a Gymnasium environment.
+    """Evaluate a policy in a Gymnasium environment.
 
-    Episode i starts from `reset(seed=seed + i)`. With an integer policy the result is the same
-    every time and whatever `num_envs`; with floats, as far as the policy is the same in any batch.
+    Episode i starts with `reset(seed=seed + i)`. An integer policy gives the same result every
+    time and with any `num_envs`. A float policy does so if it computes the same in any batch.
 
     Args:
-      policy: has `act_batch(obs [n, in])`, or `act(obs [in])`; with a `record` (as those of
-        `ternevo.deploy.runtime` have) sizes are checked before anything runs. Or what `load`
-        returns, which may have a memory, or the path of a policy file.
-      env_id: a name of Gymnasium's registry, such as "CartPole-v1", or "module:name".
-      episodes: how many.
-      seed: that of the first episode.
-      num_envs: environments that step in turn.
-      make_kwargs: more arguments of `gymnasium.make`, such as `max_episode_steps`, without which
-        some environments never end.
+      policy: an object with `act_batch(obs [n, in])` or `act(obs [in])`; with a `record`, as in
+        `ternevo.deploy.runtime`, sizes are checked before anything runs. Alternatively the result
+        of `load`, which may have a memory, or the path of a policy file.
+      env_id: a name in Gymnasium's registry, such as "CartPole-v1", or "module:name".
+      episodes: number of episodes.
+      seed: seed of the first episode.
+      num_envs: number of environments to step together.
+      make_kwargs: further arguments of `gymnasium.make`, such as `max_episode_steps`; some
+        environments never end without it.
       progress: whether to show a progress bar.
 
     Raises:
       ModuleNotFoundError: Gymnasium is not installed.
-      UnknownName: it has no such environment.
-      ValueError: policy and environment do not fit, a count means nothing, or the environment
-        cannot be made.
+      UnknownName: it does not have this environment.
+      ValueError: policy and environment do not fit, a count is below 1, or the environment cannot
+        be made.
     """
     if min(episodes, num_envs) < 1:
         raise ValueError(f"episodes and num_envs must be at least 1, got {episodes} and {num_envs}")
@@ -138,7 +138,7 @@ def evaluate(
 
 
 class Interface(NamedTuple):
-    """What is checked of a policy before anything runs; a `PolicyRecord` has it as well."""
+    """What to check about a policy before anything runs; a `PolicyRecord` also has these fields."""
 
     obs_size: int
     num_outputs: int
@@ -150,13 +150,13 @@ class Interface(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Stepped:
-    """A policy of a user's own, which may have a memory: `ternevo.policies.policy_file` steps it.
+    """A user's own policy, possibly with a memory, which `ternevo.policies.policy_file` steps.
 
     Attributes:
       record: its interface.
-      reset: from the number of an episode to the memory at its start.
-      step: from the memory, an observation [in], the reward of the step before and whether the
-        episode begins to the new memory and the action.
+      reset: maps the number of an episode to the memory at its start.
+      step: maps the memory, an observation [in], the reward of the previous step and whether this
+        is the first step to the new memory and the action.
     """
 
     record: Interface
@@ -165,20 +165,20 @@ class Stepped:
 
 
 def load(path: str | Path, trust: Trust = False) -> Any:
-    """Return the policy of a file, for `evaluate`.
+    """Load a policy file for `evaluate`.
 
     Args:
       path: a policy file.
-      trust: which class of a user's own may be imported, see `policy_file.load`; its files need
-        JAX, others do not.
+      trust: which class of a user's own may be imported; see `policy_file.load`. Only files of
+        such classes need JAX.
 
     Raises:
-      UntrustedName: the file is of a class that `trust` does not name.
-      PolicyFormatError: it is no policy file, or damaged.
+      UntrustedName: the file names a class that `trust` does not.
+      PolicyFormatError: it is not a policy file, or it is damaged.
     """
     if not (trust and is_archive(path)):
         return runtime.load(path)
-    from ternevo.policies import policy_file  # JAX, which files of layers do without
+    from ternevo.policies import policy_file  # imports JAX, which other files do not need
 
     saved = policy_file.load(path, trust)
     low, high = (np.asarray(bound, np.float32) for bound in (saved.action.low, saved.action.high))
@@ -188,7 +188,7 @@ def load(path: str | Path, trust: Trust = False) -> Any:
 
 
 def _acting(policy: Any, seed: int) -> "Callable[[list[_Lane]], Any]":
-    """Return the function from lanes to their actions."""
+    """Return a function that maps lanes to their actions."""
     if isinstance(policy, Stepped):
         return lambda lanes: [lane.act(policy, seed) for lane in lanes]
     if hasattr(policy, "act_batch"):
@@ -201,21 +201,21 @@ def _import_gymnasium() -> Any:
         import gymnasium
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'real environments are those of Gymnasium: pip install "ternevo[gym]"', name="gymnasium"
+            'real environments need Gymnasium: pip install "ternevo[gym]"', name="gymnasium"
         ) from error
     return gymnasium
 
 
 def _make(env_id: str, make_kwargs: dict[str, Any]) -> Any:
-    """Return Gymnasium's environment with its time limit, or say why there is none."""
+    """Return Gymnasium's environment with its time limit, or raise with the reason."""
     gymnasium = _import_gymnasium()
-    if ":" not in env_id:  # with a colon, making it imports the module that registers it
+    if ":" not in env_id:  # with a colon, `make` imports the module that registers it
         check("Gymnasium environment", env_id, gymnasium.registry)
     try:
         return gymnasium.make(env_id, **{"disable_env_checker": True, **make_kwargs})
     except (gymnasium.error.Error, ImportError, TypeError) as error:
         is_ours = ":" not in env_id and isinstance(error, ModuleNotFoundError)
-        hint = '; pip install "ternevo[gym]"' if is_ours else ""  # MuJoCo's need imageio
+        hint = '; pip install "ternevo[gym]"' if is_ours else ""  # MuJoCo environments need imageio
         raise ValueError(f"Gymnasium cannot make {env_id}: {error}{hint}") from error
 
 
@@ -223,26 +223,26 @@ def _make(env_id: str, make_kwargs: dict[str, Any]) -> Any:
 
 
 def _check_fits(record: PolicyRecord | Interface, env_id: str, env: Any) -> None:
-    """Refuse an environment of other sizes, of another kind or range of actions."""
+    """Refuse an environment whose sizes, kind of actions or action range differ."""
     size = _obs_size(env.observation_space)
     if record.obs_size != size:
         raise ValueError(
-            f"the policy takes observations of {record.obs_size} numbers, and {env_id} gives {size}"
+            f"the policy takes observations of {record.obs_size} numbers, but {env_id} gives {size}"
         )
     ours, theirs = f"{record.num_outputs} {record.output_kind}", _in_words(env.action_space)
     if ours != theirs:
-        raise ValueError(f"the policy has {ours} actions, and {env_id} takes {theirs} ones")
+        raise ValueError(f"the policy has {ours} actions, but {env_id} takes {theirs} ones")
     if record.output_kind == "continuous":
         _check_range(record, env_id, env.action_space)
 
 
 def _check_range(record: PolicyRecord | Interface, env_id: str, space: Any) -> None:
-    """Refuse another range: a policy whose full force is another one acts otherwise."""
+    """Refuse another action range: the same output would mean a different force."""
     for name, ours, theirs in (("low", record.low, space.low), ("high", record.high, space.high)):
         theirs = np.ravel(theirs).astype(np.float32)
         if np.any((ours != theirs) & np.isfinite(theirs)):
             raise ValueError(
-                f"{name} of the policy's actions is {ours.tolist()}, and that of {env_id} "
+                f"{name} of the policy's actions is {ours.tolist()}, but {env_id} has "
                 f"{theirs.tolist()}; if both mean the same, put the environment's low and high "
                 "into the policy's record"
             )
@@ -257,20 +257,20 @@ def _obs_size(space: Any) -> int:
         return int(space.n)
     if _is(space, "Box"):
         return int(np.prod(space.shape))
-    raise ValueError(f"observations are {space}; policies take arrays, or one integer")
+    raise ValueError(f"observations are {space}; must be an array or one integer")
 
 
 def _in_words(space: Any) -> str:
-    """Return the kind of actions, and how many; raise ValueError where policies have no such."""
+    """Return the number and kind of actions; raise ValueError if policies do not have it."""
     if _is(space, "Discrete"):
         return f"{space.n} discrete"
     if _is(space, "Box"):
         return f"{int(np.prod(space.shape))} continuous"
-    raise ValueError(f"actions are {space}; policies have discrete ones, or arrays of floats")
+    raise ValueError(f"actions are {space}; must be discrete, or an array of floats")
 
 
 def _observer(space: Any) -> Callable[[Any], NDArray[np.float32]]:
-    """Return the function from an observation to a float32 vector; an integer becomes one-hot."""
+    """Return a function from an observation to a float32 vector; integers become one-hot."""
     size = _obs_size(space)
     if _is(space, "Box"):
         return lambda obs: np.ravel(obs).astype(np.float32)
@@ -278,7 +278,7 @@ def _observer(space: Any) -> Callable[[Any], NDArray[np.float32]]:
 
 
 def _actor(space: Any) -> Callable[[Any], Any]:
-    """Return the function from a policy's action to the environment's."""
+    """Return a function from a policy's action to the environment's."""
     _in_words(space)
     if _is(space, "Box"):
         return lambda action: np.asarray(action, space.dtype).reshape(space.shape)
@@ -290,7 +290,7 @@ def _actor(space: Any) -> Callable[[Any], Any]:
 
 @dataclasses.dataclass
 class _Lane:
-    """An environment, the episode that runs in it, what was last observed, and a memory of it."""
+    """An environment with its current episode, the last observation, and the policy's memory."""
 
     env: Any
     observe: Callable[[Any], NDArray[np.float32]]
@@ -306,7 +306,7 @@ class _Lane:
         self.obs = self.observe(self.env.reset(seed=seed)[0])
 
     def act(self, policy: Stepped, seed: int) -> Any:
-        """Return the action of a policy that has a memory of the episode."""
+        """Return the action of a policy with a memory of the episode."""
         if self.is_first:
             self.memory = policy.reset(seed + self.episode)
         self.memory, action = policy.step(self.memory, self.obs, self.reward, self.is_first)
@@ -341,7 +341,7 @@ def _play_all(
 def _steps(
     act: Callable[[list[_Lane]], Any], lanes: list[_Lane], episodes: int, seed: int
 ) -> Iterator[tuple[int, float, bool]]:
-    """Yield episode, reward and whether it is over, of each step; a free lane takes the next."""
+    """Yield each step's episode, reward and whether it ended; free lanes start the next one."""
     waiting = iter(range(episodes))
     for lane, episode in zip(lanes, waiting, strict=False):
         lane.begin(episode, seed + episode)
@@ -369,21 +369,21 @@ class GymConfig:
     run: Annotated[Path, tyro.conf.Positional]
     """A policy file, or a run's folder."""
     policy: str | None = None
-    """Of a policy of your own: its package.module:Class again; a file alone makes nothing run."""
+    """package.module:Class of a policy of your own; it is never imported from the file alone."""
     env: str | None = None
-    """Gymnasium's name of the environment; that of the policy's gymnax environment if not given."""
+    """Gymnasium's name of the environment; defaults to that of the policy's gymnax environment."""
     episodes: int = 128
-    """How many episodes."""
+    """Number of episodes."""
     seed: int = 0
-    """Seed of the first episode; each further one has the next."""
+    """Seed of the first episode; each later episode adds 1."""
     num_envs: int = NUM_ENVS
-    """Environments that step in turn; changes no number."""
+    """Number of environments to step together. Does not affect results."""
     which: Literal["best", "last"] = "best"
-    """Which of a run's policies."""
+    """Which policy of the run to evaluate."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Evaluate and print; exit 2 on bad input."""
+    """Evaluate and print the result; exit with 2 on bad input."""
     config = tyro.cli(GymConfig, args=argv, prog="python -m ternevo.gym", use_underscores=True)
     with errors_in_a_line():
         print(run(config), flush=True)
@@ -395,8 +395,8 @@ def run(config: GymConfig) -> Evaluation:
     policy = load(path, config.policy or False)
     if wrappers := policy.record.metadata.get("wrappers"):
         raise ValueError(
-            f"{path} was trained with {wrappers}, which Gymnasium's environment does not have: put "
-            "the same around it, and call ternevo.gym.load and evaluate"
+            f"{path} was trained with {wrappers}, which Gymnasium's environment lacks: wrap it "
+            "in the same way, and call ternevo.gym.load and evaluate"
         )
     env_id = config.env or _same_name(policy.record, path)
     episodes, seed, num_envs = config.episodes, config.seed, config.num_envs
@@ -404,11 +404,11 @@ def run(config: GymConfig) -> Evaluation:
 
 
 def _same_name(record: PolicyRecord | Interface, path: Path) -> str:
-    """Return Gymnasium's name of the gymnax environment that the policy of a file was made in."""
+    """Return Gymnasium's name of the gymnax environment in which a policy was trained."""
     suite, _, name = record.metadata.get("env", "").partition("/")
     if suite != "gymnax":
-        raise ValueError("the policy names no gymnax environment; name Gymnasium's with --env")
-    check_trusted(path, "env", name, trust=False)  # Gymnasium imports what is before a colon
+        raise ValueError("the policy has no gymnax environment; name Gymnasium's with --env")
+    check_trusted(path, "env", name, trust=False)  # Gymnasium imports the part before a colon
     return name
 
 

@@ -1,4 +1,4 @@
-"""`python -m ternevo.play RUN`: one episode of a saved policy, drawn, opened, and its return."""
+"""`python -m ternevo.play RUN`: play, draw and open one episode of a saved policy."""
 
 import re
 import sys
@@ -14,11 +14,11 @@ from ternevo.settings.options import types, written_out
 from ternevo.settings.play import PlayConfig
 
 DRAWN = re.compile(r"generation-(\d+)\.\w+")
-"""The name of an animation; temporary files of `files.replacing` begin with a dot."""
+"""The name of an animation; temporary files of `files.replacing` start with a dot instead."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Play, write, print the return, and open what was drawn; exit 2 on bad input."""
+    """Play an episode, write it, print its return and open the file; exit with 2 on bad input."""
     config = tyro.cli(
         PlayConfig,
         args=written_out(sys.argv[1:] if argv is None else argv, types(PlayConfig)),
@@ -36,20 +36,20 @@ def main(argv: list[str] | None = None) -> None:
             drawn = stored(config.run, config.generation)
         print(drawn)
         if config.open and not webbrowser.open(drawn.resolve().as_uri()):
-            raise RunFolderError(f"no browser to open {drawn} in")
+            raise RunFolderError(f"found no browser to open {drawn}")
 
 
 def stored(run: Path, generation: int) -> Path:
-    """Return the animation of a generation that a run drew while it trained.
+    """Return the animation that a run drew at a generation during training.
 
     Raises:
-      RunFolderError: there is none; the message names those that are there.
+      RunFolderError: there is none; the message lists the existing ones.
     """
     folder = run_folder.find(run)
     named = {path: DRAWN.fullmatch(path.name) for path in folder.episodes.glob("*")}
     drawn = {int(match[1]): path for path, match in named.items() if match}
     if generation not in drawn:
-        there = ", ".join(map(str, sorted(drawn))) or "none, it was trained without --render_every"
+        there = ", ".join(map(str, sorted(drawn))) or "none (trained without --render_every)"
         raise RunFolderError(f"{run} has no animation of generation {generation}; it has {there}")
     return drawn[generation]
 

@@ -1,4 +1,4 @@
-"""`python -m ternevo.run`: from arguments to a trained policy, a curve, and an episode to watch."""
+"""`python -m ternevo.run`: train a policy, with a learning curve and an episode to watch."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run what the command line says; exit 2 on bad input, 128 + n on signal n.
+    """Run the command line. Exit with 2 on bad input and with 128 + n on signal n.
 
-    A signal is SIGINT, SIGTERM or SIGHUP, or SIGPIPE where nobody reads the output any more. It
-    exits 1 on divergence, and where memory is not enough.
+    Signals are SIGINT, SIGTERM, SIGHUP, and SIGPIPE when the reader of the output is gone. Exit
+    with 1 on divergence and when memory runs out.
     """
     startup.prepare()
     config, stop = parse(argv), Stop()
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(config: RunConfig, stop: Stop | None = None) -> "RunFolder":
-    """Train, evaluate, save and draw; return the run's folder. See `ternevo.training.session`."""
+    """Train, evaluate, save and plot; return the run's folder. See `ternevo.training.session`."""
     from ternevo.training import session
 
     return session.run(config, stop)

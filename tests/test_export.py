@@ -220,7 +220,7 @@ def test_a_folder_is_not_replaced(source, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "say either --to FORMAT or --ternarize"),
+        ((), "give either --to FORMAT or --ternarize"),
         (("--ternarize", "--num_episodes", "0"), "num_episodes must be at least 1, got 0"),
     ],
 )

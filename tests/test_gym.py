@@ -152,27 +152,27 @@ def test_a_file_acts_as_its_record(tmp_path):
 @pytest.mark.parametrize(
     "record, env_id, message",
     [
-        (BALANCE, "Acrobot-v1", "observations of 4 numbers, and Acrobot-v1 gives 6"),
-        (SWING, "MountainCarContinuous-v0", "3 discrete actions, and .* takes 1 continuous"),
+        (BALANCE, "Acrobot-v1", "observations of 4 numbers, but Acrobot-v1 gives 6"),
+        (SWING, "MountainCarContinuous-v0", "3 discrete actions, but .* takes 1 continuous"),
         (
             one_layer([[1, 1]] * 2, [0, 0]),
             "MountainCar-v0",
-            "2 discrete actions, and MountainCar-v0 takes 3",
+            "2 discrete actions, but MountainCar-v0 takes 3",
         ),
         (
             one_layer([[1, 1, 1]], [0] * 3, [-1], [1]),
             "Pendulum-v1",
-            r"low .*is \[-1.0\], and that of Pendulum-v1 \[-2.0\]",
+            r"low .*is \[-1.0\], but Pendulum-v1 has \[-2.0\]",
         ),
         (
             one_layer([[1, 1, 1]], [0] * 3, [-2], [3]),
             "Pendulum-v1",
-            r"high .*is \[3.0\], and that of Pendulum-v1 \[2.0\]",
+            r"high .*is \[3.0\], but Pendulum-v1 has \[2.0\]",
         ),
         (
             one_layer([[1, 1, 1]], [0] * 3, [-3], [2]),
             "Pendulum-v1",
-            r"low .*is \[-3.0\], and that of Pendulum-v1 \[-2.0\]",
+            r"low .*is \[-3.0\], but Pendulum-v1 has \[-2.0\]",
         ),
         (BALANCE, "Blackjack-v1", "observations are Tuple"),
     ],

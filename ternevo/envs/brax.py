@@ -63,7 +63,7 @@ class Bodies(NamedTuple):
     Attributes:
       draw: from a key to a task, a pytree of arrays.
       change: from a task and brax's `System` to the system of that task, as by
-        `system.tree_replace({"opt.gravity": ...})`.
+        `system.replace(gravity=...)`.
     """
 
     draw: Callable[[Key], Task]
@@ -96,6 +96,8 @@ def make(name: str, episode_length: int | None = None, bodies: Bodies = ONE_BODY
     length = EPISODE_LENGTH if episode_length is None else episode_length
 
     def body_of(task: Task) -> Any:
+        if bodies is ONE_BODY:  # `fast` has no system
+            return bare
         body = copy.copy(bare)
         body.sys = bodies.change(task, bare.sys)
         return body

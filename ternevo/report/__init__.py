@@ -1,4 +1,4 @@
-"""One page about many runs: curves, tables, failures; `python -m ternevo.report` makes it too."""
+"""One page about many runs: curves, tables and failures. See also `python -m ternevo.report`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,27 +9,27 @@ from ternevo.report.threshold import Threshold
 def write(
     runs: Sequence[Path], out: Path, x: str = "env_steps", threshold: Threshold = None
 ) -> Path:
-    """Write report.html, which needs no other file, and its figures as PNG files beside it.
+    """Write a self-contained report.html, and its figures as PNG files next to it.
 
-    Each file is replaced at once or not at all. A figure of an earlier report in which there is
-    nothing to draw any more is removed. A file of a run that cannot be read is named on the page;
-    without a config.json the run is in no arm.
+    Each file is replaced atomically. A figure of an earlier report that now has nothing to show is
+    removed. The page lists files that cannot be read; a run without a readable config.json does not
+    belong to any arm.
 
     Args:
-      runs: runs, or folders that hold runs.
-      out: the folder to write into; or the page itself, if it ends in ".html".
-      x: what learning curves are drawn over, a name of `ternevo.runs.arms.AXES`.
-      threshold: the return from which a seed counts as a success, for all environments, or of each
-        by its full id.
+      runs: run folders, or folders that contain them.
+      out: the output folder, or the page itself if it ends in ".html".
+      x: the x-axis of the learning curves, a name in `ternevo.runs.arms.AXES`.
+      threshold: the return at which a seed counts as a success: one for all environments, or one
+        for each full environment id.
 
     Returns:
       The page.
 
     Raises:
-      RunFolderError: a folder is not there or holds no run, or no run can be read.
-      UnknownName: there is no such axis, or no run in an environment of `threshold`.
+      RunFolderError: a folder is missing or does not contain a run, or no run can be read.
+      UnknownName: the axis is unknown, or no run is in an environment of `threshold`.
       ValueError: a threshold is not finite.
     """
-    from ternevo.report import writing  # NumPy and matplotlib, which `--help` does without
+    from ternevo.report import writing  # imports NumPy and matplotlib, not needed by `--help`
 
     return writing.write(runs, out, x, threshold)

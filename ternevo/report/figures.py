@@ -1,4 +1,4 @@
-"""The figures of a report: which there are, and each as a PNG file for light and for dark pages."""
+"""The figures of a report, each as a PNG file for light and for dark pages."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -12,18 +12,18 @@ from ternevo.runs.arms import ENTROPY, trit_shares
 
 
 class Image(NamedTuple):
-    """A figure as PNG files, on white and on a dark ground."""
+    """A figure as PNG files, on a white and on a dark background."""
 
     light: bytes
     dark: bytes
 
 
 Figures = Mapping[str, Image | None]
-"""The figures of a report by name; None for one in which there is nothing to draw."""
+"""The figures of a report by name; None for a figure with nothing to show."""
 
 
 def draw(report: Report) -> Figures:
-    """Return all figures of a report."""
+    """Draw all figures of a report."""
     arms, x = report.arms, report.x
     improvements = {_name(pair): pair.value for pair in report.improvements}
     makers: dict[str, tuple[bool, Callable[[], Figure]]] = {

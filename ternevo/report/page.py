@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no script, no font, no other file."""
+"""A report as one self-contained HTML page: no scripts, fonts or other files."""
 
 import base64
 from collections import Counter
@@ -34,49 +34,48 @@ th { color: var(--faint); font-weight: 600; }
 summary { cursor: pointer; margin: .6rem 0; } code { font-size: .85rem; }
 """
 
-ABOUT_NUMBERS = """In brackets and as bands: 95 % intervals of the percentile bootstrap over seeds
-(10,000 resamples, 2,000 of steps to a threshold, 500 of curves); with five or ten seeds they are
-rather too narrow. Final return is the mean over fresh episodes of the policy that was shipped after
-the last generation; best kept is the policy that did best in the evaluations during training."""
+ABOUT_NUMBERS = """Brackets and bands show 95 % intervals of the percentile bootstrap over seeds
+(10,000 resamples; 2,000 for steps to a threshold, 500 for curves). With five or ten seeds they are
+somewhat too narrow. Final return is the mean over fresh episodes of the policy shipped after the
+last generation; best kept is the policy that did best in the evaluations during training."""
 
-ABOUT_CURVES = """Return of the policy that would be shipped, evaluated on episodes apart from
-training: mean over the seeds of an arm, and its interval. Between evaluations it is interpolated; a
-seed that ends before the others keeps its last return."""
+ABOUT_CURVES = """Return of the policy that would be shipped, on evaluation episodes not used in
+training: the mean over the seeds of an arm, and its interval. Values between evaluations are
+interpolated; a seed that ends early keeps its last return."""
 
 ABOUT_RETURNS = """The interquartile mean leaves out the lowest and the highest quarter of the
-seeds. Runs that are not finished, or whose return is not finite, are in no mean; the column of
-seeds counts them."""
+seeds. Means leave out unfinished runs and returns that are not finite; the seeds column
+counts them."""
 
 ABOUT_LEARNING = """Area under the curve is its mean height. The threshold is reached when the mean
-curve of the finished seeds first gets there; &le; says that it was there when it was first
-evaluated. Success: finished seeds whose final return is at or above the threshold, with Wilson's
+curve of the finished seeds first gets there; &le; means that it was already there at the first
+evaluation. Success: finished seeds with a final return at or above the threshold, with the Wilson
 interval."""
 
 ABOUT_IMPROVEMENT = """The probability that a seed of one arm has a higher final return than a seed
-of the other, on an environment drawn at random from those that both have; equal returns count half.
-At 0.5 neither is better; an interval that leaves 0.5 out says that one is."""
+of the other, on a random environment that both have; equal returns count half. At 0.5 neither is
+better; an interval that excludes 0.5 means that one is."""
 
 ABOUT_OVERALL = """Final returns are normalised in each environment: 0 is the lowest mean return of
-an arm at its first evaluation, 1 the highest mean final return of an arm. Seeds are resampled
-within environments; the two ends of the scale are held fixed."""
+any arm at its first evaluation, 1 the highest mean final return of any arm. Seeds are resampled
+within environments; both ends of the scale stay fixed."""
 
-ABOUT_SIZES = """Bytes of the policy file, all of it, and the final return. On the Pareto front is
-an arm that no other beats in one of the two without losing in the other."""
+ABOUT_SIZES = """Bytes of the whole policy file, and the final return. An arm is on the Pareto front
+unless another arm beats it in one without losing in the other."""
 
-ABOUT_WEIGHTS = """Weights of the policy that was shipped, biases apart; shares are means over
-seeds."""
+ABOUT_WEIGHTS = """Weights of the shipped policy, without biases; shares are means over seeds."""
 
-ABOUT_ENTROPY = """Mean entropy of a weight in the distribution that is searched with, in bits: at
-most 1.58 for ternary and 1 for binary weights, 0 when the search has made up its mind. Strategies
-without such a distribution have none: populations, float weights, PPO."""
+ABOUT_ENTROPY = """Mean entropy of a weight in the search distribution, in bits: at most 1.58 for
+ternary and 1 for binary weights, 0 when the search has converged. Strategies without such a
+distribution have none: populations, float weights, PPO."""
 
-NOTHING = "<p>These runs have nothing of this.</p>"
+NOTHING = "<p>These runs have no data for this section.</p>"
 
-ABOUT_FAILURES = """A run is unfinished while it has no result.json of its last generation."""
+ABOUT_FAILURES = """A run is unfinished until it has a result.json of its last generation."""
 
 
 def page(report: Report, figures: Figures) -> str:
-    """Return the page; `figures` has its figures by the names of `ternevo.report.figures`."""
+    """Return the page with its figures, which have the names of `ternevo.report.figures`."""
     found = failures(report)
     sections = [
         ("Learning curves", ABOUT_CURVES, image(figures, "learning_curves", "learning curves")),
@@ -118,7 +117,7 @@ def page(report: Report, figures: Figures) -> str:
 
 
 def table(content: Table) -> str:
-    """Return a table, all of whose text is escaped; nothing for one without rows."""
+    """Return a table with all text escaped, or "" if it has no rows."""
     if not content.rows:
         return ""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in content.head)
@@ -133,7 +132,7 @@ def table(content: Table) -> str:
 
 
 def image(figures: Figures, name: str, alt: str) -> str:
-    """Return a figure inside the page, for light and dark; nothing if it was not drawn."""
+    """Return a figure embedded for light and dark pages, or "" if it was not drawn."""
     found = figures.get(name)
     if found is None:
         return ""
@@ -146,7 +145,7 @@ def image(figures: Figures, name: str, alt: str) -> str:
 
 
 def _head(report: Report, found: Sequence[Failure]) -> str:
-    """Return the title, the counts, and what the numbers mean."""
+    """Return the title, the counts, and an explanation of the numbers."""
     seeds = [seed for arm in report.arms for seed in arm.seeds]
     unfinished = sum(not seed.is_done for seed in seeds)
     counts = [
@@ -154,7 +153,7 @@ def _head(report: Report, found: Sequence[Failure]) -> str:
         ("arms", len({arm.label for arm in report.arms}), ""),
         ("environments", len(by_env(report.arms)), ""),
         ("unfinished", unfinished, "bad" if unfinished else ""),
-        ("remarks on failures", len(found), "bad" if found else ""),
+        ("failure notes", len(found), "bad" if found else ""),
     ]
     cards = "".join(
         f'<div class="card {kind}"><b>{count:,}</b><span>{label}</span></div>'
@@ -173,20 +172,20 @@ def _learning(report: Report) -> str:
     if missing:
         said = (
             f"<p>No threshold was given for {escape(', '.join(missing))}, so there are no steps to "
-            f"it and no success rate: <code>--threshold 475</code> gives one, <code>--threshold "
-            f"&quot;{escape(missing[0])}=475&quot;</code> one of an environment.</p>\n"
+            f"it and no success rate. Set one with <code>--threshold 475</code>, or for one "
+            f"environment with <code>--threshold &quot;{escape(missing[0])}=475&quot;</code>.</p>\n"
         )
     return said + table(tables.learning(report))
 
 
 def _improvement(report: Report, figures: Figures) -> str:
     if not report.improvements:
-        return "<p>There are no two arms with final returns on the same environment.</p>"
+        return "<p>No two arms have final returns on the same environment.</p>"
     body = image(figures, "improvement", "probability of improvement")
     body += table(tables.improvements(report))
     envs, overall = tables.overall(report)
     if len(envs) > 1:
-        body += f"<p class=note>{ABOUT_OVERALL} Here over {escape(', '.join(envs))}.</p>\n"
+        body += f"<p class=note>{ABOUT_OVERALL} Environments: {escape(', '.join(envs))}.</p>\n"
         body += table(overall)
     return body
 
@@ -197,7 +196,7 @@ def _failures(report: Report, found: Sequence[Failure]) -> str:
 
 
 def _runs(report: Report) -> str:
-    """Return where the numbers come from: settings, machines, commands, and all runs."""
+    """Return the origin of the numbers: settings, machines, commands and all runs."""
     records = [seed.record for arm in report.arms for seed in arm.seeds]
     machines = Counter(_machine(record) for record in records)
     commands = dict.fromkeys(" ".join(record.get("command", [])) for record in records)
@@ -206,7 +205,7 @@ def _runs(report: Report) -> str:
     )
     lines = "".join(f"<li><code>{escape(command)}</code></li>\n" for command in commands)
     joint = any("joint" in record for record in records)
-    note = "<p class=note>Seconds of a joint run are those of all its seeds.</p>\n" if joint else ""
+    note = "<p class=note>Seconds of a joint run cover all its seeds.</p>\n" if joint else ""
     differing = table(tables.settings(report)) if len(report.arms) > 1 else ""
     return (
         f"<ul>\n{said}</ul>\n"
@@ -217,7 +216,7 @@ def _runs(report: Report) -> str:
 
 
 def _machine(record: dict) -> str:
-    """Return what a run was made with."""
+    """Return the machine and versions of a run."""
     device, machine = record.get("device", {}), record.get("machine", {})
     versions = record.get("versions", {})
     return (

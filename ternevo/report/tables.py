@@ -1,4 +1,4 @@
-"""The numbers of a report as tables of text. Nothing here knows HTML."""
+"""The numbers of a report as tables of text, without any HTML."""
 
 import dataclasses
 import functools
@@ -32,45 +32,45 @@ from ternevo.runs.intervals import (
 )
 
 NONE = "-"
-"""The cell of what there is not."""
+"""The cell of a missing value."""
 NO_THRESHOLD = "no threshold given"
 ONE_SEED = "(one seed)"
-"""What stands in the place of an interval where there is nothing to resample."""
+"""Shown instead of an interval when there is nothing to resample."""
 NEVER = "never"
-"""The steps to a return that was not reached."""
+"""Shown for the steps to a return that was not reached."""
 MAX_ARMS_IN_PAIRS = 6
-"""With more arms than these, pairs are those of the best arm with each other one."""
+"""With more arms, only the best arm is paired with each of the others."""
 UNITS = {"env_steps": "steps", "wall_time": "seconds", "generations": "generations"}
 
 
 class Table(NamedTuple):
-    """A table of text: names of the columns, and rows as long."""
+    """A table of text: the column names, and rows of the same length."""
 
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
 
 
 class Improvement(NamedTuple):
-    """How probable it is that a seed of one arm is above one of another, where and of how many."""
+    """The probability that a seed of one arm beats one of another; its environments and seeds."""
 
     left: str
     right: str
     envs: list[str]
     seeds: str
     most_seeds: int
-    """The most seeds of one of them in one environment: with one there is no interval."""
+    """The most seeds of either arm in one environment; if it is 1 there is no interval."""
     value: Interval
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a report is about.
+    """The contents of a report.
 
     Attributes:
-      arms: what `ternevo.runs.arms.gather` found.
-      x: what learning curves are drawn over, a name of `ternevo.runs.arms.AXES`.
+      arms: the arms that `ternevo.runs.arms.gather` found.
+      x: the x-axis of learning curves, a name in `ternevo.runs.arms.AXES`.
       targets: the threshold of each environment that has one.
-      damaged: a sentence for each run that is in no arm, because its config.json cannot be read.
+      damaged: a sentence for each run left out because its config.json cannot be read.
     """
 
     arms: list[Arm]
@@ -85,7 +85,7 @@ class Report:
         labels = sorted(found, key=lambda label: -_rank(label, found))
         pairs = list(itertools.combinations(labels, 2))
         if len(labels) > MAX_ARMS_IN_PAIRS:
-            pairs = pairs[: len(labels) - 1]  # those of the best one come first
+            pairs = pairs[: len(labels) - 1]  # pairs with the best arm come first
         return [
             _improvement(left, right, envs, found)
             for left, right in pairs
@@ -101,9 +101,9 @@ class Report:
         return found
 
     def scores(self) -> tuple[list[str], dict[str, list[np.ndarray]]]:
-        """Return the environments that all arms share, and each arm's normalised returns there.
+        """Return the environments that all arms share, and the normalised returns of each arm.
 
-        0 is the lowest mean of the first evaluations of an arm, 1 the highest mean final return.
+        0 is the lowest mean of an arm's first evaluations, 1 the highest mean final return.
         An environment in which nothing was learned is left out.
         """
         found = self._finals()
@@ -135,7 +135,7 @@ def _improvement(
 
 
 def _rank(label: str, found: dict[str, dict[str, list[float]]]) -> float:
-    """Return the mean share of other arms that an arm's mean return is above."""
+    """Return the mean share of other arms that an arm beats in mean return."""
     shares = []
     for env, own in found[label].items():
         others = [np.mean(x[env]) for other, x in found.items() if other != label and env in x]
@@ -168,7 +168,7 @@ def _returns_row(arm: Arm) -> tuple[str, ...]:
 
 
 def learning(report: Report) -> Table:
-    """Return how fast each arm learned, and how often it succeeded."""
+    """Return how fast each arm learned and how often it succeeded."""
     head = (
         *("environment", "arm", "area under the curve", "threshold"),
         *(f"{UNITS[report.x]} to threshold", "success"),
@@ -190,7 +190,7 @@ def _learning_row(arm: Arm, report: Report) -> tuple[str, ...]:
 
 
 def success(arm: Arm, target: float) -> str:
-    """Return how many finished seeds reached a return; one that is not finite did not."""
+    """Return how many finished seeds reached a return; a return that is not finite did not."""
     done = [seed for seed in arm.seeds if seed.is_done]
     if not done:
         return NONE
@@ -200,7 +200,7 @@ def success(arm: Arm, target: float) -> str:
 
 
 def overall(report: Report) -> tuple[list[str], Table]:
-    """Return the environments shared by all arms, and the interquartile mean over them."""
+    """Return the environments that all arms share, and the interquartile mean over them."""
     envs, scores = report.scores()
     rows = [
         (label, str(sum(map(len, own))), spread(iqm_interval(own), max(map(len, own))))
@@ -224,7 +224,7 @@ def improvements(report: Report) -> Table:
 
 
 def sizes(report: Report) -> Table:
-    """Return bytes beside returns, and which arms no other beats in both."""
+    """Return bytes and returns, and which arms are on the Pareto front."""
     head = ("environment", "arm", "policy file, bytes", "weights", "final return", "Pareto front")
     rows = []
     for env, own in by_env(report.arms).items():
@@ -243,7 +243,7 @@ def sizes(report: Report) -> Table:
 
 
 def layers(report: Report) -> Table:
-    """Return the zero fraction of each layer, and where there are trits their shares."""
+    """Return the fraction of zeros in each layer, and the shares of -1 and +1 for trits."""
     head = ("environment", "arm", "layer", "weights", "zeros", "-1", "+1")
     rows = []
     for arm in report.arms:
@@ -267,7 +267,7 @@ def entropies(report: Report) -> Table:
         curves = arm.curves("generations", ENTROPY)
         ends = [mean_of_seeds([c[i][1] for c in curves]) for i in (0, -1) if curves]
         rows.append((arm.env, arm.label, *(ends or [f"no {ENTROPY}"] * 2)))
-    return Table(("environment", "arm", "first, bits a weight", "last"), rows)
+    return Table(("environment", "arm", "first, bits per weight", "last"), rows)
 
 
 def settings(report: Report) -> Table:
@@ -284,7 +284,7 @@ def settings(report: Report) -> Table:
 
 
 def runs(report: Report) -> Table:
-    """Return a row for each run, with what made it."""
+    """Return a row for each run, with its device and commit."""
     head = (
         *("run", "environment", "arm", "seed", "state", "generations", "steps", "seconds"),
         *("final return", "best kept", "device", "commit"),
@@ -311,24 +311,24 @@ def runs(report: Report) -> Table:
 
 
 def optional(value: float | None) -> str:
-    """Return a number, or that there is none."""
+    """Return a number as text, or `NONE` if it is missing."""
     return NONE if value is None else number(value)
 
 
 def percent(interval: Interval, num_seeds: int) -> str:
-    """Return a share with its interval, which one seed does not have."""
+    """Return a share with its interval; one seed has no interval."""
     if num_seeds == 1:
         return f"{interval.value:.1%} {ONE_SEED}"
     return f"{interval.value:.1%} [{interval.low:.1%} to {interval.high:.1%}]"
 
 
 def mean_of_seeds(values: Sequence[float]) -> str:
-    """Return the mean of a number of each seed, with its interval."""
+    """Return the mean over seeds, with its interval."""
     return spread(mean_interval(values), len(values)) if len(values) else NONE
 
 
 def spread(interval: Interval, num_seeds: int) -> str:
-    """Return a number with its interval, which one seed, or one of each task, does not have."""
+    """Return a number with its interval; one seed, or one per task, has no interval."""
     if num_seeds == 1:
         return f"{number(interval.value)} {ONE_SEED}"
     if math.isinf(interval.low):
@@ -337,8 +337,8 @@ def spread(interval: Interval, num_seeds: int) -> str:
 
 
 def number(value: float | int) -> str:
-    """Return a number with three digits or more; infinity is never reached."""
+    """Return a number with at least three digits; infinity becomes `NEVER`."""
     if math.isinf(value):
         return NEVER
     digits = next((d for bound, d in ((1000, 0), (100, 1)) if abs(value) >= bound), 2)
-    return f"{round(float(value), digits) + 0.0:,.{digits}f}"  # + 0.0: no minus before a zero
+    return f"{round(float(value), digits) + 0.0:,.{digits}f}"  # + 0.0 avoids -0

@@ -1,6 +1,6 @@
-"""From which return on a seed counts as a success."""
+"""The return at which a seed counts as a success."""
 
 from collections.abc import Mapping
 
 Threshold = float | int | Mapping[str, float | int] | None
-"""One for all environments, or of each by its full id; None for none."""
+"""One for all environments, or one for each full environment id; None for none."""

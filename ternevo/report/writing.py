@@ -17,7 +17,7 @@ PAGE = "report.html"
 
 
 def write(runs: Sequence[Path], out: Path, x: str, threshold: Threshold) -> Path:
-    """Do what `ternevo.report.write` says."""
+    """Write a report; see `ternevo.report.write`."""
     check("axis", x, AXES)
     seeds, damaged = read(runs)
     if not seeds:
@@ -43,12 +43,12 @@ def targets_of(threshold: Threshold, envs: Sequence[str]) -> dict[str, float]:
 
     Raises:
       UnknownName: one is given for an environment that is not among `envs`.
-      ValueError: one is not finite.
+      ValueError: a threshold is not finite.
     """
     if threshold is None:
         return {}
     given = threshold if isinstance(threshold, Mapping) else dict.fromkeys(envs, threshold)
     for value in given.values():
         if not math.isfinite(value):
-            raise ValueError(f"a threshold is a finite number, and {value} is not")
+            raise ValueError(f"a threshold must be a finite number, got {value}")
     return {check("environment of a threshold", env, envs): float(given[env]) for env in given}

@@ -1,4 +1,4 @@
-"""All that a user can say: options of a run, of each strategy and of each policy.
+"""Everything a user can set: the options of a run, of each strategy and of each policy.
 
 Nothing here imports JAX or NumPy, so that `--help` is quick.
 """

@@ -1,4 +1,4 @@
-"""What the settings of strategies and policies have in common: something is built from them."""
+"""The base of strategy and policy settings: something is built from both."""
 
 from typing import Any, ClassVar
 
@@ -7,16 +7,16 @@ from ternevo.settings.flat import Flat
 
 
 class Built(Flat):
-    """Abstract: settings, which are data, and the names of the functions that build from them."""
+    """Abstract: settings as plain data, plus the name of the function that builds from them."""
 
     built_by: ClassVar[str] = ""
-    """What `build` calls, as "package.module:function": it is imported then, and not before."""
+    """What `build` calls, as "package.module:function". It is imported only when called."""
 
     def call(self, function: str, *arguments: Any) -> Any:
-        """Return what a function makes of these settings.
+        """Call a function with these settings and return its result.
 
         Args:
-          function: its name, "package.module:function".
-          *arguments: what it takes after the settings.
+          function: its name, as "package.module:function".
+          *arguments: its arguments after the settings.
         """
         return lookup("function", function, {})(self, *arguments)

@@ -1,7 +1,7 @@
-"""From the command line and a YAML page to one frozen `RunConfig`.
+"""Turn a command line and a YAML page into one frozen `RunConfig`.
 
-A page is arguments at rest: its keys are put before the real arguments, so
-later ones win, and a misspelt key and a misspelt flag get the same message.
+A page is stored arguments: its keys are placed before the real arguments. So the
+command line wins, and a misspelt key gets the same message as a misspelt flag.
 JAX is not imported here, so that `--help` answers quickly.
 """
 
@@ -37,92 +37,93 @@ TRACKERS = ("tensorboard", "wandb")
 
 
 class ConfigError(ValueError):
-    """A page or the command line cannot be understood."""
+    """A page or the command line is invalid."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """Everything a run is determined by."""
+    """Everything that determines a run."""
 
     strategy: Settings
-    """Settings of the strategy."""
+    """Strategy settings."""
     policy: PolicySettings
-    """Settings of the policy."""
+    """Policy settings."""
     env: str = option("gymnax/CartPole-v1", of_the_arm=False)
-    """Environment id, such as brax/ant, brax/ant@positional, gymnax/CartPole-v1."""
+    """Environment id, such as brax/ant, brax/ant@positional or gymnax/CartPole-v1."""
     episode_length: int | None = None
-    """Time limit of an episode in steps; the environment's own if not given."""
+    """Time limit of an episode, in steps; defaults to the environment's own."""
     wrappers: Wrappers = Wrappers()
     num_generations: int = option(100, COUNT, free_on_resume=True)
-    """Generations to run, counted from the very beginning, also when resumed."""
+    """Total number of generations, including those before a resume."""
     seed: int = option(0, of_the_arm=False)
-    """Seed of all random numbers."""
+    """Random seed of the run."""
     num_seeds: int = option(1, COUNT, of_the_arm=False, costs_memory=True)
-    """Train so many seeds, --seed and those after it, in one program; see docs/scaling.md."""
+    """Number of seeds to train together, starting at --seed; see docs/scaling.md."""
     init_from: Path | None = None
-    """Start from the best policy of this run, or from a policy file, and from its moments."""
+    """Run or policy file to start from: its (best) policy and its observation moments."""
     name: str | None = unseen(None)
-    """Name of the run in its folder; "seed0", or "seed0-4" for five, if not given, and in a trial
-    of a wandb agent <sweep>-<run>."""
+    """Name of the run's folder. Defaults to "seed0", to "seed0-4" for five seeds, and to
+    <sweep>-<run> in a trial of a wandb agent."""
     runs_dir: Path = unseen(Path("runs"))
-    """Where runs are kept, as <runs_dir>/<env>/<strategy>/<name>."""
+    """Folder for runs; each is stored in <runs_dir>/<env>/<strategy>/<name>."""
     resume: bool = unseen(False)
-    """Go on from the newest checkpoint of the run of this name."""
+    """Resume the run of this name from its newest checkpoint."""
     eval_every: int = option(10, COUNT)
-    """Evaluate the shipped policy every so many generations."""
+    """Evaluate the shipped policy every N generations."""
     num_eval_episodes: int = option(32, COUNT)
-    """Episodes of such an evaluation, on keys apart from training."""
+    """Number of episodes per evaluation; their random keys are never used in training."""
     num_final_episodes: int = option(128, COUNT, free_on_resume=True)
-    """Fresh episodes for the two policies, last and best, when the run is done."""
+    """Number of fresh episodes that evaluate the last and the best policy after training."""
     checkpoint_every: int = unseen(50, COUNT)
-    """Save a checkpoint every so many generations, and at the end."""
+    """Save a checkpoint every N generations, and at the end."""
     checkpoint_buffers: bool = option(True, of_the_arm=False)
-    """Keep buffers, such as replay buffers, in checkpoints. Without them a resumed run fills new
-    ones and goes on differently; strategies without buffers do not notice."""
+    """Store buffers, such as replay buffers, in checkpoints. Without them a resumed run refills
+    them and gives different results. No effect on strategies without buffers."""
     chunk_size: int = unseen(0, NOT_NEGATIVE)
-    """Generations in one compiled call; 0 for about two seconds' worth. It changes no result."""
+    """Generations per compiled call; 0 for about two seconds' worth. Does not affect results."""
     track: str = unseen("")
-    """Where to send metrics besides metrics.jsonl: tensorboard, wandb, or both with a comma."""
+    """Trackers that get metrics besides metrics.jsonl: tensorboard, wandb or tensorboard,wandb."""
     wandb_project: str = unseen("ternevo")
-    """Project in wandb."""
+    """wandb project."""
     wandb_group: str | None = unseen(None)
-    """Group in wandb; in a trial of a wandb agent its sweep, if not given."""
+    """wandb group; defaults to the sweep in a trial of a wandb agent."""
     wandb_tags: str = unseen("")
-    """Tags in wandb, with commas between."""
+    """wandb tags, comma-separated."""
     wandb_mode: Literal["online", "offline"] | None = unseen(None)
-    """Mode of wandb; its own default, or WANDB_MODE, if not given."""
+    """wandb mode; defaults to WANDB_MODE, or to wandb's own default."""
     render: bool = unseen(True)
-    """Render an episode of the best policy when the run is done."""
+    """Render an episode of the best policy after training."""
     render_every: int = unseen(0, NOT_NEGATIVE)
-    """Draw an episode of the current policy every so many generations, of several seeds that of the
-    first one: into episodes/ of its run, and to what --track names. 0 for never."""
+    """Draw an episode of the current policy every N generations; 0 for never. It goes to the run's
+    episodes/ folder and to the trackers. Of several seeds, only the first is drawn."""
     num_devices: int = unseen(0, NOT_NEGATIVE)
-    """Devices to use, in all or, when --distributed, of CPU; 0: all, on CPU one a core up to 8."""
+    """Number of devices, or of CPU devices per process if --distributed; 0 for all (CPU: one per
+    core, up to 8)."""
     distributed: bool = unseen(False)
-    """Share it among several hosts, with the same command on each; see docs/scaling.md."""
+    """Split the run over several hosts; start the same command on each. See docs/scaling.md."""
     compilation_cache: bool = unseen(True)
-    """Keep compiled programs for next time: JAX_COMPILATION_CACHE_DIR, or ~/.cache/ternevo/jax."""
+    """Cache compiled programs in JAX_COMPILATION_CACHE_DIR, or else in ~/.cache/ternevo/jax."""
     profile: Path | None = unseen(None)
-    """Write a jax profiler trace of one chunk into this folder; see docs/profiling.md."""
+    """Folder for a JAX profiler trace of one chunk; see docs/profiling.md."""
 
     strategy_name: tyro.conf.Suppress[str] = "ternary_nes"
     policy_name: tyro.conf.Suppress[str] = "mlp"
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing, and trackers that are not known."""
-        for record in (self, self.strategy, self.policy):  # a user's own may not do it themselves
+        """Refuse invalid numbers and unknown trackers."""
+        for record in (self, self.strategy, self.policy):  # a user's own class may not check itself
             check_settings(record)
         for name in filter(None, self.track.split(",")):
             check("tracker", name.strip(), TRACKERS)
         if self.distributed and self.num_seeds > 1:
             raise ValueError(
-                f"--distributed shares one seed among hosts, got --num_seeds {self.num_seeds}: "
-                "start a run for each seed, or for some of them on each host"
+                f"--distributed splits one seed over the hosts, got --num_seeds {self.num_seeds}: "
+                "start one run per seed, or train some of the seeds on each host"
             )
 
     @property
     def seeds(self) -> range:
-        """Return the seeds that are trained together."""
+        """Return the seeds trained together."""
         return range(self.seed, self.seed + self.num_seeds)
 
     @property
@@ -132,10 +133,10 @@ class RunConfig:
 
 
 def parse(argv: list[str] | None = None) -> RunConfig:
-    """Return the configuration of `argv`, `sys.argv[1:]` if not given.
+    """Return the configuration that `argv` describes; it defaults to `sys.argv[1:]`.
 
     Raises:
-      SystemExit: after printing help (0) or what is wrong (2).
+      SystemExit: after printing help (status 0) or an error (status 2).
     """
     argv = sys.argv[1:] if argv is None else argv
     try:
@@ -155,7 +156,7 @@ def _parse(argv: list[str]) -> RunConfig:
     first = next(iter(page.blocks), "ternary_nes")
     strategy_name = picked.strategy or page.name_of("strategy", first)
     policy_name = picked.policy or page.name_of("policy", "mlp")
-    if ":" in strategy_name + policy_name:  # their modules may start JAX
+    if ":" in strategy_name + policy_name:  # a user's own module may start JAX
         startup.tell_num_devices(_num_devices(rest, page.options_of(strategy_name)))
     strategy = lookup_settings("strategy", strategy_name, STRATEGIES, Settings)
     policy = lookup_settings("policy", policy_name, POLICIES, PolicySettings)
@@ -184,7 +185,7 @@ def _parse(argv: list[str]) -> RunConfig:
 
 
 def _num_devices(argv: list[str], page: dict[str, Any]) -> int:
-    """Return --num_devices before all options are known; 0 if it is not there or no number."""
+    """Return --num_devices before all options are known; 0 if missing or not a number."""
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     peek.add_argument("--num_devices", "--num-devices", default=page.get("num_devices"), nargs="?")
     found = str(peek.parse_known_args(argv)[0].num_devices)
@@ -192,43 +193,43 @@ def _num_devices(argv: list[str], page: dict[str, Any]) -> int:
 
 
 def _check_names_are_unique(config: RunConfig) -> None:
-    """Refuse settings of a user's own that have a name of the run's, or of each other's."""
+    """Refuse a user's own settings whose names clash with the run's or with each other."""
     owners: dict[str, str] = {}
     for record in (config, config.strategy, config.policy):
         owner = type(record).__name__
         for name in flat(record):
             if name in owners:
                 raise ConfigError(
-                    f"{owner} and {owners[name]} both have a field {name!r}, and the options of a "
-                    "run need different names"
+                    f"{owner} and {owners[name]} both have a field {name!r}; the options of a run "
+                    "must have different names"
                 )
             owners[name] = owner
 
 
 def _description(strategy_name: str) -> str:
     return (
-        f"Evolve a policy. Options below are those of --strategy {strategy_name}; "
-        f"others: {', '.join(STRATEGIES)}. --config PAGE reads a YAML page of options first, "
-        f"--policy names the policy ({', '.join(POLICIES)}). Your own are named as "
+        f"Evolve a policy. The options below belong to --strategy {strategy_name}; "
+        f"all strategies: {', '.join(STRATEGIES)}. --config PAGE reads options from a YAML page; "
+        f"--policy selects the policy ({', '.join(POLICIES)}). Name a class of your own as "
         "package.module:Class."
     )
 
 
 class _Page(NamedTuple):
-    """What a page says: its options, and more options by the strategy that they are for."""
+    """Contents of a page: its options, and further options for each strategy."""
 
     options: dict[str, Any]
     blocks: dict[str, dict[str, Any]]
 
     def name_of(self, key: str, default: str) -> str:
-        """Return the name under `strategy` or `policy`, the default if the page has none."""
+        """Return the name under `strategy` or `policy`, or the default if the page has none."""
         name = self.options.get(key, default)
         if not isinstance(name, str):
-            raise ConfigError(f"{key} of a page must be a name, such as {default!r}, got {name!r}")
+            raise ConfigError(f"{key} in a page must be a name, such as {default!r}, got {name!r}")
         return name
 
     def options_of(self, strategy_name: str) -> dict[str, Any]:
-        """Return the options for a strategy; its own win."""
+        """Return the options for a strategy; its own block wins."""
         own = self.blocks.get(strategy_name, {})
         shared = {k: v for k, v in self.options.items() if k not in ("strategy", "policy")}
         return {**shared, **own}
@@ -239,7 +240,7 @@ def _read_page(path: Path) -> _Page:
     blocks = _mapping(page.pop("strategies", None) or {}, f"strategies in {path}")
     for name in blocks:
         if ":" not in name:
-            check(f"strategy among strategies in {path}", name, STRATEGIES)
+            check(f"strategy under strategies in {path}", name, STRATEGIES)
     return _Page(
         page,
         {name: _mapping(own or {}, f"{name} in {path}") for name, own in blocks.items()},
@@ -247,14 +248,14 @@ def _read_page(path: Path) -> _Page:
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:
-    """Return options by name, whichever of - and _ is written."""
+    """Return options by name, accepting both - and _ in names."""
     if not isinstance(value, dict):
         found = "empty" if value is None else f"a {type(value).__name__}"
-        raise ConfigError(f"{where} must be a mapping of options, and is {found}")
+        raise ConfigError(f"{where} must be a mapping of options, but is {found}")
     names = {name: name.replace("-", "_") for name in value}
     for name, clean in names.items():
         if clean in value and clean != name:
-            raise ConfigError(f"{where} has {name!r} and {clean!r}, which are one option")
+            raise ConfigError(f"{where} has both {name!r} and {clean!r}, which are the same option")
         if clean in ("config", "help"):
             raise ConfigError(f"{where} has the key {name!r}, which only a command line can have")
     return {names[name]: own for name, own in value.items()}

@@ -9,32 +9,32 @@ import tyro
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """Write a policy for where it is to run, or cut a float policy into trits."""
+    """Export a policy to the format of its target, or convert a float policy to trits."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """A run's folder, or a policy file."""
     to: Literal["tvp", "c", "onnx", "html", "numpy"] | None = None
-    """tvp: the bare policy file. c: a C99 header. onnx: a model for any runtime. html: a page that
-    shows the policy at work. numpy: a Python file that needs NumPy only."""
+    """Output format. tvp: the bare policy file. c: a C99 header. onnx: a model for any runtime.
+    html: a page that shows the policy in action. numpy: a Python file that needs only NumPy."""
     ternarize: bool = False
-    """Cut float weights into trits, each tensor with one power-of-two scale."""
+    """Convert float weights to trits, with one power-of-two scale per tensor."""
     which: Literal["best", "last"] = "best"
-    """Which of a run's policies."""
+    """Which policy of the run to export."""
     out: Path | None = None
-    """Where to write; beside the policy if not given."""
+    """Output file; defaults to a file next to the policy."""
     name: str | None = None
-    """Of --to c: what the names in the header begin with; policy if not given."""
+    """With --to c: prefix of the names in the header; defaults to "policy"."""
     onnx_weights: Literal["int8", "int2"] | None = None
-    """Of --to onnx: int8, the default, runs everywhere; int2 takes a quarter of the bytes for
-    weights, and needs opset 25."""
+    """With --to onnx: weight type. int8, the default, runs everywhere; int2 needs a quarter of the
+    space for weights, and opset 25."""
     num_vectors: int | None = None
-    """Of --to tvp, c and numpy: test vectors in the file; 16 if not given, none in a tvp."""
+    """With --to tvp, c or numpy: number of test vectors; defaults to 16, and to 0 for tvp."""
     num_episodes: int = 128
-    """Of --ternarize: episodes of each of the two policies."""
+    """With --ternarize: number of episodes that evaluate each of the two policies."""
     seed: int = 0
-    """Of --ternarize: seed of the episodes."""
+    """With --ternarize: seed of the episodes."""
     env: str | None = None
-    """Of --ternarize: the environment to run in. Name one of your own again: a file alone does not
-    make its module run."""
+    """With --ternarize: environment to evaluate in. Repeat the name of your own environment: its
+    module is never imported just because a file names it."""
     policy: str | None = None
-    """Of --ternarize: the package.module:Class of a policy of your own, for the same reason."""
+    """With --ternarize: package.module:Class of a policy of your own, for the same reason."""

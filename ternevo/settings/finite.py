@@ -1,4 +1,4 @@
-"""Refuse numbers that are not finite: a comparison that should refuse NaN lets it pass."""
+"""Refuse numbers that are not finite; NaN slips through ordinary range comparisons."""
 
 import dataclasses
 import math
@@ -6,11 +6,11 @@ from numbers import Integral, Real
 from typing import Any
 
 SMALLEST, LARGEST = 2.0**-126, (2.0 - 2.0**-23) * 2.0**127
-"""The range of float32, which everything is computed in: a number beyond it is 0 or infinite."""
+"""The range of float32, used for all computation; beyond it a number becomes 0 or infinite."""
 
 
 def check_finite(record: Any) -> None:
-    """Check every number in a record of settings, a dataclass; see `check_number`.
+    """Check every number in a dataclass of settings; see `check_number`.
 
     Raises:
       ValueError: a number is not finite; the message names the field.
@@ -20,14 +20,14 @@ def check_finite(record: Any) -> None:
 
 
 def check_number(name: str, value: Any) -> None:
-    """Refuse a number that is NaN, infinite, or out of float32's range.
+    """Refuse a number that is NaN, infinite, or outside the range of float32.
 
     Args:
-      name: what to call it.
-      value: numbers in tuples, lists and dicts are checked too; anything else passes.
+      name: its name in the error message.
+      value: a number, or a tuple, list or dict of them; anything else passes.
 
     Raises:
-      ValueError: with the name, the value, and what is allowed.
+      ValueError: naming the value and what is allowed.
 
     Examples:
       >>> check_number("lr", 0.1)
@@ -46,6 +46,6 @@ def check_number(name: str, value: Any) -> None:
             raise ValueError(f"{name} must be a finite number, got {value}")
         if value and not SMALLEST <= abs(float(value)) <= LARGEST:
             raise ValueError(
-                f"{name} must be 0, or {SMALLEST:.1e} to {LARGEST:.1e} with either sign, which is "
-                f"the range of float32, got {value}"
+                f"{name} must be 0, or {SMALLEST:.1e} to {LARGEST:.1e} with either sign (the range "
+                f"of float32), got {value}"
             )

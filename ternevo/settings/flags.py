@@ -1,4 +1,4 @@
-"""One group of flags on the command line for settings that are made of parts."""
+"""Put settings made of parts into one group of command-line flags."""
 
 import ast
 import contextlib
@@ -17,11 +17,11 @@ from ternevo.settings.options import types
 
 
 def flattened(settings: Any, base: type) -> Any:
-    """Return settings without parts, for the parser: it would make a group of flags of each part.
+    """Return settings without parts: the parser would give each part a group of its own.
 
     Args:
-      settings: settings with their defaults; without parts they are returned as they are.
-      base: an abstract class that they extend, and that the result extends, too.
+      settings: settings with their defaults; returned unchanged if they have no parts.
+      base: an abstract class of the settings, which the result extends too.
     """
     if not any(isinstance(value, Part) for value in vars(settings).values()):
         return settings
@@ -36,11 +36,11 @@ def flattened(settings: Any, base: type) -> Any:
 
 @functools.cache
 def _docs(owner: type) -> Mapping[str, str]:
-    """Return the docstrings under the fields of a class, those of the classes it extends too."""
+    """Return the field docstrings of a class, including inherited ones."""
     found: dict[str, str] = {}
     for class_ in reversed(owner.__mro__):
         if dataclasses.is_dataclass(class_):
-            with contextlib.suppress(OSError):  # a class that was typed, and is in no file
+            with contextlib.suppress(OSError):  # a class without a file, typed in a shell
                 found |= _docs_in(inspect.getsource(class_))
     return found
 

@@ -1,8 +1,8 @@
-"""Settings are made of parts; a command line, a page and config.json have them flat.
+"""Settings are made of parts, but flat on a command line, in a page and in config.json.
 
 A part is a few options that belong together, such as a learning rate and its schedule. A strategy
-has it as a field, with defaults of its own: `rate: Rate = Rate(lr=0.5)`. Its options are options of
-the strategy.
+has it as a field, with its own defaults: `rate: Rate = Rate(lr=0.5)`. The part's options become
+options of the strategy.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ Made = TypeVar("Made")
 
 
 class Option(NamedTuple):
-    """An option of settings: its field, the class that has it, and help that replaces its own."""
+    """An option: its field, the class that declares it, and help that replaces its docstring."""
 
     field: dataclasses.Field
     owner: type
@@ -27,32 +27,32 @@ class Option(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Abstract: options that belong together, as a value."""
+    """Abstract: a group of options that belong together."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing."""
+        """Refuse invalid numbers."""
         check(self)
 
     def check_in(self, settings: Any) -> None:
-        """Refuse what does not go with the other settings.
+        """Refuse values that conflict with the other settings.
 
         Raises:
-          ValueError: something does not.
+          ValueError: a value conflicts.
         """
 
 
 def part(default: Part, **help: str) -> Any:
-    """Return the field of a part whose options mean something more special here.
+    """Return the field of a part, with more specific help for some of its options.
 
     Args:
-      default: its value, if not given.
-      **help: what replaces the docstrings of options, by name.
+      default: its default value.
+      **help: help by option name; it replaces the docstring.
     """
     return dataclasses.field(default=default, metadata={HELP: help})
 
 
 def flat(settings: Any) -> dict[str, Any]:
-    """Return the values of all options of settings, by name."""
+    """Return all option values of settings, by name."""
     found: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
@@ -61,7 +61,7 @@ def flat(settings: Any) -> dict[str, Any]:
 
 
 def options_of(settings: Any) -> dict[str, Option]:
-    """Return the options of settings, or of a class of them, by name."""
+    """Return the options of settings, or of a settings class, by name."""
     owner = settings if isinstance(settings, type) else type(settings)
     found: dict[str, Option] = {}
     for field in dataclasses.fields(owner):
@@ -75,7 +75,7 @@ def options_of(settings: Any) -> dict[str, Option]:
 
 
 def with_meaning(what: str, *settings: Any) -> list[str]:
-    """Return the names of the options of which a field of `Meaning` is true."""
+    """Return the names of the options for which a field of `Meaning` is true."""
     return [
         name
         for each in settings
@@ -85,11 +85,11 @@ def with_meaning(what: str, *settings: Any) -> list[str]:
 
 
 def changed(settings: Any, **options: Any) -> Any:
-    """Return settings with other values of some options, wherever in parts they are.
+    """Return settings with some options changed, in whatever part they are.
 
     Raises:
-      UnknownName: there is no such option; the message names what is near.
-      ValueError: the settings refuse a value.
+      UnknownName: an option does not exist; the message suggests similar names.
+      ValueError: a value is invalid.
     """
     known = flat(settings)
     for name in options:
@@ -109,10 +109,10 @@ def _changed(settings: Any, options: dict[str, Any]) -> Any:
 
 
 def check(settings: Any) -> None:
-    """Refuse numbers that are not finite, or not what they must be.
+    """Refuse numbers that are not finite or break their limit.
 
     Raises:
-      ValueError: one is not; the message names the option.
+      ValueError: a number is refused; the message names the option.
     """
     for name, value in flat(settings).items():
         check_number(name, value)
@@ -123,10 +123,10 @@ def check(settings: Any) -> None:
 
 
 class Flat:
-    """Mix-in: settings that can be made from flat options, and check themselves."""
+    """Mix-in: settings that check themselves and can be built from flat options."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing, and parts that do not go together."""
+        """Refuse invalid numbers and conflicting parts."""
         check(self)
         for field in dataclasses.fields(self):  # pyright: ignore (subclasses are dataclasses)
             value = getattr(self, field.name)
@@ -135,10 +135,10 @@ class Flat:
 
     @classmethod
     def of(cls: type[Made], **options: Any) -> Made:
-        """Return the settings with these options, as the command line has them, else defaults.
+        """Return settings with these options, named as on the command line; the rest are defaults.
 
         Raises:
-          UnknownName: there is no such option; the message names what is near.
-          ValueError: the settings refuse a value.
+          UnknownName: an option does not exist; the message suggests similar names.
+          ValueError: a value is invalid.
         """
         return changed(cls(), **options)

@@ -1,4 +1,4 @@
-"""What an option means for others than its strategy: metadata of its field, not lists of names."""
+"""What an option means outside its strategy: kept as field metadata, not as lists of names."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Limit(NamedTuple):
-    """What a number must be, in words and as a test."""
+    """A limit on a number, in words and as a test."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -20,20 +20,20 @@ FRACTION = Limit("0 to 1", lambda x: 0 <= x <= 1)
 
 
 def at_least(least: int) -> Limit:
-    """Return the limit of a number that has a least value."""
+    """Return the limit of a number with a minimum."""
     return Limit(f"at least {least}", lambda x: x >= least)
 
 
 class Meaning(NamedTuple):
-    """What others need to know of an option; by default nothing.
+    """What other code needs to know about an option; nothing by default.
 
     Attributes:
-      must_be: what a number must be.
+      must_be: the limit on its number.
       free_on_resume: whether a resumed run may change it.
-      of_the_arm: whether runs that differ in it are of different arms.
+      of_the_arm: whether runs with different values belong to different arms.
       costs_memory: whether a larger value takes more memory.
-      bounds_memory: whether it limits memory and changes no result; 0 chooses by itself.
-      shortens_steps: whether a smaller value makes the steps of learning shorter.
+      bounds_memory: whether it limits memory without affecting results; 0 is automatic.
+      shortens_steps: whether a smaller value makes learning steps shorter.
     """
 
     must_be: Limit | None = None
@@ -49,7 +49,7 @@ KEY = "ternevo"
 
 
 def option(default: Any, must_be: Limit | None = None, **meaning: bool) -> Any:
-    """Return the field of an option that means something for others, see `Meaning`.
+    """Return the field of an option with a meaning for other code; see `Meaning`.
 
     Examples:
       >>> import dataclasses
@@ -61,20 +61,20 @@ def option(default: Any, must_be: Limit | None = None, **meaning: bool) -> Any:
 
 
 def unseen(default: Any, must_be: Limit | None = None, **meaning: bool) -> Any:
-    """Return the field of an option that changes no number of a generation."""
+    """Return the field of an option that does not affect the numbers of any generation."""
     return option(default, must_be, free_on_resume=True, of_the_arm=False, **meaning)
 
 
 def meaning_of(field: dataclasses.Field) -> Meaning:
-    """Return what an option means for others."""
+    """Return what an option means for other code."""
     return field.metadata.get(KEY, NONE)
 
 
 def check(name: str, value: Any, limit: Limit) -> None:
-    """Refuse a number that is not what it must be.
+    """Refuse a number that breaks its limit.
 
     Raises:
-      ValueError: with the name, what is allowed, and the number.
+      ValueError: with the name, the limit and the number.
 
     Examples:
       >>> check("lr", 0.0, POSITIVE)

@@ -1,7 +1,7 @@
-"""Options as people write them, in a shell, a page or a sweep, written out for the parser.
+"""Normalise options from a shell, a page or a sweep for the parser.
 
-The parser knows one form of a truth value, `--resume=True`, and one of a list,
-`--hidden_sizes=(8, 8)`. People and sweep agents write others that can mean nothing else.
+The parser accepts one form of a boolean, `--resume=True`, and one of a list,
+`--hidden_sizes=(8, 8)`. People and sweep agents write other, equally unambiguous forms.
 """
 
 import ast
@@ -17,7 +17,7 @@ Types = Mapping[str, Any]
 """The type of each option, by the name of its field."""
 
 OPTION = re.compile(r"-(?![\d.])")
-"""How a word begins that is no value: a minus that is not a number's."""
+"""The start of a word that is not a value: a minus that is not the sign of a number."""
 
 TRUTH = {
     **dict.fromkeys(("true", "yes", "on"), "True"),
@@ -26,7 +26,7 @@ TRUTH = {
 
 
 def types(*settings: Any) -> dict[str, Any]:
-    """Return the types of the options of settings, or of classes of them, by name."""
+    """Return the option types of settings, or of settings classes, by name."""
     return {
         name: typing.get_type_hints(option.owner)[name]
         for each in settings
@@ -35,13 +35,13 @@ def types(*settings: Any) -> dict[str, Any]:
 
 
 def written_out(arguments: Iterable[str], of: Types) -> list[str]:
-    """Return the arguments of a command line in the parser's one form.
+    """Return the arguments of a command line in the form the parser accepts.
 
-    A bare `--resume` is `--resume=True`, and so is `--resume yes`. A list may have any
-    brackets or none, and come in several words: `[8, 8]`, `(8, 8)`, `8,8`, `8 8`.
+    `--resume` and `--resume yes` become `--resume=True`. A list may have any brackets or
+    none, and may span several words: `[8, 8]`, `(8, 8)`, `8,8`, `8 8`.
 
     Args:
-      arguments: of a command line.
+      arguments: the words of a command line.
       of: the types of its options.
 
     Examples:
@@ -68,14 +68,14 @@ def written_out(arguments: Iterable[str], of: Types) -> list[str]:
 
 
 def from_page(page: Mapping[str, Any], of: Types) -> list[str]:
-    """Return the options of a page as arguments: {"lr": "0.1"} is ["--lr=0.1"].
+    """Return the options of a page as arguments: {"lr": "0.1"} becomes ["--lr=0.1"].
 
     Args:
-      page: texts, None and lists by name, as `pages.read(..., as_written=True)` gives them.
+      page: strings, None and lists by name, as `pages.read(..., as_written=True)` returns them.
       of: the types of the options.
 
     Raises:
-      ValueError: an option has a value of a form that it cannot have.
+      ValueError: a value has the wrong form for its option.
 
     Examples:
       >>> from_page({"sizes": ["8", "8"], "tags": ["a", "b"]}, {"sizes": tuple, "tags": str})
@@ -86,7 +86,7 @@ def from_page(page: Mapping[str, Any], of: Types) -> list[str]:
         if name in of:
             arguments.append(f"--{name}={_from_page(name, value, of[name])}")
         else:
-            arguments += [f"--{name}", str(value)]  # the parser says that there is no such option
+            arguments += [f"--{name}", str(value)]  # the parser reports the unknown option
     return arguments
 
 
@@ -94,13 +94,13 @@ def _from_page(name: str, value: Any, kind: Any) -> str:
     if value is None:
         if type(None) not in typing.get_args(kind):
             raise ValueError(
-                f"{name} is empty or null in the page: give a value, or leave {name} out for its "
+                f"{name} is empty or null in the page: give it a value, or remove it to use the "
                 "default"
             )
         return "None"
     if isinstance(value, dict):
         if dict not in (kind, typing.get_origin(kind)):
-            raise ValueError(f"{name} must be one value in the page, and is a mapping: {value}")
+            raise ValueError(f"{name} must be a single value in the page, got a mapping: {value}")
         return "{" + ", ".join(f"{key!r}: {_as_text(item)}" for key, item in value.items()) + "}"
     if not isinstance(value, list):
         return str(value)
@@ -110,23 +110,23 @@ def _from_page(name: str, value: Any, kind: Any) -> str:
         if not all(isinstance(item, str) for item in value):
             raise ValueError(f"{name} must be text, or a list of texts, in the page, got {value}")
         return ",".join(value)
-    raise ValueError(f"{name} must be one value in the page, and is a list: {_as_text(value)}")
+    raise ValueError(f"{name} must be a single value in the page, got a list: {_as_text(value)}")
 
 
 def _as_text(value: Any) -> str:
-    """Return nested lists of texts as a literal."""
+    """Return nested lists of strings as a Python literal."""
     if isinstance(value, list):
         return f"[{', '.join(map(_as_text, value))}]"
     return str(value) if _is_literal(str(value)) else repr(str(value))
 
 
 def _is_tuple(kind: Any) -> bool:
-    """Return whether an option is a tuple, or that or None."""
+    """Return whether an option is a tuple or an optional tuple."""
     return any(tuple in (x, typing.get_origin(x)) for x in (kind, *typing.get_args(kind)))
 
 
 def _as_tuple(text: str) -> str:
-    """Return a list that somebody wrote as the literal of a tuple."""
+    """Return a list, as a user writes it, as a tuple literal."""
     with contextlib.suppress(ValueError, SyntaxError):
         value = ast.literal_eval(text.strip() or "()")
         return repr(_tuples(value if isinstance(value, list | tuple) or value is None else [value]))

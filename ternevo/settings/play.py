@@ -10,31 +10,31 @@ import tyro
 
 
 def has_screen() -> bool:
-    """Return whether somebody sits at this terminal, with a display for a browser."""
+    """Return whether output goes to a terminal and a browser has a display."""
     has_display = sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
     return sys.stdout.isatty() and bool(has_display)
 
 
 @dataclasses.dataclass(frozen=True)
 class PlayConfig:
-    """Play one episode of a saved policy and render it (HTML for brax, GIF or PNG for gymnax)."""
+    """Play and render one episode of a saved policy (HTML for brax, GIF or PNG for gymnax)."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """A run's folder, or a policy file."""
     which: Literal["best", "last"] = "best"
-    """Which of a run's policies."""
+    """Which policy of the run to play."""
     env: str | None = None
-    """Play in this environment instead of the one it was trained on. Name one of your own again: a
-    file alone does not make its module run."""
+    """Environment to play in; defaults to the one used in training. Repeat the name of your own
+    environment: its module is never imported just because a file names it."""
     policy: str | None = None
-    """Of a policy of your own: its package.module:Class again, for the same reason."""
+    """package.module:Class of a policy of your own, for the same reason."""
     episode_length: int | None = None
-    """Time limit; the one it was trained with, if not given."""
+    """Time limit of the episode, in steps; defaults to the one used in training."""
     seed: int = 0
     """Seed of the episode."""
     out: Path | None = None
-    """Where to write, without suffix; beside the policy if not given."""
+    """Output file without its suffix; defaults to a file next to the policy."""
     generation: int | None = None
-    """Play nothing, but show what the run's --render_every drew at this generation."""
+    """Show the episode that --render_every drew at this generation, instead of playing one."""
     open: bool = dataclasses.field(default_factory=has_screen)
-    """Open the file in a browser; by default on a terminal with a display."""
+    """Open the file in a browser; defaults to True on a terminal with a display."""

@@ -11,22 +11,22 @@ import tyro
 class RunsConfig:
     """List runs.
 
-    Best is the highest return of an evaluation in training, best_kept the return of that policy on
-    fresh episodes, steps those of a seed. A run is called running if it wrote metrics in the last
-    two minutes, and unfinished otherwise.
+    best is the highest return of an evaluation in training, best_kept the return of that policy on
+    fresh episodes, and steps is per seed. A run without a result is running if it wrote metrics in
+    the last two minutes, else unfinished.
     """
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("runs"),)
     """Runs, or folders that hold runs."""
     env: str = ""
-    """Only runs whose environment has this in its id."""
+    """Only list runs whose environment id contains this text."""
     strategy: str = ""
-    """Only runs whose strategy has this in its name."""
+    """Only list runs whose strategy name contains this text."""
     sort: Literal["path", "return", "steps", "time"] = "path"
-    """By path; or by best return, steps or training time, the most first."""
+    """Sort by path, or by best return, steps or training time with the highest first."""
     by_seed: bool = False
-    """A row for each seed, instead of one for runs that differ in nothing but the seed."""
+    """List each seed in its own row, instead of grouping runs that differ only in the seed."""
     json: bool = False
-    """Print JSON instead of a table, with each seed's numbers."""
+    """Print JSON with the numbers of each seed, instead of a table."""
     plot: Path | None = None
-    """Write a figure that compares their learning curves."""
+    """File for a figure that compares the learning curves."""

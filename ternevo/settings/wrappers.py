@@ -1,4 +1,4 @@
-"""What can be put around an environment: options of a run, and a line in a policy file."""
+"""Environment wrappers: options of a run, and a line in a policy file."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,28 +11,28 @@ from ternevo.settings.meaning import COUNT, FRACTION, option
 
 @dataclasses.dataclass(frozen=True)
 class Wrappers(Part):
-    """Wrappers of an environment, applied in this order; the defaults are none at all."""
+    """Wrappers of an environment, applied in this order; by default there are none."""
 
     action_repeat: int = option(1, COUNT)
     """Number of steps for which each action is repeated."""
     sticky_actions: float = option(0.0, FRACTION)
     """Probability of repeating the previous action instead of taking the new one, 0 to 1."""
     frame_stack: int = option(1, COUNT)
-    """Number of observations that are shown together, the newest last."""
+    """Number of observations to stack, the newest last."""
     delayed_reward: int = option(1, COUNT)
-    """Pay the rewards of this number of steps together, and what is left at the end."""
+    """Pay rewards in a lump sum every N steps, and the rest at the end of the episode."""
     lifetime: int = option(1, COUNT)
-    """Number of episodes of the same task in a row, through which a policy keeps its memory."""
+    """Number of consecutive episodes of one task; the policy keeps its memory through them."""
     counted: Literal["last", "all"] = "last"
-    """Which episodes of a lifetime make its return: the last or all; policies see all rewards."""
+    """Which episodes of a lifetime count for its return: last or all. Policies see all rewards."""
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
+        """Refuse invalid values."""
         super().__post_init__()
         check("way to count a lifetime", self.counted, ("last", "all"))
 
     def to_text(self, episode_length: int) -> str:
-        """Return what is not the default as text, after the time limit inside; "" if all is.
+        """Return the values that are not defaults as text, after the inner time limit; "" if none.
 
         Examples:
           >>> Wrappers(action_repeat=4, lifetime=2).to_text(500)
@@ -47,10 +47,10 @@ class Wrappers(Part):
 
 
 def from_text(text: str) -> tuple[int | None, Wrappers]:
-    """Return the time limit inside and the wrappers that `Wrappers.to_text` wrote.
+    """Return the inner time limit and the wrappers that `Wrappers.to_text` wrote.
 
     Raises:
-      ValueError: it did not write this.
+      ValueError: the text is not one that it writes.
 
     Examples:
       >>> from_text("episode_length=500,action_repeat=4")[1].action_repeat
@@ -65,7 +65,7 @@ def from_text(text: str) -> tuple[int | None, Wrappers]:
         length = values.pop("episode_length")
         wrappers = Wrappers(**values)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{text[:80]!r} names no wrappers: {error}") from error
+        raise ValueError(f"{text[:80]!r} is not a list of wrappers: {error}") from error
     if wrappers.to_text(length) != text or length < 1:
-        raise ValueError(f"{text[:80]!r} names no wrappers")
+        raise ValueError(f"{text[:80]!r} is not a list of wrappers")
     return length, wrappers

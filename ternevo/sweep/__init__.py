@@ -1,5 +1,5 @@
-"""`python -m ternevo.sweep FILE`: a sweep in wandb's format, run here, without an account.
+"""`python -m ternevo.sweep FILE`: run a sweep in wandb's format locally, without an account.
 
-`space.py` reads the file, `trials.py` proposes arguments with optuna and runs them one process a
-trial, `summary.py` says what came out.
+`space.py` reads the file, `trials.py` proposes arguments with optuna and runs each trial in its own
+process, `summary.py` reports the results.
 """

@@ -1,4 +1,4 @@
-"""`python -m ternevo.sweep FILE`: run a sweep file of wandb here, without an account."""
+"""`python -m ternevo.sweep FILE`: run a wandb sweep file locally, without an account."""
 
 import dataclasses
 import sys
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SweepConfig:
-    """Run a sweep file of wandb here: optuna proposes, each trial is a run of its own.
+    """Run a wandb sweep file locally: optuna proposes values, and each trial is a separate run.
 
-    The same command goes on with a sweep that was stopped. Options after -- go to every trial.
+    The same command resumes a stopped sweep. Options after -- are passed to every trial.
     """
 
     file: Annotated[Path, tyro.conf.Positional]
-    """A file that `wandb sweep` takes, such as experiments/sweeps/cartpole_grid.yaml."""
+    """A sweep file for `wandb sweep`, such as experiments/sweeps/cartpole_grid.yaml."""
     num_trials: int | None = None
-    """Trials in all, with those that are done; if not given, run_cap in the file, or a grid's."""
+    """Total number of trials, including finished ones; defaults to run_cap, or to the grid size."""
     jobs: int = 1
-    """Trials side by side; share the devices among them by -- --num_devices."""
+    """Number of parallel trials; split the devices between them with -- --num_devices."""
     seed: int = 0
-    """Seed of the proposals of random and bayes; the runs have their own."""
+    """Seed of the proposals of random and bayes; runs have their own seed."""
     runs_dir: Path = Path("runs/sweeps")
-    """Where sweeps are kept, as <runs_dir>/<name>."""
+    """Folder for sweeps; each is stored in <runs_dir>/<name>."""
     name: str | None = None
-    """Name of the sweep in its folder; that of the file if not given."""
+    """Name of the sweep's folder; defaults to the name of the file."""
     report: bool = True
-    """Write report.html and parameters.png when the trials are done."""
+    """Write report.html and parameters.png after the last trial."""
 
     def __post_init__(self) -> None:
-        """Refuse counts that mean nothing."""
+        """Refuse counts below 1."""
         for name, value in {"jobs": self.jobs, "num_trials": self.num_trials}.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(config: SweepConfig, further: tuple[str, ...] = ()) -> None:
-    """Run what is left of a sweep, and say what came out."""
+    """Run the remaining trials of a sweep and print the results."""
     file = space.read(config.file)
     folder = config.runs_dir / (config.name or config.file.stem)
     sweep = trials.Sweep(file, folder, config.seed, further)
@@ -74,22 +74,22 @@ def run(config: SweepConfig, further: tuple[str, ...] = ()) -> None:
     try:
         trials.run_trials(sweep, study, num_trials, config.jobs)
     except KeyboardInterrupt as error:
-        print("interrupted: the trials are saved; the same command goes on", file=sys.stderr)
+        print("interrupted: the trials are saved; run the same command to resume", file=sys.stderr)
         raise SystemExit(130) from error
     _say(config, sweep, study)
 
 
 def _check_options(sweep: trials.Sweep) -> None:
-    """Refuse an option that trials are given, or a misspelt one, before the first trial.
+    """Refuse reserved or misspelt options before the first trial starts.
 
     Raises:
-      ValueError: an option after -- is one that each trial is given.
-      SystemExit: one is misspelt, as the parser has said.
+      ValueError: an option after -- is one that the sweep sets for each trial.
+      SystemExit: an option is misspelt; the parser has printed which.
     """
     for option in sweep.further:
         name = option.partition("=")[0].replace("-", "_")
         if name in (f"__{ours}" for ours in space.OURS):
-            raise ValueError(f"{option!r} cannot stand after --: each trial is given its own")
+            raise ValueError(f"{option!r} cannot be given after --: the sweep sets it per trial")
     values = space.first_values(space.space(sweep.file.parameters))
     run_config.parse(sweep.arguments(values))
 

@@ -1,8 +1,8 @@
-"""A sweep file of wandb: what it says, and how optuna proposes values of its parameters.
+"""Read a wandb sweep file, and let optuna propose values for its parameters.
 
-The format is wandb's (docs.wandb.ai, "Sweep configuration"). What is read here means the same to
-`wandb sweep`; what wandb has and this has not is refused by name. wandb's rules are those of its
-package `sweeps` 0.3.0 (`params.py`), with which the tests compare.
+The format is wandb's (docs.wandb.ai, "Sweep configuration"). Whatever is accepted here means the
+same to `wandb sweep`; features of wandb that are not supported are refused by name. The reference
+is wandb's package `sweeps` 0.3.0 (`params.py`), and the tests compare with it.
 """
 
 import dataclasses
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Parameter(NamedTuple):
-    """How a parameter of a sweep gets its values: optuna proposes, and `to_value` makes of it one.
+    """How a sweep parameter gets its values: optuna proposes, and `to_value` converts.
 
     Attributes:
-      proposal: optuna's distribution of what is proposed.
-      to_value: from what is proposed to the value that a trial gets.
-      first: the first choice, the smallest value of a range, the median of a normal distribution.
-      values: returns all values in order; None of a range that is not finite.
-      choices: the values of a choice, in the order of the file; None of a range.
+      proposal: the optuna distribution that proposes.
+      to_value: converts a proposal to the value that a trial gets.
+      first: the first choice, the minimum of a range, or the median of a normal distribution.
+      values: returns all values in order; None if their number is not finite.
+      choices: the values of a choice, in the order of the file; None for a range.
     """
 
     proposal: Any
@@ -41,45 +41,45 @@ class Parameter(NamedTuple):
 
 
 Space = dict[str, Parameter]
-"""The parameters of a sweep by name."""
+"""The parameters of a sweep, by name."""
 
 METHODS = ("grid", "random", "bayes")
 GOALS = ("maximize", "minimize")
 KEYS = (
     *("program", "command", "method", "metric", "parameters", "run_cap"),
-    *("name", "description", "project", "entity"),  # these say nothing here
+    *("name", "description", "project", "entity"),  # these are ignored
 )
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 PROGRAM = "ternevo.run"
 OURS = ("name", "runs_dir", "resume")
-"""Options that the sweep gives each trial: no parameter can be one, nor stand after --."""
+"""Options that the sweep sets for each trial; not allowed as parameters or after --."""
 SMALLEST_QUANTILE = 2.0**-53
-"""Of a normal distribution: 0 and 1 lie at infinity."""
+"""The smallest quantile of a normal distribution; those of 0 and 1 are infinite."""
 
 
 class SweepFileError(ValueError):
-    """A sweep file cannot be understood, or asks for what only wandb does."""
+    """A sweep file is invalid or uses a feature that only wandb supports."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepFile:
-    """What a sweep file says."""
+    """Contents of a sweep file."""
 
     method: str
     """grid, random or bayes."""
     metric: str
-    """Which metric of a run is the objective."""
+    """The metric that is the objective."""
     goal: str
     """maximize or minimize."""
     parameters: dict[str, dict[str, Any]]
-    """The parameters as they stand in the file."""
+    """The parameters, as written in the file."""
     options: tuple[str, ...]
-    """Options of every trial, with "${args}" where those of the trial go."""
+    """Options of every trial; "${args}" marks the place of its own arguments."""
     run_cap: int | None
-    """Trials in all, if the file says so."""
+    """Total number of trials, if the file sets one."""
 
     def arguments(self, values: dict[str, Any]) -> list[str]:
-        """Return the arguments that wandb's agent would give `ternevo.run` for these values."""
+        """Return the arguments that wandb's agent would pass to `ternevo.run` for these values."""
         own = [f"--{name}={value}" for name, value in values.items()]
         return [
             argument
@@ -92,8 +92,8 @@ def read(path: Path) -> SweepFile:
     """Read a sweep file.
 
     Raises:
-      PageError: it is not there, or not YAML.
-      UnknownName: a key or a choice that is not known; the message has near matches.
+      PageError: the file is missing or not YAML.
+      UnknownName: a key or a choice is unknown; the message suggests similar ones.
       SweepFileError: something is missing or of the wrong type.
     """
     content = _mapping(pages.read(path), str(path))
@@ -105,14 +105,14 @@ def read(path: Path) -> SweepFile:
     parameters = _mapping(content.get("parameters"), "parameters")
     for name in OURS:
         if name in parameters:
-            raise SweepFileError(f"{name!r} cannot be a parameter: each trial is given its own")
+            raise SweepFileError(f"{name!r} cannot be a parameter: the sweep sets it per trial")
     run_cap = content.get("run_cap")
     if run_cap is not None and (not isinstance(run_cap, int) or run_cap < 1):
-        raise SweepFileError(f"run_cap must be a number of trials, at least 1, got {run_cap!r}")
+        raise SweepFileError(f"run_cap must be an integer of at least 1, got {run_cap!r}")
     return SweepFile(
         method=check("method", str(content.get("method")), METHODS),
         metric=str(metric["name"]),
-        goal=check("goal", metric.get("goal", "minimize"), GOALS),  # wandb's default, too
+        goal=check("goal", metric.get("goal", "minimize"), GOALS),  # as in wandb
         parameters={
             name: _mapping(spec, f"parameter {name!r}") for name, spec in parameters.items()
         },
@@ -123,12 +123,12 @@ def read(path: Path) -> SweepFile:
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
-        raise SweepFileError(f"{where} must be a mapping, not {value!r}")
+        raise SweepFileError(f"{where} must be a mapping, got {value!r}")
     return value
 
 
 def _options(content: dict[str, Any]) -> tuple[str, ...]:
-    """Return what the command has after the program; it must run the module ternevo.run."""
+    """Return the options after the program of the command, which must run ternevo.run."""
     macros = {"${program}": str(content.get("program"))}
     command = [macros.get(str(part), str(part)) for part in content.get("command", DEFAULT_COMMAND)]
     if PROGRAM not in command or command[command.index(PROGRAM) - 1] != "-m":
@@ -150,7 +150,7 @@ def space(parameters: dict[str, dict[str, Any]]) -> Space:
 
     Raises:
       MissingExtra: optuna is not installed.
-      UnknownName, SweepFileError: a parameter is not understood; the message names it.
+      UnknownName, SweepFileError: a parameter is invalid; the message names it.
     """
     return {name: parameter(name, spec) for name, spec in parameters.items()}
 
@@ -158,7 +158,7 @@ def space(parameters: dict[str, dict[str, Any]]) -> Space:
 def parameter(name: str, spec: dict[str, Any]) -> Parameter:
     """Return one parameter; see `space`."""
     if "parameters" in spec:
-        raise SweepFileError(f"parameter {name!r} is nested; options of ternevo.run are flat")
+        raise SweepFileError(f"parameter {name!r} is nested, but options of ternevo.run are flat")
     for key in spec:
         check(f"key of parameter {name!r}", key, PARAMETER_KEYS)
     kind = check(
@@ -169,7 +169,7 @@ def parameter(name: str, spec: dict[str, Any]) -> Parameter:
         if key not in spec:
             raise SweepFileError(f"parameter {name!r}: {kind} needs {' and '.join(needed)}")
     for key in spec:
-        check(f"key of parameter {name!r}, of {kind},", key, (*needed, *further, "distribution"))
+        check(f"key of parameter {name!r} ({kind})", key, (*needed, *further, "distribution"))
     try:
         for key, value in spec.items():
             check_number(key, value)
@@ -187,7 +187,7 @@ def _check_number(name: str, key: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise SweepFileError(
             f"parameter {name!r}: {key} must be a number, got {value!r} "
-            "(YAML reads 1e-3 as text, and 1.0e-3 as a number)"
+            "(YAML reads 1e-3 as text but 1.0e-3 as a number)"
         )
     if (key == "q" and value <= 0) or (key == "sigma" and value < 0):
         allowed = {"q": "above 0", "sigma": "0 or more"}[key]
@@ -198,7 +198,7 @@ def optuna_package() -> Any:
     """Import optuna.
 
     Raises:
-      MissingExtra: it is not installed.
+      MissingExtra: optuna is not installed.
     """
     try:
         import optuna
@@ -208,7 +208,7 @@ def optuna_package() -> Any:
 
 
 def _kind(spec: dict[str, Any]) -> str:
-    """Return the distribution that wandb takes where the file names none."""
+    """Return the distribution that wandb uses if the file names none."""
     if "value" in spec:
         return "constant"
     if "values" in spec:
@@ -225,9 +225,9 @@ def _as_proposed(x: Any) -> Any:
 
 
 def _choice(module: Any, values: Any) -> Parameter:
-    """Return a choice of values as optuna keeps them; a list becomes the text of an argument."""
+    """Return a choice of values as optuna stores them; a list becomes an argument's text."""
     if not isinstance(values, list) or not values:
-        raise ValueError(f"values must be a list of at least one, got {values!r}")
+        raise ValueError(f"values must be a list of at least one value, got {values!r}")
     kept = tuple(
         x if x is None or isinstance(x, bool | int | float | str) else str(x) for x in values
     )
@@ -236,11 +236,11 @@ def _choice(module: Any, values: Any) -> Parameter:
 
 
 def _weighted_choice(module: Any, spec: dict[str, Any]) -> Parameter:
-    """Return a choice by probabilities: where a number in [0, 1] falls among their sums."""
+    """Return a weighted choice: a number in [0, 1] is located among the cumulative sums."""
     choices, shares = _choice(module, spec["values"]).proposal.choices, spec["probabilities"]
     is_of_numbers = isinstance(shares, list) and all(isinstance(x, int | float) for x in shares)
     if not is_of_numbers or len(shares) != len(choices) or min(shares) < 0:
-        raise ValueError(f"probabilities must be one number of 0 or more a value, got {shares!r}")
+        raise ValueError(f"probabilities must be one number per value, 0 or more, got {shares!r}")
     if not math.isclose(math.fsum(shares), 1):
         raise ValueError(f"probabilities must add up to 1, got {math.fsum(shares):g}")
     possible = [i for i, share in enumerate(shares) if share > 0]
@@ -256,7 +256,7 @@ def _weighted_choice(module: Any, spec: dict[str, Any]) -> Parameter:
 def _int_uniform(module: Any, spec: dict[str, Any]) -> Parameter:
     low, high = spec["min"], spec["max"]
     if not isinstance(low, int) or not isinstance(high, int):
-        raise ValueError(f"int_uniform needs integers, got {low!r} to {high!r}")
+        raise ValueError(f"int_uniform needs integers for min and max, got {low!r} and {high!r}")
     proposal = module.IntDistribution(low, high)
     return Parameter(proposal, _as_proposed, low, lambda: list(range(low, high + 1)))
 
@@ -272,18 +272,18 @@ def _log_uniform_values(module: Any, spec: dict[str, Any]) -> Parameter:
 
 
 def _log_uniform(module: Any, spec: dict[str, Any]) -> Parameter:
-    """Return what min and max are the natural logarithms of the ends of."""
+    """Return a range where min and max are the natural logarithms of the ends."""
     ends = {key: math.exp(spec[key]) for key in ("min", "max")}
     return _log_uniform_values(module, ends)
 
 
 def _inv_log_uniform(module: Any, spec: dict[str, Any]) -> Parameter:
-    """Return what min and max are the logarithms of one over its ends of."""
+    """Return a range where min and max are the logarithms of 1 / end."""
     return _log_uniform(module, {"min": -spec["max"], "max": -spec["min"]})
 
 
 def _normal(module: Any, spec: dict[str, Any]) -> Parameter:
-    """Return a normal distribution: optuna, which has none, proposes the quantile."""
+    """Return a normal distribution: optuna has none, so it proposes the quantile."""
     standard = statistics.NormalDist()
 
     def to_value(quantile: float) -> float:
@@ -297,16 +297,16 @@ def _log_normal(module: Any, spec: dict[str, Any]) -> Parameter:
     """Return a distribution whose logarithm is normal."""
     normal = _normal(module, spec)
     for quantile in (SMALLEST_QUANTILE, 1 - SMALLEST_QUANTILE):
-        math.exp(normal.to_value(quantile))  # else a trial would come upon what overflows
+        math.exp(normal.to_value(quantile))  # fail now, not in a trial, if it overflows
     return normal._replace(
         to_value=lambda quantile: math.exp(normal.to_value(quantile)), first=math.exp(normal.first)
     )
 
 
 def _rounded(make: Callable[[Any, dict[str, Any]], Parameter]) -> Callable[..., Parameter]:
-    """Return the distribution of round(x / q) * q, where x is of another; whole numbers if q is.
+    """Return the distribution of round(x / q) * q for x from another; integers if q is one.
 
-    So values are multiples of q, whatever min is, and may lie up to half a q outside the range.
+    Values are multiples of q, whatever min is, and may lie up to q / 2 outside the range.
     """
 
     def make_rounded(module: Any, spec: dict[str, Any]) -> Parameter:
@@ -315,7 +315,7 @@ def _rounded(make: Callable[[Any, dict[str, Any]], Parameter]) -> Callable[..., 
         multiples = _multiples(of_x.proposal, q)
 
         def to_value(x: int | float) -> int | float:
-            # What lies halfway at an end has probability 0, and some samplers clip to the end.
+            # A tie at an end has probability 0, but some samplers clip to the end.
             return min(max(round(x / q), multiples[0]), multiples[-1]) * q
 
         values = None if of_x.proposal.log else lambda: [k * q for k in multiples]
@@ -325,7 +325,7 @@ def _rounded(make: Callable[[Any, dict[str, Any]], Parameter]) -> Callable[..., 
 
 
 def _rounded_normal(make: Callable[[Any, dict[str, Any]], Parameter]) -> Callable[..., Parameter]:
-    """Return the same of a distribution without ends."""
+    """Do the same for a distribution without ends."""
 
     def make_rounded(module: Any, spec: dict[str, Any]) -> Parameter:
         of_x, q = make(module, spec), spec["q"]
@@ -340,7 +340,7 @@ def _rounded_normal(make: Callable[[Any, dict[str, Any]], Parameter]) -> Callabl
 
 
 def _multiples(proposal: Any, q: int | float) -> range:
-    """Return the numbers k for which a part of the range is nearer to k q than to any other."""
+    """Return each k for which part of the range is closer to k * q than to other multiples."""
     first = math.floor(proposal.low / q + 0.5)
     return range(first, max(math.ceil(proposal.high / q - 0.5), first) + 1)
 
@@ -357,20 +357,20 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[..., Parameter
     "q_log_uniform": (("min", "max"), ("q",), _rounded(_log_uniform)),
     "q_log_uniform_values": (("min", "max"), ("q",), _rounded(_log_uniform_values)),
     "inv_log_uniform": (("min", "max"), (), _inv_log_uniform),
-    "inv_log_uniform_values": (("min", "max"), (), _log_uniform_values),  # 1/x is no other
+    "inv_log_uniform_values": (("min", "max"), (), _log_uniform_values),  # the same for 1/x
     "normal": ((), ("mu", "sigma"), _normal),
     "q_normal": ((), ("mu", "sigma", "q"), _rounded_normal(_normal)),
     "log_normal": ((), ("mu", "sigma"), _log_normal),
     "q_log_normal": ((), ("mu", "sigma", "q"), _rounded_normal(_log_normal)),
 }
-"""wandb's names of distributions: the keys that they need, those that they may have, and ours."""
+"""Distributions by wandb's name: required keys, optional keys, and our function."""
 
 NUMBERS = {"min", "max", "q", "mu", "sigma"}
 PARAMETER_KEYS = ("value", "values", "probabilities", "distribution", *sorted(NUMBERS))
 
 
 def first_values(space: Space) -> dict[str, Any]:
-    """Return the first choice, or the smallest value, of each parameter; of a normal the median."""
+    """Return the first choice, the minimum, or for a normal the median, of each parameter."""
     return {name: found.first for name, found in space.items()}
 
 
@@ -378,14 +378,14 @@ def grid(space: Space) -> list[dict[str, Any]]:
     """Return all combinations; the last parameter varies fastest.
 
     Raises:
-      SweepFileError: a parameter has no finite number of values.
+      SweepFileError: a parameter does not have a finite number of values.
     """
     values = [_values(name, found) for name, found in space.items()]
     return [dict(zip(space, point, strict=True)) for point in itertools.product(*values)]
 
 
 def proposals(file: SweepFile) -> "dict[str, BaseDistribution]":
-    """Return the distributions that optuna proposes from; a grid has its values as they are."""
+    """Return optuna's distributions; those of a grid list its values."""
     found = space(file.parameters)
     if file.method != "grid":
         return {name: parameter.proposal for name, parameter in found.items()}
@@ -396,7 +396,7 @@ def proposals(file: SweepFile) -> "dict[str, BaseDistribution]":
 def _values(name: str, found: Parameter) -> list[Any]:
     if found.values is None:
         raise SweepFileError(
-            f"method: grid needs a finite number of values, parameter {name!r} has a range: "
-            "give values, or integers for min and max, or q_uniform"
+            f"method: grid needs a finite number of values, but parameter {name!r} is a range: "
+            "use values, integer min and max, or q_uniform"
         )
     return found.values()

@@ -1,4 +1,4 @@
-"""What came out of a sweep: a table, the best arguments, a picture and a report."""
+"""Results of a sweep: a table, the best arguments, a figure and a report."""
 
 import shlex
 from pathlib import Path
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def complete(study: "Study") -> "list[FrozenTrial]":
-    """Return the trials that have an objective, the best first; ties by number."""
+    """Return the trials that have an objective, best first; ties by number."""
     trials = [trial for trial in study.trials if trial.value is not None]
     sign = -1 if study.direction.name == "MAXIMIZE" else 1
     return sorted(trials, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
 
 def table(sweep: Sweep, study: "Study") -> str:
-    """Return all trials, the best first and those without an objective last, in columns."""
+    """Return all trials in columns: best first, trials without an objective last."""
     best_first = complete(study)
     others = [trial for trial in study.trials if trial.value is None]
     names = varied_parameters(sweep)
@@ -51,7 +51,7 @@ def best_command(sweep: Sweep, study: "Study") -> str:
 
 
 def draw(sweep: Sweep, study: "Study", path: Path) -> None:
-    """Draw the objective of every trial against each parameter that varies."""
+    """Plot the objective of every trial against each parameter that varies."""
     import matplotlib.figure
 
     names = varied_parameters(sweep)
@@ -70,7 +70,7 @@ def draw(sweep: Sweep, study: "Study", path: Path) -> None:
 def _scatter(
     axes: "Axes", name: str, found: Parameter, values: list, objectives: list[float]
 ) -> None:
-    """Draw one parameter: choices are places in the order of the file, ranges an axis."""
+    """Plot one parameter: choices as ticks in the order of the file, a range as an axis."""
     if found.choices is not None:
         values = [found.choices.index(value) for value in values]
         axes.set_xticks(range(len(found.choices)), [_short(choice) for choice in found.choices])
@@ -82,6 +82,6 @@ def _scatter(
 
 
 def report(sweep: Sweep, study: "Study") -> Path:
-    """Write report.html of the runs of all trials that have an objective."""
+    """Write report.html about the runs of all trials that have an objective."""
     folders = [sweep.run_of(trial.number) for trial in complete(study)]
     return reports.write([f for f in folders if f], sweep.folder / "report.html", x="env_steps")

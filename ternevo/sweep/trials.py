@@ -1,7 +1,7 @@
-"""Run the trials of a sweep: optuna proposes and keeps the record, each trial is a process.
+"""Run the trials of a sweep: optuna proposes and keeps records, and each trial is a process.
 
-A sweep's folder holds study.jsonl (optuna's journal: every proposal and what came of it),
-runs/ with the run of each trial, and logs/ with what each of them printed.
+A sweep's folder holds study.jsonl (optuna's journal of every proposal and its outcome), runs/ with
+the run of each trial, and logs/ with the output of each.
 """
 
 import contextlib
@@ -28,37 +28,37 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 INTERRUPTED = tuple(x for n in (*SIGNALS, LOST_OUTPUT) for x in (128 + n, -n))
-"""Exit statuses of a run that was stopped, and saved before that if it had come so far."""
+"""Exit statuses of a run that was stopped; it saved its state first if it had one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """A sweep in its folder."""
+    """A sweep and its folder."""
 
     file: SweepFile
     folder: Path
     seed: int
     further: tuple[str, ...]
-    """Options that every trial gets after its own."""
+    """Options that every trial gets after its own arguments."""
 
     def run_of(self, number: int) -> Path | None:
-        """Return the folder of a trial's run, None if it did not come so far."""
+        """Return the folder of a trial's run, or None if it did not get that far."""
         found = next((self.folder / "runs").glob(f"**/trial{number}/config.json"), None)
         return found.parent if found else None
 
     def log_of(self, number: int) -> Path:
-        """Return where a trial's output goes."""
+        """Return the log file of a trial."""
         return self.folder / "logs" / f"trial{number}.log"
 
     def values_of(self, trial: "FrozenTrial") -> dict[str, Any]:
-        """Return the values that a trial gets, so far as they were proposed."""
+        """Return the values of a trial that have been proposed."""
         found = space(self.file.parameters)
         return {name: found[name].to_value(x) for name, x in trial.params.items()}
 
     def arguments(self, values: dict[str, Any], *ours: str) -> list[str]:
-        """Return an agent's arguments, then ours, then the further ones; later ones win.
+        """Return the agent's arguments, then ours, then the further options; later ones win.
 
-        Metrics go to a tracker only if the further options say so, whatever the file says.
+        Only the further options can turn on a tracker; the file cannot.
         """
         return [*self.file.arguments(values), "--track=", *ours, *self.further]
 
@@ -74,11 +74,11 @@ class Sweep:
 
 
 def open_study(sweep: Sweep) -> "Study":
-    """Open the sweep's journal, or begin it.
+    """Open the sweep's journal, or start one.
 
     Raises:
-      RunFolderError: the folder has another sweep: another file, seed or further options; or a
-        trial that the file does not propose.
+      RunFolderError: the folder holds another sweep (another file, seed or further options), or a
+        trial that the file cannot propose.
     """
     optuna = optuna_package()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -97,8 +97,8 @@ def open_study(sweep: Sweep) -> "Study":
     changed = [name for name, value in settings.items() if before.get(name) != value]
     if changed:
         raise errors.RunFolderError(
-            f"{sweep.folder} is a sweep with other settings ({', '.join(changed)}): choose another "
-            "--name"
+            f"{sweep.folder} holds a sweep with different settings ({', '.join(changed)}): choose "
+            "another --name"
         )
     _check_trials(sweep, study)
     study.set_user_attr("settings", settings)
@@ -106,29 +106,29 @@ def open_study(sweep: Sweep) -> "Study":
 
 
 def _check_trials(sweep: Sweep, study: "Study") -> None:
-    """Refuse a journal that has values which the file never proposes: they become arguments.
+    """Refuse a journal with values that the file cannot propose, because they become arguments.
 
-    An argument can name code, such as `--strategy`; only the file, which the user names, may.
+    An argument such as `--strategy` can name code. Only the file may do so: the user chose it.
 
     Raises:
-      RunFolderError: a trial has another parameter, or one with other values.
+      RunFolderError: a trial has a foreign parameter, or one with foreign values.
     """
     ours = proposals(sweep.file)
     for trial in study.get_trials(deepcopy=False):
         foreign = [name for name, found in trial.distributions.items() if ours.get(name) != found]
         if foreign:
             raise errors.RunFolderError(
-                f"{sweep.folder / 'study.jsonl'} has a trial {trial.number} with values that the "
-                f"sweep file does not propose, of {', '.join(map(repr, foreign))}: choose another "
-                "--name"
+                f"{sweep.folder / 'study.jsonl'}: trial {trial.number} has values of "
+                f"{', '.join(map(repr, foreign))} that the sweep file does not propose: choose "
+                "another --name"
             )
 
 
 def num_trials_of(sweep: Sweep, asked: int | None) -> int:
-    """Return how many trials the sweep has: as asked, or as the file says; a grid ends by itself.
+    """Return the number of trials: the given one, the file's, or at most the size of a grid.
 
     Raises:
-      SweepFileError: nothing says how many.
+      SweepFileError: neither is given, and the method is not grid.
     """
     given = asked if asked is not None else sweep.file.run_cap
     if sweep.file.method == "grid":
@@ -136,16 +136,15 @@ def num_trials_of(sweep: Sweep, asked: int | None) -> int:
         return size if given is None else min(given, size)
     if given is None:
         raise SweepFileError(
-            f"method {sweep.file.method} does not end by itself: give --num_trials, or run_cap in "
-            "the file"
+            f"method {sweep.file.method} has no last trial: set --num_trials or run_cap in the file"
         )
     return given
 
 
 def propose(sweep: Sweep, study: "Study") -> "FrozenTrial":
-    """Return the next trial. What is proposed depends on the file, the seed and results so far.
+    """Return the next trial, which depends only on the file, the seed and the results so far.
 
-    Each proposal has random numbers of its own, so that stopping and going on changes none.
+    Each proposal has its own random numbers, so that a resume does not change them.
     """
     optuna = optuna_package()
     import numpy as np
@@ -154,7 +153,7 @@ def propose(sweep: Sweep, study: "Study") -> "FrozenTrial":
     seed = int(np.random.SeedSequence([sweep.seed, len(proposed)]).generate_state(1)[0])
     if sweep.file.method == "grid":
         waiting = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.WAITING])
-        if not waiting:  # else this was stopped before `ask` below
+        if not waiting:  # otherwise a kill came before `ask` below
             left = grid(found)
             for trial in proposed:
                 left.remove(trial.params)
@@ -167,11 +166,11 @@ def propose(sweep: Sweep, study: "Study") -> "FrozenTrial":
 
 
 def run_trials(sweep: Sweep, study: "Study", num_trials: int, jobs: int) -> None:
-    """Run what is left of a sweep, `jobs` trials side by side; unfinished ones first.
+    """Run the remaining trials of a sweep, `jobs` in parallel; unfinished ones first.
 
     Raises:
-      RunFolderError: another process runs this sweep, or a trial of it.
-      KeyboardInterrupt: SIGINT or SIGTERM; the trials that ran have saved their states.
+      RunFolderError: another process runs this sweep or one of its trials.
+      KeyboardInterrupt: on SIGINT or SIGTERM, after the running trials saved their state.
     """
     running: dict[int, subprocess.Popen[bytes]] = {}
     done = num_finished(sweep, study)
@@ -194,7 +193,7 @@ def run_trials(sweep: Sweep, study: "Study", num_trials: int, jobs: int) -> None
 
 
 def _unfinished(sweep: Sweep, study: "Study") -> "list[FrozenTrial]":
-    """Return the trials to go on with; one whose proposal a kill cut off counts as failed."""
+    """Return the trials to resume; a trial whose proposal a kill cut off is marked as failed."""
     states = optuna_package().trial.TrialState
     trials = study.get_trials(deepcopy=False, states=[states.RUNNING])
     for trial in trials:
@@ -204,12 +203,12 @@ def _unfinished(sweep: Sweep, study: "Study") -> "list[FrozenTrial]":
 
 
 def begun(sweep: Sweep, study: "Study") -> "list[FrozenTrial]":
-    """Return the trials that count: all but those whose proposal a kill cut off."""
+    """Return the trials that count: all except those whose proposal a kill cut off."""
     return [trial for trial in study.get_trials(deepcopy=False) if _is_whole(sweep, trial)]
 
 
 def num_finished(sweep: Sweep, study: "Study") -> int:
-    """Return how many of the trials that count have ended."""
+    """Return how many of these trials have ended."""
     return sum(trial.state.is_finished() for trial in begun(sweep, study))
 
 
@@ -222,7 +221,7 @@ def _frozen(study: "Study", number: int) -> "FrozenTrial":
 
 
 def _bar(num_trials: int, done: int) -> "tqdm[Any]":
-    """Return a progress bar; only lines where there is no terminal."""
+    """Return a progress bar, which stays hidden without a terminal."""
     return tqdm(
         total=num_trials,
         initial=done,
@@ -234,22 +233,22 @@ def _bar(num_trials: int, done: int) -> "tqdm[Any]":
 
 @contextlib.contextmanager
 def _locked(sweep: Sweep) -> Iterator[int]:
-    """Yield a file that is locked, until this process and all trials that inherit it have ended."""
+    """Yield a file that stays locked until this process and all trials that inherit it end."""
     with contextlib.ExitStack() as stack:
         try:
             lock = stack.enter_context(files.locked(sweep.folder / "lock"))
         except files.Locked as error:
             raise errors.RunFolderError(
-                f"{sweep.folder} is at work: another process runs the sweep, or a trial of it"
+                f"{sweep.folder} is in use: another process runs this sweep or one of its trials"
             ) from error
         yield lock
 
 
 @contextlib.contextmanager
 def _stopping(running: "dict[int, subprocess.Popen[bytes]]") -> Iterator[list[int]]:
-    """Yield a list that gets signals; then stop what still runs, which saves its state.
+    """Yield a list of caught signals; on exit stop the running trials, which save their state.
 
-    While that is waited for, a second Ctrl-C is as usual.
+    A second Ctrl-C while they stop has its usual effect.
     """
     caught: list[int] = []
     try:
@@ -265,7 +264,7 @@ def _stopping(running: "dict[int, subprocess.Popen[bytes]]") -> Iterator[list[in
 def _start(
     sweep: Sweep, trial: "FrozenTrial", is_resumed: bool, lock: int
 ) -> "subprocess.Popen[bytes]":
-    """Start a trial; in a group of its own, so that Ctrl-C reaches it once, through us."""
+    """Start a trial in its own process group, so that Ctrl-C reaches it only once, through us."""
     with sweep.log_of(trial.number).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "ternevo.run", *sweep.arguments_of(trial, is_resumed)],
@@ -278,10 +277,10 @@ def _start(
 
 
 def _finish(sweep: Sweep, study: "Study", number: int, status: int) -> None:
-    """Tell the study what came of a trial.
+    """Record the outcome of a trial in the study.
 
     Raises:
-      KeyboardInterrupt: somebody stopped it, and so the sweep; the trial stays unfinished.
+      KeyboardInterrupt: the trial was stopped; it stays unfinished, and the sweep stops too.
     """
     if status in INTERRUPTED:
         raise KeyboardInterrupt
@@ -298,17 +297,17 @@ def _finish(sweep: Sweep, study: "Study", number: int, status: int) -> None:
 
 
 def objective(sweep: Sweep, number: int) -> float:
-    """Return what wandb's summary of the run would say: the last value of the metric.
+    """Return the last value of the metric, as in wandb's summary of a run.
 
-    Of several seeds it is the mean over them.
+    With several seeds it is their mean.
 
     Raises:
-      RunFolderError: there is no run.
-      UnknownName: it has no such metric.
+      RunFolderError: the run does not exist.
+      UnknownName: the run does not have this metric.
     """
     folder = sweep.run_of(number)
     if folder is None:
-        raise errors.RunFolderError(f"there is no run trial{number} in {sweep.folder / 'runs'}")
+        raise errors.RunFolderError(f"run trial{number} not found in {sweep.folder / 'runs'}")
     rows = mean_rows([read_jsonl(seed.metrics) for seed in run_folder.find_all(folder)])
     known = dict.fromkeys(name for row in rows for name in row)
     metric = check("metric", sweep.file.metric, known)
@@ -316,24 +315,24 @@ def objective(sweep: Sweep, number: int) -> float:
 
 
 def in_a_line(sweep: Sweep, trial: "FrozenTrial") -> str:
-    """Return a trial's number, arguments, and its objective or why there is none."""
+    """Return a trial's number, its arguments, and its objective or why it failed, in one line."""
     values = sweep.values_of(trial)
     varied = " ".join(f"{k}={values[k]}" for k in varied_parameters(sweep))
     return f"trial {trial.number}  {varied}  {outcome(sweep, trial)}"
 
 
 def varied_parameters(sweep: Sweep) -> list[str]:
-    """Return the names of the parameters that can have more than one value."""
+    """Return the names of the parameters with more than one possible value."""
     found = space(sweep.file.parameters)
     return [name for name, parameter in found.items() if not parameter.proposal.single()]
 
 
 def outcome(sweep: Sweep, trial: "FrozenTrial") -> str:
-    """Return the objective as text, or the last line that a failed trial printed."""
+    """Return the objective as text, or the last line of output of a failed trial."""
     if trial.state.name == "COMPLETE":
         return f"{sweep.file.metric} {trial.value:.6g}"
     if trial.state.name != "FAIL":
         return "unfinished"
     log = sweep.log_of(trial.number)
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return f"failed: {next((x.strip() for x in reversed(lines) if x.strip()), 'it said nothing')}"
+    return f"failed: {next((x.strip() for x in reversed(lines) if x.strip()), 'it had no output')}"

@@ -68,7 +68,7 @@ def run(env: Env, num_steps: int, act=None, seed: int = 0) -> Rollout:
     @jax.jit
     def go(key):
         key_reset, key_steps = jax.random.split(key)
-        state, obs = env.reset(key_reset, ())
+        state, obs = env.reset(key_reset, env.draw_task(key_reset))
         _, (steps, states) = jax.lax.scan(
             body, (state, obs), jax.random.split(key_steps, num_steps)
         )
@@ -111,7 +111,7 @@ def assert_types(env: Env, obs, steps: Timestep, leading: tuple[int, ...] = ()) 
 def abstract_step(env: Env):
     """Return the shapes of (state, obs) at reset and of (state, timestep) after a step."""
     key = jax.eval_shape(jax.random.key, 0)
-    state, obs = jax.eval_shape(env.reset, key)
+    state, obs = jax.eval_shape(lambda key: env.reset(key, env.draw_task(key)), key)
     action = jax.eval_shape(lambda key: random_action(key, env.action), key)
     return state, obs, *jax.eval_shape(env.step, key, state, action)
 
@@ -159,7 +159,7 @@ def test_brax_steps_are_finite_and_obey_the_limit(env_id):
 @pytest.mark.parametrize("env_id", ["gymnax/CartPole-v1", "gymnax/Breakout-MinAtar", "probe/sign"])
 def test_reset_draws_from_the_key(env_id):
     keys = jax.random.split(jax.random.key(0), 16)
-    obs = jax.vmap(lambda key: envs.make(env_id).reset(key, (), ())[1])(keys)
+    obs = jax.vmap(lambda key: envs.make(env_id).reset(key, ())[1])(keys)
     assert len(np.unique(obs, axis=0)) > 1
 
 
@@ -255,7 +255,7 @@ def test_gymnax_itself_plays_the_same_first_episode(name):
     ours, theirs_ = go(jax.random.key(3))
     mask = np.asarray(alive(ours))
     assert 1 <= mask.sum() <= 30
-    for mine, other in zip(ours, theirs_, strict=True):
+    for mine, other in zip(ours[:4], theirs_[:4], strict=True):
         np.testing.assert_allclose(mine[mask], other[mask], rtol=1e-5, atol=1e-6)
 
 
@@ -289,7 +289,7 @@ def returns_of_all_action_sequences(env: Env, num_steps: int, num_seeds: int = 4
     sequences = jnp.array(list(itertools.product(range(env.action.size), repeat=num_steps)))
 
     def play(key, sequence):
-        state, _ = env.reset(key, ())
+        state, _ = env.reset(key, env.draw_task(key))
         body = lambda state, action: env.step(jax.random.key(0), state, action)  # noqa: E731
         return episode_return(jax.lax.scan(body, state, sequence)[1])
 
@@ -327,7 +327,7 @@ def test_only_the_shortest_way_through_the_corridor_fits_four_steps():
 def test_the_sign_probe_pays_for_the_sign():
     env = envs.make("probe/sign")
     keys = jax.random.split(jax.random.key(0), 16)
-    states, obs = jax.vmap(env.reset)(keys)
+    states, obs = jax.vmap(lambda key: env.reset(key, ()))(keys)
     assert sorted(set(obs[:, 0].tolist())) == [-1, 1]
     _, steps = jax.vmap(env.step)(keys, states, (obs[:, 0] > 0).astype(jnp.int32))
     assert jnp.all(steps.reward == 1)
@@ -367,7 +367,7 @@ def test_a_countdown_pays_its_length(episode_length):
 def test_random_lengths_are_uniform_and_shown():
     env = envs.make("probe/random_length", 4)
     keys = jax.random.split(jax.random.key(0), 400)
-    state, obs = jax.vmap(env.reset)(keys)
+    state, obs = jax.vmap(lambda key: env.reset(key, ()))(keys)
     step = lambda state, _: jax.vmap(env.step, (0, 0, None))(keys, state, jnp.array(0))  # noqa: E731
     _, steps = jax.lax.scan(step, state, length=5)
     returns = episode_return(jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), steps))
@@ -531,7 +531,7 @@ def test_brax_becomes_a_page_at_the_right_speed(tmp_path):
     import re
     import zlib
 
-    state, _ = jax.jit(envs.make("brax/inverted_pendulum").reset)(jax.random.key(0))
+    state, _ = jax.jit(envs.make("brax/inverted_pendulum").reset)(jax.random.key(0), ())
     path = envs.render("brax/inverted_pendulum@spring", [state] * 3, tmp_path / "pole")
     assert path == tmp_path / "pole.html"
     packed = re.search(r'var system = "([^"]+)"', path.read_text()).group(1)
@@ -552,7 +552,7 @@ def test_a_task_changes_the_body_and_one_that_changes_nothing_changes_no_bit():
     """The pole falls slower with less gravity; with all of it, it falls as it always does."""
 
     def change(task, system):
-        return system.tree_replace({"opt.gravity": system.opt.gravity * task})
+        return system.replace(gravity=system.gravity * task)
 
     family = brax.make("inverted_pendulum", 20, brax.Bodies(lambda key: jnp.float32(1), change))
     plain = brax.make("inverted_pendulum", 20)
@@ -563,11 +563,11 @@ def test_a_task_changes_the_body_and_one_that_changes_nothing_changes_no_bit():
             state, timestep = env.step(jax.random.fold_in(key, t), carry, jnp.zeros(1))
             return state, timestep.obs
 
-        return jax.lax.scan(step, env.reset(key, task)[0], jnp.arange(5))[1]
+        return jax.lax.scan(step, env.reset(key, task)[0], jnp.arange(12))[1]
 
     run = jax.jit(fall, static_argnums=0)
     usual = np.asarray(run(plain, ()))
     np.testing.assert_array_equal(run(family, jnp.float32(1)), usual)
-    angles = [abs(float(run(family, jnp.float32(g))[-1, 1])) for g in (0.1, 1.0, 3.0)]
-    assert angles == sorted(angles) and angles[0] < angles[2]
+    speeds = [float(run(family, jnp.float32(g))[-1, 3]) for g in (0.1, 1.0, 3.0)]
+    assert speeds[0] < speeds[1] < speeds[2]
     assert jax.eval_shape(family.draw_task, key).shape == ()

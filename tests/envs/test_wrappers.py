@@ -153,7 +153,7 @@ def test_what_is_around_comes_back_from_its_text(around):
     ],
 )
 def test_a_text_that_nobody_wrote_is_refused(text):
-    with pytest.raises(ValueError, match="names no wrappers"):
+    with pytest.raises(ValueError, match="is not a list of wrappers"):
         from_text(text)
 
 

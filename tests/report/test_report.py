@@ -297,8 +297,8 @@ def test_failures_are_counted_and_named(run, tmp_path):
     assert f"{blind.path}: no evaluation" in text
     assert f"{broken.policy}: byte 0: not a .tvp policy file" in text
     assert f"{failed.path}: training diverged: loss/value is nan" in text
-    assert f"{done.path}: 20.00 is under the threshold 20.50" in text
-    assert "seed 0 is there 2 times" in text
+    assert f"{done.path}: 20.00 is below the threshold 20.50" in text
+    assert "seed 0 occurs 2 times" in text
     row = row_of(tables.returns(found), "ternary_nes")
     assert row["seeds"] == "4 of 7"
     assert row["final return"].startswith("23.75 [")  # 20, 20, 25 and 30
@@ -545,7 +545,7 @@ def test_the_command_writes_the_page_and_says_where(run, tmp_path, capsys):
     [
         (["--x", "env_step"], ["'env_step'", "Did you mean 'env_steps'", "wall_time"]),
         (["--threshold", "probe/knwon=3"], ["'probe/knwon'", "Did you mean 'probe/known'"]),
-        (["--threshold", "high"], ["'high' is no number"]),
+        (["--threshold", "high"], ["'high' is not a number"]),
         (["--threshold", "nan"], ["a finite number", "nan is not"]),
         (["--threshold", f"{ENV}=-inf"], ["a finite number", "-inf is not"]),
         (["--threshold", "3", "--threshold", "4"], ["--threshold 3 4", "ENV=NUMBER"]),

@@ -235,4 +235,4 @@ def test_seeds_are_named_and_refused_on_several_hosts(capsys):
     assert parse(["--seed", "3"]).seed_label == "3"
     with pytest.raises(SystemExit):
         parse(["--num_seeds", "2", "--distributed"])
-    assert "a run for each seed" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "one run per seed" in " ".join(capsys.readouterr().err.replace("│", " ").split())

@@ -229,8 +229,8 @@ def test_a_bad_file_is_refused_by_name(tmp_path, capsys, changes, parts):
         ({"min": 0, "max": 1, "distribution": "unifrom"}, ["'unifrom'", "'uniform'"]),
         ({"distribution": "beta", "a": 0, "b": 1}, ["key of parameter 'lr'", "'a'", "mu"]),
         ({"distribution": "beta"}, ["'beta'", "log_uniform_values"]),
-        ({"distribution": "normal", "min": 0, "max": 1}, ["'lr', of normal,", "'max'", "mu"]),
-        ({"value": 0.1, "min": 0}, ["'lr', of constant,", "'min'"]),
+        ({"distribution": "normal", "min": 0, "max": 1}, ["'lr' (normal)", "'max'", "mu"]),
+        ({"value": 0.1, "min": 0}, ["'lr' (constant)", "'min'"]),
         ({"distribution": "normal", "sigma": -1}, ["'lr'", "sigma must be 0 or more", "-1"]),
         ({"min": 0, "max": 1, "q": 0, "distribution": "q_uniform"}, ["'lr'", "q must be above 0"]),
         ({"min": 0.0, "max": float("inf")}, ["'lr'", "max must be a finite number"]),
@@ -254,7 +254,7 @@ def test_a_bad_parameter_is_refused_by_name(tmp_path, capsys, spec, parts):
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
-        ({"parameters": {"lr": {"min": 0.1, "max": 0.2}}}, ["'lr' has a range"]),
+        ({"parameters": {"lr": {"min": 0.1, "max": 0.2}}}, ["'lr' is a range"]),
         ({"method": "random"}, ["--num_trials", "run_cap"]),
         ({"parameters": {"lrr": {"value": 0.1}}}, ["--lrr", "--lr"]),
     ],
@@ -268,7 +268,7 @@ def test_a_sweep_that_cannot_begin_leaves_nothing(tmp_path, capsys, changes, par
 @pytest.mark.parametrize("further", [["--name", "x"], ["--runs-dir=x"], ["--lr=1", "--resume"]])
 def test_what_each_trial_is_given_cannot_be_given_to_all(tmp_path, capsys, further):
     argv = [str(write(tmp_path)), "--runs_dir", str(tmp_path / "sweeps"), "--", *further]
-    parts = ["error:", "cannot stand after --: each trial is given its own"]
+    parts = ["error:", "cannot be given after --: the sweep sets it per trial"]
     check_refused(argv, capsys, parts)
     assert not (tmp_path / "sweeps").exists()
 
@@ -279,9 +279,9 @@ def test_a_file_that_is_not_there_or_no_yaml_is_refused(tmp_path, capsys):
     check_refused([str(tmp_path / "bad.yaml")], capsys, ["bad.yaml is not YAML"])
     twice = "method: grid\nparameters:\n  lr: {value: 1}\n  lr: {value: 2}\n"
     (tmp_path / "bad.yaml").write_text(twice)
-    check_refused([str(tmp_path / "bad.yaml")], capsys, ["'lr' stands twice, in lines 3 and 4"])
+    check_refused([str(tmp_path / "bad.yaml")], capsys, ["duplicate key 'lr' in lines 3 and 4"])
     (tmp_path / "bad.yaml").write_bytes("name: caf\xe9".encode("latin-1"))
-    check_refused([str(tmp_path / "bad.yaml")], capsys, ["bad.yaml is not UTF-8 in line 1"])
+    check_refused([str(tmp_path / "bad.yaml")], capsys, ["bad.yaml is not UTF-8 at line 1"])
     check_refused([str(write(tmp_path)), "--jobs", "0"], capsys, ["jobs must be at least 1", "0"])
 
 
@@ -393,7 +393,7 @@ def test_another_file_under_the_same_name_is_refused(tmp_path, known_runs, capsy
     sweep(tmp_path, write(tmp_path))
     other = write(tmp_path, parameters={"lr": {"value": 0.1}, "sigma": {"value": 0.1}})
     argv = [str(other), "--runs_dir", str(tmp_path / "s")]
-    check_refused(argv, capsys, ["other settings (parameters)", "--name"])
+    check_refused(argv, capsys, ["different settings (parameters)", "--name"])
     check_refused([str(write(tmp_path)), *argv[1:], "--seed", "1"], capsys, ["settings (seed)"])
 
 
@@ -405,7 +405,7 @@ def test_a_journal_gives_no_argument_that_the_file_does_not(tmp_path, known_runs
     parameters = {"strategy": {"values": ["evil:Strategy", "pbil"]}}
     study.ask(space.proposals(dataclasses.replace(file, parameters=parameters)))
     argv = [str(path), "--runs_dir", str(tmp_path / "s")]
-    check_refused(argv, capsys, ["study.jsonl has a trial 0", "'strategy'", "--name"])
+    check_refused(argv, capsys, ["study.jsonl: trial 0 has values", "'strategy'", "--name"])
     assert not logs(tmp_path)
 
 
@@ -430,10 +430,10 @@ def test_an_interrupted_sweep_resumes_the_trial_that_was_running(tmp_path, known
     while not (log.exists() and "waiting" in log.read_text()):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
         time.sleep(0.02)
-    check_refused([str(path), "--runs_dir", str(tmp_path / "s")], capsys, ["is at work"])
+    check_refused([str(path), "--runs_dir", str(tmp_path / "s")], capsys, ["is in use"])
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "the same command goes on" in printed, printed
+    assert process.returncode == 130 and "run the same command to resume" in printed, printed
     sweep(tmp_path, path)
     assert "2 trials, 1 to run" in capsys.readouterr().out
     assert logs(tmp_path) == ["started False\n", "started False\nwaiting\nstarted True\n"]
@@ -465,7 +465,7 @@ def test_a_grid_takes_equal_points_as_often_as_it_has_them(tmp_path, known_runs,
 
 def test_a_trial_without_a_run_says_so(tmp_path):
     tiny = trials.Sweep(space.read(write(tmp_path)), tmp_path / "tiny", 0, ())
-    with pytest.raises(RunFolderError, match=r"there is no run trial3 in .*tiny/runs"):
+    with pytest.raises(RunFolderError, match=r"run trial3 not found in .*tiny/runs"):
         trials.objective(tiny, 3)
 
 

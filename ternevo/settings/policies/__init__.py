@@ -1,7 +1,7 @@
-"""What `--policy` can name: the settings of each, data only.
+"""Policies for `--policy`: the settings of each, as plain data.
 
-A policy is a frozen `PolicySettings`, with `.build(obs, action) -> Policy`; the functions
-behind it live in a module of `ternevo.policies` of the same name.
+A policy is a frozen `PolicySettings` with `.build(obs, action) -> Policy`. The functions
+behind it are in the module of the same name in `ternevo.policies`.
 """
 
 import sys
@@ -13,9 +13,9 @@ POLICIES: dict[str, type[PolicySettings]] = {"mlp": MLP}
 
 
 def file_suffix(policy_name: str) -> str:
-    """Return what a policy's file ends in: .tvp if it has a codec, else .npz.
+    """Return the suffix of a policy's file: .tvp if it has a codec, else .npz.
 
-    A user's own class is looked up and not imported: whoever writes its file has imported it.
+    A user's own class is looked up but not imported: code that writes its file has imported it.
     """
     module, _, attribute = policy_name.partition(":")
     own = vars(sys.modules[module]).get(attribute) if module in sys.modules else None

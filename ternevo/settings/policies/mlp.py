@@ -21,19 +21,19 @@ class MLP(PolicySettings):
     use_bias: bool = True
     """Whether layers have biases."""
     scales: Literal["layer", "output"] = "layer"
-    """What shares a power-of-two scale: all weights of a layer, or those of each output."""
+    """Which weights share a power-of-two scale: a whole layer, or each output of a layer."""
     observation_bits: int = 8
-    """Bits of a quantised observation, 1 to 8."""
+    """Number of bits of a quantised observation, 1 to 8."""
     observation_shift: int = 0
-    """Full scale of an observation, four standard deviations, is 2**this units; with 2, one is."""
+    """Four standard deviations of an observation become 2**observation_shift units, 0 to 8."""
     output_shift: int = 0
-    """The output is multiplied by 2**-output_shift; where actions cost, begin with small ones."""
+    """Multiply outputs by 2**-output_shift, 0 to 8; larger shifts make first actions smaller."""
 
     matmul: Literal["auto", "planes", "float32", "bfloat16", "int8"] = "auto"
-    """How to multiply; the integers are the same. planes: count bits. auto: the fastest."""
+    """How to multiply; does not affect results. planes counts bits; auto chooses the fastest."""
 
     def __post_init__(self) -> None:
-        """Refuse sizes that mean nothing."""
+        """Refuse invalid sizes, bits and shifts."""
         super().__post_init__()
         if any(size < 1 for size in self.hidden_sizes):
             raise ValueError(f"hidden_sizes must be positive, got {self.hidden_sizes}")
@@ -41,7 +41,7 @@ class MLP(PolicySettings):
             raise ValueError(f"observation_bits must be 1 to 8, got {self.observation_bits}")
         if self.scales == "output" and self.weights == "float":
             raise ValueError(
-                "--scales output needs ternary or binary weights; floats have no scale"
+                "--scales output needs ternary or binary weights; float weights have no scale"
             )
         for name in ("observation_shift", "output_shift"):
             if not 0 <= getattr(self, name) <= 8:

@@ -1,4 +1,4 @@
-"""What the settings of every policy have in common: a kind of weights, and they build it."""
+"""The base of all policy settings: they have a kind of weights and build the policy."""
 
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -9,33 +9,33 @@ if TYPE_CHECKING:
     from ternevo.types import ActionSpec, ObsSpec, Policy
 
 WeightName = Literal["ternary", "binary", "float"]
-"""A kind of weights by its name; the kinds are in `ternevo.arithmetic.weights`."""
+"""Name of a kind of weights; the kinds are in `ternevo.arithmetic.weights`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PolicySettings(Built):
-    """Abstract: a field is an option of the command line, its docstring the help.
+    """Abstract: each field is a command-line option, and its docstring is the help.
 
-    Fields are numbers, texts, truth values, None, and tuples of them, so that a file can hold them.
+    Fields must be numbers, strings, booleans, None or tuples of them, so that a file can hold them.
     """
 
     codec: ClassVar[str | None] = None
-    """The module with `to_record`, `from_record` and `understands`, see `policy_file.Codec`: then
-    the policy's file is a .tvp. None: it is a .npz, which only its own module can run."""
+    """The module with `to_record`, `from_record` and `understands`, see `policy_file.Codec`; the
+    policy's file is then a .tvp. With None it is a .npz, which only the policy's module can run."""
 
     weights: WeightName = dataclasses.field(default="ternary", kw_only=True)
-    """What a weight may be: {-1, 0, +1}, {-1, +1}, or any float (the float twin)."""
+    """Values of a weight: {-1, 0, +1}, {-1, +1}, or any float (the float baseline)."""
 
     @classmethod
     def own_codec(cls) -> str | None:
-        """Return the codec that this very class names: a subclass may compute something else."""
+        """Return the codec of this class, not a parent's: a subclass may compute something else."""
         return vars(cls).get("codec")
 
     def build(self, obs: "ObsSpec", action: "ActionSpec") -> "Policy":
         """Return the policy.
 
         Args:
-          obs: what the environment shows.
-          action: what the environment accepts; the policy's output has `action.size` components.
+          obs: the observations of the environment.
+          action: the actions it accepts; the policy's output has `action.size` components.
         """
         return self.call(self.built_by, obs, action)

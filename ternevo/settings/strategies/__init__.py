@@ -1,4 +1,4 @@
-"""What `--strategy` can name: the settings of each, free of JAX so that `--help` is quick.
+"""Strategies for `--strategy`: the settings of each, without JAX so that `--help` is quick.
 
 A strategy is a frozen dataclass with
 `.build(env, policy, weights, num_generations) -> Strategy`.

@@ -12,22 +12,22 @@ from ternevo.settings.strategies.parts import Sampling, Tables
 
 @dataclasses.dataclass(frozen=True)
 class ASNG(Evolution):
-    """Natural gradient with a step size that follows the noise; `--weights float` runs SNES."""
+    """Natural gradient with a step size adapted to the noise; `--weights float` runs SNES."""
 
     searched_by: ClassVar[str] = "ternevo.algorithms.asng:from_settings"
 
     sampling: Sampling = Sampling()
     tables: Tables = part(
         Tables(margin=None),
-        margin="The least probability of a value; None for the paper's: one over the free "
+        margin="Minimum probability of a value; None for the paper's: 1 / number of free "
         "probabilities.",
     )
     init_step: float = option(1.0, POSITIVE, shortens_steps=True)
-    """Length of the first step, in the Fisher metric of all weights together."""
+    """Length of the first step, in the Fisher metric of all weights."""
     noise_threshold: float = option(1.5, POSITIVE)
-    """The step grows while its path is so many times as long, squared, as noise makes it."""
+    """The step grows while the squared path length exceeds noise_threshold times that of noise."""
 
     def float_twin(self) -> Latent:
-        """Return SNES: a natural gradient too, of a separable Gaussian; its steps do not adapt."""
-        own = {"optimizer": "sgd", "antithetic": True}  # it does not draw in pairs at all
+        """Return SNES: also a natural gradient, of a separable Gaussian; its steps do not adapt."""
+        own = {"optimizer": "sgd", "antithetic": True}  # it does not sample in pairs at all
         return twin(self, "SNES", sigma=0.3, lr=1.0, **own)

@@ -1,4 +1,4 @@
-"""`--strategy binary_nes`: Bernoulli natural evolution strategy over {-1, +1}."""
+"""`--strategy binary_nes`: a Bernoulli natural evolution strategy over {-1, +1}."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -10,23 +10,23 @@ from ternevo.settings.strategies.parts import Optimization, Rate, Sampling, Shap
 
 @dataclasses.dataclass(frozen=True)
 class BinaryNES(Evolution):
-    """Bernoulli natural evolution strategy over binary weights; needs `--weights binary`."""
+    """Bernoulli natural evolution strategy over binary weights; requires `--weights binary`."""
 
     searched_by: ClassVar[str] = "ternevo.algorithms.nes:binary_from_settings"
 
     optimization: Optimization = part(
         Optimization(Rate(lr=0.06), optimizer="sgd"),
-        lr="Learning rate on the logits.",
-        optimizer="Optax optimiser on the natural gradient.",
+        lr="Learning rate for the logits.",
+        optimizer="Optax optimiser for the natural gradient.",
     )
     sampling: Sampling = Sampling()
     shaping: Shaping = part(
         Shaping("standardize"),
-        fitness_shaping="From fitness to utility; `baseline` only subtracts the mean return.",
+        fitness_shaping="How fitness becomes utility; `baseline` only subtracts the mean return.",
     )
     init_logit_std: float = 3.0
-    """Standard deviation of the first logits."""
+    """Standard deviation of the initial logits."""
 
     def float_twin(self) -> Any:
-        """Refuse: `ternary_nes` has the float twin."""
+        """Refuse: only `ternary_nes` has a float baseline."""
         check_weights("binary_nes", "float", ("binary",), "add --weights binary")

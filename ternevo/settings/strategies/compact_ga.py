@@ -12,23 +12,23 @@ from ternevo.settings.strategies.parts import Sampling, Tables, check_even
 
 @dataclasses.dataclass(frozen=True)
 class CompactGA(Evolution):
-    """The compact genetic algorithm: pairs of members meet; `--weights float` runs PGPE."""
+    """Compact genetic algorithm: members compete in pairs; `--weights float` runs PGPE."""
 
     searched_by: ClassVar[str] = "ternevo.algorithms.compact_ga:from_settings"
 
     sampling: Sampling = Sampling()
     tables: Tables = part(
         Tables(margin=None),
-        margin="The least probability of a value; None for one over virtual_population.",
+        margin="Minimum probability of a value; None for 1 / virtual_population.",
     )
     virtual_population: int = option(200, at_least(4))
-    """Each pair moves a probability by one over this; more is slower and surer."""
+    """A pair moves a probability by 1 / virtual_population; larger is slower and more reliable."""
 
     def __post_init__(self) -> None:
         """Refuse a member without a partner."""
         super().__post_init__()
-        check_even("compact_ga, in which members meet in pairs,", self.population_size)
+        check_even("compact_ga, where members compete in pairs,", self.population_size)
 
     def float_twin(self) -> Latent:
-        """Return PGPE, the nearest: it too compares the two of a pair, but always mirrored ones."""
+        """Return PGPE, the nearest: it also compares pairs, but always mirrored ones."""
         return twin(self, "PGPE", sigma=0.3, lr=0.1, antithetic=True)

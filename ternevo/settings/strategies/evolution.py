@@ -1,4 +1,4 @@
-"""The settings that every evolutionary strategy has."""
+"""Settings that all evolutionary strategies share."""
 
 import dataclasses
 from typing import Any, ClassVar, Literal
@@ -29,39 +29,39 @@ class Evolution(Settings):
     """What `search_algorithm` calls, as "package.module:function"."""
 
     population_size: int = option(256, at_least(2), costs_memory=True)
-    """Members of a generation."""
+    """Number of members per generation, at least 2."""
     num_episodes: int = option(1, COUNT, costs_memory=True)
-    """Episodes of each member in a generation; its fitness is their mean."""
+    """Number of episodes per member and generation; fitness is their mean return."""
     common_random_numbers: Literal["all", "pairs", "none"] = "all"
-    """Who meets the same episodes in a generation: all members, each antithetic pair, or nobody."""
+    """Which members share the same episodes: all, each antithetic pair, or none."""
     init_horizon: float = option(1.0, SHARE)
-    """Share of the time limit after which the first episodes are cut off; it grows to 1. Must be 1
-    for strategies that keep the fitness of members: populations, archives."""
+    """Share of the time limit at which the first episodes are cut off; it grows to 1. Must be 1 for
+    strategies that keep the fitness of members: populations, archives."""
     horizon_growth: float = option(0.5, SHARE)
-    """Share of the run after which episodes have their full length; the last always have."""
+    """Share of the run after which episodes have full length; the last generation always does."""
     num_lanes: int = unseen(0, NOT_NEGATIVE, bounds_memory=True)
-    """Episodes at once on a device, in whole tiles; 0 chooses one tile. It changes no result."""
+    """Parallel episodes per device, in whole tiles; 0 for one tile. Does not affect results."""
     population_chunk: int = unseen(0, NOT_NEGATIVE, bounds_memory=True)
-    """Members in the queue at once on a device; 0 as memory allows. It changes no result."""
+    """Members queued at once per device; 0 for as many as fit. Does not affect results."""
 
     def __post_init__(self) -> None:
-        """Refuse pairs of an odd population."""
+        """Refuse pairs in an odd population."""
         super().__post_init__()
         if self.common_random_numbers == "pairs":
             check_even("--common_random_numbers pairs", self.population_size)
 
     @property
     def is_stretched(self) -> bool:
-        """Whether something moves over the whole run: a schedule, or the length of episodes."""
+        """Whether a schedule or the length of episodes spans the whole run."""
         return super().is_stretched or self.init_horizon != 1
 
     def search_algorithm(
         self, solution: Any, weights: WeightName, num_generations: int
     ) -> tuple[Any, Any]:
-        """Return the evosax algorithm that searches params like `solution`, and its params.
+        """Return the evosax algorithm that searches trees like `solution`, and its params.
 
         Raises:
-          WrongObject: a subclass has neither such a method nor `searched_by`.
+          WrongObject: a subclass has neither this method nor `searched_by`.
         """
         if not self.searched_by:
             raise WrongObject(
@@ -71,19 +71,19 @@ class Evolution(Settings):
         return self.call(self.searched_by, solution, weights, num_generations)
 
     def float_twin(self) -> "Evolution":
-        """Return what `--weights float` runs instead: the nearest algorithm of evosax.
+        """Return the settings that `--weights float` uses: those of the nearest evosax algorithm.
 
         Raises:
           ValueError: there is none.
         """
-        raise ValueError(f"{type(self).__name__} has no twin that searches float weights")
+        raise ValueError(f"{type(self).__name__} has no float baseline; it cannot search floats")
 
 
 def check_all(limit: Limit, settings: Any, *names: str) -> None:
-    """Refuse numbers that are not what they must be.
+    """Refuse numbers that break a limit.
 
     Raises:
-      ValueError: one is not.
+      ValueError: a number breaks it.
     """
     for name in names:
         check(name, getattr(settings, name), limit)
@@ -95,7 +95,7 @@ def check_weights(
     """Refuse a kind of weights that a strategy cannot search.
 
     Raises:
-      ValueError: with what to use instead.
+      ValueError: naming what to use instead.
     """
     if weights not in allowed:
         raise ValueError(
@@ -105,10 +105,10 @@ def check_weights(
 
 
 def check_heeded(settings: Evolution, found: Any) -> None:
-    """Refuse settings that are not the default and that the twin does not have as they are.
+    """Refuse changed settings that the float baseline does not use.
 
     Raises:
-      ValueError: with their names.
+      ValueError: naming them.
     """
     taken = flat(found) | found.algorithm_params
     defaults = flat(type(settings)())
@@ -119,7 +119,7 @@ def check_heeded(settings: Evolution, found: Any) -> None:
     ]
     if ignored:
         raise ValueError(
-            f"--weights float runs {found.algorithm} of evosax, which does not follow "
-            f"{', '.join(ignored)}: what it has can be set by --strategy latent --algorithm "
+            f"--weights float runs {found.algorithm} of evosax, which ignores "
+            f"{', '.join(ignored)}: to set the options it has, use --strategy latent --algorithm "
             f"{found.algorithm}"
         )

@@ -1,4 +1,4 @@
-"""`--strategy one_plus_lambda`: one parent, its children, a mutation rate that adjusts itself."""
+"""`--strategy one_plus_lambda`: one parent, its children, and an adaptive mutation rate."""
 
 import dataclasses
 from typing import ClassVar
@@ -10,27 +10,27 @@ from ternevo.settings.strategies.latent import Latent, twin
 
 @dataclasses.dataclass(frozen=True)
 class OnePlusLambda(Evolution):
-    """(1 + lambda) algorithm, two-rate flips; `--weights float` runs GradientlessDescent."""
+    """(1 + lambda) algorithm with two flip rates; `--weights float` runs GradientlessDescent."""
 
     searched_by: ClassVar[str] = "ternevo.algorithms.one_plus_lambda:from_settings"
 
     init_flips: float = option(2.0, POSITIVE)
-    """Expected number of redrawn weights at first, from 2 to a quarter of them (else the nearest);
-    half of the children have half of it, half twice."""
+    """Initial expected number of weights to redraw, clipped to 2 up to a quarter of all weights.
+    Half of the children use half of it, the others twice."""
 
     def __post_init__(self) -> None:
-        """Refuse a population without a child at each rate."""
+        """Refuse a population too small for a child at each rate."""
         super().__post_init__()
         if self.population_size < 3:
             raise ValueError(
-                "one_plus_lambda has a parent and a child at each of two rates: population_size "
+                "one_plus_lambda needs a parent and a child at each of two rates: population_size "
                 f"must be at least 3, got {self.population_size}"
             )
 
     def float_twin(self) -> Latent:
         """Return evosax's GradientlessDescent: one parent, children at several radii at once.
 
-        Its radii halve every `radius_decay` children, here eight times over the population.
+        Its radii halve every `radius_decay` children: here eight times over the population.
         """
         radii = {"radius_max": 1.0, "radius_decay": self.population_size / 8}
         return twin(self, "GradientlessDescent", algorithm_params=radii)

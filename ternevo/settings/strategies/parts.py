@@ -1,4 +1,4 @@
-"""Parts that several strategies are made of: each is declared, checked and explained here once."""
+"""Parts that several strategies share, each declared, checked and documented once."""
 
 import dataclasses
 from typing import Any, Literal
@@ -16,30 +16,30 @@ class Rate(Part):
     lr: float = option(0.1, POSITIVE, shortens_steps=True)
     """Learning rate."""
     lr_end: float = option(0.01, POSITIVE)
-    """Where a learning rate schedule ends."""
+    """Learning rate at the end of the run; ignored by a constant schedule."""
     lr_schedule: Schedule = "constant"
-    """How the learning rate moves over the run."""
+    """How the learning rate changes over the run."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimization(Part):
-    """Steps by an optax optimiser."""
+    """Steps of an optax optimiser."""
 
     rate: Rate = Rate()
     optimizer: Literal["adam", "sgd", "momentum"] = "adam"
-    """Optax optimiser; adam has b2 = 0.99."""
+    """Optax optimiser; adam uses b2 = 0.99."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Noise(Part):
-    """Noise whose size follows a schedule."""
+    """Noise with a scale that follows a schedule."""
 
     sigma: float = option(0.1, POSITIVE, shortens_steps=True)
-    """Standard deviation of the noise, or a flip rate; where the algorithm has one to set."""
+    """Standard deviation of the noise, or flip rate, if the algorithm has one."""
     sigma_end: float = option(0.01, POSITIVE)
-    """Where a sigma schedule ends."""
+    """Sigma at the end of the run; ignored by a constant schedule."""
     sigma_schedule: Schedule = "constant"
-    """How sigma moves over the run."""
+    """How sigma changes over the run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,42 +47,42 @@ class Sampling(Part):
     """How members are sampled."""
 
     antithetic: bool = True
-    """Sample in antithetic pairs; needs an even population_size."""
+    """Sample in antithetic pairs; requires an even population_size."""
 
     def check_in(self, settings: Any) -> None:
-        """Refuse pairs of an odd population."""
+        """Refuse pairs in an odd population."""
         if self.antithetic:
             check_even("antithetic sampling", settings.population_size)
 
 
 @dataclasses.dataclass(frozen=True)
 class Shaping(Part):
-    """Utilities from fitness."""
+    """How fitness becomes utilities."""
 
     fitness_shaping: Literal["centered_rank", "standardize", "baseline"] = "centered_rank"
-    """From fitness to utility; `baseline` only subtracts the mean return, and a gradient is
-    shortened to ten times the length of those before it."""
+    """How fitness becomes utility. `baseline` only subtracts the mean return; gradients are then
+    clipped to ten times the length of earlier ones."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tables(Part):
-    """Tables of the probabilities of every weight; see ternevo/algorithms/categorical.py."""
+    """Tables of the probabilities of each weight; see ternevo/algorithms/categorical.py."""
 
     margin: float | None = 1e-3
-    """The least probability of a value; 0 lets values die out."""
+    """Minimum probability of a value, 0 to below 1/3; 0 lets values die out."""
     init_confidence: float = option(0.4, SHARE)
-    """How far the first tables are from uniform, towards the first policy: above 0, at most 1."""
-    # Uniform tables have no mode: the first policy would not be the one to start from.
+    """How far the first tables move from uniform towards the first policy: above 0, at most 1."""
+    # Uniform tables have no mode, so the first policy would not be the given one.
 
     def __post_init__(self) -> None:
-        """Refuse what is no probability."""
+        """Refuse a margin that is not a valid probability."""
         super().__post_init__()
         if self.margin is not None and not 0 <= self.margin < 1 / 3:
             raise ValueError(f"margin must be at least 0 and below 1/3, got {self.margin}")
 
 
 def check_even(what: str, population_size: int) -> None:
-    """Refuse an odd population where members come in pairs.
+    """Refuse an odd population when members come in pairs.
 
     Raises:
       ValueError: it is odd.

@@ -17,17 +17,17 @@ class PBIL(Evolution):
 
     rate: Rate = part(
         Rate(lr=4.0, lr_end=0.4),
-        lr="How far the probabilities go along their natural gradient.",
+        lr="Step size of the probabilities along their natural gradient.",
     )
     sampling: Sampling = Sampling()
     shaping: Shaping = Shaping()
     tables: Tables = Tables()
 
     def float_twin(self) -> Latent:
-        """Return SNES: the same natural gradient with ranks, of a separable Gaussian.
+        """Return SNES: the same rank-based natural gradient, of a separable Gaussian.
 
-        SNES climbs its own utilities, largest for the least fitness; it would flee from ours.
-        It does not draw in pairs.
+        SNES keeps its own utilities, which are largest for the lowest fitness; with ours it
+        would move away from good members. It does not sample in pairs.
         """
         own = {
             "fitness_shaping": "own",

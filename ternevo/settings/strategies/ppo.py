@@ -1,4 +1,4 @@
-"""`--strategy ppo`: proximal policy optimisation of the very policy that evolution searches."""
+"""`--strategy ppo`: proximal policy optimisation of the same policy that evolution searches."""
 
 import dataclasses
 from typing import ClassVar, Literal
@@ -10,9 +10,9 @@ from ternevo.settings.strategies.settings import Settings
 
 @dataclasses.dataclass(frozen=True)
 class PPO(Settings):
-    """Proximal policy optimisation; ternary and binary weights by straight-through gradients.
+    """Proximal policy optimisation; straight-through gradients for ternary and binary weights.
 
-    A generation is one update: num_envs * num_steps transitions, num_epochs times over them.
+    A generation is one update: num_epochs passes over num_envs * num_steps transitions.
     """
 
     built_by: ClassVar[str] = "ternevo.strategies.from_settings:ppo"
@@ -20,50 +20,50 @@ class PPO(Settings):
     fixed_on_resume: ClassVar[tuple[str, ...]] = ("num_devices", "distributed")  # draw their own
 
     num_envs: int = option(64, COUNT, costs_memory=True)
-    """Environments side by side."""
+    """Number of parallel environments."""
     num_steps: int = option(128, COUNT, costs_memory=True)
-    """Steps of each environment in a generation."""
+    """Number of steps per environment and generation."""
     num_epochs: int = option(4, COUNT)
-    """Passes over the transitions of a generation."""
+    """Number of passes over the transitions of a generation."""
     num_minibatches: int = option(8, COUNT)
-    """Gradient steps in a pass."""
+    """Number of gradient steps per pass; must divide num_envs * num_steps."""
     lr: float = option(3e-4, POSITIVE, shortens_steps=True)
     """Learning rate of Adam."""
     lr_end: float = option(0.0, NOT_NEGATIVE)
-    """Where a learning rate schedule ends."""
+    """Learning rate at the end of the run; ignored by a constant schedule."""
     lr_schedule: Schedule = "constant"
-    """How the learning rate moves over the run."""
+    """How the learning rate changes over the run."""
     gamma: float = option(0.99, FRACTION)
-    """Discount of a step."""
+    """Discount factor per step, 0 to 1."""
     gae_lambda: float = option(0.95, FRACTION)
-    """Lambda of generalised advantage estimation."""
+    """Lambda of generalised advantage estimation, 0 to 1."""
     clip_epsilon: float = option(0.2, POSITIVE)
-    """How far the probability ratio may go from 1 and still be rewarded."""
+    """How far the probability ratio may move from 1 before the objective is clipped."""
     value_clip_epsilon: float = option(0.0, NOT_NEGATIVE)
-    """How far a value may go from its old one and still be rewarded; 0 for no limit."""
+    """How far a value may move from its old one before its loss is clipped; 0 for no clipping."""
     value_coefficient: float = 0.5
     """Weight of the value loss."""
     entropy_coefficient: float = 0.01
     """Weight of the entropy bonus."""
     max_grad_norm: float = option(0.5, NOT_NEGATIVE, shortens_steps=True)
-    """Longest gradient; a longer one is shortened to it. 0 for no limit."""
+    """Maximum gradient norm; longer gradients are scaled down to it. 0 for no limit."""
     normalize_advantages: bool = True
-    """Give the advantages of a generation mean 0 and standard deviation 1."""
+    """Normalise the advantages of a generation to mean 0 and standard deviation 1."""
     reward_scale: float = option(1.0, POSITIVE)
-    """Factor of rewards in learning; reported returns are unscaled."""
+    """Factor applied to rewards in learning; reported returns are unscaled."""
     normalize_rewards: bool = True
-    """Divide rewards by the running standard deviation of the discounted return as well."""
+    """Also divide rewards by the running standard deviation of the discounted return."""
     action_distribution: Literal["auto", "categorical", "clipped_normal", "tanh_normal"] = "auto"
-    """Auto: categorical for discrete actions, clipped_normal for continuous ones."""
+    """Distribution of actions; auto: categorical if discrete, clipped_normal if continuous."""
     init_log_std: float = 0.0
-    """Where the log standard deviation of continuous actions starts."""
+    """Initial log standard deviation of continuous actions."""
     critic_hidden_sizes: tuple[int, ...] = (64, 64)
     """Width of each hidden layer of the critic, which is float and never shipped."""
     critic_activation: Literal["tanh", "relu", "swish"] = "tanh"
-    """Activation of the critic."""
+    """Activation of the critic's hidden layers."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that mean nothing."""
+        """Refuse minibatches of unequal size."""
         super().__post_init__()
         if self.batch_size % self.num_minibatches:
             raise ValueError(
@@ -73,5 +73,5 @@ class PPO(Settings):
 
     @property
     def batch_size(self) -> int:
-        """Transitions of a generation."""
+        """Number of transitions per generation."""
         return self.num_envs * self.num_steps

@@ -8,7 +8,7 @@ from ternevo.settings.strategies.evolution import Evolution
 
 @dataclasses.dataclass(frozen=True)
 class RandomSearch(Evolution):
-    """Random search; the leader is evaluated again and again. It is its own float twin."""
+    """Random search; the leader is re-evaluated every generation. Searches float weights too."""
 
     built_by: ClassVar[str] = "ternevo.strategies.from_settings:own_twin"
     searched_by: ClassVar[str] = "ternevo.algorithms.random_search:from_settings"

@@ -1,4 +1,4 @@
-"""What the settings of every strategy have in common: they build it."""
+"""The base of all strategy settings: they build the strategy."""
 
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Settings(Built):
-    """Abstract: a field is an option of the command line, its docstring the help."""
+    """Abstract: each field is a command-line option, and its docstring is the help."""
 
     fixed_on_resume: ClassVar[tuple[str, ...]] = ()
-    """Options of a run that a resumed one may change with other strategies, but not with this."""
+    """Options that a resumed run may change with other strategies, but not with this one."""
 
     @property
     def is_stretched(self) -> bool:
-        """Whether something moves over the whole run, so that its length is fixed: a schedule."""
+        """Whether a schedule spans the whole run, which fixes its length."""
         return any(
             value != "constant" for name, value in flat(self).items() if name.endswith("_schedule")
         )
@@ -33,8 +33,8 @@ class Settings(Built):
         Args:
           env: the environment.
           policy: the policy.
-          weights: what a weight of the policy may be.
-          num_generations: the run's total, over which schedules are stretched.
+          weights: the kind of weights of the policy.
+          num_generations: the total of the run; schedules span it.
 
         Raises:
           ValueError: the settings do not fit the environment, the policy or the weights.

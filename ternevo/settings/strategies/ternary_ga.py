@@ -10,27 +10,27 @@ from ternevo.settings.strategies.latent import Latent, twin
 
 @dataclasses.dataclass(frozen=True)
 class TernaryGA(Evolution):
-    """Genetic algorithm with flips as mutation; `--weights float` runs SimpleGA."""
+    """Genetic algorithm that mutates by flips; `--weights float` runs SimpleGA."""
 
     searched_by: ClassVar[str] = "ternevo.algorithms.ternary_ga:from_settings"
 
     elite_ratio: float = option(0.2, SHARE)
     """Share of the population that may become parents."""
     num_survivors: int = 2
-    """How many of the best are kept and evaluated again."""
+    """Number of best members to keep and re-evaluate."""
     crossover_rate: float = option(0.0, FRACTION)
-    """Share of a child's weights that come from a second parent."""
+    """Share of a child's weights taken from a second parent, 0 to 1."""
     mutation: Literal["log_uniform", "self_adaptive"] = "log_uniform"
-    """The mutation rate of a child: drawn afresh, or inherited and changed by a random factor."""
+    """Mutation rate of a child: newly drawn, or inherited and changed by a random factor."""
     min_flips: float = 1.0
-    """Smallest expected number of redrawn weights of a child; the rate is log-uniform."""
+    """Minimum expected number of weights to redraw per child; the rate is log-uniform."""
     max_flips: float = 6.0
-    """Largest expected number; where rates are inherited, both are of the first members."""
+    """Maximum expected number; if rates are inherited, both apply to the first members only."""
     rate_step: float = option(0.7, NOT_NEGATIVE)
-    """Standard deviation of the logarithm of an inherited rate's random factor."""
+    """Standard deviation of the log of the factor that changes an inherited rate."""
 
     def __post_init__(self) -> None:
-        """Refuse rates that mean nothing."""
+        """Refuse an invalid range of flips."""
         super().__post_init__()
         if not 0 < self.min_flips <= self.max_flips:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""`--strategy ternary_nes`: natural evolution strategies over ternary weights."""
+"""`--strategy ternary_nes`: a natural evolution strategy over ternary weights."""
 
 import dataclasses
 from typing import ClassVar, Literal
@@ -19,24 +19,24 @@ class TernaryNES(Evolution):
     sampling: Sampling = Sampling()
     shaping: Shaping = Shaping()
     distribution: Literal["threshold", "logits", "mean", "sharp"] = "threshold"
-    """How latents give probabilities, see ternevo/algorithms/nes.py."""
+    """How latents map to probabilities; see ternevo/algorithms/nes.py."""
 
     search_scales: bool | None = None
-    """Search the exponents of the layers with the weights; only the threshold distribution can, and
-    by default it does."""
+    """Also search the exponents of the layers. Only possible, and the default, with --distribution
+    threshold."""
 
     def __post_init__(self) -> None:
         """Refuse a flip rate above one."""
         super().__post_init__()
         first, last = self.noise.sigma, self.noise.sigma_end
         if self.distribution in ("mean", "sharp") and max(first, last) > 1:
-            raise ValueError(f"sigma is a flip rate here and at most 1, got {first} to {last}")
+            raise ValueError(f"sigma is a flip rate here: at most 1, got {first} to {last}")
         if self.search_scales and self.distribution != "threshold":
             raise ValueError(
-                "--search_scales needs --distribution threshold, whose scales move, "
+                "--search_scales needs --distribution threshold, which has movable scales, "
                 f"not {self.distribution}"
             )
 
     def float_twin(self) -> Latent:
-        """Return evosax's Open_ES at the same settings."""
+        """Return evosax's Open_ES with the same settings."""
         return twin(self, "Open_ES")

@@ -1,4 +1,4 @@
-"""`--strategy trust_region`: signal-scaled trust region over ternary or binary weights."""
+"""`--strategy trust_region`: a signal-scaled trust region over ternary or binary weights."""
 
 import dataclasses
 from typing import ClassVar
@@ -19,13 +19,13 @@ class TrustRegion(Evolution):
     shaping: Shaping = Shaping()
     tables: Tables = Tables()
     max_kl: float = option(0.02, POSITIVE)
-    """Bound of KL(new || old) in nats a weight, scaled by the share of the batch that is signal."""
+    """Bound on KL(new || old), in nats per weight, scaled by the share of signal in the batch."""
 
     def float_twin(self) -> Latent:
-        """Return SNES: a natural gradient too, of a separable Gaussian; its steps have no bound.
+        """Return SNES: also a natural gradient, of a separable Gaussian, with unbounded steps.
 
-        SNES climbs its own utilities, largest for the least fitness; it would flee from ours.
-        It does not draw in pairs.
+        SNES keeps its own utilities, which are largest for the lowest fitness; with ours it
+        would move away from good members. It does not sample in pairs.
         """
         own = {"fitness_shaping": "own", "optimizer": "sgd", "antithetic": True}
         return twin(self, "SNES", sigma=0.3, lr=1.0, **own)

@@ -1,4 +1,4 @@
-"""`--strategy vote`: an int8 centre that takes the steps which pass a test."""
+"""`--strategy vote`: an int8 centre that takes only steps that pass a test."""
 
 import dataclasses
 from typing import ClassVar
@@ -12,30 +12,31 @@ from ternevo.settings.strategies.parts import Noise, Sampling, Shaping
 
 @dataclasses.dataclass(frozen=True)
 class Vote(Evolution):
-    """Ternary vote, one lattice step where a z-test passes; `--weights float` runs OpenAI-ES."""
+    """Ternary vote: one lattice step where a z-test passes; `--weights float` runs OpenAI-ES."""
 
     searched_by: ClassVar[str] = "ternevo.algorithms.vote:from_settings"
 
     noise: Noise = part(
         Noise(),
-        sigma="Flip rate: how probably a weight of a member is at a neighbour of the centre.",
+        sigma="Flip rate, 0 to 1: how likely a member's weight is at a neighbour of the centre.",
     )
     sampling: Sampling = Sampling()
     shaping: Shaping = Shaping()
     move_share: float = option(0.2, SHARE)
-    """Share of weights that chance alone would pass a vote for, in the first generation."""
+    """Share of weights whose vote passes by chance alone, in the first generation."""
     move_share_decay: float = option(0.05, NOT_NEGATIVE)
-    """After t generations --move_share is divided by 1 + t times this."""
+    """After t generations, --move_share is divided by 1 + t * move_share_decay; 0 for no decay."""
 
     def __post_init__(self) -> None:
-        """Refuse what is no rate."""
+        """Refuse a flip rate above one."""
         super().__post_init__()
         for name in ("sigma", "sigma_end"):
             if not getattr(self.noise, name) <= 1:
                 raise ValueError(
-                    f"{name} is a flip rate here and at most 1, got {getattr(self.noise, name)}"
+                    f"{name} is a flip rate here and must be at most 1, "
+                    f"got {getattr(self.noise, name)}"
                 )
 
     def float_twin(self) -> Latent:
-        """Return evosax's Open_ES, whose votes are steps of any size."""
+        """Return evosax's Open_ES, which takes steps of any size."""
         return twin(self, "Open_ES")
