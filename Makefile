@@ -8,8 +8,9 @@ BIN := .venv/bin
 # Anything after it wins: make run ARGS="--seed=1".
 RUN_ARGS ?= --config experiments/brax_ant.yaml --name $(shell date +%Y%m%d-%H%M%S)
 
-# A file runs in one process, which builds its fixtures and compiles its programs once.
-IN_PARALLEL := -n 2 --dist loadfile
+# A file runs in one process, which builds its fixtures and compiles its programs once; in the
+# order of tests/conftest.py, and not in that of the number of tests.
+IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-exact test-slow test-gpu bench notebooks check format docs docs-serve lock clean

@@ -27,6 +27,15 @@ import pytest
 
 matplotlib.use("Agg")
 
+LONGEST = ("seeds", "devices", "ppo", "envs", "algorithms", "compilation", "bench", "strategies")
+"""Files that take a minute or more: begun first, or one process would end with them alone."""
+
+
+def pytest_collection_modifyitems(items):
+    """Put the tests of `LONGEST` first, and leave the order as it is otherwise."""
+    rank = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+
 
 @pytest.fixture(scope="module", autouse=True)
 def free_compiled_programs():

@@ -168,7 +168,6 @@ def test_a_resumed_run_keeps_its_history(tmp_path):
     assert len(config["resumed_from"]) == 1
 
 
-@pytest.mark.exact
 def test_killed_and_resumed_equals_never_stopped(tmp_path):
     """Kill -9 in the middle; the resumed run redoes what the last checkpoint did not have."""
     process = start_process(tmp_path / "killed", "--num_generations", "100000", "--chunk_size", "1")

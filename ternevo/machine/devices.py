@@ -293,7 +293,8 @@ def gather(rows: Any) -> Any:
     messages = jax.lax.all_gather(jnp.concatenate([x.ravel() for x in words]), AXIS)
     gathered, begin = [], 0
     for x, own in zip(leaves, words, strict=True):
-        part = messages[:, begin : begin + own.size].reshape(-1, *own.shape[1:])
+        part = messages[:, begin : begin + own.size]
+        part = part.reshape(messages.shape[0] * own.shape[0], *own.shape[1:])
         gathered.append(_from_words(part, x.dtype))
         begin += own.size
     return treedef.unflatten(gathered)
@@ -342,10 +343,10 @@ def block_sums(rows: Float[Array, "rows ..."]) -> Float[Array, "blocks ..."]:
 
 def combine_blocks(combine: Callable[[Any, Any], Any], rows: Any) -> Any:
     """Inside `split`: combine the rows of each block of the device, see `combine_in_order`."""
-    blocks = jax.tree.map(
-        lambda x: jnp.moveaxis(x.reshape(blocks_here(), -1, *x.shape[1:]), 1, 0), rows
-    )
-    return combine_in_order(combine, blocks)
+    count = blocks_here()
+    # Without -1, which is ambiguous for an array of no columns, as of moments that are not taken.
+    blocks = jax.tree.map(lambda x: x.reshape(count, x.shape[0] // count, *x.shape[1:]), rows)
+    return combine_in_order(combine, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), blocks))
 
 
 def sum_in_order(x: Float[Array, "terms ..."]) -> Float[Array, "..."]:

@@ -216,9 +216,11 @@ def _in_tiles(function: Callable, tile_slots: int, *arguments: Any) -> Any:
     """Call a function of arrays [slots, ...] tile after tile."""
     if jax.tree.leaves(arguments)[0].shape[0] == tile_slots:
         return function(*arguments)
-    cut = jax.tree.map(lambda x: x.reshape(-1, tile_slots, *x.shape[1:]), arguments)
+    cut = jax.tree.map(
+        lambda x: x.reshape(x.shape[0] // tile_slots, tile_slots, *x.shape[1:]), arguments
+    )
     tiles = jax.lax.map(lambda tile: function(*tile), cut)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tiles)
+    return jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), tiles)
 
 
 def _nobody(work: Work, slots: jax.Array, packed: Any) -> Lanes:

@@ -92,8 +92,9 @@ def num_collectives(case: str) -> int:
     return len(COLLECTIVE.findall(program.as_text()))
 
 
-DTYPES = {  # every kind of array that a message may have, with all bit patterns of the short ones
+DTYPES = {  # kinds of arrays that a message may have, with all bit patterns of the short ones
     "bool": np.array([False, True] * 8),
+    "nothing": np.zeros((8, 0), np.float32),
     "float32": (np.arange(2**16, dtype=np.uint32) * 65537).view(np.float32),
     "int32": np.array([-(2**31), -1, 0, 2**31 - 1] * 2, np.int32),
     "uint32": np.array([0, 1, 2**31, 2**32 - 1] * 2, np.uint32),
@@ -108,7 +109,7 @@ DTYPES = {  # every kind of array that a message may have, with all bit patterns
 
 def gathered() -> dict[str, np.ndarray]:
     """Return what arrives on each device when the rows of arrays of all dtypes are gathered."""
-    rows = {name: x.reshape(8, -1) for name, x in DTYPES.items()}
+    rows = {name: x.reshape(8, x.size // 8) for name, x in DTYPES.items()}
     arrived = devices.split(lambda _, own: devices.gather(own), (True,))(jax.device_put(rows))
     return {name: np.asarray(x) for name, x in arrived.items()}
 

@@ -269,7 +269,6 @@ def test_random_policies_of_different_keys_differ():
     assert np.any(np.asarray(first[0]["weight"].values) != second[0]["weight"].values)
 
 
-@pytest.mark.exact
 def test_sums_of_the_widest_layer_are_exact_in_float32():
     """Biases included; wider ones are refused."""
     assert 127 * (tvp.MAX_WIDTH + 2**mlp.BIAS_SHIFT_LIMIT) < 2**24

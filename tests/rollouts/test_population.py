@@ -21,8 +21,6 @@ from ternevo.settings.policies import MLP
 from ternevo.types import Env, ObsSpec, Timestep
 
 POPULATION, EPISODES = 5, 3
-# Compiling is most of the time of these tests; unoptimised it takes a third.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 class Plain(NamedTuple):
@@ -47,7 +45,7 @@ def members(env: Env, size: int, seed: int = 0):
     return jax.vmap(policy_of(env).init)(jax.random.split(jax.random.key(seed), size))
 
 
-@functools.partial(quick_jit, static_argnums=(0, 4, 5, 6, 7))
+@functools.partial(jax.jit, static_argnums=(0, 4, 5, 6, 7))
 def run(env: Env, weights, quantiser, keys, chunk_size=0, tile=8, num_lanes=0, policy=None):
     """Evaluate with tiles so small that lanes have to take one episode after another."""
     with mock.patch.object(population, "CPU_LANES", (tile, tile)):
@@ -56,7 +54,7 @@ def run(env: Env, weights, quantiser, keys, chunk_size=0, tile=8, num_lanes=0, p
         return evaluate(rollout, weights, keys, quantiser)
 
 
-@functools.partial(quick_jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def plain_loop(env: Env, weights, quantiser, keys):
     """All episodes at once, each in its own lane, until the last one is over: no queue."""
     size = jax.tree.leaves(weights)[0].shape[0]
@@ -88,7 +86,7 @@ def python_loop(env: Env, weights, quantiser, keys) -> Plain:
     """No vmap and no masks: member after member, episode after episode, until it is done."""
     policy = policy_of(env)
 
-    @quick_jit
+    @jax.jit
     def advance(weights, key, state, memory, obs):
         memory, output = policy.apply(weights, memory, inputs(observation.quantise(quantiser, obs)))
         return memory, *env.step(key, state, actions.mode(env.action, output))
@@ -207,10 +205,13 @@ def test_chunks_of_the_population_change_no_result(chunk_size, shared_by):
     chex.assert_trees_all_equal(chunked, whole, strict=True)
 
 
-QUEUED = ["probe/random_length", "gymnax/CartPole-v1", "gymnax/Breakout-MinAtar"]
+QUEUED = [
+    "probe/random_length",
+    pytest.param("gymnax/CartPole-v1", marks=pytest.mark.exact),
+    "gymnax/Breakout-MinAtar",
+]
 
 
-@pytest.mark.exact
 @pytest.mark.parametrize("matmul", ["planes", "float32"])
 @pytest.mark.parametrize("env_id", QUEUED)
 def test_lanes_that_take_one_episode_after_another_return_what_the_plain_loop_does(env_id, matmul):

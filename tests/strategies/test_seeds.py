@@ -193,7 +193,6 @@ def test_runs_lists_the_seeds_and_play_asks_for_one(joint, capsys):
     assert f"name one of {joint / 'seed1'}, {joint / 'seed2'}" in capsys.readouterr().err
 
 
-@pytest.mark.exact
 def test_a_resumed_joint_run_is_the_one_that_never_stopped(joint, tmp_path):
     joint_run(tmp_path, "--render", "False", generations="4")
     joint_run(tmp_path, "--render", "False", "--resume", generations="5")

@@ -42,7 +42,6 @@ def watched(tmp_path_factory):
     return tiny_run(root, "--num_generations", "7", "--render_every", "3", "--resume")
 
 
-@pytest.mark.exact
 def test_animations_change_no_bit_and_go_on_after_a_resume(watched, tmp_path):
     plain = tiny_run(tmp_path, "--num_generations", "7")
     for seen, expected in zip(
