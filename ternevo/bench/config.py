@@ -17,7 +17,7 @@ class BenchConfig:
     repeats: int = 5
     """Number of rounds of a case, at least 1; every contestant runs once in a round."""
     max_seconds: float = 45.0
-    """Seconds after which a case starts no new round, 0 or more; three rounds always run."""
+    """Seconds after which a case starts no new round, 0 or more; the first three always run."""
     out: Path = Path("runs/bench")
     """Folder for bench.json and bench.png."""
     list: bool = False

@@ -10,7 +10,7 @@ from ternevo.bench.contest import Record
 from ternevo.bench.measure import in_bytes
 from ternevo.files import replace_text, replacing
 
-HEADINGS = ("case", "beside", "of", "median", "spread", "goal", "")
+HEADINGS = ("case", "against", "ratio", "median", "spread", "goal", "")
 LEGEND = """\
 ternevo against others, in this run on this machine; higher is better, except for a share.
   time: the other's seconds over ours. rate: our environment steps per second over the other's;
