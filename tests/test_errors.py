@@ -143,7 +143,7 @@ def raising(error):
     ("error", "reason"),
     [
         (RuntimeError("Unable to initialize\nbackend 'cuda': no driver"), "backend 'cuda': no dr"),
-        (AssertionError(), "no plugin is installed, or no device is there"),
+        (AssertionError(), "the plugin or the device is missing"),
     ],
 )
 @pytest.mark.parametrize("main", [run.main, play.main])
@@ -177,7 +177,7 @@ def test_a_plugin_without_a_gpu_is_a_warning(monkeypatch, capsys):
     devices.check_there_are_some()
     warning = capsys.readouterr().err
     expected = jax.default_backend() == "cpu"
-    assert ("warning: JAX has the plugin for NVIDIA GPUs and found none" in warning) == expected
+    assert ("warning: JAX has the NVIDIA GPU plugin but found no GPU" in warning) == expected
     monkeypatch.setattr(devices, "_platforms", lambda: "cpu")
     devices.check_there_are_some()
     assert not capsys.readouterr().err, "whoever asks for the CPU knows"

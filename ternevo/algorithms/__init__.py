@@ -1,6 +1,6 @@
 """Search over discrete weights: evosax ask/tell classes whose populations are int8.
 
-They see no environment.
+They know nothing about environments.
 Each class takes a `solution`: a params pytree of `Tensor`s, all int8. Unlike
-evosax's own classes, what they ask and what they keep stays int8.
+evosax's own classes, they ask and keep populations as int8.
 """

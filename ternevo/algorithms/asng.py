@@ -1,4 +1,4 @@
-r"""Adaptive stochastic natural gradient: a step of constant length that follows the noise.
+r"""Adaptive stochastic natural gradient: normalised steps, with a length that adapts to noise.
 
 With g the natural gradient of utilities +1 for the best quarter and -1 for the
 worst, n free probabilities and F their Fisher information,
@@ -12,15 +12,15 @@ $$s \leftarrow (1 - \beta) s + \sqrt{\beta (2 - \beta)}\,
 
 $$\Delta \leftarrow \Delta \exp(\beta (\gamma - \Vert s \Vert^2 / \alpha)).$$
 
-Under pure noise $\Vert s \Vert^2$ is about gamma, and delta shrinks; it grows
-where steps agree. Where the gradient is zero nothing changes, the memory neither.
+Under pure noise $\Vert s \Vert^2$ is about gamma, and delta shrinks; delta grows
+when steps agree. If the gradient is zero, nothing changes, including the memory.
 
-Against the authors' program (github.com/shirakawas/ASNG-NAS):
+Differences from the authors' program (github.com/shirakawas/ASNG-NAS):
   * $F^{1/2} g$ is `categorical.fisher_root`, symmetric in the values; theirs leaves out the last
-    value. The length is the same, and for two values so is everything.
-  * $\delta \leq \sqrt{n}$, so that beta stays at or below 1: beyond it the root is of a negative
-    number, and the recursion of s overshoots. A few weights with a clear signal get there.
-  * The margin 1 / (d (K - 1)) is no larger than half of uniform, 1 / (2 K), which only d < 4 meets.
+    value. The length is the same, and for two values the results are identical.
+  * $\delta \leq \sqrt{n}$ keeps beta at or below 1. Beyond 1 the root would be of a negative
+    number, and the recursion of s overshoots. A few weights with a clear signal can get there.
+  * The margin 1 / (d (K - 1)) is capped at half of uniform, 1 / (2 K); this matters only for d < 4.
 
 References:
   Akimoto et al., "Adaptive Stochastic Natural Gradient Method for One-Shot Neural Architecture
@@ -46,11 +46,11 @@ from ternevo.arithmetic import ternary, weights
 from ternevo.settings.strategies.asng import ASNG as Settings
 
 QUARTER = 0.25
-"""The share of the population that is best, and that is worst."""
+"""The share of the population that counts as best, and the share that counts as worst."""
 
 
 class Memory(NamedTuple):
-    """The path s, how long noise alone would have made it, and by what delta is divided."""
+    """The path s, its squared length under pure noise (gamma), and the divisor of delta."""
 
     path: Tables
     gamma: Float[Array, ""]
@@ -78,8 +78,8 @@ class ASNG(Categorical):
           kind: the value set, "ternary" or "binary".
           init_step: delta_0, the length of the first step in the Fisher metric.
           noise_threshold: alpha.
-          margin: the least probability of a value; by default that of the paper.
-          **kwargs: those of `Categorical`.
+          margin: the smallest probability of a value; by default the paper's.
+          **kwargs: further arguments of `Categorical`.
         """
         num_values = len(weights.kind_of(kind).levels)
         self.dimension = ternary.num_weights(solution) * (num_values - 1)

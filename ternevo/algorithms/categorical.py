@@ -1,12 +1,12 @@
-r"""A table of probabilities for every weight: what PBIL, UMDA, compact GA, ASNG and others move.
+r"""A table of probabilities for every weight, which PBIL, UMDA, compact GA, ASNG and others move.
 
 With p the probabilities of -1, 0, +1 and utilities u, the natural gradient of
 expected utility in p is
 
 $$\tilde\nabla = \frac{1}{N} \sum_i u_i (\mathrm{onehot}(X_i) - p),$$
 
-and it sums to zero over the values. A subclass turns it into a step; after it
-every possible value keeps a least probability, the margin. The shipped policy is the mode.
+and it sums to zero over the values. A subclass turns it into a step. After the step
+every possible value keeps a minimum probability, the margin. The shipped policy is the mode.
 
 References:
   Ollivier et al., "Information-Geometric Optimization Algorithms", JMLR 2017, section 5.
@@ -46,7 +46,7 @@ class State(BaseState):
 
 
 class Categorical(TritDistribution):
-    """Abstract: a subclass has `_step`, and `_memory` if it carries anything."""
+    """Abstract: a subclass defines `_step`, and `_memory` if it keeps state."""
 
     def __init__(
         self,
@@ -65,11 +65,11 @@ class Categorical(TritDistribution):
           population_size: members.
           solution: a params pytree of int8 `Tensor`s.
           kind: the value set, "ternary" or "binary".
-          margin: the least probability of a value.
-          init_confidence: how far the first tables are from uniform, towards the first mode.
+          margin: the smallest probability of a value.
+          init_confidence: how far the first tables move from uniform towards the first mode.
           use_antithetic_sampling: draw in pairs.
           fitness_shaping_fn: evosax fitness shaping.
-          metrics_fn: evosax metrics; by default the scalars among its own.
+          metrics_fn: evosax metrics; by default its scalar ones.
         """
         super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
         self.values = possible_values(weights.kind_of(kind))
@@ -101,7 +101,7 @@ class Categorical(TritDistribution):
         return list(state.tables)
 
     def _memory(self, tables: Tables) -> Any:
-        """Return what is carried before the first step."""
+        """Return the memory before the first step."""
         del tables
         return ()
 
@@ -119,7 +119,7 @@ class Categorical(TritDistribution):
         )
         tables, memory = self._step(gradients, utilities, state)
         tables = tuple(
-            # Where there is no step nothing moves, not even by a rounding error.
+            # Without a step nothing moves, not even by a rounding error.
             jnp.where(is_equal(before, after), before, keep_margin(after, self.margin, self.values))
             for before, after in zip(state.tables, tables, strict=True)
         )
@@ -133,7 +133,7 @@ class Categorical(TritDistribution):
         return keep_margin(table, self.margin, self.values)
 
     def _mode(self, tables: Tables, before: Any) -> jax.Array:
-        """Return the mode of the tables, with the exponents of another solution."""
+        """Return the mode of the tables, with the exponents of `before`."""
         modes = [
             tensor._replace(values=(jnp.argmax(table, axis=-1) - 1).astype(jnp.int8))
             for table, tensor in zip(tables, ternary.tensors(before), strict=True)
@@ -144,7 +144,7 @@ class Categorical(TritDistribution):
 def tables_from_settings(
     tables: parts.Tables, sampling: parts.Sampling, weights: ternary.WeightName
 ) -> dict[str, Any]:
-    """Return the arguments of `Categorical` that settings give."""
+    """Return the arguments of `Categorical` from settings."""
     own = {} if tables.margin is None else {"margin": tables.margin}
     return {
         "kind": weights,
@@ -162,9 +162,9 @@ def natural_gradient(table: Float[Array, "... 3"], stats: Statistics) -> Float[A
 def keep_margin(
     table: Float[Array, "... 3"], margin: float, values: Float[Array, "3"]
 ) -> Float[Array, "... 3"]:
-    """Return probabilities that sum to one, each of a possible value at least `margin`.
+    """Return probabilities that sum to one and are at least `margin` for each possible value.
 
-    What lies below is lifted, and what the others have beyond the margin is
+    Smaller ones are raised to the margin, and the excess of the others over the margin is
     scaled down (Shirakawa et al., AAAI 2018, "Dynamic optimization of neural network structures").
 
     Examples:
@@ -179,18 +179,18 @@ def keep_margin(
 def fisher_root(
     table: Float[Array, "... 3"], change: Float[Array, "... 3"]
 ) -> Float[Array, "... 3"]:
-    """Return a root of the Fisher information times a change of the probabilities that sums to 0.
+    """Multiply a change of the probabilities that sums to 0 by a root of the Fisher information.
 
-    With K - 1 of the probabilities as parameters the Fisher information is
+    With K - 1 of the probabilities as parameters, the Fisher information is
     diag(1 / p) + 1 / p_K, so the square of its norm is the sum of change^2 / p over all K.
     """
-    # Of a quotient by a root XLA makes a product with `rsqrt` in some programs and not in others.
+    # XLA turns division by a root into a product with `rsqrt` in some programs but not in others.
     is_possible = table > 0
     return jnp.where(is_possible, change * jax.lax.rsqrt(jnp.where(is_possible, table, 1.0)), 0.0)
 
 
 def energy(arrays: Iterable[Float[Array, "..."]]) -> Float[Array, ""]:
-    """Return the sum of squares over all arrays, in an order that no number of devices changes."""
+    """Return the sum of squares over all arrays, in an order independent of the device count."""
     return sum((devices.sum_in_order(jnp.square(x).ravel()) for x in arrays), jnp.zeros(()))
 
 

@@ -1,4 +1,4 @@
-r"""The cross-entropy method with a learning rate, or UMDA: tables move to those of the elite.
+r"""The cross-entropy method with a learning rate, or UMDA: tables move towards the elite's.
 
 $$p \leftarrow (1 - \eta)\, p + \eta\, f, \qquad
   f = \frac{1}{\mu} \sum_{i\ \mathrm{elite}} \mathrm{onehot}(X_i)$$
@@ -40,9 +40,9 @@ class CEM(PBIL):
         Args:
           population_size: members.
           solution: a params pytree of int8 `Tensor`s.
-          elite_ratio: share of the population that is the elite.
+          elite_ratio: share of the population in the elite.
           lr_schedule: eta over the generations, 0 to 1.
-          **kwargs: those of `Categorical`.
+          **kwargs: further arguments of `Categorical`.
         """
         super().__init__(
             population_size,

@@ -1,12 +1,12 @@
-r"""The compact genetic algorithm: a table that stands for a population of lambda members.
+r"""The compact genetic algorithm: a table that represents a population of lambda members.
 
-Members 2 i and 2 i + 1 meet. For every weight, with the value that each of them has,
+Members 2 i and 2 i + 1 compete. For every weight, with the values of winner and loser,
 
 $$p[\mathrm{winner}] \leftarrow p[\mathrm{winner}] + 1 / \lambda, \qquad
   p[\mathrm{loser}] \leftarrow p[\mathrm{loser}] - 1 / \lambda,$$
 
-and no value falls below 1/lambda, one member. All pairs of a generation meet at
-once; where they are equally fit nothing moves. It is PBIL with utilities +1 and
+and no probability falls below 1/lambda, one member. All pairs of a generation compete at
+once; equally fit pairs change nothing. This is PBIL with utilities +1 and
 -1, whose mean is zero, and the rate N / lambda.
 
 References:
@@ -39,17 +39,19 @@ class CompactGA(PBIL):
         """Build the algorithm.
 
         Args:
-          population_size: members, an even number.
+          population_size: number of members, must be even.
           solution: a params pytree of int8 `Tensor`s.
           virtual_population: lambda, at least 4, so that 1/lambda is below 1/3.
-          margin: the least probability of a value; by default 1/lambda.
-          **kwargs: those of `Categorical`.
+          margin: the smallest probability of a value; by default 1/lambda.
+          **kwargs: further arguments of `Categorical`.
 
         Raises:
-          ValueError: the population is odd, or lambda too small.
+          ValueError: the population size is odd, or lambda is too small.
         """
         if population_size % 2:
-            raise ValueError(f"members meet in pairs: even population_size, got {population_size}")
+            raise ValueError(
+                f"population_size must be even, as members compete in pairs; got {population_size}"
+            )
         if virtual_population < 4:
             raise ValueError(f"virtual_population must be at least 4, got {virtual_population}")
         super().__init__(

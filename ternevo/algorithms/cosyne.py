@@ -1,14 +1,14 @@
-r"""Cooperative synapse neuroevolution: each weight's values are exchanged between the members.
+r"""Cooperative synapse neuroevolution: members exchange the values of each weight.
 
 The best members have children by crossover and mutation, which replace the
-worst. Then every weight is a subpopulation of its own: the values that are
-marked change places among each other, at random. With relative fitness 1 for
+worst. Then every weight becomes its own subpopulation: its marked
+values are permuted at random. With relative fitness 1 for
 the best member and 0 for the worst, a value of member i is marked with probability
 
 $$1 - \left(\frac{f_i - f_{\min}}{f_{\max} - f_{\min}}\right)^{1/n}$$
 
-for n weights, so that a member has about $-\log$ of its relative fitness
-marked, however large the policy. A child has the fitness of whose place it takes.
+for n weights. A member then has about $-\log$ of its relative fitness
+marked values, for any size of the policy. A child has the fitness of the member it replaces.
 
 References:
   Gomez, Schmidhuber, Miikkulainen, "Accelerated Neural Evolution through
@@ -35,7 +35,7 @@ from ternevo.types import Key, Leaf
 
 @struct.dataclass
 class Params(BaseParams):
-    """Rates of the operators; `mutation_sigma` is of float weights."""
+    """Rates of the operators; `mutation_sigma` applies to float weights."""
 
     crossover_rate: Leaf
     mutation_flips: Leaf
@@ -62,14 +62,14 @@ class CoSyNE(Elitist):
           population_size: members.
           solution: a params pytree of int8 `Tensor`s; for `kind` "float", a pytree of arrays.
           kind: the value set.
-          elite_ratio: share of the population that has children, as many as there are elites.
-          num_survivors: how many of the best are kept whole and evaluated again.
-          permutation: whether values are marked by their member's fitness, or all of them.
+          elite_ratio: share of the population that has children; as many children as elites.
+          num_survivors: number of the best members that are kept unchanged and evaluated again.
+          permutation: mark values by their member's fitness, or mark all.
           fitness_shaping_fn: evosax fitness shaping.
-          metrics_fn: evosax metrics; by default the scalars among its own.
+          metrics_fn: evosax metrics; by default its scalar ones.
 
         Raises:
-          ValueError: children would take the places of survivors.
+          ValueError: children would replace survivors.
         """
         super().__init__(
             population_size, solution, kind, num_survivors, fitness_shaping_fn, metrics_fn
@@ -78,7 +78,7 @@ class CoSyNE(Elitist):
         self.permutation = permutation
         if num_survivors + self.num_elites > population_size:
             raise ValueError(
-                f"num_survivors must be 0 to {population_size - self.num_elites} beside "
+                f"num_survivors must be 0 to {population_size - self.num_elites} with "
                 f"{self.num_elites} children, got {num_survivors}"
             )
 
@@ -96,7 +96,7 @@ class CoSyNE(Elitist):
         return permute_marked(key_permute, members, marked), self._keep(state, survivors)
 
     def _children(self, key: Key, elites: jax.Array, params: Params) -> jax.Array:
-        """Return as many children as there are elites; exponents are the first parent's."""
+        """Return one child for each elite, with the exponents of its first parent."""
         key_parents, key_cross, key_mutate = jax.random.split(key, 3)
         picks = jax.random.randint(key_parents, (2, self.num_elites), 0, self.num_elites)
         parents, partners = elites[picks[0]], elites[picks[1]]
@@ -110,7 +110,7 @@ class CoSyNE(Elitist):
         return crossed + noise * (jax.random.uniform(key_where, crossed.shape) < rate)
 
     def _marked(self, key: Key, fitness: jax.Array) -> jax.Array:
-        """Mark which values change places, of members sorted by fitness."""
+        """Return which values of members, sorted by fitness, are permuted."""
         chances = permutation_chances(fitness, self.num_weights)
         if self.permutation == "all":
             chances = jnp.ones_like(chances)
@@ -122,9 +122,9 @@ class CoSyNE(Elitist):
 def permutation_chances(
     fitness: Float[Array, " population"], num_weights: int
 ) -> Float[Array, " population"]:
-    """Return how probably a value of each member is marked: from 0 for the least fitness to 1.
+    """Return the probability of marking a value of each member: 0 for the best, 1 for the worst.
 
-    It is 1 for all if nobody is better than anybody.
+    It is 1 for all members if all are equal. The best member has the lowest fitness.
     """
     span = jnp.max(fitness) - jnp.min(fitness)
     relative = (jnp.max(fitness) - fitness) / jnp.where(span > 0, span, 1.0)
@@ -134,7 +134,7 @@ def permutation_chances(
 def permute_marked(
     key: Key, members: Num[Array, "population dims"], marked: Bool[Array, "population dims"]
 ) -> Num[Array, "population dims"]:
-    """Let the marked values of each column change places among each other."""
+    """Permute the marked values within each column."""
     lots = jnp.where(marked, jax.random.uniform(key, members.shape), 1.0)
     _, shuffled = jax.lax.sort((lots, members), dimension=0, num_keys=1)  # marked ones first
     place = jnp.maximum(jnp.cumsum(marked, axis=0) - 1, 0)

@@ -1,8 +1,8 @@
-"""What the distributions over trits share: populations that stay pytrees, split over devices.
+"""Base of the distributions over trits: populations stay pytrees, split over devices.
 
-evosax flattens a population before `_ask` returns it and again in `tell`, which
-takes as many bytes again for each copy. Here each tensor is drawn where its
-members live and is summed up there; see `spread.py`.
+evosax flattens a population before `_ask` returns it and again in `tell`, and
+each copy takes as many bytes again. Here each tensor is drawn and summed
+where its members live; see `spread.py`.
 """
 
 from functools import partial
@@ -27,7 +27,7 @@ from ternevo.arithmetic.weights import TERNARY, WeightKind
 from ternevo.types import Key, Tensor
 
 MARGIN = 1e-3
-"""No value of a weight is ever less probable than this, where a class says nothing else."""
+"""Smallest probability of a value of a weight, unless a class sets another."""
 
 
 @struct.dataclass
@@ -38,9 +38,9 @@ class Params(BaseParams):
 class TritDistribution(Described, DistributionBasedAlgorithm):
     """Abstract: evosax's ask and tell for independent weights, by their probabilities.
 
-    A subclass has `use_antithetic_sampling`, `probabilities(state)`, a `mean` in its state and
-    `_move(utilities, stats, state)`, which gets shaped fitness and, for each tensor,
-    its statistics. An antithetic pair is the members 2 i and 2 i + 1.
+    A subclass defines `use_antithetic_sampling`, `probabilities(state)`, a `mean` in its state and
+    `_move(utilities, stats, state)`, which gets shaped fitness and the statistics of each
+    tensor. An antithetic pair is the members 2 i and 2 i + 1.
     """
 
     use_antithetic_sampling: bool
@@ -51,12 +51,12 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
 
     @property
     def is_spread(self) -> bool:
-        """Return whether each device holds its own members only."""
+        """Return whether each device holds only its own members."""
         return spread.is_spread(self.population_size, self.use_antithetic_sampling)
 
     @property
     def traits(self) -> Traits:
-        """Return the capabilities that all of these have."""
+        """Return the capabilities that all subclasses have."""
         return Traits(
             pairs_are_adjacent=True,
             is_spread=self.is_spread,
@@ -69,11 +69,11 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
         raise NotImplementedError
 
     def _exponents(self, state: Any) -> list[jax.Array]:
-        """Return the exponent of each tensor: those of the mode, which all members share."""
+        """Return the exponent of each tensor of the mode, which all members share."""
         return [tensor.exponent for tensor in ternary.tensors(self.get_mean(state))]
 
     def _to_tensors(self, trits: list[jax.Array], state: Any) -> list[Tensor]:
-        """Return what was drawn for one member, or for a population, as tensors."""
+        """Return the values drawn for one member, or for a population, as tensors."""
         ranks = [tensor.values.ndim for tensor in ternary.tensors(self.solution)]
         return [
             Tensor(
@@ -84,7 +84,7 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
         ]
 
     def _to_trits(self, tensors: list[Tensor], state: Any) -> list[jax.Array]:
-        """Return what was drawn for the tensors of a population."""
+        """Return the values drawn for the tensors of a population."""
         del state
         return [tensor.values for tensor in tensors]
 
@@ -93,12 +93,12 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
         return ternary.mean_over([entropy_bits(p) for p in self.probabilities(state)])
 
     def _move(self, utilities: jax.Array, stats: list[Statistics], state: Any) -> Any:
-        """Move the distribution; evosax minimises, so less shaped fitness is better."""
+        """Move the distribution; evosax minimises, so lower shaped fitness is better."""
         raise NotImplementedError
 
     @partial(jax.jit, static_argnames=("self",))
     def ask(self, key: Key, state: Any, params: Any) -> tuple[Any, Any]:
-        """Return a population, a pytree of int8 `Tensor`s with a leading population axis."""
+        """Return a population: a pytree of int8 `Tensor`s with a leading population axis."""
         del params
         trits = spread.sample(
             key, self.probabilities(state), self.population_size, self.use_antithetic_sampling
@@ -110,9 +110,9 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
     def tell(
         self, key: Key, population: Any, fitness: jax.Array, state: Any, params: Any
     ) -> tuple[Any, dict]:
-        """Update the distribution with the fitness [population], less is better.
+        """Update the distribution with the fitness [population]; lower is better.
 
-        What is not usable counts as worse than any other, see `finite_fitness`.
+        Unusable fitness counts as worse than any other, see `finite_fitness`.
         """
         fitness = finite_fitness(fitness)
         best = jnp.argmin(fitness)
@@ -127,7 +127,7 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
             best_solution=jnp.where(is_better, member, state.best_solution),
             best_fitness=jnp.where(is_better, fitness[best], state.best_fitness),
         )
-        # Metrics are of flat members, as evosax's are; XLA drops what no metric reads.
+        # Metrics take flat members, as in evosax; XLA drops arrays that no metric reads.
         members = jax.vmap(self._ravel_solution)(population)
         metrics = self.metrics_fn(key, members, fitness, state, params)
         state = self._move(shaped, stats, state)
@@ -150,7 +150,7 @@ def possible_values(kind: WeightKind) -> Float[Array, "3"]:
 def around(
     centre: Num[Array, "..."], rate: Float[Array, ""], kind: WeightKind = TERNARY
 ) -> Float[Array, "... 3"]:
-    """Return the probabilities of weights at a centre but for a flip to a neighbour at a rate.
+    """Return the probabilities of weights at a centre that flip to a neighbour at a rate.
 
     Examples:
       >>> around(jnp.array([0, 1], jnp.int8), jnp.float32(0.25)).tolist()

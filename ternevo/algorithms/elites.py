@@ -1,7 +1,7 @@
-"""What population-based algorithms share: members that stay, and the mean of their evaluations.
+"""Base of population-based algorithms: surviving members, and the mean of their evaluations.
 
-Those who stay are asked first, unchanged, and evaluated again with everybody
-else; their fitness is the mean over all their evaluations, so that one lucky
+Survivors come first in a population, unchanged, and are evaluated again with the
+others. Their fitness is the mean over all their evaluations, so that one lucky
 episode does not keep a member at the top.
 """
 
@@ -25,7 +25,7 @@ from ternevo.types import Key, Leaf, Tensor
 
 @struct.dataclass
 class State(BaseState):
-    """Members as they were asked, how often each was evaluated, and what a subclass carries."""
+    """The asked members, the number of evaluations of each, and the memory of a subclass."""
 
     population: Leaf
     fitness: Leaf
@@ -37,10 +37,10 @@ class State(BaseState):
 
 
 class Elitist(Described, PopulationBasedAlgorithm):
-    """Abstract: a subclass has `_ask`, which calls `_keep`, and `_memory` if it carries anything.
+    """Abstract: a subclass defines `_ask`, which calls `_keep`, and `_memory` if it keeps state.
 
-    Members are flat, as evosax keeps them, with the exponents of their tensors in between. One
-    that compares only members of one generation says `remembers_fitness = False`.
+    Members are flat, as in evosax, with the exponents of their tensors in between. A subclass
+    that compares only members of one generation sets `remembers_fitness = False`.
     """
 
     remembers_fitness: bool = True
@@ -58,14 +58,14 @@ class Elitist(Described, PopulationBasedAlgorithm):
 
         Args:
           population_size: members.
-          solution: a params pytree of int8 `Tensor`s; of float weights, a pytree of arrays.
+          solution: a params pytree of int8 `Tensor`s; for float weights, a pytree of arrays.
           kind: the value set.
-          num_survivors: how many are kept and evaluated again.
+          num_survivors: number of members that are kept and evaluated again.
           fitness_shaping_fn: evosax fitness shaping.
-          metrics_fn: evosax metrics; by default the scalars among its own.
+          metrics_fn: evosax metrics; by default its scalar ones.
 
         Raises:
-          ValueError: `num_survivors` is not between 0 and the population size.
+          ValueError: `num_survivors` is negative or not below the population size.
         """
         super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
         if not 0 <= num_survivors < population_size:
@@ -80,21 +80,21 @@ class Elitist(Described, PopulationBasedAlgorithm):
 
     @property
     def traits(self) -> Traits:
-        """Return the capabilities that all of these have."""
+        """Return the capabilities that all subclasses have."""
         return Traits(remembers_fitness=self.remembers_fitness)
 
     @partial(jax.jit, static_argnames=("self",))
     def init(self, key: Key, population: Any, fitness: jax.Array, params: Any) -> State:
-        """Start from an evaluated population; less fitness is better."""
+        """Start from an evaluated population; lower fitness is better."""
         return super().init(key, population, finite_fitness(fitness), params)
 
     @partial(jax.jit, static_argnames=("self",))
     def tell(
         self, key: Key, population: Any, fitness: jax.Array, state: State, params: Any
     ) -> tuple[State, dict]:
-        """Update the members with the fitness [population], less is better.
+        """Update the members with the fitness [population]; lower is better.
 
-        What is not usable counts as worse than any other, see `finite_fitness`.
+        Unusable fitness counts as worse than any other, see `finite_fitness`.
         """
         return super().tell(key, population, finite_fitness(fitness), state, params)
 
@@ -110,7 +110,7 @@ class Elitist(Described, PopulationBasedAlgorithm):
         )
 
     def _memory(self, key: Key, params: Any) -> Any:
-        """Return what is carried before the first generation."""
+        """Return the memory before the first generation."""
         del key, params
         return ()
 
@@ -123,7 +123,7 @@ class Elitist(Described, PopulationBasedAlgorithm):
         return state.replace(population=population, fitness=fitness, evaluations=evaluations)
 
     def _keep(self, state: State, survivors: Int[Array, " survivors"]) -> State:
-        """Return the state whose first members have been evaluated before, and no others."""
+        """Return the state in which only the first members, the survivors, have evaluations."""
         fresh = (0, self.population_size - self.num_survivors)
         return state.replace(
             fitness=jnp.pad(state.fitness[survivors], fresh),

@@ -1,4 +1,4 @@
-"""Any algorithm of evosax by its name, over float latents."""
+"""Any evosax algorithm by name, over float latents."""
 
 import dataclasses
 import inspect
@@ -16,7 +16,7 @@ from ternevo.settings.strategies.latent import Latent
 from ternevo.types import Key
 
 NO_SINGLE_MEAN = ("SV_CMA_ES", "SV_Open_ES")
-"""Stein variational algorithms search several distributions: there is no one policy to ship."""
+"""Stein variational algorithms search several distributions: there is no single policy to ship."""
 
 
 def from_settings(
@@ -25,17 +25,19 @@ def from_settings(
     """Return the algorithm that `--strategy latent` runs over latents, and its params.
 
     Raises:
-      UnknownName: evosax has no such algorithm, or the algorithm no such parameter.
+      UnknownName: evosax has no such algorithm, or the algorithm has no such parameter.
       ValueError: the algorithm does not fit the other settings.
     """
-    del weights  # latents are float, whatever a policy makes of them
+    del weights  # latents are float for every kind of weights
     algorithm = _algorithm(settings, solution, num_generations)
     return algorithm, _params(settings, algorithm)
 
 
 def _algorithm(settings: Latent, solution: Any, num_generations: int) -> Any:
     if settings.algorithm in NO_SINGLE_MEAN:
-        raise ValueError(f"{settings.algorithm} searches several means: there is no one to ship")
+        raise ValueError(
+            f"{settings.algorithm} searches several means, so there is no single policy to ship"
+        )
     check(
         "evosax algorithm", settings.algorithm, [a for a in algorithms if a not in NO_SINGLE_MEAN]
     )
@@ -52,9 +54,9 @@ def _algorithm(settings: Latent, solution: Any, num_generations: int) -> Any:
     taken = inspect.signature(constructor).parameters
     weighs_ranks = taken["fitness_shaping_fn"].default is weights_fitness_shaping_fn
     if settings.fitness_shaping != "own":
-        if weighs_ranks:  # their weights are positive for the best, ours negative
+        if weighs_ranks:  # evosax's weights are positive for the best, ours negative
             raise ValueError(
-                f"--algorithm {settings.algorithm} weighs ranks in a way of its own: it needs "
+                f"--algorithm {settings.algorithm} weights ranks in its own way: it needs "
                 f"--fitness_shaping own, not {settings.fitness_shaping}"
             )
         offered["fitness_shaping_fn"] = FITNESS_SHAPING[settings.fitness_shaping]
@@ -68,7 +70,7 @@ def _algorithm(settings: Latent, solution: Any, num_generations: int) -> Any:
             metrics_fn=no_metrics,
             **given,
         )
-    except AssertionError as error:  # evosax's way to refuse a population size
+    except AssertionError as error:  # how evosax refuses a population size
         raise ValueError(f"--algorithm {settings.algorithm}: {error}") from error
 
 

@@ -1,8 +1,8 @@
-"""What keeps an algorithm's state finite, whatever fitness it is told.
+"""Guards that keep an algorithm's state finite for any fitness.
 
 float32 ends at 3.4e38, and squares of fitness are summed over a population, divided by small
-probabilities, and averaged by optimisers. So fitness beyond `LIMIT` counts as not finite: a return
-of that size is a simulation that exploded.
+probabilities, and averaged by optimisers. Fitness beyond `LIMIT` therefore counts as not finite:
+a return of that size means that the simulation exploded.
 """
 
 import functools
@@ -16,10 +16,10 @@ from jaxtyping import Array, Bool, Float, Num
 from ternevo.machine import devices
 
 LIMIT = 1e15
-"""Fitness beyond this, with either sign, counts as not finite: its squares might sum to that."""
+"""Fitness beyond this size counts as not finite: sums of its squares might overflow."""
 
 FACTOR = 10.0
-"""How much longer than those before it a gradient may be, see `bounded_by_past`."""
+"""How many times longer than past gradients a gradient may be, see `bounded_by_past`."""
 
 MEMORY = 0.9
 """Weight of the past in the mean length of gradients."""
@@ -31,9 +31,9 @@ def is_usable(numbers: Num[Array, "*shape"]) -> Bool[Array, "*shape"]:
 
 
 def finite_fitness(fitness: Num[Array, " population"]) -> Float[Array, " population"]:
-    """Return fitness, less is better, in which an unusable one is worse than any other.
+    """Return fitness (lower is better) in which unusable values are worse than all others.
 
-    If none is usable, all are `LIMIT`, which no other generation is likely to be worse than.
+    If none is usable, all become `LIMIT`, and no other generation is likely to be worse.
 
     Examples:
       >>> finite_fitness(jnp.array([3.0, jnp.nan, 1.0, -jnp.inf, 1e20])).tolist()
@@ -49,18 +49,18 @@ def finite_fitness(fitness: Num[Array, " population"]) -> Float[Array, " populat
 
 
 def bounded(tree: Any) -> Any:
-    """Return arrays cut off at `LIMIT`; NaN stays."""
+    """Clip arrays to `LIMIT`; NaN stays."""
     return jax.tree.map(lambda x: jnp.clip(x, -LIMIT, LIMIT), tree)
 
 
 def keep_finite(before: Any, after: Any) -> tuple[Any, Bool[Array, ""]]:
-    """Return the state after an update, or the one before it if the update is not finite.
+    """Return the state after an update, or the state before it if the update is not finite.
 
-    An update is not finite if a number was finite before and is not after: evosax starts some
+    An update is not finite if it makes a finite number infinite or NaN: evosax starts some
     fields at infinity or NaN.
 
     Returns:
-      The state, and whether the update was left out.
+      The state, and whether the update was skipped.
     """
     broken = [
         jnp.any(jnp.isfinite(old) & ~jnp.isfinite(new))
@@ -73,17 +73,17 @@ def keep_finite(before: Any, after: Any) -> tuple[Any, Bool[Array, ""]]:
 
 
 class PastLength(NamedTuple):
-    """The running mean of the lengths of gradients, 0 before the first that is not zero."""
+    """The running mean length of gradients; 0 until the first nonzero gradient."""
 
     length: Float[Array, ""]
 
 
 def bounded_by_past() -> optax.GradientTransformation:
-    """Return the transformation that shortens a gradient far longer than those before it.
+    """Return a transformation that shortens gradients far longer than past ones.
 
     One generation of huge returns would otherwise fill Adam's second moment for thousands of
-    generations, or throw the latents of SGD away. The mean length follows what was let through, so
-    a scale that does change is caught up with, by nearly a factor of two in each generation.
+    generations, or push SGD's latents far away. The mean length follows the shortened gradients, so
+    it catches up with a lasting change of scale by nearly a factor of two in each generation.
     """
 
     def init(params: Any) -> PastLength:
@@ -106,7 +106,7 @@ def bounded_by_past() -> optax.GradientTransformation:
 
 
 def _length(arrays: list[jax.Array]) -> Float[Array, ""]:
-    """Return the Euclidean length of all arrays together; squares do not overflow."""
+    """Return the Euclidean length of all arrays together, without overflow of squares."""
     largest = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(x)) for x in arrays])
     safe = jnp.where(largest > 0, largest, 1.0)
     squares = [devices.sum_in_order(jnp.square(x / safe).ravel()) for x in arrays]

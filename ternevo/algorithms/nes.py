@@ -3,12 +3,12 @@ r"""Natural evolution strategies over ternary and binary weights.
 Every weight is an independent categorical over {-1, 0, +1}, given by float
 latents. A population is sampled by inverse CDF, in antithetic pairs, and the
 latents climb the estimated gradient of expected utility through an optax
-optimiser. What differs between the distributions is how latents give
-probabilities, and which ascent direction the batch's statistics
+optimiser. The distributions differ in how latents give
+probabilities, and in the ascent direction that they derive from the batch's statistics
 
-$$M_1 = \frac{1}{N} \sum_i u_i X_i, \qquad M_2 = \frac{1}{N} \sum_i u_i X_i^2$$
+$$M_1 = \frac{1}{N} \sum_i u_i X_i, \qquad M_2 = \frac{1}{N} \sum_i u_i X_i^2.$$
 
-are turned into. The shipped policy is the mode.
+The shipped policy is the mode.
 
 References:
   Wierstra et al., "Natural Evolution Strategies", JMLR 2014.
@@ -45,20 +45,20 @@ from ternevo.settings.strategies.evolution import check_weights
 from ternevo.types import Key, Leaf, Tensor
 
 FISHER_DAMPING = 0.1
-"""Added to the Fisher information of a logit before it divides."""
+"""Added to the Fisher information of a logit before dividing by it."""
 
 
 class Distribution(NamedTuple):
     """A family of ternary distributions.
 
     Attributes:
-      start: from a key and a tensor to latents whose mode is that tensor.
-      probabilities: from latents, the scheduled noise `spread` (a sigma, or a flip rate) and
-        `per_output` to P(-1), P(0), P(+1). `per_output` says whether outputs have scales of their
-        own.
-      direction: from the same, with statistics before `per_output`, to where the latents go.
-      mode: from latents and a tensor of the solution to the most probable tensor.
-      project: latents back into their range.
+      start: (key, tensor) to latents whose mode is that tensor.
+      probabilities: (latents, scheduled noise `spread`, `per_output`) to P(-1), P(0), P(+1).
+        `spread` is a sigma or a flip rate. `per_output` says whether each output has its own scale.
+      direction: the same arguments, with statistics before `per_output`, to the ascent direction of
+        the latents.
+      mode: (latents, a tensor of the solution) to the most probable tensor.
+      project: move latents back into their range.
     """
 
     start: Callable[[Key, Tensor], jax.Array]
@@ -98,7 +98,7 @@ def logits() -> Distribution:
 
 
 def mean() -> Distribution:
-    """The ternary variable of least variance with a mean m, mixed with a uniform flip at rate q."""
+    """The ternary variable with mean m and least variance, mixed with a uniform flip at rate q."""
 
     def start(key: Key, tensor: Tensor) -> jax.Array:
         noise = jax.random.uniform(key, tensor.values.shape, minval=-0.45, maxval=0.45)
@@ -122,7 +122,7 @@ def mean() -> Distribution:
 
 
 def sharp() -> Distribution:
-    """A centre round(z) with probability 1 - q, else a neighbour; z keeps what is below a level."""
+    """A centre round(z) with probability 1 - q, else a neighbour; z accumulates partial steps."""
 
     def probabilities(latent: jax.Array, spread: jax.Array, per_output: bool = False) -> jax.Array:
         del per_output
@@ -146,7 +146,7 @@ def threshold(kind: ternary.WeightName = "ternary") -> Distribution:
 
     The thresholds are plus and minus half of gamma, the mean absolute latent
     of the tensor, or of each output; exponents follow gamma, so that levels grow with
-    evidence. Given w the noise is integrated out (Rao-Blackwell):
+    evidence. Given w, the noise is integrated out (Rao-Blackwell):
     $\nabla_z \log P(w) = P'(w) / P(w)$ with $P$ in closed form by the normal
     CDF; gamma is held fixed. `kind="binary"` cuts once, at zero.
     """
@@ -183,15 +183,15 @@ def threshold(kind: ternary.WeightName = "ternary") -> Distribution:
 def bernoulli(init_logit_std: float = 3.0) -> Distribution:
     r"""+1 with probability $p = \sigma(\theta)$, else -1; a damped natural gradient in the logit.
 
-    The Fisher information of the logit is $p(1-p)$, so with x in {0, 1} and utilities u
+    The Fisher information of the logit is $p(1-p)$. With x in {0, 1} and utilities u, the step is
 
     $$\Delta\theta \propto \frac{1}{N} \sum_i u_i \frac{x_i - p}{p(1-p) + \epsilon}.$$
 
-    The first logits are normal, with the signs of the weights given.
+    The first logits are normal, with the signs of the given weights.
 
     References:
       Swope, "Lightweight Reinforcement Learning by Evolving Binary Networks", 2020
-      (raw returns as u; here u has a baseline, without which the step is pure
+      (raw returns as u; here u has a baseline, without which the step is only
       drift once all returns are equal).
     """
 
@@ -218,7 +218,7 @@ def bernoulli(init_logit_std: float = 3.0) -> Distribution:
 
 
 DISTRIBUTIONS = {"threshold": threshold, "logits": logits, "mean": mean, "sharp": sharp}
-"""Those of `--strategy ternary_nes`; `bernoulli` is that of `binary_nes`."""
+"""The distributions of `--strategy ternary_nes`; `binary_nes` uses `bernoulli`."""
 
 
 def _round(latent: jax.Array, tensor: Tensor) -> Tensor:
@@ -307,7 +307,7 @@ class TernaryNES(TritDistribution):
         )
 
     def _directions(self, stats: list[Statistics], state: State) -> tuple[jax.Array, ...]:
-        """Return where each latent array would go."""
+        """Return the direction of each latent array."""
         return tuple(
             self.distribution.direction(latent, state.spread, of_tensor, per_output)
             for latent, of_tensor, per_output in zip(
@@ -317,7 +317,7 @@ class TernaryNES(TritDistribution):
 
     @property
     def _per_output(self) -> list[bool]:
-        """Return of each tensor whether its outputs have exponents of their own."""
+        """Return whether each tensor has an exponent for each output."""
         return [has_outputs(tensor) for tensor in ternary.tensors(self.solution)]
 
     def probabilities(self, state: State) -> list[Float[Array, "... 3"]]:

@@ -1,11 +1,11 @@
 r"""The (1 + lambda) evolutionary algorithm with a self-adjusting mutation rate.
 
 The parent is evaluated again with its children, and the best
-child replaces it if it is not worse in this generation; of equal children one is
-drawn. Of n weights the first half of the children redraws each at the rate r/(2n), the
-second at 2r/n; where that leaves all as they were, one weight takes another value.
-Then r becomes that of the half of the best child with probability 3/4, else
-that of the other, and stays within $[2, n/4]$, also where it starts. The parent is what is shipped.
+child replaces it if it is not worse in this generation; ties between children are
+broken at random. The first half of the children redraws each of n weights at the rate r/(2n), the
+second half at 2r/n; if that changes nothing, one weight takes another value.
+Then r becomes r/2 or 2r, as in the best child's half, with probability 3/4, else as in
+the other half. r always stays within $[2, n/4]$. The parent is the shipped policy.
 
 References:
   Doerr, Gießen, Witt, Yang, "The (1+λ) evolutionary algorithm with
@@ -31,15 +31,15 @@ from ternevo.settings.strategies.one_plus_lambda import OnePlusLambda as Setting
 from ternevo.types import Key, Leaf
 
 MIN_FLIPS = 2.0
-"""The least r: the slower half of the children then redraws one weight each, on average."""
+"""The smallest r: the slower half of the children then redraws one weight each, on average."""
 
 FOLLOWING = 0.75
-"""How probably r goes where the best child is; the rest keeps it from being led by chance alone."""
+"""Probability that r follows the best child; the remainder protects r from chance winners."""
 
 
 @struct.dataclass
 class Params(BaseParams):
-    """Where r starts, in expected redrawn weights; within the range of r."""
+    """The initial r, in expected redrawn weights; clipped to the range of r."""
 
     init_flips: Leaf
 
@@ -47,7 +47,7 @@ class Params(BaseParams):
 class OnePlusLambda(Elitist):
     """One int8 parent and its children, an evosax algorithm; the memory is r.
 
-    In the state the parent comes first.
+    The parent comes first in the state.
     """
 
     remembers_fitness = False  # the parent is evaluated again with its children
@@ -60,7 +60,7 @@ class OnePlusLambda(Elitist):
         fitness_shaping_fn: Callable = identity_fitness_shaping_fn,
         metrics_fn: Callable = population_metrics,
     ):
-        """Build the algorithm; of `population_size` members all but one are children."""
+        """Build the algorithm; all but one of the `population_size` members are children."""
         super().__init__(population_size, solution, kind, 1, fitness_shaping_fn, metrics_fn)
 
     @property
@@ -69,7 +69,7 @@ class OnePlusLambda(Elitist):
 
     @property
     def is_fast(self) -> Bool[Array, " children"]:
-        """Return whether each child is of the half with more flips."""
+        """Return whether each child is in the half with more flips."""
         num_children = self.population_size - 1
         return jnp.arange(num_children) >= num_children / 2
 
@@ -95,7 +95,7 @@ class OnePlusLambda(Elitist):
         return jnp.concatenate([parent[None], children]), state
 
     def _child(self, key: Key, parent: jax.Array, rate: jax.Array) -> jax.Array:
-        """Redraw weights of the parent at a rate, and change one if that has changed none."""
+        """Redraw weights of the parent at a rate; if none changed, change one."""
         key_flip, key_place, key_value = jax.random.split(key, 3)
         child = self._flip(key_flip, parent, rate)
         lots = jnp.where(self.is_weight, jax.random.uniform(key_place, parent.shape), -1.0)
@@ -119,13 +119,13 @@ class OnePlusLambda(Elitist):
 
 
 def put_first(state: State, leader: Int[Array, ""]) -> State:
-    """Let a member and the first one change places."""
+    """Swap a member with the first one."""
     order = jnp.arange(state.fitness.shape[0]).at[0].set(leader).at[leader].set(0)
     return state.replace(population=state.population[order], fitness=state.fitness[order])
 
 
 def winner_of(key: Key, fitness: Float[Array, " children"]) -> Int[Array, ""]:
-    """Return one of the best at random: the first would always be of the slower half."""
+    """Return a random one of the best children: the first would always be in the slower half."""
     lots = jax.random.uniform(key, fitness.shape)
     return jnp.argmax(jnp.where(fitness == jnp.min(fitness), lots, -1.0))
 

@@ -31,7 +31,7 @@ class PBIL(Categorical):
         lr_schedule: Callable | None = None,
         **kwargs: Any,
     ):
-        """Build the algorithm; `lr_schedule` gives s, and the rest is that of `Categorical`."""
+        """Build the algorithm; `lr_schedule` gives s, and `Categorical` takes the rest."""
         super().__init__(population_size, solution, **kwargs)
         self.lr_schedule = lr_schedule or optax.constant_schedule(1.0)
 

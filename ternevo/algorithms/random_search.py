@@ -1,7 +1,7 @@
-"""Random search over any weights: fresh members every generation, the leader evaluated again.
+"""Random search over any weights: new members every generation, and the leader evaluated again.
 
-The leader sits in the first place and its fitness is the mean over all its
-evaluations; it is replaced by whoever is better in the newest generation.
+The leader comes first, and its fitness is the mean over all its
+evaluations; a better member of the newest generation replaces it.
 
 References:
   Such et al., "Deep Neuroevolution", 2017, the random search control.
@@ -41,7 +41,7 @@ class RandomSearch(Elitist):
     ):
         """Build the algorithm; `solution` gives shapes and exponents, `kind` the value set.
 
-        For `kind` "float" it is a pytree of arrays.
+        For `kind` "float", `solution` is a pytree of arrays.
         """
         super().__init__(population_size, solution, kind, 1, fitness_shaping_fn, metrics_fn)
 
@@ -62,7 +62,7 @@ class RandomSearch(Elitist):
         return self._ravel_solution(structure.unflatten(drawn))
 
     def _redraw(self, key: Key, tensor: Any) -> Any:
-        if self.kind.is_float:  # of the size of the usual N(0, 1/fan_in) start
+        if self.kind.is_float:  # the size of the usual N(0, 1/fan_in) start
             return self.kind.draw(key, tensor.shape) / tensor.shape[0] ** 0.5
         return tensor._replace(values=self.kind.draw(key, tensor.values.shape))
 

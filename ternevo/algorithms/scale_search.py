@@ -1,13 +1,13 @@
 r"""`TernaryNES` whose members also differ in the exponents of their tensors.
 
-Each exponent has one more float latent s. A member has the exponent that follows the weights'
+Each exponent has one more float latent s. A member's exponent is the one given by the weights'
 latents, plus round(s), plus a trit X of mean s - round(s), mixed with a uniform flip at rate sigma
-(the distribution `mean` of `ternary_nes.py`), so that its noise follows the schedule of the
-weights'. s climbs
+(the distribution `mean` of `nes.py`). Its noise therefore follows the schedule of the
+weights' noise. s climbs
 
 $$\frac{1}{N} \sum_i u_i X_i - \bar u\,(s - \mathrm{round}(s))$$
 
-with the optimiser of the weights: scales are searched by the same batch, at no further episode.
+with the optimiser of the weights. The same batch searches the scales, without further episodes.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ from ternevo.types import Key, Tensor
 
 
 class ScaleSearchNES(TernaryNES):
-    """Natural evolution strategy over trits and the exponents of their tensors."""
+    """A natural evolution strategy over trits and the exponents of their tensors."""
 
     def init(self, key: Key, mean: Any, params: Params) -> State:
         """Start from a distribution whose mode is `mean`."""
@@ -76,14 +76,14 @@ class ScaleSearchNES(TernaryNES):
     def _mode(self, latents: tuple[jax.Array, ...]) -> jax.Array:
         given = ternary.tensors(self.solution)
         weights, scales = latents[: len(given)], latents[len(given) :]
-        is_begun = bool(scales)  # there are none before `init`
+        is_begun = bool(scales)  # before `init` there are none
         shifts = jnp.round(scales[0]) if is_begun else jnp.zeros(self._num_exponents)
         modes = [self.distribution.mode(z, t) for z, t in zip(weights, given, strict=True)]
         moved = self._moved(modes, shifts)
         return self._ravel_solution(ternary.replace_tensors(self.solution, moved))
 
     def _moved(self, tensors: list[Tensor], offsets: jax.Array) -> list[Tensor]:
-        """Return the tensors of a member, or of a population, with offsets on their exponents."""
+        """Add offsets to the exponents of the tensors of a member or a population."""
         moved, first = [], 0
         for tensor, given in zip(tensors, ternary.tensors(self.solution), strict=True):
             of_tensor = offsets[..., first : first + given.exponent.size]
@@ -108,7 +108,7 @@ def from_settings(
         f"ternary_nes --distribution {settings.distribution}",
         weights,
         kinds,
-        "--distribution threshold searches ternary, binary and float ones",
+        "--distribution threshold searches ternary, binary and float weights",
     )
     if settings.distribution == "threshold":
         distribution = threshold(weights)

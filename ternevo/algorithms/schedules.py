@@ -1,4 +1,4 @@
-"""Schedules and optimisers of optax, by what settings say of them."""
+"""optax schedules and optimisers from settings."""
 
 import optax
 
@@ -12,7 +12,7 @@ def schedule(name: str, start: float, end: float, num_generations: int) -> optax
     """Return an optax schedule from `start` to `end` over the run.
 
     Raises:
-      UnknownName: `name` is none of constant, linear, cosine, exponential.
+      UnknownName: `name` is not one of constant, linear, cosine, exponential.
     """
     check("schedule", name, ("constant", "linear", "cosine", "exponential"))
     if name == "constant":
@@ -25,10 +25,10 @@ def schedule(name: str, start: float, end: float, num_generations: int) -> optax
 
 
 def optimizer(name: str, learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
-    """Return an optax optimiser by its name in the command line.
+    """Return an optax optimiser by its name on the command line.
 
     Raises:
-      UnknownName: `name` is none of adam, sgd, momentum.
+      UnknownName: `name` is not one of adam, sgd, momentum.
     """
     check("optimizer", name, ("adam", "sgd", "momentum"))
     if name == "adam":
@@ -49,10 +49,10 @@ def spread(noise: Noise, num_generations: int) -> optax.Schedule:
 def scheduled_optimizer(
     settings: Optimization, fitness_shaping: str, num_generations: int
 ) -> optax.GradientTransformation:
-    """Return an optimiser with its learning rate.
+    """Return an optimiser with its learning rate schedule.
 
-    The utilities of `--fitness_shaping baseline` are as large as returns are; then one generation
-    of huge ones must not decide how long all later steps are.
+    The utilities of `--fitness_shaping baseline` are as large as returns. There, one generation
+    of huge returns must not determine the length of all later steps.
     """
     found = optimizer(settings.optimizer, learning_rate(settings.rate, num_generations))
     return optax.chain(bounded_by_past(), found) if fitness_shaping == "baseline" else found

@@ -1,4 +1,4 @@
-"""From fitness to utility, and the metrics every algorithm reports."""
+"""Turn fitness into utility; the metrics that every algorithm reports."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from ternevo.machine import devices
 
 ROUNDING = 1e-6
-"""A sum of evosax's weights, which are of the order of one together, that may as well be zero."""
+"""Sums of evosax's weights below this size count as zero; all weights together are about one."""
 
 
 def baseline_fitness_shaping_fn(
@@ -29,8 +29,8 @@ def standardize_fitness_shaping_fn(
 ) -> Float[Array, " population"]:
     """Return fitness with mean 0 and standard deviation 1.
 
-    evosax's function takes the difference of two mean squares, which is a rounding error where the
-    mean is large beside the deviation, and then its utilities are thousands.
+    evosax's function takes the difference of two mean squares. If the mean is much larger than the
+    deviation, that difference is only a rounding error, and its utilities reach thousands.
     """
     del population, state, params
     centred = fitness - jnp.mean(fitness)
@@ -40,10 +40,10 @@ def standardize_fitness_shaping_fn(
 def centered_rank_fitness_shaping_fn(
     population: Any, fitness: Float[Array, " population"], state: Any, params: Any
 ) -> Float[Array, " population"]:
-    """Return ranks spread evenly over [-1/2, 1/2], the least fitness first, means for equal ones.
+    """Return ranks spread evenly over [-1/2, 1/2], lowest fitness first; ties get their mean.
 
-    evosax's function in other words: one quotient of integers, rounded once, so
-    that no compiler has a choice (`ternevo.machine.devices`).
+    This computes evosax's function as one quotient of integers, rounded once, which
+    leaves the compiler no choice (`ternevo.machine.devices`).
 
     Examples:
       >>> centered_rank_fitness_shaping_fn(None, jnp.array([7.0, -3.0, 0.0]), None, None).tolist()
@@ -51,14 +51,14 @@ def centered_rank_fitness_shaping_fn(
     """
     del population, state, params
     last = fitness.shape[0] - 1
-    ranks = jax.scipy.stats.rankdata(fitness) - 1.0  # halves where fitnesses are equal
+    ranks = jax.scipy.stats.rankdata(fitness) - 1.0  # multiples of 1/2 for ties
     return (2.0 * ranks - last) / (2 * last)
 
 
 def exactly_zero_if_equal(shape: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Return the shaping function that gives 0, and no rounding error, where fitnesses are equal.
+    """Return a shaping function that gives exactly 0 if all fitness values are equal.
 
-    Adam would blow the error up to full steps.
+    Adam would amplify a rounding error to full steps.
     """
 
     def shaped(population: Any, fitness: jax.Array, state: Any, params: Any) -> jax.Array:
@@ -78,7 +78,7 @@ FITNESS_SHAPING: dict[str, Callable[..., jax.Array]] = {
 def truncation(elite_ratio: float) -> Callable[..., jax.Array]:
     """Return the shaping function of utilities N/mu for the best mu members, 0 for the rest.
 
-    It gives minus the utilities, as evosax minimises. Equal members share what is left for them.
+    It returns minus the utilities, as evosax minimises. Tied members share the remaining utility.
 
     Examples:
       >>> truncation(0.5)(None, jnp.array([7.0, -3.0, 0.0, 9.0]), None, None).tolist()
@@ -97,7 +97,7 @@ def truncation(elite_ratio: float) -> Callable[..., jax.Array]:
 def best_and_worst(ratio: float) -> Callable[..., jax.Array]:
     """Return the shaping function of utility +1 for the best, -1 for the worst, 0 between.
 
-    It gives minus the utilities, as evosax minimises. Equal members share what is left for them.
+    It returns minus the utilities, as evosax minimises. Tied members share the remaining utility.
     """
 
     def shape(population: Any, fitness: jax.Array, state: Any, params: Any) -> jax.Array:
@@ -111,7 +111,7 @@ def best_and_worst(ratio: float) -> Callable[..., jax.Array]:
 def duels(
     population: Any, fitness: Float[Array, " population"], state: Any, params: Any
 ) -> Float[Array, " population"]:
-    """Return -1 for the fitter of members 2 i and 2 i + 1 and +1 for the other, or 0 for both.
+    """Return -1 for the fitter of members 2 i and 2 i + 1 and +1 for the other; ties get 0.
 
     Examples:
       >>> duels(None, jnp.array([7.0, -3.0, 2.0, 5.0]), None, None).tolist()
@@ -126,23 +126,23 @@ def duels(
 def shared_weights(
     population: Any, fitness: Float[Array, " population"], state: Any, params: Any
 ) -> Float[Array, " population"]:
-    """Return evosax's `params.weights` by rank, of which equal members get the mean of theirs.
+    """Return evosax's `params.weights` by rank; tied members get the mean of their weights.
 
-    evosax gives all of them the weight at their mean rank: then the weights of a generation do
-    not sum to what they should, and where all are equal the distribution grows or drifts.
+    evosax gives tied members the weight at their mean rank. The weights of a generation then do
+    not have the right sum, and if all members are equal, the distribution grows or drifts.
     """
     del population, state
     before = jax.scipy.stats.rankdata(fitness, method="min").astype(jnp.int32) - 1
     upto = jax.scipy.stats.rankdata(fitness, method="max").astype(jnp.int32)
     sums = jnp.concatenate([jnp.zeros(1), jnp.cumsum(params.weights)])
     total = sums[upto] - sums[before]
-    # What is only a rounding error Adam would blow up to full steps.
+    # Adam would amplify a rounding error to full steps.
     total = jnp.where(jnp.abs(total) > ROUNDING, total, 0.0)
     return jnp.where(upto - before == 1, params.weights[before], total / (upto - before))
 
 
 def of_unit_energy(shaping: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Return the shaping function scaled so that the mean square is 1, or 0 where all are 0."""
+    """Scale a shaping function so that the mean square is 1; all zeros stay zero."""
 
     def shape(population: Any, fitness: jax.Array, state: Any, params: Any) -> jax.Array:
         utilities = shaping(population, fitness, state, params)
@@ -153,27 +153,27 @@ def of_unit_energy(shaping: Callable[..., jax.Array]) -> Callable[..., jax.Array
 
 
 def _count(ratio: float, size: int) -> int:
-    """Return the number of members that a ratio stands for, rounded up, at least one."""
+    """Return `ratio` of `size` members, rounded up, at least one."""
     return max(1, math.ceil(ratio * size - 1e-6))
 
 
 def _share_of_best(
     fitness: Float[Array, " population"], number: int
 ) -> Float[Array, " population"]:
-    """Return 1 for the members of least fitness, 0 for others, and fractions for equal ones."""
+    """Return 1 for the members of lowest fitness, 0 for others, and fractions for ties."""
     before = jax.scipy.stats.rankdata(fitness, method="min") - 1.0
     equal = jax.scipy.stats.rankdata(fitness, method="max") - before
     return jnp.clip((number - before) / equal, 0.0, 1.0)
 
 
 def no_metrics(*args: Any) -> dict[str, jax.Array]:
-    """Report nothing: a compiled training loop has metrics of its own."""
+    """Report nothing: a compiled training loop has its own metrics."""
     del args
     return {}
 
 
 def scalars_of(metrics_fn: Callable[..., dict[str, jax.Array]]) -> Callable[..., Any]:
-    """Return the evosax metrics without those that are as long as a solution."""
+    """Return evosax metrics without those as long as a solution."""
 
     def scalars(*args: Any) -> dict[str, jax.Array]:
         return {name: value for name, value in metrics_fn(*args).items() if jnp.ndim(value) == 0}
@@ -182,7 +182,7 @@ def scalars_of(metrics_fn: Callable[..., dict[str, jax.Array]]) -> Callable[...,
 
 
 distribution_metrics = scalars_of(of_distributions)
-"""evosax's scalar metrics of distributions: `best_fitness` and others, under its names."""
+"""evosax's scalar metrics of distributions, under evosax's names, such as `best_fitness`."""
 
 population_metrics = scalars_of(of_populations)
 """evosax's scalar metrics of populations."""

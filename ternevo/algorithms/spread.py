@@ -1,6 +1,6 @@
-"""Populations of trits, spread over devices: draw them, and average utilities over them.
+"""Populations of trits spread over devices: draw them, and average utilities over them.
 
-Each device draws its own members and adds up their share, so that only sums travel between devices.
+Each device draws and sums its own members, so only sums travel between devices.
 """
 
 from typing import NamedTuple
@@ -14,10 +14,10 @@ from ternevo.machine import devices
 from ternevo.types import Key
 
 SAMPLED_AT_ONCE = 2**19
-"""Weights of rows that are drawn together: enough to keep a core busy, and to stay in its cache."""
+"""Number of weights drawn together: enough to keep a core busy, and few enough for its cache."""
 
 ROWS_AT_ONCE = 16
-"""Rows that are added to a weighted sum in one pass."""
+"""Number of rows added to a weighted sum in one pass."""
 
 
 def sample(
@@ -26,20 +26,20 @@ def sample(
     population_size: int,
     antithetic: bool,
 ) -> list[Int8[Array, "population ..."]]:
-    """Draw a population of trits, on each device its own members, a few rows at a time.
+    """Draw a population of trits, a few rows at a time; each device draws its own members.
 
-    Each row of random numbers has a key of its own, so that nothing depends on
-    who draws it and no array of uniforms of the size of the population is ever made.
+    Each row of random numbers has its own key. The result therefore does not depend on the device
+    that draws a row, and uniforms for the whole population never exist at once.
 
     Args:
       key: the key.
       probabilities: P(-1), P(0), P(+1) of every weight, an array for each tensor.
-      population_size: members.
-      antithetic: make members 2 i and 2 i + 1 of the same uniforms u and 1 - u, so that they
-        sit at opposite quantiles of every weight.
+      population_size: number of members.
+      antithetic: draw members 2 i and 2 i + 1 from the same uniforms, as u and 1 - u, so that they
+        are at opposite quantiles of every weight.
 
     Raises:
-      ValueError: pairs of an odd population.
+      ValueError: `antithetic` is set and the population size is odd.
     """
     if antithetic and population_size % 2:
         raise ValueError(
@@ -73,13 +73,13 @@ def sample(
 
 
 def is_spread(population_size: int, antithetic: bool) -> bool:
-    """Return whether `sample` leaves each member on one device only: if they share them evenly."""
+    """Return whether `sample` keeps each member on one device: if members divide evenly."""
     rows = population_size // 2 if antithetic else population_size
     return devices.count() > 1 and devices.shares_evenly(rows)
 
 
 class Statistics(NamedTuple):
-    """The batch means of u, u x and u x^2; for trits the last two carry the whole gradient."""
+    """The batch means of u, u x and u x^2; for trits the last two hold the whole gradient."""
 
     utility: Float[Array, ""]
     first: Float[Array, "..."]
@@ -94,16 +94,16 @@ def sum_up(
 ) -> tuple[list[Statistics], list[Num[Array, "..."]]]:
     """Average utility, utility times trit and utility times squared trit over the population.
 
-    Where members are spread over devices, each adds up its own, so only the sums travel.
+    If members are spread over devices, each device sums its own, so only the sums travel.
 
     Args:
-      utilities: of every member.
+      utilities: the utility of every member.
       population: an array for each tensor.
-      member: of whom the trits are returned too, for it may live elsewhere.
+      member: the member whose trits are also returned, as it may live on another device.
       is_spread: see the function `is_spread`.
 
     Returns:
-      For each tensor the statistics, the same on any devices; and the trits of the member.
+      The statistics of each tensor, independent of the devices; and the trits of `member`.
     """
     size = utilities.shape[0]
     padded = devices.padded(size)
@@ -137,7 +137,7 @@ def _weighted_sums(
 ) -> tuple[Float[Array, "blocks ..."], Float[Array, "blocks ..."]]:
     """Sum u x and u x^2 over each block of rows, a few rows at a time.
 
-    XLA would make a float32 copy of all trits for one large product.
+    For one large product, XLA would make a float32 copy of all trits.
     """
     rows = trits.shape[0] // blocks
     at_once = max(n for n in range(1, ROWS_AT_ONCE + 1) if rows % n == 0)
@@ -158,7 +158,7 @@ def _weighted_sums(
 
 
 def utility_by_value(stats: Statistics) -> Float[Array, "... 3"]:
-    """Return the mean of u [x = v] for v in -1, 0, +1, recovered from the two reductions.
+    """Return the mean of u [x = v] for v in -1, 0, +1, recovered from the statistics.
 
     Examples:
       >>> trits = jnp.array([[1], [0], [-1], [1]], jnp.int8)  # four members, one weight

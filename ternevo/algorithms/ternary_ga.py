@@ -1,8 +1,8 @@
 """A genetic algorithm over ternary or binary weights: truncation, flips, re-evaluated elites.
 
-Each child has a mutation rate: drawn log-uniformly, between 1/n and 6/n for n
-weights, or inherited from its first parent and changed by a log-normal factor,
-so that good rates spread with the members that they made.
+Each child has a mutation rate. It is drawn log-uniformly between 1/n and 6/n for n
+weights, or inherited from the first parent and changed by a log-normal factor,
+so that good rates spread with the members they produce.
 
 References:
   Such et al., "Deep Neuroevolution", 2017 (truncation selection, elites
@@ -26,7 +26,7 @@ from ternevo.settings.strategies.ternary_ga import TernaryGA as Settings
 from ternevo.types import Key, Leaf, Tensor
 
 MAX_RATE = 0.5
-"""The largest inherited mutation rate; the least is one redrawn weight."""
+"""The largest inherited mutation rate; the smallest redraws one weight on average."""
 
 
 @struct.dataclass
@@ -40,7 +40,7 @@ class Params(BaseParams):
 
 
 class TernaryGA(Elitist):
-    """Genetic algorithm with int8 members; the memory is the mutation rate of each."""
+    """Genetic algorithm with int8 members; the memory holds the mutation rate of each."""
 
     def __init__(
         self,
@@ -60,13 +60,13 @@ class TernaryGA(Elitist):
           solution: a params pytree of int8 `Tensor`s.
           kind: the value set, "ternary" or "binary".
           elite_ratio: share of the population that may become parents.
-          num_survivors: how many of the best are kept and evaluated again.
+          num_survivors: number of the best members that are kept and evaluated again.
           mutation: whether each child's rate is drawn, or inherited and changed.
           fitness_shaping_fn: evosax fitness shaping.
-          metrics_fn: evosax metrics; by default the scalars among its own.
+          metrics_fn: evosax metrics; by default its scalar ones.
 
         Raises:
-          ValueError: `num_survivors` is not between 0 and the population size.
+          ValueError: `num_survivors` is negative or not below the population size.
         """
         super().__init__(
             population_size, solution, kind, num_survivors, fitness_shaping_fn, metrics_fn
@@ -102,7 +102,7 @@ class TernaryGA(Elitist):
         return population, self._keep(state, survivors).replace(memory=rates)
 
     def _tournament(self, key: Key, size: int) -> jax.Array:
-        """Return ranks: the better of two drawn from the elite."""
+        """Return ranks, each the better of two drawn from the elite."""
         return jnp.min(jax.random.randint(key, (2, size), 0, self.num_elites), axis=0)
 
     def _child(
@@ -114,7 +114,7 @@ class TernaryGA(Elitist):
         parent_rate: jax.Array,
         params: Params,
     ) -> tuple[jax.Array, jax.Array]:
-        """Cross two flat members and flip the result; exponents are the first parent's."""
+        """Cross two flat members and mutate the result; exponents come from the first parent."""
         mother = ternary.tensors(self._unravel_solution(parent))
         father = ternary.tensors(self._unravel_solution(partner))
         key_rate, *keys_flip = jax.random.split(key_flip, len(mother) + 1)

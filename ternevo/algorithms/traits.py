@@ -1,7 +1,7 @@
-"""What a search has to know of an ask/tell algorithm beside its functions, said by the algorithm.
+"""What a search must know about an ask/tell algorithm besides its functions.
 
-Nothing is guessed from the names of attributes or of fields of a state. Algorithms of ternevo say
-it by their `traits`; for those of evosax, which cannot, it stands in a table here.
+Nothing is guessed from the names of attributes or of fields of a state. ternevo's algorithms
+declare their `traits`; a table here covers evosax's algorithms, which cannot.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ class Traits(NamedTuple):
     """Capabilities of an algorithm.
 
     Attributes:
-      pairs_are_adjacent: whether an antithetic pair is the members 2 i and 2 i + 1, else
+      pairs_are_adjacent: whether an antithetic pair is the members 2 i and 2 i + 1, rather than
         i and i + population / 2.
-      is_spread: whether each device of the mesh holds its own members only.
-      remembers_fitness: whether fitness is compared over generations, as elites and archives do;
-        what nobody has said anything of is taken to do so.
-      metrics: from a state to metrics.
+      is_spread: whether each device of the mesh holds only its own members.
+      remembers_fitness: whether fitness is compared across generations, as by elites and archives;
+        True for unknown algorithms.
+      metrics: a state to metrics.
     """
 
     pairs_are_adjacent: bool = False
@@ -31,7 +31,7 @@ class Traits(NamedTuple):
 
 
 class Described:
-    """Abstract: an algorithm that says what it can."""
+    """Abstract: an algorithm that declares its traits."""
 
     @property
     def traits(self) -> Traits:
@@ -46,11 +46,11 @@ FORGETFUL = frozenset(
         *("SimpleES", "SNES", "SV_CMA_ES", "SV_Open_ES", "xNES"),
     }
 )
-"""Names of evosax's algorithms whose state has no fitness but a record of the best so far."""
+"""Names of evosax's algorithms whose state holds no fitness except the best so far."""
 
 
 def traits_of(algorithm: Any) -> Traits:
-    """Return what is known of an algorithm."""
+    """Return the traits of an algorithm."""
     if isinstance(algorithm, Described):
         return algorithm.traits
     is_forgetful = type(algorithm) in {algorithms[name] for name in FORGETFUL}

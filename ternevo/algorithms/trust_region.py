@@ -1,8 +1,8 @@
 r"""A natural-gradient step whose KL divergence is bounded in proportion to the estimated signal.
 
 With g the natural gradient in the probabilities p, utilities u, d weights and
-$E = \Vert F^{1/2} g \Vert^2 = \sum g^2 / p$, let B be what E would be on average if fitness had
-nothing to do with the weights. What is beyond B is signal:
+$E = \Vert F^{1/2} g \Vert^2 = \sum g^2 / p$, let B be the mean of E if fitness were
+independent of the weights. The excess over B is signal:
 
 $$\rho = \max(0, 1 - B / E), \qquad
   p \leftarrow p + \sqrt{\rho\, \kappa\, d / E}\; g.$$
@@ -12,20 +12,20 @@ B is exact for the utilities at hand. A weight with K possible values contribute
 $$\frac{1}{N^2} \left( (K - 1) \sum_i u_i^2 + 2 r \sum_{\mathrm{pairs}} u_i u_j \right), \qquad
   r = \sum_v \frac{P(X_i = X_j = v)}{p_v} - 1,$$
 
-where the second sum is over the antithetic pairs, if members are drawn in such: the two of a pair
-are seldom equal, and so r is mostly negative. For independent members and utilities of mean
+where the second sum is over the antithetic pairs, if members are drawn in pairs. The members of a
+pair are seldom equal, so r is mostly negative. For independent members and utilities of mean
 square 1, B is n / N, with n free probabilities.
 
-KL(new || old) is at most the chi-squared divergence, which for this step is
-$\kappa \rho d$: so no step goes further than `max_kl` = kappa nats a weight, on
-average over the weights (a small one about half as far), and none that is all
-noise goes anywhere, but for the luck of the estimate. rho has a standard error of
-about sqrt(2 / n) under noise, for independent members; signal explains at most the variance of the
-utilities, so that rho is at most about N / n where weights are many.
+KL(new || old) is at most the chi-squared divergence, which is
+$\kappa \rho d$ for this step. So no step moves further than `max_kl` = kappa nats per weight, on
+average over the weights (a small step moves about half as far), and a step of pure
+noise goes nowhere, apart from errors of the estimate. Under noise, rho has a standard error of
+about sqrt(2 / n) for independent members. Signal explains at most the variance of the
+utilities, so with many weights rho is at most about N / n.
 
 Bounding the KL relative to an estimated signal energy is the idea of signal-adaptive trust regions
-(SATR). That paper has no public program and its formulas were not at hand: the estimate of
-the signal, the bound by chi-squared and the case of three values are this package's.
+(SATR). That paper has no public program, and its formulas were not available: the estimate of
+the signal, the chi-squared bound and the case of three values are this package's.
 
 References:
   "Signal-Adaptive Trust Regions for Gradient-Free Optimization of Recurrent Spiking Neural
@@ -70,9 +70,9 @@ class TrustRegion(Categorical):
         Args:
           population_size: members.
           solution: a params pytree of int8 `Tensor`s.
-          max_kl: kappa, nats a weight.
+          max_kl: kappa, in nats per weight.
           fitness_shaping_fn: evosax fitness shaping; utilities are scaled to mean square 1.
-          **kwargs: those of `Categorical`.
+          **kwargs: further arguments of `Categorical`.
         """
         super().__init__(
             population_size,
@@ -97,7 +97,7 @@ class TrustRegion(Categorical):
             - table
             for table, gradient in zip(state.tables, gradients, strict=True)
         )
-        # Keeping the margin shortens nearly every step, but may lengthen one by a percent.
+        # Keeping the margin shortens nearly every step, but can lengthen one by a percent.
         spent = energy(map(fisher_root, state.tables, steps))
         share = jnp.sqrt(jnp.minimum(1.0, budget / jnp.where(spent > 0, spent, 1.0)))
         return tuple(t + share * step for t, step in zip(state.tables, steps, strict=True)), ()
@@ -106,10 +106,11 @@ class TrustRegion(Categorical):
 def noise_energy(
     utilities: Float[Array, " population"], table: Float[Array, "... 3"], antithetic: bool
 ) -> Float[Array, "..."]:
-    """Return the mean of sum g^2 / p of each weight, were fitness to know nothing of the weight.
+    """Return the mean of sum g^2 / p of each weight if fitness is independent of the weight.
 
-    The two of a pair are the inverse CDF at U and 1 - U. Both are -1, or +1, where it has more than
-    one half; both are 0 where U and 1 - U are beyond the larger of the other two probabilities.
+    The members of a pair are the inverse CDF at U and 1 - U. Both can be -1, or +1, if its
+    probability exceeds one half. Both are 0 if U and 1 - U exceed the larger of the other two
+    probabilities.
     """
     is_possible = table > 0
     total = devices.sum_in_order(utilities**2) * (jnp.sum(is_possible, axis=-1) - 1)

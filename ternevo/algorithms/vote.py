@@ -1,15 +1,15 @@
-r"""The ternary vote: an int8 centre, of which one lattice step is taken where a test says so.
+r"""The ternary vote: an int8 centre whose weights take one lattice step if a test says so.
 
-Members are the centre with each weight at a neighbour at a flip rate q. With
-utilities u the evidence for larger values of a weight is its covariance with them,
+Members are the centre with each weight moved to a neighbour at a flip rate q. With
+utilities u, the evidence for larger values of a weight is its covariance with them,
 
 $$e = \frac{1}{N} \sum_i u_i (X_i - \mathbb{E} X).$$
 
-Were fitness to know nothing of this weight, e would have mean zero and a known
-variance. The weight takes one step of sign(e) where
-$|e| > \Phi^{-1}(1 - a/2) \sqrt{\mathrm{Var}\, e}$: a is the share of weights
-that are voted for by chance alone, and it shrinks over the run; at -1 and +1 half of such votes
-lead nowhere. There is no latent, no
+If fitness were independent of this weight, e would have mean zero and a known
+variance. The weight takes one step of sign(e) if
+$|e| > \Phi^{-1}(1 - a/2) \sqrt{\mathrm{Var}\, e}$. Here a is the share of weights
+that get votes by chance alone, and it shrinks over the run; at -1 and +1 half of such votes
+have no effect. There are no latents, no
 optimiser and no learning rate; the shipped policy is the centre.
 
 References:
@@ -73,7 +73,7 @@ class Vote(TritDistribution):
           move_share_schedule: gives a.
           use_antithetic_sampling: draw in pairs.
           fitness_shaping_fn: evosax fitness shaping.
-          metrics_fn: evosax metrics; by default the scalars among its own.
+          metrics_fn: evosax metrics; by default its scalar ones.
         """
         super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
         self.kind = weights.kind_of(kind)
@@ -106,7 +106,7 @@ class Vote(TritDistribution):
         moved = []
         for centre, table, of_tensor in zip(centres, self.probabilities(state), stats, strict=True):
             spread = jnp.sqrt(variance_of_evidence(utilities, table, self.use_antithetic_sampling))
-            # evosax minimises: evidence for more shaped fitness is evidence against.
+            # evosax minimises: evidence for higher shaped fitness counts against a step.
             votes = -cast_votes(evidence(table, of_tensor), spread, share)
             moved.append(centre._replace(values=step(centre.values, votes, self.kind)))
         return state.replace(
@@ -122,10 +122,10 @@ def evidence(table: Float[Array, "... 3"], stats: Statistics) -> Float[Array, ".
 def variance_of_evidence(
     utilities: Float[Array, " population"], table: Float[Array, "... 3"], antithetic: bool
 ) -> Float[Array, "..."]:
-    """Return the variance of the evidence if utilities have nothing to do with the weight.
+    """Return the variance of the evidence if utilities are independent of the weight.
 
-    The two of a pair are not independent: the inverse CDF at U and 1 - U gives opposite signs
-    with probability 2 min(P(-1), P(+1)), and equal ones where a sign has more than one half.
+    The members of a pair are not independent: the inverse CDF at U and 1 - U gives opposite signs
+    with probability 2 min(P(-1), P(+1)), and can give equal ones if a sign exceeds one half.
     """
     minus, plus = table[..., 0], table[..., 2]
     squared_mean = (plus - minus) ** 2
@@ -140,8 +140,8 @@ def variance_of_evidence(
 def cast_votes(
     evidence: Float[Array, "..."], spread: Float[Array, "..."], share: Float[Array, ""]
 ) -> Int8[Array, "..."]:
-    """Return the sign of the evidence where so much of it has a chance below `share`, else 0."""
-    # Where nothing varies, as at a flip rate of 0, all evidence is a rounding error.
+    """Return the sign of the evidence where its chance probability is below `share`, else 0."""
+    # If nothing varies, as at a flip rate of 0, all evidence is a rounding error.
     is_heard = (jnp.abs(evidence) > -norm.ppf(share / 2) * spread) & (spread > 0)
     return (jnp.sign(evidence) * is_heard).astype(jnp.int8)
 
@@ -149,7 +149,7 @@ def cast_votes(
 def step(
     centre: Int8[Array, "..."], votes: Int8[Array, "..."], kind: WeightKind
 ) -> Int8[Array, "..."]:
-    """Move to the next value of the kind; there is none beyond -1 and +1.
+    """Move each weight to the next value of its kind, within -1 and +1.
 
     Examples:
       >>> step(jnp.array([-1, 0, 1]), jnp.array([1, 1, 1]), weights.TERNARY).tolist()

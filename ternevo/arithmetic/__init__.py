@@ -1,4 +1,4 @@
-"""Numbers only: trits and what is drawn from them, bit planes, observations, actions.
+"""Numbers only: trits and operations on them, bit planes, observations, actions.
 
-No environment and no policy is known here.
+Nothing here knows about environments or policies.
 """

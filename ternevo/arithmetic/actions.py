@@ -1,8 +1,8 @@
-"""From a policy's raw output to an action: the one that ships, and ones drawn to explore.
+"""Turn a policy's raw output into an action: the shipped one, or one drawn to explore.
 
 Evolution needs only `mode`. A gradient learner draws from a distribution
-around it. What a distribution learns besides the output (a temperature, a
-standard deviation) is dropped at export, as the mode does not depend on it.
+around it. The parameters of a distribution (a temperature, a
+standard deviation) are dropped at export, as the mode does not depend on them.
 """
 
 import math
@@ -17,15 +17,15 @@ from jaxtyping import Array, Float, Shaped
 from ternevo.types import ActionSpec, Key
 
 LARGEST_MEDIAN = 0.98
-"""A tanh-normal has its median within plus and minus this: at 1 it would lie at infinity."""
+"""Bound on the size of a tanh-normal's median: at 1 the normal's mean would be infinite."""
 
 
 class Distribution(NamedTuple):
     """A distribution of actions around a policy's raw output, as pure functions.
 
-    `params` is a float32 array of its own, learned with the policy. `sample` returns raw actions;
-    `to_action` turns one into the environment's. Leading axes of outputs and raw actions are
-    free.
+    `params` is a separate float32 array, learned with the policy. `sample` returns raw actions;
+    `to_action` turns a raw action into one of the environment. Outputs and raw actions may have
+    any leading axes.
     """
 
     init: Callable[[], jax.Array]
@@ -36,9 +36,9 @@ class Distribution(NamedTuple):
 
 
 def mode(spec: ActionSpec, output: Float[Array, " size"]) -> Shaped[Array, "..."]:
-    """Return the action that the output stands for.
+    """Return the action that the output encodes.
 
-    Discrete: the argmax, the lowest index wins a tie. Continuous: the output
+    Discrete: the argmax; the lowest index wins a tie. Continuous: the output
     clipped to [-1, 1] and mapped linearly to [low, high]; the mapping is the
     one step outside the integer contract.
 
@@ -55,7 +55,7 @@ def mode(spec: ActionSpec, output: Float[Array, " size"]) -> Shaped[Array, "..."
 
 def _in_range(spec: ActionSpec, output: jax.Array) -> jax.Array:
     low, high = np.asarray(spec.low, np.float32), np.asarray(spec.high, np.float32)
-    # About the centre: for a symmetric range nothing is added, and so nothing rounded, twice.
+    # Scale about the centre: a symmetric range then adds 0, which avoids a second rounding.
     action = (low + high) / 2 + jnp.clip(output, -1.0, 1.0) * ((high - low) / 2)
     return jnp.clip(action, low, high)
 
@@ -64,7 +64,7 @@ def distribution(name: str, spec: ActionSpec, init_log_std: float) -> Distributi
     """Return a distribution for an action space; "auto" is categorical or clipped_normal.
 
     Args:
-      name: which.
+      name: "auto", "categorical", "clipped_normal" or "tanh_normal".
       spec: the action space.
       init_log_std: where the log standard deviations of a normal start.
 
@@ -85,13 +85,13 @@ def distribution(name: str, spec: ActionSpec, init_log_std: float) -> Distributi
 
 
 def _categorical() -> Distribution:
-    """Return softmax(output * exp(param)): the scale of ternary outputs is in coarse steps only."""
+    """Return softmax(output * exp(param)): ternary outputs alone have only coarse scales."""
 
     def log_probs(param: jax.Array, output: jax.Array) -> jax.Array:
         return jax.nn.log_softmax(output * jnp.exp(param))
 
     def sample(key: Key, param: jax.Array, output: jax.Array) -> jax.Array:
-        # By the inverse CDF: one random number, where the Gumbel trick takes one per action.
+        # The inverse CDF needs one random number; the Gumbel trick needs one per action.
         below = jnp.cumsum(jnp.exp(log_probs(param, output)), axis=-1)[..., :-1]
         quantiles = jax.random.uniform(key, output.shape[:-1])
         return jnp.sum(quantiles[..., None] >= below, axis=-1, dtype=jnp.int32)
@@ -118,7 +118,7 @@ def _normal_entropy(log_std: jax.Array, output: jax.Array) -> jax.Array:
 
 
 def _clipped_normal(spec: ActionSpec, init_log_std: float) -> Distribution:
-    """Return a normal around the output; what lies outside [-1, 1] is clipped on its way out."""
+    """Return a normal around the output; `to_action` clips it to [-1, 1]."""
 
     def sample(key: Key, log_std: jax.Array, output: jax.Array) -> jax.Array:
         return output + jnp.exp(log_std) * jax.random.normal(key, output.shape)
@@ -141,7 +141,7 @@ def _tanh_normal(spec: ActionSpec, init_log_std: float) -> Distribution:
 
     def mean(output: jax.Array) -> jax.Array:
         wanted = jnp.arctanh(jnp.clip(output, -LARGEST_MEDIAN, LARGEST_MEDIAN))
-        # Slope one: that of arctanh is 25 near the clip, and beyond it an output never came back.
+        # Slope 1: arctanh has slope 25 near the clip, and an output beyond it would get none.
         return output + jax.lax.stop_gradient(wanted - output)
 
     def sample(key: Key, log_std: jax.Array, output: jax.Array) -> jax.Array:
@@ -155,7 +155,7 @@ def _tanh_normal(spec: ActionSpec, init_log_std: float) -> Distribution:
         return _normal_log_prob(log_std, mean(output), raw) - log_slope(raw)
 
     def entropy(log_std: jax.Array, output: jax.Array, raw: jax.Array) -> jax.Array:
-        """Estimate it from one raw action: drawn earlier, moved to where it would be drawn now."""
+        """Estimate the entropy from one earlier raw action, moved to the current distribution."""
         noise = jax.lax.stop_gradient((raw - mean(output)) * jnp.exp(-log_std))
         return _normal_entropy(log_std, output) + log_slope(mean(output) + jnp.exp(log_std) * noise)
 

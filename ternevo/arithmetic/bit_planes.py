@@ -1,11 +1,11 @@
 """Trits as bit planes: 32 weights of one output in a word, and dot products by counting bits.
 
-A weight is two bits: is it non-zero (the plane M), and is it negative (N, inside
-M). An activation q is an integer of b bits; with u = q + 2^(b-1) and its bits
-u_j, it is the sum of +-2^(j-1) over the bits, less 1/2, where a bit that is 0
-counts as minus. With x the *inverted* bits of one place of a whole vector,
-`popcount(N ^ (x & M))` counts the weights whose product with that place is
-negative, and a dot product is a sum of such counts. All of it is integers: the
+A weight is two bits: whether it is non-zero (the plane M) and whether it is negative (N, a
+subset of M). An activation q is an integer of b bits. With u = q + 2^(b-1) and its bits
+u_j, q is the sum of +-2^(j-1) over the bits, minus 1/2; a 0 bit gives the minus sign.
+If x holds the *inverted* bits at one position of a whole vector,
+`popcount(N ^ (x & M))` counts the weights whose product with that position is
+negative, and a dot product is a sum of such counts. Everything is integer: the
 result equals the float32 dot product of the same numbers bit for bit.
 
 References:
@@ -23,17 +23,17 @@ WORD = 32
 
 
 class Planes(NamedTuple):
-    """A matrix of trits, the bits of 32 inputs in a word; outputs are the minor axis."""
+    """A matrix of trits, with the bits of 32 inputs in a word; outputs are the minor axis."""
 
     nonzero: UInt32[Array, "*population words out"]
     negative: UInt32[Array, "*population words out"]
 
 
 def pack_bits(bits: Bool[Array, "*batch n"]) -> UInt32[Array, "*batch words"]:
-    """Put 32 bits into a word, the first in the lowest place; the last word is filled with 0.
+    """Pack 32 bits into a word, the first in the lowest position; zeros fill the last word.
 
     Examples:
-      >>> pack_bits(jnp.array([True, False, True])).tolist()  # places 0 and 2
+      >>> pack_bits(jnp.array([True, False, True])).tolist()  # positions 0 and 2
       [5]
     """
     return jnp.moveaxis(_pack_rows(jnp.moveaxis(bits, -1, 0)), 0, -1)
@@ -51,7 +51,7 @@ def planes_of(trits: Int8[Array, "inputs out"]) -> Planes:
 
 
 def _pack_rows(bits: Bool[Array, "n *batch"]) -> UInt32[Array, "words *batch"]:
-    """Put 32 rows of bits into one row of words."""
+    """Pack 32 rows of bits into one row of words."""
     count, *batch = bits.shape
     words = -(-count // WORD)
     padded = jnp.pad(bits, [(0, words * WORD - count)] + [(0, 0)] * len(batch))
@@ -65,7 +65,7 @@ def dot_signs(
 ) -> Int32[Array, " out"]:
     """Multiply signs, -1 or +1, by a matrix of trits: one popcount for 32 weights.
 
-    `offset` is what does not depend on the signs: the non-zero weights of each output.
+    `offset` does not depend on the signs: it is the number of non-zero weights of each output.
 
     Examples:
       >>> planes = planes_of(jnp.array([[1], [0], [-1]], jnp.int8))
@@ -80,7 +80,7 @@ def dot_integers(
 ) -> Int32[Array, " out"]:
     """Multiply integers in [-2^(b-1), 2^(b-1)) by a matrix of trits: b popcounts for 32 weights.
 
-    `offset` is what does not depend on the values, see `offset_of_integers`; b is `num_bits`.
+    `offset` does not depend on the values, see `offset_of_integers`; b is `num_bits`.
 
     Examples:
       >>> planes = planes_of(jnp.array([[1], [0], [-1]], jnp.int8))
@@ -101,7 +101,10 @@ def offset_of_signs(planes: Planes) -> Int32[Array, " out"]:
 
 
 def offset_of_integers(planes: Planes, num_bits: int) -> Int32[Array, " out"]:
-    """Return (2^(b-1) - 1) times the non-zero weights of each output, plus its negative ones."""
+    """Return (2^(b-1) - 1) times the count of non-zero weights of each output, plus its negatives.
+
+    b is `num_bits`.
+    """
     factor = 2 ** (num_bits - 1) - 1
     return factor * _count_bits(planes.nonzero) + _count_bits(planes.negative)
 
@@ -111,5 +114,5 @@ def _count_bits(words: UInt32[Array, "words out"]) -> Int32[Array, " out"]:
 
 
 def _count_negative(planes: Planes, negative: UInt32[Array, " words"]) -> Int32[Array, " out"]:
-    """Count, for each output, the negative products with inputs that are +-1."""
+    """Count the negative products of each output with inputs that are +-1."""
     return _count_bits(planes.negative ^ (negative[:, None] & planes.nonzero))

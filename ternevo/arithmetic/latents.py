@@ -1,7 +1,7 @@
-"""Float latents behind discrete weights: their scale, its power of two, and the way back.
+"""Float latents behind discrete weights: their scale, its power of two, and the inverse.
 
-A tensor has one scale, or one for each output, which is the last axis. What is pruned, where a mask
-is False, does not count towards a scale.
+A tensor has one scale, or one for each output, which is the last axis. Pruned weights, where the
+mask is False, do not count towards a scale.
 """
 
 import jax
@@ -11,26 +11,26 @@ from jaxtyping import Array, Bool, Float, Int8
 from ternevo.types import Key, Tensor
 
 SCALE_FLOOR = 0.02
-"""The smallest scale of a latent tensor; it keeps the thresholds of an all-zero one apart."""
+"""The smallest scale of a latent tensor; it keeps the thresholds of an all-zero tensor apart."""
 
 MEAN_ABS_NORMAL = 0.7979
 """Mean absolute value of a standard normal."""
 
 CUT_MARGIN = 1e-4
-"""How far latents that stand for given trits stay from the thresholds, in standard deviations."""
+"""Distance of latents drawn for given trits from the thresholds, in standard deviations."""
 
 EXPONENT_RANGE = (-8, 16)
-"""Exponents stay in this range, so that products with `2**-exponent` are exact in float32."""
+"""Range of exponents; it keeps products with `2**-exponent` exact in float32."""
 
 EXPONENT_SPREAD = 8
-"""Exponents of the outputs of a tensor are at most this far apart, as in a policy file.
+"""Largest difference between the exponents of a tensor's outputs, as in a policy file.
 
 Integer logits of different exponents are compared after left shifts, and those must fit int32.
 """
 
 
 def has_outputs(tensor: Tensor) -> bool:
-    """Return whether the tensor of one member has an exponent for each output."""
+    """Return whether a tensor of one member has an exponent for each output."""
     return tensor.exponent.ndim > 0
 
 
@@ -43,7 +43,7 @@ def scale(
 
     Args:
       latent: the latents, outputs last.
-      mask: which of them count; all, if None.
+      mask: which latents count; None counts all.
       per_output: whether to return one scale for each output.
 
     Examples:
@@ -53,14 +53,14 @@ def scale(
       >>> scale(latent, jnp.array([[True, False], [True, False]])).item()
       1.0
     """
-    # Below the N(0, 1/fan_in) start that `draw_for` makes, however wide the layer.
+    # Keep the floor below the N(0, 1/fan_in) start that `draw_for` makes, for any layer width.
     floor = min(SCALE_FLOOR, 0.4 / latent.shape[0] ** 0.5)
     axes = _reduced(latent, per_output)
     if mask is None:
         return jnp.maximum(jnp.mean(jnp.abs(latent), axes), floor)
     sizes = jnp.where(mask, jnp.abs(latent), 0.0)
     kept = jnp.sum(sizes, axes) / jnp.maximum(jnp.sum(mask, axes), 1)
-    # XLA divides by a constant in another way: a mask that keeps all must change no bit.
+    # XLA divides by a constant differently, and a mask that keeps all weights must change no bit.
     return jnp.maximum(jnp.where(jnp.all(mask, axes), jnp.mean(sizes, axes), kept), floor)
 
 
@@ -80,7 +80,7 @@ def nearest_exponent(level: Float[Array, "..."]) -> Int8[Array, "..."]:
 
 
 def within_spread(exponents: Int8[Array, "*batch outputs"]) -> Int8[Array, "*batch outputs"]:
-    """Return exponents of outputs, of which none is more than `EXPONENT_SPREAD` below the largest.
+    """Raise the exponents of outputs to at least the largest one minus `EXPONENT_SPREAD`.
 
     Examples:
       >>> within_spread(jnp.array([3, -7, 5], jnp.int8)).tolist()
@@ -92,17 +92,17 @@ def within_spread(exponents: Int8[Array, "*batch outputs"]) -> Int8[Array, "*bat
 def draw_for(
     key: Key, tensor: Tensor, level_per_scale: float, threshold: float
 ) -> Float[Array, "..."]:
-    """Draw normal latents that, when discretized, become exactly this tensor again.
+    """Draw normal latents that discretize to exactly this tensor.
 
-    Their size is that of the usual N(0, 1/fan_in) start, as far as the
+    They have the size of the usual N(0, 1/fan_in) start, as far as the
     tensor's exponents allow. An all-zero tensor gives zeros, and so does an all-zero output
-    that has an exponent of its own.
+    with its own exponent.
 
     Args:
       key: the key.
       tensor: the discrete tensor.
       level_per_scale: size of a level in units of the scale.
-      threshold: the size from which on a latent is not 0, in units of the scale.
+      threshold: smallest size of a latent that is not cut to 0, in units of the scale.
     """
     axes = _reduced(tensor.values, has_outputs(tensor))
     usual = MEAN_ABS_NORMAL / tensor.values.shape[0] ** 0.5
@@ -110,11 +110,11 @@ def draw_for(
     gamma = jnp.clip(usual, centre * 2**-0.49, centre * 2**0.49)
     is_zero = tensor.values == 0
     cut = MEAN_ABS_NORMAL * threshold
-    # A little apart from the cut: rounding must not carry a draw over it.
+    # Keep a margin to the cut: rounding must not carry a draw across it.
     inner, outer = cut - CUT_MARGIN, cut + CUT_MARGIN
     low, high = jnp.where(is_zero, -inner, outer), jnp.where(is_zero, inner, jnp.inf)
     draws = jax.random.truncated_normal(key, low, high, tensor.values.shape) / MEAN_ABS_NORMAL
-    # Stretch what lies beyond the cut so that the mean absolute latent is gamma, exactly.
+    # Stretch the part beyond the cut so that the mean absolute latent is exactly gamma.
     inside = jnp.where(is_zero, jnp.abs(draws), cut / MEAN_ABS_NORMAL)
     beyond = jnp.where(is_zero, 0.0, draws - cut / MEAN_ABS_NORMAL)
     count = draws.size if len(axes) == draws.ndim else draws.size // draws.shape[-1]

@@ -1,10 +1,10 @@
-"""From observations to integers: running moments, frozen into a power-of-two quantiser.
+"""Turn observations into integers: running moments, frozen into a power-of-two quantiser.
 
-The moments move between generations and are frozen within one; at export they
+The moments change between generations and are frozen within one; at export they
 are frozen for good. See docs/architecture.md, "Policy arithmetic".
 
-Observations may come in any unit and at any offset that float32 holds. So nothing here is squared
-that was not scaled to about one before, and sums go about a pivot near what is summed.
+Observations may have any unit and any offset that float32 holds. Values are therefore scaled to
+about one before they are squared, and sums are taken about a pivot near the values.
 """
 
 from typing import Literal, NamedTuple, TypeVar
@@ -19,60 +19,60 @@ FULL_SCALE = 127.0
 """Largest integer of a quantised observation."""
 
 FULL_SCALE_DEVIATIONS = 4.0
-"""At least this many standard deviations fit into full scale."""
+"""Full scale covers at least this many standard deviations."""
 
 EXPONENT_LIMIT = 120
-"""Largest size of an observation's exponent; of weights and biases it is another, 24.
+"""Largest size of an observation's exponent; the limit for weights and biases is 24.
 
-XLA takes subnormal numbers for 0, and NumPy, C and JavaScript do not. With at most 125 both
-give the same integers for all normal observations: a difference x - mean that is
-subnormal, below 2**-126, is below 1/2 once scaled, which rounds to 0. With at least -120,
+XLA treats subnormal numbers as 0, but NumPy, C and JavaScript do not. With exponents of at most 125
+all of them give the same integers for normal observations: a subnormal difference x - mean,
+below 2**-126, is below 1/2 once scaled, and rounds to 0. With exponents of at least -120,
 a scaled difference of 2**127 is still beyond full scale.
 """
 
 UNMOVED_SHARE = 2.0**-10
-"""A component that never moved is taken to have this share of its mean as standard deviation."""
+"""Standard deviation assumed for a component that never changed, as a share of its mean."""
 
 UNMOVED_DEVIATION = 1e-3
-"""The standard deviation of a component that was always 0: nothing tells its unit."""
+"""Standard deviation assumed for a component that was always 0: its unit is unknown."""
 
 LARGEST = 2.0**126
-"""Observations of this size or more count as infinite: differences of two might be."""
+"""Observations of this size or more count as infinite: the difference of two might overflow."""
 
 LARGEST_SCALED = 2.0**100
-"""Scaled differences are cut off here, so that no sum of them overflows."""
+"""Scaled differences are clipped at this size, so that their sums do not overflow."""
 
 
 NUM_LOOKS = 2
-"""Before anything was seen, training looks this often at the first steps of its first episodes.
+"""Number of looks at the first steps of the first episodes, before training starts.
 
-Policies are shown the signs of observations then, which need no unit. The first look tells the
-unit, the second measures in it, and the first generation is shown what is scaled by that. The
-looks themselves are not part of the moments.
+During a look, policies see the signs of observations, which need no unit. The first look finds the
+unit, the second measures in it, and the first generation sees observations scaled by the result.
+The looks themselves are not part of the moments.
 """
 
 LOOK_STEPS = 32
-"""Steps of an episode that a look takes at most."""
+"""Largest number of steps of an episode in a look."""
 
 FIXED = {"integers": (0.0, 1.0), "bits": (0.0, 128.0), "pixels": (128.0, 1.0)}
-"""Mean and scale of observations that need no moments; 128 times a bit is cut off at full scale."""
+"""Mean and scale of observations that need no moments; 128 times a bit is clipped to full scale."""
 
 T = TypeVar("T")
 
 
 class Quantiser(NamedTuple):
-    """The frozen moments: x becomes round((x - mean) * scale), and scale is a power of two."""
+    """The frozen moments: x becomes round((x - mean) * scale); scale is a power of two."""
 
     mean: Float32[Array, " obs"]
     scale: Float32[Array, " obs"]
 
 
 class Sums(NamedTuple):
-    """What a rollout adds up: count, sum and sum of squares of `(x - pivot) * scale`.
+    """Sums over a rollout: count, sum and sum of squares of `(x - pivot) * scale`.
 
-    Each lane and component has a pivot of its own, as a rule the lane's first observation. That is
-    one of the n that are summed, so the square of its distance from their mean is at most n
-    variances, and a variance loses a share of about n * 2**-24 to rounding, at any offset from 0.
+    Each lane and component has its own pivot, usually the lane's first observation. The pivot is
+    one of the n summed observations, so its squared distance from their mean is at most n
+    variances. A variance then loses a share of about n * 2**-24 to rounding, at any offset from 0.
     """
 
     pivot: Float32[Array, "*lanes obs"]
@@ -82,22 +82,22 @@ class Sums(NamedTuple):
 
 
 def empty(obs_size: int) -> ObservationMoments:
-    """Return the moments of no observation at all; their quantiser has mean 0 and deviation 1."""
+    """Return the moments before any observation; their quantiser has mean 0 and deviation 1."""
     return ObservationMoments(*jnp.zeros((3, obs_size)))
 
 
 def is_unit_known(spec: ObsSpec, moments: ObservationMoments) -> Bool[Array, ""]:
-    """Return whether a quantiser can be frozen: of floats, one with a finite component was seen."""
+    """Return whether a quantiser can be frozen; floats must have had a finite component."""
     return jnp.any(moments.count > 0) if spec.kind == "floats" else jnp.asarray(True)
 
 
 def summed_size(spec: ObsSpec) -> int:
-    """Return the number of components whose moments a rollout adds up: only floats have any."""
+    """Return the number of components whose moments a rollout sums: only floats have moments."""
     return spec.size if spec.kind == "floats" else 0
 
 
 def choose(condition: Bool[Array, ""], chosen: T, other: T) -> T:
-    """Return one of two trees."""
+    """Return `chosen` where the condition holds, else `other`."""
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), chosen, other)
 
 
@@ -105,9 +105,9 @@ def choose(condition: Bool[Array, ""], chosen: T, other: T) -> T:
 
 
 def start_sums(obs: Float[Array, "*lanes obs"], mean: Float[Array, " obs"]) -> Sums:
-    """Return the sums of no observation: `obs` are those to come first, `mean` is one expected.
+    """Return empty sums with the first observations `obs` as pivots.
 
-    A component that is not finite at first has the mean as pivot.
+    A component whose first observation is not finite gets `mean` as its pivot.
     """
     obs = obs.astype(jnp.float32)
     pivot = jnp.where(_is_finite(obs), obs, mean)
@@ -121,7 +121,7 @@ def add(
     counted: Bool[Array, "*lanes"],
     scale: Float[Array, " obs"],
 ) -> Sums:
-    """Add its observation to each counted lane; a component that is not finite is left out."""
+    """Add the observation of each counted lane; skip components that are not finite."""
     obs = obs.astype(jnp.float32)
     is_counted = counted[..., None] & _is_finite(obs)
     scaled = jnp.clip((obs - sums.pivot) * scale, -LARGEST_SCALED, LARGEST_SCALED)
@@ -139,7 +139,7 @@ def from_sums(sums: Sums, scale: Float[Array, " obs"]) -> ObservationMoments:
     """Turn the sums of each lane into the moments of each lane.
 
     Where squares left float32's range, the deviation is about the distance of the mean from the
-    pivot. It is of the right size, so that sums scaled by it keep within the range.
+    pivot. It has the right size, so sums scaled by it stay within the range.
     """
     count = sums.count.astype(jnp.float32)
     offset = sums.first / jnp.maximum(count, 1.0)
@@ -158,7 +158,7 @@ def from_sums(sums: Sums, scale: Float[Array, " obs"]) -> ObservationMoments:
 def merge(a: ObservationMoments, b: ObservationMoments) -> ObservationMoments:
     """Combine the moments of two disjoint sets of observations (Chan, Golub and LeVeque 1983).
 
-    What is squared is scaled to at most two before. Moments of nothing change no bit of the others.
+    Values are scaled to at most two before they are squared. Merging empty moments changes no bit.
 
     Examples:
       >>> one = ObservationMoments(jnp.ones(1), jnp.array([1.0]), jnp.array([0.0]))
@@ -188,10 +188,10 @@ def freeze(
 ) -> Quantiser:
     """Round the moments to a quantiser with exponents floor(log2(127 / (4 std))), by frexp.
 
-    Only floats have moments: the other kinds of `ObsSpec` have a quantiser of their own, `FIXED`.
+    Only floats have moments: the other kinds of `ObsSpec` have a fixed quantiser, `FIXED`.
 
-    A component that was never seen has mean 0 and deviation 1. One that never moved has
-    the deviation of `UNMOVED_SHARE`, or `UNMOVED_DEVIATION`.
+    A component that was never seen has mean 0 and deviation 1. One that never changed has
+    the deviation given by `UNMOVED_SHARE` or `UNMOVED_DEVIATION`.
 
     Examples:
       >>> spread = ObservationMoments(jnp.full(1, 4.0), jnp.array([0.5]), jnp.array([1.0]))
@@ -207,10 +207,10 @@ def freeze(
     unmoved = jnp.where(size > 0, UNMOVED_SHARE * size, UNMOVED_DEVIATION)
     deviation = jnp.where(moments.deviation > 0, moments.deviation, unmoved)
     deviation = jnp.where(moments.count > 0, deviation, 1.0)
-    deviation = jnp.maximum(deviation, 2.0**-EXPONENT_LIMIT)  # else the quotient may overflow
+    deviation = jnp.maximum(deviation, 2.0**-EXPONENT_LIMIT)  # otherwise the quotient may overflow
     _, exponent = jnp.frexp(FULL_SCALE / FULL_SCALE_DEVIATIONS / deviation)
     exponent = jnp.clip(exponent - 1, -EXPONENT_LIMIT, EXPONENT_LIMIT)
-    # What is subnormal is 0 for XLA, and so it must be elsewhere.
+    # XLA treats a subnormal mean as 0, so it must be 0 elsewhere too.
     mean = jnp.where(size < jnp.finfo(jnp.float32).tiny, 0.0, moments.mean)
     return Quantiser(mean, _power_of_two(exponent))
 
@@ -218,10 +218,10 @@ def freeze(
 def from_squares(
     count: Num[Array, ""], mean: Float[Array, " obs"], m2: Float[Array, " obs"]
 ) -> ObservationMoments:
-    """Return the moments that an older file holds; `freeze` gives the quantiser it was made with.
+    """Return the moments in an older file; `freeze` gives the quantiser that it was made with.
 
-    Those files have one count of all components and centred sums of squares. Any deviation below
-    1e-3 counted as that, and exponents were at least -24.
+    Those files hold one count for all components and centred sums of squares. Deviations were
+    at least 1e-3, and exponents at least -24.
     """
     variance = jnp.where(count > 0, m2 / jnp.maximum(count, 1.0), 1.0)
     most = FULL_SCALE / FULL_SCALE_DEVIATIONS * 2.0**24
@@ -233,7 +233,7 @@ def from_squares(
 
 
 def quantise(quantiser: Quantiser, obs: Float[Array, "*lanes obs"]) -> Float[Array, "*lanes obs"]:
-    """Return integers in [-127, 127], held in float32: round half to even, NaN becomes 0.
+    """Return integers in [-127, 127] as float32: halves round to even, and NaN becomes 0.
 
     The scale is a power of two, so the product is exact and a fused
     multiply-add cannot change it.
@@ -249,7 +249,7 @@ def quantise(quantiser: Quantiser, obs: Float[Array, "*lanes obs"]) -> Float[Arr
 
 
 def signs(obs_size: int) -> Quantiser:
-    """Return the quantiser of observations whose unit is not known: their signs, at full scale.
+    """Return the quantiser for observations of unknown unit: their signs, at full scale.
 
     Examples:
       >>> quantise(signs(3), jnp.array([-1e-30, 0.0, 7.0])).tolist()
@@ -259,7 +259,7 @@ def signs(obs_size: int) -> Quantiser:
 
 
 def shown(yardstick: Quantiser, is_blind: Bool[Array, ""]) -> Quantiser:
-    """Return what policies are shown: `signs` while the unit is not known, else the quantiser."""
+    """Return the quantiser policies see: `signs` while the unit is unknown, else `yardstick`."""
     return choose(is_blind, signs(yardstick.mean.size), yardstick)
 
 
@@ -269,7 +269,7 @@ _MANTISSA_BITS = 23
 
 
 def _biased_exponent(x: jax.Array) -> jax.Array:
-    """Return the exponent of numbers >= 0 as their bits have it, kept off both ends."""
+    """Return the biased exponent in the bits of numbers >= 0, clipped away from both ends."""
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
     return jnp.clip(bits >> _MANTISSA_BITS, 1, 253)
 
@@ -283,10 +283,10 @@ def _power_of_two(exponent: jax.Array) -> jax.Array:
 
 
 def _power_near(x: jax.Array) -> jax.Array:
-    """Return the largest power of two up to numbers > 0; its inverse is normal too."""
+    """Return the largest power of two not above numbers > 0; its inverse is normal too."""
     return _from_biased(_biased_exponent(x))
 
 
 def _inverse(power: jax.Array) -> jax.Array:
-    """Return one over powers of two, exactly on every device."""
+    """Return the inverse of powers of two, exact on every device."""
     return _from_biased(254 - _biased_exponent(power))

@@ -12,11 +12,11 @@ from ternevo.settings.policies.settings import WeightName as WeightName
 from ternevo.types import Key, Params, Tensor
 
 HALF_SPACING = 2.0**-24
-"""Half of the spacing of float32 uniforms."""
+"""Half the spacing of float32 uniforms."""
 
 
 def is_tensor(node: object) -> bool:
-    """Tell whether a node of a params pytree is a `Tensor`."""
+    """Return whether a node of a params pytree is a `Tensor`."""
     return isinstance(node, Tensor)
 
 
@@ -39,7 +39,7 @@ def num_weights(params: Params) -> int:
 
 
 def uniforms(key: Key, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Draw uniforms in (0, 1), never 0 or 1: a value of probability zero must not come up."""
+    """Draw uniforms in (0, 1), never 0 or 1: a value of probability zero must not be drawn."""
     return jax.random.uniform(key, shape) + HALF_SPACING
 
 
@@ -55,7 +55,7 @@ def from_uniforms(
     """
     below_zero = quantiles < probabilities[..., 0]
     above_zero = 1.0 - quantiles < probabilities[..., 2]  # exact: partners are sign flips
-    # Two probabilities that should sum to one may miss it by a rounding error.
+    # Two probabilities that should sum to one may differ from it by a rounding error.
     above_zero = jnp.where(probabilities[..., 1] > 0, above_zero, ~below_zero)
     return above_zero.astype(jnp.int8) - below_zero.astype(jnp.int8)
 

@@ -1,6 +1,6 @@
-"""Kinds of weights, as values: {-1, 0, +1}, {-1, +1}, and floats, the twin of both.
+"""Kinds of weights: {-1, 0, +1}, {-1, +1}, and floats, the baseline for both.
 
-Whoever draws, cuts or checks weights takes a `WeightKind`; `kind_of` finds it by the name that
+Code that draws, cuts or checks weights takes a `WeightKind`; `kind_of` finds it by the name that
 options and files use. A new kind is one more value in `KINDS`.
 """
 
@@ -18,25 +18,24 @@ from ternevo.names import check
 from ternevo.types import Key, Params, Tensor
 
 Mask = Bool[Array, "..."] | None
-"""Which weights of a tensor are kept, the others being pruned to 0; None keeps all."""
+"""Which weights of a tensor are kept; the others are pruned to 0. None keeps all."""
 
 
 class WeightKind(NamedTuple):
-    """What a weight may be, and how to draw and discretize weights.
+    """The values a weight may have, and how to draw and discretize weights.
 
     Attributes:
-      name: what options and files call it.
+      name: the name in options and files.
       levels: the values of a weight in ascending order, evenly spaced; () for floats.
-      dtype: that of `Tensor.values`.
-      draw: from a key and a shape to independent values: uniform levels, or standard normals.
-      redraw: from coins, int8 [2, ...] of 0 and 1, to values: trits with odds (1/4, 1/2, 1/4),
+      dtype: the dtype of `Tensor.values`.
+      draw: (key, shape) to independent values: uniform levels, or standard normals.
+      redraw: coins, int8 [2, ...] of 0 and 1, to values: trits with odds (1/4, 1/2, 1/4),
         signs with (1/2, 1/2).
-      other: from a key and values to one of the other levels for each, all equally probable.
-      cut: from latents, and whether outputs have scales of their own, to the size from which on
-        a latent is not 0.
-      discretize: from (latents, mask=None, per_output=False) to a tensor with power-of-two scales.
+      other: (key, values) to one of the other levels for each value, all equally probable.
+      cut: (latents, per_output) to the smallest size of a latent that is not cut to 0.
+      discretize: (latents, mask=None, per_output=False) to a tensor with power-of-two scales.
       straight_through: the same in float32, differentiable as if it were the latents.
-      latent: from a key and a tensor to latents that `discretize` makes that tensor of.
+      latent: (key, tensor) to latents that discretize to that tensor.
     """
 
     name: WeightName
@@ -62,15 +61,15 @@ class WeightKind(NamedTuple):
 
     @property
     def spacing(self) -> int:
-        """How far neighbouring levels are apart; of discrete kinds."""
+        """Distance between neighbouring levels; only for discrete kinds."""
         return self.levels[1] - self.levels[0]
 
 
 def kind_of(name: WeightName) -> WeightKind:
-    """Return the kind of weights of that name.
+    """Return the kind of weights with this name.
 
     Raises:
-      UnknownName: there is none.
+      UnknownName: there is no such kind.
     """
     return KINDS[check("kind of weights", name, KINDS)]
 
@@ -98,9 +97,9 @@ def _half_scale(latent: Float[Array, "..."], per_output: bool = False) -> Float[
 def _discretize_ternary(
     latent: Float[Array, "..."], mask: Mask = None, per_output: bool = False
 ) -> Tensor:
-    """Cut latents at plus and minus half of their scale, the mean absolute latent.
+    """Cut latents at plus and minus half their scale, the mean absolute latent.
 
-    As in absmean quantisation (Ma et al. 2024, "The Era of 1-bit LLMs").
+    This is absmean quantisation (Ma et al. 2024, "The Era of 1-bit LLMs").
 
     Examples:
       >>> TERNARY.discretize(jnp.array([0.9, -0.1, -1.4, 0.0])).values.tolist()
@@ -143,7 +142,7 @@ def _straight_through(
 ) -> Tensor:
     """Return discretized latents in float32, differentiable as if they were the latents.
 
-    The forward value is that of the int8 tensor, bit for bit, as `z - stop_gradient(z)` is
+    The forward value equals the int8 tensor bit for bit, as `z - stop_gradient(z)` is
     exactly zero. The derivative of `values * 2**-exponent` with respect to the latent is one
     (Bengio, Leonard and Courville 2013; Ma et al. 2024, "The Era of 1-bit LLMs"), and zero where
     the weight is pruned.
@@ -188,7 +187,7 @@ BINARY = WeightKind(
 def _as_they_are(
     latent: Float[Array, "..."], mask: Mask = None, per_output: bool = False
 ) -> Tensor:
-    """Return latents as a tensor; floats need no scale, and so have the exponent 0."""
+    """Return latents as a tensor; floats need no scale, so the exponent is 0."""
     del per_output
     return Tensor(_kept(latent, mask), jnp.zeros((), jnp.int8))
 
@@ -211,7 +210,7 @@ FLOAT = WeightKind(
 )
 
 KINDS: dict[str, WeightKind] = {kind.name: kind for kind in (TERNARY, BINARY, FLOAT)}
-"""Every kind of weights by its name."""
+"""Every kind of weights by name."""
 
 # ---------------------------------------------------------------------- all tensors of params
 
@@ -228,13 +227,13 @@ def discretize_all(
     kind: WeightKind,
     masks: list[Mask] | None = None,
 ) -> Params:
-    """Return params like `template` of discretized latents, one array for each tensor.
+    """Discretize latents, one array for each tensor, and return params like `template`.
 
     Args:
       template: params of one member; a tensor with an exponent for each output keeps that form.
       latents: the latents.
       kind: the kind of weights.
-      masks: for each tensor which weights are kept; all, if None.
+      masks: which weights of each tensor are kept; None keeps all.
     """
     return _from_latents(kind.discretize, template, latents, masks)
 

@@ -11,7 +11,7 @@ from ternevo.names import UnknownName
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run what the command line says; exit 2 on bad input, 1 if a case failed."""
+    """Run the command line; exit with 2 on bad input, and with 1 if a case failed."""
     try:
         config = tyro.cli(
             BenchConfig,
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     command = ["python", "-m", "ternevo.bench", *(sys.argv[1:] if argv is None else argv)]
     startup.prepare()
-    from ternevo.bench import running  # JAX, which takes seconds
+    from ternevo.bench import running  # imports JAX, which takes seconds
 
     running.start_jax()
     cases = running.run(config, names, command)
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def list_text(names: list[str]) -> str:
-    """Return one paragraph for each case, after the suites."""
+    """Return the list of suites, followed by one paragraph for each case."""
     suites = [f"{name:<8}{what}" for name, what in SUITES.items()]
     cases = [
         f"{name} ({', '.join(CASES[name].suites)})\n  {CASES[name].description}" for name in names

@@ -1,4 +1,4 @@
-"""The cases by name: what is compared, at which sizes, and the ratio that is wished for.
+"""The cases by name: what is compared, at which sizes, and the target ratio.
 
 JAX is not imported here, so that `--help` and `--list` answer quickly: the
 settings of a case are plain data, and their `build` imports what it needs.
@@ -14,25 +14,25 @@ from ternevo.names import check, lookup
 SUITES = {
     "cpu": "about ten minutes on a few cores",
     "gpu": "populations up to 2**17, needs an accelerator",
-    "deploy": "a minute: policies as they are deployed, on one core",
-    "quick": "a minute at toy sizes: it shows that all works, its numbers mean nothing",
+    "deploy": "about a minute: deployed policies on one core",
+    "quick": "about a minute at toy sizes: checks that everything runs; its numbers mean nothing",
     "all": "every case",
 }
 
 Kind = Literal["time", "rate", "share", "memory", "bandwidth", "evaluations", "speed"]
-"""What a ratio is made of, so that more is better, except for a share.
+"""What a ratio compares. Higher is better, except for a share.
 
-time: the other's seconds over ours. rate: our environment steps a second over the
+time: the other's seconds over ours. rate: our environment steps per second over the
 other's. share: the other's seconds over ours, where the other is a part of ours
-and should be small. memory: the other's bytes over ours. bandwidth: bytes a
-second that we read at least, over those that the other reads. evaluations: our
-evaluations of a policy a second over the other's. speed: no ratio, but the
-evaluations a second of the contestant that is named.
+and should be small. memory: the other's bytes over ours. bandwidth: the bytes per
+second that we must read, over the bytes per second that the other reads. evaluations: our
+policy evaluations per second over the other's. speed: not a ratio, but the
+evaluations per second of the named contestant.
 """
 
 
 class Comparison(NamedTuple):
-    """A ratio that a case shows, and where there is one, the `goal`: at least, a share at most."""
+    """A ratio that a case reports, and an optional `goal`: a minimum, or a maximum for a share."""
 
     rival: str
     kind: Kind
@@ -58,13 +58,13 @@ class Case(NamedTuple):
 
 
 def _built(function: str, setting: Setting) -> Contest:
-    """Return what a function of a module beside this one, "module:function", makes of a setting."""
+    """Build the contest of a setting with "module:function", relative to this package."""
     return lookup("function", f"ternevo.bench.{function}", {})(setting)
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """One evaluation of a population of MLPs, beside evosax, the physics and the forward pass."""
+    """One evaluation of a population of MLPs, against evosax, the physics and the forward pass."""
 
     env: str
     episode_length: int
@@ -72,9 +72,9 @@ class Evaluation:
     num_episodes: int = 1
     hidden_sizes: tuple[int, ...] = (64, 64)
     is_trained: bool = False
-    """Whether members are copies of a policy that reaches the time limit, or random."""
+    """Whether members are copies of a policy that reaches the time limit; otherwise random."""
     with_limits: bool = True
-    """Whether the physics alone and the forward pass alone are timed as well."""
+    """Whether to time the physics alone and the forward pass alone as well."""
 
     def build(self) -> Contest:
         """Return ternevo, evosax and, with limits, physics and forward."""
@@ -83,26 +83,26 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class PolicyBound:
-    """One evaluation where the policy is nearly all the work, beside the float32 twin."""
+    """One evaluation where the policy is nearly all the work, against a float32 baseline."""
 
     population_size: int
     episode_length: int
     bandwidth_bytes: int
-    """Size of the array that is read to see how fast memory can be read."""
+    """Size of the array that is read to measure memory bandwidth."""
     env: str = "probe/double_integrator"
-    """It never terminates, and its observations depend on actions: nothing can be left out."""
+    """It never terminates, and observations depend on actions, so no work can be optimised away."""
     num_episodes: int = 1
     hidden_sizes: tuple[int, ...] = (256, 256)
     activation: Literal["sign", "int8"] = "sign"
 
     def build(self) -> Contest:
-        """Return ternevo, its float twin, forward, and reading memory."""
+        """Return ternevo, its float baseline, the forward pass, and a memory read."""
         return _built("evaluation:build_policy_bound", self)
 
 
 @dataclasses.dataclass(frozen=True)
 class LoopOverhead:
-    """One generation of the whole loop, beside the same without its episodes."""
+    """One generation of the whole loop, against the same loop without its episodes."""
 
     env: str
     episode_length: int
@@ -116,7 +116,7 @@ class LoopOverhead:
 
 @dataclasses.dataclass(frozen=True)
 class LoopBesideEvosax:
-    """One generation of the whole loop, beside Open_ES of evosax in a Python loop."""
+    """One generation of the whole loop, against evosax's Open_ES in a Python loop."""
 
     env: str
     episode_length: int
@@ -130,7 +130,7 @@ class LoopBesideEvosax:
 
 @dataclasses.dataclass(frozen=True)
 class PeakMemory:
-    """One generation in a process of its own, and the most memory it ever held."""
+    """The peak memory of one generation in its own process."""
 
     env: str
     episode_length: int
@@ -145,7 +145,7 @@ class PeakMemory:
 
 @dataclasses.dataclass(frozen=True)
 class BesidePPO:
-    """Some updates of PPO with float networks, beside the reference; settings as in purejaxrl."""
+    """Updates of PPO with float networks, against the reference; settings as in purejaxrl."""
 
     env: str
     episode_length: int
@@ -155,7 +155,7 @@ class BesidePPO:
     num_steps: int = 128
     num_epochs: int = 4
     hidden_sizes: tuple[int, ...] = (64, 64)
-    """Of the actor and of the critic, both with tanh."""
+    """Hidden layers of the actor and of the critic, both with tanh."""
     lr: float = 2.5e-4
     gamma: float = 0.99
     gae_lambda: float = 0.95
@@ -166,7 +166,7 @@ class BesidePPO:
 
     @property
     def env_steps(self) -> int:
-        """Return the steps of all updates in all environments."""
+        """Return the number of steps of all updates in all environments."""
         return self.num_updates * self.num_steps * self.num_envs
 
     def build(self) -> Contest:
@@ -182,7 +182,7 @@ class Deployed:
     activation: Literal["sign", "int8"]
     output_kind: Literal["discrete", "continuous"]
     evaluations: int
-    """Of one run in C; slower ones make fewer."""
+    """Evaluations in one run in C; slower contestants make fewer."""
     weights: Literal["ternary", "binary"] = "ternary"
     input_kind: Literal["f32", "bits"] = "f32"
 
@@ -192,20 +192,20 @@ class Deployed:
 
 
 EVOSAX = "evosax always runs to the last step, and its cost does not depend on weights"
-PPO = "updates of PPO from a random policy, float MLPs (64, 64) with tanh, beside a plain one"
+PPO = "updates of PPO from a random policy, float MLPs (64, 64) with tanh, against a plain PPO"
 BESIDE_PPO = (Comparison("reference PPO", "rate"), Comparison("reference PPO", "memory"))
 LIMITS = (Comparison("physics", "rate"), Comparison("forward", "rate"))
 
 
 def _beside_evosax(*comparisons: Comparison) -> tuple[Comparison, ...]:
-    """Return the ratios of an evaluation; those named here replace the ones without a goal."""
+    """Return the ratios of an evaluation; `comparisons` replace the default ones without a goal."""
     named = {(c.rival, c.kind) for c in comparisons}
     usual = (Comparison("evosax", "time"), Comparison("evosax", "memory"), *LIMITS)
     return (*comparisons, *(c for c in usual if (c.rival, c.kind) not in named))
 
 
 def _deployed(**goals: float | None) -> tuple[Comparison, ...]:
-    """Return the speeds of all ways, some with a goal, and how many times theirs that of C is."""
+    """Return the speed of each backend, some with a goal, and two ratios of C to other backends."""
     ways = ("C", "C avx2", "C portable", "Python call", "Python batch", "NumPy batch")
     others = ("ctypes call", "JAX call", "JAX batch", "onnxruntime call")
     speeds = [Comparison(name, "speed", goals.get(name)) for name in (*ways, *others)]
@@ -239,7 +239,7 @@ CASES: dict[str, Case] = {
     ),
     "policy_bound": Case(
         "a point mass, 1,024 x 1 episode of 50 steps, MLP (256, 256): ternary weights and signs "
-        "beside the float32 twin with tanh",
+        "against a float32 baseline with tanh",
         ("cpu",),
         PolicyBound(1024, 50, bandwidth_bytes=2**28),
         (
@@ -257,13 +257,13 @@ CASES: dict[str, Case] = {
     ),
     "loop_overhead": Case(
         "ternary_nes on hopper@spring, 4,096 members of 5,123 weights, time limit 100: a "
-        "generation, and what is left of it with episodes of one step that costs nothing",
+        "generation, against the same with episodes of one step that costs nothing",
         ("cpu", "gpu"),
         LoopOverhead("brax/hopper@spring", 100, 4096),
         (Comparison("all but episodes", "share", 0.05),),
     ),
     "loop_evosax": Case(
-        "CartPole, 4,096 members of 6,070 weights: a generation of ternary_nes, beside ask, eval "
+        "CartPole, 4,096 members of 6,070 weights: a generation of ternary_nes, against ask, eval "
         f"and tell of evosax's Open_ES from Python, both from random policies; {EVOSAX}",
         ("cpu", "gpu"),
         LoopBesideEvosax("gymnax/CartPole-v1", 500, 4096, (74, 74)),
@@ -271,7 +271,7 @@ CASES: dict[str, Case] = {
     ),
     "memory": Case(
         "ternary_nes, one generation of 100,000 members of 6,070 weights on CartPole, time limit "
-        "10, in a fresh process: the most memory it held resident",
+        "10, in a fresh process: its peak resident memory",
         ("cpu",),
         PeakMemory("gymnax/CartPole-v1", 10, 100_000, 1024, (74, 74)),
         (),
@@ -297,8 +297,8 @@ CASES: dict[str, Case] = {
         BESIDE_PPO,
     ),
     "deploy_binary": Case(
-        "a binary network 64-64-1 with signs, inputs 0 and 1: 600 bytes, for which 500,000 "
-        "evaluations a second have been claimed elsewhere",
+        "a binary network 64-64-1 with signs, inputs 0 and 1: 600 bytes; others have claimed "
+        "500,000 evaluations per second for such a network",
         ("deploy",),
         Deployed((64, 64, 1), "sign", "continuous", 2**20, "binary", "bits"),
         _deployed(C=10e6, **{"ctypes call": None}),
@@ -420,10 +420,10 @@ CASES |= {
 
 
 def chosen(suite: str, names: Iterable[str]) -> list[str]:
-    """Return the cases of these names, or those of a suite where no name is given.
+    """Return the named cases, or the cases of a suite if no name is given.
 
     Raises:
-      UnknownName: there is no such case, or no such suite; with what is near.
+      UnknownName: there is no such case or suite; the message names similar ones.
     """
     check("suite", suite, SUITES)
     names = [check("case", name, CASES) for name in names]

@@ -8,23 +8,23 @@ from ternevo.settings.finite import check_finite
 
 @dataclasses.dataclass(frozen=True)
 class BenchConfig:
-    """Time ternevo beside others, case by case, in one process."""
+    """Time ternevo against others, case by case, in one process."""
 
     suite: str = "cpu"
-    """Which cases: cpu, gpu, quick or all."""
+    """Suite of cases to run: cpu, gpu, deploy, quick or all."""
     case: tuple[str, ...] = ()
-    """These cases by name, instead of a suite."""
+    """Names of cases to run instead of a suite."""
     repeats: int = 5
-    """Rounds of a case; in a round every contestant runs once."""
+    """Number of rounds of a case, at least 1; every contestant runs once in a round."""
     max_seconds: float = 45.0
-    """Begin no round of a case after this many seconds, once there are three."""
+    """Seconds after which a case starts no new round, 0 or more; the first three always run."""
     out: Path = Path("runs/bench")
-    """Where bench.json and bench.png go."""
+    """Folder for bench.json and bench.png."""
     list: bool = False
-    """List the cases and stop."""
+    """List the cases and exit."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing."""
+        """Refuse numbers out of range."""
         check_finite(self)
         if self.repeats < 1:
             raise ValueError(f"repeats must be at least 1, got {self.repeats}")

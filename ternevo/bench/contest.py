@@ -1,4 +1,4 @@
-"""Who takes part in a case: records, free of JAX, so that cases are listed quickly."""
+"""The contestants of a case: records without JAX, so that listing cases is quick."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,12 +8,12 @@ Record = dict[str, Any]
 
 
 class Contestant(NamedTuple):
-    """Somebody who does the job of a case, compiled: `run` does it once and returns arrays.
+    """A compiled implementation of the job of a case: `run` does it once and returns arrays.
 
-    `env_steps` are those that count: for us the steps of living episodes, for
-    evosax population x episodes x time limit. `bytes_read` is what cannot but be
-    read from memory in one run, for a share of the bandwidth. `skipped` says why
-    it cannot run here; it is shown and not timed. `evaluations` are those of one policy.
+    `env_steps` are the steps that count: ours are the steps of unfinished episodes,
+    evosax's are population x episodes x time limit. `bytes_read` is the minimum that one run
+    must read from memory, for a share of the bandwidth. `skipped` says why the contestant
+    cannot run here; it is shown but not timed. `evaluations` counts evaluations of one policy.
     """
 
     name: str
@@ -28,11 +28,11 @@ class Contestant(NamedTuple):
 
 
 class Contest(NamedTuple):
-    """The contestants of a case, ours first, and what else there is to know."""
+    """The contestants of a case, ours first, and notes about it."""
 
     contestants: list[Contestant]
     notes: Record
 
 
 class CaseError(RuntimeError):
-    """A case cannot be what its name says."""
+    """A case cannot run as described."""

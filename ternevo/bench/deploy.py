@@ -1,9 +1,9 @@
-"""A policy as it is deployed, evaluated on one core: C, Python, NumPy, JAX, onnxruntime.
+"""Evaluation of a deployed policy on one core: C, Python, NumPy, JAX, onnxruntime.
 
-All begin with float observations and end with actions, all see the same 4,096 observations, and
+All backends turn float observations into actions and see the same 4,096 observations, and
 all must give the same actions before they are timed. A "ctypes call" is one call of the compiled
-function for each evaluation, with pointers taken from NumPy arrays each time: the shortest way to
-wrap C code, and what a claim of 500,000 evaluations a second for such a network comes to.
+function for each evaluation, with pointers taken from NumPy arrays each time. This is the simplest
+way to wrap C code, and roughly what a claim of 500,000 evaluations per second amounts to.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from ternevo.policies.acting import Actor, seen_first
 
 NUM_OBSERVATIONS = 4096
 SINGLE_CALLS = 20_000
-"""Evaluations of a run that makes one call for each."""
+"""Number of evaluations in a run that makes one call for each."""
 
 FLAGS = {
     "C": ("-march=native",),
@@ -58,10 +58,10 @@ void act_many(const float *obs, int rows, int times, ACTION *actions) {
 
 
 def build(setting: Deployed) -> Contest:
-    """Return the ways to run a random policy of these sizes; C first.
+    """Return the backends for a random policy of these sizes; C first.
 
     Raises:
-      CaseError: one of them gives other actions than the reference.
+      CaseError: one of them does not give the actions of the reference.
     """
     record = random_policy(setting)
     obs = np.random.default_rng(1).normal(size=(NUM_OBSERVATIONS, record.obs_size))
@@ -92,7 +92,7 @@ def build(setting: Deployed) -> Contest:
 
 
 def random_policy(setting: Deployed) -> PolicyRecord:
-    """Return a policy with a third of its weights 0 (none, if they are binary), and no biases."""
+    """Return a policy without biases and with a third of its weights 0 (none if binary)."""
     random = np.random.default_rng(0)
     values = {"ternary": [-1, 0, 1], "binary": [-1, 1]}[setting.weights]
     count = len(setting.sizes) - 1
@@ -120,11 +120,11 @@ def random_policy(setting: Deployed) -> PolicyRecord:
 
 
 Way = tuple[Callable[[], Any], int]
-"""What makes all evaluations of a run and returns the last actions, and how many those are."""
+"""A function that makes all evaluations of a run and returns the last actions, and their number."""
 
 
 class Missing(Exception):
-    """It cannot run here, and why."""
+    """Why a backend cannot run here."""
 
 
 def _checked(
@@ -258,7 +258,7 @@ def _in_batches(act_batch: Callable[[np.ndarray], Any], obs: np.ndarray, evaluat
 
 
 def _library(record: PolicyRecord, flags: tuple[str, ...]) -> ctypes.CDLL:
-    """Compile the exported header, run its self-test, and return it."""
+    """Compile the exported header, run its self-test, and return the library."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         raise Missing("there is no C compiler")
@@ -291,7 +291,7 @@ def _empty_actions(record: PolicyRecord, rows: int) -> np.ndarray:
 
 
 def _jitted(record: PolicyRecord) -> Callable[[Any], Any]:
-    """Return the JAX policy from observation to action, as it runs in training."""
+    """Return the JAX policy used in training, from observation to action."""
     if record.input_kind != "f32":
         raise Missing("JAX policies take floats")
     saved = policy_file.from_record(record)

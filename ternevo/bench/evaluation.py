@@ -1,4 +1,4 @@
-"""Our evaluation of a population: random or trained members, ternary or the float twin."""
+"""Our evaluation of a population: random or trained members, ternary or the float baseline."""
 
 from functools import partial
 from typing import Any
@@ -26,18 +26,18 @@ from ternevo.types import Env, Key, Params, Policy, PolicyParams, Scores
 TRAINING_CHUNK = 10
 MAX_GENERATIONS = 300
 FULL = 0.95
-"""The share of the time limit that trained policies must reach, or they are none."""
+"""Share of the time limit that the episodes of trained policies must reach on average."""
 
 
 def build(setting: "cases.Evaluation") -> Contest:
-    """Return ternevo, evosax and, with limits, physics and forward on the same sizes.
+    """Return ternevo, evosax and, with limits, physics and forward at the same sizes.
 
-    Physics and forward run as many steps as our longest episode has. What counts is their rate.
+    Physics and forward run for as many steps as our longest episode; only their rates count.
     """
     job = _job(setting, MLP(hidden_sizes=setting.hidden_sizes), setting.is_trained)
     ours, lengths = evaluation("ternevo", job)
     if setting.is_trained and lengths["mean_length"] < FULL * setting.episode_length:
-        raise CaseError(f"training found no policy with full episodes: {lengths}")
+        raise CaseError(f"training did not find a policy with full episodes: {lengths}")
     contestants = [ours, rivals.evosax(setting, job.env.action)]
     if setting.with_limits:
         steps = lengths["longest_episode"]
@@ -46,7 +46,7 @@ def build(setting: "cases.Evaluation") -> Contest:
 
 
 def build_policy_bound(setting: "cases.PolicyBound") -> Contest:
-    """Return ternevo, its float twin, forward, and how fast memory can be read."""
+    """Return ternevo, its float baseline, the forward pass, and a memory read."""
     settings = MLP(hidden_sizes=setting.hidden_sizes, activation=setting.activation)
     job = _job(setting, settings)
     twin = MLP(hidden_sizes=setting.hidden_sizes, weights="float", activation="tanh")
@@ -65,13 +65,13 @@ def build_policy_bound(setting: "cases.PolicyBound") -> Contest:
 
 
 def evaluation(name: str, job: Job) -> tuple[Contestant, dict[str, Any]]:
-    """Return our evaluation and, from having run it once, the lengths of its episodes."""
+    """Return our evaluation and the episode lengths of one run."""
     policy, env, *arguments = job
     rollout = Rollout(policy, env)
     with devices.on_all_devices():
         is_spread = spread.is_spread(
             job.population_size, antithetic=False
-        )  # as `rivals.placed` has put them
+        )  # as placed by `rivals.placed`
 
     @jax.jit
     def function(weights: Params, quantiser: Quantiser, keys: Key) -> Scores:
@@ -89,7 +89,7 @@ def evaluation(name: str, job: Job) -> tuple[Contestant, dict[str, Any]]:
         "longest_episode": int(jnp.max(result.lengths)),
     }
     print(f"    episodes of {lengths['mean_length']:.1f} steps on average", flush=True)
-    steps = int(np.asarray(result.lengths).sum(dtype=np.int64))  # may outgrow 32 bits
+    steps = int(np.asarray(result.lengths).sum(dtype=np.int64))  # may overflow 32 bits
     return contestant._replace(env_steps=steps), lengths
 
 
@@ -115,7 +115,7 @@ def _train(env: Env, policy: Policy) -> PolicyParams:
     """Return a policy that reaches the time limit, evolved by ternary_nes with a fixed seed.
 
     Raises:
-      CaseError: none was found in `MAX_GENERATIONS`.
+      CaseError: `MAX_GENERATIONS` did not produce one.
     """
     nes = TernaryNES.of(population_size=256, num_episodes=2, sigma=0.2, lr=0.05)
     strategy = nes.build(env, policy, "ternary", MAX_GENERATIONS)
@@ -138,11 +138,11 @@ def _mean_length(policy: Policy, env: Env, params: PolicyParams) -> jax.Array:
 
 
 def _num_weights(job: Job) -> int:
-    """Return the weights and biases of one member."""
+    """Return the number of weights and biases of one member."""
     return ternary.num_weights(jax.eval_shape(job.policy.init, jax.random.key(0)))
 
 
 def _packed_bytes(job: Job) -> int:
-    """Return the bytes of all members in the form that a step reads them in."""
+    """Return the bytes of all members in the packed form that a step reads."""
     packing = job.policy.packing(job.keys.shape[1])
     return job.population_size * packed_bytes(job.policy, packing)

@@ -1,7 +1,7 @@
-"""The most memory that one generation ever holds, seen from a process of its own.
+"""The peak memory of one generation, measured in its own process.
 
-That process is `python -m ternevo.bench.one_generation`: other cases of the same process would
-only add to its peak.
+That process is `python -m ternevo.bench.one_generation`: other cases in the same process would
+add to its peak.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from ternevo.bench.measure import in_bytes
 
 
 def build(setting: PeakMemory) -> Contest:
-    """Return a process with the whole population, and one with two members; each was run once."""
+    """Return one process with the whole population and one with two members, each run once."""
     two = dataclasses.replace(setting, population_size=2)
     ours, small = run_fresh(setting), run_fresh(two)
     contestants = [
@@ -33,13 +33,13 @@ def build(setting: PeakMemory) -> Contest:
 
 
 def _contestant(name: str, setting: PeakMemory, found: dict[str, Any]) -> Contestant:
-    print(f"  {name}: held {in_bytes(found['peak_bytes'])} at most", flush=True)
+    print(f"  {name}: peak memory {in_bytes(found['peak_bytes'])}", flush=True)
     return Contestant(
         name,
         lambda: None,
         env_steps=found["env_steps"],
         peak_bytes=found["peak_bytes"],
-        skipped="its memory is measured, not its time: that would be mostly compiling",
+        skipped="only its memory is measured: its time would be mostly compilation",
     )
 
 
@@ -47,7 +47,7 @@ def run_fresh(setting: PeakMemory) -> dict[str, Any]:
     """Run one generation in a fresh process; return its "peak_bytes", "env_steps", "weights".
 
     Raises:
-      CaseError: the process failed, or was killed for want of memory (status -9).
+      CaseError: the process failed, or was killed because memory ran out (status -9).
     """
     command = [
         sys.executable,
@@ -58,5 +58,5 @@ def run_fresh(setting: PeakMemory) -> dict[str, Any]:
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode:
         size = setting.population_size
-        raise CaseError(f"a generation of {size:,} ended with status {result.returncode}")
+        raise CaseError(f"a generation of {size:,} members exited with status {result.returncode}")
     return json.loads(result.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""Generations of the whole loop, as `loop.advance` compiles it; here of ternary_nes."""
+"""Generations of the whole loop as compiled by `loop.advance`, with ternary_nes."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ from ternevo.types import Env, EnvState, Key, ObservationMoments, Strategy, Time
 def build_overhead(setting: LoopOverhead) -> Contest:
     """Return the loop, and the loop with episodes of one step that costs nothing.
 
-    What the second takes is what a generation spends outside of its episodes,
-    and a little more: it is an upper bound, and no difference of two large times.
+    The time of the second is slightly more than a generation spends outside its episodes.
+    It is an upper bound, and not the difference of two large times.
     """
     env = envs.make(setting.env, setting.episode_length)
     ours, notes = generation("ternevo", env, setting)
@@ -32,14 +32,14 @@ def build_overhead(setting: LoopOverhead) -> Contest:
 
 
 def build_beside_evosax(setting: LoopBesideEvosax) -> Contest:
-    """Return a generation of ours, and one of evosax's Open_ES with its own defaults."""
+    """Return one of our generations, and one of evosax's Open_ES with its own defaults."""
     env = envs.make(setting.env, setting.episode_length)
     ours, notes = generation("ternevo", env, setting)
     return Contest([ours, evosax(setting, env)], notes)
 
 
 def without_episodes(env: Env) -> Env:
-    """Return the environment, except that it ends in the first step, which does nothing."""
+    """Return the environment with a first step that does nothing and ends the episode."""
 
     def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
         del key, action
@@ -52,7 +52,7 @@ def without_episodes(env: Env) -> Env:
 def generation(
     name: str, env: Env, setting: LoopOverhead | LoopBesideEvosax
 ) -> tuple[Contestant, dict[str, Any]]:
-    """Return the first generation of ternary_nes; it begins anew each time, so steps are equal."""
+    """Return the first generation of ternary_nes; every run restarts, so the steps are equal."""
     policy = MLP(hidden_sizes=setting.hidden_sizes).build(env.obs, env.action)
     strategy = TernaryNES(population_size=setting.population_size).build(env, policy, "ternary", 1)
     contestant = advancing(name, strategy, 1)
@@ -68,10 +68,10 @@ def advancing(
     """Return the first generations of a strategy, from the same state each time.
 
     Args:
-      name: of the contestant.
+      name: the name of the contestant.
       strategy: the strategy.
-      num_generations: how many.
-      num_devices: on how many devices; 0 for all.
+      num_generations: number of generations.
+      num_devices: number of devices; 0 uses all.
     """
     strategy = without_looks(strategy)
     with devices.on_all_devices(num_devices):
@@ -79,7 +79,7 @@ def advancing(
     count = jnp.asarray(num_generations, jnp.int32)
 
     def run() -> Any:
-        # A copy, because `advance` consumes the state; it is that of one member, not of all.
+        # A copy, because `advance` consumes the state; it is as large as one member, not all.
         with devices.on_all_devices(num_devices):
             return loop.advance(strategy, jax.tree.map(jnp.copy, state), count)
 
@@ -89,9 +89,10 @@ def advancing(
 
 
 def without_looks(strategy: Strategy) -> Strategy:
-    """Return the strategy as if it had seen something: no first generation, but one as all others.
+    """Return the strategy with moments as if observations had been seen.
 
-    The first one of a run looks at a few steps beforehand, see `observation.NUM_LOOKS`.
+    Otherwise the first generation of a run would take a few extra steps, see
+    `observation.NUM_LOOKS`.
     """
 
     def init(key: Key) -> Any:
@@ -109,7 +110,7 @@ def without_looks(strategy: Strategy) -> Strategy:
 
 
 def evosax(setting: LoopBesideEvosax, env: Env) -> Contestant:
-    """Return ask, eval and tell from Python, each jitted by evosax itself."""
+    """Return evosax's ask, eval and tell called from Python, each jitted by evosax itself."""
     problem = rivals.evosax_problem(setting, env.action)
     keys = jax.random.split(jax.random.key(0), 4)
     solution = problem.sample(keys[0])
@@ -139,7 +140,7 @@ def evosax(setting: LoopBesideEvosax, env: Env) -> Contestant:
 def _compile_evosax(
     algorithm: Any, params: Any, state: Any, problem: Any, problem_state: Any, keys: Key
 ) -> list[Contestant]:
-    """Compile the three parts for arrays of the shapes that they hand to one another."""
+    """Compile the three parts for the shapes of the arrays that they exchange."""
     population, asked = jax.eval_shape(algorithm.ask, keys[1], state, params)
     fitness, _, _ = jax.eval_shape(problem.eval, keys[2], population, problem_state)
     kind = type(algorithm)

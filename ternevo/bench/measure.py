@@ -1,4 +1,4 @@
-"""Time contestants in turns, and work out ratios."""
+"""Time contestants in turns, and compute ratios."""
 
 import math
 import statistics
@@ -13,14 +13,14 @@ from ternevo.bench.contest import Contestant, Record
 from ternevo.machine.device_memory import available_bytes, planned_bytes
 
 MIN_ROUNDS = 3
-"""Rounds that are run even if they take longer than a case may."""
+"""Number of rounds that run even if they exceed the time limit of a case."""
 
 
 def compiled(name: str, function: Any, *arguments: Any, run: Callable[[], Any]) -> Contestant:
     """Compile a jitted function for its arguments and return the contestant that `run`s it.
 
-    `run` calls the same jitted function with arguments like these and finds the
-    program compiled. Peak memory is what XLA plans for it: arguments, outputs
+    `run` calls the same jitted function with similar arguments and uses the
+    compiled program. Peak memory is XLA's plan: arguments, outputs
     and temporaries, on all devices together.
     """
     begin = time.perf_counter()
@@ -35,9 +35,9 @@ def compiled(name: str, function: Any, *arguments: Any, run: Callable[[], Any]) 
 
 
 def _too_large(one_device: int | None, count: int) -> str:
-    """Return why a program should not be run: on a CPU it would be killed, and we with it.
+    """Return why a program must not run, or "": on CPU, the system would kill this process.
 
-    Devices of a CPU share its memory.
+    CPU devices share the memory of the machine.
     """
     available = available_bytes()
     if one_device is None or available is None:
@@ -45,11 +45,11 @@ def _too_large(one_device: int | None, count: int) -> str:
     needed = one_device * count if jax.default_backend() == "cpu" else one_device
     if needed <= available:
         return ""
-    return f"needs {in_bytes(needed)}, and {in_bytes(available)} are there"
+    return f"needs {in_bytes(needed)}, but only {in_bytes(available)} are available"
 
 
 def warmed_up(contestant: Contestant) -> Contestant:
-    """Run once what is not timed; say so if there was not enough memory after all."""
+    """Run a contestant once, untimed; mark it as skipped if memory runs out."""
     if contestant.skipped:
         return contestant
     try:
@@ -64,10 +64,10 @@ def warmed_up(contestant: Contestant) -> Contestant:
 def rounds(
     contestants: Sequence[Contestant], repeats: int, max_seconds: float
 ) -> list[list[float]]:
-    """Time all in turns, warmed up before; return the seconds of each, round by round.
+    """Time warmed-up contestants in turns; return the seconds of each, round by round.
 
-    In turns (A B A B), so that a slow phase of the machine hits all alike. No
-    new round begins after `max_seconds`, except for the first `MIN_ROUNDS`.
+    Taking turns (A B A B) spreads a slow phase of the machine over all. After
+    `max_seconds` no new round starts, except for the first `MIN_ROUNDS`.
     """
     seconds: list[list[float]] = [[] for _ in contestants]
     begin = time.perf_counter()
@@ -99,7 +99,7 @@ def run_case(case: Case, repeats: int, max_seconds: float) -> Record:
 
 
 def record(contestant: Contestant, seconds: list[float]) -> Record:
-    """Return what is known of a contestant; rates are those of the median time."""
+    """Return the record of a contestant; rates use the median time."""
     median = statistics.median(seconds) if seconds else None
 
     def rate(amount: int | None) -> float | None:
@@ -123,7 +123,7 @@ def record(contestant: Contestant, seconds: list[float]) -> Record:
 
 
 def ratios(contestants: list[Record], comparisons: Sequence[Comparison]) -> list[Record]:
-    """Return the ratios of the first contestant to the others; those that cannot be had are out."""
+    """Return the ratios of the first contestant to the others, without unavailable ones."""
     ours, named = contestants[0], {record["name"]: record for record in contestants}
     found = [(c, ratio(ours, named[c.rival], c.kind)) for c in comparisons if c.rival in named]
     return [
@@ -134,7 +134,7 @@ def ratios(contestants: list[Record], comparisons: Sequence[Comparison]) -> list
 
 
 def reached(comparison: Comparison, values: Record) -> bool | None:
-    """Return whether the median reaches the goal, None where there is no goal."""
+    """Return whether the median reaches the goal; None without a goal."""
     if comparison.goal is None:
         return None
     if comparison.kind == "share":
@@ -148,8 +148,8 @@ AMOUNTS = {"rate": "env_steps", "bandwidth": "bytes_read", "evaluations": "evalu
 def ratio(ours: Record, other: Record, kind: str) -> Record | None:
     """Return {"median", "low", "high"} of one kind (see `cases.Kind`), None if a number is missing.
 
-    `median` is the ratio of the median times, `low` and `high` the least and the
-    greatest ratio within one round. Memory has no spread.
+    `median` is the ratio of the median times; `low` and `high` are the smallest and
+    largest ratio within one round. Memory has no spread.
     """
     if kind == "memory":
         if not ours["peak_bytes"] or not other["peak_bytes"]:
@@ -173,7 +173,7 @@ def ratio(ours: Record, other: Record, kind: str) -> Record | None:
 
 
 def _speed(record: Record) -> Record | None:
-    """Return the evaluations a second, of the median time, the slowest and the fastest round."""
+    """Return evaluations per second for the median time, the slowest and the fastest round."""
     if not record["seconds"] or not record["evaluations"]:
         return None
     times = (statistics.median(record["seconds"]), max(record["seconds"]), min(record["seconds"]))
@@ -182,7 +182,7 @@ def _speed(record: Record) -> Record | None:
 
 
 def in_bytes(count: int | None) -> str:
-    """Return a number of bytes in words: "1.5 GB"."""
+    """Return a number of bytes as text, such as "1.5 GB"."""
     if count is None:
         return "unknown memory"
     if count < 1000:

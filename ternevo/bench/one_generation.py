@@ -1,6 +1,6 @@
-"""`python -m ternevo.bench.one_generation '{"env": ...}'`: run it, print one line of JSON.
+"""`python -m ternevo.bench.one_generation '{"env": ...}'`: run one, print one line of JSON.
 
-The line has the most memory that the process ever held; see `ternevo.bench.fresh`.
+The line contains the peak memory of the process; see `ternevo.bench.fresh`.
 """
 
 import json
@@ -23,10 +23,10 @@ from ternevo.training import loop
 
 
 def peak_resident_bytes() -> int:
-    """Return the most memory that this process ever held resident.
+    """Return the peak resident memory of this process.
 
-    Linux hands getrusage's number on to the programs that a process starts, so
-    that a small child of a large parent seems large; VmHWM begins anew.
+    On Linux, child processes inherit getrusage's number, so
+    a small child of a large parent seems large; VmHWM starts from zero.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -38,7 +38,7 @@ def peak_resident_bytes() -> int:
 
 
 def one_generation(setting: PeakMemory) -> dict[str, Any]:
-    """Run one generation of ternary_nes here."""
+    """Run one generation of ternary_nes in this process."""
     env = envs.make(setting.env, setting.episode_length)
     policy = MLP(hidden_sizes=setting.hidden_sizes).build(env.obs, env.action)
     nes = TernaryNES(
@@ -56,7 +56,7 @@ def one_generation(setting: PeakMemory) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run what the argument says."""
+    """Run the generation described by the argument."""
     values = json.loads(sys.argv[1])
     values["hidden_sizes"] = tuple(values["hidden_sizes"])
     devices.use_cores()

@@ -1,9 +1,9 @@
-"""Updates of our PPO, as `train.advance` compiles them, beside the reference PPO's.
+"""Updates of our PPO as compiled by `loop.advance`, against the reference PPO's.
 
-Both begin with a random policy each time, take the same number of steps in as
-many environments, and evaluate nothing besides. The reference runs on one
+Both start from a random policy each time, take the same number of steps in the same number of
+environments, and run no tests. The reference runs on one
 device, with all threads that XLA gives it, as its users would run it. Ours runs on
-all of them, as a run does, and for comparison on one.
+all devices, as in a training run, and for comparison on one.
 """
 
 import jax
@@ -20,7 +20,7 @@ from ternevo.types import Strategy
 
 
 def build(setting: BesidePPO) -> Contest:
-    """Return ternevo, the reference PPO and, where there are more, ternevo on one device."""
+    """Return ternevo, the reference PPO and, if there are several devices, ternevo on one."""
     count = jax.device_count()
     contestants = [ours("ternevo", setting, count), reference(setting)]
     if count > 1:
@@ -36,7 +36,7 @@ def ours(name: str, setting: BesidePPO, num_devices: int) -> Contestant:
 
 
 def strategy_of(setting: BesidePPO) -> Strategy:
-    """Return our PPO with the reference's settings, and all that this one does in brax as well."""
+    """Return our PPO with the reference's settings, including its extras for brax."""
     env = envs.make(setting.env, setting.episode_length)
     policy = MLP(hidden_sizes=setting.hidden_sizes, activation="tanh", weights="float")
     ppo = PPO(
@@ -62,7 +62,7 @@ def strategy_of(setting: BesidePPO) -> Strategy:
 
 
 def reference(setting: BesidePPO) -> Contestant:
-    """Return as many updates of the reference PPO."""
+    """Return the same number of updates of the reference PPO."""
     ppo = ReferencePPO(setting, make_env(setting.env, setting.episode_length, setting.gamma))
     runner = jax.jit(ppo.init)(jax.random.PRNGKey(0))
     function = jax.jit(ppo.run)

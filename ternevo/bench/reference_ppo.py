@@ -1,12 +1,12 @@
-"""A plain PPO of the field to measure ours beside: what purejaxrl does, written anew.
+"""A plain reference PPO to compare ours with: a rewrite of purejaxrl.
 
 It follows ppo.py, ppo_continuous_action.py and wrappers.py of
 https://github.com/luchris429/purejaxrl (Apache-2.0): a flax actor-critic with
 orthogonal weights, environments that reset themselves, the same wrappers, loss,
 minibatches and optimiser, everything in one compiled scan. Four things differ, and none
-of them makes it slower. Sizes are arguments. Two short functions stand in for each
-distribution of distrax. Of an environment's info, only the log of episodes is kept. The
-learning rate is annealed in brax as well.
+of them makes it slower. Sizes are arguments. Short functions replace the
+distributions of distrax. Only the episode log of an environment's info is kept. The
+learning rate is also annealed in brax.
 """
 
 import dataclasses
@@ -28,15 +28,15 @@ from ternevo.envs.brax import quiet
 from ternevo.types import Key
 
 UNROLL = 16
-"""Steps of the advantages' scan that are compiled as one, as in purejaxrl."""
+"""Number of unrolled steps in the scan of advantages, as in purejaxrl."""
 
 
 class ReferenceEnv(NamedTuple):
-    """An environment that resets itself, or after `vectorised` many of them.
+    """An environment that resets itself, or several after `vectorised`.
 
     `reset(key)` returns (obs, state) and `step(key, state, action)` returns (obs,
-    state, reward, done, info); done is an end of either kind. An action is one of
-    `num_actions`, or where `is_discrete` is false a vector of so many numbers.
+    state, reward, done, info); done is a termination or a truncation. An action is one of
+    `num_actions`, or a vector of `num_actions` numbers if `is_discrete` is false.
     """
 
     reset: Callable
@@ -47,22 +47,22 @@ class ReferenceEnv(NamedTuple):
 
 
 def make_env(env_id: str, episode_length: int, gamma: float) -> ReferenceEnv:
-    """Return the environments as purejaxrl wraps them: ppo.py has gymnax, the other file brax.
+    """Return environments wrapped as in purejaxrl: ppo.py for gymnax, the other file for brax.
 
     Raises:
-      CaseError: it is of neither.
+      CaseError: the environment is from neither suite.
     """
     suite, name = env_id.split("/")
     if suite == "gymnax":
         return vectorised(with_log(gymnax_env(name, episode_length)))
     if suite != "brax":
-        raise CaseError(f"the reference PPO has no environment {env_id}")
+        raise CaseError(f"the reference PPO does not support {env_id}")
     env = vectorised(with_clipped_actions(with_log(brax_env(name, episode_length))))
     return with_normal_rewards(with_normal_observations(env), gamma)
 
 
 def gymnax_env(name: str, episode_length: int) -> ReferenceEnv:
-    """Return a gymnax environment with discrete actions, flat observations and its own resets."""
+    """Return a gymnax environment with discrete actions, flat observations and auto-reset."""
     import gymnax
 
     env, params = gymnax.make(name)
@@ -81,9 +81,9 @@ def gymnax_env(name: str, episode_length: int) -> ReferenceEnv:
 
 
 def brax_env(name: str, episode_length: int) -> ReferenceEnv:
-    """Return a brax environment with brax's own wrappers, "hopper@spring".
+    """Return a brax environment, such as "hopper@spring", with brax's own wrappers.
 
-    They restart an episode from the environment's first state, which is drawn once.
+    They restart episodes from the environment's first state, which is drawn once.
     """
     name, backend = name.split("@")
     with quiet():
@@ -107,7 +107,7 @@ def brax_env(name: str, episode_length: int) -> ReferenceEnv:
 
 
 class LogState(NamedTuple):
-    """Return and length of the episode so far, and of the one that ended last."""
+    """Return and length of the current episode, and of the last finished one."""
 
     env_state: Any
     total: jax.Array
@@ -118,7 +118,7 @@ class LogState(NamedTuple):
 
 
 def with_log(env: ReferenceEnv) -> ReferenceEnv:
-    """Return the environment whose info tells of the last finished episode."""
+    """Return the environment with the last finished episode in its info."""
 
     def reset(key: Key) -> tuple:
         obs, env_state = env.reset(key)
@@ -148,7 +148,7 @@ def with_log(env: ReferenceEnv) -> ReferenceEnv:
 
 
 def with_clipped_actions(env: ReferenceEnv) -> ReferenceEnv:
-    """Return the environment for actions of any size."""
+    """Return the environment with actions clipped to [-1, 1]."""
     return env._replace(
         step=lambda key, state, action: env.step(key, state, jnp.clip(action, -1.0, 1.0))
     )
@@ -168,12 +168,12 @@ class Moments(NamedTuple):
 
 
 def no_moments(shape: tuple[int, ...]) -> Moments:
-    """Return the moments of nothing yet."""
+    """Return the moments before any data."""
     return Moments(jnp.zeros(shape), jnp.ones(shape), jnp.asarray(1e-4))
 
 
 def merged(moments: Moments, batch: Float[Array, "envs ..."]) -> Moments:
-    """Return the moments with those of a batch (Chan et al. 1983)."""
+    """Return the moments merged with those of a batch (Chan et al. 1983)."""
     size, mean, var = batch.shape[0], jnp.mean(batch, axis=0), jnp.var(batch, axis=0)
     delta, count = mean - moments.mean, moments.count + size
     m2 = moments.var * moments.count + var * size + delta**2 * moments.count * size / count
@@ -181,7 +181,7 @@ def merged(moments: Moments, batch: Float[Array, "envs ..."]) -> Moments:
 
 
 def with_normal_observations(env: ReferenceEnv) -> ReferenceEnv:
-    """Return the environments with observations of mean 0 and variance 1 over all so far."""
+    """Return the environments with observations scaled to running mean 0 and variance 1."""
 
     def normalised(obs: jax.Array, moments: Moments) -> jax.Array:
         return (obs - moments.mean) / jnp.sqrt(moments.var + 1e-8)
@@ -201,7 +201,7 @@ def with_normal_observations(env: ReferenceEnv) -> ReferenceEnv:
 
 
 def with_normal_rewards(env: ReferenceEnv, gamma: float) -> ReferenceEnv:
-    """Return the environments with rewards in units of the discounted returns' deviation."""
+    """Return the environments with rewards divided by the deviation of discounted returns."""
 
     def reset(keys: Key) -> tuple:
         obs, env_state = env.reset(keys)
@@ -219,7 +219,7 @@ def with_normal_rewards(env: ReferenceEnv, gamma: float) -> ReferenceEnv:
 
 
 class Distribution(NamedTuple):
-    """Actions to choose from."""
+    """A distribution over actions."""
 
     sample: Callable[[Key], jax.Array]
     log_prob: Callable[[jax.Array], jax.Array]
@@ -227,11 +227,11 @@ class Distribution(NamedTuple):
 
 
 def categorical(logits: Float[Array, "*batch actions"]) -> Distribution:
-    """Return the choice of one action."""
+    """Return a categorical distribution over actions."""
     log_probs = jax.nn.log_softmax(logits)
 
     def log_prob(action: jax.Array) -> jax.Array:
-        # As distrax has it; to index would be a scatter on the way back.
+        # As in distrax; indexing would become a scatter in the backward pass.
         return jnp.sum(log_probs * jax.nn.one_hot(action, logits.shape[-1]), axis=-1)
 
     return Distribution(
@@ -244,7 +244,7 @@ def categorical(logits: Float[Array, "*batch actions"]) -> Distribution:
 def gaussian(
     mean: Float[Array, "*batch actions"], log_std: Float[Array, " actions"]
 ) -> Distribution:
-    """Return independent normal distributions; their widths are the same everywhere."""
+    """Return independent normal distributions whose widths do not depend on observations."""
     log_scale = jnp.sum(log_std) + 0.5 * log_std.size * math.log(2 * math.pi)
 
     def log_prob(action: jax.Array) -> jax.Array:
@@ -273,7 +273,7 @@ class Tower(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """Two towers: of actions and of the value."""
+    """Two towers: one for actions and one for the value."""
 
     hidden_sizes: tuple[int, ...]
     num_actions: int
@@ -281,7 +281,7 @@ class ActorCritic(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> tuple[Distribution, jax.Array]:
-        """Return the actions to choose from, and the value."""
+        """Return the distribution over actions, and the value."""
         output = Tower((*self.hidden_sizes, self.num_actions), 0.01)(obs)
         value = Tower((*self.hidden_sizes, 1), 1.0)(obs)[..., 0]
         if self.is_discrete:
@@ -291,7 +291,7 @@ class ActorCritic(nn.Module):
 
 
 class Transition(NamedTuple):
-    """One step of all environments; after a rollout with an axis of steps before that."""
+    """One step of all environments; a rollout adds a leading axis of steps."""
 
     done: jax.Array
     action: jax.Array
@@ -303,7 +303,7 @@ class Transition(NamedTuple):
 
 
 class Runner(NamedTuple):
-    """All that goes from one update to the next."""
+    """The state carried from one update to the next."""
 
     train_state: TrainState
     env_state: Any
@@ -313,7 +313,7 @@ class Runner(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ReferencePPO:
-    """The parts of PPO with the sizes of a case; keys are raw ones, which brax's wrappers need."""
+    """The parts of PPO at the sizes of a case; keys are raw, as brax's wrappers need."""
 
     setting: BesidePPO
     env: ReferenceEnv
@@ -335,7 +335,7 @@ class ReferencePPO:
         return Runner(train_state, env_state, obs, key)
 
     def annealed_lr(self, count: Any) -> Any:
-        """Return the learning rate after `count` minibatches: the same within an update."""
+        """Return the learning rate after `count` minibatches; it is constant within an update."""
         setting = self.setting
         update = count // (setting.num_minibatches * setting.num_epochs)
         return setting.lr * (1.0 - update / setting.num_updates)
@@ -374,7 +374,7 @@ class ReferencePPO:
         return Runner(train_state, env_state, next_obs, key), transition
 
     def learn_epoch(self, learner: tuple[TrainState, Key], rows: tuple) -> tuple:
-        """Learn from every transition once, in minibatches of a random order."""
+        """Learn from every transition once, in minibatches in random order."""
         train_state, key = learner
         key, key_order = jax.random.split(key)
         setting = self.setting
@@ -403,7 +403,7 @@ class ReferencePPO:
         advantages: jax.Array,
         targets: jax.Array,
     ) -> jax.Array:
-        """Return the clipped loss of actor and critic, less the entropy."""
+        """Return the clipped loss of actor and critic, minus the entropy bonus."""
         setting = self.setting
         choice, value = apply(params, batch.obs)
         critic = clipped_value_loss(value, batch.value, targets, setting.clip_epsilon)
@@ -433,7 +433,7 @@ def generalised_advantages(
 def clipped_value_loss(
     value: jax.Array, old_value: jax.Array, targets: jax.Array, epsilon: float
 ) -> jax.Array:
-    """Return half the squared error, or that of a value not far from the old one if it is more."""
+    """Return half the larger of the squared errors of the value and of the clipped value."""
     near = old_value + jnp.clip(value - old_value, -epsilon, epsilon)
     return 0.5 * jnp.mean(jnp.maximum((value - targets) ** 2, (near - targets) ** 2))
 

@@ -1,4 +1,4 @@
-"""What was measured: a table for the terminal, bench.json, and bench.png."""
+"""Reports of the measurements: a table for the terminal, bench.json, and bench.png."""
 
 import json
 from pathlib import Path
@@ -10,22 +10,22 @@ from ternevo.bench.contest import Record
 from ternevo.bench.measure import in_bytes
 from ternevo.files import replace_text, replacing
 
-HEADINGS = ("case", "beside", "of", "median", "spread", "goal", "")
+HEADINGS = ("case", "against", "ratio", "median", "spread", "goal", "")
 LEGEND = """\
-ternevo beside others, in this run on this machine; more is better, except for a share.
-  time: the other's seconds over ours. rate: our environment steps a second over the other's, where
-  ours are the steps of living episodes only. share: the other's seconds over ours, of which it is a
-  part. memory: the other's bytes over ours, as XLA plans them: arguments, outputs, temporaries.
-  bandwidth: bytes that we have to read a second, over those that the other reads; more than 1 where
-  ours fit into a cache. spread: least and greatest within one round. evosax always runs to the last
-  step. physics and forward: the environment with random actions, and the policy, each alone.
-  evaluations: those of a deployed policy that C makes a second, over the other's. speed: no ratio,
-  but evaluations a second on one core, from float observations to actions.
-  reference PPO: as in purejaxrl, on one device; here every step of ours counts."""
+ternevo against others, in this run on this machine; higher is better, except for a share.
+  time: the other's seconds over ours. rate: our environment steps per second over the other's;
+  ours count only steps of unfinished episodes. share: the other's seconds over ours, where the
+  other is a part of ours. memory: the other's bytes over ours, as planned by XLA: arguments,
+  outputs, temporaries. bandwidth: bytes per second that we must read, over those that the other
+  reads; above 1 if ours fit into a cache. spread: smallest and largest within one round. evosax
+  always runs to the last step. physics and forward: the environment with random actions, and the
+  policy, each alone. evaluations: policy evaluations per second of C over the other's. speed: not
+  a ratio, but evaluations per second on one core, from float observations to actions.
+  reference PPO: as in purejaxrl, on one device; here all our steps count."""
 
 
 def contestants_text(record: Record) -> str:
-    """Return the lines that follow a finished case: one for each contestant, then the notes."""
+    """Return the lines printed after a case: one for each contestant, then the notes."""
     lines = [_contestant_line(contestant) for contestant in record["contestants"]]
     notes = ", ".join(f"{name} {_shown(name, value)}" for name, value in record["notes"].items())
     return "\n".join([*lines, f"  ({notes})"] if notes else lines)
@@ -79,10 +79,10 @@ def _row(name: str, ratio: Record) -> tuple[str, ...]:
 
 
 def write(folder: Path, header: Record, cases: dict[str, Record]) -> None:
-    """Write bench.json and bench.png into `folder`; after each case, so that nothing is lost.
+    """Write bench.json and bench.png into `folder`; called after each case, so nothing is lost.
 
     Args:
-      folder: where to; made if it is not there.
+      folder: the output folder; made if missing.
       header: date, command, versions, device, machine and commit.
       cases: the records of the finished cases by name.
     """
@@ -94,7 +94,7 @@ def write(folder: Path, header: Record, cases: dict[str, Record]) -> None:
 
 
 def plot(header: Record, cases: dict[str, Record], path: Path) -> None:
-    """Draw the ratios as horizontal bars on a logarithmic axis, goals as black marks."""
+    """Draw the ratios as horizontal bars on a logarithmic axis, with goals as black marks."""
     ratios = [(name, ratio) for name, ratio in _ratios(cases) if ratio["kind"] != "speed"]
     rows = [(f"{name}: {r['rival']} ({r['kind']})", r) for name, r in ratios]
     figure = Figure(figsize=(9, 1.5 + 0.27 * len(rows)), layout="constrained")
@@ -103,7 +103,7 @@ def plot(header: Record, cases: dict[str, Record], path: Path) -> None:
     medians = [ratio["median"] for _, ratio in rows]
     below = [ratio["median"] - ratio["low"] for _, ratio in rows]
     above = [ratio["high"] - ratio["median"] for _, ratio in rows]
-    # A bar begins at 1: to its right ternevo is better, but for a share.
+    # Bars start at 1: to the right of it ternevo is better, except for a share.
     axes.barh(places, [m - 1 for m in medians], left=1, xerr=(below, above), height=0.6)
     goals = [(place, r["goal"]) for place, (_, r) in enumerate(rows) if r["goal"] is not None]
     axes.plot([goal for _, goal in goals], [place for place, _ in goals], "k|", ms=12, label="goal")
@@ -121,4 +121,4 @@ def plot(header: Record, cases: dict[str, Record], path: Path) -> None:
 def _title(header: Record) -> str:
     device, machine = header["device"], header["machine"]
     kind = machine["processor"] if device["platform"] == "cpu" else device["kind"]
-    return f"ternevo beside others, {kind}, {device['count']} device(s)"
+    return f"ternevo against others, {kind}, {device['count']} device(s)"

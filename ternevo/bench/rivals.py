@@ -1,7 +1,7 @@
-"""Who ternevo is measured beside: evosax, the physics alone, the forward pass alone, memory.
+"""What ternevo is measured against: evosax, the physics alone, the forward pass alone, memory.
 
-Lanes are population x episodes. What splits over members is split over all
-devices, as our own evaluation is; evosax is left as its users run it.
+Lanes are population x episodes. Work that splits over members is split over all
+devices, like our own evaluation; evosax runs as its users would run it.
 """
 
 import math
@@ -25,7 +25,7 @@ from ternevo.types import ActionSpec, Env, Inputs, Key, Params, Policy
 
 
 class Job(NamedTuple):
-    """What our evaluation of a population needs."""
+    """The inputs of our evaluation of a population."""
 
     policy: Policy
     env: Env
@@ -40,7 +40,7 @@ class Job(NamedTuple):
 
 
 NUM_DRAWN = 32
-"""Random actions are drawn for so many steps and then used again: drawing is no physics."""
+"""Number of steps of random actions, which are then reused: drawing them is not physics."""
 
 MEMBERS = PartitionSpec("population")
 
@@ -48,12 +48,12 @@ MEMBERS = PartitionSpec("population")
 def split_over_devices(
     function: Callable, population_size: int, in_specs: Any, out_specs: Any
 ) -> Any:
-    """Return the jitted `function`, run on as many devices as divide the population evenly.
+    """Return the jitted `function`, split over as many devices as divide the population evenly.
 
     Args:
-      function: works on any number of rows, with no word between them.
-      population_size: members in all.
-      in_specs: `MEMBERS` for arguments whose rows are members, or groups of as many.
+      function: works on any number of rows, which are independent.
+      population_size: total number of members.
+      in_specs: `MEMBERS` for arguments whose rows are members, or equal groups of members.
       out_specs: the same for results.
     """
     mesh = _mesh(population_size)
@@ -67,15 +67,15 @@ def _mesh(population_size: int) -> Mesh:
 
 
 def placed(rows: Any, population_size: int) -> Any:
-    """Put each member on its device beforehand: a population is asked for where it is evaluated."""
+    """Put each member on its device: in training, members are drawn where they are evaluated."""
     return jax.device_put(rows, NamedSharding(_mesh(population_size), MEMBERS))
 
 
 def physics(job: Job, num_steps: int) -> Contestant:
     """Return the environment alone: `num_steps` random actions in each lane, no policy.
 
-    As many members at once as in our evaluation, and then the next. Nobody
-    stops at the end of an episode.
+    Groups of members run one after another, each as large as in our evaluation. Lanes do not
+    stop at the end of an episode.
     """
     size, num_episodes = job.population_size, job.keys.shape[1]
     at_once = _members_at_once(job)
@@ -83,7 +83,7 @@ def physics(job: Job, num_steps: int) -> Contestant:
     drawn = _draw_actions(env.action, (NUM_DRAWN, at_once, num_episodes))
 
     def group(number: jax.Array, keys: Key, drawn: jax.Array) -> tuple:
-        # Not the same keys in every group, or the compiler might run one for all.
+        # Each group gets different keys, or the compiler might run one group for all.
         keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
         return _step_randomly(env, num_steps, keys, drawn)
 
@@ -98,7 +98,7 @@ def physics(job: Job, num_steps: int) -> Contestant:
 
 
 def _members_at_once(job: Job) -> int:
-    """Return how many members a device runs at once: as our evaluation, but in equal groups."""
+    """Return the number of members a device runs at once: as in our evaluation, in equal groups."""
     num_episodes = job.keys.shape[1]
     here = job.population_size // _mesh(job.population_size).size
     fitting = max(1, choose_lanes(job.policy, job.env, num_episodes) // num_episodes)
@@ -114,7 +114,7 @@ def _draw_actions(action: ActionSpec, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _step_randomly(env: Env, num_steps: int, keys: Key, drawn: jax.Array) -> tuple:
-    """Return the last observations and the sums of rewards, so that both are worked out."""
+    """Return the last observations and the sums of rewards, so that both are computed."""
     members = drawn.shape[1]
     env_state, obs = jax.vmap(partial(begin_episode, env))(keys)
     env_state, obs = jax.tree.map(
@@ -136,7 +136,7 @@ def _step_randomly(env: Env, num_steps: int, keys: Key, drawn: jax.Array) -> tup
 def forward(job: Job, num_steps: int) -> Contestant:
     """Return the policy alone: `num_steps` forward passes in each lane, on fixed observations.
 
-    As many members at once as in our evaluation, and packed as there.
+    As many members run at once as in our evaluation, packed in the same way.
     """
     size, num_episodes = job.population_size, job.keys.shape[1]
     at_once = _members_at_once(job)
@@ -164,7 +164,7 @@ def _apply_often(policy: Policy, num_steps: int, weights: Params, obs: jax.Array
 
     def step(count: jax.Array, carry: tuple) -> tuple:
         memory, total = carry
-        # The sign changes, or the compiler would work the outputs out once, before the loop.
+        # The sign alternates, or the compiler would compute the outputs once, before the loop.
         inputs = Inputs(jnp.where(count % 2, obs, -obs), *told)
         memory, output = apply_all(packed, memory, inputs)
         return memory, total + output
@@ -175,7 +175,7 @@ def _apply_often(policy: Policy, num_steps: int, weights: Params, obs: jax.Array
 
 
 def memory_read(num_bytes: int) -> Contestant:
-    """Return a sum over an array of `num_bytes`: as fast as memory can be read."""
+    """Return a sum over an array of `num_bytes`, which measures the memory bandwidth."""
     count = jax.device_count()
     function = split_over_devices(lambda x: jnp.sum(x, axis=1), count, MEMBERS, MEMBERS)
     rows = jnp.ones((count, num_bytes // 4 // count))
@@ -185,9 +185,9 @@ def memory_read(num_bytes: int) -> Contestant:
 
 
 def evosax_problem(setting: Evaluation | LoopBesideEvosax, action: ActionSpec) -> Any:
-    """Return evosax's problem for the same environment, limit, episodes and layers.
+    """Return evosax's problem for the same environment, time limit, episodes and layers.
 
-    Arguments that the setting does not name have evosax's defaults.
+    Other arguments have evosax's defaults.
 
     Raises:
       CaseError: evosax has no problem for such an environment.
@@ -210,7 +210,7 @@ def evosax_problem(setting: Evaluation | LoopBesideEvosax, action: ActionSpec) -
 
 
 class Flattened(NamedTuple):
-    """A flax module that sees a picture as a vector; evosax's MLP would map each pixel."""
+    """A flax module that flattens images; evosax's MLP would map each pixel separately."""
 
     module: Any
 
@@ -224,7 +224,7 @@ class Flattened(NamedTuple):
 
 
 def evosax_network(layer_sizes: tuple[int, ...], action: ActionSpec) -> Any:
-    """Return evosax's MLP; its output is the largest one, or tanh for a continuous action."""
+    """Return evosax's MLP; its action is the argmax, or tanh if continuous."""
     from evosax.problems import MLP, tanh_output_fn
 
     output = _argmax if action.kind == "discrete" else tanh_output_fn
@@ -238,13 +238,13 @@ def _argmax(output: jax.Array, key: Key | None = None) -> jax.Array:
 def evosax(setting: Evaluation, action: ActionSpec) -> Contestant:
     """Return `problem.eval` on a random population: its cost does not depend on the weights.
 
-    It is called as its users call it. It returns the states of all steps, and
-    a jit around it would let XLA leave those out.
+    It is called as its users call it. It returns the states of all steps;
+    a jit around it would let XLA drop them.
     """
     problem = evosax_problem(setting, action)
     key = jax.random.key(0)
     keys = jax.random.split(key, setting.population_size)
-    obs = jnp.zeros(problem.observation_shape)  # networks are drawn by its shape alone
+    obs = jnp.zeros(problem.observation_shape)  # only its shape matters for drawing networks
     population = jax.jit(jax.vmap(lambda key: problem.policy.init(key, obs, key)))(keys)
     state = problem.init(key)
     contestant = compiled(

@@ -1,4 +1,4 @@
-"""Run the cases of `python -m ternevo.bench`, and print and write what they show."""
+"""Run the cases of `python -m ternevo.bench`, and print and write the results."""
 
 import datetime
 import sys
@@ -15,15 +15,15 @@ from ternevo.runs import provenance
 
 
 def start_jax() -> None:
-    """Make every core a device, and compile everything anew: compile times are measured."""
+    """Make every core a device, and disable the compilation cache to measure compile times."""
     devices.use_cores()
     jax.config.update("jax_enable_compilation_cache", False)
 
 
 def run(config: BenchConfig, names: list[str], command: list[str]) -> dict[str, Record]:
-    """Time the cases of these names, print and write what they show; return their records.
+    """Time the named cases, print and write the results, and return their records.
 
-    A case that fails is told of and leaves the others alone.
+    A failing case is reported and does not stop the others.
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     header = {"date": now, "command": command, **provenance.describe()}

@@ -2,8 +2,8 @@
 
 An id is "suite/name". A suite is a module with `names() -> tuple[str, ...]`,
 `make(name, episode_length) -> Env` and `render(name, trajectory, stem) -> Path`;
-it is imported when one of its environments is asked for, so that nobody waits
-for a simulator that is not used.
+it is imported only when one of its environments is requested, as importing a
+simulator takes seconds.
 """
 
 import difflib
@@ -34,14 +34,14 @@ def make(env_id: str, episode_length: int | None = None, wrappers: Wrappers | No
       env_id: "suite/name" as listed by `available`; for brax also
         "brax/name@backend"; or "package.module:factory" for your own, which is
         called as `factory(episode_length=...)`.
-      episode_length: truncate after this many steps instead of the
+      episode_length: truncate episodes after this many steps instead of at the
         environment's own limit.
-      wrappers: what to put around it; nothing if not given.
+      wrappers: the wrappers to apply; none if not given.
 
     Raises:
-      UnknownName: there is no such environment; the message names near ones.
-      WrongObject: your factory returns none, or one whose functions do not fit it; or no policy
-        file can hold its range of actions.
+      UnknownName: there is no such environment; the message names similar ones.
+      WrongObject: your factory does not return an `Env`, or the functions of the `Env` do not fit
+        its specs, or a policy file cannot hold its range of actions.
       NotFloat32: JAX computes in float64.
       ValueError: `episode_length` is less than 1, or brax does not simulate
         the environment with that backend.
@@ -60,23 +60,23 @@ def make(env_id: str, episode_length: int | None = None, wrappers: Wrappers | No
 def remake(
     env_id: str, wrappers: str, trained_length: int | None, episode_length: int | None = None
 ) -> Env:
-    """Return the environment that a policy file says it was trained in; see `make`.
+    """Return the training environment recorded in a policy file; see `make`.
 
     Args:
       env_id: its id.
-      wrappers: what is around it, as `Env.wrappers` says it.
-      trained_length: the time limit that the file says; wrappers say their own.
-      episode_length: another time limit.
+      wrappers: its wrappers, in the form of `Env.wrappers`.
+      trained_length: the time limit in the file; one in `wrappers` takes precedence.
+      episode_length: a time limit that overrides both.
 
     Raises:
-      ValueError: `wrappers` is not what `Env.wrappers` can be.
+      ValueError: `wrappers` is not a valid `Env.wrappers`.
     """
     length_inside, around = from_text(wrappers)
     return make(env_id, episode_length or length_inside or trained_length, around)
 
 
 def available() -> list[str]:
-    """Return the ids of all environments, suite after suite."""
+    """Return the ids of all environments, suite by suite."""
     return [f"{suite}/{name}" for suite in SUITES for name in _suite(suite).names()]
 
 
@@ -87,13 +87,13 @@ def render(env_id: str, states: Sequence[EnvState], path: Path | str) -> Path:
       env_id: as for `make`. For "package.module:factory" the renderer is
         `package.module.render(name, states, stem)`.
       states: the environment states of one episode in order, each unbatched.
-      path: where to write, without the suffix, which depends on the environment.
+      path: the file to write, without the suffix, which depends on the environment.
 
     Raises:
-      UnknownName: there is no such environment, or no renderer in your module.
-      WrongObject: your renderer returns no path.
-      ModuleNotFoundError: the picture needs a package that is not installed.
-      ValueError: there are no states.
+      UnknownName: there is no such environment, or your module has no renderer.
+      WrongObject: your renderer does not return a path.
+      ModuleNotFoundError: rendering needs a package that is not installed.
+      ValueError: `states` is empty.
     """
     if not states:
         raise ValueError("states must hold at least one state to render")
@@ -109,7 +109,7 @@ def _suite(name: str) -> ModuleType:
 
 
 def _find(env_id: str) -> tuple[ModuleType, str]:
-    """Return the suite of an id, and the name that the suite knows it by."""
+    """Return the suite of an id, and the name within the suite."""
     suite_name, _, name = env_id.partition("/")
     if suite_name in SUITES:
         suite = _suite(suite_name)
@@ -125,7 +125,7 @@ def _find(env_id: str) -> tuple[ModuleType, str]:
 
 
 def _near(env_id: str, ids: Sequence[str]) -> list[str]:
-    """Return ids that may have been meant; case, suite and backend are overlooked."""
+    """Return ids that the user may have meant, ignoring case, suite and backend."""
     by_word = {id_.casefold(): id_ for id_ in ids}
     by_word |= {id_.casefold().partition("/")[2]: id_ for id_ in ids}
     wanted = env_id.casefold().partition("@")[0]

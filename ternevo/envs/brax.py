@@ -1,13 +1,13 @@
 """brax: rigid-body locomotion, "brax/ant" or "brax/ant@positional".
 
 The backend is the simulator: spring (the default), positional, generalized or
-mjx, from fast and rough to slow and exact, and in compiling too. Returns differ
-between backends, and from those of MuJoCo.
+mjx, from fast and rough to slow and exact; compile times grow in the same order.
+Returns differ between backends and from MuJoCo.
 
-Two are special. `fast` has no simulator behind it and counts as spring.
-`swimmer` needs the fluid forces that only generalized has, and brax 0.14.2
-calls `jnp.clip` in a way that JAX no longer knows to compute them; making a
-swimmer mends that in `brax.fluid`.
+Two environments are special. `fast` does not simulate and counts as spring.
+`swimmer` needs fluid forces, which only generalized has. brax 0.14.2 computes them
+with arguments of `jnp.clip` that JAX has removed; making a
+swimmer patches `brax.fluid`.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ from ternevo.names import check
 from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep, no_task
 
 BACKENDS = ("spring", "positional", "generalized", "mjx")
-"""The simulators; the first that an environment has is its default."""
+"""The simulators; the default is the first one that supports the environment."""
 
 ONLY_BACKENDS = {"fast": ("spring",), "swimmer": ("generalized",)}
 EPISODE_LENGTH = 1000
 
-NAMES = (  # written down because importing brax takes seconds; the tests compare it with brax's own
+NAMES = (  # copied because importing brax takes seconds; a test compares it with brax's registry
     "ant",
     "fast",
     "halfcheetah",
@@ -50,7 +50,7 @@ NAMES = (  # written down because importing brax takes seconds; the tests compar
 
 
 class BraxState(NamedTuple):
-    """The state of an environment: the simulator's, the steps done (int32), and the task."""
+    """The state of an environment: simulator state, number of steps done (int32), and task."""
 
     physics: Any
     step: jax.Array
@@ -58,11 +58,11 @@ class BraxState(NamedTuple):
 
 
 class Bodies(NamedTuple):
-    """A family of bodies: each episode draws a task, which changes the system that is simulated.
+    """A family of bodies: each episode draws a task, which changes the simulated system.
 
     Attributes:
-      draw: from a key to a task, a pytree of arrays.
-      change: from a task and brax's `System` to the system of that task, as by
+      draw: a key to a task, which is a pytree of arrays.
+      change: (task, brax's `System`) to the system of that task, for example with
         `system.replace(gravity=...)`.
     """
 
@@ -71,7 +71,7 @@ class Bodies(NamedTuple):
 
 
 ONE_BODY = Bodies(no_task, lambda task, system: system)
-"""The body that brax has, and no other."""
+"""Only brax's own body."""
 
 
 def names() -> tuple[str, ...]:
@@ -85,7 +85,7 @@ def make(name: str, episode_length: int | None = None, bodies: Bodies = ONE_BODY
     Args:
       name: "ant" or, with a backend, "ant@positional".
       episode_length: the time limit in steps, by default 1000.
-      bodies: what a task changes of the body or the world.
+      bodies: how a task changes the body or the world.
 
     Raises:
       UnknownName: brax has no such environment or backend.
@@ -111,7 +111,7 @@ def make(name: str, episode_length: int | None = None, bodies: Bodies = ONE_BODY
         count = state.step + 1
         with quiet():
             after = body_of(state.task).step(_to_brax(state.physics), action)
-        # brax knows no time limit of its own: done means that the task has ended.
+        # brax itself has no time limit: done means that the task has ended.
         terminated = jnp.asarray(after.done, jnp.float32) > 0.5
         truncated = (count >= length) & ~terminated
         reward = jnp.asarray(after.reward, jnp.float32)
@@ -149,7 +149,7 @@ def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
 
 
 def _parse(name: str) -> tuple[str, str]:
-    """Split "name@backend" and check both, with the default where no backend is given."""
+    """Split "name@backend" and check both; a missing backend becomes the default."""
     name, at, backend = name.partition("@")
     check("brax environment", name, NAMES)
     allowed = ONLY_BACKENDS.get(name, BACKENDS)
@@ -171,9 +171,9 @@ def _load(name: str, backend: str) -> Any:
 
 
 def _to_brax(physics: Any) -> Any:
-    """Return the state that brax steps from: of all its fields only the physics matter.
+    """Return a state for brax's step, which uses only the physics.
 
-    Fresh dicts also keep brax from writing metrics into the caller's state.
+    The new dicts also keep brax from writing metrics into the caller's state.
     """
     from brax.envs import State
 
@@ -183,11 +183,11 @@ def _to_brax(physics: Any) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what brax and MuJoCo tell while they are imported, load a model or are traced.
+    """Silence brax and MuJoCo while they are imported, load a model or are traced.
 
-    That is: warp is not installed (printed), brax and jaxopt are unmaintained
-    and brax uses old names of mjx (warnings), and a model of brax uses an old
-    attribute, for which MuJoCo without a handler writes MUJOCO_LOG.TXT into
+    They print that warp is not installed, and warn that brax and jaxopt are unmaintained
+    and that brax uses old names of mjx. A brax model also uses an old
+    attribute; without a handler, MuJoCo reports it in a file MUJOCO_LOG.TXT in
     the working directory.
     """
     import mujoco
@@ -204,7 +204,7 @@ def quiet() -> Iterator[None]:
 
 
 def _mend_fluid() -> None:
-    """Give `brax.fluid` a `jnp` whose `clip` takes the argument names of older JAX."""
+    """Give `brax.fluid` a `jnp` whose `clip` accepts the argument names of older JAX."""
     from brax import fluid
 
     def clip(x: jax.Array, a_min: Any = None, a_max: Any = None) -> jax.Array:

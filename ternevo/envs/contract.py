@@ -1,7 +1,7 @@
 """The contract of every environment, checked before anything compiles.
 
-Actions must be ones that a policy file can hold: a policy maps [-1, 1] to the range of
-each component, and what has no finite range cannot be trained on, nor shipped.
+A policy file must be able to hold the actions: a policy maps [-1, 1] to the range of
+each component, so a component without a finite range cannot be trained or shipped.
 """
 
 import math
@@ -21,7 +21,7 @@ def check(env: Env) -> Env:
     """Return the environment if its sizes, time limit and actions are valid.
 
     Raises:
-      WrongObject: they do not; the message names what.
+      WrongObject: one of them is not; the message says which.
     """
     if not _is_count(env.episode_length):
         raise WrongObject(
@@ -72,12 +72,12 @@ def _has(count: int, bounds: Any) -> bool:
 
 
 def _check_bounds(env_id: str, action: ActionSpec) -> None:
-    """Refuse bounds that `deploy.tvp` refuses, as float32, which a file holds."""
+    """Refuse bounds that `deploy.tvp` refuses once rounded to float32, as in a file."""
     bounds = (map(float, side) for side in (action.low, action.high))
     for i, (low, high) in enumerate(zip(*bounds, strict=True)):
         if not is_range(low, high):
             raise WrongObject(
-                f"actions of {env_id}: component {i} is between {low:g} and {high:g}, and a policy "
+                f"actions of {env_id}: component {i} is between {low:g} and {high:g}, but a policy "
                 f"needs low at most high, both finite and at most {MAX_BOUND:g} in size. Give the "
                 "ActionSpec a range that the task needs, such as -1 to 1, and scale the action in "
                 "step"

@@ -1,7 +1,7 @@
 """Handwritten digits, 8 x 8 pixels: the 1,797 images that scikit-learn ships.
 
-An episode is one image: the action is the digit, and the return 1 if it is right. 360 images, drawn
-once for all, are kept back for tests, so that a test return is the accuracy on them.
+An episode is one image: the action is the digit, and the return is 1 if it is right. A fixed random
+set of 360 images is held out for tests, so a test return is the accuracy on them.
 
 Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.
 """
@@ -27,10 +27,10 @@ def names() -> tuple[str, ...]:
 
 
 def make(name: str, episode_length: int | None = None) -> Env:
-    """Return the digits; pixels from 0 to 16 are shown as the integers -64 to 64.
+    """Return the digits; observations are the pixels, 0 to 16, mapped to integers -64 to 64.
 
     Raises:
-      UnknownName: there is no such name.
+      UnknownName: there is no environment of that name.
       ModuleNotFoundError: scikit-learn is not installed.
       ValueError: `episode_length` is not 1.
     """
@@ -60,7 +60,7 @@ def draw_index(examples: Examples, key: Key) -> jax.Array:
 
 
 def load() -> Examples:
-    """Return the images, and the digits that they are.
+    """Return the images and their labels.
 
     Raises:
       ModuleNotFoundError: scikit-learn is not installed.

@@ -1,11 +1,11 @@
 """gymnax: classic control, bsuite, MinAtar and others, all in JAX.
 
 MNISTBandit-bsuite is left out, because it downloads a data set. Images, grids
-and integers are observed as flat float32 vectors, an integer one-hot.
+and integers are observed as flat float32 vectors; integers are one-hot.
 
-Things to know: MemoryChain-bsuite shows each observation one step late, so
-that the first is seen twice. MetaMaze-misc moves an agent that finds the goal
-elsewhere and goes on; it ends early only if by chance that is the goal again.
+Two oddities: MemoryChain-bsuite shows each observation one step late, so
+the first is seen twice. MetaMaze-misc moves an agent that reaches the goal
+to a random cell and continues; it ends early only if that cell is the goal too.
 """
 
 import importlib.util
@@ -37,7 +37,7 @@ CLASSIC_CONTROL = (
     "MountainCarContinuous-v0",
 )
 BITS = "-MinAtar"
-"""What the names of environments end in whose observations are 0 and 1."""
+"""Suffix of the names of environments whose observations are 0 and 1."""
 HEADLESS = {  # frames are drawn in memory: no greeting, no window, no search for a sound card
     "PYGAME_HIDE_SUPPORT_PROMPT": "1",
     "SDL_VIDEODRIVER": "dummy",
@@ -45,13 +45,13 @@ HEADLESS = {  # frames are drawn in memory: no greeting, no window, no search fo
 }
 MAX_FRAMES = 250
 GRID_SECONDS = 0.1
-"""How long one step of a grid world is shown."""
+"""Seconds for which a picture shows one step of a grid world."""
 GRID_PIXELS = 320
-"""About the height of a picture of a grid world."""
+"""Approximate height of a picture of a grid world."""
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of gymnax's registry, less those that need a download."""
+    """Return the names of gymnax's registry, without those that need a download."""
     return tuple(name for name in gymnax.registered_envs if name not in NEEDS_DOWNLOAD)
 
 
@@ -79,7 +79,7 @@ def make(name: str, episode_length: int | None = None) -> Env:
         return _strongly_typed(state), flatten(obs)
 
     def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
-        # Not env.step, which computes a reset in every step.
+        # Not env.step: it computes a reset in every step.
         obs, state, reward, terminated, _ = env.step_env(key, state, to_action(action), params)
         terminated = jnp.asarray(terminated, bool)
         truncated = env.is_truncated(state, params) & ~terminated
@@ -97,7 +97,7 @@ def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
 
     Raises:
       UnknownName: gymnax has no such environment.
-      ModuleNotFoundError: classic control is drawn by pygame, which is not installed.
+      ModuleNotFoundError: drawing classic control needs pygame, which is not installed.
     """
     env, params = gymnax.make(check("gymnax environment", name, names()))
     if name in CLASSIC_CONTROL:
@@ -113,7 +113,7 @@ def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
 
 
 def _action(space: Any) -> tuple[ActionSpec, Callable[[jax.Array], jax.Array]]:
-    """Return what an environment accepts, and how it wants it."""
+    """Return the action spec of a gymnax space, and the function that converts actions to it."""
     if isinstance(space, spaces.Discrete):
         return ActionSpec("discrete", space.n), lambda action: jnp.asarray(action, jnp.int32)
     low = np.broadcast_to(np.asarray(space.low, np.float64), space.shape).ravel()
@@ -123,7 +123,7 @@ def _action(space: Any) -> tuple[ActionSpec, Callable[[jax.Array], jax.Array]]:
 
 
 def _obs_spec(name: str, space: Any, size: int) -> ObsSpec:
-    """Return what an environment shows; the planes of MinAtar are bits."""
+    """Return the observation spec of an environment; the planes of MinAtar are bits."""
     is_bits = name.endswith(BITS)
     shape = tuple(space.shape) if is_bits or len(space.shape) > 1 else (size,)
     return ObsSpec(shape, "bits" if is_bits else "floats")
@@ -139,14 +139,14 @@ def _flattener(space: Any) -> Callable[[jax.Array], jax.Array]:
 def _strongly_typed(state: EnvState) -> EnvState:
     """Return a state whose types stay the same in the next step.
 
-    Counters start as Python numbers, which JAX types weakly: a loop that
-    carries them would find another type after one step.
+    Counters start as Python numbers, which JAX types weakly: in a loop that
+    carries them the type would change after one step.
     """
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), state)
 
 
 def _evenly(sequence: Any) -> Any:
-    """Return at most MAX_FRAMES items, evenly spaced, with the first and the last."""
+    """Return at most MAX_FRAMES items, evenly spaced, including the first and the last."""
     count = min(len(sequence), MAX_FRAMES)
     return [sequence[i] for i in np.linspace(0, len(sequence) - 1, count).round().astype(int)]
 
@@ -174,7 +174,7 @@ def _save_classic_control(
             vis_gym.set_gym_params(painter, name, params)
             for state in shown:
                 painter.state = vis_gym.get_gym_state(state, name)
-                if name == "Pendulum-v1":  # the arrow that it draws
+                if name == "Pendulum-v1":  # for the arrow in the picture
                     painter.last_u = np.asarray(state.last_u, np.float64)
                 yield Image.fromarray(painter.render())
 

@@ -1,4 +1,4 @@
-"""Environments of a user's own module, looked at before anything is compiled."""
+"""Environments in a user's own module, checked before anything compiles."""
 
 import inspect
 import traceback
@@ -15,11 +15,11 @@ from ternevo.types import Env, EnvState, Timestep, layout
 
 
 def make(env_id: str, episode_length: int | None) -> Env:
-    """Call the factory that `env_id`, a "package.module:factory", names; see `envs.make`.
+    """Call the factory named by `env_id`, "package.module:factory"; see `envs.make`.
 
     Raises:
       UnknownName: there is no such module or factory.
-      WrongObject: it returns no environment, or one whose functions do not fit what it says.
+      WrongObject: it does not return an `Env`, or the functions of the `Env` do not fit its specs.
     """
     factory = lookup("environment", env_id, {})
     called = _called(factory, env_id, episode_length)
@@ -30,13 +30,13 @@ def make(env_id: str, episode_length: int | None) -> Env:
 
 
 def render(env_id: str, states: Sequence[EnvState], stem: Path) -> Path:
-    """Draw an episode by the function `render(name, states, stem)` of the environment's module.
+    """Draw an episode with the function `render(name, states, stem)` of the environment's module.
 
-    The folder of `stem` is made before that.
+    The folder of `stem` is made first.
 
     Raises:
-      UnknownName: there is none.
-      WrongObject: it returns no path.
+      UnknownName: the module has no such function.
+      WrongObject: the function does not return a path.
     """
     module_name, name = env_id.split(":", 1)
     draw = lookup("renderer", f"{module_name}:render", {})
@@ -50,11 +50,11 @@ def _called(factory: Any, env_id: str, episode_length: int | None) -> Any:
     except (TypeError, ValueError) as error:
         raise WrongObject(
             f"environment {env_id!r} must be a function that can be called as "
-            f"factory(episode_length=...), to return a ternevo.types.Env: {error}"
+            f"factory(episode_length=...) and returns a ternevo.types.Env: {error}"
         ) from error
     try:
         return factory(episode_length=episode_length)
-    except TypeError as error:  # as where Env is called without one of its fields
+    except TypeError as error:  # for example, Env called without one of its fields
         where = traceback.extract_tb(error.__traceback__)[-1]
         raise WrongObject(
             f"environment {env_id!r} cannot be made: {error} ({where.filename}:{where.lineno})"
@@ -62,7 +62,7 @@ def _called(factory: Any, env_id: str, episode_length: int | None) -> Any:
 
 
 def _check_functions(env: Env) -> None:
-    """Compare what the functions return with what the environment says of itself."""
+    """Check that the results of the environment's functions fit its specs."""
     is_discrete = env.action.kind == "discrete"
     action = jax.ShapeDtypeStruct(
         () if is_discrete else (env.action.size,), jnp.int32 if is_discrete else jnp.float32
@@ -73,7 +73,7 @@ def _check_functions(env: Env) -> None:
     _check_takes(env, "reset", "(key, task)", key, task)
     state, obs = _pair(env, "reset", "(state, obs)", key, task)
     stepped, timestep = _pair(env, "step", "(state, timestep)", jax.random.key(0), state, action)
-    timestep = of_type(f"the second that {env.id} returns of step", timestep, Timestep)
+    timestep = of_type(f"the second result of step of {env.id}", timestep, Timestep)
     wanted = {"obs": ("float32", (env.obs.size,)), "reward": ("float32", ())}
     wanted |= {"terminated": ("bool", ()), "truncated": ("bool", ())}
     wanted |= {"feedback": ("float32", ()), "is_first": ("bool", ())}

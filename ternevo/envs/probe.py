@@ -1,6 +1,6 @@
-"""Tiny environments whose optimum is known by hand, for tests.
+"""Tiny environments with a known optimum, for tests.
 
-A learner or a rollout that gets one of these wrong is wrong. Observations are
+A learner or a rollout that fails on one of these has a bug. Observations are
 float32 vectors, and each docstring states the best possible return.
 """
 
@@ -23,7 +23,7 @@ NUM_LIVES = 3
 
 
 class ProbeState(NamedTuple):
-    """The state of a probe: steps done (int32), what it remembers, and what it shows (float32)."""
+    """The state of a probe: steps done (int32), memory, and current observation (float32)."""
 
     step: jax.Array
     inner: Any
@@ -31,7 +31,7 @@ class ProbeState(NamedTuple):
 
 
 def bandit(episode_length: int = 1) -> Env:
-    """One step, observation 1, action 1 pays 1 and action 0 nothing. Optimum 1."""
+    """One step with observation 1; action 1 pays 1 and action 0 pays nothing. Optimum 1."""
 
     def move(inner: Any, action: jax.Array, step: jax.Array) -> tuple:
         return inner, action == 1, True
@@ -40,7 +40,7 @@ def bandit(episode_length: int = 1) -> Env:
 
 
 def sign(episode_length: int = 1) -> Env:
-    """One step, the observation x is -1 or +1, and the action pays 1 if it is x > 0. Optimum 1."""
+    """One step with observation x, -1 or +1; the action pays 1 if it equals x > 0. Optimum 1."""
 
     def start(key: Key) -> jax.Array:
         return jax.random.rademacher(key, (1,), jnp.float32)
@@ -52,7 +52,7 @@ def sign(episode_length: int = 1) -> Env:
 
 
 def target(episode_length: int = 1) -> Env:
-    """One step, the action a in [-1, 1] pays -(a - 1/2)^2. Optimum 0, at a = 1/2."""
+    """One step; the action a in [-1, 1] pays -(a - 1/2)^2. Optimum 0, at a = 1/2."""
 
     def move(inner: Any, action: jax.Array, step: jax.Array) -> tuple:
         return inner, -((action[0] - 0.5) ** 2), True
@@ -63,8 +63,8 @@ def target(episode_length: int = 1) -> Env:
 def corridor(episode_length: int = 20) -> Env:
     """Five cells in a row, shown one-hot; the right end pays 1 and terminates.
 
-    Action 1 goes right, 0 goes left, and walls stop. Optimum 1 by always going
-    right, which takes 4 steps, or 0 where the episode is shorter than that.
+    Action 1 goes right, 0 goes left, and walls block. Optimum 1 by always going
+    right, which takes 4 steps; 0 if the episode is shorter.
     """
 
     def move(cell: jax.Array, action: jax.Array, step: jax.Array) -> tuple:
@@ -79,10 +79,10 @@ def corridor(episode_length: int = 20) -> Env:
 
 
 def afterlife(episode_length: int = 10) -> Env:
-    """Terminates at step 3, and goes on paying 1 and showing 1e6 if it is stepped further.
+    """Terminates at step 3; if stepped further, it keeps paying 1 and shows 1e6.
 
     Every action pays 1. Optimum min(3, episode_length), the return of every
-    policy: more means that rewards after the end were counted.
+    policy: a larger return means that rewards after the end were counted.
     """
 
     def move(inner: Any, action: jax.Array, step: jax.Array) -> tuple:
@@ -95,9 +95,9 @@ def afterlife(episode_length: int = 10) -> Env:
 
 
 def countdown(episode_length: int = 20) -> Env:
-    """Never terminates, pays 1 for every step, shows the share of time left.
+    """Never terminates, pays 1 for every step, and shows the share of time left.
 
-    Optimum episode_length, the return of every policy; only the limit ends it.
+    Optimum episode_length, the return of every policy; only the time limit ends an episode.
     """
 
     def move(inner: Any, action: jax.Array, step: jax.Array) -> tuple:
@@ -110,7 +110,7 @@ def countdown(episode_length: int = 20) -> Env:
 
 
 def nan(episode_length: int = 1) -> Env:
-    """One step, action 0 pays 1 and action 1 pays NaN. Optimum 1."""
+    """One step; action 0 pays 1 and action 1 pays NaN. Optimum 1."""
 
     def move(inner: Any, action: jax.Array, step: jax.Array) -> tuple:
         return inner, jnp.where(action == 0, 1.0, jnp.nan), True
@@ -119,7 +119,7 @@ def nan(episode_length: int = 1) -> Env:
 
 
 def random_length(episode_length: int = 20) -> Env:
-    """Pays 1 for every step and terminates after n of them, shown as n / episode_length.
+    """Pays 1 for every step and terminates after n steps; shows n / episode_length.
 
     n is drawn at reset, uniformly from 1 to episode_length. Optimum n, the
     return of every policy, (episode_length + 1) / 2 on average.
@@ -138,9 +138,9 @@ def random_length(episode_length: int = 20) -> Env:
 
 
 def double_integrator(episode_length: int = 20) -> Env:
-    """A mass at rest in [-1, 1] is pushed to 0: v += a, x += v, the reward is -x^2.
+    """Push a mass, at rest in [-1, 1], to 0: v += a, x += v; the reward is -x^2.
 
-    The observation is (x, v), and it never terminates. Optimum 0, by
+    The observation is (x, v), and an episode never terminates. Optimum 0, by
     a = -x - v: the mass is at 0 after one step and stays there from the second.
     """
 
@@ -156,11 +156,11 @@ def double_integrator(episode_length: int = 20) -> Env:
 
 
 def hidden_arm(episode_length: int = 1) -> Env:
-    """A family of tasks: one step, observation 1, and the action that the task names pays 1.
+    """A family of tasks: one step with observation 1; the action that equals the task pays 1.
 
-    The task, 0 or 1, is not shown, so that 1/2 is the best mean return of an episode by itself.
-    Over a lifetime of n episodes, a policy that is told rewards can find the task out in the first:
-    its last episode pays 1 in every task, and all episodes together n - 1/2 on average.
+    The task, 0 or 1, is hidden, so the best mean return of a single episode is 1/2.
+    Over a lifetime of n episodes, a policy that sees rewards can find the task in the first one.
+    Its last episode then pays 1 in every task, and all episodes together n - 1/2 on average.
     """
 
     def move(arm: Any, action: jax.Array, step: jax.Array) -> tuple:
@@ -195,7 +195,11 @@ def names() -> tuple[str, ...]:
 
 
 def make(name: str, episode_length: int | None = None) -> Env:
-    """Return a probe; see its function for what it is. Raises UnknownName."""
+    """Return a probe, described at its function.
+
+    Raises:
+      UnknownName: there is no probe of that name.
+    """
     probe = lookup("probe", name, PROBES)
     return probe() if episode_length is None else probe(episode_length)
 
@@ -218,9 +222,9 @@ def _env(
 
     Args:
       name: the probe's name.
-      action: what it accepts.
+      action: the action spec.
       episode_length: the time limit.
-      start: key to what the probe remembers.
+      start: key to the initial memory.
       observe: (memory, steps done) to the observation.
       move: (memory, action, steps done including this) to (memory, reward, terminated).
     """

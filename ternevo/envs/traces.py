@@ -1,4 +1,4 @@
-"""A picture of observations over time, for environments that have no picture of their own."""
+"""A picture of observations over time, for environments without a renderer."""
 
 import io
 from pathlib import Path
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ternevo.files import replacing
 
 MAX_LINES = 12
-"""Up to this many components are drawn as lines, more as an image."""
+"""Largest number of components drawn as lines; more are drawn as an image."""
 
 
 def draw(title: str, observations: np.ndarray, stem: Path) -> Path:
@@ -45,7 +45,7 @@ def draw_image(image: np.ndarray, stem: Path) -> Path:
 
 
 def write(stem: Path, suffix: str, content: bytes) -> Path:
-    """Write `<stem><suffix>` so that no reader ever sees half a file, and return its path."""
+    """Write `<stem><suffix>` atomically, and return its path."""
     path = stem.with_name(stem.name + suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:

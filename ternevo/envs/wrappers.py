@@ -1,7 +1,7 @@
-"""Environments around an environment, each a function from `Env` to `Env`.
+"""Wrappers of environments, each a function from `Env` to `Env`.
 
-`wrap` applies those that settings name. The state of a wrapper is `Wrapped`, so that a renderer
-gets at the state inside (`unwrapped`).
+`wrap` applies the wrappers that settings ask for. The state of a wrapper is `Wrapped`, so that a
+renderer can get the state inside (`unwrapped`).
 """
 
 from typing import Any, Literal, NamedTuple
@@ -14,14 +14,14 @@ from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timeste
 
 
 class Wrapped(NamedTuple):
-    """The state of the environment inside, and the wrapper's own."""
+    """The state of the inner environment, and the wrapper's own."""
 
     inner: EnvState
     own: Any
 
 
 class Life(NamedTuple):
-    """What a lifetime carries: its task, and the number of episodes that are over."""
+    """The state of a lifetime: its task, and the number of finished episodes."""
 
     task: Task
     num_done: jax.Array
@@ -51,7 +51,7 @@ def unwrapped(state: EnvState) -> EnvState:
 
 
 def action_repeat(env: Env, times: int) -> Env:
-    """Repeat each action up to `times` steps, until the episode is over; rewards add up."""
+    """Repeat each action for up to `times` steps, until the episode ends; rewards add up."""
 
     def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
         def again(i: jax.Array, carry: tuple) -> tuple:
@@ -98,9 +98,9 @@ def sticky_actions(env: Env, probability: float) -> Env:
 
 
 def frame_stack(env: Env, count: int) -> Env:
-    """Show the last `count` observations side by side along the last axis, the newest last.
+    """Concatenate the last `count` observations along the last axis, the newest last.
 
-    At the start of an episode, also of an inner one, the first observation is shown `count` times.
+    At the start of an episode, including an inner one, the first observation appears `count` times.
     """
     *outer, last = env.obs.shape
 
@@ -123,7 +123,7 @@ def frame_stack(env: Env, count: int) -> Env:
 
 
 def delayed_reward(env: Env, every: int) -> Env:
-    """Pay the rewards of `every` steps together; at the end of an episode, what is left."""
+    """Pay the rewards of `every` steps together; the end of an episode pays the rest."""
 
     def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
         state, obs = env.reset(key, task)
@@ -144,15 +144,15 @@ def delayed_reward(env: Env, every: int) -> Env:
 
 
 def lifetime(env: Env, num_episodes: int, counted: Literal["last", "all"]) -> Env:
-    """Run episodes of one task in a row as one episode, through which a policy keeps its memory.
+    """Run consecutive episodes of one task as a single episode; a policy keeps its memory.
 
-    A policy is told the reward of every step (`feedback`) and where an inner episode begins
-    (`is_first`). Only the rewards of the counted episodes are the return.
+    A policy sees the reward of every step (`feedback`) and where an inner episode begins
+    (`is_first`). The return sums only the rewards of the counted episodes.
 
     Args:
-      env: what is lived in; each step also computes a reset.
-      num_episodes: of a lifetime.
-      counted: "last" or "all".
+      env: the environment of the inner episodes; each step also computes a reset.
+      num_episodes: number of episodes in a lifetime.
+      counted: which episodes count, "last" or "all".
     """
 
     def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
@@ -185,7 +185,7 @@ def lifetime(env: Env, num_episodes: int, counted: Literal["last", "all"]) -> En
 
 
 class Told(NamedTuple):
-    """What a policy is told of a step beside the observation."""
+    """What a policy sees of a step besides the observation."""
 
     feedback: jax.Array
     is_first: jax.Array

@@ -1,4 +1,4 @@
-"""Gradients: losses and updates of what is learned from transitions.
+"""Gradients: losses, and updates of parameters learned from transitions.
 
 Nothing here steps an environment.
 """

@@ -1,6 +1,6 @@
 """The arithmetic of proximal policy optimisation: advantages, losses, epochs of minibatches.
 
-Nothing here knows an environment. Axis words: `steps` of `envs` in a batch.
+Nothing here knows about environments. Axis names: a batch has `steps` of `envs`.
 
 References:
   Schulman et al. 2016, "High-Dimensional Continuous Control Using Generalized Advantage
@@ -22,7 +22,7 @@ from ternevo.types import Key, Metrics
 
 
 class Coefficients(NamedTuple):
-    """What the loss is made with; see the settings of the same names in `strategies/ppo.py`."""
+    """Coefficients of the loss; see the settings of the same names in `strategies/ppo.py`."""
 
     clip_epsilon: float
     value_clip_epsilon: float
@@ -31,7 +31,7 @@ class Coefficients(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What a minibatch has of each transition; `inputs` are what policy and critic take in."""
+    """The data of each transition in a minibatch; policy and critic take `inputs`."""
 
     inputs: Any
     raw_action: jax.Array
@@ -42,7 +42,7 @@ class Sample(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What policy and critic say now about the transitions of a minibatch."""
+    """What the current policy and critic predict for the transitions of a minibatch."""
 
     log_prob: Float[Array, " batch"]
     entropy: Float[Array, " batch"]
@@ -62,19 +62,20 @@ def advantages(
     r"""Return generalised advantage estimates of transitions under auto-reset.
 
     $\hat A_t = \delta_t + \gamma \lambda \hat A_{t+1}$ within an episode, where
-    $\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t)$. After a termination there is nothing more to
-    come. A truncation only stops the observer: what would have come is estimated by the
-    value of the final observation.
+    $\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t)$. After a termination no reward follows.
+    A truncation only ends the recording: the value of the final observation estimates the
+    rewards that would have followed.
 
     Args:
-      rewards: of each step.
-      values: of the observation that was acted on.
-      last_value: of the observations after the last step.
-      final_values: of the final observation where an episode was truncated; anything elsewhere.
+      rewards: the reward of each step.
+      values: the value of the observation before each step.
+      last_value: the value of the observations after the last step.
+      final_values: the value of the final observation where an episode was truncated; elsewhere
+        ignored.
       terminated: whether the task ended in the step.
-      truncated: whether the time limit did.
+      truncated: whether the time limit ended the episode in the step.
       discount: gamma.
-      gae_lambda: lambda; with 1 the discounted return less the value, with 0 the TD error.
+      gae_lambda: lambda; 1 gives the discounted return minus the value, 0 the TD error.
     """
     following = jnp.concatenate([values[1:], last_value[None]])
     following = jnp.where(truncated, final_values, following)
@@ -90,7 +91,7 @@ def advantages(
 
 
 def normalise(estimates: Float[Array, "steps envs"]) -> Float[Array, "steps envs"]:
-    """Return the advantages of the batch, on all devices, with mean 0 and standard deviation 1."""
+    """Scale advantages to mean 0 and standard deviation 1 over the batch of all devices."""
     mean, squares = devices.mean((jnp.mean(estimates), jnp.mean(estimates**2)))
     deviation = jnp.sqrt(jnp.maximum(squares - mean**2, 0.0))
     return (estimates - mean) / (deviation + 1e-8)
@@ -101,8 +102,8 @@ def loss(
 ) -> tuple[Float[Array, ""], Metrics]:
     """Return the loss of a minibatch, and its parts.
 
-    The value loss is half of the mean squared error; where `value_clip_epsilon` is positive, of
-    the larger one of the value and of the value clipped to so far from the old one.
+    The value loss is half the mean squared error. If `value_clip_epsilon` is positive, the value is
+    also clipped to that distance from the old value, and the larger of the two errors counts.
     """
     log_ratio = now.log_prob - batch.log_prob
     ratio, epsilon = jnp.exp(log_ratio), coefficients.clip_epsilon
@@ -143,20 +144,20 @@ def update(
     opt_state: optax.OptState,
     batch: Sample,
 ) -> tuple[Any, optax.OptState, Metrics]:
-    """Go through the batch `num_epochs` times, in an order drawn anew each time.
+    """Go through the batch `num_epochs` times, each time in a new random order.
 
-    Inside `devices.split` each device has transitions of its own, and the gradient is the mean.
+    Inside `devices.split` each device has its own transitions, and gradients are averaged.
 
     Args:
-      predict: from params, inputs and raw actions of a minibatch to what they are worth now.
-      coefficients: of the loss.
+      predict: (params, inputs, raw actions) of a minibatch to the current `Prediction`.
+      coefficients: the coefficients of the loss.
       optimizer: the optimiser.
-      num_epochs: passes over the batch.
-      num_minibatches: gradient steps in a pass; it divides the number of transitions.
-      key: for the order.
-      params: what is learned.
-      opt_state: the optimiser's.
-      batch: leaves [transitions, ...].
+      num_epochs: number of passes over the batch.
+      num_minibatches: number of gradient steps in a pass; must divide the number of transitions.
+      key: the key of the random order.
+      params: the learned parameters.
+      opt_state: the state of the optimiser.
+      batch: the transitions, with leaves [transitions, ...].
 
     Returns:
       The new params and optimiser state, and the mean metrics over all gradient steps.

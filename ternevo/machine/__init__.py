@@ -1,4 +1,4 @@
-"""The machine: devices and their mesh, starting JAX, memory, compiled programs, signals.
+"""The machine: devices and their mesh, JAX startup, memory, compiled programs, signals.
 
 Nothing here knows what a policy is.
 """

@@ -1,4 +1,4 @@
-"""What a compiled program needs of memory, and what a device has left."""
+"""How much memory a compiled program needs, and how much a device has left."""
 
 from pathlib import Path
 from typing import Any
@@ -7,16 +7,16 @@ import jax
 
 
 class OutOfMemory(RuntimeError):
-    """A device has not the memory that a program asks for."""
+    """A device does not have the memory that a program asks for."""
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Return whether that is what an error of JAX, or of NumPy, says."""
+    """Return whether an error from JAX or NumPy means that memory ran out."""
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def planned_bytes(program: Any) -> int | None:
-    """Return the bytes that a compiled program needs on each device, None if XLA does not tell."""
+    """Return the bytes a compiled program needs on each device; None if XLA does not say."""
     stats = program.memory_analysis()
     if stats is None:
         return None
@@ -24,12 +24,12 @@ def planned_bytes(program: Any) -> int | None:
         stats.argument_size_in_bytes
         + stats.output_size_in_bytes
         + stats.temp_size_in_bytes
-        - stats.alias_size_in_bytes  # outputs in the place of donated arguments
+        - stats.alias_size_in_bytes  # outputs that reuse donated arguments
     )
 
 
 def available_bytes() -> int | None:
-    """Return the free memory of a device, for a CPU that of the machine; None if unknown."""
+    """Return the free bytes of a device, or of the machine on CPU; None if unknown."""
     stats = jax.devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
@@ -41,25 +41,25 @@ def available_bytes() -> int | None:
 
 
 def check_seeds_fit(program: Any, num_seeds: int) -> None:
-    """Refuse to run more seeds together than there is memory for; a system would kill the run.
+    """Refuse to run more seeds together than fit in memory; the system would kill the run.
 
     Args:
       program: compiled, for arguments that are in memory already.
-      num_seeds: how many seeds it runs.
+      num_seeds: number of seeds it runs.
 
     Raises:
-      ValueError: it needs more than there is.
+      ValueError: the program needs more memory than is available.
     """
     needed, free = planned_bytes(program), available_bytes()
     if needed is None or free is None:
         return
     is_cpu = jax.default_backend() == "cpu"
-    # Devices of a CPU share its memory.
+    # CPU devices share the memory of the machine.
     sharing = len(program.runtime_executable().local_devices()) if is_cpu else 1
     total = free + sharing * program.memory_analysis().argument_size_in_bytes
     if sharing * needed > total:
         raise ValueError(
             f"{num_seeds} seeds at once need {sharing * needed / 1e9:.1f} GB of memory"
-            f"{'' if is_cpu else ' on each device'}, and there are {total / 1e9:.1f} GB: "
+            f"{'' if is_cpu else ' on each device'}, but only {total / 1e9:.1f} GB are free: "
             "lower --num_seeds, or run the seeds one after another"
         )

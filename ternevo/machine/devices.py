@@ -1,11 +1,11 @@
-"""Several devices: who holds which members of a population, and what they tell each other.
+"""Several devices: which members of a population each holds, and what they exchange.
 
-A program runs on every device of the mesh that is set (`with on_all_devices():`).
-All of them do the same, except inside `split`: there each one gets its own rows
-of a population, and `gather` hands the results to all. Sums go
-over blocks of rows that are the same on 1, 2, 4 and 8 devices, and then over
-the blocks in order, so that those give the same bits (as far as XLA rounds the same
-where it fuses a product with a sum, see docs/scaling.md).
+A program runs on every device of the current mesh (`with on_all_devices():`).
+All devices do the same work except inside `split`: there each device gets its own rows
+of a population, and `gather` gives the results to all. Sums run first
+over blocks of rows, which are the same on 1, 2, 4 and 8 devices, and then over
+the blocks in order. These device counts therefore give the same bits, as long as XLA rounds
+fused multiply-adds the same way (see docs/scaling.md).
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from ternevo.types import is_buffer
 
 
 class NoDevice(ValueError):
-    """JAX finds no device of the kind that was asked for, or not so many."""
+    """JAX does not find enough devices of the requested kind."""
 
 
 class NotFloat32(ValueError):
@@ -46,14 +46,14 @@ PROCESS_VARIABLES = ("TERNEVO_COORDINATOR", "TERNEVO_NUM_PROCESSES", "TERNEVO_PR
 
 
 def use_cores(num_devices: int = 0) -> None:
-    """Make CPU cores into JAX devices, one each, before JAX has started; 0 chooses how many.
+    """Turn each CPU core into a JAX device, before JAX has started; 0 chooses how many.
 
-    A simulator keeps about one core busy, so that each core gets one of its own.
-    The default is the largest power of two up to the number of cores and to 8.
-    It does nothing to GPUs and TPUs. Where JAX has started, as in a notebook, its devices stay.
+    A simulator keeps only about one core busy, so each core runs a simulator of its own.
+    The default is the largest power of two that is at most the number of cores and at most 8.
+    GPUs and TPUs are not affected. If JAX has already started, as in a notebook, its devices stay.
 
     Raises:
-      NoDevice: JAX has started with another number of CPU devices, and `num_devices` is not 0.
+      NoDevice: JAX has started with a different number of CPU devices, and `num_devices` is not 0.
     """
     wanted = startup.num_cpu_devices(num_devices)
     if jax.config.jax_num_cpu_devices == wanted:  # pyright: ignore
@@ -65,33 +65,33 @@ def use_cores(num_devices: int = 0) -> None:
         if there and there[0].platform == "cpu" and len(there) != num_devices:
             raise NoDevice(
                 f"num_devices must be {len(there)}, got {num_devices}: JAX has started in this "
-                f"process, with {len(there)} CPU devices. Leave num_devices out, or start anew"
+                f"process, with {len(there)} CPU devices. Omit num_devices or restart the process"
             ) from error
 
 
 def check_float32() -> None:
-    """Refuse a JAX that computes in float64: files and states are float32.
+    """Refuse to run if JAX computes in float64: files and states are float32.
 
     Raises:
-      NotFloat32: its setting jax_enable_x64 is on.
+      NotFloat32: the JAX setting jax_enable_x64 is on.
     """
     if jax.config.x64_enabled:  # pyright: ignore[reportAttributeAccessIssue]
         raise NotFloat32(
-            "jax_enable_x64 is on, and ternevo computes in float32: call "
+            "jax_enable_x64 is on, but ternevo computes in float32: call "
             'jax.config.update("jax_enable_x64", False), or use ternevo within '
             "`with jax.enable_x64(False):`"
         )
 
 
 def join_processes() -> None:
-    """Connect with the other processes of a run on several hosts, before JAX has started.
+    """Connect to the other processes of a multi-host run, before JAX has started.
 
-    SLURM, Open MPI and cloud TPUs tell JAX who takes part. Otherwise set
+    SLURM, Open MPI and cloud TPUs tell JAX which processes take part. Otherwise set
     TERNEVO_COORDINATOR (host:port of the first process), TERNEVO_NUM_PROCESSES and
-    TERNEVO_PROCESS_ID. CPU devices talk through gloo.
+    TERNEVO_PROCESS_ID. CPU devices communicate through gloo.
 
     Raises:
-      ValueError: one of the three variables is set and another is not, or is no number.
+      ValueError: only some of the three variables are set, or one that must be a number is not.
     """
     values = [os.environ.get(name) for name in PROCESS_VARIABLES]
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -103,16 +103,18 @@ def join_processes() -> None:
         jax.distributed.initialize(coordinator, int(num_processes or ""), int(process_id or ""))
     except ValueError as error:
         given = ", ".join(f"{n}={v}" for n, v in zip(PROCESS_VARIABLES, values, strict=True))
-        raise ValueError(f"--distributed needs all three, the last two numbers: {given}") from error
+        raise ValueError(
+            f"--distributed needs all three variables, the last two as numbers: {given}"
+        ) from error
 
 
 def is_first_process() -> bool:
-    """Return whether this process writes files and talks; the others only compute."""
+    """Return whether this process writes files and prints; the others only compute."""
     return jax.process_index() == 0
 
 
 def agreed(number: int) -> int:
-    """Return the first process's number in every process: all have to run the same program."""
+    """Return the first process's number in every process: all must run the same program."""
     if jax.process_count() == 1:
         return number
     from jax.experimental import multihost_utils
@@ -122,7 +124,7 @@ def agreed(number: int) -> int:
 
 @contextlib.contextmanager
 def telling_others() -> Iterator[None]:
-    """Let the other processes know, in `follow_first`, whether what the first one does succeeds."""
+    """Tell the other processes, in `follow_first`, whether the body succeeds in the first one."""
     try:
         yield
     except BaseException:
@@ -132,37 +134,37 @@ def telling_others() -> Iterator[None]:
 
 
 def follow_first() -> None:
-    """Wait for what the first process does within `telling_others`.
+    """Wait for the first process to finish the body of `telling_others`.
 
     Raises:
-      RuntimeError: it failed there, and says why.
+      RuntimeError: the first process failed there; it reports why.
     """
     if not agreed(0):
         raise RuntimeError("the first process could not begin the run")
 
 
 def own_copy(tree: Any) -> Any:
-    """Return arrays that only this process has, for what the others do not compute."""
+    """Return arrays local to this process, for work that the others do not share."""
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), tree)
 
 
 def check_there_are_some() -> None:
-    """Start JAX; say so where a GPU seems to be meant and JAX does without one.
+    """Start JAX; warn if a GPU seems to be intended but JAX runs without one.
 
     Raises:
-      NoDevice: JAX_PLATFORMS names a platform of which there is no device.
+      NoDevice: JAX_PLATFORMS names a platform that has no device.
     """
     try:
         found = jax.devices()[0]
     except (RuntimeError, AssertionError) as error:  # JAX asserts that there is a GPU
-        reason = " ".join(str(error).split()) or "no plugin is installed, or no device is there"
+        reason = " ".join(str(error).split()) or "the plugin or the device is missing"
         raise NoDevice(
             f"JAX_PLATFORMS is {_platforms()!r}, and JAX cannot use that: {reason}. "
-            f"{CURE_OF_NO_GPU}; or unset JAX_PLATFORMS to go on without"
+            f"{CURE_OF_NO_GPU}; or unset JAX_PLATFORMS to run without"
         ) from error
     if found.platform == "cpu" and has_gpu_plugin() and not _platforms():
         print(
-            "warning: JAX has the plugin for NVIDIA GPUs and found none, so this runs on the CPU. "
+            "warning: JAX has the NVIDIA GPU plugin but found no GPU, so this runs on the CPU. "
             f"{CURE_OF_NO_GPU}; JAX_PLATFORMS=cpu silences this",
             file=sys.stderr,
         )
@@ -173,16 +175,16 @@ def _platforms() -> str | None:
 
 
 def has_gpu_plugin() -> bool:
-    """Return whether what `pip install "ternevo[cuda]"` adds is installed."""
+    """Return whether the plugin that `pip install "ternevo[cuda]"` adds is installed."""
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
     return any(importlib.util.find_spec(name) for name in plugins)
 
 
 def on_all_devices(num_devices: int = 0) -> contextlib.AbstractContextManager:
-    """Set the mesh of all devices, of all hosts, or of the first `num_devices` of them.
+    """Set the mesh to all devices of all hosts, or to the first `num_devices` of them.
 
     Raises:
-      NoDevice: there are not so many.
+      NoDevice: there are fewer than `num_devices`.
     """
     devices = jax.devices()
     if num_devices > len(devices):
@@ -194,12 +196,12 @@ def on_all_devices(num_devices: int = 0) -> contextlib.AbstractContextManager:
 
 
 def on_one_device() -> contextlib.AbstractContextManager:
-    """Set a mesh of one device of this host, where there is nothing to share."""
+    """Set the mesh to one device of this host, for work that is not shared."""
     return _on(jax.local_devices()[:1])
 
 
 def on_own_devices() -> contextlib.AbstractContextManager:
-    """Set the mesh of the devices of this host."""
+    """Set the mesh to the devices of this host."""
     return _on(jax.local_devices())
 
 
@@ -214,7 +216,7 @@ _IS_ALONE: contextvars.ContextVar[bool] = contextvars.ContextVar("_IS_ALONE", de
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Trace what is inside for one device: there `count()` is 1, whatever the mesh."""
+    """Trace the body for one device: `count()` is 1 there, whatever the mesh."""
     token = _IS_ALONE.set(True)
     try:
         yield
@@ -223,7 +225,7 @@ def alone() -> Iterator[None]:
 
 
 def count() -> int:
-    """Return the devices of the mesh that is set, 1 if none is or within `alone`."""
+    """Return the number of devices of the current mesh; 1 without a mesh or within `alone`."""
     if _IS_ALONE.get():
         return 1
     return jax.sharding.get_abstract_mesh().shape.get(AXIS, 1)
@@ -235,21 +237,21 @@ def num_blocks() -> int:
 
 
 def padded(size: int) -> int:
-    """Return the next number of rows that blocks, and so devices, share evenly."""
+    """Round a number of rows up to one that blocks, and therefore devices, share evenly."""
     return -(-size // num_blocks()) * num_blocks()
 
 
 def shares_evenly(size: int) -> bool:
-    """Return whether each device has as many of so many rows, in whole blocks.
+    """Return whether `size` rows divide evenly among the devices, in whole blocks.
 
-    A population for which it does is drawn and summed up where its members live. Any other is
-    drawn and summed up as a whole by every device, and only its episodes are shared.
+    Such a population is drawn and summed where its members live. Any other is
+    drawn and summed as a whole by every device, and only its episodes are shared.
     """
     return size % num_blocks() == 0
 
 
 def pad(x: jax.Array, rows: int) -> jax.Array:
-    """Repeat the first row at the end until there are so many."""
+    """Append copies of the first row until there are `rows` rows."""
     missing = rows - x.shape[0]
     return jnp.concatenate([x, jnp.repeat(x[:1], missing, axis=0)]) if missing else x
 
@@ -257,14 +259,15 @@ def pad(x: jax.Array, rows: int) -> jax.Array:
 def split(
     function: Callable, is_split: tuple[bool, ...], is_result_split: bool = False
 ) -> Callable[..., Any]:
-    """Return the function that runs on every device, on the device's rows of what is split.
+    """Return a function that runs on every device, on the device's rows of split arguments.
 
     Args:
       function: called as `function(device, *arguments)` with the device's number.
-      is_split: for each argument, whether every device holds its own rows of the arrays in it
-        already. What all devices have goes in whole: XLA would go on to split what it comes from.
-      is_result_split: whether results are the device's rows, or what all
-        devices have in common, such as anything out of `gather`.
+      is_split: for each argument, whether every device already holds its own rows of its arrays.
+        An argument that all devices hold is passed whole: otherwise XLA would also split the
+        computation of it.
+      is_result_split: whether results are the device's rows; if not, they are
+        the same on all devices, as the results of `gather` are.
     """
     if count() == 1:
         return functools.partial(function, jnp.zeros((), jnp.int32))
@@ -283,8 +286,8 @@ def split(
 def gather(rows: Any) -> Any:
     """Inside `split`: return the rows of all devices, in order.
 
-    They travel in one message: XLA on CPU may run two that do not depend on each other in another
-    order on each device, which then wait for each other for ever.
+    They travel in one message. XLA on CPU may run two independent messages in a different
+    order on each device, and the devices would wait for each other forever.
     """
     if count() == 1:
         return rows
@@ -301,7 +304,7 @@ def gather(rows: Any) -> Any:
 
 
 def _to_words(x: jax.Array) -> jax.Array:
-    """Return an array as unsigned four-byte numbers; a key becomes several of them."""
+    """Return an array as unsigned four-byte integers; a key becomes several of them."""
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return jax.random.key_data(x)
     if jnp.issubdtype(x.dtype, jnp.floating):
@@ -323,7 +326,7 @@ def _from_words(words: jax.Array, dtype: Any) -> jax.Array:
 
 
 def _bits_of(dtype: Any) -> Any:
-    """Return the unsigned integers that are as wide as a float, which has at most four bytes."""
+    """Return the unsigned integer type as wide as a float type of at most four bytes."""
     return jnp.dtype(f"uint{8 * dtype.itemsize}")
 
 
@@ -337,7 +340,7 @@ def mean(tree: Any) -> Any:
 
 
 def block_sums(rows: Float[Array, "rows ..."]) -> Float[Array, "blocks ..."]:
-    """Inside `split`: sum the rows of each block that the device has."""
+    """Inside `split`: sum the rows of each block of the device."""
     return combine_blocks(jnp.add, rows)
 
 
@@ -350,17 +353,17 @@ def combine_blocks(combine: Callable[[Any, Any], Any], rows: Any) -> Any:
 
 
 def sum_in_order(x: Float[Array, "terms ..."]) -> Float[Array, "..."]:
-    """Sum over the first axis in an order of its own, see `combine_in_order`."""
+    """Sum over the first axis in a fixed order, see `combine_in_order`."""
     return combine_in_order(jnp.add, x)
 
 
 def combine_in_order(combine: Callable[[Any, Any], Any], terms: Any) -> Any:
-    """Combine over the first axis by halving it: whole arrays at once, so no compiler has a choice.
+    """Combine over the first axis by halving it, which leaves the compiler no choice of order.
 
-    The order of a reduction or a dot product depends on the shapes around it.
+    The compiler chooses the order of a reduction or a dot product by the shapes around it.
 
     Args:
-      combine: from two trees to one, element by element; zeros change nothing.
+      combine: combines two trees element by element; zeros must not change the result.
       terms: a tree of arrays [terms, ...].
     """
     size = jax.tree.leaves(terms)[0].shape[0]
@@ -381,12 +384,12 @@ def own_rows(device: jax.Array, rows: Any) -> Any:
 
 
 def blocks_here() -> int:
-    """Return how many blocks a device has."""
+    """Return the number of blocks of each device."""
     return num_blocks() // count()
 
 
 def replicated(tree: Any) -> Any:
-    """Make every device hold all of it, and keep XLA from splitting what it is computed from.
+    """Replicate a tree on every device, which keeps XLA from splitting its computation.
 
     A `Buffer` stays where it is.
     """

@@ -1,6 +1,6 @@
-"""What ends a run early: a signal, or a terminal or pipe that has gone away.
+"""What ends a run early: a signal, or a closed terminal or pipe.
 
-Either way the chunk of generations that is running is finished, and the state saved.
+Either way the run finishes the current chunk of generations and saves the state.
 """
 
 import contextlib
@@ -13,30 +13,30 @@ from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOST_OUTPUT = signal.SIGPIPE
-"""What output that nobody reads counts as."""
+"""The signal that lost output counts as."""
 
 
 class Stop:
-    """Whether a run is to end, and why: `signal` is the number of the first signal, 0 for none.
+    """Whether a run must end, and why: `signal` is the number of the first signal, or 0.
 
-    Output that nobody reads counts as `LOST_OUTPUT`.
+    Output that can no longer be written counts as `LOST_OUTPUT`.
     """
 
     def __init__(self) -> None:
-        """Begin without a reason."""
+        """Begin without a reason to stop."""
         self.signal = 0
 
     def because_of(self, number: int) -> None:
-        """Take a reason, unless there is one."""
+        """Set the reason to stop, unless there already is one."""
         self.signal = self.signal or number
 
 
 @contextlib.contextmanager
 def on_signals(stop: Stop) -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGHUP only set `stop`; a second SIGINT raises KeyboardInterrupt.
+    """Make SIGINT, SIGTERM and SIGHUP only set `stop`; a second SIGINT raises KeyboardInterrupt.
 
-    SIGHUP stays ignored where `nohup` made it so. Only the main thread of a process may handle
-    signals: in any other, this does nothing.
+    SIGHUP stays ignored under `nohup`. Only the main thread of a process may handle
+    signals: in any other thread, this does nothing.
     """
     interrupts = 0
 
@@ -48,7 +48,7 @@ def on_signals(stop: Stop) -> Iterator[None]:
             raise KeyboardInterrupt
         if not stop.signal:
             stop.because_of(number)
-            # Not by print: the signal may have come in the middle of one.
+            # Not with print: the signal may have interrupted one.
             with contextlib.suppress(OSError):
                 os.write(2, b"stopping after this chunk\n")
 
@@ -61,7 +61,7 @@ def on_signals(stop: Stop) -> Iterator[None]:
 
 @contextlib.contextmanager
 def handled_by(handle: Callable[[int, Any], None]) -> Iterator[None]:
-    """Let a function handle what asks a process to end; not a SIGHUP that `nohup` made ignored."""
+    """Let a function handle the signals that end a process, except a SIGHUP ignored by `nohup`."""
     heeded = [n for n in SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, handle) for number in heeded}
     try:
@@ -73,23 +73,23 @@ def handled_by(handle: Callable[[int, Any], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def on_lost_output(stop: Stop) -> Iterator[None]:
-    """Let standard output and error only set `stop` when they can no longer be written to.
+    """Make failed writes to standard output and error only set `stop`.
 
-    This is so when `| head` has seen enough, the terminal is closed, or the disk of a log is full.
-    In any but the main thread this does nothing, as the streams are the whole process's.
+    Writes fail when `| head` has exited, the terminal is closed, or the disk of a log is full.
+    Outside the main thread this does nothing, as the streams belong to the whole process.
     """
     if not _is_main_thread():
         yield
         return
     watched: list[Any] = [
         stream and _Watched(stream, stop) for stream in (sys.stdout, sys.stderr)
-    ]  # one that was closed before Python started is None
+    ]  # a stream that was closed before Python started is None
     with contextlib.redirect_stdout(watched[0]), contextlib.redirect_stderr(watched[1]):
         yield
 
 
 class _Watched:
-    """A stream that sets `stop` where the one it writes to raises an OSError."""
+    """A stream that sets `stop` when the underlying stream raises an OSError."""
 
     def __init__(self, stream: Any, stop: Stop):
         self._stream = stream
@@ -116,7 +116,7 @@ class _Watched:
             self._discard()
 
     def _discard(self) -> None:
-        """Send what is still in the buffer, and all that follows, nowhere."""
+        """Discard the contents of the buffer and all later output."""
         with contextlib.suppress(OSError):  # a stream without a file
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())

@@ -11,26 +11,26 @@ from tqdm import tqdm
 
 
 def make_profile_folder(folder: Path) -> None:
-    """Make the folder of `--profile`, before hours of training rather than after them.
+    """Make the folder of `--profile`, so that a bad path fails before hours of training.
 
     Raises:
-      ValueError: it cannot be made, or not be written into.
+      ValueError: the folder cannot be made or is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
-            f"--profile must be a folder, and {folder} cannot be one: {error.strerror}"
+            f"--profile must be a folder, but {folder} cannot be created: {error.strerror}"
         ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"--profile must be a folder to write into, and {folder} is not")
+        raise ValueError(f"--profile must be a writable folder, but {folder} is not")
 
 
 @contextlib.contextmanager
 def profiler(
     folder: Path | None,
 ) -> Iterator[Callable[[bool], contextlib.AbstractContextManager[None]]]:
-    """Yield what goes around each chunk: a trace of the second one, or of the only one.
+    """Yield a function that gives the context of each chunk; it traces the second or only chunk.
 
     The first chunk is mostly compilation.
     """
@@ -45,14 +45,14 @@ def profiler(
 
     yield around
     if folder and not traced:
-        print("no profile: the run ended before the chunk that would have been traced")
+        print("no profile: the run ended before the chunk to trace")
 
 
 @contextlib.contextmanager
 def trace(folder: Path, compiles: bool) -> Iterator[None]:
-    """Write jax's profiler trace of a chunk into a folder; say where it is, how to open it."""
+    """Write jax's profiler trace of a chunk into a folder; print where it is and how to open it."""
     options = jax.profiler.ProfileOptions()
-    # What jax calls to trace a program would fill the million events that the Perfetto file holds.
+    # jax's own calls while tracing a program would fill the Perfetto file's one million events.
     options.python_tracer_level = 0 if compiles else 1
     with jax.profiler.trace(folder, create_perfetto_trace=True, profiler_options=options):
         yield
@@ -60,5 +60,5 @@ def trace(folder: Path, compiles: bool) -> Iterator[None]:
     what = "the only chunk, with its compilation" if compiles else "a chunk"
     tqdm.write(  # above the progress bar, not into it
         f"profile of {what}: open {written / 'perfetto_trace.json.gz'} on "
-        "https://ui.perfetto.dev; docs/profiling.md tells how to read it"
+        "https://ui.perfetto.dev; docs/profiling.md explains how to read it"
     )

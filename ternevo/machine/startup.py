@@ -1,7 +1,7 @@
-"""What must be said to JAX before it is imported, here or by a user's module. JAX-free.
+"""Settings for JAX that must be in place before it is imported. This module does not import JAX.
 
-JAX reads its settings, `JAX_...` in the environment, once, when it is imported; the number of
-CPU devices is fixed when it computes something for the first time.
+JAX reads its settings, the `JAX_...` environment variables, once, when it is imported. The number
+of CPU devices is fixed by the first computation. A user's module may do either.
 """
 
 import contextlib
@@ -27,16 +27,16 @@ SET_ASIDE = {
         "the loop moves metrics and states",
     ),
 }
-"""Settings under which no run works, or only an endless one, and why."""
+"""Settings that break a run or make it endless, and the reason."""
 
 HARMLESS = ("", "0", "f", "false", "n", "no", "off", "standard", "allow")
-"""Values of them that ask for nothing unusual."""
+"""Values of these settings that change nothing."""
 
 
 def prepare() -> None:
-    """Set aside what JAX would read from the environment and no run works with; say so in a line.
+    """Remove JAX settings that break a run from the environment, and print a note for each.
 
-    It does so only before JAX is imported: afterwards the settings are those of whoever did.
+    This happens only before JAX is imported: afterwards the settings belong to the importer.
     """
     if "jax" in sys.modules:
         return
@@ -44,27 +44,27 @@ def prepare() -> None:
     for name, value in found.items():
         del os.environ[name]
         if value.lower() not in HARMLESS:
-            print(f"note: {name}={value} is set aside: {SET_ASIDE[name]}", file=sys.stderr)
+            print(f"note: {name}={value} is ignored: {SET_ASIDE[name]}", file=sys.stderr)
 
 
 def num_cores() -> int:
-    """Return the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def num_cpu_devices(num_devices: int = 0) -> int:
-    """Return as many as are asked for; for 0, a power of two up to the cores and to 8."""
+    """Return the requested number; for 0, the largest power of two up to the cores and to 8."""
     return num_devices or 2 ** int(math.log2(min(num_cores(), MOST_CPU_DEVICES)))
 
 
 def tell_num_devices(num_devices: int) -> None:
-    """Tell a JAX that has not started yet how many CPU devices there are to be.
+    """Set the number of CPU devices of a JAX that has not started yet.
 
-    A user's module may compute something when it is imported, and that starts JAX.
+    A user's module may compute something when it is imported, which starts JAX.
     """
     wanted = num_cpu_devices(num_devices)
     if "jax" not in sys.modules:
         os.environ["JAX_NUM_CPU_DEVICES"] = str(wanted)
         return
-    with contextlib.suppress(RuntimeError):  # it has started: `devices.use_cores` says so
+    with contextlib.suppress(RuntimeError):  # JAX has started: `devices.use_cores` reports it
         sys.modules["jax"].config.update("jax_num_cpu_devices", wanted)

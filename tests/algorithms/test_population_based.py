@@ -172,7 +172,7 @@ def test_float_weights_get_normal_noise_at_the_rate_asked_for():
 
 
 def test_children_that_would_replace_survivors_are_refused():
-    with pytest.raises(ValueError, match="num_survivors must be 0 to 4 beside 4 children, got 5"):
+    with pytest.raises(ValueError, match="num_survivors must be 0 to 4 with 4 children, got 5"):
         CoSyNE(8, hidden("ternary"), elite_ratio=0.5, num_survivors=5)
 
 

@@ -99,8 +99,8 @@ def test_seeds_that_do_not_fit_into_memory_are_refused(monkeypatch):
     with pytest.raises(ValueError) as error:
         device_memory.check_seeds_fit(program_of(16 * 10**8), 8)
     assert str(error.value) == (
-        "8 seeds at once need 5.2 GB of memory, and there are 5.0 GB: lower --num_seeds, or run "
-        "the seeds one after another"
+        "8 seeds at once need 5.2 GB of memory, but only 5.0 GB are free: lower --num_seeds, or "
+        "run the seeds one after another"
     )
 
 
