@@ -203,9 +203,9 @@ EXHAUSTED = "RESOURCE_EXHAUSTED: Out of memory allocating 400000000000000 bytes.
         (
             [*NES, "--num_episodes", "3", "--population_chunk", "128"],
             [
-                "Set --num_lanes (now chosen by itself), --population_chunk (now 128) to a small "
-                "number such as 64, which changes no result on a CPU, and go on by --resume; or "
-                "lower --num_seeds (now 1), --population_size (now 4), --num_episodes (now 3)",
+                "Set --num_lanes (now chosen automatically), --population_chunk (now 128) to a "
+                "small number such as 64, which does not change results on a CPU, and continue "
+                "with --resume; or lower --num_seeds (now 1), --population_size (now 4), --num_episodes (now 3)",
             ],
         ),
         (

@@ -202,7 +202,7 @@ def test_an_own_float_policy_is_cut_into_trits_where_the_user_says_its_names(
 def test_a_format_for_devices_needs_no_names(option, tmp_path, own_file, tvp_record, capsys):
     path = file_of("tvp", tmp_path, own_file, tvp_record, "my_trap:make")
     error = refused(capsys, export, path, "--to", "c", option, "my_trap:make")
-    assert f"{option} is of --ternarize" in error
+    assert f"{option} applies to --ternarize" in error
     export.main([str(path), "--to", "c"])
     assert path.with_suffix(".h").exists()
 
