@@ -48,7 +48,7 @@ def create(config: RunConfig, env_id: str) -> RunFolder:
     before = records.read_record_to_resume(folder.config)
     if "joint" in before:
         raise RunFolderError(
-            f"{folder.path} is a seed of the joint run {before['joint']!r}: resume that one"
+            f"{folder.path} is a seed of the joint run {before['joint']!r}: resume that run"
         )
     if has_begun(folder):
         record |= _history(config, folder, before, record)
@@ -74,12 +74,12 @@ def _history(
     """
     if not before:
         raise RunFolderError(
-            f"{folder.path} has results of a run and no config.json, so it can neither go on nor "
-            "be replaced: put config.json back, move the folder away, or choose another --name"
+            f"{folder.path} has results of a run but no config.json, so it can be neither resumed "
+            "nor replaced: put config.json back, move the folder away, or choose another --name"
         )
     if not config.resume:
         raise RunFolderError(
-            f"{folder.path} exists. Go on with it by --resume, or choose another --name"
+            f"{folder.path} exists. Continue it with --resume, or choose another --name"
         )
     _check_same(config, folder, before, record)
     history = [*before.get("resumed_from", []), {k: before[k] for k in records.RESUMED_RECORD}]

@@ -259,9 +259,9 @@ def _checked_row(path: Path, line: bytes, number: int, generation: int) -> Row:
     except (ValueError, KeyError, OverflowError):
         found = "is damaged" if line else "is missing"
     raise ValueError(
-        f"{path} does not have the rows of generations 1 to {generation}, which the newest "
-        f"checkpoint goes on from: line {number} {found}. Put the file back, or begin a run of "
-        "another --name at this one's policy by --init_from"
+        f"{path} does not have the rows of generations 1 to {generation}, from which the "
+        f"newest checkpoint continues: line {number} {found}. Put the file back, or start from "
+        "this run's policy with --init_from and another --name"
     )
 
 

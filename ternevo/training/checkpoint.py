@@ -118,9 +118,9 @@ class Checkpoints:
         before = [other for other in self._manager.all_steps() if other < step]
         where = self.folder / str(step)
         how = (
-            f"Delete that folder and --resume to go on from checkpoint {max(before)}"
+            f"Delete that folder and use --resume to continue from checkpoint {max(before)}"
             if before
-            else "It is the only one: begin at best_policy, by --init_from under another --name"
+            else "It is the only one: start from best_policy with --init_from and another --name"
         )
         return (
             f"checkpoint {where} cannot be read: it is damaged, or of a run with another "

@@ -352,7 +352,7 @@ def test_a_directory_of_64_bits_is_refused(tmp_path):
     data = path.read_bytes()
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1)
     path.write_bytes(data[:-22] + locator + data[-22:])
-    with pytest.raises(PolicyFormatError, match="64 bits"):
+    with pytest.raises(PolicyFormatError, match="64-bit"):
         policy_archive.read(path)
 
 

@@ -196,7 +196,7 @@ def test_a_folder_without_its_record_is_neither_resumed_nor_replaced(gone, argum
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = content(folder)
     message = refused(root, capsys, *arguments)
-    assert f"{folder} has results of a run and no config.json" in message
+    assert f"{folder} has results of a run but no config.json" in message
     assert content(folder) == before
 
 
