@@ -165,7 +165,7 @@ def _work(
 
 
 def _block_moments(work: Work, tally: Tally) -> ObservationMoments | None:
-    """Merge the moments of the episodes [members, episodes] of each block; None if there are none."""
+    """Merge the moments of the episodes [members, episodes] of each block, if there are any."""
     if work.num_moments == 0:
         return None
     moments = observation.from_sums(tally.sums, work.yardstick.scale)
