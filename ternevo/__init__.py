@@ -1,6 +1,6 @@
-"""Ternary policies, evolved: weights in {-1, 0, +1}, searched without gradients, in JAX.
+"""Evolve ternary policies in JAX: weights in {-1, 0, +1}, searched without gradients.
 
-Nothing heavy is imported here; `ternevo.load` needs NumPy and not JAX.
+This module imports nothing heavy; `ternevo.load` needs NumPy but not JAX.
 """
 
 import importlib
@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import `ternevo.gym` when it is asked for."""
+    """Import `ternevo.gym` on first use."""
     if name == "gym":
         return importlib.import_module("ternevo.gym")
     raise AttributeError(f"module 'ternevo' has no attribute {name!r}")
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
 def load(path: str | Path) -> "Policy":
     """Read a .tvp policy file, ready to act; see `ternevo.deploy.runtime`.
 
-    Nothing in the file is executed. Policies of your own, which a .npz names, are read by
+    Nothing in the file is executed. To read a .npz file of your own policy class, use
     `ternevo.policies.policy_file.load`.
     """
     from ternevo.deploy import runtime

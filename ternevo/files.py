@@ -1,4 +1,4 @@
-"""Atomic replacement of files, and the lock of the process that writes in a folder."""
+"""Replace files atomically, and lock a folder for the process that writes in it."""
 
 import contextlib
 import errno
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
-"""What a file system says that has no locks, as some network drives do."""
+"""Error codes of file systems without locks, such as some network drives."""
 
 WITHOUT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
-"""What one says that cannot sync a folder."""
+"""Error codes of file systems that cannot sync a folder."""
 
 
 class Locked(RuntimeError):
@@ -23,10 +23,10 @@ class Locked(RuntimeError):
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; on success it takes the place of `path`, on failure it is removed.
+    """Yield a temporary path; it replaces `path` on success and is removed on failure.
 
-    The new content is on the disk before it takes the place of the old, so that a power cut leaves
-    one of the two.
+    The new content is on the disk before it replaces the old, so that a power cut leaves one of
+    the two intact.
 
     Raises:
       OSError: it cannot be written; the error names `path`.
@@ -55,7 +55,7 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def remove_temporaries(path: Path) -> None:
-    """Remove what `replacing(path)` left behind in processes that were killed within it."""
+    """Remove temporary files left by processes that were killed inside `replacing(path)`."""
     for left in path.parent.glob(f".{path.stem}-????????{path.suffix}"):
         left.unlink(missing_ok=True)
 
@@ -74,10 +74,10 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Add the path to a system error that lacks it, as that of a full disk does.
+    """Add the path to a system error that lacks one, such as the error of a full disk.
 
     Raises:
-      OSError: the same error, with `path` where it had none.
+      OSError: the same error, with `path` if it had no path.
     """
     try:
         yield
@@ -91,8 +91,8 @@ def naming(path: Path) -> Iterator[None]:
 def locked(path: Path) -> Iterator[int]:
     """Hold the lock of a file; yield its descriptor, for child processes that must hold it too.
 
-    The system takes the lock away when the process ends, however it ends, and the last child that
-    inherited it. The file stays, and says which process had it last.
+    The system releases the lock when the process and all children that inherited it have ended,
+    even if they crashed. The file stays, and names the process that last held the lock.
 
     Raises:
       Locked: another process holds it; the message names that process.

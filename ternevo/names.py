@@ -1,8 +1,8 @@
-"""Look up a name in a table; the error lists what is allowed and the nearest matches.
+"""Look up a name in a table; the error lists the allowed names and the nearest matches.
 
-A name with a colon, "package.module:attribute", is imported instead. What is then found was written
-by a user, so it is checked here, too. `lookup` imports whatever it is told to. Importing a module
-runs it, so a name out of a file goes through `check_trusted` first.
+A name with a colon, "package.module:attribute", is imported instead. The imported object is user
+code, so it is checked here too. `lookup` imports any name it is given. Importing a module
+runs it, so a name that comes from a file must pass `check_trusted` first.
 """
 
 import dataclasses
@@ -19,29 +19,29 @@ from typing import Any, TypeVar
 Found = TypeVar("Found")
 
 Trust = bool | str
-"""Which names of a file may be imported: all (True), none (False), or this one only."""
+"""Which names from a file may be imported: all (True), none (False), or only this one."""
 
 IMPORTABLE = re.compile(r"[\w.-]+:\w+")
-"""What somebody can be asked to type: "package.module:attribute"."""
+"""The names that a message may ask a user to type: "package.module:attribute"."""
 
 
 class UnknownName(ValueError):
-    """A name that no table has."""
+    """The name is not in the table."""
 
 
 class WrongObject(UnknownName):
-    """A name that leads to something else than what it was given for."""
+    """The name refers to the wrong kind of object."""
 
 
 class UntrustedName(ValueError):
-    """A name that would be imported although only a file gives it."""
+    """The name comes only from a file, and importing it would run code."""
 
 
 def check(kind: str, name: str, allowed: Iterable[str]) -> str:
     """Return `name` if it is one of `allowed`.
 
     Raises:
-      UnknownName: it is not; the message lists near matches and what is allowed.
+      UnknownName: it is not; the message lists near matches and the allowed names.
 
     Examples:
       >>> check("strategy", "pbli", ["cem", "pbil"])
@@ -57,10 +57,10 @@ def check(kind: str, name: str, allowed: Iterable[str]) -> str:
 
 
 def lookup(kind: str, name: str, table: Mapping[str, Any]) -> Any:
-    """Return `table[name]`, or import it where the name is a "package.module:attribute".
+    """Return `table[name]`, or import the name if it is a "package.module:attribute".
 
     Raises:
-      UnknownName: neither the table nor the module has it; the message names what is near.
+      UnknownName: neither the table nor the module has it; the message lists near matches.
     """
     if ":" not in name:
         return table[check(kind, name, table)]
@@ -84,16 +84,16 @@ def lookup(kind: str, name: str, table: Mapping[str, Any]) -> Any:
 
 
 def check_trusted(path: str | Path, kind: str, name: str, trust: Trust) -> None:
-    """Refuse to import a name that only a file gives, unless the user has given it too.
+    """Refuse to import a name that comes only from a file, unless the user gave it too.
 
     Args:
       path: the file.
-      kind: what the name is of; `--kind` is the option by which a user says it.
-      name: what the file says.
-      trust: what the user says.
+      kind: what the name refers to; the user sets it with the option `--kind`.
+      name: the name in the file.
+      trust: the names that the user trusts.
 
     Raises:
-      UntrustedName: the name has a colon, and `trust` is neither True nor this very name.
+      UntrustedName: the name has a colon, and `trust` is neither True nor this name.
     """
     if ":" not in name or trust is True or name == trust:
         return
@@ -108,11 +108,11 @@ def check_trusted(path: str | Path, kind: str, name: str, trust: Trust) -> None:
 def lookup_settings(
     kind: str, name: str, table: Mapping[str, type[Found]], base: type[Found]
 ) -> type[Found]:
-    """Return the settings class of that name: a frozen dataclass extending `base`, with defaults.
+    """Return the settings class with this name: a frozen dataclass with defaults, extending `base`.
 
     Raises:
-      UnknownName: there is nothing of that name.
-      WrongObject: it is something else; the message says what is missing.
+      UnknownName: nothing has this name.
+      WrongObject: it is not such a class; the message says what is missing.
     """
     found = lookup(kind, name, table)
     lacking = _lacking(found, base)
@@ -136,7 +136,7 @@ def of_type(what: str, value: Any, wanted: type[Found]) -> Found:
 
 
 def _lacking(found: Any, base: type) -> str:
-    """Return what is missing for settings, "" if nothing is."""
+    """Return what a settings class is missing, or "" if nothing."""
     if not isinstance(found, type):
         return f"it is {_in_words(found)}"
     if not issubclass(found, base):
@@ -154,7 +154,7 @@ def _lacking(found: Any, base: type) -> str:
 
 
 def _public(module: ModuleType) -> list[str]:
-    """Return the names that a module defines itself, so far as can be seen."""
+    """Return the names that a module defines itself, as far as can be told."""
     return sorted(
         name
         for name, value in vars(module).items()

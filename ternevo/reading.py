@@ -1,7 +1,7 @@
-"""Read files of unknown origin: regular files only, and never more than expected.
+"""Read files of unknown origin: only regular files, and never more bytes than expected.
 
-A FIFO would block for ever, a device may never end, and JSON may be nested or as long as somebody
-likes. What a file may *say* is checked by whoever reads it.
+A FIFO would block forever, a device may never end, and JSON may be arbitrarily long or deeply
+nested. The callers check what a file *says*.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_JSON = 16 * 2**20
-"""Bytes of a config.json or result.json: thousands of resumed parts fit."""
+"""Maximum bytes of a config.json or result.json, enough for thousands of resumed parts."""
 
 KINDS = {
     stat.S_IFDIR: "a directory",
@@ -23,11 +23,11 @@ KINDS = {
 
 
 class NotAFile(OSError):
-    """A path that leads to something else than a regular file."""
+    """The path is not a regular file."""
 
 
 def check_regular(path: str | Path) -> None:
-    """Refuse anything but a regular file before opening it: opening a FIFO waits for a writer.
+    """Reject anything but a regular file before opening it: opening a FIFO waits for a writer.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -39,13 +39,13 @@ def check_regular(path: str | Path) -> None:
 
 
 def read_bytes(path: str | Path, most: int) -> bytes:
-    """Return the content of a regular file, at most `most` + 1 bytes of it.
+    """Return the content of a regular file, up to `most` + 1 bytes.
 
     Raises:
       FileNotFoundError, NotAFile: see `check_regular`.
     """
     check_regular(path)
-    with Path(path).open("rb") as file:  # `read` makes room for all that it is asked for
+    with Path(path).open("rb") as file:  # `read` allocates all that it is asked for
         return file.read(min(most, os.fstat(file.fileno()).st_size) + 1)
 
 
@@ -54,7 +54,7 @@ def read_object(path: Path, most: int = MAX_JSON) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError, NotAFile: see `check_regular`.
-      ValueError: the file holds no JSON object, or a very long one; the message names it.
+      ValueError: the file does not hold a JSON object, or is too large; the message names it.
     """
     data = read_bytes(path, most)
     if len(data) > most:
@@ -63,8 +63,8 @@ def read_object(path: Path, most: int = MAX_JSON) -> dict[str, Any]:
         found = json.loads(data.decode())
     except RecursionError as error:
         raise ValueError(f"{path} is not JSON: it is nested too deeply") from error
-    except ValueError as error:  # also of text that is not UTF-8
+    except ValueError as error:  # also raised for text that is not UTF-8
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{path} holds no JSON object")
+        raise ValueError(f"{path} does not hold a JSON object")
     return found

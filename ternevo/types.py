@@ -1,8 +1,8 @@
-"""What flows through ternevo: nouns, each a tuple of pure functions, and their records.
+"""The shared types of ternevo: interfaces, each a tuple of pure functions, and their records.
 
-Behaviour and records are `NamedTuple`s, the states of evosax algorithms are
-flax dataclasses as evosax wants them, configuration is a frozen dataclass. This module
-imports no other module of the package.
+Interfaces and records are `NamedTuple`s, the states of evosax algorithms are
+flax dataclasses, as evosax requires, and configuration is a frozen dataclass. This module
+does not import any other module of the package.
 """
 
 import math
@@ -13,13 +13,13 @@ import jax
 from jaxtyping import Array, Bool, Float, Float32, Int, Int8, Int32, Shaped, UInt32
 
 Key = jax.Array
-"""A PRNG key, `jax.random.key(seed)`. A key is used once."""
+"""A PRNG key, `jax.random.key(seed)`. Use each key only once."""
 
 Memory = Any
-"""What a policy carries from step to step, a pytree, such as hidden units; `()` for an MLP."""
+"""A pytree that a policy carries from step to step, such as hidden units; `()` for an MLP."""
 
 Task = Any
-"""What one episode of a family of tasks is about, a pytree; `()` where there is one task only."""
+"""A pytree that describes the task of an episode; `()` if the environment has only one task."""
 
 EnvState = Any
 """The state of one environment, a pytree."""
@@ -28,21 +28,21 @@ State = Any
 """The state of a strategy, a pytree."""
 
 Leaf = Any
-"""An array in a flax dataclass; JAX rebuilds those with placeholders, so it is not type-checked."""
+"""An array in a flax dataclass; not type-checked, as JAX rebuilds these with placeholders."""
 
 Metrics = dict[str, jax.Array]
 """Scalars under "group/name" keys, the same keys in every generation."""
 
 LEFT_OUT = "search/left_out"
-"""The metric that is 1 where a generation's update was not finite, and so was left out."""
+"""The metric that is 1 if a generation's update was not finite and was therefore skipped."""
 
 
 class Tensor(NamedTuple):
     """One weight or bias tensor of a policy; it stands for `values * 2**-exponent`.
 
-    In a ternary policy `values` are int8 trits in {-1, 0, +1} and in a binary
-    one int8 in {-1, +1}. The float twin holds float32 values and exponent 0. There is one exponent,
-    or one for each place of the last axis: for each output of a layer.
+    In a ternary policy `values` are int8 trits in {-1, 0, +1}; in a binary policy they are
+    int8 in {-1, +1}. The float twin holds float32 values and exponent 0. There is either a single
+    exponent or one per entry of the last axis, that is, per output of a layer.
     """
 
     values: Shaped[Array, "*shape"]
@@ -50,13 +50,14 @@ class Tensor(NamedTuple):
 
 
 Params = Any
-"""A pytree whose nodes are `Tensor`s: everything in it is int8, unless it is a float twin."""
+"""A pytree of `Tensor`s. All its arrays are int8, except in a float twin."""
 
 
 class ObservationMoments(NamedTuple):
     """How often each component of an observation was finite so far, and its moments.
 
-    The standard deviation and not its square, which leaves float32's range at 1e-19 and 1e19.
+    They hold the standard deviation, not the variance, because the variance leaves the range of
+    float32 at deviations of 1e-19 and 1e19.
     """
 
     count: Float32[Array, "*batch obs"]
@@ -65,20 +66,20 @@ class ObservationMoments(NamedTuple):
 
 
 class PolicyParams(NamedTuple):
-    """What would be shipped: int8 weights, and the moments that the observation quantiser uses."""
+    """What a strategy would ship: int8 weights, and the moments for the observation quantiser."""
 
     weights: Params
     moments: ObservationMoments
 
 
 class ObsSpec(NamedTuple):
-    """What an environment shows: a flat float32 vector of `size` numbers, and what they mean.
+    """The observations of an environment: flat float32 vectors of `size` numbers.
 
     Attributes:
-      shape: how a policy may look at the vector, such as (27,) or (10, 10, 4).
-      kind: which integers a policy is shown (`arithmetic.observation.freeze`). "floats" are scaled
-        by their moments; the others need none: "integers" in [-127, 127] as they are, "bits" 0 or
-        1 as 0 or 127, "pixels" 0 to 255 less 128.
+      shape: the shape to which a policy may reshape the vector, such as (27,) or (10, 10, 4).
+      kind: how observations become integers (`arithmetic.observation.freeze`). "floats" are scaled
+        by their moments. The other kinds need no moments: "integers" in [-127, 127] stay as they
+        are, "bits" 0 and 1 become 0 and 127, and 128 is subtracted from "pixels" of 0 to 255.
     """
 
     shape: tuple[int, ...]
@@ -91,10 +92,10 @@ class ObsSpec(NamedTuple):
 
 
 class ActionSpec(NamedTuple):
-    """What an environment accepts.
+    """The actions of an environment.
 
     `discrete`: an int32 scalar in [0, size). `continuous`: a float32 vector of
-    length `size` between `low` and `high`, given for each component.
+    length `size`, with bounds `low` and `high` for each component.
     """
 
     kind: Literal["discrete", "continuous"]
@@ -104,10 +105,11 @@ class ActionSpec(NamedTuple):
 
 
 class Timestep(NamedTuple):
-    """What a step returns: `terminated` by the task, `truncated` by the time limit.
+    """The result of a step: `terminated` by the task, `truncated` by the time limit.
 
-    `reward` is what counts. `feedback` is the reward that a policy is told of, and `is_first` says
-    that an inner episode begins with this observation; without them they are the reward and False.
+    `reward` counts towards the return. `feedback` is the reward that a policy is told, and defaults
+    to `reward`. `is_first` says whether an inner episode begins with this observation, and
+    defaults to False.
     """
 
     obs: Float[Array, "*batch obs"]
@@ -119,16 +121,16 @@ class Timestep(NamedTuple):
 
 
 def no_task(key: Key) -> Task:
-    """Return the task of an environment that has one task only."""
+    """Return the task of an environment with only one task."""
     del key
     return ()
 
 
 class Examples(NamedTuple):
-    """Labelled examples behind an environment of one step: the reward is 1 for the right label.
+    """Labelled examples behind a one-step environment: the reward is 1 for the right label.
 
-    The first are for training; the last `num_test` are kept back for tests. The state of the
-    environment is the index of the example.
+    The last `num_test` examples are held out for testing; the others are for training. The state
+    of the environment is the index of the example.
     """
 
     inputs: Float32[Array, "examples obs"]
@@ -139,9 +141,9 @@ class Examples(NamedTuple):
 class Env(NamedTuple):
     """An environment as pure functions, without auto-reset. See `ternevo.envs.make`.
 
-    `reset(key, task)` begins an episode of a task that `draw_task(key)` drew. `examples` are
-    there where an episode is one labelled example, so that no episode loop is needed. `wrappers`
-    says what is around it, as a policy file has it.
+    `reset(key, task)` begins an episode of a task drawn by `draw_task(key)`. `examples` is set
+    if an episode is a single labelled example, so that no episode loop is needed. `wrappers`
+    describes the wrappers around the environment, in the form that a policy file stores.
     """
 
     id: str
@@ -163,12 +165,12 @@ class Packing(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What a policy takes in at a step.
+    """The inputs of a policy at a step.
 
     Attributes:
       obs: integers in [-127, 127] held in float32, in the shape of `ObsSpec`.
-      feedback: the reward of the step before, as far as a policy is told of it; 0 at first.
-      is_first: whether an episode begins, also one inside a lifetime.
+      feedback: the reward of the previous step, if the policy is told it; 0 at the first step.
+      is_first: whether an episode begins, including one within a lifetime.
     """
 
     obs: Float[Array, "*shape"]
@@ -181,9 +183,9 @@ class Policy(NamedTuple):
 
     `init(key)` draws a random network, `reset(params, key)` gives the memory at the start of an
     episode, `apply(params, memory, inputs)` returns the new memory and the raw output (see
-    `arithmetic.actions`). `packing` says how to run some episodes of each member fast: `pack`
-    works out once what depends on the params only. `reset` and `apply` take packed params as
-    well, and return the same.
+    `arithmetic.actions`). `packing(num_episodes)` says how to run that many episodes of each member
+    fast: `pack` computes once what depends only on the params. `reset` and `apply` also accept
+    packed params, and return the same results for them.
     """
 
     init: Callable[[Key], Params]
@@ -193,19 +195,19 @@ class Policy(NamedTuple):
 
 
 def no_memory(params: Params, key: Key) -> Memory:
-    """Return the memory of a policy that remembers nothing."""
+    """Return the memory of a policy without memory."""
     del params, key
     return ()
 
 
 class Population(NamedTuple):
-    """Members to be scored: params with a leading population axis, and how they are arranged.
+    """Members to score: params with a leading population axis, and their arrangement.
 
     Attributes:
       params: [population, ...].
-      pairs_are_adjacent: whether the members 2 i and 2 i + 1 are an antithetic pair, or else
-        i and i + population / 2.
-      is_spread: whether each device of the mesh holds its own members only.
+      pairs_are_adjacent: whether members 2 i and 2 i + 1 form an antithetic pair; otherwise
+        members i and i + population / 2 do.
+      is_spread: whether each device of the mesh holds only its own members.
     """
 
     params: Params
@@ -214,21 +216,21 @@ class Population(NamedTuple):
 
 
 class StepCount(NamedTuple):
-    """The number `high * 2**32 + low`, element by element: devices have integers of 32 bits."""
+    """The number `high * 2**32 + low`, elementwise, as devices have only 32-bit integers."""
 
     low: UInt32[Array, "*batch"]
     high: UInt32[Array, "*batch"]
 
 
 class Scores(NamedTuple):
-    """What the members of a population did.
+    """The results of a population.
 
     Attributes:
-      returns: what is maximised, of each episode.
-      lengths: steps of each episode.
-      moments: of the observations of all episodes.
-      steps: environment steps that this took.
-      descriptors: [population, ...], what a search for diversity tells members apart by.
+      returns: the return of each episode, which is maximised.
+      lengths: the number of steps of each episode.
+      moments: the moments of the observations of all episodes.
+      steps: the number of environment steps taken.
+      descriptors: [population, ...], the features by which a diversity search compares members.
     """
 
     returns: Float[Array, "population episodes"]
@@ -239,15 +241,15 @@ class Scores(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What a population is scored on.
+    """The problem on which a population is scored.
 
     Attributes:
-      obs: what policies are shown.
-      evaluate: from a key, a population, the moments of observations so far and the number of
-        generations done to scores.
-      test: from a key, the params and the frozen quantiser of one policy and a number of
-        episodes to scores [1, episodes], on episodes kept apart from those of `evaluate`.
-      is_steady: whether scores of different generations can be compared.
+      obs: the observations that policies see.
+      evaluate: maps a key, a population, the moments of observations so far and the number of
+        completed generations to scores.
+      test: maps a key, the params and the frozen quantiser of one policy, and a number of
+        episodes to scores [1, episodes], on episodes that `evaluate` does not use.
+      is_steady: whether scores of different generations are comparable.
     """
 
     obs: ObsSpec
@@ -257,20 +259,20 @@ class Problem(NamedTuple):
 
 
 class Search(NamedTuple):
-    """Ask and tell over solutions, complete: evosax, or anything else that proposes populations.
+    """A complete ask-and-tell search over solutions: evosax, or any other population-based search.
 
     Attributes:
-      init: from a key to a state.
-      ask: from a key and a state to a population of solutions [population, ...] and the state.
-      tell: from a key, that population, its fitness [population] (which is minimised) and the
-        state that `ask` returned to the next state.
-      solution: from a state to the solution that it would ship.
-      metrics: from a state to metrics of its own.
-      population_size: members of a population.
-      name: for messages.
+      init: maps a key to a state.
+      ask: maps a key and a state to a population of solutions [population, ...] and the state.
+      tell: maps a key, that population, its fitness [population] (which is minimised) and the
+        state returned by `ask` to the next state.
+      solution: maps a state to the solution that it would ship.
+      metrics: maps a state to the metrics of the search.
+      population_size: the number of members in a population.
+      name: the name used in messages.
       pairs_are_adjacent: see `Population`.
       is_spread: see `Population`.
-      remembers_fitness: whether the state keeps fitness over generations, as archives do.
+      remembers_fitness: whether the state keeps fitness across generations, as archives do.
     """
 
     init: Callable[[Key], Any]
@@ -286,7 +288,7 @@ class Search(NamedTuple):
 
 
 class Strategy(NamedTuple):
-    """Whatever `--strategy` names, evolution and gradients alike; all that the loop knows."""
+    """Any method that `--strategy` names, evolutionary or gradient-based, as the loop sees it."""
 
     init: Callable[[Key], State]
     step: Callable[[Key, State], tuple[State, Metrics]]
@@ -294,20 +296,20 @@ class Strategy(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What a pytree is built of; where two are equal, a loop can go on with either."""
+    """The structure, shapes and dtypes of a pytree; pytrees with equal layouts can be swapped."""
 
     structure: Any
     leaves: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Return dtype and shape of the leaves, with the structure around them if there is any."""
+        """Return the dtype and shape of each leaf, and the structure around them if any."""
         words = ", ".join(self.leaves)
         is_leaf = self.structure == jax.tree.structure(0)
         return words if is_leaf else f"{self.structure} of {words or 'nothing'}"
 
 
 def layout(tree: Any) -> Layout:
-    """Return the layout of a pytree of arrays, whose nodes need no `==` and no text for it."""
+    """Return the layout of a pytree of arrays, without using `==` or `str` of its nodes."""
     leaves, structure = jax.tree.flatten(tree)
     return Layout(structure, tuple(f"{x.dtype}{list(x.shape)}" for x in leaves))
 
@@ -315,8 +317,8 @@ def layout(tree: Any) -> Layout:
 class Buffer(NamedTuple):
     """A large part of a strategy's state that is not shipped, such as a replay buffer.
 
-    It is neither copied to read a policy nor made equal on all devices, a checkpoint may leave it
-    out, and it belongs to one seed: `across_seeds` refuses several.
+    It is not copied when a policy is read, and may differ between devices. A checkpoint may omit
+    it. It belongs to one seed, so `across_seeds` rejects several seeds.
     """
 
     data: Any
@@ -328,7 +330,7 @@ def is_buffer(node: Any) -> bool:
 
 
 class TrainState(NamedTuple):
-    """All that a resumed run needs. `generation` counts the finished generations."""
+    """Everything a resumed run needs. `generation` is the number of finished generations."""
 
     key: Key
     generation: Int[Array, ""]

@@ -60,7 +60,7 @@ def folder_of(root):
 
 def test_a_taken_name_says_how_to_go_on(root, capsys):
     message = refused(run.main, [*NES, "--runs_dir", root], capsys)
-    assert f"{folder_of(root)} exists. Go on with it by --resume" in message
+    assert f"{folder_of(root)} exists. Continue it with --resume" in message
     assert "another --name" in message
 
 
@@ -203,9 +203,10 @@ EXHAUSTED = "RESOURCE_EXHAUSTED: Out of memory allocating 400000000000000 bytes.
         (
             [*NES, "--num_episodes", "3", "--population_chunk", "128"],
             [
-                "Set --num_lanes (now chosen by itself), --population_chunk (now 128) to a small "
-                "number such as 64, which changes no result on a CPU, and go on by --resume; or "
-                "lower --num_seeds (now 1), --population_size (now 4), --num_episodes (now 3)",
+                "Set --num_lanes (now chosen automatically), --population_chunk (now 128) to a "
+                "small number such as 64, which does not change results on a CPU, and continue "
+                "with --resume; or lower --num_seeds (now 1), --population_size (now 4), "
+                "--num_episodes (now 3)",
             ],
         ),
         (
@@ -296,7 +297,7 @@ def test_a_damaged_checkpoint_is_named_with_the_one_before(kind, root, capsys):
     argv = [*NES, "--runs_dir", root, "--num_generations", "6", "--resume"]
     message = refused(run.main, argv, capsys)
     assert f"checkpoint {step} cannot be read: it is damaged" in message
-    assert "Delete that folder and --resume to go on from checkpoint 2" in message
+    assert "Delete that folder and use --resume to continue from checkpoint 2" in message
 
 
 def test_going_on_from_the_checkpoint_before_loses_nothing(root, tmp_path, capsys):
@@ -320,4 +321,4 @@ def test_a_damaged_checkpoint_that_is_the_only_one(root, capsys):
     empty(folder_of(root) / "checkpoints" / "4")
     argv = [*NES, "--runs_dir", root, "--num_generations", "6", "--resume"]
     message = refused(run.main, argv, capsys)
-    assert "It is the only one: begin at best_policy, by --init_from" in message
+    assert "It is the only one: start from best_policy with --init_from" in message

@@ -193,7 +193,7 @@ def test_out_names_the_file(source, tmp_path):
 def test_trits_and_signs_are_refused(kind, tmp_path, capsys):
     save(tmp_path / "policy.tvp", weights=kind)
     message = refusal(capsys, tmp_path / "policy.tvp", *SMALL)
-    assert f"policy.tvp is {kind} already; --ternarize takes a policy of float weights" in message
+    assert f"policy.tvp is {kind} already; --ternarize needs float weights" in message
     assert [path.name for path in tmp_path.iterdir()] == ["policy.tvp"]
 
 

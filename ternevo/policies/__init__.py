@@ -1,4 +1,4 @@
-"""Policies as pure functions, what all of them keep to, and their files.
+"""Policies as pure functions, the contract that they all meet, and their files.
 
 Nothing here steps an environment.
 """

@@ -1,6 +1,6 @@
-"""Acting, in the one place where it is done: quantise, apply, take the mode.
+"""Acting, in one place: quantise, apply, take the mode.
 
-Rollouts, recordings and shipped policies call `act`, so that what is trained is what ships.
+Rollouts, recordings and shipped policies all call `act`, so that the trained policy is what ships.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from ternevo.types import ActionSpec, Inputs, Memory, ObsSpec, Policy, Timestep
 
 
 class Seen(NamedTuple):
-    """What an environment shows before a step; see `ternevo.types.Inputs`."""
+    """What an environment shows a policy before a step; see `ternevo.types.Inputs`."""
 
     obs: Float[Array, "*batch obs"]
     feedback: Float[Array, "*batch"]
@@ -23,13 +23,13 @@ class Seen(NamedTuple):
 
 
 def seen_first(obs: Float[Array, "*batch obs"]) -> Seen:
-    """Return what is shown at the start of an episode."""
+    """Return what an environment shows at the start of an episode."""
     batch = obs.shape[:-1]
     return Seen(obs, jnp.zeros(batch), jnp.ones(batch, bool))
 
 
 def seen_after(timestep: Timestep) -> Seen:
-    """Return what is shown after a step."""
+    """Return what an environment shows after a step."""
     feedback, is_first = timestep.feedback, timestep.is_first
     return Seen(
         timestep.obs,
@@ -39,13 +39,13 @@ def seen_after(timestep: Timestep) -> Seen:
 
 
 def inputs(spec: ObsSpec, quantiser: Quantiser, seen: Seen) -> Inputs:
-    """Return what a policy takes in, for one observation [obs]."""
+    """Return the inputs of a policy for one observation [obs]."""
     integers = observation.quantise(quantiser, seen.obs)
     return Inputs(integers.reshape(spec.shape), seen.feedback, seen.is_first)
 
 
 class Actor(NamedTuple):
-    """A policy between the observations and the actions that it was built for."""
+    """A policy with the observations and actions that it was built for."""
 
     policy: Policy
     obs: ObsSpec

@@ -1,7 +1,7 @@
 """The contract of every policy, checked before anything compiles: types, shapes and dtypes.
 
-A policy may come from a user's own module. What is wrong with it is said here in a line, and
-not where some loop of the rollout meets it.
+A policy may come from a user's own module. Checking it here gives a one-line error, instead of
+a failure somewhere in a rollout loop.
 """
 
 import dataclasses
@@ -20,15 +20,15 @@ from ternevo.settings.policies import PolicySettings
 from ternevo.types import ActionSpec, Inputs, Memory, ObsSpec, Params, Policy, Tensor, layout
 
 MAX_TENSORS = 1000
-"""Of a policy, so that their names fit into its file."""
+"""The maximum number of a policy's tensors, so that their names fit into its file."""
 
 
 def build(settings: PolicySettings, obs: ObsSpec, action: ActionSpec) -> Policy:
-    """Return the policy of these settings, if it keeps to the contract and fits into a file.
+    """Return the policy for these settings, if it meets the contract and fits into a file.
 
     Raises:
-      WrongObject: it does not; the message says in what.
-      ValueError: the settings refuse such observations or actions.
+      WrongObject: it does not; the message says why.
+      ValueError: the settings do not support such observations or actions.
     """
     name = type(settings).__name__
     check_settings(settings)
@@ -41,17 +41,17 @@ def build(settings: PolicySettings, obs: ObsSpec, action: ActionSpec) -> Policy:
 
 
 def check_settings(settings: PolicySettings) -> None:
-    """Refuse settings that a file would not restore exactly.
+    """Reject settings that a file would not restore exactly.
 
     Raises:
-      WrongObject: a field is no number, text, truth value or None, nor a tuple of them.
+      WrongObject: a field is not a number, string, boolean, None, or a tuple of these.
     """
     there_and_back = json.loads(json.dumps(to_json(settings), default=str))
     for name, value in to_json(settings).items():
         if _from_json(there_and_back[name]) != value:
             raise WrongObject(
                 f"the field {name!r} of {type(settings).__name__} is {value!r}: a policy file "
-                "holds numbers, texts, truth values, None, and tuples of them"
+                "holds numbers, strings, booleans, None, and tuples of these"
             )
 
 
@@ -61,11 +61,11 @@ def to_json(settings: PolicySettings) -> dict[str, Any]:
 
 
 def from_json(class_: type[PolicySettings], values: dict[str, Any]) -> PolicySettings:
-    """Return the settings whose values `to_json` returned, also after a round trip through JSON.
+    """Return the settings for values from `to_json`, also after a round trip through JSON.
 
     Raises:
       TypeError: the class has other fields.
-      ValueError: it refuses the values.
+      ValueError: the class rejects the values.
     """
     return class_(**{name: _from_json(value) for name, value in values.items()})
 
@@ -82,7 +82,7 @@ def _check_params(name: str, params: Params, kind: WeightKind) -> None:
         if not ternary.is_tensor(tensor):
             raise WrongObject(
                 f"{name}.init must return a pytree of ternevo.types.Tensor, and there is an array "
-                f"{_shape(tensor)} in it: what is not searched belongs into build"
+                f"{_shape(tensor)} in it: put what is not searched into build"
             )
         _check_tensor(name, tensor, kind)
     for what, found, most in (

@@ -1,9 +1,9 @@
 """A multi-layer perceptron whose weights are trits and whose activations are small integers.
 
-Every product and sum is an integer below 2**24, so float32 (and bf16 inputs
-with float32 sums) computes it exactly, in any order, on any device. Each layer
-returns its pre-activations in units, an integer sum times a power of two; one
-unit is where a hard tanh saturates. A params pytree is a tuple of {"weight", "bias"} dicts.
+Every product and sum is an integer below 2**24, so float32 (or bf16 inputs with
+float32 sums) computes it exactly, in any order, on any device. Each layer returns
+its pre-activations in units, as an integer sum times a power of two; a hard tanh
+saturates at one unit. A params pytree is a tuple of {"weight", "bias"} dicts.
 """
 
 import itertools
@@ -40,7 +40,7 @@ BIAS_SHIFT_LIMIT = 8
 class Grid(NamedTuple):
     """The grid of a layer's inputs: the activation, the bits of a unit, the largest number.
 
-    `num_bits` bits hold such a number: 1 for a sign, else two's complement; 0 for a float.
+    `num_bits` is the bits per number: 1 for a sign, otherwise two's complement; 0 for a float.
     """
 
     activate: Callable[[jax.Array], jax.Array]
@@ -67,7 +67,7 @@ def _straight_through(
 
 
 def _rounded(units: int, largest: int) -> Callable[[jax.Array], jax.Array]:
-    """Return a hard tanh on a grid; its derivative is that of the hard tanh."""
+    """Return a hard tanh on a grid, with the derivative of the hard tanh."""
     return _straight_through(
         lambda unit: jnp.clip(jnp.round(unit * units), -largest, largest),
         lambda unit: jnp.clip(unit * units, -largest, largest),
@@ -94,17 +94,17 @@ ACTIVATIONS = {
     "tanh": Grid(jnp.tanh, 0, 1, 0),
     "relu": Grid(jax.nn.relu, 0, 1, 0),
 }
-"""Hidden activations. Those on a grid have a straight-through derivative, for gradients."""
+"""Hidden activations. Activations on a grid have a straight-through derivative."""
 
 
 MATMULS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "int8": jnp.int8}
-"""The dtypes that the two factors of a dot product may have; sums are exact in each of them."""
+"""The possible dtypes of the two factors of a dot product; sums are exact with each of them."""
 
 
 class Dense(NamedTuple):
     """A layer that multiplies matrices: unit = (values @ weight + bias) * scale.
 
-    There is one scale, or one for each output.
+    There is one scale, or one per output.
     """
 
     weight: jax.Array
@@ -113,7 +113,7 @@ class Dense(NamedTuple):
 
 
 class BitPlanes(NamedTuple):
-    """A layer that counts bits: unit = (dot of the planes, with the bias in the offset) * scale."""
+    """A layer that counts bits: unit = (dot of the bit planes + offset with the bias) * scale."""
 
     planes: Planes
     offset: Int32[Array, "*population out"]
@@ -124,7 +124,7 @@ def build(settings: MLP, obs: ObsSpec, action: ActionSpec) -> Policy:
     """Return the policy for observations of `obs.size` and actions of `action.size`.
 
     Raises:
-      ValueError: the network does not fit into a policy file, or `matmul` needs integers where the
+      ValueError: the network does not fit into a policy file, or `matmul` needs integers but the
         settings have floats.
     """
     sizes = (obs.size, *settings.hidden_sizes, action.size)
@@ -145,9 +145,9 @@ def build(settings: MLP, obs: ObsSpec, action: ActionSpec) -> Policy:
 
 
 def check_fits_a_file(sizes: tuple[int, ...]) -> None:
-    """Refuse, before any training, a network that no policy file can hold.
+    """Reject, before any training, a network that no policy file can hold.
 
-    Sums of those that fit stay below 2**24, where float32 has every integer.
+    If it fits, its sums stay below 2**24, where float32 represents every integer.
 
     Raises:
       ValueError: a layer is too wide, or there are too many layers or weights.
@@ -158,7 +158,7 @@ def check_fits_a_file(sizes: tuple[int, ...]) -> None:
             f"of {tvp.MAX_WIDTH}; lower --hidden_sizes"
         )
     count = sum((inputs + 1) * out for inputs, out in itertools.pairwise(sizes))
-    if 4 * count > tvp.MAX_BYTES:  # as floats, so that every twin has its file
+    if 4 * count > tvp.MAX_BYTES:  # as floats, so that the float twin also fits
         raise ValueError(
             f"layer sizes {sizes} are {count:,} weights, and a policy file holds "
             f"{tvp.MAX_BYTES // 4:,}; lower --hidden_sizes"
@@ -168,8 +168,8 @@ def check_fits_a_file(sizes: tuple[int, ...]) -> None:
 def packing_of(settings: MLP, num_episodes: int) -> Packing:
     """Return how to run `num_episodes` episodes of each member.
 
-    A matrix product shares the weights among episodes that run side by side;
-    counting bits is as fast for one, and then no lane waits for another.
+    A matrix product shares the weights among episodes that run side by side.
+    Counting bits is as fast for a single episode, and then no lane waits for another.
     """
     matmul = choose_matmul(settings, num_episodes)
     together = 1 if matmul == "planes" else num_episodes
@@ -179,13 +179,13 @@ def packing_of(settings: MLP, num_episodes: int) -> Packing:
 def choose_matmul(settings: MLP, num_episodes: int) -> str:
     """Return how to multiply: as requested, or the fastest way measured so far.
 
-    On CPU, counting bits beats XLA's float32 product many times for signs and
-    trits in layers of at least 32. For 8 and 4 bits it wins in layers of at least 64,
-    where each member has one episode, and with it nothing to share weights
-    with (docs/profiling.md). Elsewhere float32; not measured yet on a GPU.
+    On CPU, counting bits is many times faster than XLA's float32 product for signs
+    and trits in layers of at least 32. For 8 and 4 bits it is faster in layers of at
+    least 64 if each member has one episode, and so no other episode to share weights
+    with (docs/profiling.md). Otherwise use float32; not measured yet on a GPU.
 
     Raises:
-      ValueError: it needs integers, and an activation or the weights are floats.
+      ValueError: it needs integers, but an activation or the weights are floats.
     """
     num_bits = ACTIVATIONS[settings.activation].num_bits
     is_integer = settings.weights != "float" and num_bits > 0
@@ -205,7 +205,7 @@ def choose_matmul(settings: MLP, num_episodes: int) -> str:
 def init(settings: MLP, key: Key, sizes: tuple[int, ...]) -> Params:
     """Draw a network that keeps the variance of its inputs from layer to layer."""
     keys = jax.random.split(key, len(sizes) - 1)
-    # A bias is worth one unit, also where the full scale of the inputs is more than that.
+    # A bias is worth one unit, even if the full scale of the inputs is more.
     shifts = [settings.observation_shift] + [0] * len(settings.hidden_sizes)
     return tuple(
         _init_layer(settings, *arguments)
@@ -216,7 +216,7 @@ def init(settings: MLP, key: Key, sizes: tuple[int, ...]) -> Params:
 def _init_layer(
     settings: MLP, key: Key, fan_in: int, fan_out: int, bias_shift: int
 ) -> dict[str, Tensor]:
-    """Draw the weights; biases start at zero, except that a binary one has to be drawn."""
+    """Draw the weights; biases start at zero, except binary biases, which must be drawn."""
     key_weight, key_bias = jax.random.split(key)
     kind = kind_of(settings.weights)
     weight = kind.draw(key_weight, (fan_in, fan_out))
@@ -236,7 +236,7 @@ def _init_layer(
 
 
 def pack(settings: MLP, matmul: str, params: Params) -> tuple[Dense | BitPlanes, ...]:
-    """Work out, once for many observations, all that depends on the weights only."""
+    """Compute everything that depends only on the weights, once for many observations."""
     grids = _input_grids(settings, len(params))
     shifts = [0] * (len(params) - 1) + [settings.output_shift]
     return tuple(
@@ -263,7 +263,7 @@ def forward(
 
 
 def _input_grids(settings: MLP, num_layers: int) -> list[Grid]:
-    """Return what each layer takes in."""
+    """Return the grid of each layer's inputs."""
     first = _observation_grid(settings.observation_bits, settings.observation_shift)
     return [first] + [ACTIVATIONS[settings.activation]] * (num_layers - 1)
 

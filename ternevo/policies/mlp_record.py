@@ -1,4 +1,4 @@
-"""The codec of the MLP: its settings and weights as the record of a .tvp, and back."""
+"""The codec of the MLP: converts settings and weights to the record of a .tvp, and back."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ from ternevo.types import ActionSpec, ObsSpec, Params, PolicyParams, Tensor
 
 
 def understands(record: PolicyRecord) -> bool:
-    """Return whether a record is an MLP's: it is if it takes floats, as all layers are dense."""
+    """Return whether a record is an MLP: any that takes floats is, as all layers are dense."""
     return record.input_kind == "f32"
 
 
 def to_record(
     settings: MLP, obs: ObsSpec, action: ActionSpec, params: PolicyParams
 ) -> PolicyRecord:
-    """Return what a file holds of a policy, without metadata."""
+    """Return the record of a policy for a file, without metadata."""
     quantiser = observation.freeze(params.moments, obs.kind)
     count = len(params.weights)
     layers = [
@@ -44,10 +44,10 @@ def to_record(
 
 
 def from_record(record: PolicyRecord) -> tuple[MLP, Params]:
-    """Return the settings and weights that a file holds.
+    """Return the settings and weights in a file's record.
 
     Raises:
-      PolicyFormatError: no settings of the policy give such layers.
+      PolicyFormatError: no settings of the policy produce such layers.
     """
     return _settings_of(record), tuple(_params_of(layer) for layer in record.layers)
 
@@ -74,7 +74,7 @@ def _params_of(layer: Layer) -> dict[str, Tensor]:
 
 
 def _settings_of(record: PolicyRecord) -> MLP:
-    """Return the settings of the policy; those that the layers share must be the same in all."""
+    """Return the settings of the policy; shared settings must be the same in all layers."""
     hidden = record.layers[:-1]
     shared = {
         "activation": {layer.activation for layer in hidden},

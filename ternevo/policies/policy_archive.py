@@ -1,11 +1,11 @@
 """The file of a policy without a codec: named arrays and a JSON header in a NumPy .npz.
 
-It holds what the policy's own module needs to act again: the name of the settings' class, their
-fields, the tensors, the moments of observations. Nothing is pickled, compressed or imported here:
-the header names a module, and whoever imports it asks `names.check_trusted` first.
+It holds what the policy's own module needs to act again: the name of the settings class, its
+fields, the tensors, and the moments of observations. Nothing is pickled, compressed or imported
+here. The header names a module; callers must call `names.check_trusted` before they import it.
 
-An archive may come from somebody else. Its directory is checked before its members are read, and a
-member before its array is made; what `write` would not have written is refused.
+An archive may come from an untrusted source. Its directory is checked before its members are read,
+and each member before its array is made. Anything that `write` would not produce is rejected.
 """
 
 import io
@@ -31,16 +31,16 @@ PREFIX, SUFFIX = "array/", ".npy"
 MAGIC = b"PK"
 
 MAX_HEADER = 2**16
-"""Characters of the JSON header."""
+"""The maximum number of characters in the JSON header."""
 MAX_MEMBERS = 4096
 MAX_BYTES = 4 * MAX_WEIGHTS + 2**24
-"""Of all members together: as many float32 weights as a .tvp may have, and 16 MiB for all else."""
+"""Limit on all members: as many float32 weights as a .tvp may have, plus 16 MiB for the rest."""
 MAX_COMPONENTS = 2**20
-"""Of an observation, such as an image, or an action."""
+"""The maximum number of components of an observation, such as an image, or of an action."""
 MAX_DIRECTORY = 2**20
-"""Of the list of members, which is read before it is known to be one."""
+"""The maximum bytes of the list of members, which is parsed before it is validated."""
 DTYPES = {"<f4": np.dtype("<f4"), "|i1": np.dtype("i1")}
-"""What tensors and moments are made of, by NumPy's names in a file."""
+"""The dtypes of tensors and moments, by NumPy's names in a file."""
 
 NPY_MAGIC = b"\x93NUMPY\x01\x00"
 NPY_HEADER = re.compile(
@@ -57,14 +57,14 @@ OBS_KINDS = ("floats", "integers", "bits", "pixels")
 
 
 class Header(NamedTuple):
-    """What the header says of a policy, checked.
+    """The validated header of a policy.
 
     Attributes:
-      policy: key of `POLICIES`, or "package.module:Class".
-      settings: the values of its fields, as JSON has them.
-      action: what `ternevo.types.ActionSpec` is made of.
+      policy: a key of `POLICIES`, or "package.module:Class".
+      settings: the values of its fields, as JSON.
+      action: the fields of `ternevo.types.ActionSpec`.
       metadata: texts by name.
-      obs: what `ternevo.types.ObsSpec` is made of; None where the file does not say it.
+      obs: the fields of `ternevo.types.ObsSpec`; None if the file does not have them.
     """
 
     policy: str
@@ -87,10 +87,10 @@ def write(path: Path, header: dict[str, Any], arrays: Arrays) -> None:
     """Write a header of JSON values, and arrays; the file is replaced atomically.
 
     Raises:
-      PolicyFormatError: `read` would refuse the file; there is none then.
+      PolicyFormatError: `read` would reject the file, so it is not written.
     """
     text = json.dumps({"format": FORMAT, "version": VERSION, **header})
-    # Names come from the paths of params, and savez has parameters of its own.
+    # Names come from the paths of params, and may clash with savez's own parameters.
     named = {f"{PREFIX}{name}": value for name, value in arrays.items()}
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
@@ -102,11 +102,11 @@ def write(path: Path, header: dict[str, Any], arrays: Arrays) -> None:
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:
-    """Return header and arrays; the fields of the header are for `checked`.
+    """Return the header and the arrays; validate the header's fields with `checked`.
 
     Raises:
       FileNotFoundError, NotAFile: there is no such regular file.
-      PolicyFormatError: it is no such archive of this version, or damaged.
+      PolicyFormatError: it is not an archive of this version, or is damaged.
     """
     most = MAX_BYTES + MAX_DIRECTORY
     data = reading.read_bytes(path, most)
@@ -118,7 +118,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:
             name.removeprefix(PREFIX).removesuffix(SUFFIX): _array(name, member)
             for name, member in members.items()
         }
-    except Exception as error:  # a damaged zip raises whatever its readers come upon
+    except Exception as error:  # a damaged zip may raise almost anything
         reason = error.reason if isinstance(error, PolicyFormatError) else error
         raise PolicyFormatError(0, f"the archive cannot be read: {reason}", path) from error
     found = (header.get("format"), header.get("version")) if isinstance(header, dict) else header
@@ -137,7 +137,7 @@ def _need(condition: bool, reason: str) -> None:
 
 
 def _members(data: bytes) -> dict[str, bytes]:
-    """Return the members of a zip by name, once their directory is known to be one of ours."""
+    """Return the members of a zip by name, after checking that `write` made its directory."""
     _check_end(data)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         infos = archive.infolist()
@@ -145,19 +145,19 @@ def _members(data: bytes) -> dict[str, bytes]:
         _need(total <= MAX_BYTES, f"members of {total} bytes; at most {MAX_BYTES} may be")
         names = [info.filename for info in infos]
         _need(names[:1] == [f"{HEADER}{SUFFIX}"], f"the first member must be the {HEADER}")
-        _need(len(set(names)) == len(names), "a member is there twice")
+        _need(len(set(names)) == len(names), "a member occurs twice")
         for info in infos:
             _check_member(info)
         return {info.filename: archive.read(info) for info in infos}
 
 
 def _check_end(data: bytes) -> None:
-    """Refuse a directory that is too large to be read; NumPy writes no comment behind it."""
+    """Reject a directory that is too large to read; NumPy does not write a comment after it."""
     _need(len(data) >= END.size, "it is cut off")
     magic, *_, count, size, _, comment = END.unpack(data[-END.size :])
     _need(magic == END_MAGIC and comment == 0, "it does not end as a zip of NumPy does")
     locator = data[-END.size - LOCATOR_SIZE :][: len(LOCATOR_MAGIC)]
-    _need(locator != LOCATOR_MAGIC, "its directory is one of 64 bits")
+    _need(locator != LOCATOR_MAGIC, "its directory is 64-bit")
     _need(count <= MAX_MEMBERS, f"{count} members; at most {MAX_MEMBERS} may be")
     _need(size <= MAX_DIRECTORY, f"a directory of {size} bytes; at most {MAX_DIRECTORY} may be")
 
@@ -171,9 +171,9 @@ def _check_member(info: zipfile.ZipInfo) -> None:
 
 
 def _array(name: str, member: bytes) -> NDArray[Any]:
-    """Return the array of a member: its size is that of its shape, and it is a copy."""
+    """Return a copy of the array of a member, after checking its size against its shape."""
     descr, is_fortran, shape, start = _npy_header(member)
-    _need(descr in DTYPES, f"{name!a} is of dtype {descr}; float32 and int8 may be")
+    _need(descr in DTYPES, f"{name!a} is of dtype {descr}; must be float32 or int8")
     dtype = DTYPES[descr]
     wanted = math.prod(shape) * dtype.itemsize
     _need(len(member) - start == wanted, f"{name!a} has {len(member) - start} bytes, not {wanted}")
@@ -182,7 +182,7 @@ def _array(name: str, member: bytes) -> NDArray[Any]:
 
 
 def _text(member: bytes) -> str:
-    """Return the text of the header, an array of one string: four bytes for each character."""
+    """Return the text of the header, an array of one string with four bytes per character."""
     descr, _, shape, start = _npy_header(member)
     length = int(descr[2:]) if re.fullmatch(r"<U\d{1,5}", descr) else 0
     _need(shape == () and 0 < length <= MAX_HEADER, f"the header is {descr}{list(shape)}")
@@ -191,7 +191,7 @@ def _text(member: bytes) -> str:
 
 
 def _npy_header(member: bytes) -> tuple[str, bool, tuple[int, ...], int]:
-    """Return dtype, Fortran order and shape of a .npy of version 1, and where its values begin."""
+    """Return dtype, Fortran order, shape and offset of the values of a .npy of version 1."""
     start = len(NPY_MAGIC) + 2
     _need(member.startswith(NPY_MAGIC) and len(member) > start, "a member is not a .npy of NumPy")
     (size,) = struct.unpack_from("<H", member, start - 2)
@@ -203,10 +203,10 @@ def _npy_header(member: bytes) -> tuple[str, bool, tuple[int, ...], int]:
 
 
 def _json(text: str) -> Any:
-    """Return the value of a JSON text in which no name of an object is there twice."""
+    """Return the value of a JSON text, without duplicate names in any object."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        _need(len(dict(pairs)) == len(pairs), "a name of the header is there twice")
+        _need(len(dict(pairs)) == len(pairs), "a name occurs twice in the header")
         return dict(pairs)
 
     return json.loads(text, object_pairs_hook=unique)
@@ -216,7 +216,7 @@ def _json(text: str) -> Any:
 
 
 def checked(header: dict[str, Any]) -> Header:
-    """Return what a header says of its policy; its rules are those of a .tvp.
+    """Return the validated header of a policy; the same rules apply as for a .tvp.
 
     Raises:
       PolicyFormatError: a field is missing, unknown or wrong; the message names it.
@@ -238,7 +238,7 @@ def checked(header: dict[str, Any]) -> Header:
 
 
 def _shown(header: dict[str, Any]) -> Shown | None:
-    """Return shape and kind of observations, where the header has them."""
+    """Return the shape and kind of observations, if the header has them."""
     if "obs" not in header:
         return None
     obs = header["obs"]
@@ -270,12 +270,12 @@ def _action(action: Any) -> tuple[OutputKind, int, tuple[float, ...], tuple[floa
 def _bound(name: str, values: Any) -> tuple[float, ...]:
     is_list = isinstance(values, list) and all(type(x) in (int, float) for x in values)
     _need(is_list, f"{name} of action must be a list of numbers")
-    is_finite = all(abs(x) <= float(MAX_BOUND) for x in values)  # also not NaN
+    is_finite = all(abs(x) <= float(MAX_BOUND) for x in values)  # NaN also fails
     _need(is_finite, f"{name} of action has a number above {MAX_BOUND:g} in size")
     return tuple(values)
 
 
 def _short(value: Any) -> str:
-    """Return a value out of a file for a message."""
+    """Return a value from a file, shortened for a message."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,9 +1,9 @@
-"""Between the JAX policy of a run and its file: `save`, `load`, `SavedPolicy`.
+"""Save and load the JAX policy of a run: `save`, `load`, `SavedPolicy`.
 
-A policy whose settings name a codec, as an MLP's do, is a .tvp (`ternevo/deploy/tvp.py`). What a
-device does not need, such as the environment's name and the moments of observations, is in its
-optional parts. Any other policy is a .npz (`ternevo/policies/policy_archive.py`), which only the
-module it comes from can run.
+A policy whose settings name a codec, such as an MLP, is a .tvp (`ternevo/deploy/tvp.py`). Its
+optional parts hold what a device does not need, such as the environment's name and the moments
+of observations. Any other policy is a .npz (`ternevo/policies/policy_archive.py`), which only
+the policy's own module can run.
 """
 
 import contextlib
@@ -43,17 +43,17 @@ from ternevo.types import (
 )
 
 ENV, LENGTH, WRAPPERS = "env", "episode_length", "wrappers"
-"""Names in the metadata of a file; all others are of `SavedPolicy.info`."""
+"""Reserved names in the metadata of a file; all others belong to `SavedPolicy.info`."""
 
 
 class Codec(NamedTuple):
-    """How a policy becomes a record and comes back: functions of the module that settings name.
+    """Converts a policy to a record and back: functions of the module that the settings name.
 
     Attributes:
-      to_record: from settings, what is observed, the action space and params to a record, whose
+      to_record: maps settings, the observation spec, the action space and params to a record;
         metadata are added later.
-      from_record: from a record to settings and weights.
-      understands: whether `from_record` takes a record; `load` asks each policy in turn.
+      from_record: maps a record to settings and weights.
+      understands: whether `from_record` accepts a record; `load` asks each policy in turn.
     """
 
     to_record: Callable[[Any, ObsSpec, ActionSpec, PolicyParams], PolicyRecord]
@@ -63,24 +63,24 @@ class Codec(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SavedPolicy:
-    """A policy as it was shipped, ready to act without the run or the environment.
+    """A policy as shipped, ready to act without the run or the environment.
 
     Attributes:
-      env_id: the environment it was trained on, "" if the file does not say. A file may say
-        anything, and `envs.make` of an id with a colon imports its module: see `env_id_of`.
-      policy_name: key of `POLICIES`, or "package.module:Class".
+      env_id: the environment it was trained on, "" if the file does not say. Do not trust it:
+        `envs.make` imports the module of an id with a colon; see `env_id_of`.
+      policy_name: a key of `POLICIES`, or "package.module:Class".
       settings: the policy's settings, a dataclass.
       policy: its functions.
       weights: its params.
       quantiser: its frozen observation quantiser.
-      moments: the moments that the quantiser was frozen from; without observations where the file
-        is one for a device.
+      moments: the moments from which the quantiser was frozen; they count no observations if the
+        file was exported for a device.
       episode_length: the time limit it was trained with, None if the file does not say.
-      obs: what it takes in.
+      obs: the observations it takes.
       action: the action space.
-      wrappers: what was around the environment, see `envs.remake`.
+      wrappers: the wrappers around the environment, see `envs.remake`.
       info: strings and numbers about its origin.
-      record: what the file holds, None if it is no .tvp.
+      record: the content of the file, None if it is not a .tvp.
     """
 
     env_id: str
@@ -101,7 +101,7 @@ class SavedPolicy:
         """Return the action for one observation [obs], as a numpy value.
 
         Raises:
-          ValueError: the policy has a memory, so that one observation does not say what it does.
+          ValueError: the policy has a memory, so one observation does not determine its action.
         """
         memory = self.reset()
         if jax.tree.leaves(memory):
@@ -109,7 +109,7 @@ class SavedPolicy:
         return self.step(memory, obs)[1]
 
     def reset(self, key: Key | None = None) -> Memory:
-        """Return the memory at the start of an episode; with key 0 if none is given."""
+        """Return the memory at the start of an episode; the default key has seed 0."""
         return self.policy.reset(self.weights, jax.random.key(0) if key is None else key)
 
     def step(
@@ -118,22 +118,22 @@ class SavedPolicy:
         """Return the new memory and the action for one observation [obs].
 
         Args:
-          memory: what `reset` or the step before returned.
+          memory: the memory returned by `reset` or the previous step.
           obs: the observation.
-          feedback: the reward of the step before, 0 at first; for policies that learn from it.
+          feedback: the reward of the previous step, 0 at first; for policies that learn from it.
           is_first: whether an episode begins with this observation.
         """
         memory, action = self.step_traced(memory, obs, feedback, is_first)
         return memory, np.asarray(action)
 
     def compiled(self) -> tuple[Callable[[int], Memory], Callable[..., tuple[Memory, jax.Array]]]:
-        """Return `reset` by the number of an episode, and `step`, compiled."""
+        """Return `reset`, which takes the number of an episode, and `step`, both compiled."""
         return lambda episode: self.reset(jax.random.key(episode)), jax.jit(self.step_traced)
 
     def step_traced(
         self, memory: Memory, obs: Any, feedback: Any, is_first: Any
     ) -> tuple[Memory, jax.Array]:
-        """Return what `step` does, under `jax.jit` and `jax.vmap` too."""
+        """Do what `step` does; this also works under `jax.jit` and `jax.vmap`."""
         actor = Actor(self.policy, self.obs, self.action)
         seen = Seen(
             jnp.asarray(obs, jnp.float32),
@@ -154,16 +154,16 @@ def save(
     """Write a policy; the file is replaced atomically.
 
     Args:
-      path: where, usually ending in `policies.file_suffix(policy_name)`.
-      env: what it acts in; its id and action space are stored.
-      policy_name: key of `POLICIES`, or "package.module:Class".
+      path: the file, usually ending in `policies.file_suffix(policy_name)`.
+      env: the environment it acts in; its id and action space are stored.
+      policy_name: a key of `POLICIES`, or "package.module:Class".
       settings: the policy's settings, a dataclass.
-      params: what to ship.
+      params: the params to ship.
       info: strings and numbers about the origin.
 
     Raises:
-      PolicyFormatError: the format has no place for it, or for one of its values.
-      TypeError: `info` has something else than strings and numbers.
+      PolicyFormatError: the format cannot hold the policy or one of its values.
+      TypeError: `info` has values other than strings and numbers.
     """
     told = {ENV: env.id, LENGTH: env.episode_length, **(info or {})}
     if env.wrappers:
@@ -180,19 +180,19 @@ def save(
 def load(path: str | Path, trust: Trust = False) -> SavedPolicy:
     """Read a policy.
 
-    Nothing in a .tvp is executed. A .npz names the class of its policy; the module of a user's own
-    is imported, and runs, only if `trust` says so.
+    Nothing in a .tvp is executed. A .npz names the class of its policy. If that class is
+    user-defined, its module is imported, and so runs, only if `trust` allows it.
 
     Args:
       path: the file.
-      trust: True to import what the file names, or the one "package.module:Class" that may be. If
-        that class has a codec, it is also the first to be asked about a .tvp.
+      trust: True to import the class that the file names, or the only "package.module:Class" that
+        may be imported. If that class has a codec, a .tvp is tried with it first.
 
     Raises:
       FileNotFoundError, NotAFile: there is no such regular file.
-      PolicyFormatError: it is not a policy file of this version, or damaged.
-      UntrustedName: it names a class that `trust` does not; nothing was imported.
-      UnknownName: it is a policy of a module that cannot be imported here.
+      PolicyFormatError: it is not a policy file of this version, or is damaged.
+      UntrustedName: it names a class that `trust` does not name; nothing was imported.
+      UnknownName: the module of its policy cannot be imported here.
     """
     if policy_archive.is_archive(path):
         return _from_archive(path, trust)
@@ -201,11 +201,11 @@ def load(path: str | Path, trust: Trust = False) -> SavedPolicy:
 
 
 def env_id_of(saved: SavedPolicy, path: Path, said: str | None) -> str:
-    """Return the id of the environment to run a policy in: what the user said, or the file says.
+    """Return the id of the environment for a policy: the user's choice, or else the file's.
 
     Raises:
-      UntrustedName: only the file says it, and making it would import a module.
-      ValueError: neither says one.
+      UntrustedName: only the file gives the id, and making the environment would import a module.
+      ValueError: neither gives one.
     """
     if said:
         return said
@@ -222,10 +222,10 @@ def record_of(
     params: PolicyParams,
     metadata: dict[str, str] | None = None,
 ) -> PolicyRecord:
-    """Return what a .tvp holds of a policy.
+    """Return the record of a policy for a .tvp.
 
     Raises:
-      PolicyFormatError: the format has no place for such a policy.
+      PolicyFormatError: the format cannot hold such a policy.
     """
     codec = codec_of(type(settings))
     if codec is None:
@@ -237,14 +237,14 @@ def record_of(
 
 
 def from_record(record: PolicyRecord, own: str | None = None) -> SavedPolicy:
-    """Return the JAX policy of what a .tvp holds.
+    """Return the JAX policy for the record of a .tvp.
 
     Args:
-      record: what it holds.
-      own: the "package.module:Class" of a policy to try first, which is imported.
+      record: the record.
+      own: the "package.module:Class" of a policy to import and try first.
 
     Raises:
-      PolicyFormatError: no policy is like that.
+      PolicyFormatError: no policy understands the record.
     """
     name, settings, weights = _decoded(record, own)
     told = _told(record.metadata)
@@ -272,7 +272,7 @@ def from_record(record: PolicyRecord, own: str | None = None) -> SavedPolicy:
 
 
 def codec_of(class_: type[PolicySettings]) -> Codec | None:
-    """Return the codec that the settings of a policy name, None if they name none."""
+    """Return the codec that the settings of a policy name, or None."""
     name = class_.own_codec()
     if name is None:
         return None
@@ -283,7 +283,7 @@ def codec_of(class_: type[PolicySettings]) -> Codec | None:
 def _decoded(record: PolicyRecord, own: str | None) -> tuple[str, PolicySettings, Params]:
     """Return the name, settings and weights of the first policy whose codec knows the record.
 
-    The last of the table is asked first: an MLP, the first one, takes all that is dense.
+    The table is tried from its end, as its first entry, the MLP, accepts any dense layers.
     """
     names = [*POLICIES, own] if own else list(POLICIES)
     for name in reversed(names):
@@ -294,7 +294,7 @@ def _decoded(record: PolicyRecord, own: str | None) -> tuple[str, PolicySettings
 
 
 def _moments_of(record: PolicyRecord) -> ObservationMoments:
-    """Return the moments that a file holds."""
+    """Return the moments in a file's record."""
     found, mean = record.moments, jnp.asarray(record.mean)
     if found is None:
         return observation.empty(record.obs_size)
@@ -312,7 +312,7 @@ def _archive(
     params: PolicyParams,
     metadata: dict[str, str],
 ) -> None:
-    """Write a policy that is no MLP; see `save`. What `_from_archive` would refuse is refused."""
+    """Write a policy without a codec; see `save`. Reject what `_from_archive` would reject."""
     _check_moments(params.moments)
     _check_weights(params.weights, kind_of(settings.weights))
     arrays = {f"moments/{name}": np.asarray(x) for name, x in params.moments._asdict().items()}
@@ -338,7 +338,7 @@ def _from_archive(path: str | Path, trust: Trust) -> SavedPolicy:
         told = _told(metadata)
         length, env_id = _pop_length(told), told.pop(ENV, "")
         if not isinstance(env_id, str):
-            raise PolicyFormatError(0, f"{ENV} is {env_id!r}, and not a text")
+            raise PolicyFormatError(0, f"{ENV} is {env_id!r}, not a text")
         obs = _obs_of(arrays, shown)
         if ":" not in name and name not in POLICIES:
             known = ", ".join(POLICIES)
@@ -369,7 +369,7 @@ def _from_archive(path: str | Path, trust: Trust) -> SavedPolicy:
 
 @contextlib.contextmanager
 def _at(path: str | Path) -> Iterator[None]:
-    """Put the path into a `PolicyFormatError`."""
+    """Add the path to a `PolicyFormatError`."""
     try:
         yield
     except PolicyFormatError as error:
@@ -386,7 +386,7 @@ def _built(
     """Return the settings, policy and params that a file describes, for a settings class.
 
     Raises:
-      PolicyFormatError: the class refuses the settings, or the arrays are not of such a policy.
+      PolicyFormatError: the class rejects the settings, or the arrays do not fit the policy.
     """
     try:
         settings = contract.from_json(class_, fields)
@@ -394,7 +394,7 @@ def _built(
         return settings, policy, _params_of_archive(policy, settings, obs.size, arrays)
     except PolicyFormatError:
         raise
-    except Exception as error:  # a class may do anything with settings that it never wrote
+    except Exception as error:  # a class may raise anything for settings it did not write
         reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
         reason = " ".join(reason.split())[:200] or type(error).__name__
         raise PolicyFormatError(0, f"its policy cannot be built: {reason}") from error
@@ -403,11 +403,11 @@ def _built(
 def _params_of_archive(
     policy: Policy, settings: PolicySettings, obs_size: int, arrays: policy_archive.Arrays
 ) -> PolicyParams:
-    """Return the params that a file holds, for the policy that its settings build.
+    """Return the params in a file, for the policy that its settings build.
 
     Raises:
-      KeyError, ValueError: an array is missing, of another shape or dtype, unknown, or has values
-        that no such policy has.
+      KeyError, ValueError: an array is missing or unknown, has the wrong shape or dtype, or has
+        values that the policy cannot have.
     """
     shapes = jax.eval_shape(policy.init, jax.random.key(0))
     params = _params_like(
@@ -419,7 +419,7 @@ def _params_of_archive(
 
 
 def _obs_size_of(arrays: policy_archive.Arrays) -> int:
-    """Return how many observations the moments of a file are of."""
+    """Return the number of observation components that the moments of a file cover."""
     mean = arrays.get("moments/mean")
     if mean is None or mean.ndim != 1 or not 1 <= mean.size <= policy_archive.MAX_COMPONENTS:
         shape = "missing" if mean is None else f"of shape {list(mean.shape)}"
@@ -429,7 +429,7 @@ def _obs_size_of(arrays: policy_archive.Arrays) -> int:
 
 
 def _obs_of(arrays: policy_archive.Arrays, shown: policy_archive.Shown | None) -> ObsSpec:
-    """Return what a policy takes in; a file that does not say it is of a vector of floats."""
+    """Return the observation spec of a policy; the default is a vector of floats."""
     size = _obs_size_of(arrays)
     spec = ObsSpec((size,)) if shown is None else ObsSpec(*shown)
     if spec.size != size:
@@ -438,7 +438,7 @@ def _obs_of(arrays: policy_archive.Arrays, shown: policy_archive.Shown | None) -
 
 
 def _check_moments(moments: ObservationMoments) -> None:
-    """Refuse moments that no observations have: all are finite, and only a mean is negative."""
+    """Reject impossible moments: all must be finite, and only means may be negative."""
     for name, value in moments._asdict().items():
         values = np.asarray(value)
         if not np.isfinite(values).all():
@@ -448,7 +448,7 @@ def _check_moments(moments: ObservationMoments) -> None:
 
 
 def _check_weights(weights: Params, kind: WeightKind) -> None:
-    """Refuse values that weights of a kind cannot have; the rules are those of a .tvp."""
+    """Reject values that weights of a kind cannot have; the same rules apply as for a .tvp."""
     for name, (values, exponent) in named_tensors(weights).items():
         values, exponents = np.asarray(values), np.asarray(exponent, int).reshape(-1)
         bad = ~np.isfinite(values) if kind.is_float else ~np.isin(values, kind.levels)
@@ -465,8 +465,8 @@ def _params_like(like: PolicyParams, arrays: policy_archive.Arrays) -> PolicyPar
     """Return the arrays of a file as a policy's params.
 
     Raises:
-      KeyError: there is no array for a place.
-      ValueError: it has another shape or dtype, or there is no place for an array.
+      KeyError: an array is missing.
+      ValueError: an array has the wrong shape or dtype, or is unknown.
     """
     used = set()
 
@@ -493,12 +493,12 @@ def _params_like(like: PolicyParams, arrays: policy_archive.Arrays) -> PolicyPar
 def _moments_like(
     like: ObservationMoments, array: Callable[[str, Any], jax.Array], is_of_squares: bool
 ) -> ObservationMoments:
-    """Return the moments of a file; older files hold one count and squares instead of deviations.
+    """Return the moments of a file; older files hold one count, and squares, not deviations.
 
     Args:
       like: moments of the same shapes.
-      array: from a name and what it is to be like to the array of that name.
-      is_of_squares: whether the file is one of before.
+      array: maps a name and an array of the expected shape and dtype to the array of that name.
+      is_of_squares: whether the file has the older format.
     """
     if not is_of_squares:
         return ObservationMoments(
@@ -511,10 +511,10 @@ def _moments_like(
 
 
 def _pop_length(told: dict[str, Any]) -> int | None:
-    """Take the time limit out of what a file says, None if it does not say one."""
+    """Remove the time limit from a file's metadata and return it, or None if there is none."""
     length = told.pop(LENGTH, None)
     if length is not None and (type(length) is not int or length < 1):
-        raise PolicyFormatError(0, f"{LENGTH} is {length!r}, and not a positive integer")
+        raise PolicyFormatError(0, f"{LENGTH} is {length!r}, not a positive integer")
     return length
 
 
@@ -523,7 +523,7 @@ def _told(metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def to_text(value: Any) -> str:
-    """Return a string as it is, and a number, or a string that looks like one, as JSON."""
+    """Return a string unchanged, but a number, or a string that looks like one, as JSON."""
     if isinstance(value, str) and not _is_json(value):
         return value
     if not isinstance(value, str | int | float):
@@ -532,14 +532,14 @@ def to_text(value: Any) -> str:
 
 
 def from_text(text: str) -> Any:
-    """Return what `to_text` made the text of."""
+    """Return the value from which `to_text` made the text."""
     return json.loads(text) if _is_json(text) else text
 
 
 def _is_json(text: str) -> bool:
     try:
         return isinstance(json.loads(text), str | int | float)
-    except (ValueError, RecursionError):  # a file may say anything
+    except (ValueError, RecursionError):  # a file may contain anything
         return False
 
 

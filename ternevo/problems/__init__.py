@@ -1,6 +1,6 @@
-"""What a population is scored on, as a value: episodes of an environment, labelled examples.
+"""Problems on which populations are scored: episodes of an environment, or labelled examples.
 
-`of(policy, env, plan)` is the problem of an environment. Nothing here decides what comes next.
+`of(policy, env, plan)` is the problem of an environment. Nothing here decides what to run next.
 """
 
 from ternevo.problems import episodes, supervised
@@ -14,7 +14,7 @@ def of(policy: Policy, env: Env, plan: Plan | None = None) -> Problem:
     Args:
       policy: the policy.
       env: the environment; one with `examples` needs no episode loop.
-      plan: how a population is scored; needed to call `evaluate` of the problem.
+      plan: how to score a population; needed to call `evaluate` of the problem.
     """
     plan = plan or Plan(1)
     if env.examples is not None:

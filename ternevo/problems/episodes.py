@@ -32,12 +32,12 @@ class Plan(NamedTuple):
     """How to score a population; lanes and chunks do not change the result.
 
     Attributes:
-      num_episodes: of each member in a generation.
-      common_random_numbers: which members share them.
+      num_episodes: the number of episodes per member in a generation.
+      common_random_numbers: which members share the same episodes.
       num_lanes: episodes at once on a device, rounded up to whole tiles; 0 for one tile.
-      chunk_size: members in the queue at once on a device, 0 as memory allows.
-      horizon: from the generations done to the steps after which episodes are cut off, None for
-        the time limit of the environment.
+      chunk_size: members in the queue at once on a device; 0 for as many as fit in memory.
+      horizon: maps the number of completed generations to the steps after which episodes are cut
+        off; None for the time limit of the environment.
     """
 
     num_episodes: int
@@ -86,7 +86,7 @@ def evaluate_policy(
 ) -> Scores:
     """Run one policy on fresh episodes; the result has a population of one.
 
-    The episodes are evaluated as members of one episode each, which devices can share.
+    Each episode is evaluated as a member with one episode, so that devices can share the work.
     """
     copies = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_episodes, *x.shape)), params)
     keys = episode_keys(key, num_episodes, 1).reshape(num_episodes, 1)
@@ -108,13 +108,14 @@ def _look_and_run(
 
     Args:
       env: the environment.
-      run: from what policies are shown, the units to measure in and a horizon to scores.
-      moments: of what was seen before.
-      shape: of the returns.
-      horizon: of the evaluation.
+      run: maps the quantiser that policies see through, the units of measurement and a horizon to
+        scores.
+      moments: the moments of the observations so far.
+      shape: the shape of the returns.
+      horizon: the horizon of the evaluation.
 
     Returns:
-      The scores of the evaluation alone, but with the steps of all rounds.
+      The scores of the evaluation only, but with the steps of all rounds.
     """
     is_known = observation.is_unit_known(env.obs, moments)
     num_looks = jnp.where(is_known, 0, observation.NUM_LOOKS)

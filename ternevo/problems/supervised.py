@@ -1,8 +1,8 @@
 """Members are scored on labelled examples, without an episode loop.
 
 An episode of such an environment is one example: its return is 1 if the policy's action is the
-label, else 0. So the number of episodes is the number of examples that a member is scored on, and
-the returns are those that `problems.episodes` finds in the same environment, bit for bit.
+label, otherwise 0. So the number of episodes is the number of examples on which a member is scored,
+and the returns equal the returns of `problems.episodes` in the same environment, bit for bit.
 """
 
 from functools import partial
@@ -37,10 +37,10 @@ from ternevo.types import (
 def supervised(policy: Policy, env: Env, plan: Plan) -> Problem:
     """Return the problem whose return is 1 if an example gets its label, else 0.
 
-    `test` counts all examples that are kept back, each once, whatever number is asked for.
+    `test` scores every held-out example once, whatever number of episodes is requested.
 
     Raises:
-      ValueError: the environment has no examples, or episodes are to grow.
+      ValueError: the environment has no examples, or the plan has growing episodes.
     """
     examples = env.examples
     if examples is None:
@@ -105,7 +105,7 @@ def _run_members(
             held = row if population.is_spread else member
             own = jax.tree.map(lambda x: x[held], params)
             own_keys = keys[jnp.minimum(member, keys.shape[0] - 1)]
-            # As an episode of the environment does: its state is the index of the example.
+            # As in an episode of the environment, whose state is the index of the example.
             index, _ = jax.vmap(partial(begin_episode, env))(own_keys)
             return _run_member(actor, examples, quantiser, own, index, own_keys)
 

@@ -1,4 +1,4 @@
-"""How episodes run: lanes and their queue, populations, transitions, one recorded episode.
+"""Run episodes: lanes and their queue, populations, transitions, one recorded episode.
 
-Nothing here decides what comes next: that is a strategy's.
+Nothing here decides what to run next: a strategy does.
 """

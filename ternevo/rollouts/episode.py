@@ -15,7 +15,7 @@ from ternevo.types import Env, EnvState, Key, Memory, Params, Policy, Timestep
 
 
 class Recording(NamedTuple):
-    """One episode: the states from reset to the end, one more than there are rewards."""
+    """One episode: all states from reset to the end, one more than the rewards."""
 
     states: list[EnvState]
     rewards: np.ndarray
@@ -30,7 +30,7 @@ class Recording(NamedTuple):
 def recorder(policy: Policy, env: Env) -> Callable[[Params, Quantiser, Key], Recording]:
     """Return the function that runs weights for one episode, step by step, and keeps every state.
 
-    It compiles once, and then takes other weights, quantisers and keys as they come.
+    It compiles only once, and then accepts other weights, quantisers and keys.
     """
     actor = Actor(policy, env.obs, env.action)
 

@@ -1,16 +1,16 @@
-"""Lanes that run episodes, and the queue that they take them from.
+"""Lanes that run episodes, and the queue from which they take them.
 
 The work of a device is members x episodes, cut into *blocks*: some episodes of
-one member. A *slot* runs a block, one episode in each of its lanes, side by side;
-when all of them are over it takes the next block, inside the compiled loop, so
-that the cost is the sum of the episode lengths and not members x time limit.
+one member. A *slot* runs a block, one episode in each of its lanes, side by side.
+When all of them are over, it takes the next block inside the compiled loop. So the
+cost is the sum of the episode lengths, not members x time limit.
 
-What an episode is does not depend on who runs it. XLA may round a product
-otherwise in a larger batch, so everything is compiled for one *tile* of slots, and
-more slots are more tiles, one after another.
+The result of an episode does not depend on the slot that runs it. XLA may round a
+product differently in a larger batch, so everything is compiled for one *tile* of
+slots. More slots are more tiles, one after another.
 
-Nothing of size steps times state is ever stored: rewards, lengths and
-observation sums are added up as the loop goes, and only while an episode is alive.
+Nothing of size steps x state is ever stored: rewards, lengths and observation
+sums are added up in the loop, and only while an episode is alive.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from ternevo.types import Env, EnvState, Key, Memory, Packing, Policy
 
 
 class Tally(NamedTuple):
-    """What an episode adds up to."""
+    """The totals of an episode."""
 
     returns: Float[Array, "*lanes"]
     lengths: Int32[Array, "*lanes"]
@@ -46,12 +46,12 @@ class Lanes(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a device has to run, and how.
+    """The work of a device, and how to run it.
 
-    `keys` [1 or population, episodes] are those of the whole population; the device's
-    own members begin at `first_member`, and are counted from there everywhere else. An episode
-    is cut off after `horizon` steps. Policies see what `quantiser` shows them, and
-    observations are summed up in the units of `yardstick`.
+    `keys` [1 or population, episodes] belong to the whole population. The device's own members
+    begin at `first_member`; everywhere else, indices count from there. An episode is cut off
+    after `horizon` steps. Policies see observations through `quantiser`. Observations are summed
+    in the units of `yardstick`.
     """
 
     policy: Policy
@@ -71,18 +71,18 @@ class Work(NamedTuple):
 
     @property
     def blocks_per_member(self) -> int:
-        """Return how many blocks the episodes of a member make."""
+        """Return the number of blocks per member."""
         return self.keys.shape[1] // self.packing.together
 
     def member_of(self, block: Int32[Array, " slots"]) -> Int32[Array, " slots"]:
-        """Return whose episodes a block has."""
+        """Return the member that a block belongs to."""
         return block // self.blocks_per_member
 
     def keys_of(self, block: Int32[Array, " slots"]) -> Key:
         """Return the keys [slots, lanes] of a block's episodes."""
         first = block % self.blocks_per_member * self.packing.together
         episodes = first[:, None] + jnp.arange(self.packing.together)
-        # One row of keys is shared by all members.
+        # A single row of keys is shared by all members.
         row = jnp.minimum(self.first_member + self.member_of(block), self.keys.shape[0] - 1)
         return self.keys[row[:, None], episodes]
 
@@ -90,7 +90,7 @@ class Work(NamedTuple):
 class Queue(NamedTuple):
     """The loop state. `block` is what each slot runs; an idle slot holds an out-of-range number.
 
-    `done` holds the tallies [blocks, lanes] of what is over.
+    `done` holds the tallies [blocks, lanes] of finished episodes.
     """
 
     next_block: Int32[Array, ""]
@@ -109,16 +109,16 @@ def run_blocks(
 ) -> Tally:
     """Run blocks [from, to) in turns: free slots take the next blocks, then all step for a while.
 
-    A refill costs about one step of all slots. So it waits until the steps that
-    free slots have wasted add up to that: then waiting and refilling cost the same.
+    A refill costs about one step of all slots. So it waits until free slots have
+    wasted that many steps: then waiting and refilling cost the same.
 
     Args:
       work: the work.
-      packed: packed params of the members of these blocks.
-      first_packed: whose params come first.
+      packed: the packed params of the members of these blocks.
+      first_packed: the member whose params come first.
       blocks: from and to, see `Work`.
-      num_slots: a multiple of the tile.
-      done: the tallies [blocks, lanes] so far; those of these blocks are filled in.
+      num_slots: the number of slots, a multiple of the tile.
+      done: the tallies [blocks, lanes] so far; this fills in the tallies of these blocks.
     """
     none = done.returns.shape[0]
     last_block = blocks[1]
@@ -165,7 +165,7 @@ def _is_free(lanes: Lanes) -> Bool[Array, " slots"]:
 def _take_blocks(
     queue: Queue, is_free: Bool[Array, " slots"], last_block: jax.Array, none: int
 ) -> Queue:
-    """Give each free slot the next block, if there is one; lanes stay as they are."""
+    """Give each free slot the next block, if there is one; do not change the lanes."""
     candidate = queue.next_block + jnp.cumsum(is_free, dtype=jnp.int32) - 1
     candidate = jnp.where(candidate < last_block, candidate, none)
     block = jnp.where(is_free, candidate, queue.block)
@@ -201,7 +201,7 @@ def _begin_all(work: Work) -> Callable[[Any, Key], tuple[EnvState, jax.Array, Me
 
 
 def begin_episode(env: Env, key: Key) -> tuple[EnvState, jax.Array]:
-    """Draw a task and begin an episode of it, by the episode's key."""
+    """Draw a task with the episode's key, and begin an episode of it."""
     task = env.draw_task(jax.random.fold_in(key, TASK))
     return env.reset(jax.random.fold_in(key, START), task)
 
@@ -265,7 +265,7 @@ def _advance(work: Work) -> Callable[[Any, Key, Lanes], Lanes]:
 
 
 def _count(work: Work, lanes: Lanes, reward: jax.Array) -> Tally:
-    """Book one step: the observation acted on and the reward earned count only for the living."""
+    """Record one step: its observation and its reward count only while the episode is alive."""
     alive, tally = lanes.is_alive, lanes.tally
     obs = lanes.seen.obs[..., : work.num_moments]
     return Tally(

@@ -31,27 +31,27 @@ from ternevo.types import (
 )
 
 CPU_LANE_BYTES = 2**18
-"""What the lanes of a CPU core may hold together, so that they stay in its cache."""
+"""The total size of the lanes of a CPU core, so that they fit into its cache."""
 
 CPU_LANES = (64, 512)
-"""Fewest and most lanes of a CPU core: fewer waste vector units, more gain nothing."""
+"""Minimum and maximum lanes of a CPU core: fewer waste vector units, more do not help."""
 
 ACCELERATOR_LANES = 2**16
 """Lanes of a GPU or TPU; not measured yet."""
 
 PACKED_BYTES = 2**28
-"""What the packed weights of the members that are in the queue at once may take."""
+"""The maximum size of the packed weights of the members in the queue at once."""
 
 
 class Rollout(NamedTuple):
-    """A policy in an environment, and how its episodes run; lanes and chunks change no result.
+    """A policy, an environment, and how to run episodes; lanes and chunks do not affect results.
 
     Attributes:
       policy: the policy.
       env: the environment.
       num_lanes: episodes at once on a device, rounded up to whole tiles; 0 for one tile.
-      chunk_size: members in the queue at once on a device, 0 for as many as `PACKED_BYTES` holds;
-        the memory of the loop is in proportion to it.
+      chunk_size: members in the queue at once on a device, 0 for as many as `PACKED_BYTES` allows;
+        the memory of the loop is proportional to it.
     """
 
     policy: Policy
@@ -71,12 +71,12 @@ def episode_keys(
     shared_by: CommonRandomNumbers = "all",
     pairs_are_adjacent: bool = False,
 ) -> Key:
-    """Return keys [1 or population, episodes]; one row where all members meet the same episodes.
+    """Return keys [1 or population, episodes]; one row if all members share the same episodes.
 
-    A pair is the members i and i + population / 2, or 2 i and 2 i + 1 where `pairs_are_adjacent`.
+    A pair is members i and i + population / 2, or 2 i and 2 i + 1 if `pairs_are_adjacent`.
 
     Raises:
-      ValueError: pairs of an odd population.
+      ValueError: pairs share episodes, but the population is odd.
     """
     if shared_by == "all":
         return jax.random.split(key, (1, num_episodes))
@@ -105,15 +105,15 @@ def evaluate(
     """Run every member on its episodes, on all devices of the mesh that is set.
 
     Args:
-      rollout: what runs, and how.
-      params: those of the members, [population, ...].
+      rollout: the policy, the environment, and how to run them.
+      params: the params of the members, [population, ...].
       keys: [1 or population, episodes], see `episode_keys`.
-      quantiser: the frozen observation quantiser, the same for all.
-      yardstick: where the observations are expected, and in which units they are summed up; None
-        for the quantiser.
+      quantiser: the frozen observation quantiser, the same for all members.
+      yardstick: the expected location of the observations, and the units in which they are summed;
+        None for the quantiser.
       horizon: steps after which episodes are cut off, None for the time limit of the environment.
-      is_spread: whether each device holds its own members only; else each has all of them, and
-        runs its own.
+      is_spread: whether each device holds only its own members; otherwise each device has all
+        members, and runs its own.
     """
     size = size_of(params)
     rows = devices.padded(size) // devices.count()
@@ -154,7 +154,7 @@ def _work(
     rows: int,
     limit: jax.Array,
 ) -> Work:
-    """Return what a device has to run."""
+    """Return the work of a device."""
     policy, env = rollout.policy, rollout.env
     packing = policy.packing(keys.shape[1])
     lanes = choose_lanes(policy, env, keys.shape[1])
@@ -165,7 +165,7 @@ def _work(
 
 
 def _block_moments(work: Work, tally: Tally) -> ObservationMoments | None:
-    """Merge the moments of the episodes [members, episodes] of each block; None without any."""
+    """Merge the moments of the episodes [members, episodes] of each block, if there are any."""
     if work.num_moments == 0:
         return None
     moments = observation.from_sums(tally.sums, work.yardstick.scale)
@@ -180,10 +180,10 @@ def _block_moments(work: Work, tally: Tally) -> ObservationMoments | None:
 def choose_lanes(policy: Policy, env: Env, num_episodes: int) -> int:
     """Return the number of episodes a device runs at once, given `num_episodes` of each member.
 
-    On a CPU core, the power of two for which states and packed weights take
-    about `CPU_LANE_BYTES`, within `CPU_LANES`. This does not depend on the
-    population, see `ternevo.rollouts.lanes` for why. On a GPU or TPU, `ACCELERATOR_LANES`, not
-    measured yet.
+    On a CPU core, this is the power of two for which states and packed weights take
+    about `CPU_LANE_BYTES`, within `CPU_LANES`. It does not depend on the
+    population; `ternevo.rollouts.lanes` explains why. On a GPU or TPU, it is
+    `ACCELERATOR_LANES`, not measured yet.
     """
     if jax.default_backend() != "cpu":
         return ACCELERATOR_LANES
@@ -194,7 +194,7 @@ def choose_lanes(policy: Policy, env: Env, num_episodes: int) -> int:
 
 
 def _episode_bytes(policy: Policy, env: Env) -> int:
-    """Return the bytes that the state and the observation of an episode and a memory take."""
+    """Return the bytes taken by an episode's state and observation, and by a memory."""
     key = jax.random.key(0)
     started = jax.eval_shape(partial(begin_episode, env), key)
     memory = jax.eval_shape(lambda key: policy.reset(policy.init(key), key), key)
@@ -212,7 +212,7 @@ def _num_bytes(shapes: Any) -> int:
 
 
 class Own(NamedTuple):
-    """The weights that a device holds, and which of them is its own first member."""
+    """The weights that a device holds, and the index of its own first member."""
 
     weights: Params
     offset: Int32[Array, ""]
@@ -236,7 +236,7 @@ def _run_members(
     def run_chunk(number: jax.Array, done: Tally) -> Tally:
         begin = number * chunk
         end = jnp.minimum(begin + chunk, num_members)
-        # The last chunk is as large as the others, and begins with members that it does not run.
+        # The last chunk is as large as the others, so it may begin with members it does not run.
         first = jnp.minimum(own.offset + begin, held - chunk)
         members = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, chunk), own.weights)
         packed = jax.vmap(work.packing.pack)(members)

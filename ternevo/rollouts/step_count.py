@@ -1,4 +1,4 @@
-"""Exact numbers of steps on the device, whose integers have 32 bits."""
+"""Exact step counts on a device, which has only 32-bit integers."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from ternevo.types import Metrics, StepCount
 
 
 def of_number(number: int) -> StepCount:
-    """Return the count of a Python number, 0 or more."""
+    """Return the count for a nonnegative Python number."""
     high, low = divmod(number, 2**32)
     return StepCount(jnp.uint32(low), jnp.uint32(high))
 
@@ -26,13 +26,13 @@ def of_lengths(lengths: Int32[Array, "*batch"]) -> StepCount:
 
 
 def add(a: StepCount, b: StepCount) -> StepCount:
-    """Return the sum of two counts, carrying what the low words overflow by."""
+    """Return the sum of two counts, with the carry of the low words."""
     low = a.low + b.low
     return StepCount(low, a.high + b.high + (low < a.low).astype(jnp.uint32))
 
 
 def metrics(count: StepCount) -> Metrics:
-    """Return the metrics of a count; `sinks.steps_of` puts them together on the host."""
+    """Return the metrics of a count; `sinks.steps_of` combines them on the host."""
     return {"episode/steps": count.low, "episode/steps_high": count.high}
 
 

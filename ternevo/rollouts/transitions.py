@@ -1,4 +1,4 @@
-"""Transitions for gradient learners: many environments side by side, each restarted as it ends.
+"""Transitions for gradient learners: many environments side by side, each restarted when done.
 
 Axis words: `steps` of `envs`, `obs` components.
 """
@@ -19,9 +19,9 @@ from ternevo.types import Env, EnvState, Inputs, Key, Memory, Params, Policy, Ti
 
 
 class Slots(NamedTuple):
-    """Environments under way, leaves [envs, ...], with the returns and length of each so far.
+    """Running environments, leaves [envs, ...], with the returns and length of each so far.
 
-    `discounted_return` is as a return normaliser wants it: the rewards so far, the older the less.
+    `discounted_return` is for a return normaliser: it discounts older rewards more.
     """
 
     env: EnvState
@@ -33,7 +33,7 @@ class Slots(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What a policy took in, kept small: its inputs with int8 observations, and its memory."""
+    """The inputs of a policy, with observations as int8 to save memory, and its memory."""
 
     obs: Int8[Array, "*batch"]
     feedback: Float32[Array, "*envs"]
@@ -41,14 +41,14 @@ class Taken(NamedTuple):
     memory: Memory
 
     def inputs(self) -> Inputs:
-        """Return the inputs as the policy took them in."""
+        """Return the inputs as the policy took them."""
         return Inputs(self.obs.astype(jnp.float32), self.feedback, self.is_first)
 
 
 class Transitions(NamedTuple):
-    """What happened, leaves [steps, envs, ...].
+    """The recorded steps, leaves [steps, envs, ...].
 
-    `final_value` is that of the final observation where an episode was truncated, 0 elsewhere.
+    `final_value` is the value of the final observation if an episode was truncated, otherwise 0.
     """
 
     taken: Taken
@@ -61,10 +61,10 @@ class Transitions(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What adds up over the steps, for each environment.
+    """Sums over the steps, for each environment.
 
-    The episodes that ended: how many, and sums over their returns and lengths. And the sums of all
-    observations that were acted on, and of all discounted returns so far.
+    They are the number of episodes that ended, the sums of their returns and lengths, the sums of
+    all observations acted on, and the sums of all discounted returns so far.
     """
 
     episodes: Int32[Array, " envs"]
@@ -75,18 +75,18 @@ class Tally(NamedTuple):
 
 
 class Yardsticks(NamedTuple):
-    """Where observations [obs] and discounted returns [1] are expected, and their units."""
+    """The expected location and the units of observations [obs] and discounted returns [1]."""
 
     observations: Quantiser
     discounted_returns: Quantiser
 
 
 class Agent(NamedTuple):
-    """What acts in all environments at once.
+    """The policy that acts in all environments at once.
 
     `act(key, taken)` returns new memories, outputs and raw actions; `to_action` turns one raw
-    action into the environment's; `value` has the critic's values of quantised observations.
-    `params` are what it acts by, and what the memory of an episode begins with.
+    action into an action of the environment; `value` returns the critic's values of quantised
+    observations. `params` determine the actions, and the memory at the start of an episode.
     """
 
     params: Params
@@ -96,7 +96,7 @@ class Agent(NamedTuple):
 
 
 def begin(env: Env, policy: Policy, params: Params, key: Key, num_envs: int) -> Slots:
-    """Return environments at the start of an episode each; memories begin with `params`."""
+    """Return environments, each at the start of an episode; `params` give the first memories."""
 
     def begin_one(key: Key) -> tuple[EnvState, jax.Array, Memory]:
         state, obs = env.reset(key, env.draw_task(jax.random.fold_in(key, TASK)))
@@ -110,7 +110,7 @@ def begin(env: Env, policy: Policy, params: Params, key: Key, num_envs: int) -> 
 
 
 def restart(slots: Slots, starts: Slots, is_done: Bool[Array, " envs"]) -> Slots:
-    """Put the start of another episode where one is done."""
+    """Replace each finished episode with the start of another one."""
 
     def choose(start: jax.Array, going_on: jax.Array) -> jax.Array:
         return jnp.where(is_done.reshape(-1, *[1] * (going_on.ndim - 1)), start, going_on)
@@ -129,14 +129,14 @@ def collect(
     slots: Slots,
     num_steps: int,
 ) -> tuple[Slots, Transitions, Tally]:
-    """Step every environment `num_steps` times, under auto-reset that keeps the final observation.
+    """Step every environment `num_steps` times, with auto-reset that keeps the final observation.
 
-    Starts are drawn beforehand: as many as there are environments and steps together. In step t
-    environment i takes number i + t, if it needs one. So no environment meets a start
-    twice, and no reset is computed in vain in each step.
+    The starts of episodes are drawn in advance; their number is that of the environments plus the
+    steps. In step t, environment i takes start i + t if it needs one. So no environment gets the
+    same start twice, and no step computes resets that are not needed.
 
     Returns:
-      The environments as they are now, transitions [steps, envs], and what adds up over them.
+      The current environments, transitions [steps, envs], and their sums.
     """
     num_envs = slots.episode_length.shape[0]
     key_starts, key_steps = jax.random.split(key)
@@ -173,7 +173,7 @@ def collect(
 
 
 def _take(env: Env, quantiser: Quantiser, slots: Slots) -> Taken:
-    """Return what the policy takes in, in all environments."""
+    """Return the policy's inputs in all environments."""
     found = jax.vmap(lambda seen: acting.inputs(env.obs, quantiser, seen))(slots.seen)
     return Taken(found.obs.astype(jnp.int8), found.feedback, found.is_first, slots.memory)
 
@@ -181,7 +181,7 @@ def _take(env: Env, quantiser: Quantiser, slots: Slots) -> Taken:
 def _go_on(
     slots: Slots, env_state: EnvState, memory: Memory, timestep: Timestep, discount: float
 ) -> Slots:
-    """Return the environments after a step, none restarted yet."""
+    """Return the environments after a step, before any restart."""
     return Slots(
         env_state,
         acting.seen_after(timestep._replace(obs=timestep.obs.astype(jnp.float32))),
@@ -213,7 +213,7 @@ def _count(
     after: Slots,
     is_done: jax.Array,
 ) -> Tally:
-    """Add what was acted on, and what has come of it."""
+    """Add the observations acted on, and the results of the step."""
     summed = observation.summed_size(env.obs)
     scale = yardsticks.observations.scale[:summed]
     everywhere = jnp.ones(is_done.shape, bool)
@@ -230,7 +230,7 @@ def _count(
 
 
 def _final_values(agent: Agent, quantiser: Quantiser, timestep: Timestep) -> jax.Array:
-    """Return the values of final observations, computed only in steps where one is truncated."""
+    """Return the values of final observations, computed only if some episode is truncated."""
     return jax.lax.cond(
         jnp.any(timestep.truncated),
         lambda: jnp.where(

@@ -1,4 +1,4 @@
-"""What a run leaves on the disk: its folder, rows, arms, intervals and plots.
+"""The files that a run leaves on disk, and their evaluation: arms, intervals and plots.
 
 Nothing here trains.
 """

@@ -10,7 +10,7 @@ from ternevo.settings.runs import RunsConfig
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print the table; exit 2 if a folder holds no run, or no run has what was asked for."""
+    """Print the table; exit with status 2 if a folder has no runs, or no run matches."""
     config = tyro.cli(
         RunsConfig,
         args=written_out(sys.argv[1:] if argv is None else argv, types(RunsConfig)),
@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
         config=(tyro.conf.FlagConversionOff,),
     )
     with errors_in_a_line():
-        from ternevo.runs import listing  # NumPy, which `--help` does without
+        from ternevo.runs import listing  # imports NumPy, which `--help` does not need
 
         listing.show(config)
 

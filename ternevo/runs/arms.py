@@ -1,6 +1,6 @@
-"""Runs that differ in nothing but the seed, gathered into arms, with labels that tell them apart.
+"""Gather runs that differ only in the seed into arms, with labels that tell the arms apart.
 
-Nothing here needs JAX: a run is what its folder says.
+Nothing here needs JAX: everything is read from the run's folder.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from ternevo.settings.policies import POLICIES
 from ternevo.settings.strategies import STRATEGIES
 
 AXES = {"env_steps": "env_steps", "wall_time": "wall_time", "generations": "generation"}
-"""What a learning curve may be drawn over, and what a row calls it."""
+"""The possible x axes of a learning curve, and their names in a row."""
 
 NOT_OF_THE_ARM = {
     name
@@ -37,13 +37,13 @@ NOT_OF_THE_ARM = {
     for name, option in options_of(settings).items()
     if not meaning_of(option.field).of_the_arm
 }
-"""Settings in which the seeds of an arm may differ: they change no number of a generation."""
+"""Settings in which the seeds of an arm may differ: they do not change any generation."""
 
 ENTROPY = "search/entropy"
-"""The metric that is the mean entropy of a weight in the search distribution, in bits."""
+"""The metric for the mean entropy per weight of the search distribution, in bits."""
 
 MAX_FAILURE = 2**16
-"""Bytes of a failure.txt that are read."""
+"""The number of bytes read from a failure.txt."""
 
 Settings = dict[str, Any]
 Said = TypeVar("Said")
@@ -51,18 +51,18 @@ Said = TypeVar("Said")
 
 @dataclasses.dataclass(frozen=True)
 class Seed:
-    """One seed of an arm: a run, or one of a joint run.
+    """One seed of an arm: a run, or one seed of a joint run.
 
     Attributes:
-      folder: where it is.
-      record: config.json.
-      rows: metrics.jsonl.
-      result: result.json, {} where there is none.
-      weights: those of the shipped policy, an array for each layer by its name, without biases;
-        int8 trits or signs, or floats. {} where there is no policy file.
-      num_bytes: the size of that file; None where there is none.
+      folder: its folder.
+      record: the content of config.json.
+      rows: the rows of metrics.jsonl.
+      result: the content of result.json, {} if there is none.
+      weights: the weights of the shipped policy, one array per layer by name, without biases;
+        int8 trits or signs, or floats. {} if there is no policy file.
+      num_bytes: the size of the policy file; None if there is none.
       failure: why training failed, "" if it did not.
-      broken: a sentence for each file that cannot be read.
+      broken: one sentence per file that cannot be read.
     """
 
     folder: RunFolder
@@ -76,7 +76,7 @@ class Seed:
 
     @property
     def number(self) -> int:
-        """The seed of its random numbers."""
+        """The random seed."""
         return self.record["settings"]["seed"]
 
     @property
@@ -86,25 +86,26 @@ class Seed:
 
     @property
     def generations(self) -> int:
-        """How many generations it has done."""
+        """The number of completed generations."""
         return self.rows[-1]["generation"] if self.rows else 0
 
     @property
     def final_return(self) -> float | None:
         """The mean return of the shipped policy on fresh episodes.
 
-        None if it is not finite, or the run is not done: the result of an earlier end is no final.
+        None if it is not finite, or if the run is not done. The result of an earlier end of a
+        resumed run does not count.
         """
         return self.result["policy"]["return_mean"] if self.is_done else None
 
     @property
     def best_return(self) -> float | None:
-        """The same of the best policy that was kept."""
+        """The same for the best policy that was kept."""
         return self.result["best_policy"]["return_mean"] if self.is_done else None
 
     @property
     def num_nonfinite(self) -> int:
-        """How many members, over all generations, had a return that no algorithm can use."""
+        """The number of members, over all generations, with an unusable return."""
         return round(sum(row.get(name, 0) for row in self.rows for name in LEFT_OUT_MEMBERS))
 
     def curve(self, x: str = "env_steps", metric: str = "eval/return") -> list[tuple[float, float]]:
@@ -114,13 +115,13 @@ class Seed:
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """Seeds of one environment and of the same settings.
+    """Seeds with the same environment and the same settings.
 
     Attributes:
-      label: the settings that tell it from the other arms; the same in every environment.
+      label: the settings that distinguish it from other arms; the same in every environment.
       env: the environment's full id.
-      settings: what its seeds have in common, flat, without the environment.
-      seeds: the seeds, by number.
+      settings: the common settings of its seeds, flat, without the environment.
+      seeds: the seeds, ordered by number.
     """
 
     label: str
@@ -146,17 +147,17 @@ class Arm:
     def curves(
         self, x: str = "env_steps", metric: str = "eval/return"
     ) -> list[list[tuple[float, float]]]:
-        """Return a curve of each seed that has the metric, finished or not."""
+        """Return the curve of each seed that has the metric, whether finished or not."""
         return [curve for seed in self.seeds if (curve := seed.curve(x, metric))]
 
 
 def gather(runs: Iterable[Path]) -> list[Arm]:
     """Return the arms of all runs at or below some folders, by environment and label.
 
-    A run that several folders hold is taken once.
+    A run that is in several of the folders is counted once.
 
     Raises:
-      RunFolderError: a folder is not there or holds no run, or a config.json cannot be read.
+      RunFolderError: a folder does not exist or has no runs, or a config.json cannot be read.
     """
     seeds, damaged = read(runs)
     if damaged:
@@ -168,7 +169,7 @@ def read(runs: Iterable[Path]) -> tuple[list[Seed], list[str]]:
     """Return the seeds of all runs at or below some folders, and why others cannot be read.
 
     Raises:
-      RunFolderError: a folder is not there or holds no run.
+      RunFolderError: a folder does not exist or has no runs.
     """
     found = {f.path.resolve(): (f, record) for root in runs for f, record in find(root).items()}
     bar = tqdm(found.values(), "reading runs", disable=None, delay=1, leave=False)
@@ -177,7 +178,7 @@ def read(runs: Iterable[Path]) -> tuple[list[Seed], list[str]]:
 
 
 def arms_of(seeds: Iterable[Seed]) -> list[Arm]:
-    """Return seeds as arms, by environment and label."""
+    """Group seeds into arms, by environment and label."""
     together: dict[tuple[str, str], list[Seed]] = {}
     for seed in seeds:
         together.setdefault(key_of(seed.record), []).append(seed)
@@ -191,11 +192,11 @@ def arms_of(seeds: Iterable[Seed]) -> list[Arm]:
 def find(root: Path) -> dict[RunFolder, dict[str, Any] | str]:
     """Return config.json of every run of one seed at or below a folder, or why it cannot be read.
 
-    They are in the order of their paths. Of a joint run these are its seeds; files of that name of
-    other programs, which have no settings, are left out.
+    They are sorted by path. A joint run contributes its seeds. Files with that name from other
+    programs, which have no settings, are left out.
 
     Raises:
-      RunFolderError: the folder is not there or holds no run.
+      RunFolderError: the folder does not exist or has no runs.
     """
     every = [RunFolder(path.parent) for path in sorted(root.rglob("config.json"))]
     found = {folder: _tried(_read_record, folder.config) for folder in every}
@@ -205,16 +206,16 @@ def find(root: Path) -> dict[RunFolder, dict[str, Any] | str]:
 
 
 def _tried(reader: Callable[[Path], Said], path: Path) -> Said | str:
-    """Return what a file says, or a sentence that names it and says why it cannot be read."""
+    """Return the content of a file, or a sentence that names it and says why it cannot be read."""
     try:
         return reader(path)
-    except (OSError, ValueError, RunFolderError) as error:  # a ValueError: also PolicyFormatError
+    except (OSError, ValueError, RunFolderError) as error:  # ValueError includes PolicyFormatError
         said = " ".join(str(error).split())
         return said if str(path) in said else f"{path} cannot be read: {said}"
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """Return a config.json, {} of a joint run or of another program."""
+    """Return a config.json, or {} if it belongs to a joint run or to another program."""
     record = records.read_record(path)
     return record if records.is_of_one_seed(record) else {}
 
@@ -236,7 +237,7 @@ def _read_result(path: Path) -> dict[str, Any]:
 
 
 def _check(found: dict[str, Any], **kinds: type | tuple[type, ...]) -> None:
-    """Raise ValueError for the values that are missing, or of another type."""
+    """Raise ValueError for values that are missing or have the wrong type."""
     absent = object()
     wrong = [name for name, kind in kinds.items() if not isinstance(found.get(name, absent), kind)]
     if wrong:
@@ -244,7 +245,7 @@ def _check(found: dict[str, Any], **kinds: type | tuple[type, ...]) -> None:
 
 
 def read_numbers(folder: RunFolder) -> tuple[list[Row], dict[str, Any], list[str]]:
-    """Return metrics.jsonl and result.json of a run, and a sentence for each that is damaged."""
+    """Return metrics.jsonl and result.json of a run, and one sentence per damaged file."""
     rows, result = _tried(_read_rows, folder.metrics), _tried(_read_result, folder.result)
     broken = [said for said in (rows, result) if isinstance(said, str)]
     return (
@@ -255,9 +256,9 @@ def read_numbers(folder: RunFolder) -> tuple[list[Row], dict[str, Any], list[str
 
 
 def read_seed(folder: RunFolder, record: dict[str, Any]) -> Seed:
-    """Return what the folder of a run of one seed says, given its config.json.
+    """Return the seed in the folder of a run of one seed, given its config.json.
 
-    What cannot be read is named in it.
+    Its `broken` names the files that cannot be read.
     """
     rows, result, broken = read_numbers(folder)
     weights, num_bytes = {}, None
@@ -272,7 +273,7 @@ def read_seed(folder: RunFolder, record: dict[str, Any]) -> Seed:
 
 
 def is_done(record: dict[str, Any], result: dict[str, Any]) -> bool:
-    """Return whether a run ended, by its config.json and result.json.
+    """Return whether a run ended, according to its config.json and result.json.
 
     A run that was resumed for more generations still has the result of its earlier end.
     """
@@ -283,7 +284,7 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
     """Return the weights of a policy file by layer, without biases.
 
     Raises:
-      PolicyFormatError: the file is damaged, or no policy file.
+      PolicyFormatError: the file is damaged, or not a policy file.
     """
     if not policy_archive.is_archive(path):
         layers = tvp.load(path).layers
@@ -297,7 +298,7 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def failure_of(folder: RunFolder, record: dict[str, Any]) -> str:
-    """Return why training failed, "" if it did not; a joint run may keep it for all its seeds."""
+    """Return why training failed, "" if it did not; a joint run may store it for all seeds."""
     joint = [RunFolder(folder.path.parent)] if "joint" in record else []
     files = [f.failure for f in [folder, *joint] if f.failure.exists()]
     return " ".join(_tried(_read_text, files[0]).split()) if files else ""
@@ -308,21 +309,21 @@ def _read_text(path: Path) -> str:
 
 
 def key_of(record: dict[str, Any]) -> tuple[str, str]:
-    """Return what is the same in the config.json of all seeds of an arm, and in no other."""
+    """Return the part of config.json that all seeds of an arm share, and no other arm has."""
     return record["env"], json.dumps(settings_of(record), sort_keys=True)
 
 
 def settings_of(record: dict[str, Any]) -> Settings:
-    """Return the settings of a config.json that make its arm, those of strategy and policy too."""
+    """Return the settings of a config.json that define its arm, with strategy and policy merged."""
     settings = records.flat(record["settings"])
     return {name: value for name, value in settings.items() if name not in NOT_OF_THE_ARM}
 
 
 def labelled(arms: Sequence[Arm]) -> list[Arm]:
-    """Return arms with labels: the strategy, the weights, and what else tells them apart.
+    """Return arms with labels: the strategy, the weights, and other distinguishing settings.
 
-    A setting is in the labels if without it two arms of an environment would have the same one, so
-    arms of several environments that share their labels may differ in settings.
+    A setting is in the labels if two arms of an environment would have the same label without it.
+    So arms of different environments may have the same label but differ in settings.
     """
     names = list(dict.fromkeys(name for arm in arms for name in sorted(arm.settings)))
     chosen = ["strategy_name"]
@@ -335,7 +336,7 @@ def labelled(arms: Sequence[Arm]) -> list[Arm]:
 
 
 def _tells_apart(name: str, chosen: Sequence[str], arms: Sequence[Arm]) -> bool:
-    """Return whether arms of an environment that the chosen settings leave alike differ in one."""
+    """Return whether arms of an environment with equal chosen settings differ in another one."""
     values: dict[tuple[str, str], set[str]] = {}
     for arm in arms:
         alike = arm.env, _label(arm, chosen)
@@ -353,12 +354,12 @@ def _label(arm: Arm, chosen: Sequence[str]) -> str:
 
 
 def _in_short(value: Any) -> str:
-    """Return a setting for a label, where the digits of an optimiser's proposals are too many."""
+    """Return a setting for a label, rounded, as an optimiser's proposals have too many digits."""
     return f"{value:.4g}" if isinstance(value, float) else in_words(value)
 
 
 def in_words(value: Any) -> str:
-    """Return a setting as it is written on the command line."""
+    """Return a setting as written on the command line."""
     return str(tuple(value) if isinstance(value, list) else value)
 
 
@@ -374,9 +375,9 @@ def by_env(arms: Sequence[Arm]) -> dict[str, list[Arm]]:
 
 
 def trit_shares(arm: Arm) -> dict[str, dict[int, Interval]]:
-    """Return the shares of -1, 0 and +1 among the weights of each layer, means over seeds.
+    """Return the shares of -1, 0 and +1 among the weights of each layer, averaged over seeds.
 
-    Float weights have none of these, and are left out.
+    Float weights are left out.
     """
     return {
         name: {trit: mean_interval([np.mean(one == trit) for one in own]) for trit in (-1, 0, 1)}
@@ -386,6 +387,6 @@ def trit_shares(arm: Arm) -> dict[str, dict[int, Interval]]:
 
 
 def weights_of_seeds(arm: Arm) -> dict[str, list[NDArray[Any]]]:
-    """Return the weights of each layer, an array for each seed that has a policy file."""
+    """Return the weights of each layer, one array per seed that has a policy file."""
     names = dict.fromkeys(name for seed in arm.seeds for name in seed.weights)
     return {name: [s.weights[name] for s in arm.seeds if name in s.weights] for name in names}

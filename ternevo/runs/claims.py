@@ -1,4 +1,4 @@
-"""Who may work in the folder of a run: one process, on a new run or on the same one resumed."""
+"""Claim the folder of a run for one process, for a new run or to resume the same run."""
 
 import contextlib
 import itertools
@@ -19,7 +19,7 @@ def claimed(config: RunConfig, env_id: str) -> Iterator[RunFolder]:
     """Hold the folder of a run, made or checked by `create`, until the run or its process ends.
 
     Raises:
-      RunFolderError: another process has it; or that of `create`.
+      RunFolderError: another process holds it, or `create` raised it.
     """
     folder = folder_of(config, env_id)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -34,20 +34,21 @@ def claimed(config: RunConfig, env_id: str) -> Iterator[RunFolder]:
 
 
 def create(config: RunConfig, env_id: str) -> RunFolder:
-    """Make the folder of a new run, or check that of a run to be resumed.
+    """Make the folder of a new run, or check the folder of a run to resume.
+
+    A run that failed before its first generation does not keep its name.
 
     Raises:
-      RunFolderError: the name is taken; or, with `resume`, the run was started
-        with other settings, or is one seed of several; or the folder has files of a run and no
-        config.json, or one that is damaged. A run that failed before its first generation takes no
-        name.
+      RunFolderError: the name is taken; or, with `resume`, the run was started with other
+        settings, or is one seed of several; or the folder has files of a run but its config.json
+        is missing or damaged.
     """
     folder = folder_of(config, env_id)
     record = records.made_now(config, env_id)
     before = records.read_record_to_resume(folder.config)
     if "joint" in before:
         raise RunFolderError(
-            f"{folder.path} is a seed of the joint run {before['joint']!r}: resume that one"
+            f"{folder.path} is a seed of the joint run {before['joint']!r}: resume that run"
         )
     if has_begun(folder):
         record |= _history(config, folder, before, record)
@@ -66,19 +67,19 @@ def create(config: RunConfig, env_id: str) -> RunFolder:
 def _history(
     config: RunConfig, folder: RunFolder, before: dict[str, Any], record: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what the record of a run that goes on keeps of the one before.
+    """Return what the record of a resumed run keeps from the previous record.
 
     Raises:
-      RunFolderError: it cannot go on.
+      RunFolderError: the run cannot be resumed.
     """
     if not before:
         raise RunFolderError(
-            f"{folder.path} has results of a run and no config.json, so it can neither go on nor "
-            "be replaced: put config.json back, move the folder away, or choose another --name"
+            f"{folder.path} has results of a run but no config.json, so it can be neither resumed "
+            "nor replaced: put config.json back, move the folder away, or choose another --name"
         )
     if not config.resume:
         raise RunFolderError(
-            f"{folder.path} exists. Go on with it by --resume, or choose another --name"
+            f"{folder.path} exists. Continue it with --resume, or choose another --name"
         )
     _check_same(config, folder, before, record)
     history = [*before.get("resumed_from", []), {k: before[k] for k in records.RESUMED_RECORD}]
@@ -86,7 +87,7 @@ def _history(
 
 
 def _clear(folder: RunFolder) -> None:
-    """Remove what a run that did not begin left: its start, and the records of its seeds."""
+    """Remove what a run that never began left: its start, and the records of its seeds."""
     for path in folder.path.glob("start.*"):
         path.unlink()
     for path in folder.path.glob("seed*/config.json"):
@@ -95,7 +96,7 @@ def _clear(folder: RunFolder) -> None:
 
 
 def _remove_temporaries(folder: RunFolder) -> None:
-    """Remove the half-written files of processes that were killed; only theirs are there."""
+    """Remove the half-written files of killed processes; no other process can be writing here."""
     for own in (folder, *map(RunFolder, folder.path.glob("seed*/"))):
         for path in own.written:
             remove_temporaries(path)
@@ -118,9 +119,9 @@ def _write_records(config: RunConfig, folder: RunFolder, record: dict[str, Any])
 
 
 def free_on_resume(config: RunConfig) -> set[str]:
-    """Return the settings that a resumed run may change: they change no number of a generation.
+    """Return the settings that a resumed run may change: they do not change any generation.
 
-    `num_generations` is among them only while nothing is stretched over it.
+    `num_generations` is among them only if no schedule depends on it.
     """
     free = set(with_meaning("free_on_resume", config, config.strategy, config.policy))
     stretched = {"num_generations"} if config.strategy.is_stretched else set()
@@ -130,9 +131,9 @@ def free_on_resume(config: RunConfig) -> set[str]:
 def _check_same(
     config: RunConfig, folder: RunFolder, before: dict[str, Any], now: dict[str, Any]
 ) -> None:
-    """Refuse changed settings; the environment is compared by its full id.
+    """Reject changed settings; the environment is compared by its full id.
 
-    An option that did not exist when the run began had its default.
+    An option that did not exist when the run began counts as its default.
     """
     defaults = records.flat(to_dict(RunConfig(type(config.strategy)(), type(config.policy)())))
     then, new = (

@@ -1,4 +1,4 @@
-"""What is wrong with a run that a user named, in one line."""
+"""One-line errors about a run that a user named."""
 
 import contextlib
 import sys
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 
 class RunFolderError(RuntimeError):
-    """The name is taken, the run is not there, or it was started with other settings."""
+    """The name is taken, the run does not exist, or it was started with other settings."""
 
 
 @contextlib.contextmanager
 def errors_in_a_line() -> Iterator[None]:
-    """Exit 2 with one line where a run or a policy that a user named cannot be used."""
+    """Exit with status 2 and one line if a run or a policy named by the user cannot be used."""
     try:
         yield
     except (OSError, ModuleNotFoundError, RunFolderError, ValueError) as error:
-        # A ValueError is also an unknown name, and a file that is no policy.
+        # ValueError also covers an unknown name, and a file that is not a policy.
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error

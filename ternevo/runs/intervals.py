@@ -1,13 +1,13 @@
-"""Statistics over seeds: bootstrap intervals, interquartile mean, who is better, steps to a return.
+"""Statistics over seeds: bootstrap intervals, interquartile mean, comparisons, steps to a return.
 
-All intervals are of 95 %, by the percentile bootstrap. The resamples come from one fixed seed, so
+All intervals are 95% percentile bootstrap intervals. The resamples come from one fixed seed, so
 that the same numbers give the same page.
 
-The statistics are those of Agarwal et al., "Deep Reinforcement Learning at the Edge of the
-Statistical Precipice", NeurIPS 2021. Their library rliable computes them too; its last release
-(1.2.0) is of August 2024 and would bring arch, pandas, seaborn and absl along for what NumPy does
-in a few lines, so it is not a dependency. scipy.stats.bootstrap knows no strata; where it has the
-same statistic, the tests compare with it.
+The statistics follow Agarwal et al., "Deep Reinforcement Learning at the Edge of the
+Statistical Precipice", NeurIPS 2021. Their library rliable computes them too. It is not a
+dependency, because its last release (1.2.0, August 2024) requires arch, pandas, seaborn and absl
+for what NumPy does in a few lines. scipy.stats.bootstrap does not support strata; the tests
+compare with it where it has the same statistic.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ import numpy as np
 RESAMPLES = 10_000
 RATIO_RESAMPLES = 2_000
 Numbers = Sequence[float | int] | np.ndarray
-"""One number of each seed."""
+"""One number per seed."""
 Points = Sequence[Sequence[float | int]]
 """A learning curve: (environment steps, return) of each evaluation."""
 
 
 class Interval(NamedTuple):
-    """A number and the interval around it."""
+    """A number and its interval."""
 
     value: float
     low: float
@@ -32,11 +32,11 @@ class Interval(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """When a curve got to a return: infinite if it never did."""
+    """The steps at which a curve reached a return: infinite if it never did."""
 
     steps: float
     is_bound: bool = False
-    """Whether it was there already when it was first evaluated: `steps` is then an upper bound."""
+    """Whether it was reached at the first evaluation: `steps` is then an upper bound."""
 
 
 def resampled_means(values: Numbers, numbers: np.random.Generator) -> np.ndarray:
@@ -46,7 +46,7 @@ def resampled_means(values: Numbers, numbers: np.random.Generator) -> np.ndarray
 
 
 def interval_of(value: float, resamples: np.ndarray) -> Interval:
-    """Return a number with the middle 95 % of its resamples."""
+    """Return a number with the middle 95% of its resamples."""
     low, high = np.quantile(resamples, (0.025, 0.975))
     return Interval(float(value), float(low), float(high))
 
@@ -58,16 +58,16 @@ def mean_interval(values: Numbers) -> Interval:
 
 
 def difference_interval(left: Numbers, right: Numbers) -> Interval:
-    """Return how far the mean of `left` is above that of `right`; seeds are not taken as pairs."""
+    """Return the mean of `left` minus the mean of `right`; seeds are not paired."""
     numbers = np.random.default_rng(0)
     resamples = resampled_means(left, numbers) - resampled_means(right, numbers)
-    # Means of five and of ten equal numbers may differ in the last bit: that is no difference.
+    # Means of five and of ten equal numbers may differ in the last bit; treat them as equal.
     value = np.mean(left) - np.mean(right)
     return interval_of(float(np.round(value, 9)), np.round(resamples, 9))
 
 
 def verdict(difference: Interval, words: tuple[str, str, str] = ("wins", "ties", "loses")) -> str:
-    """Return the first word if the whole interval is above 0, the last if below, else the other."""
+    """Return the first word if the whole interval is above 0, the last if below, else the 2nd."""
     above, between, below = words
     if difference.low > 0:
         return above
@@ -75,7 +75,7 @@ def verdict(difference: Interval, words: tuple[str, str, str] = ("wins", "ties",
 
 
 def iqm(values: Numbers) -> np.ndarray:
-    """Return the interquartile mean of the last axis: without the lowest and highest quarter."""
+    """Return the interquartile mean over the last axis: without the lowest and highest quarter."""
     array = np.sort(np.asarray(values, float), axis=-1)
     cut = array.shape[-1] // 4
     return np.asarray(array[..., cut : array.shape[-1] - cut].mean(-1))
@@ -84,7 +84,7 @@ def iqm(values: Numbers) -> np.ndarray:
 def iqm_interval(scores_of_tasks: Sequence[Numbers]) -> Interval:
     """Return the interquartile mean over tasks and seeds, resampling the seeds of each task.
 
-    The stratified bootstrap of Agarwal et al. 2021 (rliable).
+    This is the stratified bootstrap of Agarwal et al. 2021 (rliable).
     """
     numbers = np.random.default_rng(0)
     arrays = [np.asarray(scores, float) for scores in scores_of_tasks]
@@ -93,7 +93,7 @@ def iqm_interval(scores_of_tasks: Sequence[Numbers]) -> Interval:
 
 
 def normalise(returns: Numbers, start: float | int, reference: float | int) -> np.ndarray:
-    """Return 0 for `start` and 1 for `reference`; no number if the reference is no better."""
+    """Scale returns to 0 at `start` and 1 at `reference`; NaN if the reference is not better."""
     span = reference - start
     return (np.asarray(returns, float) - start) / (span if span > 0 else np.nan)
 
@@ -101,7 +101,7 @@ def normalise(returns: Numbers, start: float | int, reference: float | int) -> n
 def on_one_axis(curves: Sequence[Points]) -> tuple[np.ndarray, np.ndarray]:
     """Return all steps at which a seed was evaluated, and the seeds' returns there [seeds, steps].
 
-    Returns between two evaluations are interpolated linearly. The axis begins where every seed
+    Returns between two evaluations are interpolated linearly. The axis begins once every seed
     has been evaluated; a seed that ends before the others keeps its last return.
     """
     steps = [np.array([step for step, _ in points], float) for points in curves]
@@ -112,7 +112,7 @@ def on_one_axis(curves: Sequence[Points]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def steps_to(curves: Sequence[Points], target: float | int) -> Reached:
-    """Return when the mean curve of the seeds first gets to a return, interpolated linearly."""
+    """Return when the mean curve of the seeds first reaches a return, interpolated linearly."""
     axis, returns = on_one_axis(curves)
     steps, is_bound = _first_there(axis, returns.mean(0)[None], target)
     return Reached(float(steps[0]), is_bound=bool(is_bound[0]))
@@ -121,9 +121,9 @@ def steps_to(curves: Sequence[Points], target: float | int) -> Reached:
 def steps_interval(
     curves: Sequence[Points], target: float | int, resamples: int = 2000
 ) -> Interval:
-    """Return `steps_to` with its interval; an end is infinite where resamples never get there.
+    """Return `steps_to` with its interval; an end is infinite if resamples never get there.
 
-    Whether a curve is there at its first evaluation already is told by `steps_to`.
+    Only `steps_to` says whether a curve is already there at its first evaluation.
     """
     weights = _weights_of_seeds(len(curves), resamples)
     steps = resampled_steps(curves, np.full(resamples, target), weights)
@@ -137,7 +137,7 @@ def resampled_steps(
 
     Args:
       curves: the learning curve of each seed.
-      targets: the return that each resample is to get to [resamples].
+      targets: the return that each resample must reach [resamples].
       weights: how often each seed is in each resample [resamples, seeds].
     """
     axis, returns = on_one_axis(curves)
@@ -145,10 +145,10 @@ def resampled_steps(
 
 
 def interval_with_infinity(value: float, resamples: np.ndarray) -> Interval:
-    """Return a number with the middle 95 % of its resamples, of which some may be infinite.
+    """Return a number with the middle 95% of its resamples, some of which may be infinite.
 
-    There is no interpolation: it has no meaning between a number and infinity. Resamples that are
-    not a number are left out.
+    There is no interpolation, as it has no meaning between a number and infinity. NaN resamples
+    are left out.
     """
     there = resamples[~np.isnan(resamples)]
     if not len(there):
@@ -161,9 +161,9 @@ def interval_with_infinity(value: float, resamples: np.ndarray) -> Interval:
 def _first_there(
     axis: np.ndarray, means: np.ndarray, target: np.ndarray | float | int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return when curves [curves, steps] first get to a return, and which are there at once.
+    """Return when curves [curves, steps] first reach a return, and which start at or above it.
 
-    The return is one for all curves, or one for each [curves].
+    The return is either one for all curves, or one per curve [curves].
     """
     is_there = means >= np.reshape(target, (-1, 1))
     first = is_there.argmax(1)
@@ -177,7 +177,7 @@ def _first_there(
 
 
 def ratio(left: Reached, right: Reached) -> float:
-    """Return the ratio of steps: infinite if only `left` never got there, no number if `right`."""
+    """Return the ratio of steps: infinite if only `left` never got there, NaN if `right` never."""
     return left.steps / right.steps if np.isfinite(right.steps) else np.nan
 
 
@@ -186,15 +186,15 @@ def resampled_ratios(
 ) -> np.ndarray:
     """Return `ratio` for each resample of the seeds of both arms [resamples].
 
-    Each resample has a target of its own: `share` of the way from `start` to the mean final return
-    of the seeds of `right` in it. Where these do not get there, there is no number.
+    Each resample has its own target: `share` of the way from `start` to the mean final return
+    of its seeds of `right`. The ratio is NaN if these do not reach it.
 
     Args:
       left: the learning curve of each seed of one arm.
-      right: those of the other; seeds are not taken as pairs.
+      right: the learning curve of each seed of the other arm; seeds are not paired.
       finals: the final return of each seed of `right`.
-      start: the return of both at the start, the same for all resamples.
-      share: of the way, that counts as having got there.
+      start: the return of both arms at the start, the same for all resamples.
+      share: the fraction of the way to the final return that counts as reaching it.
     """
     numbers = np.random.default_rng(0)
     of_left, of_right = (
@@ -207,7 +207,7 @@ def resampled_ratios(
 
 
 def curve_band(curves: Sequence[Points], resamples: int = 500) -> np.ndarray:
-    """Return steps, mean, and the lower and upper end of its interval [4, steps]."""
+    """Return the steps, the mean, and the lower and upper ends of its interval [4, steps]."""
     axis, returns = on_one_axis(curves)
     weights = _weights_of_seeds(len(returns), resamples)
     low, high = np.quantile(weights @ returns / len(returns), (0.025, 0.975), axis=0)
@@ -223,9 +223,9 @@ def _weights_of_seeds(
 
 
 def area(points: Points) -> float:
-    """Return the area under a curve over its length: its mean height, by trapezoids.
+    """Return the area under a curve divided by its length: its mean height, by trapezoids.
 
-    A curve of one point has the height of that point.
+    For a curve of one point, return the height of that point.
     """
     steps, returns = np.asarray(points, float).T
     if len(steps) == 1:
@@ -236,14 +236,14 @@ def area(points: Points) -> float:
 def probability_of_improvement(
     left_of_tasks: Sequence[Numbers], right_of_tasks: Sequence[Numbers]
 ) -> Interval:
-    """Return how probable it is that a seed of `left` is above one of `right` on a random task.
+    """Return the probability that a seed of `left` is above a seed of `right` on a random task.
 
-    It is the mean over tasks of the Mann-Whitney statistic over the number of pairs, equal returns
-    counting half. The interval resamples the seeds of each task (the stratified bootstrap).
+    This is the mean over tasks of the Mann-Whitney statistic divided by the number of pairs, with
+    ties counting half. The interval resamples the seeds of each task (stratified bootstrap).
 
     Args:
       left_of_tasks: the returns of one arm's seeds, for each task.
-      right_of_tasks: those of the other arm, on the same tasks; seeds are not taken as pairs.
+      right_of_tasks: the returns of the other arm's seeds on the same tasks; seeds are not paired.
     """
     values, resampled = [], []
     numbers = np.random.default_rng(0)
@@ -260,9 +260,9 @@ def probability_of_improvement(
 
 
 def proportion_interval(count: int, total: int) -> Interval:
-    """Return a share of `total` with Wilson's interval.
+    """Return a share of `total` with its Wilson interval.
 
-    The bootstrap would give the share of five successes in five an interval without width.
+    The bootstrap would give five successes out of five an interval of zero width.
     """
     from scipy.stats import binomtest
 
@@ -271,10 +271,10 @@ def proportion_interval(count: int, total: int) -> Interval:
 
 
 def pareto_front(costs: Numbers, values: Numbers) -> list[int]:
-    """Return the places of those that no other beats: none costs as little and is worth more.
+    """Return the indices of the points on the Pareto front, in order of cost.
 
-    One is beaten by another that costs no more and is worth no less, and differs in one of the two.
-    The places are in order of cost.
+    A point is off the front if another point costs no more, is worth no less, and differs in at
+    least one of the two.
     """
     points = list(zip(costs, values, strict=True))
     kept = [

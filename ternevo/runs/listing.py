@@ -1,4 +1,4 @@
-"""The table of `python -m ternevo.runs`: rows of runs, chosen, grouped, sorted and aligned."""
+"""The table of `python -m ternevo.runs`: filter, group, sort and align rows of runs."""
 
 import dataclasses
 import datetime
@@ -20,43 +20,43 @@ from ternevo.runs.sinks import read_jsonl
 from ternevo.settings.runs import RunsConfig
 
 RECENT_SECONDS = 120
-"""A run that wrote metrics so lately is called running; a chunk aims at two seconds."""
+"""A run that wrote metrics within this many seconds is "running"; a chunk takes about two."""
 
 COLUMNS = (
     *("run", "env", "strategy", "weights", "seeds", "best", "best_kept"),
     *("steps", "size", "time", "date", "state"),
 )
 LEAST_WIDTHS = {"run": 12, "env": 12, "strategy": 10, "state": 10}
-"""Columns that may be shortened where a terminal is narrow, and how far."""
+"""Columns that may be shortened in a narrow terminal, and their minimum widths."""
 HEADINGS = {name: name for name in COLUMNS}
 LEFT_OUT_FIRST = ("date", "time", "size", "best_kept", "weights")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A run of one seed, or several that differ in nothing but the seed.
+    """A run of one seed, or several runs that differ only in the seed.
 
-    Lists have a number for each seed; None stands for what is not known, or not finite.
+    Lists have one entry per seed; None means unknown, or not finite.
 
     Attributes:
-      run: the path; "*" is where the paths of several runs differ.
+      run: the path, with "*" where the paths of several runs differ.
       paths: the folder of each seed.
       env: the full id of the environment.
-      strategy: its name.
-      weights: their kind.
-      seeds: numbers of the seeds.
+      strategy: the name of the strategy.
+      weights: the kind of weights.
+      seeds: the numbers of the seeds.
       best: the highest return of the shipped policy in an evaluation during training.
-      best_kept: the return of the best policy on fresh episodes, where the run is done.
-      steps: steps of the environment.
-      bytes: size of the policy file.
-      seconds: time of training; seeds of a joint run share it.
-      written: when metrics were last written, as seconds since 1970.
-      generation: how far the run is, of several that which is least far.
-      num_generations: how far it is to go.
+      best_kept: the return of the best policy on fresh episodes, if the run is done.
+      steps: the number of environment steps.
+      bytes: the size of the policy file.
+      seconds: the training time; the seeds of a joint run share it.
+      written: when metrics were last written, in seconds since 1970.
+      generation: the current generation, for several runs the smallest.
+      num_generations: the total number of generations.
       state: "done", "running", "unfinished", "failed", "not begun" or "unreadable".
       reason: why it failed, or why it is unreadable.
       is_joint: whether the seeds are trained in one program.
-      settings: what runs of one row have in common, flat, see `ternevo.runs.arms.settings_of`.
+      settings: the common settings of the row's runs, flat, see `ternevo.runs.arms.settings_of`.
     """
 
     run: str
@@ -80,7 +80,7 @@ class Row:
 
 
 def show(config: RunsConfig) -> None:
-    """Print the table or JSON, and draw the figure that is asked for."""
+    """Print the table or JSON, and draw the requested figure."""
     of_each = selected([row for root in config.folders for row in rows_below(root)], config)
     rows = in_order(of_each if config.by_seed else grouped(of_each), config.sort)
     print(as_json(rows) if config.json else table([cells(row) for row in rows], _width()))
@@ -94,10 +94,10 @@ def show(config: RunsConfig) -> None:
 
 
 def rows_below(root: Path) -> list[Row]:
-    """Return a row for each seed of each run below a folder, in the order of their paths.
+    """Return one row per seed of each run below a folder, sorted by path.
 
     Raises:
-      RunFolderError: there is no run.
+      RunFolderError: the folder has no runs.
     """
     return [row_of(folder, record) for folder, record in arms.find(root).items()]
 
@@ -144,7 +144,7 @@ def _written(folder: RunFolder) -> float:
 def _state(
     folder: RunFolder, record: dict[str, Any], last: dict[str, Any], result: dict[str, Any]
 ) -> tuple[str, str | None]:
-    """Return what the files say of a run, and why it failed."""
+    """Return the state of a run according to its files, and why it failed."""
     if failure := arms.failure_of(folder, record):
         return "failed", failure
     if arms.is_done(record, result):
@@ -156,10 +156,10 @@ def _state(
 
 
 def selected(rows: list[Row], config: RunsConfig) -> list[Row]:
-    """Return the rows whose environment and strategy have in them what was asked for.
+    """Return the rows whose environment and strategy contain the given texts.
 
     Raises:
-      UnknownName: no row has; the message names what is near.
+      UnknownName: no row does; the message lists near matches.
     """
     for field in ("env", "strategy"):
         wanted = getattr(config, field)
@@ -171,7 +171,7 @@ def selected(rows: list[Row], config: RunsConfig) -> list[Row]:
 
 
 def _not_found(field: str, wanted: str, there: set[str]) -> str:
-    """Say which names there are; the last part of an environment's id may have been meant."""
+    """List the existing names; the user may have meant the last part of an environment's id."""
     names = sorted(there - {"-"})
     by_word = {name.rpartition("/")[2].casefold(): name for name in names}
     by_word |= {name.casefold(): name for name in names}
@@ -182,7 +182,7 @@ def _not_found(field: str, wanted: str, there: set[str]) -> str:
 
 
 def grouped(rows: list[Row]) -> list[Row]:
-    """Put runs that differ in nothing but the seed, and the seeds of a joint run, into one row."""
+    """Put runs that differ only in the seed, and the seeds of a joint run, into one row."""
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
         path = Path(row.run)
@@ -196,7 +196,7 @@ def grouped(rows: list[Row]) -> list[Row]:
 
 
 def _merged(rows: list[Row]) -> Row:
-    """Return one row for several seeds; their sizes are the same, or the largest is shown."""
+    """Return one row for several seeds; if their sizes differ, the largest is shown."""
     first, seconds = rows[0], [row.seconds for row in rows]
     path, states = Path(first.run), [row.state for row in rows]
     name = path.name.replace(f"seed{first.seeds[0]}", "seed*")
@@ -219,7 +219,7 @@ def _merged(rows: list[Row]) -> Row:
 
 
 def in_order(rows: list[Row], by: str) -> list[Row]:
-    """Sort rows, the most first; those of which it is not known come last."""
+    """Sort rows in descending order; rows with an unknown value come last."""
     keys = {
         "path": lambda row: row.run,
         "return": lambda row: -_mean(row.best, -math.inf),
@@ -270,7 +270,7 @@ def _seeds(seeds: list[int]) -> str:
 
 
 def _over_seeds(returns: list[float | None]) -> str:
-    """Write a mean and the standard deviation over seeds; how many, where not all are known."""
+    """Write the mean and standard deviation over seeds, and their number if some are unknown."""
     known = [x for x in returns if x is not None]
     if not known:
         return "-"
@@ -287,14 +287,14 @@ def _short(count: float) -> str:
 
 
 def _width() -> int | float:
-    """Return the columns of the terminal; whoever reads from a pipe gets all."""
+    """Return the width of the terminal; output to a pipe is not limited."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
 
 
 def table(rows: list[dict[str, str]], width: int | float) -> str:
-    """Align rows under their headings, in at most so many columns.
+    """Align rows under their headings, within the given width.
 
-    Texts are shortened first, then columns are left out, which a last line says.
+    Texts are shortened first; then columns are left out, and a last line lists them.
     """
     for count in range(len(LEFT_OUT_FIRST) + 1):
         left_out = LEFT_OUT_FIRST[:count]
@@ -311,7 +311,7 @@ def table(rows: list[dict[str, str]], width: int | float) -> str:
 
 
 def _narrow(widths: dict[str, int], width: int | float) -> bool:
-    """Take from the widest texts until a row fits; return whether it does."""
+    """Shorten the widest texts until a row fits; return whether it does."""
     while sum(widths.values()) + 2 * (len(widths) - 1) > width:
         can = {name: widths[name] for name, least in LEAST_WIDTHS.items() if widths[name] > least}
         if not can:
@@ -321,7 +321,7 @@ def _narrow(widths: dict[str, int], width: int | float) -> bool:
 
 
 def _cut(column: str, text: str, size: int) -> str:
-    """Shorten a text; of a path the end tells more."""
+    """Shorten a text; keep the end of a path, as it tells more."""
     if len(text) <= size:
         return text
     return f"…{text[len(text) - size + 1 :]}" if column == "run" else f"{text[: size - 1]}…"

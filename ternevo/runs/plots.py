@@ -1,10 +1,10 @@
-"""Figures of runs. Nothing is shown: of single runs they are written, of arms returned.
+"""Figures of runs. Nothing is displayed: figures of single runs are written, of arms returned.
 
     from ternevo.runs import arms, plots
 
     plots.learning_curves(arms.gather([Path("runs")]))  # a notebook shows it
 
-Figures of arms are of matplotlib, without pyplot: `figure.savefig(path)` writes one.
+Figures of arms are matplotlib figures without pyplot; write one with `figure.savefig(path)`.
 """
 
 import io
@@ -25,14 +25,14 @@ from ternevo.runs.intervals import Interval, Points, curve_band, mean_interval, 
 from ternevo.runs.sinks import Row, mean_rows
 
 LEARNING_CURVE = ("env_steps", "return/min", "return/max", "return/mean", "eval/return")
-"""What `learning_curve` and `seeds_curve` read of a row."""
+"""The columns of a row that `learning_curve` and `seeds_curve` read."""
 
 
 def learning_curve(rows: list[Row], title: str, path: Path) -> None:
-    """Draw returns in training and of the shipped policy over environment steps.
+    """Draw the returns in training and of the shipped policy over environment steps.
 
-    A strategy without a population has no worst and best member; what it
-    reports in only some generations is drawn for those.
+    A strategy without a population has no worst and best member. A metric that is
+    reported only in some generations is drawn only for those.
     """
     figure = matplotlib.figure.Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -55,7 +55,7 @@ def learning_curve(rows: list[Row], title: str, path: Path) -> None:
 
 
 def seeds_curve(rows_of_each: list[list[Row]], title: str, path: Path) -> None:
-    """Draw the shipped policies' returns of several seeds, thin, and their mean."""
+    """Draw the shipped policies' returns of several seeds as thin lines, and their mean."""
     figure = matplotlib.figure.Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for rows in rows_of_each:
@@ -83,7 +83,7 @@ def compare(runs: dict[str, list[Row]], path: Path) -> None:
 
 
 def _write(figure: matplotlib.figure.Figure, path: Path) -> None:
-    """Write a figure; matplotlib chooses the format by the suffix, png where there is none."""
+    """Write a figure; matplotlib chooses the format by the suffix, png if there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120, format=path.suffix.removeprefix(".") or "png")
@@ -106,7 +106,7 @@ DARK: Any = {
     "legend.facecolor": "#15181d",
     "legend.edgecolor": "#5a616b",
 }
-"""Settings of matplotlib for figures on a dark page."""
+"""Matplotlib settings for figures on a dark page."""
 
 X_LABELS = {
     "env_steps": "environment steps of a seed",
@@ -117,18 +117,18 @@ TRITS = {-1: "#3b75af", 0: "#9aa0a8", 1: "#d9822b"}
 """The colours of weights."""
 MAX_COLUMNS = 3
 INCHES_PER_LETTER, INCHES_PER_HANDLE, INCHES_PER_LINE = 0.085, 0.7, 0.2
-"""What a legend takes at the usual size of 10 points."""
+"""The size of a legend at the usual font size of 10 points."""
 
 
 def learning_curves(
     arms: Sequence[Arm], x: str = "env_steps", targets: Mapping[str, float] | None = None
 ) -> Figure:
-    """Draw a panel for each environment: each arm's mean over seeds, and its interval as a band.
+    """Draw one panel per environment: each arm's mean over seeds, and its interval as a band.
 
     Args:
-      arms: what `ternevo.runs.arms.gather` found; a seed without evaluations is not in the mean.
-      x: a name of `ternevo.runs.arms.AXES`.
-      targets: a return for each environment that is to have a dotted line.
+      arms: the arms from `ternevo.runs.arms.gather`; seeds without evaluations are left out.
+      x: a name from `ternevo.runs.arms.AXES`.
+      targets: the return, by environment, at which to draw a dotted line.
     """
     shown = [arm for arm in arms if arm.curves(x)]
     figure, panels = _panels(by_env(shown), width=5.2, height=3.4)
@@ -145,14 +145,14 @@ def learning_curves(
 
 
 def draw_band(axes: Axes, curves: Sequence[Points], **style: Any) -> None:
-    """Draw the mean of seeds' curves and its 95 % bootstrap interval as a band."""
+    """Draw the mean curve of the seeds, and its 95% bootstrap interval as a band."""
     steps, mean, low, high = curve_band(curves)
     axes.fill_between(steps, low, high, color=style.get("color"), alpha=0.2, lw=0)
     axes.plot(steps, mean, marker="o" if len(steps) == 1 else "", **style)
 
 
 def final_returns(arms: Sequence[Arm]) -> Figure:
-    """Draw a panel for each environment: the final return of each seed, their mean, its interval.
+    """Draw one panel per environment: the final return of each seed, and their mean and interval.
 
     Arms without a finished seed are left out.
     """
@@ -179,12 +179,12 @@ def final_returns(arms: Sequence[Arm]) -> Figure:
 def intervals(
     found: Mapping[str, Interval], x_label: str, reference: float | None = None
 ) -> Figure:
-    """Draw named numbers with their intervals, below one another.
+    """Draw named numbers with their intervals, one below the other.
 
     Args:
       found: the numbers by name.
-      x_label: what they are.
-      reference: where a vertical line stands.
+      x_label: the label of the x axis.
+      reference: the position of a vertical line.
     """
     size = (7, 1.0 + 0.4 * max(len(found), 1))
     figure = Figure(figsize=size, layout="constrained")
@@ -197,20 +197,20 @@ def intervals(
 
 
 def draw_intervals(axes: Axes, found: Mapping[str, Interval], colors: Sequence[Any]) -> None:
-    """Draw a row for each number: a dot, and a line over its interval."""
+    """Draw one row per number: a dot, and a line over its interval."""
     for row, (one, color) in enumerate(zip(found.values(), colors, strict=True)):
         axes.plot([one.low, one.high], [row, row], color=color, lw=2.5, solid_capstyle="butt")
         axes.plot([one.value], [row], "o", color=color, ms=6)
     axes.set_yticks(range(len(found)), list(found))
-    axes.set_ylim(len(found) - 0.4, -0.6)  # the first on top
+    axes.set_ylim(len(found) - 0.4, -0.6)  # the first one on top
     axes.grid(alpha=0.3, axis="x")
 
 
 def pareto(arms: Sequence[Arm]) -> Figure:
-    """Draw a panel for each environment: final returns over the bytes of the policy file.
+    """Draw one panel per environment: final returns over the bytes of the policy file.
 
-    A line joins the arms that no other beats in both. Arms without a final return or a policy file
-    are left out.
+    A line joins the arms on the Pareto front. Arms without a final return or a policy file are
+    left out.
     """
     shown = [arm for arm in arms if arm.finals and arm.sizes]
     figure, panels = _panels(by_env(shown), width=5.2, height=3.4)
@@ -225,7 +225,7 @@ def pareto(arms: Sequence[Arm]) -> Figure:
             axes.plot([size, size], [one.low, one.high], color=color, lw=1.5)
             face = color if place in front else "none"
             axes.plot([size], [one.value], "o", color=color, mfc=face, ms=8)
-            axes.plot([], [], "o", color=color, ms=8, label=arm.label)  # the legend's, filled
+            axes.plot([], [], "o", color=color, ms=8, label=arm.label)  # filled, for the legend
         axes.set_xscale("log")
         axes.set_title(env, fontsize=10)
     _finish(figure, "bytes of the policy file; filled: on the Pareto front", "final return")
@@ -233,10 +233,10 @@ def pareto(arms: Sequence[Arm]) -> Figure:
 
 
 def weights(arms: Sequence[Arm]) -> Figure:
-    """Draw a panel for each environment: what share of each layer's weights is -1, 0 and +1.
+    """Draw one panel per environment: the shares of -1, 0 and +1 among each layer's weights.
 
-    A bar is a layer of an arm, from the first layer down, its shares the means over seeds. Arms
-    with float weights, or without a policy file, are left out.
+    Each bar is a layer of an arm, with the first layer on top and the shares averaged over seeds.
+    Arms with float weights, or without a policy file, are left out.
     """
     shown = {
         env: [
@@ -262,15 +262,15 @@ def weights(arms: Sequence[Arm]) -> Figure:
         axes.set_xlim(0, 1)
         axes.set_title(env, fontsize=10)
     _legend(figure)
-    figure.supxlabel("share of the weights of a layer, biases apart", fontsize="medium")
+    figure.supxlabel("share of the weights of a layer, without biases", fontsize="medium")
     return figure
 
 
 def entropy(arms: Sequence[Arm], x: str = "env_steps") -> Figure:
-    """Draw a panel for each environment: the entropy of the search distribution during training.
+    """Draw one panel per environment: the entropy of the search distribution during training.
 
-    It is `search/entropy`, the mean of a weight in bits, which strategies that search by a
-    distribution over trits report; others are left out.
+    This is `search/entropy`, the mean entropy per weight in bits. Only strategies that search with
+    a distribution over trits report it; others are left out.
     """
     shown = [arm for arm in arms if arm.curves(x, ENTROPY)]
     figure, panels = _panels(by_env(shown), width=5.2, height=3.0)
@@ -282,19 +282,19 @@ def entropy(arms: Sequence[Arm], x: str = "env_steps") -> Figure:
         axes.set_ylim(bottom=0)
         axes.set_title(env, fontsize=10)
         _write_out(axes, x)
-    _finish(figure, X_LABELS[x], "bits of a weight")
+    _finish(figure, X_LABELS[x], "bits per weight")
     return figure
 
 
 def _write_out(axes: Axes, x: str) -> None:
-    """Write few numbers along an axis, and millions of steps as 2 M."""
+    """Put few numbers along an axis, and write millions of steps as 2 M."""
     axes.xaxis.set_major_locator(MaxNLocator(5))
     if x != "wall_time":
         axes.xaxis.set_major_formatter(EngFormatter())
 
 
 def thinned(points: Sequence[Any], count: int = 300) -> list[Any]:
-    """Return about so many of the points, evenly chosen, the last one among them."""
+    """Return evenly spaced points, about as many as asked for, including the last one."""
     step = -(-len(points) // count)
     return list(points[::-1][::step][::-1])
 
@@ -307,7 +307,7 @@ def png(figure: Figure) -> bytes:
 
 
 def _panels(titles: Collection[str], width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel for each title; `width` and `height` in inches are a panel's."""
+    """Return a figure with one panel per title, each `width` by `height` inches."""
     columns = max(1, min(MAX_COLUMNS, len(titles)))
     rows = max(1, math.ceil(len(titles) / columns))
     width = max(width * columns * (1 if columns == 1 else 0.75), 7)
@@ -319,7 +319,7 @@ def _panels(titles: Collection[str], width: float, height: float) -> tuple[Figur
 
 
 def _styles(arms: Sequence[Arm]) -> dict[str, dict[str, Any]]:
-    """Return colour and line of each label: ten colours, then the same with other lines."""
+    """Return the colour and line style of each label: ten colours, then again in other styles."""
     labels = dict.fromkeys(arm.label for arm in sorted(arms, key=lambda arm: arm.label))
     lines = ("-", "--", ":", "-.")
     return {
@@ -329,7 +329,7 @@ def _styles(arms: Sequence[Arm]) -> dict[str, dict[str, Any]]:
 
 
 def _finish(figure: Figure, x_label: str, y_label: str) -> None:
-    """Name the axes of all panels, and give them a grid and one legend."""
+    """Label the axes of all panels, and add a grid and one legend."""
     for axes in figure.axes:
         axes.grid(alpha=0.3)
     figure.supxlabel(x_label, fontsize="medium")

@@ -1,6 +1,6 @@
-"""Where numbers come from: versions, device, machine and commit, as JSON values.
+"""The provenance of results: versions, device, machine and commit, as JSON values.
 
-Nothing in it tells who ran what where: no path, no host name.
+It does not identify the user or the host: it has no paths and no host name.
 """
 
 import importlib.metadata
@@ -31,7 +31,7 @@ def describe() -> dict[str, Any]:
 
 
 def memory_bytes() -> int | None:
-    """Return the memory of this machine, None where the system does not tell."""
+    """Return the memory of this machine, or None if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -60,7 +60,7 @@ def _versions() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """Return the processor's name, which Linux tells in /proc only."""
+    """Return the processor's name, which Linux reports only in /proc."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

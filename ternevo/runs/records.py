@@ -1,4 +1,4 @@
-"""config.json of a run: its settings and where they come from; read, checked, and written."""
+"""Read, check and write the config.json of a run: its settings and their provenance."""
 
 import json
 import sys
@@ -14,12 +14,12 @@ from ternevo.runs.errors import RunFolderError
 from ternevo.settings.command_line import RunConfig, to_dict
 
 RESUMED_RECORD = ("command", "versions", "device", "machine", "commit")
-"""What is kept of the earlier parts of a resumed run."""
+"""The members kept from the earlier parts of a resumed run."""
 
 Kinds = dict[str, type | tuple[type, ...]]
 
 OF_A_RUN: Kinds = {"env": str, "settings": dict}
-"""What a config.json must have, and of which type; in `settings` what follows."""
+"""The required members of a config.json and their types; those of its `settings` follow."""
 OF_SETTINGS: Kinds = {"num_seeds": int}
 OF_ONE_SEED: Kinds = {
     **{"seed": int, "num_generations": int, "strategy_name": str},
@@ -29,14 +29,14 @@ IF_THERE: Kinds = {
     **{"id": str, "joint": str, "command": list, "commit": (str, NoneType)},
     **{"versions": dict, "device": dict, "machine": dict, "resumed_from": list},
 }
-"""What a config.json may lack where a run is only looked at."""
+"""Members that a config.json may lack if a run is only inspected."""
 TO_RESUME = ("id", *RESUMED_RECORD)
 LARGEST = 2**53
-"""Of a seed or a count: who lists runs does arithmetic with them."""
+"""The largest seed or count; listing runs does arithmetic with them."""
 
 
 def made_now(config: RunConfig, env_id: str) -> dict[str, Any]:
-    """Return the record of a run that begins or goes on now."""
+    """Return the record of a run that starts or resumes now."""
     trial = wandb_agent.trial()
     return {
         "id": trial.run if trial else uuid.uuid4().hex[:8],
@@ -48,22 +48,22 @@ def made_now(config: RunConfig, env_id: str) -> dict[str, Any]:
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
-    """Write a config.json, at once or not at all."""
+    """Write a config.json atomically."""
     replace_text(path, json.dumps(record, indent=2) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON object, or {} if there is no such file.
+    """Return the JSON object in a file, or {} if there is no such file.
 
     Raises:
       NotAFile: it is not a regular file.
-      ValueError: the file holds no JSON object; the message names it.
+      ValueError: the file does not hold a JSON object; the message names it.
     """
     return reading.read_object(path) if path.exists() else {}
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Return the settings in a config.json, {} if there are none; all that finding a policy takes.
+    """Return the settings in a config.json, {} if there are none; enough to find a policy.
 
     Raises:
       RunFolderError: it cannot be read, or is damaged; the message names file and member.
@@ -76,9 +76,9 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return the config.json of a run, with all that `OF_A_RUN` and so on say, and of that type.
+    """Return the config.json of a run, checked for the members of `OF_A_RUN` and their types.
 
-    {} if there is no such file, or it is one of another program, without settings.
+    Return {} if there is no such file, or if another program wrote it, without settings.
 
     Raises:
       RunFolderError: it cannot be read, or is damaged; the message names file and member.
@@ -95,10 +95,10 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def read_record_to_resume(path: Path) -> dict[str, Any]:
-    """Return a config.json as `read_record` does, with what a run needs to go on.
+    """Return a config.json as `read_record` does, checked for what a run needs to resume.
 
     Raises:
-      RunFolderError: see `read_record`, or something of that is missing.
+      RunFolderError: see `read_record`, or such a member is missing.
     """
     record = read_record(path)
     if record:
@@ -127,10 +127,10 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
 
 
 def _check_members(path: Path, where: str, found: dict[str, Any], kinds: Kinds) -> None:
-    """Refuse a member that is missing, of another type, or a number that is none of a run.
+    """Reject a member that is missing, has the wrong type, or is a number out of range.
 
     Raises:
-      RunFolderError: with the file and the member.
+      RunFolderError: the member is wrong; the message names file and member.
     """
     for name, kind in kinds.items():
         if name not in found:
@@ -157,16 +157,16 @@ def _in_short(value: Any) -> str:
 
 
 def is_of_one_seed(record: dict[str, Any]) -> bool:
-    """Return whether a config.json is that of a run, and of one that is not joint."""
+    """Return whether a config.json belongs to a run that is not joint."""
     return "settings" in record and not is_joint(record["settings"])
 
 
 def is_joint(settings: dict[str, Any]) -> bool:
-    """Return whether settings are those of a joint run of several seeds."""
+    """Return whether settings belong to a joint run of several seeds."""
     return settings.get("num_seeds", 1) > 1
 
 
 def flat(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a config.json with those of strategy and policy beside the others."""
+    """Return the settings of a config.json, with the strategy's and the policy's merged in."""
     blocks = {**settings["strategy"], **settings["policy"]}
     return {**{k: v for k, v in settings.items() if not isinstance(v, dict)}, **blocks}

@@ -1,11 +1,12 @@
 """The folder of one run: runs/<env>/<strategy>/<name>/.
 
 It holds config.json (settings, versions, device, commit), metrics.jsonl, lock,
-checkpoints/, policy.tvp and best_policy.tvp, curve.png, the rendered episode, episodes/ with those
-drawn during training, result.json once the run is done, and failure.txt where training failed.
+checkpoints/, policy.tvp and best_policy.tvp, curve.png, the rendered episode, episodes/ with the
+episodes drawn during training, result.json once the run is done, and failure.txt if training
+failed.
 
-A joint run of several seeds has config.json, checkpoints/, curve.png and result.json, and in
-seed<k>/ for each seed what a run of its own would have, without checkpoints.
+A joint run of several seeds has config.json, checkpoints/, curve.png and result.json. For each
+seed it also has a folder seed<k>/, which is like the folder of a single run without checkpoints.
 """
 
 import dataclasses
@@ -31,7 +32,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """One JSON row for each generation."""
+        """One JSON row per generation."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -41,12 +42,12 @@ class RunFolder:
 
     @property
     def saved_generations(self) -> list[int]:
-        """The generations of which there is a checkpoint, in order."""
+        """The generations with a checkpoint, in order."""
         return sorted(int(p.name) for p in self.checkpoints.glob("*") if p.name.isdigit())
 
     @property
     def start(self) -> Path:
-        """A copy of the policy that `--init_from` named."""
+        """A copy of the policy given by `--init_from`."""
         return self._policy_file("start")
 
     @property
@@ -62,7 +63,7 @@ class RunFolder:
     def _policy_file(self, stem: str) -> Path:
         """Return a policy's path: a .tvp if the run's policy has a codec, else a .npz.
 
-        A user's own policy is not imported for this; if its file is there, that is the one.
+        A user's own policy is not imported to find out: a .tvp is used if only that file exists.
         """
         name = records.read_settings(self.config).get("policy_name", "mlp")
         path = self.path / f"{stem}{file_suffix(name)}"
@@ -101,20 +102,20 @@ class RunFolder:
 
     @property
     def written(self) -> list[Path]:
-        """All files that the run replaces, but for episodes."""
+        """All files that the run replaces, except episodes."""
         policies = [self.start, self.policy, self.best_policy]
         return [self.config, self.metrics, *policies, self.curve, self.failure, self.result]
 
 
 def folder_of(config: RunConfig, env_id: str) -> RunFolder:
-    """Return where a run is or would be; each trial of a sweep's agent has a name of its own."""
+    """Return where a run is or would be; each trial of a sweep's agent has its own name."""
     trial = wandb_agent.trial()
     name = config.name or (trial.name if trial else f"seed{config.seed_label}")
     return RunFolder(config.runs_dir / env_id / config.strategy_name / name)
 
 
 def seed_folders(config: RunConfig, folder: RunFolder) -> dict[int, RunFolder]:
-    """Return the folder of each seed of a run; that of a run of one seed is the run's own."""
+    """Return the folder of each seed of a run; a run of one seed has only its own folder."""
     if config.num_seeds == 1:
         return {config.seed: folder}
     return {seed: RunFolder(folder.path / f"seed{seed}") for seed in config.seeds}
@@ -124,7 +125,7 @@ def find(path: Path) -> RunFolder:
     """Return the run at `path`.
 
     Raises:
-      RunFolderError: no run is there, or a joint one of several, or its config.json is damaged.
+      RunFolderError: there is no run, or it is a joint run, or its config.json is damaged.
     """
     folder = RunFolder(path)
     if not folder.config.exists():
@@ -136,10 +137,10 @@ def find(path: Path) -> RunFolder:
 
 
 def find_all(root: Path) -> list[RunFolder]:
-    """Return every run below `root`, in the order of their paths; of a joint run, its seeds.
+    """Return every run below `root`, sorted by path; for a joint run, return its seeds.
 
     Raises:
-      RunFolderError: a config.json is damaged; `ternevo.runs.arms.find` goes on with the others.
+      RunFolderError: a config.json is damaged; `ternevo.runs.arms.find` skips it instead.
     """
     found = {path: records.read_settings(path) for path in sorted(root.rglob("config.json"))}
     return [
@@ -148,10 +149,10 @@ def find_all(root: Path) -> list[RunFolder]:
 
 
 def policy_of(path: Path, which: Literal["best", "last"] = "best") -> Path:
-    """Return the policy file that is meant by a run's folder, or by a policy file.
+    """Return the policy file for a path, which is a run's folder or a policy file.
 
     Raises:
-      RunFolderError: the folder is no run, or has no policy yet.
+      RunFolderError: the folder is not a run, or has no policy yet.
     """
     if not path.is_dir():
         return path
@@ -165,7 +166,7 @@ def policy_of(path: Path, which: Literal["best", "last"] = "best") -> Path:
 def start_of(config: RunConfig, folder: RunFolder) -> Path | None:
     """Return the policy file that a run starts from, None if there is none.
 
-    A run that has begun has a copy, so that it can be resumed whatever becomes of the original.
+    A run that has begun has a copy, so that it can be resumed even if the original changes.
     """
     if config.init_from is None:
         return None
@@ -174,7 +175,7 @@ def start_of(config: RunConfig, folder: RunFolder) -> Path | None:
 
 
 def has_begun(folder: RunFolder) -> bool:
-    """Return whether a folder has what a run would lose: rows, a checkpoint, or a policy."""
+    """Return whether a folder has results that must not be lost: rows, a checkpoint or a policy."""
     rows = [folder.metrics, *folder.path.glob("seed*/metrics.jsonl")]
     policies = [*folder.path.glob("*policy.*"), *folder.path.glob("seed*/*policy.*")]
     return (

@@ -1,6 +1,6 @@
-"""Where metrics go: metrics.jsonl always, a progress bar, TensorBoard and wandb when asked for.
+"""Metric sinks: always metrics.jsonl; a progress bar, TensorBoard and wandb on request.
 
-A row is what one generation left: "generation" (from 1), "env_steps" (total),
+A row holds the results of one generation: "generation" (from 1), "env_steps" (total),
 "wall_time" (seconds of training) and the strategy's metrics. A metric that was
 not measured in a generation, or is not finite, is not in its row.
 """
@@ -25,21 +25,21 @@ Row = dict[str, Any]
 
 
 STEPS, HIGH_STEPS = "episode/steps", "episode/steps_high"
-"""Steps of a generation: a whole number, or the lower 32 bits of one and those above."""
+"""Steps of a generation: an integer, or the lower and the upper 32 bits of one."""
 
 PICTURES = (".gif", ".png", ".jpg", ".jpeg")
 
 
 class MissingExtra(ModuleNotFoundError):
-    """An optional package is needed that is not installed."""
+    """A required optional package is not installed."""
 
 
 @runtime_checkable
 class Sink(Protocol):
-    """Takes the rows of a chunk."""
+    """Receives the rows of a chunk."""
 
     def write(self, rows: list[Row]) -> None:
-        """Take rows."""
+        """Receive rows."""
         ...
 
     def close(self) -> None:
@@ -49,21 +49,21 @@ class Sink(Protocol):
 
 @runtime_checkable
 class AnimationSink(Sink, Protocol):
-    """A sink that can show a drawn episode as well."""
+    """A sink that can also show a drawn episode."""
 
     def animate(self, path: Path, generation: int) -> None:
-        """Show the file, a GIF, PNG or HTML page, at its generation; of any other, the path."""
+        """Show a GIF, PNG or HTML file at its generation; for any other file, show the path."""
         ...
 
 
 def rows_of(metrics: dict[str, Any], generation: int, before: Row, seconds: float) -> list[Row]:
-    """Return one row for each generation of a chunk.
+    """Return one row per generation of a chunk.
 
     Args:
       metrics: arrays [generations] by name.
-      generation: generations done before the chunk.
-      before: the last row before it, or {}; totals go on from there.
-      seconds: what the chunk took; generations share it evenly.
+      generation: the number of generations before the chunk.
+      before: the last row before the chunk, or {}; totals continue from it.
+      seconds: the duration of the chunk; its generations share it evenly.
     """
     count = len(next(iter(metrics.values())))
     env_steps, wall_time = before.get("env_steps", 0), before.get("wall_time", 0.0)
@@ -84,15 +84,15 @@ def rows_of(metrics: dict[str, Any], generation: int, before: Row, seconds: floa
 
 
 def steps_of(metrics: dict[str, Any], row: int) -> int:
-    """Return the steps of a generation, exactly: of a strategy that counts so far, in two words."""
+    """Return the exact steps of a generation; strategies with large counts give two words."""
     high = metrics[HIGH_STEPS][row] if HIGH_STEPS in metrics else 0
     return int(metrics[STEPS][row]) + (int(high) << 32)
 
 
 def mean_rows(rows_of_each: list[list[Row]]) -> list[Row]:
-    """Return the means over seeds, a row for each generation; for one seed these are its rows.
+    """Return the means over seeds, one row per generation; for one seed, return its rows.
 
-    A metric that some seeds do not have in a generation is averaged over the others.
+    A metric that some seeds lack in a generation is averaged over the others.
     """
     if len(rows_of_each) == 1:
         return rows_of_each[0]
@@ -111,19 +111,19 @@ def _means(rows: list[Row]) -> Row:
 
 
 class Records:
-    """Takes the rows of every seed of a run to sinks of its own, their means to common ones.
+    """Sends each seed's rows to its own sinks, and the means over seeds to the common sinks.
 
-    `last` has the newest row of each seed, {} before the first. All of them are in metrics.jsonl.
+    `last` has the newest row of each seed, {} before the first. All rows are in metrics.jsonl.
     """
 
     def __init__(self, last: list[Row], own: list[list[Sink]], common: list[Sink]):
-        """Go on after the row `last` of each seed."""
+        """Continue after the row `last` of each seed."""
         self.last = last
         self._own = own
         self._common = common
 
     def write(self, metrics_of_each: list[dict[str, Any]], generation: int, seconds: float) -> None:
-        """Take the metrics of a chunk from every seed; see `rows_of`."""
+        """Receive the metrics of a chunk from every seed; see `rows_of`."""
         new = [
             rows_of(metrics, generation, last, seconds)
             for metrics, last in zip(metrics_of_each, self.last, strict=True)
@@ -136,13 +136,13 @@ class Records:
         self.last = [rows[-1] for rows in new]
 
     def sync(self) -> None:
-        """Wait until every row is on the disk."""
+        """Wait until all rows are on disk."""
         for sink in itertools.chain(*self._own):
             if isinstance(sink, Jsonl):
                 sink.sync()
 
     def animate(self, path: Path, generation: int) -> None:
-        """Show an episode of the first seed in its own sinks and the common ones that can."""
+        """Show an episode of the first seed in its own and the common sinks that can show it."""
         for sink in [*self._own[0], *self._common]:
             if isinstance(sink, AnimationSink):
                 sink.animate(path, generation)
@@ -155,7 +155,7 @@ class Records:
 
 
 class Jsonl:
-    """One JSON object a line."""
+    """A file with one JSON object per line."""
 
     def __init__(self, path: Path):
         """Append to `path`."""
@@ -169,7 +169,7 @@ class Jsonl:
             self._file.flush()
 
     def sync(self) -> None:
-        """Wait until the rows are on the disk."""
+        """Wait until the rows are on disk."""
         with naming(self._path):
             os.fsync(self._file.fileno())
 
@@ -180,15 +180,15 @@ class Jsonl:
 
 
 def read_jsonl(path: Path, names: Collection[str] | None = None) -> list[Row]:
-    """Return the rows of a metrics file; a last line that was cut off is left out.
+    """Return the rows of a metrics file, without a truncated last line.
 
     Args:
-      path: the file; without it there are no rows.
-      names: the metrics to keep beside "generation", None for all.
+      path: the file; if it does not exist, there are no rows.
+      names: the metrics to keep besides "generation", None for all.
 
     Raises:
       NotAFile: it is not a regular file.
-      ValueError: another line is no row; the message names it.
+      ValueError: another line is not a row; the message names it.
     """
     if not path.exists():
         return []
@@ -202,7 +202,7 @@ def read_jsonl(path: Path, names: Collection[str] | None = None) -> list[Row]:
                 rows.append({"generation": row["generation"], **kept})
             except (ValueError, KeyError) as error:
                 if line.endswith(b"\n"):
-                    raise ValueError(f"line {number} of {path} is no row of metrics") from error
+                    raise ValueError(f"line {number} of {path} is not a row of metrics") from error
     return rows
 
 
@@ -210,7 +210,7 @@ def _parse_row(line: bytes) -> Row:
     """Return the row of a line.
 
     Raises:
-      ValueError: it is not JSON, not an object, or has a value that is no number.
+      ValueError: it is not JSON, not an object, or has a value that is not a number.
     """
     try:
         row = json.loads(line)
@@ -222,13 +222,13 @@ def _parse_row(line: bytes) -> Row:
 
 
 def cut_jsonl(path: Path, generation: int) -> Row:
-    """Drop the rows after `generation`, which a resumed run will write again.
+    """Drop the rows after `generation`; a resumed run will write them again.
 
     Returns:
       The row of that generation, {} for generation 0.
 
     Raises:
-      ValueError: the rows 1 to `generation` are not all there, in order and once.
+      ValueError: the file does not begin with rows 1 to `generation`, in order.
     """
     row: Row = {}
     if path.exists():
@@ -249,7 +249,7 @@ def _checked_row(path: Path, line: bytes, number: int, generation: int) -> Row:
     """Return the row of generation `number`.
 
     Raises:
-      ValueError: the line is something else.
+      ValueError: the line is not that row.
     """
     try:
         row = _parse_row(line)
@@ -259,27 +259,27 @@ def _checked_row(path: Path, line: bytes, number: int, generation: int) -> Row:
     except (ValueError, KeyError, OverflowError):
         found = "is damaged" if line else "is missing"
     raise ValueError(
-        f"{path} does not have the rows of generations 1 to {generation}, which the newest "
-        f"checkpoint goes on from: line {number} {found}. Put the file back, or begin a run of "
-        "another --name at this one's policy by --init_from"
+        f"{path} does not have the rows of generations 1 to {generation}, from which the "
+        f"newest checkpoint continues: line {number} {found}. Put the file back, or start from "
+        "this run's policy with --init_from and another --name"
     )
 
 
 SHOWN = {"return": "return/mean", "max": "return/max", "eval": "eval/return"}
-"""What the console shows as soon as a row has it; from then on, the newest value that is known."""
+"""Metrics on the console: each is shown once a row has it, and then with its newest value."""
 
 LEFT_OUT_MEMBERS = {
     "return/nonfinite": "that is not finite",
     "return/out_of_range": "above 1e15 in size",
 }
-"""The metrics that count members whose returns were not used, and what the console calls those."""
+"""Metrics that count members with unused returns, and how the console describes the returns."""
 
 
 class Console:
-    """A progress bar on a terminal; elsewhere one line for each chunk."""
+    """A progress bar on a terminal; elsewhere one line per chunk."""
 
     def __init__(self, num_generations: int, before: Row, num_seeds: int = 1):
-        """Start after the row `before`, {} at the very beginning; rows are means over seeds."""
+        """Start after the row `before`, {} for a new run; rows are means over seeds."""
         self._num_generations = num_generations
         self._num_seeds = num_seeds
         self._last = before
@@ -337,7 +337,7 @@ class Console:
         return tqdm.format_interval(int(pace * (self._num_generations - row["generation"])))
 
     def _report_left_out(self, rows: list[Row]) -> None:
-        """Say how many members had returns that no algorithm can use."""
+        """Report the number of members with unusable returns."""
         for metric, what in LEFT_OUT_MEMBERS.items():
             count = round(self._num_seeds * sum(row.get(metric, 0) for row in rows))
             if count:
@@ -353,7 +353,7 @@ class TensorBoard:
     """Scalars in TensorBoard's event files."""
 
     def __init__(self, folder: Path, done: int):
-        """Write into `folder`; what is there after `done` generations is to be ignored.
+        """Write into `folder`; TensorBoard ignores anything there after `done` generations.
 
         Raises:
           MissingExtra: tensorboardX is not installed.
@@ -375,9 +375,9 @@ class TensorBoard:
         self._writer.flush()
 
     def animate(self, path: Path, generation: int) -> None:
-        """Add a picture as it is: browsers play a GIF. Of what it cannot show, as a page, the path.
+        """Add a picture unchanged, as browsers play a GIF; for other files, add the path.
 
-        tensorboardX's own `add_video` would need moviepy to make the same bytes.
+        tensorboardX's own `add_video` would need moviepy to produce the same bytes.
         """
         if path.suffix not in PICTURES:
             self._writer.add_text("animation", f"open {path} in a browser", generation)
@@ -419,7 +419,7 @@ class Wandb:
             self._run.log(row, step=row["generation"])
 
     def animate(self, path: Path, generation: int) -> None:
-        """Log a GIF as a video, a page as it is, other pictures as images; else the path."""
+        """Log a GIF as a video, a page as HTML, other pictures as images, other files by path."""
         import wandb
 
         shown = dict.fromkeys(PICTURES, lambda: wandb.Image(str(path))) | {

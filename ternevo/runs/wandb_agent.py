@@ -1,7 +1,7 @@
-"""What an agent of a wandb sweep tells the process that it starts, in the environment.
+"""The environment variables that an agent of a wandb sweep sets for the process it starts.
 
-`wandb agent` sets WANDB_SWEEP_ID and WANDB_RUN_ID; the rest of what it sets (WANDB_PROJECT,
-WANDB_SWEEP_PARAM_PATH, ...) is for `wandb.init`, which reads it by itself.
+`wandb agent` sets WANDB_SWEEP_ID and WANDB_RUN_ID. It also sets others, such as WANDB_PROJECT
+and WANDB_SWEEP_PARAM_PATH, which `wandb.init` reads by itself.
 """
 
 import os
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class AgentTrial(NamedTuple):
-    """One trial of a sweep, by wandb's ids."""
+    """One trial of a sweep, identified by wandb's ids."""
 
     sweep: str
     run: str
@@ -21,6 +21,6 @@ class AgentTrial(NamedTuple):
 
 
 def trial() -> AgentTrial | None:
-    """Return the trial that an agent started this process for, None if none did."""
+    """Return the trial for which an agent started this process, or None if there is none."""
     sweep, run = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
     return AgentTrial(sweep, run) if sweep and run else None

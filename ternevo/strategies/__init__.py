@@ -1,4 +1,4 @@
 """One generation: search or learning around rollouts, and wrappers around both.
 
-Settings, folders and files are not known here.
+This layer does not know settings, folders or files.
 """

@@ -1,7 +1,7 @@
-"""Several seeds in one compiled program: every array has an axis of seeds in front.
+"""Several seeds in one compiled program: every array has a leading axis of seeds.
 
-Seed s has the key `jax.random.key(s)`, as in a run of its own, and so draws the same numbers.
-One seed alone has no axis of seeds, neither in its key nor in its state.
+Seed s has the key `jax.random.key(s)`, as in a run of its own, so it draws the same numbers.
+With only one seed, neither the key nor the state has an axis of seeds.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ from ternevo.types import Key, Metrics, Strategy, is_buffer
 
 
 def keys_of(seeds: Sequence[int]) -> Key:
-    """Return the keys [seeds], and of one seed alone its key."""
+    """Return the keys [seeds], or for only one seed its key."""
     keys = [jax.random.key(seed) for seed in seeds]
     return keys[0] if len(keys) == 1 else jnp.stack(keys)
 
 
 def of_each_seed(tree: Any, num_seeds: int, axis: int = 0) -> list[Any]:
-    """Return what each seed has of arrays with an axis of seeds; one seed alone has all."""
+    """Split arrays with an axis of seeds by seed; for only one seed, return them unchanged."""
     if num_seeds == 1:
         return [tree]
     return [jax.tree.map(lambda x, i=i: x.take(i, axis), tree) for i in range(num_seeds)]
@@ -31,16 +31,16 @@ def of_each_seed(tree: Any, num_seeds: int, axis: int = 0) -> list[Any]:
 def across_seeds(strategy: Strategy, num_seeds: int) -> Strategy:
     """Return the strategy of several seeds in one program: keys, states, metrics are [seeds, ...].
 
-    On a GPU or TPU seeds run side by side, by `vmap`. A CPU loses by that: a `cond` computes both
-    of its branches, and one large matrix product becomes many small ones. There seeds take turns
-    within the program, each as it would run alone.
+    On a GPU or TPU, seeds run side by side, by `vmap`. This is slower on a CPU, because a `cond`
+    computes both branches, and one large matrix product becomes many small ones. On a CPU, seeds
+    therefore take turns within the program, each as it would run alone.
 
-    If the devices of the mesh share the seeds evenly, each runs seeds of its own, and no device
-    talks to another. Else all of them share the population of every seed.
+    If the devices of the mesh can share the seeds evenly, each device runs its own seeds, without
+    communication. Otherwise all devices share the population of every seed.
 
     Args:
-      strategy: that of one seed, as `with_evaluation` returns it.
-      num_seeds: how many; with 1 the strategy stays as it is.
+      strategy: the strategy of one seed, from `with_evaluation`.
+      num_seeds: the number of seeds; 1 leaves the strategy unchanged.
 
     Raises:
       ValueError: the state has a `Buffer`, which taking turns would copy in every generation.
@@ -73,8 +73,8 @@ def _in_turn(function: Callable) -> Callable[..., Any]:
 def _side_by_side(
     strategy: Strategy, key: Key, state: EvaluationState
 ) -> tuple[EvaluationState, Metrics]:
-    # They share the count of generations: a `cond` on it stays one, where one on a number of
-    # each seed would compute both of its branches.
+    # Seeds share the count of generations, so that a `cond` on it stays a `cond`. With one number
+    # per seed, it would compute both branches.
     axes = jax.tree.map(lambda x: 0, state)._replace(generation=None)
     common = state._replace(generation=state.generation[0])
     state, metrics = jax.vmap(strategy.step, (0, axes), (axes, 0))(key, common)
@@ -82,7 +82,7 @@ def _side_by_side(
 
 
 def _shared(for_all: Callable) -> Callable[..., Any]:
-    """Return the function of all seeds, run by the devices in the way that suits their number."""
+    """Return the function over all seeds, distributed over the devices as their number allows."""
 
     def on_device(device: jax.Array, *arguments: Any) -> Any:
         del device
@@ -98,5 +98,5 @@ def _shared(for_all: Callable) -> Callable[..., Any]:
 
 
 def has_own_seeds(num_seeds: int) -> bool:
-    """Return whether each device runs seeds of its own, by itself."""
+    """Return whether each device runs its own seeds, independently."""
     return devices.count() > 1 and num_seeds % devices.count() == 0

@@ -1,4 +1,4 @@
-"""Every k generations, run what would be shipped on fresh episodes, and keep the best of it."""
+"""Every k generations, evaluate the policy that would ship on fresh episodes; keep the best."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from ternevo.types import Key, Metrics, PolicyParams, Problem, Scores, State, St
 
 
 class EvaluationState(NamedTuple):
-    """The inner strategy's state, and the best policy evaluated so far: when, and its return."""
+    """The inner strategy's state, and the best policy so far with its generation and return."""
 
     strategy: State
     generation: jax.Array
@@ -21,11 +21,11 @@ class EvaluationState(NamedTuple):
 
 
 def evaluated(strategy: Strategy, problem: Problem, every: int, num_episodes: int) -> Strategy:
-    """Return the strategy that also evaluates its current policy, on keys apart from training.
+    """Return the strategy that also evaluates its current policy, on keys not used in training.
 
-    The first generation is evaluated too. Metrics "eval/..." are NaN in the
-    generations between. `best` is the policy with the highest mean return in
-    such an evaluation.
+    The first generation is evaluated too. The metrics "eval/..." are NaN in
+    generations without an evaluation. `best` is the policy with the highest mean
+    return in such an evaluation.
 
     Raises:
       ValueError: `every` or `num_episodes` is less than 1.
@@ -76,6 +76,6 @@ def evaluated(strategy: Strategy, problem: Problem, every: int, num_episodes: in
 
 
 def _summary(scores: Scores) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return mean and standard deviation of the returns, and the mean length."""
+    """Return the mean and standard deviation of the returns, and the mean length."""
     length = jnp.mean(scores.lengths.astype(jnp.float32))
     return jnp.mean(scores.returns), jnp.std(scores.returns), length

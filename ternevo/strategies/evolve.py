@@ -1,6 +1,6 @@
 """Ask, score, tell: one generation of any search on any problem.
 
-Returns are maximised here and fitness minimised there: the minus sign stands once, in `_fitness`.
+Returns are maximised, but searches minimise fitness: the only sign change is in `_fitness`.
 """
 
 from collections.abc import Callable
@@ -44,13 +44,13 @@ def evolve(
     """Return the strategy in which a search proposes populations and a problem scores them.
 
     Args:
-      search: over solutions that `decode` turns into params.
-      problem: what members are scored on.
-      decode: from one of the search's solutions to a policy's params.
+      search: the search, over solutions that `decode` turns into params.
+      problem: the problem on which members are scored.
+      decode: maps a solution of the search to a policy's params.
 
     Raises:
-      ValueError: the search compares scores of different generations, and those of the problem
-        cannot be compared.
+      ValueError: the search compares scores of different generations, but the problem's scores
+        are not comparable across generations.
     """
     if search.remembers_fitness and not problem.is_steady:
         raise ValueError(
@@ -84,9 +84,9 @@ def evolve(
 
 
 def _fitness(returns: Float[Array, "population episodes"]) -> Float[Array, " population"]:
-    """Return minus the mean return; a member with unusable returns gets the worst fitness.
+    """Return the negative mean return; a member with unusable returns gets the worst fitness.
 
-    If no member's returns are usable, all get a fitness worse than any likely to follow.
+    If no member has usable returns, all get a fitness worse than any that is likely to follow.
     """
     usable = jnp.all(is_usable(returns), axis=1)
     return finite_fitness(jnp.where(usable, -jnp.mean(returns, axis=1), jnp.inf))

@@ -1,4 +1,4 @@
-"""From settings to a strategy: what `build` of the classes of `--strategy` calls."""
+"""Build strategies from settings, for the `build` methods of the classes of `--strategy`."""
 
 from typing import Any
 
@@ -21,10 +21,10 @@ from ternevo.types import Env, Policy, Strategy
 def evolution(
     settings: Evolution, env: Env, policy: Policy, weights: WeightName, num_generations: int
 ) -> Strategy:
-    """Return the strategy of an algorithm over trits; with float weights, that of its twin.
+    """Return the strategy of an algorithm over trits, or of its twin if weights are floats.
 
     Raises:
-      ValueError: it cannot search such weights, or its twin does not follow a setting.
+      ValueError: it cannot search such weights, or its twin does not support a setting.
     """
     if weights == "float":
         twin = settings.float_twin()
@@ -39,7 +39,7 @@ def evolution(
 def own_twin(
     settings: Evolution, env: Env, policy: Policy, weights: WeightName, num_generations: int
 ) -> Strategy:
-    """Return the strategy of an algorithm that searches float weights, too, as a list of arrays."""
+    """Return the strategy of an algorithm that also searches float weights, as lists of arrays."""
     build = latents if weights == "float" else evolution
     return build(settings, env, policy, weights, num_generations)
 
@@ -47,7 +47,7 @@ def own_twin(
 def latents(
     settings: Evolution, env: Env, policy: Policy, weights: WeightName, num_generations: int
 ) -> Strategy:
-    """Return the strategy of an algorithm over float latents, from which any weights are made."""
+    """Return the strategy of an algorithm over float latents, for any kind of weights."""
 
     def make(solution: Any) -> tuple[Any, Any]:
         return settings.search_algorithm(solution, weights, num_generations)
@@ -85,17 +85,17 @@ def plan(settings: Evolution, env: Env, num_generations: int) -> Plan:
 def _horizon(settings: Evolution, episode_length: int, num_generations: int) -> Any:
     """Return the schedule of the time limit, or None to use the environment's own limit.
 
-    The last generation has full episodes, whatever `horizon_growth`.
+    The last generation has full episodes for any `horizon_growth`.
 
     Salimans et al., "Evolution Strategies as a Scalable Alternative to Reinforcement
-    Learning", 2017, section 2, adapt such a cap to save time. Here it also keeps
-    a policy from learning first of all to survive, where each step alive is rewarded.
+    Learning", 2017, section 2, adapt such a cap to save time. Here it also keeps a
+    policy from learning mainly to survive in tasks that reward each step alive.
     """
     if settings.init_horizon == 1:
         return None
     growing = max(1, round(settings.horizon_growth * num_generations))
     growing = min(growing, num_generations - 1)
-    if growing == 0:  # there is one generation only
+    if growing == 0:  # there is only one generation
         return None
     first = max(1, round(settings.init_horizon * episode_length))
     return optax.linear_schedule(first, episode_length, growing)

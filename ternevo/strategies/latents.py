@@ -1,4 +1,4 @@
-"""Searches over float latents that are cut into trits, signs or nothing before each evaluation."""
+"""Search over float latents, which are cut into trits or signs, or kept, for each evaluation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,14 +18,14 @@ def evolve_latents(
     policy: Policy,
     weights: WeightName,
 ) -> Strategy:
-    """Return the strategy in which an algorithm over float latents drives any kind of policy.
+    """Return a strategy that searches any kind of policy with an algorithm over float latents.
 
     Args:
-      make_algorithm: from latents, one float array for each tensor, to an evosax algorithm over
-        solutions like them and its evosax params.
-      problem: what members are scored on.
+      make_algorithm: maps latents, one float array per tensor, to an evosax algorithm over
+        such solutions and its evosax params.
+      problem: the problem on which members are scored.
       policy: the policy.
-      weights: what the latents are cut into before each evaluation.
+      weights: the kind of weights that the latents are cut into before each evaluation.
     """
     template, kind = policy.init(jax.random.key(0)), kind_of(weights)
 

@@ -48,18 +48,18 @@ if TYPE_CHECKING:
     from ternevo.settings.strategies.ppo import PPO
 
 CRITIC_SCALE = 1 / 32
-"""From integers of an observation to about one standard deviation, for the critic."""
+"""Scales the integers of an observation to about one standard deviation, for the critic."""
 
 MIN_ROWS = 256
-"""Smallest number of rows of a minibatch that is worth a device of its own.
+"""The smallest number of minibatch rows that is worth a device.
 
-Between those of two cases of `python -m ternevo.bench` on two devices: `ppo_cartpole_64`, with 512,
-gains by them; `ppo_cartpole_4`, with 64, lost.
+It lies between two cases of `python -m ternevo.bench` on two devices: `ppo_cartpole_64`, with 512
+rows, was faster on two; `ppo_cartpole_4`, with 64, was slower.
 """
 
 
 class Learned(NamedTuple):
-    """What gradients move: latents of the policy's tensors, and what is not shipped."""
+    """Everything trained by gradients: latents of the policy's tensors, and unshipped parts."""
 
     latents: list[Float32[Array, "..."]]
     distribution: Float32[Array, "..."]
@@ -67,7 +67,7 @@ class Learned(NamedTuple):
 
 
 class LearnState(NamedTuple):
-    """All that PPO carries on; `rewards` are the moments of discounted returns [1]."""
+    """The state of PPO; `rewards` are the moments of discounted returns [1]."""
 
     learned: Learned
     optimizer: optax.OptState
@@ -77,7 +77,7 @@ class LearnState(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """What was collected, and by which quantiser: on this device, then on all of them."""
+    """The collected data and the quantiser used: on this device, then on all devices."""
 
     quantiser: Quantiser
     slots: Slots
@@ -105,7 +105,7 @@ class Critic(nn.Module):
 
 
 class Networks(NamedTuple):
-    """The functions of what is learned."""
+    """The functions of the learned parts."""
 
     policy: Policy
     template: Params
@@ -114,7 +114,7 @@ class Networks(NamedTuple):
     critic: Critic
 
     def init(self, key: Key, obs_size: int) -> Learned:
-        """Return latents that stand for a policy of `policy.init`, and a fresh critic."""
+        """Return latents that represent a policy from `policy.init`, and a fresh critic."""
         key_policy, key_latents, key_critic = jax.random.split(key, 3)
         latents = latents_of(key_latents, self.policy.init(key_policy), self.weights)
         critic = self.critic.init(key_critic, jnp.zeros(obs_size))
@@ -129,7 +129,7 @@ class Networks(NamedTuple):
         return straight_through_all(self.template, learned.latents, self.weights)
 
     def agent(self, learned: Learned, num_envs: int) -> Agent:
-        """Return what acts in `num_envs` environments."""
+        """Return the actor for `num_envs` environments."""
         packed = self.policy.packing(num_envs).pack(self.shipped(learned))
 
         def act(key: Key, taken: Taken) -> tuple[Any, jax.Array, jax.Array]:
@@ -142,7 +142,7 @@ class Networks(NamedTuple):
         return Agent(packed, act, self.distribution.to_action, value)
 
     def _apply(self, params: Any, taken: Taken) -> tuple[Any, jax.Array]:
-        """Return memories and outputs of what was taken in [batch]."""
+        """Return the memories and outputs for the inputs [batch]."""
         return jax.vmap(self.policy.apply, (None, 0, 0))(params, taken.memory, taken.inputs())
 
     def value(self, learned: Learned, obs: jax.Array) -> jax.Array:
@@ -151,7 +151,7 @@ class Networks(NamedTuple):
         return values
 
     def predict(self, learned: Learned, taken: Taken, raw_action: jax.Array) -> ppo.Prediction:
-        """Return what transitions of a minibatch are worth now, differentiably."""
+        """Return the current values of a minibatch of transitions, differentiably."""
         _, output = self._apply(self.differentiable(learned), taken)
         return ppo.Prediction(
             self.distribution.log_prob(learned.distribution, output, raw_action),
@@ -170,11 +170,11 @@ def learn(
     """Return PPO as a strategy.
 
     Args:
-      settings: its settings.
+      settings: the settings of PPO.
       env: the environment.
       policy: the policy.
-      weights: what its weights may be.
-      optimizer: of all that is learned.
+      weights: the kind of weights.
+      optimizer: the optimiser of all learned parts.
 
     Raises:
       ValueError: the action distribution does not fit the environment's actions.
@@ -221,8 +221,8 @@ def learn(
                 own,
                 settings.num_steps,
             )
-            # All that devices tell each other but for gradients. The barrier makes those wait for
-            # it: two messages that do not depend on each other could block, see `devices.gather`.
+            # This is all that devices exchange, except gradients. The barrier makes the gradients
+            # wait for it, as two independent messages could deadlock, see `devices.gather`.
             everywhere = devices.gather((slots, tally))
             (all_slots, tally), slots, transitions = jax.lax.optimization_barrier(
                 (everywhere, slots, transitions)
@@ -266,7 +266,7 @@ def learn(
 
 
 def _coefficients(settings: "PPO") -> ppo.Coefficients:
-    """Return what the loss is made with."""
+    """Return the configuration of the loss."""
     return ppo.Coefficients(
         settings.clip_epsilon,
         settings.value_clip_epsilon,
@@ -278,14 +278,14 @@ def _coefficients(settings: "PPO") -> ppo.Coefficients:
 def _shares_evenly(settings: "PPO") -> bool:
     """Return whether every device can own environments and parts of minibatches.
 
-    Parts smaller than `MIN_ROWS` would take less time than exchanging their gradients.
+    Computing parts smaller than `MIN_ROWS` takes less time than exchanging their gradients.
     """
     rows, left = divmod(settings.batch_size, devices.count() * settings.num_minibatches)
     return settings.num_envs % devices.count() == 0 and not left and rows >= MIN_ROWS
 
 
 def flat(obs: jax.Array) -> jax.Array:
-    """Return observations [batch, ...] as vectors [batch, obs], as a critic takes them."""
+    """Flatten observations [batch, ...] to vectors [batch, obs], as the critic expects."""
     return obs.reshape(obs.shape[0], -1)
 
 
@@ -301,9 +301,9 @@ def _look_and_run(
     count, so that the program steps environments in one place.
 
     Returns:
-      What was collected, without the looks, and the number of rounds.
+      The collected data, without the looks, and the number of rounds.
     """
-    run = jax.jit(run, inline=True)  # keeps its trace, for the shapes and for the loop
+    run = jax.jit(run, inline=True)  # caches its trace, for the shapes and for the loop
     has_seen = observation.is_unit_known(env.obs, moments)
     is_ready = has_seen & jnp.any(rewards.count > 0)
     num_rounds = jnp.where(is_ready, 1, 1 + observation.NUM_LOOKS)
@@ -358,7 +358,7 @@ def _batch(
     slots: Slots,
     transitions: Transitions,
 ) -> ppo.Sample:
-    """Work out, once for all epochs, what the losses need; leaves [steps * envs, ...]."""
+    """Compute what the losses need, once for all epochs; leaves [steps * envs, ...]."""
     obs = transitions.taken.obs
     values = networks.value(learned, obs.reshape(*obs.shape[:2], -1))
     last_value = networks.value(learned, observation.quantise(quantiser, slots.seen.obs))
@@ -388,17 +388,17 @@ def _batch(
 
 
 def _metrics(tally: Tally) -> Metrics:
-    """Return what the episodes that ended did; NaN if none has."""
+    """Return statistics of the episodes that ended; NaN if none did."""
     count = jnp.sum(tally.episodes).astype(jnp.float32)
     return {
         "return/mean": jnp.sum(tally.returns) / count,
-        # As floats: together, long episodes of many environments may outgrow an int32.
+        # As floats: the sum over long episodes of many environments may overflow an int32.
         "episode/length": jnp.sum(tally.lengths.astype(jnp.float32)) / count,
     }
 
 
 def _weight_metrics(before: PolicyParams, after: PolicyParams) -> Metrics:
-    """Return the share of zeros, and of values that the update has changed."""
+    """Return the share of zeros, and the share of values that the update changed."""
     pairs = zip(ternary.tensors(before.weights), ternary.tensors(after.weights), strict=True)
     changed = [old.values != new.values for old, new in pairs]
     return {

@@ -1,8 +1,8 @@
-"""From an evosax algorithm to a `Search`: one signature for both of evosax's families.
+"""Turn an evosax algorithm into a `Search`: one interface for both evosax families.
 
-A distribution-based algorithm starts from a mean; a population-based one from
-an *evaluated* population. So that this costs no second compiled rollout,
-generation 0 of a population-based algorithm is its initial population.
+A distribution-based algorithm starts from a mean; a population-based one starts
+from an *evaluated* population. To avoid a second compiled rollout, generation 0 of
+a population-based algorithm is its initial population.
 """
 
 from collections.abc import Callable
@@ -28,9 +28,9 @@ def search_of(algorithm: Any, params: Any, draw: Callable[[Key], Any]) -> Search
     """Return the search of an evosax algorithm.
 
     Args:
-      algorithm: of either family.
+      algorithm: an algorithm of either family.
       params: its evosax params.
-      draw: from a key to a random solution to start from.
+      draw: maps a key to a random solution to start from.
     """
     is_distribution = isinstance(algorithm, DistributionBasedAlgorithm)
     make = _distribution_search if is_distribution else _population_search
@@ -48,13 +48,13 @@ def _distribution_search(
         told = algorithm.tell(key, population, fitness, state, params)[0]
         if traits.remembers_fitness:
             return told
-        # What ships is the mean. The best member so far, which evosax keeps too, is read by nobody:
-        # as the state goes on with the one that it began with, XLA computes no other.
+        # The mean is what ships. Evosax also keeps the best member so far, which nothing reads. The
+        # state keeps its initial value, so that XLA does not compute it.
         return told.replace(best_solution=state.best_solution, best_fitness=state.best_fitness)
 
     def ask(key: Key, state: Any) -> tuple[Any, Any]:
         population, state = algorithm.ask(key, state, params)
-        # Who draws and sums up a population as a whole does so on every device.
+        # Algorithms that draw and sum up whole populations do so on every device.
         return population if traits.is_spread else devices.replicated(population), state
 
     return _search(algorithm, traits, init, ask, tell, algorithm.get_mean, traits.metrics)

@@ -1,8 +1,8 @@
 """Start a strategy from a saved policy: its weights and its observation moments.
 
-A policy whose `init` returns the saved weights makes every strategy start there, because a strategy
-takes its first solution from `Policy.init`: the mode of a distribution, the mean of an
-evosax algorithm, every member of a population.
+Every strategy takes its first solution from `Policy.init`: the mode of a distribution, the mean of
+an evosax algorithm, or every member of a population. So a policy whose `init` returns the saved
+weights makes any strategy start from them.
 """
 
 from pathlib import Path
@@ -32,14 +32,14 @@ from ternevo.types import (
 
 
 class Start(NamedTuple):
-    """Where a run starts: what a policy file holds, in the run's own kind of weights."""
+    """The start of a run: the content of a policy file, in the run's own kind of weights."""
 
     path: Path
     info: dict[str, Any]
     params: PolicyParams
 
     def __str__(self) -> str:
-        """Return the file, and what it says of its origin."""
+        """Return the file, and what it says about its origin."""
         known = ", ".join(
             f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value}"
             for name, value in self.info.items()
@@ -52,14 +52,14 @@ def load(path: Path, env: Env, policy: Policy, kind: WeightName, trust: Trust = 
 
     Args:
       path: a policy file.
-      env: what the run acts in.
-      policy: the run's own.
+      env: the environment of the run.
+      policy: the run's policy.
       kind: the run's kind of weights.
-      trust: which class of a user's own may be imported, see `policy_file.load`.
+      trust: which user-defined class may be imported, see `policy_file.load`.
 
     Raises:
-      UntrustedName: the file is of a class that `trust` does not name.
-      FileNotFoundError, PolicyFormatError: there is no such file, or it holds no policy.
+      UntrustedName: the policy's class is not named by `trust`.
+      FileNotFoundError, PolicyFormatError: the file does not exist, or does not hold a policy.
       ValueError: the policy is for other observations or actions, has other
         layers, cannot be turned into this kind of weights, or was exported for a device.
     """
@@ -78,7 +78,7 @@ def load(path: Path, env: Env, policy: Policy, kind: WeightName, trust: Trust = 
 
 
 def start_from(policy: Policy, weights: Params) -> Policy:
-    """Return the policy whose `init` gives these weights, whatever the key."""
+    """Return the policy whose `init` returns these weights for any key."""
     return policy._replace(init=lambda key: weights)
 
 
@@ -101,12 +101,12 @@ def with_moments(strategy: Strategy, moments: ObservationMoments) -> Strategy:
 
 
 def check_starts(found: PolicyParams, start: Start) -> None:
-    """Refuse a strategy that would not begin with the policy it was given.
+    """Reject a strategy that would not start from the given policy.
 
-    The exponent of a tensor of zeros, or of an output of zeros, may differ: it scales nothing.
+    The exponent of an all-zero tensor or output may differ, as it has no effect.
 
     Raises:
-      ValueError: a tensor is another one.
+      ValueError: a tensor differs.
     """
     told = policy_file.named_tensors(start.params.weights)
     for name, got in policy_file.named_tensors(found.weights).items():
@@ -126,17 +126,17 @@ def check_starts(found: PolicyParams, start: Start) -> None:
 
 
 def convert(weights: Params, kind: WeightName, like: Params | None = None) -> Params:
-    """Convert weights to another kind: floats are cut into levels, others become floats.
+    """Convert weights to another kind: floats are cut into levels, other kinds become floats.
 
     Args:
       weights: the params of a policy.
-      kind: the kind that is wanted.
-      like: params, or their shapes, that say which tensors have an exponent for each output;
-        those of `weights` if None.
+      kind: the target kind.
+      like: params, or their shapes, that define which tensors have one exponent per output;
+        None for the same as `weights`.
 
     Raises:
-      ValueError: binary weights are wanted, and there are zeros; or one exponent is wanted for a
-        tensor whose outputs have different ones.
+      ValueError: the target is binary but there are zeros; or the target has one exponent for a
+        tensor whose outputs have different exponents.
     """
     templates = ternary.tensors(weights if like is None else like)
     converted = [
@@ -159,8 +159,8 @@ def _convert(tensor: Tensor, kind: WeightKind, per_output: bool) -> Tensor:
         return Tensor(values, jnp.broadcast_to(exponent, values.shape[-1:]))
     if has_outputs(tensor) and bool(jnp.any(exponent != exponent[0])):
         raise ValueError(
-            "its outputs have exponents of their own, and those of this run share one for each "
-            "layer: add --scales output"
+            "each of its outputs has its own exponent, but in this run the outputs of a layer "
+            "share one: add --scales output"
         )
     return Tensor(values, exponent.reshape(-1)[0])
 

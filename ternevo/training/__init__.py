@@ -1,4 +1,4 @@
 """From settings to a result: the loop, checkpoints, curves, episodes.
 
-Commands stand above, and everything else below.
+The commands are above this layer, and everything else is below it.
 """

@@ -1,4 +1,4 @@
-"""What a run says where something is wrong: what diverged, what to lower, what was never seen."""
+"""The messages of a run that goes wrong: what diverged, what to lower, what was never finite."""
 
 import contextlib
 import sys
@@ -17,12 +17,12 @@ from ternevo.training.setup import Setup
 from ternevo.types import LEFT_OUT, TrainState
 
 MOST_SHOWN = 10
-"""Components of an observation that a warning names."""
+"""The maximum number of observation components that a warning names."""
 
 
 @contextlib.contextmanager
 def naming_what_to_lower(setup: Setup) -> Iterator[None]:
-    """Turn an error of a device that has no memory left into one that says what to do.
+    """Turn a device's out-of-memory error into one that says what to do.
 
     Raises:
       OutOfMemory: a device has too little memory.
@@ -36,21 +36,21 @@ def naming_what_to_lower(setup: Setup) -> Iterator[None]:
 
 
 def _what_to_lower(setup: Setup, error: Exception) -> str:
-    """Say which options cost memory, and on which of them no result of a CPU depends."""
+    """Say which options cost memory, and which of them do not change results on a CPU."""
     config, saved = setup.config, setup.folder.saved_generations
     settings = config, config.strategy, config.policy
     values = {name: value for each in settings for name, value in flat(each).items()}
     free, others = (
         ", ".join(
-            f"--{name} (now {values[name] or 'chosen by itself'})"
+            f"--{name} (now {values[name] or 'chosen automatically'})"
             for name in with_meaning(what, *settings)
         )
         for what in ("bounds_memory", "costs_memory")
     )
     reason = (str(error).splitlines() or ["MemoryError"])[0].rstrip(".")
     first = (
-        f"Set {free} to a small number such as 64, which changes no result on a CPU, and go on by "
-        "--resume; or lower"
+        f"Set {free} to a small number such as 64, which does not change results on a CPU, and "
+        "continue with --resume; or lower"
         if free
         else "Lower"
     )
@@ -59,7 +59,7 @@ def _what_to_lower(setup: Setup, error: Exception) -> str:
 
 
 def warn_of_unseen(setup: Setup, state: TrainState) -> None:
-    """Name the components of observations of which nothing was finite so far."""
+    """Warn about the components of observations that have never been finite so far."""
     moments = policies_of(setup, state).last.moments
     if not devices.is_first_process() or setup.env.obs.kind != "floats":
         return
@@ -72,7 +72,7 @@ def warn_of_unseen(setup: Setup, state: TrainState) -> None:
 
 
 def what_was_never_finite(components: list[int], obs_size: int, generation: int) -> str:
-    """Return the warning that names components of an observation.
+    """Return a warning that names components of an observation.
 
     Examples:
       >>> what_was_never_finite([1, 3], 4, 9)[:74]
@@ -97,7 +97,7 @@ def what_diverged(
     where = f"in generation {generation} of seed {setup.config.seeds[found.seed]}"
     what = f"{found.metric} is {found.value} {where}"
     if found.metric == LEFT_OUT:
-        what = f"the update of the search {where} is not finite, and was left out"
+        what = f"the update of the search {where} is not finite, and was skipped"
     smaller = " or ".join(
         f"--{name}" for name in with_meaning("shortens_steps", setup.config.strategy)
     )

@@ -1,4 +1,4 @@
-"""Episodes drawn while training goes on, to see what the policy does by now."""
+"""Draw episodes during training, to show what the policy does so far."""
 
 import sys
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from ternevo.types import PolicyParams
 
 
 class Animations:
-    """What `--render_every` asks for. It compiles once, and a picture that fails stops no run."""
+    """Draws the episodes of `--render_every`. It compiles once; a failure does not stop the run."""
 
     def __init__(self, setup: Setup):
         """Draw into the folder of the first seed."""
@@ -27,19 +27,19 @@ class Animations:
         self._play = episode.recorder(setup.policy, setup.env)
 
     def is_due(self, generation: int) -> bool:
-        """Return whether an episode is to be drawn after so many generations."""
+        """Return whether to draw an episode after this number of generations."""
         return self._every > 0 and generation % self._every == 0
 
     def draw(
         self, params: PolicyParams, generation: int, show: Callable[[Path, int], None]
     ) -> None:
-        """Draw an episode, and hand file and generation to `show`.
+        """Draw an episode, and pass the file and the generation to `show`.
 
-        Where one of them fails it says so in one line, and does not try again.
+        If either fails, print one line and do not try again.
         """
         try:
             show(self._render(params, generation), generation)
-        except Exception as error:  # a renderer may be anybody's: training goes on
+        except Exception as error:  # a renderer may be user code: training goes on
             reason = " ".join(str(error).split()) or type(error).__name__
             tqdm.write(f"warning: no animation, and none to come: {reason}", file=sys.stderr)
             self._every = 0

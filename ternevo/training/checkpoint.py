@@ -1,4 +1,4 @@
-"""Exact checkpoints of a run's state, by orbax: written beside, then renamed, never half there."""
+"""Exact checkpoints of a run's state, by orbax: written to a temporary folder, then renamed."""
 
 import contextlib
 import functools
@@ -19,20 +19,20 @@ from ternevo.types import Buffer, TrainState, is_buffer
 
 
 class CheckpointError(RuntimeError):
-    """There is no checkpoint, or it cannot be read, or it belongs to another configuration."""
+    """A checkpoint is missing, unreadable, cannot be saved, or belongs to another configuration."""
 
 
 class Checkpoints:
-    """The checkpoints of one run, the newest `max_to_keep` of them. Use as a context manager."""
+    """The newest `max_to_keep` checkpoints of one run. Use as a context manager."""
 
     def __init__(self, folder: Path, max_to_keep: int = 2, with_buffers: bool = True):
         """Open the folder; it is made when the first checkpoint is saved.
 
         Args:
-          folder: where checkpoints are.
-          max_to_keep: how many of the newest are kept.
-          with_buffers: whether they hold what `ternevo.types.Buffer` marks; a run that goes on
-            without begins with the empty ones of its first state.
+          folder: the folder of the checkpoints.
+          max_to_keep: the number of newest checkpoints to keep.
+          with_buffers: whether checkpoints hold `ternevo.types.Buffer`s; otherwise a resumed run
+            begins with the empty buffers of its first state.
         """
         self._with_buffers = with_buffers
         self.folder = folder.absolute()
@@ -60,7 +60,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, state: TrainState) -> None:
-        """Save the state under its generation, unless that is there already.
+        """Save the state under its generation, unless that is already saved.
 
         Raises:
           CheckpointError: it was not saved.
@@ -70,15 +70,15 @@ class Checkpoints:
         if latest == step:
             return
         where = self.folder / str(step)
-        if latest is not None and latest > step:  # orbax would leave it out and say nothing
-            raise CheckpointError(f"checkpoint {where} cannot be saved: {latest} is there already")
+        if latest is not None and latest > step:  # orbax would silently skip it
+            raise CheckpointError(f"checkpoint {where} cannot be saved: {latest} already exists")
         state = self._stored(state)
         try:
             with _one_error():
                 is_saved = self._manager.save(step, args=ocp.args.StandardSave(state))
-        except (jax.errors.JaxRuntimeError, MemoryError):  # not the disk's, but the device's
+        except (jax.errors.JaxRuntimeError, MemoryError):  # errors of the device, not of the disk
             raise
-        except Exception as error:  # orbax raises many kinds for a disk that is full or read-only
+        except Exception as error:  # orbax raises many types for a full or read-only disk
             raise CheckpointError(
                 f"checkpoint {where} cannot be saved: {_reason(error)}"
             ) from error
@@ -89,38 +89,38 @@ class Checkpoints:
         """Return the newest state.
 
         Args:
-          like: any state of the run, such as its first, for structure, shapes and dtypes.
+          like: any state of the run, such as the first, for structure, shapes and dtypes.
 
         Raises:
-          CheckpointError: none is there, or the newest is damaged or of other shapes.
+          CheckpointError: there is none, or the newest is damaged or has other shapes.
         """
         step = self.latest()
         if step is None:
             raise CheckpointError(f"no checkpoint in {self.folder}")
-        # As NumPy arrays, which are bound to no device: a run may go on with others than it had.
+        # As NumPy arrays, which have no device: a run may resume on other devices.
         shapes = jax.eval_shape(self._stored, like)
         plain = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
         try:
             with _one_error():
                 restored = self._manager.restore(step, args=ocp.args.StandardRestore(plain))
-        except Exception as error:  # orbax raises many kinds for a damaged folder
+        except Exception as error:  # orbax raises many types for a damaged folder
             raise CheckpointError(self._what_is_damaged(step, error)) from error
         if self._with_buffers:
             return _with_key_types(like, restored)
         return _with_buffers_of(like, _with_key_types(_without_buffers(like), restored))
 
     def _stored(self, state: TrainState) -> Any:
-        """Return what a checkpoint holds of a state, in types that orbax writes."""
+        """Return the part of a state that a checkpoint holds, in types that orbax can write."""
         return _without_key_types(state if self._with_buffers else _without_buffers(state))
 
     def _what_is_damaged(self, step: int, error: Exception) -> str:
-        """Say which checkpoint, and how to go on without it."""
+        """Return an error that names the checkpoint and says how to continue without it."""
         before = [other for other in self._manager.all_steps() if other < step]
         where = self.folder / str(step)
         how = (
-            f"Delete that folder and --resume to go on from checkpoint {max(before)}"
+            f"Delete that folder and use --resume to continue from checkpoint {max(before)}"
             if before
-            else "It is the only one: begin at best_policy, by --init_from under another --name"
+            else "It is the only one: start from best_policy with --init_from and another --name"
         )
         return (
             f"checkpoint {where} cannot be read: it is damaged, or of a run with another "
@@ -129,18 +129,19 @@ class Checkpoints:
 
 
 def _reason(error: Exception) -> str:
-    """Return in a few words what went wrong; tensorstore buries what the system said in paths."""
+    """Return a short reason; tensorstore buries the system's message among paths."""
     code = re.search(r"os_error_code='(\d+)'", str(error))
     return os.strerror(int(code[1])) if code else (str(error).splitlines() or [""])[0][:200]
 
 
 @contextlib.contextmanager
 def _one_error() -> Iterator[None]:
-    """Let an error of orbax be the only word of it.
+    """Suppress further messages about an error that orbax raised.
 
-    Reads and writes that orbax no longer waits for end after the error, in threads of their own
-    or at the exit of Python, which would print a traceback for each. So the filter stays after
-    an error: one, however many errors there are, and all else passes to the hook that was set.
+    After an error, orbax no longer waits for its other reads and writes. They end later, in their
+    own threads or when Python exits, and each would print a traceback. So the filter stays
+    installed after an error. It is installed only once, and passes everything else to the
+    previous hook.
     """
     hook = sys.unraisablehook
     is_filter = isinstance(hook, functools.partial) and hook.func is _unless_abandoned
@@ -156,7 +157,7 @@ def _unless_abandoned(hook: Callable[[Any], None], unraisable: Any) -> None:
 
 
 def _unless_raised_here(record: logging.LogRecord) -> bool:
-    """Leave out what a thread of orbax logs of an error that `save` or `restore` raises as well."""
+    """Drop what an orbax thread logs about an error that `save` or `restore` also raises."""
     return "_SignalingThread.run() raised an exception" not in record.getMessage()
 
 
@@ -173,7 +174,7 @@ def _with_buffers_of(first: TrainState, state: TrainState) -> TrainState:
 
 
 def _without_key_types(state: TrainState) -> TrainState:
-    """Turn typed PRNG keys, which orbax cannot write, into their uint32 data."""
+    """Replace typed PRNG keys, which orbax cannot write, with their uint32 data."""
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
 
 
@@ -181,7 +182,7 @@ def _with_key_types(like: TrainState, plain: Any) -> TrainState:
     def typed(like: jax.Array, x: Any) -> jax.Array:
         x = jnp.asarray(x)
         x = jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
-        # Where devices have seeds of their own, or the next chunk would compile another program.
+        # If each device has its own seeds; otherwise the next chunk would compile another program.
         is_on_mesh = isinstance(like.sharding, jax.sharding.NamedSharding)
         return jax.device_put(x, like.sharding) if is_on_mesh else x
 

@@ -1,6 +1,6 @@
-"""A trained policy as a file for where it is to run: what `python -m ternevo.export --to` does.
+"""Export a trained policy for a target platform: what `python -m ternevo.export --to` does.
 
-JAX is not needed here.
+This does not need JAX.
 """
 
 import dataclasses
@@ -14,15 +14,15 @@ from ternevo.runs import run_folder
 from ternevo.settings.export import ExportConfig
 
 SUFFIXES = {"tvp": "_device.tvp", "c": ".h", "onnx": ".onnx", "html": ".html", "numpy": ".py"}
-"""What is added to the name of the policy, by format."""
+"""The suffix added to the name of the policy, by format."""
 
 
 def export(config: ExportConfig) -> Path:
-    """Write the policy in the format `config.to`; return where.
+    """Write the policy in the format `config.to`; return its path.
 
     Raises:
-      PolicyFormatError: there is no policy in the file.
-      NotIntegerError: it computes with floats, and the format is for integers.
+      PolicyFormatError: the file does not hold a policy.
+      NotIntegerError: it computes with floats, but the format is for integers.
       ValueError: `out` is the policy itself, or a folder.
     """
     source = run_folder.policy_of(config.run, config.which)
@@ -44,8 +44,8 @@ def converted(record: PolicyRecord, config: ExportConfig) -> bytes:
     """Return the bytes of the policy in the format `config.to`.
 
     Raises:
-      NotIntegerError: it computes with floats, and the format is for integers.
-      ValueError: a name or a count that cannot be.
+      NotIntegerError: it computes with floats, but the format is for integers.
+      ValueError: a name or a count is invalid.
     """
     check_options(config)
     num_vectors = 16 if config.num_vectors is None else config.num_vectors
@@ -62,16 +62,16 @@ def converted(record: PolicyRecord, config: ExportConfig) -> bytes:
 
 
 def check_options(config: ExportConfig) -> None:
-    """Raise `ValueError` for a count that means nothing, or an option of another format."""
+    """Raise `ValueError` for an invalid count, or for an option of another format."""
     if config.num_vectors is not None and config.num_vectors < 1:
         raise ValueError(f"num_vectors must be at least 1, got {config.num_vectors}")
     formats = {"name": ("c",), "onnx_weights": ("onnx",), "num_vectors": ("tvp", "c", "numpy")}
     for option, allowed in formats.items():
         if getattr(config, option) is not None and config.to not in allowed:
-            raise ValueError(f"--{option} is of --to {' and '.join(allowed)}, not of {config.to}")
+            raise ValueError(f"--{option} applies to --to {' and '.join(allowed)}, not {config.to}")
     for option in ("env", "policy"):
         if getattr(config, option) is not None:
-            raise ValueError(f"--{option} is of --ternarize, not of --to {config.to}")
+            raise ValueError(f"--{option} applies to --ternarize, not to --to {config.to}")
 
 
 def check_out(out: Path, source: Path) -> None:

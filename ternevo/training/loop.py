@@ -1,9 +1,8 @@
-"""The one training loop: a compiled loop over a chunk of generations, plain Python between chunks.
+"""The training loop: a compiled loop over a chunk of generations, plain Python between chunks.
 
-The random numbers of a generation are `fold_in(key, generation)`, and one
-compiled program with a dynamic trip count runs chunks of every size. So a run
-that was resumed, or cut into other chunks, is bit for bit the run that never
-stopped.
+The key of a generation is `fold_in(key, generation)`, and one compiled program
+with a dynamic trip count runs chunks of any size. So a run that was resumed, or
+cut into different chunks, is bit for bit the same as an uninterrupted run.
 """
 
 import time
@@ -20,18 +19,18 @@ from ternevo.machine import devices
 from ternevo.types import LEFT_OUT, Key, Metrics, Strategy, TrainState
 
 MAX_CHUNK = 256
-"""Generations whose metrics fit into the buffer of one compiled call."""
+"""The number of generations whose metrics fit into the buffer of one compiled call."""
 
 SECONDS_PER_CHUNK = 2.0
-"""What an automatic chunk aims at."""
+"""The target duration of an automatic chunk."""
 
 
 class Diverged(RuntimeError):
-    """A loss, or an update of a search, is not finite: nothing more is learned."""
+    """A loss, or an update of a search, is not finite, so training cannot continue."""
 
 
 class Divergence(NamedTuple):
-    """The first loss or update that is not finite: the row of a chunk, and the seed's place."""
+    """The first loss or update that is not finite: its row in the chunk, and the seed's index."""
 
     row: int
     seed: int
@@ -40,9 +39,9 @@ class Divergence(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """What a chunk left behind: `metrics` has numpy arrays [generations], or [generations, seeds].
+    """The results of a chunk: `metrics` has numpy arrays [generations] or [generations, seeds].
 
-    `first_generation` counts those before.
+    `first_generation` is the number of generations before the chunk.
     """
 
     state: TrainState
@@ -55,7 +54,7 @@ def start(key: Key, strategy: Strategy) -> TrainState:
     """Return the state before the first generation.
 
     Args:
-      key: that of a seed; or keys [seeds], for a strategy `across_seeds`.
+      key: the key of a seed, or keys [seeds] for a strategy `across_seeds`.
       strategy: the strategy.
 
     Raises:
@@ -69,7 +68,7 @@ def start(key: Key, strategy: Strategy) -> TrainState:
 
 
 def _strongly_typed(x: jax.Array) -> jax.Array:
-    """Fix the dtype of what came from a Python number, or the second chunk would compile again."""
+    """Fix the dtype of values from Python numbers, or the second chunk would compile again."""
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return x
     return jax.lax.convert_element_type(x, x.dtype)
@@ -81,8 +80,8 @@ def generation(strategy: Strategy, state: TrainState) -> tuple[TrainState, Metri
     key = fold_in(state.key, state.generation)
     strategy_state, metrics = strategy.step(key, state.strategy)
     if not state.key.ndim:
-        # On several devices everything but the population is the same on each. Devices that
-        # share several seeds differ in these.
+        # On several devices, everything except the population is the same on each device. If
+        # devices share several seeds, each has its own.
         strategy_state, metrics = devices.replicated((strategy_state, metrics))
     strategy_state = jax.tree.map(_strongly_typed, strategy_state)
     return TrainState(state.key, state.generation + 1, strategy_state), metrics
@@ -92,11 +91,11 @@ def generation(strategy: Strategy, state: TrainState) -> tuple[TrainState, Metri
 def advance(
     strategy: Strategy, state: TrainState, num_generations: jax.Array
 ) -> tuple[TrainState, Metrics]:
-    """Run up to `MAX_CHUNK` generations; the metrics' first `num_generations` rows are theirs.
+    """Run up to `MAX_CHUNK` generations; only the first `num_generations` metrics rows are valid.
 
-    The number is traced, not static: chunks of any size share one program.
+    The number is traced, not static, so that chunks of any size share one program.
     """
-    # The inner jit keeps its trace, so that the loop below does not trace the generation again.
+    # The inner jit caches its trace, so that the loop below does not trace the generation again.
     step = jax.jit(partial(generation, strategy), inline=True)
     _, shapes = jax.eval_shape(step, state)
     rows = {name: jnp.zeros((MAX_CHUNK, *m.shape), m.dtype) for name, m in shapes.items()}
@@ -110,9 +109,9 @@ def advance(
 
 
 def divergence(metrics: dict[str, np.ndarray]) -> Divergence | None:
-    """Return the first "loss/..." of a chunk that is not finite, or update that was left out.
+    """Return the first "loss/..." of a chunk that is not finite, or the first skipped update.
 
-    None if there is neither.
+    Return None if there is neither.
     """
     found = []
     for name, values in metrics.items():
@@ -145,13 +144,13 @@ def train(
 
     Args:
       strategy: the strategy.
-      state: where to go on from.
-      num_generations: the run's total, counted from its very beginning.
-      chunk_size: generations a chunk; 0 chooses about two seconds' worth.
-      stop_every: end a chunk at every multiple of each of these generations; 0 for never.
-      should_stop: asked between chunks.
-      around: called for each chunk with whether it ends the run, and entered while the chunk runs
-        and whoever takes it works on it.
+      state: the state to continue from.
+      num_generations: the run's total, counted from its start.
+      chunk_size: the number of generations in a chunk; 0 chooses about two seconds' worth.
+      stop_every: end a chunk at every multiple of each of these numbers of generations; 0 never.
+      should_stop: called between chunks.
+      around: called for each chunk with whether it ends the run. The context it returns is active
+        while the chunk runs and while the caller processes it.
     """
     done = int(state.generation)
     size = min(chunk_size, MAX_CHUNK) or 1
@@ -160,7 +159,7 @@ def train(
         to_stops = [every - done % every for every in stop_every if every]
         count = min(devices.agreed(size), num_generations - done, *to_stops)
         with around(done + count == num_generations):
-            if not is_compiled:  # by running none, so that seconds are those of training
+            if not is_compiled:  # by running none, so that the seconds count only training
                 state, _ = advance(strategy, state, jnp.zeros((), jnp.int32))
                 is_compiled = True
             begin = time.perf_counter()
@@ -174,6 +173,6 @@ def train(
 
 
 def _next_size(count: int, seconds: float) -> int:
-    """Return how many generations take about `SECONDS_PER_CHUNK`, growing by at most four times."""
+    """Return how many generations take about `SECONDS_PER_CHUNK`, at most four times as many."""
     fitting = int(SECONDS_PER_CHUNK * count / max(seconds, 1e-6))
     return max(1, min(fitting, 4 * count, MAX_CHUNK))

@@ -1,4 +1,4 @@
-"""One episode of a saved policy, drawn: what `python -m ternevo.play` does."""
+"""Draw one episode of a saved policy: what `python -m ternevo.play` does."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ternevo.settings.play import PlayConfig
 
 
 def play(config: PlayConfig) -> Path:
-    """Play one episode; return the path of what was drawn."""
+    """Play one episode; return the path of the picture."""
     devices.check_there_are_some()
     enable_compilation_cache()
     path = run_folder.policy_of(config.run, config.which)

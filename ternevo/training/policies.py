@@ -1,4 +1,4 @@
-"""The policies that a state of training holds, read without a copy of the whole state."""
+"""Read the policies in a training state, without copying the whole state."""
 
 import math
 from functools import partial
@@ -15,7 +15,7 @@ from ternevo.types import PolicyParams, Strategy, TrainState
 
 
 class Policies(NamedTuple):
-    """The newest policy of a seed, and the best so far: when, and its return in an evaluation."""
+    """A seed's newest policy, and the best so far with its generation and evaluation return."""
 
     last: PolicyParams
     best: PolicyParams
@@ -35,10 +35,10 @@ def _read(strategy: Strategy, state: TrainState) -> Policies:
 
 
 def policies_of(setup: Setup, state: TrainState) -> Policies:
-    """Return the policies of all seeds, as arrays of this process only.
+    """Return the policies of all seeds, as arrays local to this process.
 
-    What else is in the state, such as populations and buffers, stays where it is. Each process of
-    a run calls this at the same time: its devices share the work.
+    The rest of the state, such as populations and buffers, is not copied. All processes of a run
+    must call this at the same time, because their devices share the work.
     """
     return devices.own_copy(_read(setup.strategy, state))
 

@@ -1,4 +1,4 @@
-"""What a run ends with: learning curves, evaluations on fresh episodes, an episode to watch."""
+"""The results of a run: learning curves, evaluations on fresh episodes, an episode to watch."""
 
 import json
 import math
@@ -21,7 +21,7 @@ from ternevo.training.setup import Setup
 
 
 def draw(setup: Setup) -> None:
-    """Draw the learning curve of each seed, and of a joint run that of all seeds."""
+    """Draw the learning curve of each seed and, for a joint run, the curve of all seeds."""
     rows_of_each = [
         read_jsonl(folder.metrics, plots.LEARNING_CURVE) for folder in setup.seed_folders.values()
     ]
@@ -33,7 +33,7 @@ def draw(setup: Setup) -> None:
 
 
 def finish(setup: Setup, last_rows: list[Row]) -> None:
-    """Evaluate all policies on fresh episodes, write results, render, say where everything is.
+    """Evaluate all policies on fresh episodes, write results, render, and print all paths.
 
     Args:
       setup: the run.
@@ -74,7 +74,7 @@ def _write_result(folder: RunFolder, result: dict[str, Any]) -> None:
 
 
 def _finish_seeds(setup: Setup, results: list[dict[str, Any]]) -> str:
-    """Write the result of a joint run; return in words how its best policies did."""
+    """Write the result of a joint run; return a text that sums up its best policies."""
     totals = {key: results[0][key] for key in ("generation", "wall_time")}
     over_seeds = {
         label: _over_seeds([result[label]["return_mean"] for result in results])
@@ -107,10 +107,10 @@ def _over_seeds(returns: list[float | None]) -> dict[str, Any]:
 
 
 def final_evaluations(setup: Setup) -> list[dict[str, dict[str, Any]]]:
-    """Evaluate each seed's two policy files on the same fresh episodes, with one program."""
+    """Evaluate each seed's two policy files on the same fresh episodes, using one program."""
     problem = problems.of(setup.policy, setup.env)
     num_episodes = setup.config.num_final_episodes
-    # The key is an argument: as a constant it would make another program for each seed.
+    # The key is an argument because a constant key would need a separate program for each seed.
     run = jax.jit(
         lambda weights, quantiser, key: problem.test(key, weights, quantiser, num_episodes).returns
     )
@@ -141,7 +141,7 @@ def _summary(returns: jax.Array) -> dict[str, Any]:
 
 
 def render_best(setup: Setup) -> str:
-    """Render an episode of the first seed's best policy; return where it is, or why not."""
+    """Render an episode of the first seed's best policy; return its path, or why it failed."""
     folder = setup.seed_folders[setup.config.seed]
     saved = policy_file.load(folder.best_policy, trust=setup.config.policy_name)
     key = jax.random.fold_in(jax.random.key(setup.config.seed), keys.SHOWN_EPISODE)

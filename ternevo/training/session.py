@@ -30,7 +30,7 @@ from ternevo.types import TrainState
 
 @contextlib.contextmanager
 def errors_as_status() -> Iterator[None]:
-    """Print what a run may raise as one line, and exit 1 where training failed, else 2."""
+    """Print an error of a run as one line, and exit with 1 if training failed, otherwise 2."""
     try:
         yield
     except (Diverged, OutOfMemory) as error:
@@ -46,15 +46,15 @@ def run(config: RunConfig, stop: Stop | None = None) -> RunFolder:
 
     Args:
       config: the run.
-      stop: set it, from a signal or another thread, to end training after the current chunk.
+      stop: an event to set, from a signal or another thread, to stop after the current chunk.
 
     Raises:
-      UnknownName, ValueError: the configuration makes no sense.
-      RunFolderError: the run's name is taken, or another process works on it.
+      UnknownName, ValueError: the configuration is invalid.
+      RunFolderError: the run's name is taken, or another process is working on it.
       CheckpointError: a checkpoint cannot be read or saved.
-      Diverged: a loss or an update is not finite; what was saved before stays.
-      OutOfMemory: a device has too little memory; what was saved before stays.
-      NoDevice: JAX finds none of the kind or number that was asked for.
+      Diverged: a loss or an update is not finite; what was saved before is kept.
+      OutOfMemory: a device has too little memory; what was saved before is kept.
+      NoDevice: JAX does not find the requested kind or number of devices.
       NotFloat32: JAX computes in float64.
       SystemExit: the run was stopped; its state is saved.
     """
@@ -82,7 +82,7 @@ def claimed(setup: Setup) -> Iterator[None]:
 
 
 def train_and_finish(setup: Setup, stop: Stop) -> None:
-    """Train on all devices; then, unless it was stopped, write what a run ends with."""
+    """Train on all devices; then, unless the run was stopped, write its results."""
     config = setup.config
     with devices.on_all_devices(0 if config.distributed else config.num_devices):
         with on_signals(stop):
@@ -91,7 +91,7 @@ def train_and_finish(setup: Setup, stop: Stop) -> None:
     if stopped_by:
         print(
             f"interrupted: the state is saved in {setup.folder.checkpoints}; "
-            "the same command with --resume goes on"
+            "continue with the same command and --resume"
         )
         raise SystemExit(128 + stopped_by)
     if devices.is_first_process():
@@ -100,24 +100,24 @@ def train_and_finish(setup: Setup, stop: Stop) -> None:
 
 @contextlib.contextmanager
 def failure_on_record(setup: Setup) -> Iterator[None]:
-    """Keep in the run's folder why it failed, if it does."""
+    """If the run fails, record the reason in its folder."""
     try:
         yield
     except Exception as error:
         if devices.is_first_process():
-            with contextlib.suppress(OSError):  # a full disk, which may be what it failed for
+            with contextlib.suppress(OSError):  # such as a full disk, which may be why it failed
                 replace_text(setup.folder.failure, f"{type(error).__name__}: {error}\n")
         raise
 
 
 def _train(setup: Setup, stop: Stop) -> list[Row]:
-    """Start or resume, go through the chunks, draw the curves; return each seed's newest row."""
+    """Start or resume, run the chunks, draw the curves; return each seed's newest row."""
     config = setup.config
     with Checkpoints(
         setup.folder.checkpoints, with_buffers=config.checkpoint_buffers
     ) as checkpoints:
         state = start_or_restore(setup, checkpoints)
-        print("compiling; brax takes a minute or two, the next time less", flush=True)
+        print("compiling; brax takes a minute or two, less the next time", flush=True)
         with contextlib.ExitStack() as stack:
             profiled = config.profile if devices.is_first_process() else None
             around = stack.enter_context(profiling.profiler(profiled))
@@ -144,7 +144,7 @@ def _train(setup: Setup, stop: Stop) -> list[Row]:
                 if animations.is_due(int(state.generation)):
                     animate(setup, animations, records, state)
                 if int(state.generation) % config.checkpoint_every == 0:
-                    # Last, and with rows on the disk: a resumed run makes nothing before it again.
+                    # Last, after the rows are on disk: a resumed run does not redo anything before.
                     records.sync()
                     save(setup, checkpoints, state)
         save(setup, checkpoints, state)
@@ -157,7 +157,7 @@ def start_or_restore(setup: Setup, checkpoints: Checkpoints) -> TrainState:
     """Return the newest checkpoint of a resumed run, else the state before the first generation.
 
     Raises:
-      CheckpointError: the newest cannot be read, or all are gone from a run that had some.
+      CheckpointError: the newest cannot be read, or a run has lost all its checkpoints.
     """
     first = loop.start(keys_of(setup.config.seeds), setup.strategy)
     if setup.config.resume and checkpoints.latest() is not None:
@@ -166,8 +166,8 @@ def start_or_restore(setup: Setup, checkpoints: Checkpoints) -> TrainState:
         return state
     if any(folder.policy.exists() for folder in setup.seed_folders.values()):
         raise CheckpointError(
-            f"{setup.folder.path} has a policy and no checkpoint, so it cannot go on: put "
-            "checkpoints/ back, or begin at its policy, by --init_from under another --name"
+            f"{setup.folder.path} has a policy but no checkpoint, so it cannot be resumed: put "
+            "checkpoints/ back, or start from its policy with --init_from and another --name"
         )
     if setup.config.resume:
         print(f"nothing to resume in {setup.folder.path}: starting", flush=True)
@@ -180,7 +180,7 @@ def start_or_restore(setup: Setup, checkpoints: Checkpoints) -> TrainState:
 
 
 def check_memory(setup: Setup, state: TrainState) -> None:
-    """Compile the program of several seeds, and refuse it if it needs more memory than there is."""
+    """Compile the program of several seeds, and reject it if it needs more memory than there is."""
     if setup.config.num_seeds > 1:
         program = loop.advance.lower(setup.strategy, state, jnp.asarray(1, jnp.int32)).compile()
         device_memory.check_seeds_fit(program, setup.config.num_seeds)
@@ -212,7 +212,7 @@ def save(setup: Setup, checkpoints: Checkpoints, state: TrainState) -> None:
 
 
 def animate(setup: Setup, animations: Animations, records: Records, state: TrainState) -> None:
-    """Draw an episode of the first seed's current policy, and show it where metrics go."""
+    """Draw an episode of the first seed's current policy, and show it in the metric sinks."""
     found = policies.policies_of(setup, state)
     if devices.is_first_process():
         first = of_each_seed(found.last, setup.config.num_seeds)[0]

@@ -1,4 +1,4 @@
-"""From a configuration to the nouns of a run."""
+"""Build the parts of a run from its configuration."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from ternevo.types import Env, Policy, Strategy
 
 
 class Setup(NamedTuple):
-    """The nouns of a run, built from its configuration."""
+    """The parts of a run, built from its configuration."""
 
     config: RunConfig
     env: Env
@@ -39,7 +39,7 @@ class Setup(NamedTuple):
 
 
 def build(config: RunConfig) -> Setup:
-    """Build environment, policy and strategy; the run's folder is not touched."""
+    """Build the environment, policy and strategy, without touching the run's folder."""
     if config.profile:
         profiling.make_profile_folder(config.profile)
     (enable_compilation_cache if config.compilation_cache else disable_compilation_cache)()
@@ -48,7 +48,7 @@ def build(config: RunConfig) -> Setup:
     folder = run_folder.folder_of(config, env.id)
     source = run_folder.start_of(config, folder)
     begin = None
-    if source:  # the run's own class is imported already; a file may name no other
+    if source:  # the run's own class is already imported; a file may not name another
         kind, trust = config.policy.weights, config.policy_name
         begin = warm_start.load(source, env, policy, kind, trust)
     strategy = build_strategy(config, env, policy, begin)
@@ -56,7 +56,7 @@ def build(config: RunConfig) -> Setup:
 
 
 def build_strategy(config: RunConfig, env: Env, policy: Policy, begin: Start | None) -> Strategy:
-    """Build the strategy that the loop runs: with a start, tests of what ships, and all seeds."""
+    """Build the strategy that the loop runs, with warm start, evaluations and all seeds."""
     first = warm_start.start_from(policy, begin.params.weights) if begin else policy
     built = config.strategy.build(env, first, config.policy.weights, config.num_generations)
     strategy = of_type(f"what {type(config.strategy).__name__}.build returns", built, Strategy)

@@ -1,8 +1,8 @@
 """Cut a trained float policy into trits: what `python -m ternevo.export --ternarize` does.
 
-Each tensor becomes trits and a power-of-two scale by absmean quantisation (Ma et al. 2024, "The Era
-of 1-bit LLMs"), after training and without any tuning: what a ternary search has to beat. Both
-policies then run the same episodes.
+Absmean quantisation (Ma et al. 2024, "The Era of 1-bit LLMs") turns each tensor into trits and a
+power-of-two scale, after training and without any tuning. This is the baseline that a ternary
+search has to beat. Both policies then run the same episodes.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from ternevo.types import Env, Params, PolicyParams
 
 
 class Exported(NamedTuple):
-    """The file that was written, and the returns [episodes] of its source and of itself."""
+    """The file that was written, and the returns [episodes] of its source and of the file."""
 
     path: Path
     source_returns: Any
@@ -39,8 +39,8 @@ def export_ternarized(config: ExportConfig) -> Exported:
     """Write the ternary policy, and compare it with its source.
 
     Raises:
-      UntrustedName: the file names code that `config` does not.
-      ValueError: a count that means nothing, or a policy that is not one of floats.
+      UntrustedName: the file names code that `config` does not name.
+      ValueError: a count is invalid, or the policy does not have float weights.
     """
     if config.num_episodes < 1:
         raise ValueError(f"num_episodes must be at least 1, got {config.num_episodes}")
@@ -61,22 +61,22 @@ def export_ternarized(config: ExportConfig) -> Exported:
 
 
 def ternarize(source: Path, out: Path, env: Env, trust: Trust = False) -> None:
-    """Write the policy of `source` with ternary weights; all else of it stays.
+    """Write the policy of `source` with ternary weights, and otherwise unchanged.
 
     Args:
-      source: file of a float policy.
+      source: the file of a float policy.
       out: another file.
-      env: what the policy acts in.
-      trust: which class of a user's own may be imported, see `policy_file.load`.
+      env: the environment of the policy.
+      trust: which user-defined class may be imported, see `policy_file.load`.
 
     Raises:
-      UntrustedName: the policy is of a class that `trust` does not name.
-      ValueError: the policy is not a float one, or `out` is `source` or a folder.
+      UntrustedName: the policy's class is not named by `trust`.
+      ValueError: the policy does not have float weights, or `out` is `source` or a folder.
     """
     saved = policy_file.load(source, trust)
     kind = saved.settings.weights
     if kind != "float":
-        raise ValueError(f"{source} is {kind} already; --ternarize takes a policy of float weights")
+        raise ValueError(f"{source} is {kind} already; --ternarize needs float weights")
     check_out(out, source)
     settings = dataclasses.replace(saved.settings, weights="ternary")
     params = PolicyParams(convert(saved.weights, "ternary"), saved.moments)
@@ -88,7 +88,7 @@ def ternarize(source: Path, out: Path, env: Env, trust: Trust = False) -> None:
 def evaluate_both(
     first: SavedPolicy, second: SavedPolicy, env: Env, seed: int, num_episodes: int
 ) -> list[jax.Array]:
-    """Return the returns of two policies on the same fresh episodes, from one program."""
+    """Return the returns of two policies on the same fresh episodes, using one program."""
     both = [problems.of(saved.policy, env) for saved in (first, second)]
 
     def run(arguments: list, key: jax.Array) -> list[jax.Array]:
@@ -105,7 +105,7 @@ def evaluate_both(
 def packed_size(params: Params) -> int:
     """Return the bytes that the weights take when shipped, without names and shapes.
 
-    A float is 4 bytes; five trits share one, and each of their exponents takes one.
+    A float takes 4 bytes. Five trits share one byte, and each exponent takes one byte.
     """
     return sum(
         -(-tensor.values.size // TRITS_PER_BYTE) + tensor.exponent.size

@@ -1,4 +1,4 @@
-"""Where the metrics of a run go: metrics.jsonl, the progress bar, and what `--track` names."""
+"""Open the metric sinks of a run: metrics.jsonl, the progress bar, and those from `--track`."""
 
 from ternevo.machine import devices
 from ternevo.runs import sinks, wandb_agent
@@ -8,9 +8,9 @@ from ternevo.training.setup import Setup
 
 
 def open_records(setup: Setup, generation: int) -> Records:
-    """Open metrics.jsonl, the progress bar, and what `--track` names, to go on after a generation.
+    """Open metrics.jsonl, the progress bar, and the sinks from `--track`, after a generation.
 
-    Only the first process has any. Each seed has its own metrics.jsonl and TensorBoard; the
+    Only the first process has sinks. Each seed has its own metrics.jsonl and TensorBoard; the
     progress bar and wandb get the means over seeds.
     """
     config, folders = setup.config, list(setup.seed_folders.values())
@@ -20,7 +20,7 @@ def open_records(setup: Setup, generation: int) -> Records:
     last = [sinks.cut_jsonl(folder.metrics, generation) for folder in folders]
     mean = sinks.mean_rows([[row] for row in last])[0] if generation else {}
     common: list[Sink] = [_open_wandb(setup)] if "wandb" in trackers else []
-    boards = [  # before metrics.jsonl is opened: they may be missing
+    boards = [  # opened before metrics.jsonl, as their packages may be missing
         [sinks.TensorBoard(folder.path / "tensorboard", generation)]
         for folder in folders
         if "tensorboard" in trackers
@@ -33,10 +33,10 @@ def open_records(setup: Setup, generation: int) -> Records:
 
 
 def _open_wandb(setup: Setup) -> Sink:
-    """Open a run of wandb; in a trial of an agent, the one that the agent announced."""
+    """Open a wandb run; in a trial of an agent, open the run that the agent announced."""
     config, folder, trial = setup.config, setup.folder, wandb_agent.trial()
     settings = read_json(folder.config)
-    # Project and id are the agent's then: wandb reads them itself, and warns of others.
+    # In a trial, wandb reads the agent's project and id itself, and warns about others.
     place = {} if trial else {"project": config.wandb_project, "id": settings["id"]}
     return sinks.Wandb(
         **place,

@@ -307,7 +307,7 @@ def test_a_run_whose_update_overflows_ends_as_one_whose_loss_does(name, tries, t
     message = capsys.readouterr().err
     (generation,) = re.findall(r"the update of the search in generation (\d+) of seed 0", message)
     before = int(generation) - 1
-    assert "is not finite, and was left out" in message
+    assert "is not finite, and was skipped" in message
     kept = f"the newest checkpoint is {folder / 'checkpoints' / str(before)}"
     assert (kept if before else "there is no checkpoint yet") in message
     assert f"Try a smaller {tries}, under another --name" in message

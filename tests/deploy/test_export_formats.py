@@ -64,8 +64,8 @@ def test_test_vectors_go_into_the_file_if_asked_for(tmp_path):
         ((), "give either --to FORMAT or --ternarize"),
         (("--to", "c", "--ternarize"), "give either --to FORMAT or --ternarize"),
         (("--to", "c", "--name", "9lives"), "9lives"),
-        (("--to", "c", "--onnx_weights", "int2"), "--onnx_weights is of --to onnx, not of c"),
-        (("--to", "html", "--num_vectors", "3"), "is of --to tvp and c and numpy, not of html"),
+        (("--to", "c", "--onnx_weights", "int2"), "--onnx_weights applies to --to onnx, not c"),
+        (("--to", "html", "--num_vectors", "3"), "applies to --to tvp and c and numpy, not html"),
         (("--to", "numpy", "--num_vectors", "0"), "num_vectors must be at least 1, got 0"),
     ],
 )

@@ -42,7 +42,7 @@ def train_for(root, generations, *arguments):
 
 
 def refused(root, capsys, *arguments, status=2):
-    """Return the line that a run prints that cannot go on, or start."""
+    """Return the line printed by a run that cannot resume or start."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as exit_:
         train_for(root, 6, *arguments)
@@ -196,7 +196,7 @@ def test_a_folder_without_its_record_is_neither_resumed_nor_replaced(gone, argum
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = content(folder)
     message = refused(root, capsys, *arguments)
-    assert f"{folder} has results of a run and no config.json" in message
+    assert f"{folder} has results of a run but no config.json" in message
     assert content(folder) == before
 
 
@@ -227,7 +227,7 @@ def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew(root, capsys):
     shutil.rmtree(folder_of(root) / "checkpoints")
     before = content(folder_of(root))
     message = refused(root, capsys, "--resume")
-    assert f"{folder_of(root)} has a policy and no checkpoint" in message
+    assert f"{folder_of(root)} has a policy but no checkpoint" in message
     assert "--init_from" in message
     after = content(folder_of(root))
     assert {name: after[name] for name in before if name != "config.json"} == {
@@ -244,7 +244,7 @@ def test_a_checkpoint_that_was_not_saved_is_an_error(tmp_path, monkeypatch):
     with Checkpoints(tmp_path / "c") as checkpoints:
         checkpoints.save(state(4))
         checkpoints.save(state(4))
-        with pytest.raises(CheckpointError, match=r"c/2 cannot be saved: 4 is there already"):
+        with pytest.raises(CheckpointError, match=r"c/2 cannot be saved: 4 already exists"):
             checkpoints.save(state(2))
         monkeypatch.setattr(checkpoints._manager, "save", lambda *_, **__: False)
         with pytest.raises(CheckpointError, match="c/6 was not saved"):
