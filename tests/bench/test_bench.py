@@ -466,7 +466,7 @@ def test_the_loop_without_episodes_has_one_step_for_each():
 def test_a_policy_that_falls_is_not_called_trained(monkeypatch):
     monkeypatch.setattr(evaluation, "_train", lambda env, policy: evaluation_params(env, policy))
     setting = cases.Evaluation("gymnax/CartPole-v1", 500, 4, is_trained=True)
-    with pytest.raises(contest.CaseError, match="no policy with full episodes"):
+    with pytest.raises(contest.CaseError, match="did not find a policy with full episodes"):
         setting.build()
 
 
