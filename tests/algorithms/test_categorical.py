@@ -541,7 +541,7 @@ def test_settings_that_mean_nothing_are_refused(name, options, message):
 
 
 def test_the_compact_ga_of_the_library_refuses_them_too():
-    with pytest.raises(ValueError, match="population_size must be even.*got 7"):
+    with pytest.raises(ValueError, match=r"population_size must be even.*got 7"):
         CompactGA(7, solution_of(1))
     with pytest.raises(ValueError, match="at least 4, got 3"):
         CompactGA(8, solution_of(1), virtual_population=3)

@@ -112,7 +112,10 @@ def test_a_saved_policy_meets_the_same_check(main, monkeypatch, tmp_path, capsys
         ({"episode_length": -5}, "got -5"),
         ({"episode_length": None}, "got None"),
         ({"episode_length": 20.0}, "got 20.0"),
-        ({"obs": 4}, "obs of my_bounds:make must be a ternevo.types.ObsSpec, such as ObsSpec((4,))"),
+        (
+            {"obs": 4},
+            "obs of my_bounds:make must be a ternevo.types.ObsSpec, such as ObsSpec((4,))",
+        ),
         ({"obs": ObsSpec((0,))}, "the shape must be a tuple of whole numbers above 0, and"),
         ({"obs": ObsSpec((4,), "bools")}, "the kind one of floats, integers, bits, pixels"),
         ({"action": None}, "the action of my_bounds:make must be a ternevo.types.ActionSpec"),
