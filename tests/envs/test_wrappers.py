@@ -9,6 +9,7 @@ import pytest
 
 from ternevo import envs
 from ternevo.envs import wrappers
+from ternevo.names import UnknownName
 from ternevo.settings.wrappers import Wrappers, from_text
 from ternevo.types import Env
 
@@ -168,5 +169,5 @@ def test_a_text_that_nobody_wrote_is_refused(text):
     ],
 )
 def test_values_that_mean_nothing_are_refused(values, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, UnknownName), match=message):
         Wrappers(**values)

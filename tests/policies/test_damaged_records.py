@@ -230,7 +230,7 @@ def test_a_row_that_is_none_is_named(line, damaged, capsys):
     metrics = config.with_name("metrics.jsonl")
     metrics.write_text(f'{line}\n{{"generation": 2, "env_steps": 1, "wall_time": 1}}\n')
     runs.main([str(root), "--json"])
-    assert f"line 1 of {metrics} is no row" in json.loads(capsys.readouterr().out)[0]["reason"]
+    assert f"line 1 of {metrics} is not a row" in json.loads(capsys.readouterr().out)[0]["reason"]
 
 
 def test_a_config_of_another_program_is_no_damaged_run(damaged, capsys):
