@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal
 
-from ternevo.names import check
+from ternevo.names import UnknownName, check
 from ternevo.settings.flat import Part
 from ternevo.settings.meaning import COUNT, FRACTION, option
 
@@ -64,7 +64,7 @@ def from_text(text: str) -> tuple[int | None, Wrappers]:
         values = {name: types.get(name, int)(value) for name, _, value in found}
         length = values.pop("episode_length")
         wrappers = Wrappers(**values)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, UnknownName) as error:
         raise ValueError(f"{text[:80]!r} is not a list of wrappers: {error}") from error
     if wrappers.to_text(length) != text or length < 1:
         raise ValueError(f"{text[:80]!r} is not a list of wrappers")

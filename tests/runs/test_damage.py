@@ -182,7 +182,7 @@ def test_a_run_stopped_before_its_first_generation_holds_its_name(tmp_path, caps
     assert "seed: 0 then, 1 now" in refused(
         tmp_path, capsys, "--resume", "--seed", "1", "--name", "seed0"
     )
-    assert "by --resume" in refused(tmp_path, capsys)
+    assert "with --resume" in refused(tmp_path, capsys)
     assert content(folder) == before
 
 
