@@ -152,9 +152,9 @@ def step(
     """Move each weight to the next value of its kind, within -1 and +1.
 
     Examples:
-      >>> step(jnp.array([-1, 0, 1]), jnp.array([1, 1, 1]), weights.TERNARY).tolist()
+      >>> step(jnp.array([-1, 0, 1], jnp.int8), jnp.int8([1, 1, 1]), weights.TERNARY).tolist()
       [0, 1, 1]
-      >>> step(jnp.array([-1, 1]), jnp.array([1, -1]), weights.BINARY).tolist()
+      >>> step(jnp.array([-1, 1], jnp.int8), jnp.int8([1, -1]), weights.BINARY).tolist()
       [1, -1]
     """
     return jnp.clip(centre + votes * kind.spacing, -1, 1).astype(jnp.int8)
