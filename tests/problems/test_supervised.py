@@ -16,6 +16,7 @@ from ternevo.problems.episodes import keys_of
 from ternevo.rollouts.population import Rollout, evaluate
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
+from ternevo.settings.wrappers import Wrappers
 from ternevo.types import ObservationMoments, ObsSpec, Population
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -95,6 +96,8 @@ def test_episodes_of_one_step_cannot_grow():
         supervised.supervised(policy, DIGITS, Plan(1, horizon=lambda generation: generation))
     with pytest.raises(ValueError, match="episode_length of digits/8x8 must be 1, got 5"):
         envs.make("digits/8x8", 5)
+    with pytest.raises(ValueError, match=r"takes no wrappers, .*got frame_stack=2, lifetime=3"):
+        envs.make("digits/8x8", None, Wrappers(frame_stack=2, lifetime=3))
 
 
 def test_evolution_learns_digits():
