@@ -271,7 +271,8 @@ class Search(NamedTuple):
       population_size: the number of members in a population.
       name: the name used in messages.
       pairs_are_adjacent: see `Population`.
-      is_spread: see `Population`.
+      is_spread: returns whether populations are spread, see `Population`. It is called while a
+        generation is traced, as it depends on the mesh.
       remembers_fitness: whether the state keeps fitness across generations, as archives do.
     """
 
@@ -283,7 +284,7 @@ class Search(NamedTuple):
     population_size: int
     name: str
     pairs_are_adjacent: bool = False
-    is_spread: bool = False
+    is_spread: Callable[[], bool] = lambda: False
     remembers_fitness: bool = True
 
 

@@ -59,7 +59,7 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
         """Return the capabilities that all subclasses have."""
         return Traits(
             pairs_are_adjacent=True,
-            is_spread=self.is_spread,
+            is_spread=lambda: self.is_spread,
             remembers_fitness=False,
             metrics=lambda state: {"search/entropy": self.entropy(state)},
         )

@@ -18,14 +18,15 @@ class Traits(NamedTuple):
     Attributes:
       pairs_are_adjacent: whether an antithetic pair is the members 2 i and 2 i + 1, rather than
         i and i + population / 2.
-      is_spread: whether each device of the mesh holds only its own members.
+      is_spread: returns whether each device of the mesh holds only its own members. It is a
+        function because an algorithm is built before a mesh is set.
       remembers_fitness: whether fitness is compared across generations, as by elites and archives;
         True for unknown algorithms.
       metrics: a state to metrics.
     """
 
     pairs_are_adjacent: bool = False
-    is_spread: bool = False
+    is_spread: Callable[[], bool] = lambda: False
     remembers_fitness: bool = True
     metrics: Callable[[Any], Metrics] = lambda state: {}
 

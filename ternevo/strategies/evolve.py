@@ -66,7 +66,7 @@ def evolve(
         key_ask, key_eval, key_tell = jax.random.split(key, 3)
         solutions, asked = search.ask(key_ask, state.search)
         population = Population(
-            jax.vmap(decode)(solutions), search.pairs_are_adjacent, search.is_spread
+            jax.vmap(decode)(solutions), search.pairs_are_adjacent, search.is_spread()
         )
         scores = problem.evaluate(key_eval, population, state.moments, state.generation)
         told = search.tell(key_tell, solutions, _fitness(scores.returns), asked)

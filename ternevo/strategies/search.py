@@ -55,7 +55,7 @@ def _distribution_search(
     def ask(key: Key, state: Any) -> tuple[Any, Any]:
         population, state = algorithm.ask(key, state, params)
         # Algorithms that draw and sum up whole populations do so on every device.
-        return population if traits.is_spread else devices.replicated(population), state
+        return population if traits.is_spread() else devices.replicated(population), state
 
     return _search(algorithm, traits, init, ask, tell, algorithm.get_mean, traits.metrics)
 

@@ -84,9 +84,8 @@ CASES = {  # (strategy, its settings, policy, environment, episode length)
 COLLECTIVE = re.compile(r" (all-gather|all-reduce|all-to-all|collective-permute)(-start)?\(")
 
 
-def num_collectives(case: str) -> int:
+def num_collectives(strategy: Strategy) -> int:
     """Return how often devices talk in the compiled program of a chunk of generations."""
-    strategy = build(case)
     state = loop.start(jax.random.key(0), strategy)
     program = loop.advance.lower(strategy, state, jnp.asarray(1, jnp.int32)).compile()
     return len(COLLECTIVE.findall(program.as_text()))
@@ -122,8 +121,7 @@ def build(case: str) -> Strategy:
     return evaluated(strategy, problems.of(policy, env), 2, 5)
 
 
-def final_state(case: str) -> list[np.ndarray]:
-    strategy = build(case)
+def final_state(strategy: Strategy) -> list[np.ndarray]:
     state = loop.start(jax.random.key(0), strategy)
     for chunk in loop.train(strategy, state, 4, 2):
         state = chunk.state
@@ -144,10 +142,11 @@ def bits(x: np.ndarray) -> np.ndarray:
 def main() -> None:
     num_devices, path, cases = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     devices.use_cores(num_devices)
+    strategies = {case: build(case) for case in {*cases, "split"}}  # off the mesh, as in a session
     with devices.on_all_devices():
         assert devices.count() == num_devices
-        states = {case: final_state(case) for case in cases}
-        states["collectives"] = [np.asarray(num_collectives("split"))]
+        states = {case: final_state(strategies[case]) for case in cases}
+        states["collectives"] = [np.asarray(num_collectives(strategies["split"]))]
         messages = {f"gathered/{name}": bits(x) for name, x in gathered().items()}
     np.savez(
         path,
