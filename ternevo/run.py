@@ -1,14 +1,13 @@
 """`python -m ternevo.run`: train a policy, with a learning curve and an episode to watch."""
 
-import sys
-from typing import TYPE_CHECKING
-
 from ternevo.machine import startup
 from ternevo.machine.interruption import Stop, on_lost_output
+from ternevo.machine.phases import Phases
+from ternevo.runs import claims
+from ternevo.runs.errors import errors_in_a_line
+from ternevo.runs.run_folder import RunFolder, folder_of
 from ternevo.settings.command_line import RunConfig, parse
-
-if TYPE_CHECKING:
-    from ternevo.runs.run_folder import RunFolder
+from ternevo.settings.env_ids import full_id
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -17,22 +16,26 @@ def main(argv: list[str] | None = None) -> None:
     Signals are SIGINT, SIGTERM, SIGHUP, and SIGPIPE when the reader of the output is gone. Exit
     with 1 on divergence and when memory runs out.
     """
+    time = Phases()
     startup.prepare()
     config, stop = parse(argv), Stop()
-    with on_lost_output(stop):
-        print(f"ternevo: {config.strategy_name} on {config.env}, seed {config.seed_label}")
-        sys.stdout.flush()
-        from ternevo.training import session  # JAX, which takes seconds
+    # A name that is taken is refused before JAX, which takes seconds, is imported.
+    with on_lost_output(stop), errors_in_a_line(), claims.held(config) as named:
+        folder = folder_of(named, full_id(named.env)).path
+        print(f"ternevo: {named.strategy_name} on {named.env}, seed {named.seed_label}: {folder}")
+        with time.phase("importing", "importing JAX"):
+            from ternevo.training import session
 
         with session.errors_as_status():
-            session.run(config, stop)
+            session.run(named, stop, time)
 
 
-def run(config: RunConfig, stop: Stop | None = None) -> "RunFolder":
+def run(config: RunConfig, stop: Stop | None = None) -> RunFolder:
     """Train, evaluate, save and plot; return the run's folder. See `ternevo.training.session`."""
     from ternevo.training import session
 
-    return session.run(config, stop)
+    with claims.held(config) as named:
+        return session.run(named, stop)
 
 
 if __name__ == "__main__":

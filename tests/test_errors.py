@@ -59,7 +59,7 @@ def folder_of(root):
 
 
 def test_a_taken_name_says_how_to_go_on(root, capsys):
-    message = refused(run.main, [*NES, "--runs_dir", root], capsys)
+    message = refused(run.main, [*NES, "--runs_dir", root, "--name", "seed0"], capsys)
     assert f"{folder_of(root)} exists. Continue it with --resume" in message
     assert "another --name" in message
 

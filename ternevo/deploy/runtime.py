@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ternevo.deploy import integer, tvp
 from ternevo.deploy.record import Layer, PolicyRecord
+from ternevo.files import replacing
 
 BACKENDS = ("native", "numpy")
 BACKEND_VARIABLE = "TERNEVO_BACKEND"
@@ -169,6 +170,15 @@ class Policy:
     def to_bytes(self) -> bytes:
         """Return the file, with its optional parts."""
         return self._data
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, atomically; by convention its name ends in .tvp.
+
+        Raises:
+          OSError: it cannot be written.
+        """
+        with replacing(Path(path)) as temporary:
+            temporary.write_bytes(self._data)
 
     def info(self) -> dict[str, Any]:
         """Return its names and sizes, and the identity of the bare policy that a device needs."""

@@ -25,12 +25,9 @@ import numpy as np
 
 from ternevo.envs import traces
 from ternevo.names import check
+from ternevo.settings.env_ids import BRAX_BACKENDS, ONLY_BACKENDS
 from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep, no_task
 
-BACKENDS = ("spring", "positional", "generalized", "mjx")
-"""The simulators; the default is the first one that supports the environment."""
-
-ONLY_BACKENDS = {"fast": ("spring",), "swimmer": ("generalized",)}
 EPISODE_LENGTH = 1000
 
 NAMES = (  # copied because importing brax takes seconds; a test compares it with brax's registry
@@ -152,10 +149,10 @@ def _parse(name: str) -> tuple[str, str]:
     """Split "name@backend" and check both; a missing backend becomes the default."""
     name, at, backend = name.partition("@")
     check("brax environment", name, NAMES)
-    allowed = ONLY_BACKENDS.get(name, BACKENDS)
+    allowed = ONLY_BACKENDS.get(name, BRAX_BACKENDS)
     if not at:
         return name, allowed[0]
-    if check("brax backend", backend, BACKENDS) not in allowed:
+    if check("brax backend", backend, BRAX_BACKENDS) not in allowed:
         raise ValueError(f"brax/{name} exists only as brax/{name}@{' or '.join(allowed)}")
     return name, backend
 

@@ -19,12 +19,14 @@ LOST_OUTPUT = signal.SIGPIPE
 class Stop:
     """Whether a run must end, and why: `signal` is the number of the first signal, or 0.
 
-    Output that can no longer be written counts as `LOST_OUTPUT`.
+    Output that can no longer be written counts as `LOST_OUTPUT`. With `is_enough`, only training
+    ends, and the run goes on to its results.
     """
 
     def __init__(self) -> None:
         """Begin without a reason to stop."""
         self.signal = 0
+        self.is_enough = False
 
     def because_of(self, number: int) -> None:
         """Set the reason to stop, unless there already is one."""

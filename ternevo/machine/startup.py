@@ -36,10 +36,14 @@ HARMLESS = ("", "0", "f", "false", "n", "no", "off", "standard", "allow")
 def prepare() -> None:
     """Remove JAX settings that break a run from the environment, and print a note for each.
 
+    XLA's own log is silenced too, unless TF_CPP_MIN_LOG_LEVEL is set.
+
     This happens only before JAX is imported: afterwards the settings belong to the importer.
     """
     if "jax" in sys.modules:
         return
+    # Otherwise XLA prints an alarm of four lines for each program that compiles for two minutes.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     found = {name: os.environ[name] for name in SET_ASIDE if name in os.environ}
     for name, value in found.items():
         del os.environ[name]

@@ -74,10 +74,19 @@ def record(saved: SavedPolicy, env: Env, key: Key) -> Recording:
     Raises:
       ValueError: the policy is for observations or actions of another size.
     """
+    check_fits(saved, env)
+    return recorder(saved.policy, env)(saved.weights, saved.quantiser, key)
+
+
+def check_fits(saved: SavedPolicy, env: Env) -> None:
+    """Refuse an environment with other observations or actions than those of a saved policy.
+
+    Raises:
+      ValueError: they differ.
+    """
     obs_size = saved.quantiser.mean.shape[0]
     if obs_size != env.obs.size or saved.action != env.action:
         raise ValueError(
             f"a policy of {saved.env_id} ({obs_size} observations, {saved.action.size} actions) "
             f"does not fit {env.id} ({env.obs.size} observations, {env.action.size} actions)"
         )
-    return recorder(saved.policy, env)(saved.weights, saved.quantiser, key)

@@ -1,36 +1,133 @@
 """Claim the folder of a run for one process, for a new run or to resume the same run."""
 
 import contextlib
+import dataclasses
 import itertools
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ternevo.files import Locked, locked, remove_temporaries, replacing
-from ternevo.runs import records
+from ternevo.runs import records, wandb_agent
 from ternevo.runs.errors import RunFolderError
-from ternevo.runs.run_folder import RunFolder, folder_of, has_begun, policy_of, seed_folders
+from ternevo.runs.run_folder import (
+    RunFolder,
+    default_names,
+    folder_of,
+    has_begun,
+    policy_of,
+    seed_folders,
+)
 from ternevo.settings.command_line import RunConfig, to_dict
+from ternevo.settings.env_ids import full_id
 from ternevo.settings.flat import with_meaning
 
 
 @contextlib.contextmanager
-def claimed(config: RunConfig, env_id: str) -> Iterator[RunFolder]:
-    """Hold the folder of a run, made or checked by `create`, until the run or its process ends.
+def held(config: RunConfig) -> Iterator[RunConfig]:
+    """Hold the folder of a run until the block ends; yield the configuration with its name.
+
+    Without `--name`, a new run gets the first default name that is free; a resumed run gets the
+    newest one with the same settings. JAX is not imported. Folders made here are removed again if
+    nothing was written into them, for example because an option was refused.
 
     Raises:
-      RunFolderError: another process holds it, or `create` raised it.
+      RunFolderError: the name is taken, or another process holds the folder.
     """
-    folder = folder_of(config, env_id)
-    folder.path.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
+        yield _first_held(_candidates(config), stack)
+
+
+def _candidates(config: RunConfig) -> Iterator[RunConfig]:
+    """Yield the configuration with each name that the run may have, the preferred one first."""
+    if config.name or wandb_agent.trial() or config.distributed:  # hosts cannot agree on a number
+        yield config
+        return
+    named = (dataclasses.replace(config, name=name) for name in default_names(config))
+    if not config.resume:
+        yield from named
+        return
+    first = next(named)
+    begun = [first, *itertools.takewhile(lambda own: has_begun(_folder(own)), named)]
+    yield next((own for own in reversed(begun) if _is_resumable(own)), first)
+
+
+def _first_held(candidates: Iterator[RunConfig], stack: contextlib.ExitStack) -> RunConfig:
+    """Hold the first folder that is free, until the stack is closed.
+
+    Raises:
+      RunFolderError: there is none; the message is about the last candidate.
+    """
+    refused: RunFolderError | None = None
+    for config in candidates:
         try:
-            stack.enter_context(locked(folder.lock))
-        except Locked as error:
-            raise RunFolderError(
-                f"{error}: wait until it is done, stop it, or choose another --name"
-            ) from error
-        yield create(config, env_id)
+            stack.enter_context(_holding(config))
+            return config
+        except RunFolderError as error:
+            refused = error
+    assert refused is not None, "there is at least one candidate"
+    raise refused
+
+
+@contextlib.contextmanager
+def _holding(config: RunConfig) -> Iterator[None]:
+    """Hold the folder of this name.
+
+    Raises:
+      RunFolderError: it has results and is not to be resumed, or another process holds it.
+    """
+    folder = _folder(config)
+    made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
+    folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder.lock):
+            _check_free(config, folder)
+            try:
+                yield
+            finally:
+                _remove_if_unused(folder, made)
+    except Locked as error:
+        raise RunFolderError(
+            f"{error}: wait until it is done, stop it, or choose another --name"
+        ) from error
+
+
+def _check_free(config: RunConfig, folder: RunFolder) -> None:
+    """Refuse a folder with results, unless the run is to be resumed.
+
+    Raises:
+      RunFolderError: it has results; the message says what to do.
+    """
+    if not has_begun(folder):
+        return
+    if not folder.config.exists():
+        raise RunFolderError(
+            f"{folder.path} has results of a run but no config.json, so it can be neither resumed "
+            "nor replaced: put config.json back, move the folder away, or choose another --name"
+        )
+    if not config.resume:
+        raise RunFolderError(
+            f"{folder.path} exists. Continue it with --resume, or choose another --name"
+        )
+
+
+def _remove_if_unused(folder: RunFolder, made: list[Path]) -> None:
+    """Remove the folders that were made for a run, if they hold only its lock."""
+    if made and list(folder.path.iterdir()) == [folder.lock]:
+        folder.lock.unlink()
+        for path in made:
+            with contextlib.suppress(OSError):  # another run is in it
+                path.rmdir()
+
+
+def _folder(config: RunConfig) -> RunFolder:
+    return folder_of(config, full_id(config.env))
+
+
+def _is_resumable(config: RunConfig) -> bool:
+    before = records.read_record(_folder(config).config)
+    return bool(before) and not _changed(config, before, full_id(config.env))
 
 
 def create(config: RunConfig, env_id: str) -> RunFolder:
@@ -44,6 +141,7 @@ def create(config: RunConfig, env_id: str) -> RunFolder:
         is missing or damaged.
     """
     folder = folder_of(config, env_id)
+    _check_free(config, folder)
     record = records.made_now(config, env_id)
     before = records.read_record_to_resume(folder.config)
     if "joint" in before:
@@ -72,16 +170,9 @@ def _history(
     Raises:
       RunFolderError: the run cannot be resumed.
     """
-    if not before:
-        raise RunFolderError(
-            f"{folder.path} has results of a run but no config.json, so it can be neither resumed "
-            "nor replaced: put config.json back, move the folder away, or choose another --name"
-        )
-    if not config.resume:
-        raise RunFolderError(
-            f"{folder.path} exists. Continue it with --resume, or choose another --name"
-        )
-    _check_same(config, folder, before, record)
+    changed = _changed(config, before, record["env"])
+    if changed:
+        raise RunFolderError(f"{folder.path} was started with other settings: {'; '.join(changed)}")
     history = [*before.get("resumed_from", []), {k: before[k] for k in records.RESUMED_RECORD}]
     return {"id": before["id"], "resumed_from": history}
 
@@ -128,22 +219,18 @@ def free_on_resume(config: RunConfig) -> set[str]:
     return free - stretched - set(config.strategy.fixed_on_resume)
 
 
-def _check_same(
-    config: RunConfig, folder: RunFolder, before: dict[str, Any], now: dict[str, Any]
-) -> None:
-    """Reject changed settings; the environment is compared by its full id.
+def _changed(config: RunConfig, before: dict[str, Any], env_id: str) -> list[str]:
+    """Return the settings, in words, that a resumed run has changed and may not change.
 
-    An option that did not exist when the run began counts as its default.
+    The environment is compared by its full id. An option that did not exist when the run began
+    counts as its default.
     """
     defaults = records.flat(to_dict(RunConfig(type(config.strategy)(), type(config.policy)())))
-    then, new = (
-        {**defaults, **records.flat(x["settings"]), "env": x["env"]} for x in (before, now)
-    )
+    then = {**defaults, **records.flat(before["settings"]), "env": before["env"]}
+    now = {**defaults, **records.flat(to_dict(config)), "env": env_id}
     free = free_on_resume(config)
-    changed = [
+    return [
         f"{name}: {then.get(name)!r} then, {value!r} now"
-        for name, value in new.items()
+        for name, value in now.items()
         if name not in free and then.get(name) != value
     ]
-    if changed:
-        raise RunFolderError(f"{folder.path} was started with other settings: {'; '.join(changed)}")

@@ -10,6 +10,8 @@ seed it also has a folder seed<k>/, which is like the folder of a single run wit
 """
 
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -108,10 +110,23 @@ class RunFolder:
 
 
 def folder_of(config: RunConfig, env_id: str) -> RunFolder:
-    """Return where a run is or would be; each trial of a sweep's agent has its own name."""
-    trial = wandb_agent.trial()
-    name = config.name or (trial.name if trial else f"seed{config.seed_label}")
+    """Return where a run is or would be, by its name or else by the first of `default_names`."""
+    name = config.name or next(default_names(config))
     return RunFolder(config.runs_dir / env_id / config.strategy_name / name)
+
+
+def default_names(config: RunConfig) -> Iterator[str]:
+    """Yield the names for a run without `--name`, in order: seed0, seed0-run2, seed0-run3, ...
+
+    The trial of a sweep's agent has one name of its own.
+    """
+    trial = wandb_agent.trial()
+    if trial:
+        yield trial.name
+        return
+    yield f"seed{config.seed_label}"
+    for attempt in itertools.count(2):  # not seed0-2: that is a joint run of the seeds 0 to 2
+        yield f"seed{config.seed_label}-run{attempt}"
 
 
 def seed_folders(config: RunConfig, folder: RunFolder) -> dict[int, RunFolder]:

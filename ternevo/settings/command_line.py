@@ -16,7 +16,7 @@ import tyro
 
 from ternevo.machine import startup
 from ternevo.names import UnknownName, check, lookup_settings
-from ternevo.settings import options, pages
+from ternevo.settings import options, pages, smoke
 from ternevo.settings.flags import flattened
 from ternevo.settings.flat import changed, check as check_settings, flat
 from ternevo.settings.meaning import COUNT, NOT_NEGATIVE, option, unseen
@@ -140,7 +140,7 @@ def parse(argv: list[str] | None = None) -> RunConfig:
     """
     argv = sys.argv[1:] if argv is None else argv
     try:
-        return _parse(argv)
+        return smoke.shortened(_parse(argv))
     except (ConfigError, UnknownName, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error

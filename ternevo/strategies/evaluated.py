@@ -25,7 +25,7 @@ def evaluated(strategy: Strategy, problem: Problem, every: int, num_episodes: in
 
     The first generation is evaluated too. The metrics "eval/..." are NaN in
     generations without an evaluation. `best` is the policy with the highest mean
-    return in such an evaluation.
+    return in such an evaluation; of equals it is the latest, which has learned the most.
 
     Raises:
       ValueError: `every` or `num_episodes` is less than 1.
@@ -57,7 +57,7 @@ def evaluated(strategy: Strategy, problem: Problem, every: int, num_episodes: in
             ),
             lambda: (jnp.asarray(jnp.nan),) * 3,
         )
-        is_better = (mean > state.best_return) & jnp.isfinite(mean)
+        is_better = (mean >= state.best_return) & jnp.isfinite(mean)
         best, best_generation, best_return = jax.tree.map(
             lambda new, old: jnp.where(is_better, new, old),
             (current, generation, mean),

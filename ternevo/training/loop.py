@@ -108,6 +108,11 @@ def advance(
     return jax.lax.fori_loop(0, num_generations, one_generation, (state, rows))
 
 
+def compiled(strategy: Strategy, state: TrainState) -> TrainState:
+    """Compile `advance` by running no generation; return the state, whose buffers are reused."""
+    return advance(strategy, state, jnp.zeros((), jnp.int32))[0]
+
+
 def divergence(metrics: dict[str, np.ndarray]) -> Divergence | None:
     """Return the first "loss/..." of a chunk that is not finite, or the first skipped update.
 
@@ -159,9 +164,8 @@ def train(
         to_stops = [every - done % every for every in stop_every if every]
         count = min(devices.agreed(size), num_generations - done, *to_stops)
         with around(done + count == num_generations):
-            if not is_compiled:  # by running none, so that the seconds count only training
-                state, _ = advance(strategy, state, jnp.zeros((), jnp.int32))
-                is_compiled = True
+            if not is_compiled:  # so that the seconds count only training
+                state, is_compiled = compiled(strategy, state), True
             begin = time.perf_counter()
             state, metrics = advance(strategy, state, jnp.asarray(count, jnp.int32))
             rows = {name: np.asarray(values)[:count] for name, values in metrics.items()}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import jax
 
 from ternevo import envs, keys, problems
-from ternevo.files import replace_text
+from ternevo.files import replace_text, replacing
 from ternevo.machine import devices
 from ternevo.names import UnknownName
 from ternevo.policies import policy_file
@@ -40,28 +41,53 @@ def finish(setup: Setup, last_rows: list[Row]) -> None:
       last_rows: the newest row of each seed.
     """
     config, folders = setup.config, setup.seed_folders
-    print(f"evaluating on {config.num_final_episodes} fresh episodes", flush=True)
-    evaluations = final_evaluations(setup)
+    words = f"evaluating on {config.num_final_episodes} fresh episodes"
+    with setup.time.phase("evaluating", words):
+        evaluations = [
+            settled(folder, evaluation)
+            for folder, evaluation in zip(folders.values(), final_evaluations(setup), strict=True)
+        ]
     results: list[dict[str, Any]] = [
         {**_totals(row), **evaluation}
         for row, evaluation in zip(last_rows, evaluations, strict=True)
     ]
     for folder, result in zip(folders.values(), results, strict=True):
         _write_result(folder, result)
+    all_seeds = _finish_seeds(setup, results) if config.num_seeds > 1 else ""
+    shown = ""
+    if config.render:
+        with setup.time.phase("drawing", "drawing an episode"):
+            shown = render_best(setup)
     steps = sum(result["env_steps"] for result in results)
     print(
         f"done        {setup.env.id} with {config.strategy_name}: "
-        f"{results[0]['generation']} generations, {steps:,} steps, {results[0]['wall_time']:.0f} s"
+        f"{results[0]['generation']} generations, {steps:,} steps"
     )
     for folder, result in zip(folders.values(), results, strict=True):
         for label in ("policy", "best_policy"):
             print(f"{label:<12}{getattr(folder, label)}  {_in_words(result[label])}")
-    if config.num_seeds > 1:
-        print(f"all seeds   {_finish_seeds(setup, results)}")
-    print(f"curve       {setup.folder.curve}")
-    if config.render:
-        print(f"episode     {render_best(setup)}")
-    print(f"checkpoint  {setup.folder.checkpoints / str(results[0]['generation'])}", flush=True)
+    lines = {
+        "all seeds": all_seeds,
+        "curve": setup.folder.curve,
+        "episode": shown,
+        "checkpoint": setup.folder.checkpoints / str(results[0]["generation"]),
+        "time": setup.time.summary(),
+    }
+    print("\n".join(f"{name:<12}{value}" for name, value in lines.items() if value), flush=True)
+
+
+def settled(folder: RunFolder, evaluation: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Ship the last policy as the best one, if it is at least as good on the final episodes.
+
+    The best policy was chosen by fewer episodes, and on an easy task it may be of the first
+    generation.
+    """
+    last, best = (evaluation[label]["return_mean"] for label in ("policy", "best_policy"))
+    if last is None or (best is not None and last < best):
+        return evaluation
+    with replacing(folder.best_policy) as temporary:
+        shutil.copyfile(folder.policy, temporary)
+    return {**evaluation, "best_policy": evaluation["policy"]}
 
 
 def _totals(row: Row) -> dict[str, Any]:

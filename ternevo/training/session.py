@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax.numpy as jnp
 
@@ -10,10 +10,11 @@ from ternevo.files import replace_text
 from ternevo.machine import device_memory, devices, profiling
 from ternevo.machine.device_memory import OutOfMemory
 from ternevo.machine.interruption import Stop, on_signals
+from ternevo.machine.phases import Phases
 from ternevo.runs import claims
 from ternevo.runs.errors import RunFolderError
 from ternevo.runs.run_folder import RunFolder
-from ternevo.runs.sinks import MissingExtra, Records, Row
+from ternevo.runs.sinks import MissingExtra, Records, Row, Sink
 from ternevo.settings.command_line import RunConfig
 from ternevo.strategies.across_seeds import keys_of, of_each_seed
 from ternevo.strategies.warm_start import check_starts
@@ -41,12 +42,19 @@ def errors_as_status() -> Iterator[None]:
         raise SystemExit(2) from error
 
 
-def run(config: RunConfig, stop: Stop | None = None) -> RunFolder:
+def run(
+    config: RunConfig,
+    stop: Stop | None = None,
+    time: Phases | None = None,
+    sinks: Sequence[Sink] = (),
+) -> RunFolder:
     """Train, evaluate, save and draw; return the run's folder.
 
     Args:
-      config: the run.
+      config: the run; unless it is distributed, its folder is held by the caller.
       stop: an event to set, from a signal or another thread, to stop after the current chunk.
+      time: the phases of the run so far, such as its imports.
+      sinks: further sinks of metrics, of the mean over seeds.
 
     Raises:
       UnknownName, ValueError: the configuration is invalid.
@@ -63,30 +71,37 @@ def run(config: RunConfig, stop: Stop | None = None) -> RunFolder:
     if config.distributed:
         devices.join_processes()
     devices.check_there_are_some()
-    setup = build(config)  # not on the mesh: brax binds what it loads to one device
-    with claimed(setup), failure_on_record(setup), naming_what_to_lower(setup):
-        train_and_finish(setup, stop or Stop())
+    time = time or Phases()
+    with time.phase("importing", f"loading {config.env}"):
+        setup = build(config, time)  # not on the mesh: brax binds what it loads to one device
+    with begun(setup), failure_on_record(setup), naming_what_to_lower(setup):
+        train_and_finish(setup, stop or Stop(), sinks)
     return setup.folder
 
 
 @contextlib.contextmanager
-def claimed(setup: Setup) -> Iterator[None]:
-    """Hold the run's folder, made or checked by the first process, until the run is over."""
+def begun(setup: Setup) -> Iterator[None]:
+    """Make or check the run's folder in the first process; others wait for it.
+
+    A run of one process holds its folder already. One of several holds it in the first of them.
+    """
     with contextlib.ExitStack() as stack:
         if devices.is_first_process():
             with devices.telling_others():
-                stack.enter_context(claims.claimed(setup.config, setup.env.id))
+                if setup.config.distributed:
+                    stack.enter_context(claims.held(setup.config))
+                claims.create(setup.config, setup.env.id)
         else:
             devices.follow_first()
         yield
 
 
-def train_and_finish(setup: Setup, stop: Stop) -> None:
+def train_and_finish(setup: Setup, stop: Stop, sinks: Sequence[Sink]) -> None:
     """Train on all devices; then, unless the run was stopped, write its results."""
     config = setup.config
     with devices.on_all_devices(0 if config.distributed else config.num_devices):
         with on_signals(stop):
-            last_rows = _train(setup, stop)
+            last_rows = _train(setup, stop, sinks)
         stopped_by = devices.agreed(stop.signal)
     if stopped_by:
         print(
@@ -110,30 +125,30 @@ def failure_on_record(setup: Setup) -> Iterator[None]:
         raise
 
 
-def _train(setup: Setup, stop: Stop) -> list[Row]:
+def _train(setup: Setup, stop: Stop, sinks: Sequence[Sink]) -> list[Row]:
     """Start or resume, run the chunks, draw the curves; return each seed's newest row."""
     config = setup.config
     with Checkpoints(
         setup.folder.checkpoints, with_buffers=config.checkpoint_buffers
     ) as checkpoints:
         state = start_or_restore(setup, checkpoints)
-        print("compiling; brax takes a minute or two, less the next time", flush=True)
         with contextlib.ExitStack() as stack:
             profiled = config.profile if devices.is_first_process() else None
             around = stack.enter_context(profiling.profiler(profiled))
             records = stack.enter_context(
-                contextlib.closing(open_records(setup, int(state.generation)))
+                contextlib.closing(open_records(setup, int(state.generation), sinks))
             )
-            check_memory(setup, state)
+            state = compiled(setup, state)
             animations = Animations(setup)
             has_warned = False
+            stack.enter_context(setup.time.phase("training"))
             for chunk in loop.train(
                 setup.strategy,
                 state,
                 config.num_generations,
                 config.chunk_size,
                 stop_every=(config.checkpoint_every, config.render_every),
-                should_stop=lambda: bool(stop.signal),
+                should_stop=lambda: bool(stop.signal) or stop.is_enough,
                 around=around,
             ):
                 record(setup, records, checkpoints, chunk)
@@ -177,6 +192,21 @@ def start_or_restore(setup: Setup, checkpoints: Checkpoints) -> TrainState:
             check_starts(found, setup.start)
         print(f"starting from {setup.start}", flush=True)
     return first
+
+
+def compiled(setup: Setup, state: TrainState) -> TrainState:
+    """Compile the program of a generation; return the state, whose buffers are reused.
+
+    Raises:
+      OutOfMemory: the program of several seeds needs more memory than there is.
+    """
+    config = setup.config
+    words = f"compiling a generation of {config.strategy_name} on {setup.env.id}"
+    if config.compilation_cache:
+        words += " (quicker the next time)"
+    with setup.time.phase("compiling", words):
+        check_memory(setup, state)
+        return loop.compiled(setup.strategy, state)
 
 
 def check_memory(setup: Setup, state: TrainState) -> None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from ternevo import envs, problems
 from ternevo.machine import profiling
 from ternevo.machine.compilation_cache import disable_compilation_cache, enable_compilation_cache
+from ternevo.machine.phases import Phases
 from ternevo.names import of_type
 from ternevo.policies import contract
 from ternevo.runs import run_folder
@@ -26,6 +27,7 @@ class Setup(NamedTuple):
     strategy: Strategy
     folder: RunFolder
     start: Start | None
+    time: Phases
 
     @property
     def seed_folders(self) -> dict[int, RunFolder]:
@@ -38,7 +40,7 @@ class Setup(NamedTuple):
         return f"{self.env.id}, {config.strategy_name}, {config.policy.weights}, seed {seed}"
 
 
-def build(config: RunConfig) -> Setup:
+def build(config: RunConfig, time: Phases | None = None) -> Setup:
     """Build the environment, policy and strategy, without touching the run's folder."""
     if config.profile:
         profiling.make_profile_folder(config.profile)
@@ -52,7 +54,7 @@ def build(config: RunConfig) -> Setup:
         kind, trust = config.policy.weights, config.policy_name
         begin = warm_start.load(source, env, policy, kind, trust)
     strategy = build_strategy(config, env, policy, begin)
-    return Setup(config, env, policy, strategy, folder, begin)
+    return Setup(config, env, policy, strategy, folder, begin, time or Phases())
 
 
 def build_strategy(config: RunConfig, env: Env, policy: Policy, begin: Start | None) -> Strategy:

@@ -1,5 +1,7 @@
 """Open the metric sinks of a run: metrics.jsonl, the progress bar, and those from `--track`."""
 
+from collections.abc import Sequence
+
 from ternevo.machine import devices
 from ternevo.runs import sinks, wandb_agent
 from ternevo.runs.records import read_json
@@ -7,11 +9,11 @@ from ternevo.runs.sinks import Records, Sink
 from ternevo.training.setup import Setup
 
 
-def open_records(setup: Setup, generation: int) -> Records:
+def open_records(setup: Setup, generation: int, more: Sequence[Sink] = ()) -> Records:
     """Open metrics.jsonl, the progress bar, and the sinks from `--track`, after a generation.
 
     Only the first process has sinks. Each seed has its own metrics.jsonl and TensorBoard; the
-    progress bar and wandb get the means over seeds.
+    progress bar, wandb and `more` get the means over seeds.
     """
     config, folders = setup.config, list(setup.seed_folders.values())
     if not devices.is_first_process():
@@ -29,7 +31,7 @@ def open_records(setup: Setup, generation: int) -> Records:
         [sinks.Jsonl(folder.metrics), *board] for folder, board in zip(folders, boards, strict=True)
     ]
     common.append(sinks.Console(config.num_generations, mean, config.num_seeds))
-    return sinks.Records(last, own, common)
+    return sinks.Records(last, own, [*common, *more])
 
 
 def _open_wandb(setup: Setup) -> Sink:

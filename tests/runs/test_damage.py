@@ -115,10 +115,10 @@ def worker(tmp_path_factory):
         yield process, root
 
 
-@pytest.mark.parametrize("arguments", [(), ("--resume",), ("--seed", "1", "--name", "seed0")])
+@pytest.mark.parametrize("arguments", [(), ("--resume",), ("--seed", "1")])
 def test_a_second_process_is_refused_and_names_the_first(arguments, worker, capsys):
     process, root = worker
-    message = refused(root, capsys, *arguments)
+    message = refused(root, capsys, "--name", "seed0", *arguments)
     assert f"{folder_of(root)} is in use by process {process.pid} on " in message
     assert "another --name" in message
     assert process.poll() is None
@@ -127,8 +127,8 @@ def test_a_second_process_is_refused_and_names_the_first(arguments, worker, caps
 def test_the_lock_is_there_before_the_first_row(tmp_path, capsys):
     """Both of two that start at once would otherwise find a folder without a generation."""
     config = parse([*TINY, "--runs_dir", str(tmp_path)])
-    with claims.claimed(config, "probe/corridor"):
-        assert "is in use by process" in refused(tmp_path, capsys)
+    with claims.held(config):
+        assert "is in use by process" in refused(tmp_path, capsys, "--name", "seed0")
     train_for(tmp_path, 2)
 
 
@@ -182,7 +182,7 @@ def test_a_run_stopped_before_its_first_generation_holds_its_name(tmp_path, caps
     assert "seed: 0 then, 1 now" in refused(
         tmp_path, capsys, "--resume", "--seed", "1", "--name", "seed0"
     )
-    assert "with --resume" in refused(tmp_path, capsys)
+    assert "with --resume" in refused(tmp_path, capsys, "--name", "seed0")
     assert content(folder) == before
 
 
@@ -204,7 +204,8 @@ def test_a_joint_run_without_its_record_is_refused(tmp_path, capsys):
     train_for(tmp_path, 2, "--num_seeds", "2")
     (folder_of(tmp_path, "seed0-1") / "config.json").unlink()
     shutil.rmtree(folder_of(tmp_path, "seed0-1") / "checkpoints")
-    assert "no config.json" in refused(tmp_path, capsys, "--num_seeds", "2")
+    again = ("--num_seeds", "2", "--name", "seed0-1")
+    assert "no config.json" in refused(tmp_path, capsys, *again)
 
 
 def test_what_never_began_leaves_nothing_for_the_next(tmp_path, monkeypatch):

@@ -206,7 +206,7 @@ def test_a_resumed_joint_run_is_the_one_that_never_stopped(joint, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "seeds", "message"),
     [
-        ((), "2", "exists. Continue it with --resume"),
+        (("--name", "seed1-2"), "2", "exists. Continue it with --resume"),
         (("--resume", "--name", "seed1-2"), "3", "num_seeds: 2 then, 3 now"),
         (("--resume", "--name", "seed1-2/seed1"), "1", "a seed of the joint run 'seed1-2'"),
     ],

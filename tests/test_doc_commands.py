@@ -1,0 +1,111 @@
+"""The commands of README and docs: each is understood, and each page runs from top to bottom."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ternevo.settings import smoke
+from ternevo.settings.command_line import parse
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PAGES = [
+    *(ROOT / name for name in ("README.md", "experiments/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").glob("how-to/*.md")),
+]
+ELSEWHERE = {  # pages whose blocks another test runs, with the files that the page has written
+    **dict.fromkeys(
+        ("own_environment.md", "own_policy.md", "own_strategy.md", "own_wrapper.md"),
+        "tests/test_extending.py",
+    ),
+    "results.md": "hours of the study",
+}
+LEFT_OUT = {  # what a line contains, and why a test cannot run it
+    "make ": "installs, or runs the tests",
+    ".venv": "installs",
+    "pip install": "installs",
+    "ternevo.bench": "takes ten minutes by itself",
+    "ternevo bench": "takes ten minutes by itself",
+    "wandb ": "needs an account",
+    "tensorboard --logdir": "a server",
+    "xprof": "a server",
+    "chromium": "a browser",
+    "srun": "a cluster",
+    "SBATCH": "a cluster",
+    "--distributed": "needs several hosts, or two terminals",
+    "TERNEVO_COORDINATOR": "needs two terminals",
+    "/shared/": "a network drive",
+    "elsewhere/": "runs of somebody else",
+    "--completion": "changes the shell",
+}
+
+
+def commands_of(page: Path) -> list[str]:
+    """Return the commands of a page in order: a line each, but for backslashes and loops."""
+    return [
+        line
+        for block in BLOCK.findall(page.read_text())
+        for line in ([block] if "for " in block else block.replace("\\\n", " ").splitlines())
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+
+
+def is_left_out(command: str) -> bool:
+    return any(part in command for part in LEFT_OUT)
+
+
+RUNS = [
+    (page.name, command)
+    for page in PAGES
+    for command in commands_of(page)
+    if re.match(r"(python -m ternevo\.|ternevo )run ", command) and "<" not in command
+]
+
+
+@pytest.mark.parametrize(("page", "command"), RUNS)
+def test_the_options_of_a_run_exist(page, command, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = shlex.split(command, comments=True)
+    arguments = words[words.index("run" if "run" in words else "ternevo.run") + 1 :]
+    if ":" in command or "--help" in arguments:
+        return  # code of the page's own, or no run
+    parse(arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if BLOCK.search(page.read_text())])
+def test_a_page_runs_from_top_to_bottom(page, tmp_path):
+    """In a folder of its own that has what a checkout has, with the budget of a smoke test."""
+    if page.name in ELSEWHERE:
+        pytest.skip(ELSEWHERE[page.name])
+    for name in ("experiments", "docs", "examples", "notebooks"):
+        os.symlink(ROOT / name, tmp_path / name)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, smoke.VARIABLE: "1", "PYTHONPATH": str(ROOT)}
+    for command in commands_of(page):
+        if is_left_out(command):
+            continue
+        done = subprocess.run(
+            ["bash", "-euc", command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=1200,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def test_a_smoke_test_is_short_and_says_so(monkeypatch, capsys):
+    arguments = ["--strategy", "ppo", "--num_generations", "1000"]
+    assert parse(arguments).num_generations == 1000
+    monkeypatch.setenv(smoke.VARIABLE, "1")
+    config = parse(arguments)
+    assert (config.num_generations, config.episode_length) == (2, 8)
+    assert "cut down to almost nothing" in capsys.readouterr().err
