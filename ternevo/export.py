@@ -5,6 +5,8 @@ With `--ternarize` instead of `--to`, it converts a trained float policy to trit
 
 import tyro
 
+from ternevo.commands import prog
+from ternevo.installation import require
 from ternevo.machine import startup
 from ternevo.runs.errors import errors_in_a_line
 from ternevo.settings.export import ExportConfig
@@ -15,7 +17,7 @@ def main(argv: list[str] | None = None) -> None:
     config = tyro.cli(
         ExportConfig,
         args=argv,
-        prog="python -m ternevo.export",
+        prog=prog("export"),
         use_underscores=True,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
@@ -24,6 +26,7 @@ def main(argv: list[str] | None = None) -> None:
             raise ValueError("give either --to FORMAT or --ternarize, in separate steps")
         if config.ternarize:
             startup.prepare()
+            require("--ternarize", "train")
             from ternevo.training import ternarizing  # JAX, which `--to` does without
 
             ternarizing.export_ternarized(config)

@@ -41,6 +41,8 @@ import tyro
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ternevo import installation
+from ternevo.commands import prog
 from ternevo.deploy import runtime
 from ternevo.deploy.record import OutputKind, PolicyRecord
 from ternevo.names import Trust, check, check_trusted
@@ -116,7 +118,7 @@ def evaluate(
       progress: whether to show a progress bar.
 
     Raises:
-      ModuleNotFoundError: Gymnasium is not installed.
+      MissingExtra: Gymnasium is not installed.
       UnknownName: it does not have this environment.
       ValueError: policy and environment do not fit, a count is below 1, or the environment cannot
         be made.
@@ -178,6 +180,7 @@ def load(path: str | Path, trust: Trust = False) -> Any:
     """
     if not (trust and is_archive(path)):
         return runtime.load(path)
+    installation.require("a policy of your own", "train")
     from ternevo.policies import policy_file  # imports JAX, which other files do not need
 
     saved = policy_file.load(path, trust)
@@ -197,13 +200,7 @@ def _acting(policy: Any, seed: int) -> "Callable[[list[_Lane]], Any]":
 
 
 def _import_gymnasium() -> Any:
-    try:
-        import gymnasium
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'real environments need Gymnasium: pip install "ternevo[gym]"', name="gymnasium"
-        ) from error
-    return gymnasium
+    return installation.load("a real environment", "gym", "gymnasium")
 
 
 def _make(env_id: str, make_kwargs: dict[str, Any]) -> Any:
@@ -214,8 +211,9 @@ def _make(env_id: str, make_kwargs: dict[str, Any]) -> Any:
     try:
         return gymnasium.make(env_id, **{"disable_env_checker": True, **make_kwargs})
     except (gymnasium.error.Error, ImportError, TypeError) as error:
+        # MuJoCo environments need imageio, which the extra brings.
         is_ours = ":" not in env_id and isinstance(error, ModuleNotFoundError)
-        hint = '; pip install "ternevo[gym]"' if is_ours else ""  # MuJoCo environments need imageio
+        hint = f"; {installation.command('gym')}" if is_ours else ""
         raise ValueError(f"Gymnasium cannot make {env_id}: {error}{hint}") from error
 
 
@@ -384,7 +382,7 @@ class GymConfig:
 
 def main(argv: list[str] | None = None) -> None:
     """Evaluate and print the result; exit with 2 on bad input."""
-    config = tyro.cli(GymConfig, args=argv, prog="python -m ternevo.gym", use_underscores=True)
+    config = tyro.cli(GymConfig, args=argv, prog=prog("gym"), use_underscores=True)
     with errors_in_a_line():
         print(run(config), flush=True)
 

@@ -52,8 +52,14 @@ def check(kind: str, name: str, allowed: Iterable[str]) -> str:
     if name in allowed:
         return name
     raise UnknownName(
-        f"unknown {kind} {name!r}.{_hint(name, allowed)} Allowed: {', '.join(sorted(allowed))}"
+        f"unknown {kind} {name!r}.{hint(name, allowed)} Allowed: {', '.join(sorted(allowed))}"
     )
+
+
+def hint(name: str, allowed: list[str]) -> str:
+    """Return " Did you mean 'pbil'?" with the nearest matches of a name, or "" if none is near."""
+    near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def lookup(kind: str, name: str, table: Mapping[str, Any]) -> Any:
@@ -78,7 +84,7 @@ def lookup(kind: str, name: str, table: Mapping[str, Any]) -> Any:
         public = _public(module)
         raise UnknownName(
             f"cannot import {kind} {name!r}: {module_name} has no {attribute!r}."
-            f"{_hint(attribute, public)} It has: {', '.join(public) or 'nothing of its own'}"
+            f"{hint(attribute, public)} It has: {', '.join(public) or 'nothing of its own'}"
         )
     return getattr(module, attribute)
 
@@ -160,11 +166,6 @@ def _public(module: ModuleType) -> list[str]:
         for name, value in vars(module).items()
         if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     )
-
-
-def _hint(name: str, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _in_words(value: Any) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import tyro
 
+from ternevo.commands import prog
+from ternevo.installation import require
 from ternevo.machine import startup
 from ternevo.runs import run_folder
 from ternevo.runs.errors import RunFolderError, errors_in_a_line
@@ -22,13 +24,14 @@ def main(argv: list[str] | None = None) -> None:
     config = tyro.cli(
         PlayConfig,
         args=written_out(sys.argv[1:] if argv is None else argv, types(PlayConfig)),
-        prog="python -m ternevo.play",
+        prog=prog("play"),
         use_underscores=True,
         config=(tyro.conf.FlagConversionOff,),
     )
     with errors_in_a_line():
         if config.generation is None:
             startup.prepare()
+            require("playing an episode", "train")
             from ternevo.training import playing  # JAX, which takes seconds
 
             drawn = playing.play(config)

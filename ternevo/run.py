@@ -1,5 +1,6 @@
 """`python -m ternevo.run`: train a policy, with a learning curve and an episode to watch."""
 
+from ternevo.installation import require
 from ternevo.machine import startup
 from ternevo.machine.interruption import Stop, on_lost_output
 from ternevo.machine.phases import Phases
@@ -21,6 +22,7 @@ def main(argv: list[str] | None = None) -> None:
     config, stop = parse(argv), Stop()
     # A name that is taken is refused before JAX, which takes seconds, is imported.
     with on_lost_output(stop), errors_in_a_line(), claims.held(config) as named:
+        require("training", "train")
         folder = folder_of(named, full_id(named.env)).path
         print(f"ternevo: {named.strategy_name} on {named.env}, seed {named.seed_label}: {folder}")
         with time.phase("importing", "importing JAX"):

@@ -8,7 +8,7 @@ import sys
 import jax
 import pytest
 
-from ternevo import envs, export, gym, play, run
+from ternevo import envs, export, gym, installation, play, run
 from ternevo.arithmetic import observation
 from ternevo.machine import devices
 from ternevo.policies import policy_file
@@ -120,13 +120,9 @@ def test_a_missing_package_is_named_with_its_extra(
     package, main, argv, extra, cartpole, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setitem(sys.modules, package, None)
-    find_spec = devices.importlib.util.find_spec
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name, *a: None if name == package else find_spec(name)
-    )
     argv = [*NES, "--runs_dir", tmp_path, *argv] if main is run.main else [cartpole, *argv]
     message = refused(main, argv, capsys)
-    assert f'pip install "ternevo[{extra}]"' in message and package.lower() in message.lower()
+    assert installation.command(extra) in message and package.lower() in message.lower()
 
 
 # --- devices ---------------------------------------------------------------------------------
@@ -155,7 +151,7 @@ def test_a_platform_without_a_device_is_told(
     argv = [*NES, "--runs_dir", tmp_path] if main is run.main else [cartpole]
     message = refused(main, argv, capsys)
     assert "JAX_PLATFORMS is 'cuda', and JAX cannot use that" in message and reason in message
-    assert "nvidia-smi" in message and 'pip install "ternevo[cuda]"' in message
+    assert "nvidia-smi" in message and installation.command("cuda") in message
     assert not list(tmp_path.iterdir()), "no name is taken"
 
 

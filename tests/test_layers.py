@@ -10,7 +10,7 @@ import pytest
 from setuptools import find_packages
 
 ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows above it
-    ["types", "names", "files", "reading", "keys"],
+    ["types", "names", "files", "reading", "keys", "commands", "installation"],
     ["machine"],
     ["settings"],
     ["arithmetic"],
@@ -26,6 +26,7 @@ ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows a
     ["training"],
     ["run", "play", "export", "gym", "report"],
     ["sweep", "bench"],
+    ["completion", "__main__"],
 ]
 ONLY_IN = {  # third-party packages, and who may import them
     "gymnax": ["envs", "bench"],

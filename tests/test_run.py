@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from ternevo import play, run
+from ternevo.installation import MissingExtra
 from ternevo.machine import profiling
 from ternevo.policies import policy_file
 from ternevo.runs import __main__ as runs, listing, plots
-from ternevo.runs.sinks import MissingExtra, read_jsonl
+from ternevo.runs.sinks import read_jsonl
 from ternevo.training.advice import what_was_never_finite
 
 SMALL = [
@@ -395,7 +396,7 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch):
         small_run(tmp_path, "--num_generations", "1", "--track", "wandb")
     from ternevo.runs.sinks import Wandb
 
-    with pytest.raises(MissingExtra, match=r"ternevo\[wandb\]"):
+    with pytest.raises(MissingExtra, match=r"needs wandb: pip install .*\[wandb\]"):
         Wandb()
 
 

@@ -6,8 +6,11 @@ import tyro
 
 from ternevo.bench.cases import CASES, SUITES, chosen
 from ternevo.bench.config import BenchConfig
+from ternevo.commands import prog
+from ternevo.installation import require
 from ternevo.machine import startup
 from ternevo.names import UnknownName
+from ternevo.runs.errors import errors_in_a_line
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -16,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
         config = tyro.cli(
             BenchConfig,
             args=argv,
-            prog="python -m ternevo.bench",
+            prog=prog("bench"),
             use_underscores=True,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
@@ -29,6 +32,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     command = ["python", "-m", "ternevo.bench", *(sys.argv[1:] if argv is None else argv)]
     startup.prepare()
+    with errors_in_a_line():
+        require("a benchmark", "train")
     from ternevo.bench import running  # imports JAX, which takes seconds
 
     running.start_jax()

@@ -4,7 +4,7 @@ Sums are taken in float32, which is exact as long as they stay below 2**24, so e
 any order of summation, returns the same logits. A policy with floats (a float twin, or the
 activation tanh or relu) is written with the same operators and agrees up to rounding.
 
-The package onnx is imported when a graph is made, and only then: pip install "ternevo[onnx]".
+The package onnx is imported when a graph is made, and only then.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ternevo import __version__
 from ternevo.deploy import integer, tvp
 from ternevo.deploy.record import Layer, PolicyRecord
+from ternevo.installation import load
 
 WeightFormat = Literal["int8", "int2"]
 
@@ -86,12 +87,8 @@ def to_onnx(record: PolicyRecord, weights: WeightFormat = "int8") -> "onnx.Model
 
 
 def _import_onnx(weights: str) -> Any:
-    try:
-        import onnx.checker
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'ONNX graphs are made with the package onnx: pip install "ternevo[onnx]"', name="onnx"
-        ) from error
+    load("an ONNX graph", "onnx", "onnx.checker")
+    onnx = load("an ONNX graph", "onnx", "onnx")
     opset, _ = VERSIONS[weights]
     if onnx.defs.onnx_opset_version() < opset:
         raise ImportError(

@@ -6,7 +6,6 @@ set of 360 images is held out for tests, so a test return is the accuracy on the
 Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.
 """
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ternevo.envs import traces
+from ternevo.installation import require
 from ternevo.names import check
 from ternevo.types import ActionSpec, Env, EnvState, Examples, Key, ObsSpec, Task, Timestep
 
@@ -31,7 +31,7 @@ def make(name: str, episode_length: int | None = None) -> Env:
 
     Raises:
       UnknownName: there is no environment of that name.
-      ModuleNotFoundError: scikit-learn is not installed.
+      MissingExtra: scikit-learn is not installed.
       ValueError: `episode_length` is not 1.
     """
     check("data set of digits", name, names())
@@ -63,12 +63,9 @@ def load() -> Examples:
     """Return the images and their labels.
 
     Raises:
-      ModuleNotFoundError: scikit-learn is not installed.
+      MissingExtra: scikit-learn is not installed.
     """
-    if importlib.util.find_spec("sklearn") is None:
-        raise ModuleNotFoundError(
-            'digits/8x8 needs scikit-learn: pip install "ternevo[digits]"', name="sklearn"
-        )
+    require("digits/8x8", "digits")
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

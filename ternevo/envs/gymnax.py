@@ -8,7 +8,6 @@ the first is seen twice. MetaMaze-misc moves an agent that reaches the goal
 to a random cell and continues; it ends early only if that cell is the goal too.
 """
 
-import importlib.util
 import io
 import os
 import warnings
@@ -25,6 +24,7 @@ from gymnax.environments import spaces
 from PIL import Image
 
 from ternevo.envs import traces
+from ternevo.installation import require
 from ternevo.names import check
 from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
 
@@ -154,10 +154,7 @@ def _evenly(sequence: Any) -> Any:
 def _save_classic_control(
     name: str, params: Any, trajectory: Sequence[EnvState], stem: Path
 ) -> Path:
-    if importlib.util.find_spec("pygame") is None:
-        raise ModuleNotFoundError(
-            f'drawing gymnax/{name} needs pygame: pip install "ternevo[render]"', name="pygame"
-        )
+    require(f"drawing gymnax/{name}", "render")
     for variable, value in HEADLESS.items():
         os.environ.setdefault(variable, value)
     with warnings.catch_warnings():

@@ -24,6 +24,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
+from ternevo.installation import command
 from ternevo.machine import startup
 from ternevo.types import is_buffer
 
@@ -36,10 +37,6 @@ class NotFloat32(ValueError):
     """JAX computes in float64."""
 
 
-CURE_OF_NO_GPU = (
-    "For an NVIDIA GPU `nvidia-smi` must list it and the extra must be installed: "
-    'pip install "ternevo[cuda]"'
-)
 AXIS = "population"
 NUM_BLOCKS = 8
 PROCESS_VARIABLES = ("TERNEVO_COORDINATOR", "TERNEVO_NUM_PROCESSES", "TERNEVO_PROCESS_ID")
@@ -160,14 +157,21 @@ def check_there_are_some() -> None:
         reason = " ".join(str(error).split()) or "the plugin or the device is missing"
         raise NoDevice(
             f"JAX_PLATFORMS is {_platforms()!r}, and JAX cannot use that: {reason}. "
-            f"{CURE_OF_NO_GPU}; or unset JAX_PLATFORMS to run without"
+            f"{_cure_of_no_gpu()}; or unset JAX_PLATFORMS to run without"
         ) from error
     if found.platform == "cpu" and has_gpu_plugin() and not _platforms():
         print(
             "warning: JAX has the NVIDIA GPU plugin but found no GPU, so this runs on the CPU. "
-            f"{CURE_OF_NO_GPU}; JAX_PLATFORMS=cpu silences this",
+            f"{_cure_of_no_gpu()}; JAX_PLATFORMS=cpu silences this",
             file=sys.stderr,
         )
+
+
+def _cure_of_no_gpu() -> str:
+    return (
+        "For an NVIDIA GPU `nvidia-smi` must list it and the extra must be installed: "
+        f"{command('cuda')}"
+    )
 
 
 def _platforms() -> str | None:
@@ -175,7 +179,7 @@ def _platforms() -> str | None:
 
 
 def has_gpu_plugin() -> bool:
-    """Return whether the plugin that `pip install "ternevo[cuda]"` adds is installed."""
+    """Return whether the plugin of the extra "cuda" is installed."""
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
     return any(importlib.util.find_spec(name) for name in plugins)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ternevo.installation import require
 from ternevo.report.threshold import Threshold
 
 
@@ -29,7 +30,9 @@ def write(
       RunFolderError: a folder is missing or does not contain a run, or no run can be read.
       UnknownName: the axis is unknown, or no run is in an environment of `threshold`.
       ValueError: a threshold is not finite.
+      MissingExtra: matplotlib or scipy is not installed.
     """
+    require("a report", "train", "matplotlib", "scipy")
     from ternevo.report import writing  # imports NumPy and matplotlib, not needed by `--help`
 
     return writing.write(runs, out, x, threshold)

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from ternevo import report
+from ternevo.commands import prog
 from ternevo.runs.errors import errors_in_a_line
 
 
@@ -27,9 +28,7 @@ class ReportConfig:
 
 def main(argv: list[str] | None = None) -> None:
     """Write the page and print its path; exit with 2 on bad input."""
-    config = tyro.cli(
-        ReportConfig, args=argv, prog="python -m ternevo.report", use_underscores=True
-    )
+    config = tyro.cli(ReportConfig, args=argv, prog=prog("report"), use_underscores=True)
     with errors_in_a_line():
         threshold = parse_thresholds(config.threshold)
         print(report.write(config.runs, config.out, config.x, threshold))

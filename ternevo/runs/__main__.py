@@ -4,6 +4,7 @@ import sys
 
 import tyro
 
+from ternevo.commands import prog
 from ternevo.runs.errors import errors_in_a_line
 from ternevo.settings.options import types, written_out
 from ternevo.settings.runs import RunsConfig
@@ -14,7 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     config = tyro.cli(
         RunsConfig,
         args=written_out(sys.argv[1:] if argv is None else argv, types(RunsConfig)),
-        prog="python -m ternevo.runs",
+        prog=prog("runs"),
         use_underscores=True,
         config=(tyro.conf.FlagConversionOff,),
     )

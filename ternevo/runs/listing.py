@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ternevo.installation import require
 from ternevo.names import UnknownName
 from ternevo.runs import arms
 from ternevo.runs.run_folder import RunFolder
@@ -85,6 +86,7 @@ def show(config: RunsConfig) -> None:
     rows = in_order(of_each if config.by_seed else grouped(of_each), config.sort)
     print(as_json(rows) if config.json else table([cells(row) for row in rows], _width()))
     if config.plot:
+        require("--plot", "train", "matplotlib")
         from ternevo.runs import plots  # matplotlib
 
         readable = [Path(row.run) for row in of_each if row.state != "unreadable"]

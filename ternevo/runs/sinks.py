@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from ternevo import reading
 from ternevo.files import naming, replacing
+from ternevo.installation import load
 
 Row = dict[str, Any]
 
@@ -28,10 +29,6 @@ STEPS, HIGH_STEPS = "episode/steps", "episode/steps_high"
 """Steps of a generation: an integer, or the lower and the upper 32 bits of one."""
 
 PICTURES = (".gif", ".png", ".jpg", ".jpeg")
-
-
-class MissingExtra(ModuleNotFoundError):
-    """A required optional package is not installed."""
 
 
 @runtime_checkable
@@ -358,13 +355,8 @@ class TensorBoard:
         Raises:
           MissingExtra: tensorboardX is not installed.
         """
-        try:
-            from tensorboardX import SummaryWriter
-        except ModuleNotFoundError as error:
-            raise MissingExtra(
-                '--track tensorboard needs tensorboardX: pip install "ternevo[tensorboard]"'
-            ) from error
-        self._writer = SummaryWriter(str(folder), purge_step=done + 1)
+        tensorboard = load("--track tensorboard", "tensorboard", "tensorboardX")
+        self._writer = tensorboard.SummaryWriter(str(folder), purge_step=done + 1)
 
     def write(self, rows: list[Row]) -> None:
         """Add every metric at its generation."""
@@ -407,11 +399,7 @@ class Wandb:
         Raises:
           MissingExtra: wandb is not installed.
         """
-        try:
-            import wandb
-        except ModuleNotFoundError as error:
-            raise MissingExtra('--track wandb needs wandb: pip install "ternevo[wandb]"') from error
-        self._run = wandb.init(**settings)
+        self._run = load("--track wandb", "wandb", "wandb").init(**settings)
 
     def write(self, rows: list[Row]) -> None:
         """Log every row at its generation."""

@@ -14,6 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 import tyro
 
+from ternevo.commands import prog
+from ternevo.installation import MissingExtra
 from ternevo.machine import startup
 from ternevo.names import UnknownName, check, lookup_settings
 from ternevo.settings import options, pages, smoke
@@ -141,7 +143,7 @@ def parse(argv: list[str] | None = None) -> RunConfig:
     argv = sys.argv[1:] if argv is None else argv
     try:
         return smoke.shortened(_parse(argv))
-    except (ConfigError, UnknownName, ValueError) as error:
+    except (ConfigError, MissingExtra, UnknownName, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 
@@ -174,7 +176,7 @@ def _parse(argv: list[str]) -> RunConfig:
         args=options.written_out([*at_rest, *rest], types),
         use_underscores=True,
         config=MARKERS,
-        prog="python -m ternevo.run",
+        prog=prog("run"),
         description=_description(strategy_name),
     )
     return dataclasses.replace(
@@ -209,7 +211,8 @@ def _check_names_are_unique(config: RunConfig) -> None:
 def _description(strategy_name: str) -> str:
     return (
         f"Evolve a policy. The options below belong to --strategy {strategy_name}; "
-        f"all strategies: {', '.join(STRATEGIES)}. --config PAGE reads options from a YAML page; "
+        f"all strategies: {', '.join(STRATEGIES)}. --config PAGE reads options from a YAML page, "
+        "a file or a name such as cartpole; "
         f"--policy selects the policy ({', '.join(POLICIES)}). Name a class of your own as "
         "package.module:Class."
     )
@@ -235,7 +238,8 @@ class _Page(NamedTuple):
         return {**shared, **own}
 
 
-def _read_page(path: Path) -> _Page:
+def _read_page(named: Path) -> _Page:
+    path = pages.find(named)
     page = _mapping(pages.read(path, as_written=True), str(path))
     blocks = _mapping(page.pop("strategies", None) or {}, f"strategies in {path}")
     for name in blocks:

@@ -1,56 +1,70 @@
-"""Read YAML files written by users, pages of options and sweep files, by the same rules.
+"""Pages of options and sweep files: find the one a user named, and read it.
 
 Mistakes that YAML accepts are refused with a one-line message: a duplicate key, a file that is not
 UTF-8, an alias that expands without end.
+
+The pages of experiments/ are part of the package, and can be named from anywhere: `cartpole`,
+`gymnax_cartpole` and `gymnax/CartPole-v1` all mean experiments/gymnax_cartpole.yaml. YAML is
+imported only when a file is read.
 """
 
+import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import yaml
+from ternevo.installation import checkout, require
+from ternevo.names import hint
 
 MAX_BYTES = 2**20
-MAX_VALUES = 10_000
-"""The most values in a page, with aliases expanded: a few lines can expand to billions."""
-MAX_DEPTH = 20
-_TEXT, _NULL, _MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "null", "merge"))
+
+Kind = Literal["page", "sweep"]
+FOLDERS: dict[Kind, str] = {"page": ".", "sweep": "sweeps"}
+"""Where the shipped files of a kind are, below experiments/."""
+SUITES = ("brax_", "gymnax_")
+"""What a name may leave out."""
 
 
 class PageError(ValueError):
-    """A YAML file is invalid; the message begins with its path."""
+    """A YAML file is missing or invalid; the message begins with its path."""
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's own types, but keys must be text and unique; YAML itself keeps the last duplicate."""
+def find(named: Path, kind: Kind = "page") -> Path:
+    """Return the file that a user named: an existing file, or else a shipped one of that name.
 
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        lines: dict[str, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if key.tag not in (_TEXT, _MERGE):
-                found = f", but YAML reads {key.value} differently" if key.id == "scalar" else ""
-                raise PageError(f"line {line}: a key must be text{found}; quote it")
-            if key.value in lines:
-                both = f"lines {lines[key.value]} and {line}"
-                raise PageError(f"duplicate key {key.value!r} in {both}")
-            lines[key.value] = line
-        return node
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        super().flatten_mapping(node)
-        if len(node.value) > MAX_VALUES:  # merged aliases grow as fast as lists of aliases
-            raise PageError(f"more than {MAX_VALUES:,} keys are merged into one mapping")
-
-
-class _AsWritten(_Loader):
-    """Every scalar is its literal text, as on a command line, and null is None."""
+    Raises:
+      PageError: there is neither; the message lists the shipped ones and near matches.
+    """
+    if os.path.exists(named) and not os.path.isdir(named):
+        return named
+    files = shipped(kind)
+    short = {_without_suite(stem): path for stem, path in files.items()}
+    by_name = {_simplified(name): path for name, path in (short | files).items()}
+    if path := by_name.get(_simplified(str(named))):
+        return path
+    if os.path.isdir(named):
+        return named  # reading it fails with the reason
+    near = hint(_without_suite(named.stem), list(short))
+    raise PageError(
+        f"{named} cannot be read: there is neither such a file nor a {kind} of that name.{near} "
+        f"There are: {', '.join(short)}"
+    )
 
 
-_AsWritten.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag in (_NULL, _MERGE)]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+def shipped(kind: Kind = "page") -> dict[str, Path]:
+    """Return the files that are part of the package, by their names without the suffix."""
+    root = checkout()
+    folder = root / "experiments" if root else Path(__file__).parents[1] / "pages"
+    return {path.stem: path for path in sorted((folder / FOLDERS[kind]).glob("*.yaml"))}
+
+
+def _without_suite(stem: str) -> str:
+    return next((stem.removeprefix(suite) for suite in SUITES if stem.startswith(suite)), stem)
+
+
+def _simplified(name: str) -> str:
+    """Return a name as compared: gymnaxcartpole for gymnax/CartPole-v1 and gymnax_cartpole.yaml."""
+    return re.sub(r"\.ya?ml$|-v\d+$|[\W_]", "", name.casefold())
 
 
 def read(path: Path, as_written: bool = False) -> Any:
@@ -62,6 +76,7 @@ def read(path: Path, as_written: bool = False) -> Any:
 
     Raises:
       PageError: it is missing, not UTF-8, not YAML, too large, or has a duplicate key.
+      MissingExtra: pyyaml is not installed.
     """
     try:
         data = path.read_bytes()
@@ -74,38 +89,12 @@ def read(path: Path, as_written: bool = False) -> Any:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise PageError(f"{path} is not UTF-8 at line {line}: save it as UTF-8") from error
+    require(f"reading {path}", "train", "yaml")
+    from ternevo.settings import yaml_text  # pyyaml, which the base install does without
+
     try:
-        page = yaml.load(text, _AsWritten if as_written else _Loader)  # both extend SafeLoader
-    except PageError as error:
+        return yaml_text.parse(text, as_written)
+    except yaml_text.Refused as error:
         raise PageError(f"{path}: {error}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-99-99
-        raise PageError(f"{path} is not YAML: {_in_a_line(error)}") from error
-    except RecursionError as error:
-        raise PageError(f"{path} is nested too deeply; at most {MAX_DEPTH} levels") from error
-    _check_size(page, path)
-    return page
-
-
-def _in_a_line(error: Exception) -> str:
-    """Return a YAML error as one line with its place; YAML's own message has several."""
-    mark = getattr(error, "problem_mark", None)
-    parts = [getattr(error, name, None) for name in ("context", "problem")]
-    words = ", ".join(part for part in parts if part) or " ".join(str(error).split())
-    return f"line {mark.line + 1}, column {mark.column + 1}: {words}" if mark else words
-
-
-def _check_size(page: Any, path: Path) -> None:
-    """Refuse a page that is too large with aliases expanded, or that contains itself."""
-    count, left = 0, [(page, 0)]
-    while left:
-        value, depth = left.pop()
-        count += 1
-        if count > MAX_VALUES or depth > MAX_DEPTH:
-            raise PageError(
-                f"{path} has more than {MAX_VALUES:,} values, or more than {MAX_DEPTH} levels, "
-                "with aliases expanded"
-            )
-        inner = value.values() if isinstance(value, dict) else value
-        if isinstance(inner, str | bytes) or not hasattr(inner, "__iter__"):
-            continue
-        left += [(item, depth + 1) for item in inner]
+    except yaml_text.NotYaml as error:
+        raise PageError(f"{path} is not YAML: {error}") from error

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from ternevo.commands import prog
+from ternevo.installation import require
 from ternevo.runs.errors import errors_in_a_line
-from ternevo.settings import command_line as run_config
+from ternevo.settings import command_line as run_config, pages
 from ternevo.settings.options import types, written_out
 from ternevo.sweep import space, summary, trials
 
@@ -24,7 +26,8 @@ class SweepConfig:
     """
 
     file: Annotated[Path, tyro.conf.Positional]
-    """A sweep file for `wandb sweep`, such as experiments/sweeps/cartpole_grid.yaml."""
+    """A sweep file for `wandb sweep`, or the name of one in experiments/sweeps, such as
+    cartpole_grid."""
     num_trials: int | None = None
     """Total number of trials, including finished ones; defaults to run_cap, or to the grid size."""
     jobs: int = 1
@@ -54,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         config = tyro.cli(
             SweepConfig,
             args=written_out(own, types(SweepConfig)),
-            prog="python -m ternevo.sweep",
+            prog=prog("sweep"),
             use_underscores=True,
             config=(tyro.conf.FlagConversionOff,),
         )
@@ -63,8 +66,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(config: SweepConfig, further: tuple[str, ...] = ()) -> None:
     """Run the remaining trials of a sweep and print the results."""
-    file = space.read(config.file)
-    folder = config.runs_dir / (config.name or config.file.stem)
+    require("a sweep", "sweep")
+    path = pages.find(config.file, "sweep")
+    file = space.read(path)
+    folder = config.runs_dir / (config.name or path.stem)
     sweep = trials.Sweep(file, folder, config.seed, further)
     num_trials = trials.num_trials_of(sweep, config.num_trials)
     _check_options(sweep)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ternevo.installation import load
 from ternevo.names import check
-from ternevo.runs.sinks import MissingExtra
 from ternevo.settings import pages
 from ternevo.settings.finite import check_number
 
@@ -200,11 +200,7 @@ def optuna_package() -> Any:
     Raises:
       MissingExtra: optuna is not installed.
     """
-    try:
-        import optuna
-    except ModuleNotFoundError as error:
-        raise MissingExtra('ternevo.sweep needs optuna: pip install "ternevo[sweep]"') from error
-    return optuna
+    return load("a sweep", "sweep", "optuna")
 
 
 def _kind(spec: dict[str, Any]) -> str:

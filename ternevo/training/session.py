@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import jax.numpy as jnp
 
 from ternevo.files import replace_text
+from ternevo.installation import MissingExtra
 from ternevo.machine import device_memory, devices, profiling
 from ternevo.machine.device_memory import OutOfMemory
 from ternevo.machine.interruption import Stop, on_signals
@@ -14,7 +15,7 @@ from ternevo.machine.phases import Phases
 from ternevo.runs import claims
 from ternevo.runs.errors import RunFolderError
 from ternevo.runs.run_folder import RunFolder
-from ternevo.runs.sinks import MissingExtra, Records, Row, Sink
+from ternevo.runs.sinks import Records, Row, Sink
 from ternevo.settings.command_line import RunConfig
 from ternevo.strategies.across_seeds import keys_of, of_each_seed
 from ternevo.strategies.warm_start import check_starts

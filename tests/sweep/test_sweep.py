@@ -17,11 +17,12 @@ import pytest
 import yaml
 from scipy import stats
 
+from ternevo.installation import MissingExtra
 from ternevo.machine import interruption
 from ternevo.runs import wandb_agent
 from ternevo.runs.errors import RunFolderError
 from ternevo.runs.run_folder import folder_of
-from ternevo.runs.sinks import MissingExtra, read_jsonl
+from ternevo.runs.sinks import read_jsonl
 from ternevo.settings import command_line
 from ternevo.settings.flat import flat
 from ternevo.sweep import __main__ as sweep_main, space, summary, trials
@@ -287,7 +288,7 @@ def test_a_file_that_is_not_there_or_no_yaml_is_refused(tmp_path, capsys):
 
 def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(MissingExtra, match=r"ternevo\[sweep\]"):
+    with pytest.raises(MissingExtra, match=r"needs optuna: pip install .*\[sweep\]"):
         space.optuna_package()
 
 

@@ -1,0 +1,73 @@
+"""The names of the commands: `ternevo NAME` is the same as `python -m ternevo.NAME`."""
+
+import sys
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A command of `ternevo`.
+
+    Attributes:
+      module: the module whose `main` runs it.
+      summary: what it does, in a line.
+      settings: the class of its settings, as "package.module:Class".
+    """
+
+    module: str
+    summary: str
+    settings: str
+
+
+COMMANDS = {
+    "run": Command(
+        "ternevo.run",
+        "train a policy, draw its learning curve and an episode",
+        "ternevo.settings.command_line:RunConfig",
+    ),
+    "play": Command(
+        "ternevo.play",
+        "play one episode of a policy and show it",
+        "ternevo.settings.play:PlayConfig",
+    ),
+    "export": Command(
+        "ternevo.export",
+        "write a policy as C, ONNX, NumPy, a web page or a bare file",
+        "ternevo.settings.export:ExportConfig",
+    ),
+    "runs": Command(
+        "ternevo.runs.__main__",
+        "list runs and compare their learning curves",
+        "ternevo.settings.runs:RunsConfig",
+    ),
+    "report": Command(
+        "ternevo.report.__main__",
+        "write one page about many runs",
+        "ternevo.report.__main__:ReportConfig",
+    ),
+    "sweep": Command(
+        "ternevo.sweep.__main__",
+        "run a sweep file: many runs with different settings",
+        "ternevo.sweep.__main__:SweepConfig",
+    ),
+    "bench": Command(
+        "ternevo.bench.__main__",
+        "time ternevo on this machine",
+        "ternevo.bench.config:BenchConfig",
+    ),
+    "gym": Command(
+        "ternevo.gym",
+        "evaluate a policy in a Gymnasium environment",
+        "ternevo.gym:GymConfig",
+    ),
+}
+"""All commands, in the order of the help."""
+
+
+def prog(name: str) -> str:
+    """Return how a command was called, for its usage line.
+
+    `ternevo run` puts "ternevo run" at the start of `sys.argv`; anything else, such as a module
+    run by Python or a call from Python, counts as `python -m ternevo.run`.
+    """
+    called = f"ternevo {name}"
+    return called if sys.argv[0] == called else f"python -m ternevo.{name}"

@@ -1,0 +1,89 @@
+"""Completion in a shell: one script for all commands, made by tyro from their settings."""
+
+import contextlib
+import dataclasses
+import io
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+import tyro
+
+from ternevo.commands import COMMANDS
+from ternevo.names import check, lookup
+from ternevo.settings.command_line import RunConfig
+from ternevo.settings.flags import flattened
+from ternevo.settings.policies import MLP, POLICIES, PolicySettings
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.settings.strategies.settings import Settings
+from ternevo.settings.strategies.ternary_nes import TernaryNES
+
+ELSE_FILES = {"bash": "\ncomplete -o default -F _tyro_ternevo ternevo", "zsh": " || _files"}
+"""What makes each shell complete files where tyro has nothing: a policy is named by its path."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CompletedRun(RunConfig):
+    """The options of a run, with those that are read before the others."""
+
+    config: Path | None = None
+    strategy_name: Annotated[
+        Literal[tuple(STRATEGIES)],  # pyright: ignore[reportInvalidTypeForm]
+        tyro.conf.arg(name="strategy"),
+    ] = "ternary_nes"
+    policy_name: Annotated[
+        Literal[tuple(POLICIES)],  # pyright: ignore[reportInvalidTypeForm]
+        tyro.conf.arg(name="policy"),
+    ] = "mlp"
+
+
+def write(arguments: list[str]) -> None:
+    """Write the script to a file, or print it.
+
+    Args:
+      arguments: an option of tyro and its operands: `--tyro-write-completion SHELL FILE` or
+        `--tyro-print-completion SHELL`.
+
+    Raises:
+      SystemExit: an operand is missing, the shell is unknown, or the file cannot be written.
+    """
+    option, *rest = arguments
+    operands = ["SHELL", "FILE"] if "write" in option else ["SHELL"]
+    try:
+        if len(rest) != len(operands):
+            raise ValueError(f"{option} takes {' and '.join(operands)}, got {rest}")
+        text = script(check("shell", rest[0], ELSE_FILES))
+        if "write" in option:
+            Path(rest[1]).write_text(text)
+        else:
+            print(text, end="")
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def script(shell: str) -> str:
+    """Return the script that completes `ternevo` in a shell."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        tyro.cli(
+            all_settings(),
+            args=["--tyro-print-completion", shell],
+            prog="ternevo",
+            use_underscores=True,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+        )
+    return f"{printed.getvalue().rstrip()}{ELSE_FILES[shell]}\n"
+
+
+def all_settings() -> Any:
+    """Return the type of "one of the commands", for tyro."""
+    strategy = flattened(TernaryNES(), Settings)
+    completed = CompletedRun(strategy, flattened(MLP(), PolicySettings))
+    run = Annotated[CompletedRun, tyro.conf.subcommand("run", default=completed)]
+    others = [
+        Annotated[lookup("settings", command.settings, {}), tyro.conf.subcommand(name)]
+        for name, command in COMMANDS.items()
+        if name != "run"
+    ]
+    return Union[(run, *others)]
