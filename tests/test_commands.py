@@ -97,6 +97,15 @@ def test_the_package_runs_as_a_module_and_imports_nothing_heavy():
     assert done.returncode == 0 and "usage: ternevo export " in done.stdout
 
 
+SCRIPT = Path(sys.executable).with_name("ternevo")
+
+
+@pytest.mark.skipif(not SCRIPT.exists(), reason="installed before there was a script")
+def test_the_script_runs():
+    done = subprocess.run([SCRIPT, "export", "nowhere.tvp", "--to", "c"], capture_output=True)
+    assert (done.returncode, done.stdout) == (2, b"") and b"nowhere.tvp" in done.stderr
+
+
 def test_the_script_is_declared():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert scripts == {"ternevo": "ternevo.__main__:main"}
