@@ -73,7 +73,12 @@ def script(shell: str) -> str:
             use_underscores=True,
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
         )
-    return f"{printed.getvalue().rstrip()}{ELSE_FILES[shell]}\n"
+    lines = [
+        # A description of two lines would be read as two completions.
+        line.replace(r"\n", " ") if line.startswith("COMPLETION_SPEC = ") else line
+        for line in printed.getvalue().rstrip().splitlines()
+    ]
+    return "\n".join(lines) + f"{ELSE_FILES[shell]}\n"
 
 
 def all_settings() -> Any:
