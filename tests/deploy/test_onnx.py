@@ -224,7 +224,7 @@ def test_two_bits_take_a_quarter():
 
 def test_without_onnx_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ModuleNotFoundError, match=r"ternevo\[onnx\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"needs onnx: pip install .*\[onnx\]"):
         onnx_graph.to_onnx(random_record(np.random.default_rng(8)))
 
 
