@@ -2,7 +2,7 @@
 
 from ternevo.installation import require
 from ternevo.machine import startup
-from ternevo.machine.interruption import Stop, on_lost_output
+from ternevo.machine.interruption import Stop, interrupts_in_a_line, on_lost_output
 from ternevo.machine.phases import Phases
 from ternevo.runs import claims
 from ternevo.runs.errors import errors_in_a_line
@@ -21,7 +21,12 @@ def main(argv: list[str] | None = None) -> None:
     startup.prepare()
     config, stop = parse(argv), Stop()
     # A name that is taken is refused before JAX, which takes seconds, is imported.
-    with on_lost_output(stop), errors_in_a_line(), claims.held(config) as named:
+    with (
+        interrupts_in_a_line(),
+        on_lost_output(stop),
+        errors_in_a_line(),
+        claims.held(config) as named,
+    ):
         require("training", "train")
         folder = folder_of(named, full_id(named.env)).path
         print(f"ternevo: {named.strategy_name} on {named.env}, seed {named.seed_label}: {folder}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tracked
 
 from ternevo import play, run
 from ternevo.installation import MissingExtra
@@ -19,6 +20,7 @@ from ternevo.machine import profiling
 from ternevo.policies import policy_file
 from ternevo.runs import __main__ as runs, listing, plots
 from ternevo.runs.sinks import read_jsonl
+from ternevo.training import results
 from ternevo.training.advice import what_was_never_finite
 
 SMALL = [
@@ -256,6 +258,76 @@ def test_a_signal_saves_and_exits_cleanly(number, tmp_path):
     assert str(rows[-1]["generation"]) in saved
 
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+def sending(number, called):
+    """Return a function that sends this process a signal, as a user does in the middle of it."""
+
+    def function(*arguments):
+        called.append(arguments)
+        os.kill(os.getpid(), number)
+        time.sleep(5)  # which the signal ends
+        raise AssertionError("it was not ended")
+
+    return function
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_in_the_final_evaluation_loses_nothing(number, tmp_path, monkeypatch, capsys):
+    before, called = [signal.getsignal(one) for one in SIGNALS], []
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "final_evaluations", sending(number, called))
+        with pytest.raises(SystemExit) as exit_:
+            small_run(tmp_path, "--num_generations", "3")
+    assert exit_.value.code == 128 + number and len(called) == 1
+    printed = capsys.readouterr()
+    folder = folder_of(tmp_path)
+    assert (
+        f"interrupted in the final evaluation: all of training is saved in {folder}" in printed.out
+    )
+    assert "--resume evaluates it and trains no more" in printed.out
+    assert not (folder / "result.json").exists() and not (folder / "failure.txt").exists()
+    rows, policy = (folder / "metrics.jsonl").read_bytes(), (folder / "policy.tvp").read_bytes()
+    small_run(tmp_path, "--num_generations", "3", "--resume")
+    assert json.loads((folder / "result.json").read_text())["generation"] == 3
+    assert (folder / "metrics.jsonl").read_bytes() == rows
+    assert (folder / "policy.tvp").read_bytes() == policy
+    assert [signal.getsignal(one) for one in SIGNALS] == before
+
+
+def test_a_signal_while_the_episode_is_drawn_keeps_the_results(tmp_path, monkeypatch, capsys):
+    called = []
+    monkeypatch.setattr(results, "render_best", sending(signal.SIGINT, called))
+    with pytest.raises(SystemExit) as exit_:
+        small_run(tmp_path, "--num_generations", "3", "--render", "True")
+    assert exit_.value.code == 130 and len(called) == 1
+    printed, folder = capsys.readouterr().out, folder_of(tmp_path)
+    assert "interrupted after the final evaluation" in printed
+    assert f"python -m ternevo.play {folder} draws an episode" in printed
+    assert json.loads((folder / "result.json").read_text())["generation"] == 3
+    assert "return" in printed.partition("best_policy ")[2]  # the numbers came first
+
+
+@pytest.mark.parametrize(
+    ("main", "argv", "broken"),
+    [
+        (run.main, ["--num_generations", "1"], "ternevo.training.session.run"),
+        (play.main, ["x"], "ternevo.training.playing.play"),
+        (runs.main, [], "ternevo.runs.listing.show"),
+    ],
+)
+def test_a_ctrl_c_that_nothing_else_handles_is_one_line(main, argv, broken, monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(broken, interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        main(argv)
+    assert exit_.value.code == 130
+    assert capsys.readouterr().err == "interrupted; what was written before is kept\n"
+
+
 # --- divergence, and strategies that are not evolution -----------------------------------------
 
 LEARNER_LAB = """
@@ -372,7 +444,7 @@ def test_a_curve_has_what_the_rows_have(metrics, lines, tmp_path, monkeypatch):
     assert list(axes.lines[0].get_xdata()) == [0, 20, 30]
 
 
-def test_wandb_offline_gets_every_generation(tmp_path, monkeypatch):
+def test_wandb_offline_gets_every_generation_the_result_and_the_policies(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.chdir(tmp_path)
     environment = {**os.environ, "WANDB_SILENT": "true"}
@@ -387,7 +459,27 @@ def test_wandb_offline_gets_every_generation(tmp_path, monkeypatch):
         env=environment,
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert list(folder_of(tmp_path / "runs").glob("wandb/offline-run-*/*.wandb"))
+    folder = folder_of(tmp_path / "runs")
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    found = tracked.wandb_records(path)
+    rows = [tracked.values(row.item) for row in tracked.of_kind(found, "history")]
+    expected = read_jsonl(folder / "metrics.jsonl")
+    for row, own in zip(rows, expected, strict=True):
+        assert {name: row[name] for name in own} == own
+    metrics = tracked.of_kind(found, "metric")
+    assert ("*", "env_steps") in [(metric.glob_name, metric.step_metric) for metric in metrics]
+    summary = {}
+    for part in tracked.of_kind(found, "summary"):
+        summary |= tracked.values(part.update)
+    result = json.loads((folder / "result.json").read_text())
+    assert summary["final/return"] == result["policy"]["return_mean"]
+    assert summary["final/best_return"] == result["best_policy"]["return_mean"]
+    (artifact,) = tracked.of_kind(found, "artifact")
+    assert (artifact.type, artifact.name) == ("model", f"policy-{path.stem.removeprefix('run-')}")
+    names = sorted(entry.path for entry in artifact.manifest.contents)
+    assert names == ["best_policy.tvp", "config.json", "policy.tvp"]
+    (config, *_) = [tracked.values(run.config.update) for run in tracked.of_kind(found, "run")]
+    assert config["strategy"]["population_size"] == 8
 
 
 def test_a_missing_extra_is_named(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What ends a run early: a signal, or a closed terminal or pipe.
 
-Either way the run finishes the current chunk of generations and saves the state.
+Either way a run in training finishes the current chunk of generations and saves the state. What
+follows has no state to save: a signal ends it, and the message says what is kept.
 """
 
 import contextlib
@@ -59,6 +60,52 @@ def on_signals(stop: Stop) -> Iterator[None]:
         return
     with handled_by(handle):
         yield
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal came; `signal` is its number."""
+
+    def __init__(self, number: int):
+        """Remember the signal."""
+        super().__init__()
+        self.signal = number
+
+
+@contextlib.contextmanager
+def ended_by_signals(message: str) -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP end the work within, which is no chunk that could be saved.
+
+    Args:
+      message: what is kept and how to get the rest; it is printed after "interrupted ".
+
+    Raises:
+      SystemExit: a signal came; the status is 128 plus its number.
+    """
+
+    def handle(number: int, frame: object) -> None:
+        del frame
+        raise Interrupted(number)
+
+    try:
+        with handled_by(handle) if _is_main_thread() else contextlib.nullcontext():
+            yield
+    except Interrupted as error:
+        print(f"interrupted {message}", flush=True)
+        raise SystemExit(128 + error.signal) from error
+
+
+@contextlib.contextmanager
+def interrupts_in_a_line() -> Iterator[None]:
+    """Print one line for a Ctrl-C that nothing else handled, and exit with 130.
+
+    Raises:
+      SystemExit: there was one.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        print("interrupted; what was written before is kept", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from error
 
 
 @contextlib.contextmanager

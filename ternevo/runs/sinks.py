@@ -3,6 +3,9 @@
 A row holds the results of one generation: "generation" (from 1), "env_steps" (total),
 "wall_time" (seconds of training) and the strategy's metrics. A metric that was
 not measured in a generation, or is not finite, is not in its row.
+
+Trackers, TensorBoard and wandb, draw everything over "env_steps". They stay open until the run has
+its result, and get that too.
 """
 
 import io
@@ -12,7 +15,7 @@ import math
 import os
 import statistics
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,7 +26,8 @@ from ternevo.files import naming, replacing
 from ternevo.installation import load
 
 Row = dict[str, Any]
-
+Result = dict[str, Any]
+"""What result.json holds of a seed: "policy" and "best_policy", each with its "return_mean"."""
 
 STEPS, HIGH_STEPS = "episode/steps", "episode/steps_high"
 """Steps of a generation: an integer, or the lower and the upper 32 bits of one."""
@@ -41,6 +45,15 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish."""
+        ...
+
+
+@runtime_checkable
+class Tracker(Sink, Protocol):
+    """A sink that also gets the result of the run, after its rows."""
+
+    def finish(self, results: list[Result]) -> None:
+        """Receive the results of the seeds that the sink stands for: its own, or all."""
         ...
 
 
@@ -107,6 +120,27 @@ def _means(rows: list[Row]) -> Row:
     return {name: statistics.fmean(row[name] for row in rows if name in row) for name in names}
 
 
+FINAL = {"final/return": "policy", "final/best_return": "best_policy"}
+"""Metrics of the final evaluation, and the policy of a result that each is of."""
+
+
+def final_metrics(results: list[Result]) -> dict[str, float]:
+    """Return the final return of the last and of the best policy, as means over seeds.
+
+    One that is not finite, in any seed, is left out.
+
+    Examples:
+      >>> lost = {"return_mean": None}
+      >>> final_metrics([{"policy": {"return_mean": x}, "best_policy": lost} for x in (1, 3)])
+      {'final/return': 2.0}
+    """
+    returns = {
+        metric: [result[policy]["return_mean"] for result in results]
+        for metric, policy in FINAL.items()
+    }
+    return {metric: statistics.fmean(own) for metric, own in returns.items() if None not in own}
+
+
 class Records:
     """Sends each seed's rows to its own sinks, and the means over seeds to the common sinks.
 
@@ -144,10 +178,26 @@ class Records:
             if isinstance(sink, AnimationSink):
                 sink.animate(path, generation)
 
+    def end_training(self) -> None:
+        """Close the sinks that need nothing but rows: the files, the progress bar."""
+        self._close(lambda sink: not isinstance(sink, Tracker))
+
+    def finish(self, results: list[Result]) -> None:
+        """Give the trackers the result of each seed: its own to each, all to the common ones."""
+        of_each = [[result] for result in results]
+        for sinks, own in zip([*self._own, self._common], [*of_each, results], strict=True):
+            for sink in sinks:
+                if isinstance(sink, Tracker):
+                    sink.finish(own)
+
     def close(self) -> None:
         """Close all sinks."""
+        self._close(lambda sink: True)
+
+    def _close(self, which: Callable[[Sink], bool]) -> None:
         for sinks in [*self._own, self._common]:
-            for sink in sinks:
+            for sink in filter(which, list(sinks)):
+                sinks.remove(sink)
                 sink.close()
 
 
@@ -349,21 +399,45 @@ class Console:
 class TensorBoard:
     """Scalars in TensorBoard's event files."""
 
-    def __init__(self, folder: Path, done: int):
-        """Write into `folder`; TensorBoard ignores anything there after `done` generations.
+    def __init__(self, folder: Path, done: int, settings: Mapping[str, Any] | None = None):
+        """Write into `folder`; TensorBoard ignores anything there after `done` environment steps.
+
+        Args:
+          folder: the folder of its event files.
+          done: the environment steps before a resume, 0 for a new run.
+          settings: hyper-parameters by name, shown with the result.
 
         Raises:
           MissingExtra: tensorboardX is not installed.
         """
-        tensorboard = load("--track tensorboard", "tensorboard", "tensorboardX")
-        self._writer = tensorboard.SummaryWriter(str(folder), purge_step=done + 1)
+        self._package = load("--track tensorboard", "tensorboard", "tensorboardX")
+        self._writer = self._package.SummaryWriter(str(folder), purge_step=done + 1)
+        self._steps = done
+        self._settings = settings or {}
 
     def write(self, rows: list[Row]) -> None:
-        """Add every metric at its generation."""
+        """Add every metric at its environment steps."""
         for row in rows:
+            self._steps = int(row["env_steps"])
             for name, value in row.items():
-                if name != "generation":
-                    self._writer.add_scalar(name, value, row["generation"])
+                if name != "env_steps":
+                    self._writer.add_scalar(name, value, self._steps)
+        self._writer.flush()
+
+    def finish(self, results: list[Result]) -> None:
+        """Add the final returns, and the hyper-parameters beside them (the tab HParams).
+
+        tensorboardX's own `add_hparams` would put them into a run of another name.
+        """
+        metrics = final_metrics(results)
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, self._steps)
+        simple = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in self._settings.items()
+        }
+        for summary in self._package.summary.hparams(simple, metrics):
+            self._writer._get_file_writer().add_summary(summary)
         self._writer.flush()
 
     def animate(self, path: Path, generation: int) -> None:
@@ -371,19 +445,20 @@ class TensorBoard:
 
         tensorboardX's own `add_video` would need moviepy to produce the same bytes.
         """
+        del generation  # of the last row, and so at its environment steps
         if path.suffix not in PICTURES:
-            self._writer.add_text("animation", f"open {path} in a browser", generation)
+            self._writer.add_text("animation", f"open {path} in a browser", self._steps)
             return
         from PIL import Image
-        from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore (made at run time)
 
+        summary_of = self._package.proto.summary_pb2.Summary
         with Image.open(path) as image:
             width, height = image.size
-        picture = Summary.Image(
+        picture = summary_of.Image(
             height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes()
         )
-        summary = Summary(value=[Summary.Value(tag="animation", image=picture)])
-        self._writer._get_file_writer().add_summary(summary, generation)
+        summary = summary_of(value=[summary_of.Value(tag="animation", image=picture)])
+        self._writer._get_file_writer().add_summary(summary, self._steps)
 
     def close(self) -> None:
         """Close the event file."""
@@ -393,23 +468,39 @@ class TensorBoard:
 class Wandb:
     """A wandb run; offline with `mode="offline"` or WANDB_MODE=offline."""
 
-    def __init__(self, **settings: Any):
+    def __init__(self, files: Mapping[str, Path] | None = None, **settings: Any):
         """Start a run with the arguments of `wandb.init`.
+
+        Args:
+          files: what the artifact of the finished run holds, by the name there.
+          **settings: the arguments of `wandb.init`.
 
         Raises:
           MissingExtra: wandb is not installed.
         """
-        self._run = load("--track wandb", "wandb", "wandb").init(**settings)
+        self._package = load("--track wandb", "wandb", "wandb")
+        self._files = files or {}
+        self._run = self._package.init(**settings)
+        self._run.define_metric("env_steps")
+        self._run.define_metric("*", step_metric="env_steps")
+
+    def finish(self, results: list[Result]) -> None:
+        """Put the final returns into the summary, and log the policies as an artifact."""
+        metrics = final_metrics(results)
+        self._run.summary.update(metrics)
+        artifact = self._package.Artifact(f"policy-{self._run.id}", type="model", metadata=metrics)
+        for name, path in self._files.items():
+            artifact.add_file(str(path), name=name)
+        self._run.log_artifact(artifact)
 
     def write(self, rows: list[Row]) -> None:
-        """Log every row at its generation."""
+        """Log every row at its generation; wandb draws it over its environment steps."""
         for row in rows:
             self._run.log(row, step=row["generation"])
 
     def animate(self, path: Path, generation: int) -> None:
         """Log a GIF as a video, a page as HTML, other pictures as images, other files by path."""
-        import wandb
-
+        wandb = self._package
         shown = dict.fromkeys(PICTURES, lambda: wandb.Image(str(path))) | {
             ".gif": lambda: wandb.Video(str(path)),
             ".html": lambda: wandb.Html(str(path), inject=False),

@@ -12,12 +12,13 @@ import jax
 from ternevo import envs, keys, problems
 from ternevo.files import replace_text, replacing
 from ternevo.machine import devices
+from ternevo.machine.interruption import ended_by_signals
 from ternevo.names import UnknownName
 from ternevo.policies import policy_file
 from ternevo.rollouts import episode
 from ternevo.runs import plots
 from ternevo.runs.run_folder import RunFolder
-from ternevo.runs.sinks import Row, read_jsonl
+from ternevo.runs.sinks import Records, Result, Row, read_jsonl
 from ternevo.training.setup import Setup
 
 
@@ -33,27 +34,47 @@ def draw(setup: Setup) -> None:
         plots.seeds_curve(rows_of_each, title, setup.folder.curve)
 
 
-def finish(setup: Setup, last_rows: list[Row]) -> None:
+def finish(setup: Setup, records: Records) -> None:
     """Evaluate all policies on fresh episodes, write results, render, and print all paths.
 
     Args:
       setup: the run.
-      last_rows: the newest row of each seed.
+      records: the newest row of each seed, and the trackers that get the results.
+
+    Raises:
+      SystemExit: a signal came; what is done is kept, and the message says how to get the rest.
     """
     config, folders = setup.config, setup.seed_folders
     words = f"evaluating on {config.num_final_episodes} fresh episodes"
-    with setup.time.phase("evaluating", words):
+    with (
+        setup.time.phase("evaluating", words),
+        ended_by_signals(
+            f"in the final evaluation: all of training is saved in {setup.folder.path}; the same "
+            "command with --resume evaluates it and trains no more"
+        ),
+    ):
         evaluations = [
             settled(folder, evaluation)
             for folder, evaluation in zip(folders.values(), final_evaluations(setup), strict=True)
         ]
-    results: list[dict[str, Any]] = [
-        {**_totals(row), **evaluation}
-        for row, evaluation in zip(last_rows, evaluations, strict=True)
-    ]
-    for folder, result in zip(folders.values(), results, strict=True):
-        _write_result(folder, result)
-    all_seeds = _finish_seeds(setup, results) if config.num_seeds > 1 else ""
+        results = [
+            {**_totals(row), **evaluation}
+            for row, evaluation in zip(records.last, evaluations, strict=True)
+        ]
+        for folder, result in zip(folders.values(), results, strict=True):
+            _write_result(folder, result)
+        all_seeds = _finish_seeds(setup, results) if config.num_seeds > 1 else ""
+    with ended_by_signals(
+        f"after the final evaluation: policies and results are saved in {setup.folder.path}; "
+        f"python -m ternevo.play {folders[config.seed].path} draws an episode"
+    ):
+        records.finish(results)
+        _show(setup, results, all_seeds)
+
+
+def _show(setup: Setup, results: list[Result], all_seeds: str) -> None:
+    """Draw an episode, and print results and all paths."""
+    config, folders = setup.config, setup.seed_folders
     shown = ""
     if config.render:
         with setup.time.phase("drawing", "drawing an episode"):

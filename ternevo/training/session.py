@@ -15,7 +15,7 @@ from ternevo.machine.phases import Phases
 from ternevo.runs import claims
 from ternevo.runs.errors import RunFolderError
 from ternevo.runs.run_folder import RunFolder
-from ternevo.runs.sinks import Records, Row, Sink
+from ternevo.runs.sinks import Records, Sink
 from ternevo.settings.command_line import RunConfig
 from ternevo.strategies.across_seeds import keys_of, of_each_seed
 from ternevo.strategies.warm_start import check_starts
@@ -100,18 +100,19 @@ def begun(setup: Setup) -> Iterator[None]:
 def train_and_finish(setup: Setup, stop: Stop, sinks: Sequence[Sink]) -> None:
     """Train on all devices; then, unless the run was stopped, write its results."""
     config = setup.config
-    with devices.on_all_devices(0 if config.distributed else config.num_devices):
-        with on_signals(stop):
-            last_rows = _train(setup, stop, sinks)
-        stopped_by = devices.agreed(stop.signal)
-    if stopped_by:
-        print(
-            f"interrupted: the state is saved in {setup.folder.checkpoints}; "
-            "continue with the same command and --resume"
-        )
-        raise SystemExit(128 + stopped_by)
-    if devices.is_first_process():
-        finish(setup, last_rows)
+    with contextlib.ExitStack() as until_finished:
+        with devices.on_all_devices(0 if config.distributed else config.num_devices):
+            with on_signals(stop):
+                records = _train(setup, stop, sinks, until_finished)
+            stopped_by = devices.agreed(stop.signal)
+        if stopped_by:
+            print(
+                f"interrupted: the state is saved in {setup.folder.checkpoints}; "
+                "continue with the same command and --resume"
+            )
+            raise SystemExit(128 + stopped_by)
+        if devices.is_first_process():
+            finish(setup, records)
 
 
 @contextlib.contextmanager
@@ -126,8 +127,13 @@ def failure_on_record(setup: Setup) -> Iterator[None]:
         raise
 
 
-def _train(setup: Setup, stop: Stop, sinks: Sequence[Sink]) -> list[Row]:
-    """Start or resume, run the chunks, draw the curves; return each seed's newest row."""
+def _train(
+    setup: Setup, stop: Stop, sinks: Sequence[Sink], until_finished: contextlib.ExitStack
+) -> Records:
+    """Start or resume, run the chunks, draw the curves; return the records.
+
+    `until_finished` closes the trackers among them, which also get the results.
+    """
     config = setup.config
     with Checkpoints(
         setup.folder.checkpoints, with_buffers=config.checkpoint_buffers
@@ -136,9 +142,10 @@ def _train(setup: Setup, stop: Stop, sinks: Sequence[Sink]) -> list[Row]:
         with contextlib.ExitStack() as stack:
             profiled = config.profile if devices.is_first_process() else None
             around = stack.enter_context(profiling.profiler(profiled))
-            records = stack.enter_context(
+            records = until_finished.enter_context(
                 contextlib.closing(open_records(setup, int(state.generation), sinks))
             )
+            stack.callback(records.end_training)
             state = compiled(setup, state)
             animations = Animations(setup)
             has_warned = False
@@ -166,7 +173,7 @@ def _train(setup: Setup, stop: Stop, sinks: Sequence[Sink]) -> list[Row]:
         save(setup, checkpoints, state)
     if devices.is_first_process():
         draw(setup)
-    return records.last
+    return records
 
 
 def start_or_restore(setup: Setup, checkpoints: Checkpoints) -> TrainState:

@@ -1,6 +1,6 @@
 """Watching a run: animations change no number, show what would ship, and never stop training."""
 
-import struct
+import json
 import sys
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import chex
 import jax
 import pytest
 from PIL import Image
+from tracked import events, hyper_parameters, scalars
 
 from ternevo import envs, keys, play, run
 from ternevo.arithmetic import observation
@@ -117,47 +118,84 @@ def test_a_picture_that_fails_is_told_once_and_training_goes_on(
     assert "generation 3/3" in printed.out and "done" in printed.out
 
 
-def events(folder):
-    """Return the events of a TensorBoard folder; a file is records of length, crc, bytes, crc."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    (path,) = folder.glob("events.out.tfevents*")
-    data, found = path.read_bytes(), []
-    while data:
-        (length,) = struct.unpack_from("<Q", data)
-        found.append(Event.FromString(data[12 : 12 + length]))
-        data = data[16 + length :]
-    return found
-
-
 def gif(path):
     first, second = (Image.new("RGB", (30, 20), colour) for colour in ("red", "blue"))
     first.save(path, save_all=True, append_images=[second])
     return path
 
 
-def test_tensorboard_gets_the_very_gif_at_its_generation(tmp_path):
+def row_of(generation, **metrics):
+    return {"generation": generation, "env_steps": 20 * generation, "wall_time": 1.0, **metrics}
+
+
+def result_of(last, best):
+    return {"policy": {"return_mean": last}, "best_policy": {"return_mean": best}}
+
+
+def test_tensorboard_gets_the_very_gif_at_its_environment_steps(tmp_path):
     pytest.importorskip("tensorboardX")
     path = gif(tmp_path / "generation-000050.gif")
     sink = sinks.TensorBoard(tmp_path / "tensorboard", 0)
-    sink.animate(path, 50)
     others = ["generation-000060.html", "generation-000070.mp4", "generation-000080.svg"]
-    for generation, name in zip((60, 70, 80), others, strict=True):
+    for generation, name in zip((50, 60, 70, 80), [path.name, *others], strict=True):
+        sink.write([row_of(generation)])
         sink.animate(tmp_path / name, generation)
     sink.close()
-    first, *rest = [event for event in events(tmp_path / "tensorboard") if event.summary.value]
-    (value,) = first.summary.value
-    assert (first.step, value.image.width, value.image.height) == (50, 30, 20)
+    found = [
+        (event.step, value)
+        for event in events(tmp_path / "tensorboard")
+        for value in event.summary.value
+        if value.tag.startswith("animation")
+    ]
+    (step, value), *rest = found
+    assert (step, value.image.width, value.image.height) == (1000, 30, 20)
     assert value.image.encoded_image_string == path.read_bytes()
-    assert [event.step for event in rest] == [60, 70, 80]
-    for event, name in zip(rest, others, strict=True):
-        assert name.encode() in event.summary.value[0].tensor.string_val[0]
+    assert [step for step, _ in rest] == [1200, 1400, 1600]
+    for (_, value), name in zip(rest, others, strict=True):
+        assert name.encode() in value.tensor.string_val[0]
+
+
+def test_tensorboard_draws_over_environment_steps_and_ends_with_the_result(tmp_path):
+    pytest.importorskip("tensorboardX")
+    settings = {"lr": 0.1, "use_bias": True, "hidden_sizes": [8, 8], "episode_length": None}
+    sink = sinks.TensorBoard(tmp_path, 0, settings)
+    sink.write([row_of(1, **{"eval/return": 3.0}), row_of(2)])
+    sink.finish([result_of(4.0, 5.0)])
+    sink.close()
+    found = scalars(tmp_path)
+    assert found["generation"] == [(20, 1.0), (40, 2.0)]
+    assert found["eval/return"] == [(20, 3.0)]
+    assert found["final/return"] == [(40, 4.0)] and found["final/best_return"] == [(40, 5.0)]
+    assert "env_steps" not in found  # which is the axis
+    shown = hyper_parameters(tmp_path)
+    assert shown == {
+        **{"lr": 0.1, "use_bias": True, "hidden_sizes": "[8, 8]", "episode_length": "None"}
+    }
+
+
+def test_tensorboard_hides_what_a_resumed_run_lost_and_writes_again(watched, tmp_path):
+    """The session starts after the environment steps of the newest row that was kept."""
+    pytest.importorskip("tensorboardX")
+    tiny_run(tmp_path, "--num_generations", "2", "--track", "tensorboard")
+    more = ("--num_generations", "4", "--track", "tensorboard", "--resume")
+    folder = tiny_run(tmp_path, *more)
+    rows = read_jsonl(folder / "metrics.jsonl")
+    starts = [
+        e.step for e in events(folder / "tensorboard") if e.WhichOneof("what") == "session_log"
+    ]
+    assert starts == [1, rows[1]["env_steps"] + 1]
+    steps = [(step, value) for step, value in scalars(folder / "tensorboard")["generation"]]
+    assert steps == [(row["env_steps"], row["generation"]) for row in rows]
+    result = json.loads((folder / "result.json").read_text())
+    (step, value) = scalars(folder / "tensorboard")["final/return"][-1]
+    assert (step, value) == (rows[-1]["env_steps"], result["policy"]["return_mean"])
 
 
 def test_wandb_gets_a_video_a_page_an_image_or_a_path_at_its_generation(tmp_path):
     wandb = pytest.importorskip("wandb")
     logged = []
     sink = sinks.Wandb.__new__(sinks.Wandb)  # a real run takes seconds to start
+    sink._package = wandb
     sink._run = type("Run", (), {"log": lambda _, row, step: logged.append((row, step))})()
     page = tmp_path / "a.html"
     page.write_text("<p>an episode</p>")
@@ -190,6 +228,34 @@ def test_sinks_that_can_show_are_shown_the_first_seed():
     path = Path("drawn.gif")
     records.animate(path, 3)
     assert calls == [("a", path, 3), ("c", path, 3)]
+
+
+def test_trackers_stay_open_for_the_results_of_their_seeds():
+    calls = []
+
+    class Plain:
+        def __init__(self, name):
+            self.name = name
+
+        def write(self, rows): ...
+
+        def close(self):
+            calls.append(("close", self.name))
+
+    class Board(Plain):
+        def finish(self, results):
+            calls.append((self.name, results))
+
+    own = [[Plain("rows 0"), Board("board 0")], [Plain("rows 1"), Board("board 1")]]
+    records = sinks.Records([{}, {}], own, [Board("all"), Plain("bar")])
+    records.end_training()
+    assert calls == [("close", name) for name in ("rows 0", "rows 1", "bar")]
+    first, second = result_of(1.0, 2.0), result_of(3.0, None)
+    records.finish([first, second])
+    assert calls[3:] == [("board 0", [first]), ("board 1", [second]), ("all", [first, second])]
+    records.close()
+    records.close()
+    assert calls[6:] == [("close", name) for name in ("board 0", "board 1", "all")]
 
 
 def test_play_opens_what_it_drew_or_what_was_drawn(watched, tmp_path, monkeypatch, capsys):
