@@ -3,23 +3,28 @@
 With `--ternarize` instead of `--to`, it converts a trained float policy to trits.
 """
 
-import tyro
-
 from ternevo.commands import prog
 from ternevo.installation import require
 from ternevo.machine import startup
 from ternevo.runs.errors import errors_in_a_line
 from ternevo.settings.export import ExportConfig
+from ternevo.settings.parser import parsed
+
+EXAMPLES = (
+    "runs/gymnax/CartPole-v1/ternary_nes/seed0 --to c   # a C99 header",
+    "policy.tvp --to onnx --onnx_weights int2 --out policy.onnx",
+    "policy.tvp --to html   # a page that plays it",
+    "runs/gymnax/CartPole-v1/ternary_nes/float --ternarize",
+)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Export and print the files written; exit with 2 on bad input."""
-    config = tyro.cli(
+    config = parsed(
         ExportConfig,
-        args=argv,
+        argv,
         prog=prog("export"),
-        use_underscores=True,
-        config=(tyro.conf.FlagCreatePairsOff,),
+        examples=EXAMPLES,
     )
     with errors_in_a_line():
         if (config.to is None) == (not config.ternarize):

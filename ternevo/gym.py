@@ -49,6 +49,13 @@ from ternevo.names import Trust, check, check_trusted
 from ternevo.policies.policy_archive import is_archive
 from ternevo.runs import run_folder
 from ternevo.runs.errors import errors_in_a_line
+from ternevo.settings.parser import parsed
+
+EXAMPLES = (
+    "runs/gymnax/CartPole-v1/ternary_nes/seed0",
+    "policy.tvp --env Hopper-v5 --episodes 32",
+    "runs/gymnax/Acrobot-v1/ternary_nes/seed0 --which last --seed 1000",
+)
 
 NUM_ENVS = 32
 """Number of environments to step together, with one call of the policy for all."""
@@ -382,7 +389,7 @@ class GymConfig:
 
 def main(argv: list[str] | None = None) -> None:
     """Evaluate and print the result; exit with 2 on bad input."""
-    config = tyro.cli(GymConfig, args=argv, prog=prog("gym"), use_underscores=True)
+    config = parsed(GymConfig, argv, prog=prog("gym"), examples=EXAMPLES)
     with errors_in_a_line():
         print(run(config), flush=True)
 

@@ -1,19 +1,23 @@
 """`python -m ternevo.play RUN`: play, draw and open one episode of a saved policy."""
 
 import re
-import sys
 import webbrowser
 from pathlib import Path
-
-import tyro
 
 from ternevo.commands import prog
 from ternevo.installation import require
 from ternevo.machine import startup
 from ternevo.runs import run_folder
 from ternevo.runs.errors import RunFolderError, errors_in_a_line
-from ternevo.settings.options import types, written_out
+from ternevo.settings.parser import parsed
 from ternevo.settings.play import PlayConfig
+
+EXAMPLES = (
+    "runs/gymnax/CartPole-v1/ternary_nes/seed0",
+    "runs/gymnax/CartPole-v1/ternary_nes/seed0 --which last --seed 3",
+    "runs/gymnax/CartPole-v1/ternary_nes/seed0 --generation 50   # drawn by --render_every 50",
+    "policy.tvp --out episode --open False",
+)
 
 DRAWN = re.compile(r"generation-(\d+)\.\w+")
 """The name of an animation; temporary files of `files.replacing` start with a dot instead."""
@@ -21,12 +25,11 @@ DRAWN = re.compile(r"generation-(\d+)\.\w+")
 
 def main(argv: list[str] | None = None) -> None:
     """Play an episode, write it, print its return and open the file; exit with 2 on bad input."""
-    config = tyro.cli(
+    config = parsed(
         PlayConfig,
-        args=written_out(sys.argv[1:] if argv is None else argv, types(PlayConfig)),
+        argv,
         prog=prog("play"),
-        use_underscores=True,
-        config=(tyro.conf.FlagConversionOff,),
+        examples=EXAMPLES,
     )
     with errors_in_a_line():
         if config.generation is None:

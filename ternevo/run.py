@@ -8,7 +8,7 @@ from ternevo.runs import claims
 from ternevo.runs.errors import errors_in_a_line
 from ternevo.runs.run_folder import RunFolder, folder_of
 from ternevo.settings.command_line import RunConfig, parse
-from ternevo.settings.env_ids import full_id
+from ternevo.settings.environments import full_id
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -67,17 +67,17 @@ def test_a_taken_name_says_how_to_go_on(root, capsys):
 @pytest.mark.parametrize(
     ("main", "argv", "parts"),
     [
-        (run.main, ["--population_sise", "3"], ["--population_sise", "--population_size INT"]),
-        (run.main, ["--render_evry", "3"], ["--render_evry", "--render_every INT"]),
+        (run.main, ["--population_sise", "3"], ["--population_sise", "mean --population_size?"]),
+        (run.main, ["--render_evry", "3"], ["--render_evry", "mean --render_every?"]),
         (run.main, ["--weights", "ternray"], ["'ternray'", "'ternary'"]),
         (run.main, ["--strategy", "ternary_ness"], ["'ternary_ness'", "'ternary_nes'"]),
         (run.main, ["--render_every", "-1"], ["render_every must be 0 or more, got -1"]),
-        (play.main, ["x", "--generatoin", "3"], ["--generatoin", "--generation {None}|INT"]),
-        (play.main, ["x", "--which", "worst"], ["'worst'", "'best'", "'last'"]),
-        (runs.main, ["x", "--stratgy", "ppo"], ["--stratgy", "--strategy STR"]),
+        (play.main, ["x", "--generatoin", "3"], ["--generatoin", "mean --generation?"]),
+        (play.main, ["x", "--which", "worst"], ["'worst'", "must be best or last"]),
+        (runs.main, ["x", "--stratgy", "ppo"], ["--stratgy", "mean --strategy?"]),
         (runs.main, ["x", "--sort", "retrun"], ["'retrun'", "'return'"]),
-        (export.main, ["x", "--too", "c"], ["--too", "--to {None,tvp,c,"]),
-        (gym.main, ["x", "--episods", "3"], ["--episods", "--episodes INT"]),
+        (export.main, ["x", "--too", "c"], ["--too", "mean --to?"]),
+        (gym.main, ["x", "--episods", "3"], ["--episods", "mean --episodes?"]),
     ],
 )
 def test_an_unknown_option_or_value_is_told_with_the_nearest(main, argv, parts, capsys):
@@ -88,7 +88,7 @@ def test_an_unknown_option_or_value_is_told_with_the_nearest(main, argv, parts, 
 def test_an_unknown_key_of_a_page_gets_the_message_of_the_option(tmp_path, capsys):
     (tmp_path / "page.yaml").write_text("population_sise: 3")
     message = refused(run.main, ["--config", tmp_path / "page.yaml"], capsys)
-    assert "--population_sise" in message and "--population_size INT" in message
+    assert message == "error: unknown option --population_sise; did you mean --population_size?"
 
 
 # --- missing extras --------------------------------------------------------------------------

@@ -2,26 +2,31 @@
 
 import sys
 
-import tyro
-
 from ternevo.bench.cases import CASES, SUITES, chosen
 from ternevo.bench.config import BenchConfig
 from ternevo.commands import prog
 from ternevo.installation import require
 from ternevo.machine import startup
+from ternevo.machine.interruption import interrupts_in_a_line
 from ternevo.names import UnknownName
 from ternevo.runs.errors import errors_in_a_line
+from ternevo.settings.parser import parsed
+
+EXAMPLES = (
+    "--list",
+    "--suite quick",
+    "--case cartpole_trained --repeats 10 --out runs/bench",
+)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; exit with 2 on bad input, and with 1 if a case failed."""
     try:
-        config = tyro.cli(
+        config = parsed(
             BenchConfig,
-            args=argv,
+            argv,
             prog=prog("bench"),
-            use_underscores=True,
-            config=(tyro.conf.FlagCreatePairsOff,),
+            examples=EXAMPLES,
         )
         names = chosen(config.suite, config.case)
     except (UnknownName, ValueError) as error:
@@ -34,10 +39,11 @@ def main(argv: list[str] | None = None) -> None:
     startup.prepare()
     with errors_in_a_line():
         require("a benchmark", "train")
-    from ternevo.bench import running  # imports JAX, which takes seconds
+    with interrupts_in_a_line():
+        from ternevo.bench import running  # imports JAX, which takes seconds
 
-    running.start_jax()
-    cases = running.run(config, names, command)
+        running.start_jax()
+        cases = running.run(config, names, command)
     if any("error" in record for record in cases.values()):
         raise SystemExit(1)
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from ternevo.envs import traces
 from ternevo.names import check
-from ternevo.settings.env_ids import BRAX_BACKENDS, ONLY_BACKENDS
+from ternevo.settings.environments import BRAX_BACKENDS, ONLY_BACKENDS
 from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep, no_task
 
 EPISODE_LENGTH = 1000
@@ -149,7 +149,7 @@ def _parse(name: str) -> tuple[str, str]:
     """Split "name@backend" and check both; a missing backend becomes the default."""
     name, at, backend = name.partition("@")
     check("brax environment", name, NAMES)
-    allowed = ONLY_BACKENDS.get(name, BRAX_BACKENDS)
+    allowed = ONLY_BACKENDS.get(f"brax/{name}", BRAX_BACKENDS)
     if not at:
         return name, allowed[0]
     if check("brax backend", backend, BRAX_BACKENDS) not in allowed:

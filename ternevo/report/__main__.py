@@ -9,6 +9,15 @@ import tyro
 from ternevo import report
 from ternevo.commands import prog
 from ternevo.runs.errors import errors_in_a_line
+from ternevo.settings.parser import parsed
+
+EXAMPLES = (
+    "  # all runs below runs/, into runs/report",
+    "runs/gymnax elsewhere/runs --out report",
+    "runs --threshold 475   # what counts as a success, in every environment",
+    'runs --threshold "gymnax/CartPole-v1=475" --threshold "gymnax/Acrobot-v1=-100"',
+    "runs --x wall_time",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,16 +28,20 @@ class ReportConfig:
     """Run folders, or folders that contain them. Runs that differ only in the seed form an arm."""
     x: str = "env_steps"
     """The x-axis of learning curves: env_steps, wall_time or generations."""
-    threshold: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    threshold: tuple[str, ...] = ()
     """Return that counts as a success: 475, or for one environment "gymnax/CartPole-v1=475".
-    Repeat the option for several environments."""
+    Repeat the option for several environments. Without it, an environment has its known threshold
+    (CartPole 475, Acrobot -100, MountainCar -110, MountainCarContinuous 90, Pendulum -200), or else
+    90 % of the way from the first evaluation to the best arm's final return."""
     out: Path = Path("runs/report")
     """Output folder for report.html and the figures."""
 
 
 def main(argv: list[str] | None = None) -> None:
     """Write the page and print its path; exit with 2 on bad input."""
-    config = tyro.cli(ReportConfig, args=argv, prog=prog("report"), use_underscores=True)
+    config = parsed(
+        ReportConfig, argv, prog=prog("report"), examples=EXAMPLES, appended=("threshold",)
+    )
     with errors_in_a_line():
         threshold = parse_thresholds(config.threshold)
         print(report.write(config.runs, config.out, config.x, threshold))

@@ -20,7 +20,7 @@ from ternevo.runs.run_folder import (
     seed_folders,
 )
 from ternevo.settings.command_line import RunConfig, to_dict
-from ternevo.settings.env_ids import full_id
+from ternevo.settings.environments import full_id
 from ternevo.settings.flat import with_meaning
 
 

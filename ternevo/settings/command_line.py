@@ -9,31 +9,24 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
 from ternevo.commands import prog
-from ternevo.installation import MissingExtra
 from ternevo.machine import startup
-from ternevo.names import UnknownName, check, lookup_settings
-from ternevo.settings import options, pages, smoke
-from ternevo.settings.flags import flattened
+from ternevo.names import check, lookup_settings
+from ternevo.settings import listing, options, pages, smoke, spelling
+from ternevo.settings.flags import Box, first_line, in_boxes, options_in, values_in
 from ternevo.settings.flat import changed, check as check_settings, flat
 from ternevo.settings.meaning import COUNT, NOT_NEGATIVE, option, unseen
+from ternevo.settings.parser import MARKERS, call, error_in_a_line
 from ternevo.settings.policies import POLICIES, PolicySettings
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.settings import Settings
 from ternevo.settings.wrappers import Wrappers
-
-MARKERS = (
-    tyro.conf.OmitArgPrefixes,
-    tyro.conf.FlagConversionOff,
-    tyro.conf.UsePythonSyntaxForLiteralCollections,
-    tyro.conf.AvoidSubcommands,
-)
-
 
 TRACKERS = ("tensorboard", "wandb")
 
@@ -84,7 +77,8 @@ class RunConfig:
     chunk_size: int = unseen(0, NOT_NEGATIVE)
     """Generations per compiled call; 0 for about two seconds' worth. Does not affect results."""
     track: str = unseen("")
-    """Trackers that get metrics besides metrics.jsonl: tensorboard, wandb or tensorboard,wandb."""
+    """Trackers that get metrics and results: tensorboard, wandb or tensorboard,wandb. wandb also
+    gets the policies."""
     wandb_project: str = unseen("ternevo")
     """wandb project."""
     wandb_group: str | None = unseen(None)
@@ -108,8 +102,10 @@ class RunConfig:
     profile: Path | None = unseen(None)
     """Folder for a JAX profiler trace of one chunk; see docs/profiling.md."""
 
-    strategy_name: tyro.conf.Suppress[str] = "ternary_nes"
-    policy_name: tyro.conf.Suppress[str] = "mlp"
+    strategy_name: str = "ternary_nes"
+    """The name of the strategy; --strategy sets it."""
+    policy_name: str = "mlp"
+    """The name of the policy; --policy sets it."""
 
     def __post_init__(self) -> None:
         """Refuse invalid numbers and unknown trackers."""
@@ -134,55 +130,179 @@ class RunConfig:
         return f"{self.seed}-{self.seeds[-1]}" if self.num_seeds > 1 else f"{self.seed}"
 
 
+PICKED = ("config", "strategy", "policy")
+"""The options that decide which other options there are."""
+
+LISTS = {"list_strategies": listing.strategies, "list_envs": listing.envs}
+"""Options that print a list instead of training."""
+
+OWN = "package.module:Class of your own"
+GENERAL = (
+    ("config", Path | None, "PAGE", "A YAML page of options; the command line wins over it."),
+    ("list_strategies", bool | None, "", "List the strategies, and exit."),
+    ("list_envs", bool | None, "", "List the environments, and exit."),
+)
+"""The options of no box: name, type, what stands for the value, and help."""
+
+CHOICES = ("strategy", "policy", "strategy_name", "policy_name")
+"""Fields of `RunConfig` that say which strategy and policy."""
+
+TASK = ("env", "episode_length")
+INITIAL = ("init_from",)
+MACHINE = (
+    *("track", "wandb_project", "wandb_group", "wandb_tags", "wandb_mode", "render"),
+    *("render_every", "chunk_size", "num_devices", "distributed", "compilation_cache", "profile"),
+)
+"""Options of `RunConfig` by the box of the help that shows them; the others are shown as those of
+the run. A field that is not an option is not shown."""
+
+EXAMPLES = (
+    "--env gymnax/CartPole-v1 --num_generations 50",
+    "--env brax/hopper --strategy ternary_nes --population_size 512 --hidden_sizes 32,32",
+    "--env gymnax/Acrobot-v1 --num_seeds 5 --track tensorboard,wandb --no_render",
+    "--config experiments/gymnax_cartpole.yaml --seed 3   # a page of options",
+    "--env gymnax/CartPole-v1 --num_generations 200 --resume   # continue the same run",
+    "--strategy ppo --help   # the options of another strategy",
+)
+
+
 def parse(argv: list[str] | None = None) -> RunConfig:
     """Return the configuration that `argv` describes; it defaults to `sys.argv[1:]`.
 
     Raises:
-      SystemExit: after printing help (status 0) or an error (status 2).
+      SystemExit: after printing help or a list (status 0), or an error (status 2).
     """
     argv = sys.argv[1:] if argv is None else argv
-    try:
+    with error_in_a_line():  # also for a ConfigError and an UnknownName
         return smoke.shortened(_parse(argv))
-    except (ConfigError, MissingExtra, UnknownName, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
 
 
 def _parse(argv: list[str]) -> RunConfig:
-    pick = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    pick.add_argument("--config", type=Path)
-    pick.add_argument("--strategy")
-    pick.add_argument("--policy")
-    picked, rest = pick.parse_known_args(argv)
-    page = _read_page(picked.config) if picked.config else _Page({}, {})
+    _show_list(argv)
+    picked, rest = options.taken(PICKED, argv)
+    page = _read_page(Path(picked["config"])) if "config" in picked else _Page({}, {})
     first = next(iter(page.blocks), "ternary_nes")
-    strategy_name = picked.strategy or page.name_of("strategy", first)
-    policy_name = picked.policy or page.name_of("policy", "mlp")
+    strategy_name = picked.get("strategy") or page.name_of("strategy", first)
+    policy_name = picked.get("policy") or page.name_of("policy", "mlp")
     if ":" in strategy_name + policy_name:  # a user's own module may start JAX
         startup.tell_num_devices(_num_devices(rest, page.options_of(strategy_name)))
     strategy = lookup_settings("strategy", strategy_name, STRATEGIES, Settings)
     policy = lookup_settings("policy", policy_name, POLICIES, PolicySettings)
     default = RunConfig(strategy(), policy(), strategy_name=strategy_name, policy_name=policy_name)
     _check_names_are_unique(default)
-    types = options.types(default, default.strategy, default.policy)
-    at_rest = options.from_page(page.options_of(strategy_name), types)
-    parsed = tyro.cli(
-        RunConfig,
-        default=dataclasses.replace(
-            default,
-            strategy=flattened(default.strategy, Settings),
-            policy=flattened(default.policy, PolicySettings),
+    return _parse_options(default, rest, page.options_of(strategy_name))
+
+
+def _show_list(argv: list[str]) -> None:
+    """Print the list that is asked for, if any, and exit."""
+    for name, text in LISTS.items():
+        if name in map(options.name_of, argv):
+            print(text())
+            raise SystemExit(0)
+
+
+def _parse_options(default: RunConfig, argv: list[str], page: dict[str, Any]) -> RunConfig:
+    """Return the configuration, once its strategy and its policy are known."""
+    types = _types(default)
+    arguments = options.written_out([*options.from_page(page, types), *argv], types)
+    known = [*types, *PICKED, *LISTS]
+    spelling.check_known(arguments, known, lambda: _elsewhere(known), takes_words=False)
+    shown = _boxes(default)
+    found = call(
+        lambda: tyro.cli(
+            shown, args=arguments, prog=prog("run"), use_underscores=True, config=MARKERS
         ),
-        args=options.written_out([*at_rest, *rest], types),
-        use_underscores=True,
-        config=MARKERS,
-        prog=prog("run"),
-        description=_description(strategy_name),
+        prog("run"),
+        EXAMPLES,
     )
-    return dataclasses.replace(
-        parsed,
-        strategy=changed(default.strategy, **flat(parsed.strategy)),
-        policy=changed(default.policy, **flat(parsed.policy)),
+    values = values_in(found)
+    strategy, policy, run = (
+        changed(settings, **{name: values[name] for name in names})
+        for settings, names in (
+            (default.strategy, flat(default.strategy)),
+            (default.policy, flat(default.policy)),
+            (default, _names_of_run(default)),
+        )
+    )
+    return dataclasses.replace(run, strategy=strategy, policy=policy)
+
+
+def _names_of_run(config: RunConfig) -> list[str]:
+    """Return the options of a run that belong to neither its strategy nor its policy."""
+    return [name for name in flat(config) if name not in CHOICES]
+
+
+def _types(config: RunConfig) -> options.Types:
+    types = options.types(config, config.strategy, config.policy)
+    return {name: kind for name, kind in types.items() if name not in CHOICES}
+
+
+def _elsewhere(known: Collection[str]) -> dict[str, str]:
+    """Return the strategies that have an option, by the name of the option."""
+    found: dict[str, list[str]] = {}
+    for strategy, kind in STRATEGIES.items():
+        for name in options.types(kind).keys() - known:
+            found.setdefault(name, []).append(strategy)
+    return {name: f"--strategy {', '.join(own)}" for name, own in found.items()}
+
+
+def _boxes(config: RunConfig) -> Any:
+    """Return the options of a run as the boxes in which the help shows them."""
+    of_task, of_run = [*TASK, *flat(config.wrappers)], _names_of_run(config)
+    others = [name for name in of_run if name not in (*of_task, *INITIAL, *MACHINE)]
+    strategies, policies = ", ".join(STRATEGIES), ", ".join(POLICIES)
+    return in_boxes(
+        Box("", _about(config), [_switch(*one) for one in GENERAL]),
+        [
+            Box("task", "The environment, and wrappers around it.", options_in(config, of_task)),
+            Box(
+                "policy",
+                f"The policy and its weights. {first_line(type(config.policy))}",
+                [
+                    _choice("policy", config.policy_name, f"What to train: {policies}, or {OWN}."),
+                    *options_in(config.policy),
+                    *options_in(config, INITIAL),
+                ],
+            ),
+            Box(
+                "strategy",
+                f"What searches the weights. {first_line(type(config.strategy))}",
+                [
+                    _choice(
+                        "strategy",
+                        config.strategy_name,
+                        f"{strategies}, or {OWN}. Each has its own options: those below.",
+                    ),
+                    *options_in(config.strategy),
+                ],
+            ),
+            Box(
+                "run", "Length, seeds, evaluation, checkpoints, folder.", options_in(config, others)
+            ),
+            Box(
+                "tracking, drawing and machine",
+                "Where metrics and pictures go, and what the run computes on.",
+                options_in(config, MACHINE),
+            ),
+        ],
+    )
+
+
+def _choice(name: str, default: str, help: str) -> tuple[str, Any, str]:
+    default_name = getattr(RunConfig, f"{name}_name")
+    shown = tyro.conf.arg(help=help, help_behavior_hint=f"(default: {default_name})")
+    return name, Annotated[str, shown], default
+
+
+def _switch(name: str, kind: Any, metavar: str, help: str) -> tuple[str, Any, Any]:
+    shown = tyro.conf.arg(help=help, metavar=metavar, help_behavior_hint="")
+    return name, Annotated[kind, shown], None
+
+
+def _about(config: RunConfig) -> str:
+    return (
+        f"Train a policy. The options are those of --strategy {config.strategy_name}; each is "
+        "--name value or --name=value, and True or False may be left out: --resume, --no_render."
     )
 
 
@@ -206,16 +326,6 @@ def _check_names_are_unique(config: RunConfig) -> None:
                     "must have different names"
                 )
             owners[name] = owner
-
-
-def _description(strategy_name: str) -> str:
-    return (
-        f"Evolve a policy. The options below belong to --strategy {strategy_name}; "
-        f"all strategies: {', '.join(STRATEGIES)}. --config PAGE reads options from a YAML page, "
-        "a file or a name such as cartpole; "
-        f"--policy selects the policy ({', '.join(POLICIES)}). Name a class of your own as "
-        "package.module:Class."
-    )
 
 
 class _Page(NamedTuple):
@@ -260,7 +370,7 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
     for name, clean in names.items():
         if clean in value and clean != name:
             raise ConfigError(f"{where} has both {name!r} and {clean!r}, which are the same option")
-        if clean in ("config", "help"):
+        if clean in ("config", "help", *LISTS):
             raise ConfigError(f"{where} has the key {name!r}, which only a command line can have")
     return {names[name]: own for name, own in value.items()}
 

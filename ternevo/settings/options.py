@@ -1,28 +1,32 @@
 """Normalise options from a shell, a page or a sweep for the parser.
 
 The parser accepts one form of a boolean, `--resume=True`, and one of a list,
-`--hidden_sizes=(8, 8)`. People and sweep agents write other, equally unambiguous forms.
+`--hidden_sizes=(8, 8)`. People and sweep agents write other, equally unambiguous forms; the module
+`ternevo.settings.values` has the rules.
 """
 
-import ast
-import contextlib
+import itertools
 import re
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ternevo.settings.flat import options_of
+from ternevo.settings.values import (
+    TRUTH,
+    base,
+    canonical,
+    is_literal,
+    is_optional,
+    is_tuple,
+    wanted,
+)
 
 Types = Mapping[str, Any]
 """The type of each option, by the name of its field."""
 
 OPTION = re.compile(r"-(?![\d.])")
 """The start of a word that is not a value: a minus that is not the sign of a number."""
-
-TRUTH = {
-    **dict.fromkeys(("true", "yes", "on"), "True"),
-    **dict.fromkeys(("false", "no", "off"), "False"),
-}
 
 
 def types(*settings: Any) -> dict[str, Any]:
@@ -37,12 +41,16 @@ def types(*settings: Any) -> dict[str, Any]:
 def written_out(arguments: Iterable[str], of: Types) -> list[str]:
     """Return the arguments of a command line in the form the parser accepts.
 
-    `--resume` and `--resume yes` become `--resume=True`. A list may have any brackets or
-    none, and may span several words: `[8, 8]`, `(8, 8)`, `8,8`, `8 8`.
+    `--resume` and `--resume yes` become `--resume=True`, `--no_resume` becomes `--resume=False`. A
+    list may have any brackets or none, and may span several words: `[8, 8]`, `(8, 8)`, `8,8`,
+    `8 8`. A whole number may be `1e3`. Options that are not in `of` stay as they are.
 
     Args:
       arguments: the words of a command line.
       of: the types of its options.
+
+    Raises:
+      ValueError: an option has no value, or one that it does not take.
 
     Examples:
       >>> written_out(["--resume", "--sizes", "[8,", "8]"], {"resume": bool, "sizes": tuple})
@@ -52,19 +60,67 @@ def written_out(arguments: Iterable[str], of: Types) -> list[str]:
     while left:
         argument = left.pop(0)
         name, has_value, value = argument.partition("=")
-        kind = of.get(name[2:].replace("-", "_")) if name.startswith("--") else None
-        if kind is bool:
-            if not has_value:
-                value = left.pop(0) if left and left[0].lower() in TRUTH else "True"
-            found.append(f"{name}={TRUTH.get(value.lower(), value)}")
-        elif _is_tuple(kind):
-            words = [value] if has_value else []
-            while left and not OPTION.match(left[0]):
-                words.append(left.pop(0))
-            found.append(f"{name}={_as_tuple(' '.join(words))}" if words else argument)
+        option = name_of(name)
+        if option in of:
+            text = value if has_value else _value(option, of[option], left)
+            found.append(f"--{option}={canonical(option, text, of[option])}")
+        elif switched_off(option, of):
+            if has_value:
+                raise ValueError(f"{name} takes no value; write --{option[3:]} {value or 'True'}")
+            found.append(f"--{option[3:]}=False")
         else:
             found.append(argument)
     return found
+
+
+def name_of(word: str) -> str:
+    """Return the field of an option, `a_b` for `--a-b`, or "" if the word is not an option."""
+    return word[2:].replace("-", "_") if word.startswith("--") else ""
+
+
+def switched_off(option: str, of: Types) -> bool:
+    """Return whether an option is the negation of a boolean one: no_render of render."""
+    return option.startswith("no_") and base(of.get(option[3:])) is bool
+
+
+def _value(option: str, kind: Any, left: list[str]) -> str:
+    """Take the value of an option from the words after it.
+
+    Raises:
+      ValueError: there is none.
+    """
+    words = [] if not left or OPTION.match(left[0]) else [left[0]]
+    if base(kind) is bool:
+        is_value = words and words[0].lower() in (*TRUTH, *(["none"] if is_optional(kind) else []))
+        return left.pop(0) if is_value else "True"
+    if is_tuple(kind):
+        words = list(itertools.takewhile(lambda word: not OPTION.match(word), left))
+    if not words:
+        raise ValueError(f"--{option} needs {wanted(kind)} after it")
+    del left[: len(words)]
+    return " ".join(words)
+
+
+def taken(names: Iterable[str], arguments: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the values of some options of single values, and the other arguments.
+
+    Raises:
+      ValueError: one has no value.
+
+    Examples:
+      >>> taken(["env"], ["--env", "probe/sign", "--seed", "3"])
+      ({'env': 'probe/sign'}, ['--seed', '3'])
+    """
+    found, others, left = {}, [], list(arguments)
+    while left:
+        argument = left.pop(0)
+        name, has_value, value = argument.partition("=")
+        option = name_of(name)
+        if option in names:
+            found[option] = value if has_value else _value(option, str, left)
+        else:
+            others.append(argument)
+    return found, others
 
 
 def from_page(page: Mapping[str, Any], of: Types) -> list[str]:
@@ -104,7 +160,7 @@ def _from_page(name: str, value: Any, kind: Any) -> str:
         return "{" + ", ".join(f"{key!r}: {_as_text(item)}" for key, item in value.items()) + "}"
     if not isinstance(value, list):
         return str(value)
-    if _is_tuple(kind):
+    if is_tuple(kind):
         return _as_text(value)
     if kind is str or str in typing.get_args(kind):
         if not all(isinstance(item, str) for item in value):
@@ -117,29 +173,4 @@ def _as_text(value: Any) -> str:
     """Return nested lists of strings as a Python literal."""
     if isinstance(value, list):
         return f"[{', '.join(map(_as_text, value))}]"
-    return str(value) if _is_literal(str(value)) else repr(str(value))
-
-
-def _is_tuple(kind: Any) -> bool:
-    """Return whether an option is a tuple or an optional tuple."""
-    return any(tuple in (x, typing.get_origin(x)) for x in (kind, *typing.get_args(kind)))
-
-
-def _as_tuple(text: str) -> str:
-    """Return a list, as a user writes it, as a tuple literal."""
-    with contextlib.suppress(ValueError, SyntaxError):
-        value = ast.literal_eval(text.strip() or "()")
-        return repr(_tuples(value if isinstance(value, list | tuple) or value is None else [value]))
-    words = [word for word in re.split(r"[,\s]+", text.strip("[]() ")) if word]
-    return f"({''.join(f'{_as_text(word)}, ' for word in words)})"
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
-
-
-def _is_literal(text: str) -> bool:
-    with contextlib.suppress(ValueError, SyntaxError):
-        ast.literal_eval(text)
-        return True
-    return False
+    return str(value) if is_literal(str(value)) else repr(str(value))

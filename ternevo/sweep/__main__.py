@@ -11,11 +11,17 @@ from ternevo.commands import prog
 from ternevo.installation import require
 from ternevo.runs.errors import errors_in_a_line
 from ternevo.settings import command_line as run_config, pages
-from ternevo.settings.options import types, written_out
+from ternevo.settings.parser import parsed
 from ternevo.sweep import space, summary, trials
 
 if TYPE_CHECKING:
     from optuna import Study
+
+EXAMPLES = (
+    "experiments/sweeps/cartpole_grid.yaml",
+    "experiments/sweeps/hopper_random.yaml --num_trials 20 --seed 1",
+    "experiments/sweeps/pendulum_bayes.yaml --jobs 2 -- --num_devices 1   # options of each trial",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +60,11 @@ def main(argv: list[str] | None = None) -> None:
     split = argv.index("--") if "--" in argv else len(argv)
     own, further = argv[:split], tuple(argv[split + 1 :])
     with errors_in_a_line():
-        config = tyro.cli(
+        config = parsed(
             SweepConfig,
-            args=written_out(own, types(SweepConfig)),
+            own,
             prog=prog("sweep"),
-            use_underscores=True,
-            config=(tyro.conf.FlagConversionOff,),
+            examples=EXAMPLES,
         )
         run(config, further)
 

@@ -18,7 +18,8 @@ from PIL import Image
 from ternevo import envs
 from ternevo.envs import brax
 from ternevo.names import UnknownName
-from ternevo.types import Env, EnvState, Timestep
+from ternevo.settings.environments import BRAX_BACKENDS, ENVIRONMENTS, ONLY_BACKENDS
+from ternevo.types import Env, EnvState, ObsSpec, Timestep
 
 IDS = envs.available()
 PROBES = [env_id for env_id in IDS if env_id.startswith("probe/")]
@@ -570,3 +571,27 @@ def test_a_task_changes_the_body_and_one_that_changes_nothing_changes_no_bit():
     speeds = [float(run(family, jnp.float32(g))[-1, 3]) for g in (0.1, 1.0, 3.0)]
     assert speeds[0] < speeds[1] < speeds[2]
     assert jax.eval_shape(family.draw_task, key).shape == ()
+
+
+def shown_of(env):
+    shape = "x".join(map(str, env.obs.shape))
+    return f"{shape} {'float' if env.obs == ObsSpec((1,)) else env.obs.kind}", (
+        f"{env.action.size} {env.action.kind}"
+    )
+
+
+def test_every_environment_is_listed_without_its_simulator():
+    """What `--list_envs` prints is a copy, as importing the simulators takes seconds."""
+    assert set(ENVIRONMENTS) == set(envs.available())
+    for env_id, shown in ENVIRONMENTS.items():
+        if not env_id.startswith("brax/"):
+            assert shown == shown_of(envs.make(env_id)), env_id
+    assert ENVIRONMENTS["brax/fast"] == shown_of(envs.make("brax/fast"))
+    assert BRAX_BACKENDS == brax.BACKENDS
+    assert {f"brax/{name}": own for name, own in brax.ONLY_BACKENDS.items()} == ONLY_BACKENDS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", [name for name in ENVIRONMENTS if name.startswith("brax/")])
+def test_brax_is_listed_as_it_is(env_id):
+    assert ENVIRONMENTS[env_id] == shown_of(envs.make(env_id))

@@ -11,7 +11,7 @@ from ternevo.runs import claims
 from ternevo.runs.errors import RunFolderError
 from ternevo.runs.run_folder import folder_of
 from ternevo.settings.command_line import parse
-from ternevo.settings.env_ids import full_id
+from ternevo.settings.environments import full_id
 
 
 def config_of(root, *arguments):

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from ternevo.settings.flat import part
+from ternevo.settings.policies.settings import WeightName
 from ternevo.settings.strategies.evolution import Evolution, check_weights
 from ternevo.settings.strategies.parts import Optimization, Rate, Sampling, Shaping
 
@@ -13,6 +14,7 @@ class BinaryNES(Evolution):
     """Bernoulli natural evolution strategy over binary weights; requires `--weights binary`."""
 
     searched_by: ClassVar[str] = "ternevo.algorithms.nes:binary_from_settings"
+    searches: ClassVar[tuple[WeightName, ...]] = ("binary",)
 
     optimization: Optimization = part(
         Optimization(Rate(lr=0.06), optimizer="sgd"),

@@ -18,6 +18,9 @@ class Settings(Built):
     fixed_on_resume: ClassVar[tuple[str, ...]] = ()
     """Options that a resumed run may change with other strategies, but not with this one."""
 
+    searches: ClassVar[tuple[WeightName, ...]] = ("ternary", "binary", "float")
+    """The kinds of weights that it can search, for `--list_strategies`."""
+
     @property
     def is_stretched(self) -> bool:
         """Whether a schedule spans the whole run, which fixes its length."""

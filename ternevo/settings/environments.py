@@ -1,0 +1,72 @@
+"""The environments that can be named, as data: importing a simulator to list them takes seconds."""
+
+BRAX_BACKENDS = ("spring", "positional", "generalized", "mjx")
+"""The simulators of brax; the first is the default."""
+
+ONLY_BACKENDS = {"brax/fast": ("spring",), "brax/swimmer": ("generalized",)}
+"""The environments of brax that only some of them simulate."""
+
+ENVIRONMENTS: dict[str, tuple[str, str]] = {
+    "gymnax/CartPole-v1": ("4 floats", "2 discrete"),
+    "gymnax/Pendulum-v1": ("3 floats", "1 continuous"),
+    "gymnax/Acrobot-v1": ("6 floats", "3 discrete"),
+    "gymnax/MountainCar-v0": ("2 floats", "3 discrete"),
+    "gymnax/MountainCarContinuous-v0": ("2 floats", "1 continuous"),
+    "gymnax/Asterix-MinAtar": ("10x10x4 bits", "5 discrete"),
+    "gymnax/Breakout-MinAtar": ("10x10x4 bits", "3 discrete"),
+    "gymnax/Freeway-MinAtar": ("10x10x7 bits", "3 discrete"),
+    "gymnax/Seaquest-MinAtar": ("10x10x10 bits", "6 discrete"),
+    "gymnax/SpaceInvaders-MinAtar": ("10x10x6 bits", "4 discrete"),
+    "gymnax/Catch-bsuite": ("10x5 floats", "3 discrete"),
+    "gymnax/DeepSea-bsuite": ("8x8 floats", "2 discrete"),
+    "gymnax/MemoryChain-bsuite": ("3 floats", "2 discrete"),
+    "gymnax/UmbrellaChain-bsuite": ("3 floats", "2 discrete"),
+    "gymnax/DiscountingChain-bsuite": ("2 floats", "5 discrete"),
+    "gymnax/SimpleBandit-bsuite": ("1x1 floats", "11 discrete"),
+    "gymnax/FourRooms-misc": ("4 floats", "4 discrete"),
+    "gymnax/MetaMaze-misc": ("15 floats", "4 discrete"),
+    "gymnax/PointRobot-misc": ("6 floats", "2 continuous"),
+    "gymnax/BernoulliBandit-misc": ("4 floats", "2 discrete"),
+    "gymnax/GaussianBandit-misc": ("4 floats", "2 discrete"),
+    "gymnax/Reacher-misc": ("8 floats", "2 continuous"),
+    "gymnax/Swimmer-misc": ("16 floats", "2 continuous"),
+    "gymnax/Pong-misc": ("30x40x3 floats", "3 discrete"),
+    "gymnax/FrozenLake-misc": ("16 floats", "4 discrete"),
+    "brax/ant": ("27 floats", "8 continuous"),
+    "brax/fast": ("2 floats", "1 continuous"),
+    "brax/halfcheetah": ("17 floats", "6 continuous"),
+    "brax/hopper": ("11 floats", "3 continuous"),
+    "brax/humanoid": ("244 floats", "17 continuous"),
+    "brax/humanoidstandup": ("244 floats", "17 continuous"),
+    "brax/inverted_pendulum": ("4 floats", "1 continuous"),
+    "brax/inverted_double_pendulum": ("8 floats", "1 continuous"),
+    "brax/pusher": ("23 floats", "7 continuous"),
+    "brax/reacher": ("11 floats", "2 continuous"),
+    "brax/swimmer": ("8 floats", "2 continuous"),
+    "brax/walker2d": ("17 floats", "6 continuous"),
+    "digits/8x8": ("8x8 integers", "10 discrete"),
+    "probe/bandit": ("1 float", "2 discrete"),
+    "probe/sign": ("1 float", "2 discrete"),
+    "probe/target": ("1 float", "1 continuous"),
+    "probe/corridor": ("5 floats", "2 discrete"),
+    "probe/afterlife": ("1 float", "2 discrete"),
+    "probe/countdown": ("1 float", "2 discrete"),
+    "probe/nan": ("1 float", "2 discrete"),
+    "probe/random_length": ("1 float", "2 discrete"),
+    "probe/double_integrator": ("2 floats", "1 continuous"),
+    "probe/hidden_arm": ("1 float", "2 discrete"),
+}
+"""What an environment observes and which actions it takes, by id. A test compares it with all
+environments."""
+
+
+def full_id(env_id: str) -> str:
+    """Return the id that `envs.make` gives an environment: for brax, it names the backend.
+
+    Examples:
+      >>> full_id("brax/ant"), full_id("brax/swimmer"), full_id("gymnax/CartPole-v1")
+      ('brax/ant@spring', 'brax/swimmer@generalized', 'gymnax/CartPole-v1')
+    """
+    if not env_id.startswith("brax/") or "@" in env_id or ":" in env_id:
+        return env_id
+    return f"{env_id}@{ONLY_BACKENDS.get(env_id, BRAX_BACKENDS)[0]}"

@@ -1,0 +1,51 @@
+"""What `--list_strategies` and `--list_envs` print, without importing a simulator."""
+
+import shutil
+import textwrap
+
+from ternevo.settings.environments import BRAX_BACKENDS, ENVIRONMENTS, ONLY_BACKENDS
+from ternevo.settings.flags import first_line
+from ternevo.settings.strategies import STRATEGIES
+
+LEAST_COLUMNS = 60
+"""The narrowest terminal for which lines are broken."""
+
+
+def strategies() -> str:
+    """Return the name of each strategy, the weights it searches, and what it is."""
+    rows = [(name, ", ".join(kind.searches), first_line(kind)) for name, kind in STRATEGIES.items()]
+    return _page(
+        ("--strategy", "--weights", "what it is"),
+        rows,
+        "With --weights float, most run the nearest algorithm of evosax. --strategy NAME --help "
+        "lists the options of one. A class of your own is --strategy package.module:Class.",
+    )
+
+
+def envs() -> str:
+    """Return the id of each environment, what it observes and which actions it takes."""
+    rows = [(name, *shown) for name, shown in ENVIRONMENTS.items()]
+    only = [f"{name} only as @{', @'.join(own)}" for name, own in ONLY_BACKENDS.items()]
+    backends = ", ".join(f"@{name}" for name in BRAX_BACKENDS)
+    return _page(
+        ("--env", "observation", "actions"),
+        rows,
+        f"brax simulates with one of {backends}, as in brax/ant@mjx; the first is the default. "
+        f"There is {' and '.join(only)}. An environment of your own is --env "
+        "package.module:factory.",
+    )
+
+
+def _page(head: tuple[str, ...], rows: list[tuple[str, ...]], note: str) -> str:
+    """Return a table with aligned columns, and a note, in lines that fit the terminal."""
+    columns = max(LEAST_COLUMNS, shutil.get_terminal_size().columns)
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    widths[-1] = 0  # nothing follows
+    indent = sum(widths) + 2 * (len(widths) - 1)
+    lines = []
+    for row in [head, *rows]:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines += textwrap.wrap(
+            line, columns, subsequent_indent=" " * indent, break_on_hyphens=False
+        )
+    return "\n".join([*lines, "", *textwrap.wrap(note, columns, break_on_hyphens=False)])
