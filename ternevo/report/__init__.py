@@ -21,7 +21,8 @@ def write(
       out: the output folder, or the page itself if it ends in ".html".
       x: the x-axis of the learning curves, a name in `ternevo.runs.arms.AXES`.
       threshold: the return at which a seed counts as a success: one for all environments, or one
-        for each full environment id.
+        for each full environment id. The others have that of `ternevo.report.targets.KNOWN`, or
+        else 90 % of the way from the first evaluation to the best arm's final return.
 
     Returns:
       The page.

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ternevo.report.tables import NO_THRESHOLD, Report, Table, number
+from ternevo.report.tables import Report, Table, number
+from ternevo.report.targets import Target
 from ternevo.runs.arms import Arm, Seed
 
 FAILED = "runs whose training failed"
@@ -36,7 +37,7 @@ def failures(report: Report) -> list[Failure]:
     return found
 
 
-def _of_seed(seed: Seed, target: float | None) -> Iterator[Failure]:
+def _of_seed(seed: Seed, target: Target | None) -> Iterator[Failure]:
     where, settings = seed.folder.path, seed.record["settings"]
     if seed.failure:
         yield Failure(FAILED, 1, f"{where}: {seed.failure}")
@@ -46,8 +47,8 @@ def _of_seed(seed: Seed, target: float | None) -> Iterator[Failure]:
         yield Failure(UNFINISHED, 1, f"{where}: {so_far}{why}; shown in curves but not in tables")
     elif seed.final_return is None:
         yield Failure(NOT_FINITE, 1, f"{where}: the final return is not finite; left out of means")
-    elif target is not None and seed.final_return < target:
-        below = f"{number(seed.final_return)} is below the threshold {number(target)}"
+    elif target and not target.is_relative and seed.final_return < target.value:
+        below = f"{number(seed.final_return)} is below the threshold {number(target.value)}"
         yield Failure(BELOW, 1, f"{where}: {below}")
     if seed.num_nonfinite:
         said = f"{seed.num_nonfinite} members had a return that is not finite or beyond 1e15"
@@ -70,6 +71,6 @@ def _repeated(arm: Arm) -> Iterator[Failure]:
 def counted(report: Report, found: list[Failure]) -> Table:
     """Return the number of failures of each kind, over all runs."""
     rows = [(kind, f"{sum(f.count for f in found if f.kind == kind):,}") for kind in KINDS]
-    if not report.targets:
-        rows[-1] = (BELOW, f"{NO_THRESHOLD}: set --threshold")
+    if all(target.is_relative for target in report.targets.values()):
+        rows[-1] = (BELOW, "not counted: no threshold is known or given; set --threshold")
     return Table(("failure", "count"), rows)

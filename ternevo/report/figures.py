@@ -29,7 +29,9 @@ def draw(report: Report) -> Figures:
     makers: dict[str, tuple[bool, Callable[[], Figure]]] = {
         "learning_curves": (
             any(arm.curves(x) for arm in arms),
-            lambda: plots.learning_curves(arms, x, report.targets),
+            lambda: plots.learning_curves(
+                arms, x, {env: target.value for env, target in report.targets.items()}
+            ),
         ),
         "final_returns": (any(arm.finals for arm in arms), lambda: plots.final_returns(arms)),
         "improvement": (
@@ -51,7 +53,7 @@ def draw(report: Report) -> Figures:
 
 def _name(pair: Improvement) -> str:
     one_seed = f" {ONE_SEED}" if pair.most_seeds == 1 else ""
-    return f"{pair.left} over {pair.right}{one_seed}"
+    return f"{pair.left}\nover {pair.right}{one_seed}"
 
 
 def _image(make: Callable[[], Figure]) -> Image:

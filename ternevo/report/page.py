@@ -26,6 +26,7 @@ img { display: block; width: 56rem; max-width: 100%; min-width: 32rem; height: a
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); overflow-wrap: normal; white-space: nowrap; }
+td.long { white-space: normal; min-width: 15rem; overflow-wrap: anywhere; }
 th { color: var(--faint); font-weight: 600; }
 .cards { display: flex; flex-wrap: wrap; gap: .6rem; margin: 1rem 0; }
 .card { background: var(--card); border-radius: .5rem; padding: .5rem .9rem; }
@@ -33,6 +34,11 @@ th { color: var(--faint); font-weight: 600; }
 .card span { color: var(--faint); font-size: .85rem; }
 summary { cursor: pointer; margin: .6rem 0; } code { font-size: .85rem; }
 """
+
+LONG = 40
+"""The number of letters from which a cell of a table is broken into lines."""
+MOST_NAMED = 8
+"""The most arms that the first line of a report names."""
 
 ABOUT_NUMBERS = """Brackets and bands show 95 % intervals of the percentile bootstrap over seeds
 (10,000 resamples; 2,000 for steps to a threshold, 500 for curves). With five or ten seeds they are
@@ -121,14 +127,17 @@ def table(content: Table) -> str:
     if not content.rows:
         return ""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in content.head)
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in content.rows
-    )
+    rows = "\n".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in content.rows)
     return (
         f"<div class=scroll><table>\n<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{rows}\n</tbody>\n</table></div>\n"
     )
+
+
+def _cell(text: str) -> str:
+    """Return a cell of a table; one that is too long for a line, such as a label, is broken."""
+    kind = " class=long" if len(text) > LONG else ""
+    return f"<td{kind}>{escape(text)}</td>"
 
 
 def image(figures: Figures, name: str, alt: str) -> str:
@@ -159,23 +168,30 @@ def _head(report: Report, found: Sequence[Failure]) -> str:
         f'<div class="card {kind}"><b>{count:,}</b><span>{label}</span></div>'
         for label, count, kind in counts
     )
-    labels = "; ".join(dict.fromkeys(arm.label for arm in report.arms))
+    labels = list(dict.fromkeys(arm.label for arm in report.arms))
+    more = f" and {len(labels) - MOST_NAMED} more" if len(labels) > MOST_NAMED else ""
+    shown = "; ".join(labels[:MOST_NAMED]) + more
     return (
-        f"<h1>ternevo report</h1>\n<p>{escape(labels)} on {escape(', '.join(by_env(report.arms)))}"
+        f"<h1>ternevo report</h1>\n<p>{escape(shown)} on {escape(', '.join(by_env(report.arms)))}"
         f"</p>\n<div class=cards>{cards}</div>\n<p class=note>{ABOUT_NUMBERS}</p>"
     )
 
 
 def _learning(report: Report) -> str:
-    missing = [env for env in by_env(report.arms) if env not in report.targets]
-    said = ""
-    if missing:
-        said = (
-            f"<p>No threshold was given for {escape(', '.join(missing))}, so there are no steps to "
-            f"it and no success rate. Set one with <code>--threshold 475</code>, or for one "
-            f"environment with <code>--threshold &quot;{escape(missing[0])}=475&quot;</code>.</p>\n"
-        )
-    return said + table(tables.learning(report))
+    """Return where the thresholds are from, and the table."""
+    envs = list(by_env(report.arms))
+    by_source: dict[str, list[str]] = {}
+    for env in envs:
+        if target := report.targets.get(env):
+            shown = f"{env}: {tables.number(target.value)}"
+            by_source.setdefault(target.source, []).append(shown)
+    said = [f"{', '.join(own)} ({source})" for source, own in by_source.items()]
+    said += [f"{env}: none, as nothing was learned" for env in envs if env not in report.targets]
+    return (
+        f"<p class=note>Thresholds: {escape('; '.join(said))}. To change one, give "
+        f"<code>--threshold &quot;{escape(envs[0])}=NUMBER&quot;</code>.</p>\n"
+        + table(tables.learning(report))
+    )
 
 
 def _improvement(report: Report, figures: Figures) -> str:

@@ -4,11 +4,12 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from ternevo.report.targets import Target, scale_of
 from ternevo.runs.arms import (
     ENTROPY,
     Arm,
@@ -33,7 +34,7 @@ from ternevo.runs.intervals import (
 
 NONE = "-"
 """The cell of a missing value."""
-NO_THRESHOLD = "no threshold given"
+NO_THRESHOLD = "no threshold"
 ONE_SEED = "(one seed)"
 """Shown instead of an interval when there is nothing to resample."""
 NEVER = "never"
@@ -75,7 +76,7 @@ class Report:
 
     arms: list[Arm]
     x: str
-    targets: dict[str, float]
+    targets: Mapping[str, Target]
     damaged: Sequence[str] = ()
 
     @functools.cached_property
@@ -108,20 +109,14 @@ class Report:
         """
         found = self._finals()
         shared = [e for e in by_env(self.arms) if all(e in own for own in found.values())]
-        scales = {env: self._scale(env) for env in shared}
+        arms = by_env(self.arms)
+        scales = {env: scale_of(arms[env]) for env in shared}
         envs = [env for env, (low, high) in scales.items() if high > low]
         scores = {
             label: [normalise(own[env], *scales[env]) for env in envs]
             for label, own in found.items()
         }
         return envs, scores
-
-    def _scale(self, env: str) -> tuple[float, float]:
-        arms = by_env(self.arms)[env]
-        starts = [float(np.mean([c[0][1] for c in curves])) for a in arms if (curves := a.curves())]
-        return min(starts, default=math.inf), max(
-            float(np.mean(a.finals)) for a in arms if a.finals
-        )
 
 
 def _improvement(
@@ -184,9 +179,9 @@ def _learning_row(arm: Arm, report: Report) -> tuple[str, ...]:
         return arm.env, arm.label, areas, *[NO_THRESHOLD] * 3
     steps = NONE
     if curves:
-        bound = "≤ " if steps_to(curves, target).is_bound else ""
-        steps = bound + spread(steps_interval(curves, target), len(curves))
-    return arm.env, arm.label, areas, number(target), steps, success(arm, target)
+        bound = "≤ " if steps_to(curves, target.value).is_bound else ""
+        steps = bound + spread(steps_interval(curves, target.value), len(curves))
+    return arm.env, arm.label, areas, number(target.value), steps, success(arm, target.value)
 
 
 def success(arm: Arm, target: float) -> str:

@@ -3,4 +3,4 @@
 from collections.abc import Mapping
 
 Threshold = float | int | Mapping[str, float | int] | None
-"""One for all environments, or one for each full environment id; None for none."""
+"""One for all environments, or one for each full environment id; None for the default ones."""

@@ -9,6 +9,7 @@ from ternevo.names import check
 from ternevo.report.figures import draw
 from ternevo.report.page import page
 from ternevo.report.tables import Report
+from ternevo.report.targets import GIVEN, Target, default_targets
 from ternevo.report.threshold import Threshold
 from ternevo.runs.arms import AXES, arms_of, read
 from ternevo.runs.errors import RunFolderError
@@ -23,7 +24,8 @@ def write(runs: Sequence[Path], out: Path, x: str, threshold: Threshold) -> Path
     if not seeds:
         raise RunFolderError(f"no run can be read: {'; '.join(damaged)}")
     arms = arms_of(seeds)
-    report = Report(arms, x, targets_of(threshold, sorted({arm.env for arm in arms})), damaged)
+    given = targets_of(threshold, sorted({arm.env for arm in arms}))
+    report = Report(arms, x, default_targets(arms) | given, damaged)
     path = out if out.suffix == ".html" else out / PAGE
     path.parent.mkdir(parents=True, exist_ok=True)
     figures = draw(report)
@@ -38,8 +40,8 @@ def write(runs: Sequence[Path], out: Path, x: str, threshold: Threshold) -> Path
     return path
 
 
-def targets_of(threshold: Threshold, envs: Sequence[str]) -> dict[str, float]:
-    """Return the threshold of each environment that has one.
+def targets_of(threshold: Threshold, envs: Sequence[str]) -> dict[str, Target]:
+    """Return the threshold that was given for each environment that has one.
 
     Raises:
       UnknownName: one is given for an environment that is not among `envs`.
@@ -51,4 +53,7 @@ def targets_of(threshold: Threshold, envs: Sequence[str]) -> dict[str, float]:
     for value in given.values():
         if not math.isfinite(value):
             raise ValueError(f"a threshold must be a finite number, got {value}")
-    return {check("environment of a threshold", env, envs): float(given[env]) for env in given}
+    return {
+        check("environment of a threshold", env, envs): Target(float(value), GIVEN)
+        for env, value in given.items()
+    }

@@ -8,7 +8,10 @@ Figures of arms are matplotlib figures without pyplot; write one with `figure.sa
 """
 
 import io
+import itertools
 import math
+import re
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,9 +118,14 @@ X_LABELS = {
 }
 TRITS = {-1: "#3b75af", 0: "#9aa0a8", 1: "#d9822b"}
 """The colours of weights."""
-MAX_COLUMNS = 3
+MAX_COLUMNS, MAX_INCHES = 3, 13
+"""The most panels side by side, and the width that they may have together."""
 INCHES_PER_LETTER, INCHES_PER_HANDLE, INCHES_PER_LINE = 0.085, 0.7, 0.2
 """The size of a legend at the usual font size of 10 points."""
+MAX_LETTERS = 34
+"""The longest line of a label along an axis, of a legend and of a title."""
+MARKERS = "osD^"
+"""The markers of the first ten arms, of the next ten, and so on."""
 
 
 def learning_curves(
@@ -138,7 +146,7 @@ def learning_curves(
             draw_band(axes, arm.curves(x), label=arm.label, **styles[arm.label])
         if env in (targets or {}):
             axes.axhline((targets or {})[env], color="0.5", ls=":", lw=1.2)
-        axes.set_title(env, fontsize=10)
+        _title(axes, env)
         _write_out(axes, x)
     _finish(figure, X_LABELS[x], "return of the shipped policy")
     return figure
@@ -157,19 +165,19 @@ def final_returns(arms: Sequence[Arm]) -> Figure:
     Arms without a finished seed are left out.
     """
     shown = [arm for arm in arms if arm.finals]
-    most = max((len(own) for own in by_env(shown).values()), default=1)
-    figure, panels = _panels(by_env(shown), width=5.2, height=0.9 + 0.42 * most)
+    labels = {env: [arm.label for arm in own] for env, own in by_env(shown).items()}
+    figure, panels, letters = _labelled_panels(labels, 0.24)
     styles = _styles(arms)
     for (env, own), axes in zip(by_env(shown).items(), panels, strict=True):
         draw_intervals(
             axes,
-            {arm.label: mean_interval(arm.finals) for arm in own},
+            {wrapped(arm.label, letters): mean_interval(arm.finals) for arm in own},
             [styles[arm.label]["color"] for arm in own],
         )
         for row, arm in enumerate(own):
             color = styles[arm.label]["color"]
             axes.plot(arm.finals, [row + 0.2] * len(arm.finals), "|", ms=7, alpha=0.7, color=color)
-        axes.set_title(env, fontsize=10)
+        _title(axes, env)
     figure.supxlabel(
         "final return of the shipped policy, mean and interval; | are seeds", fontsize="medium"
     )
@@ -186,12 +194,11 @@ def intervals(
       x_label: the label of the x axis.
       reference: the position of a vertical line.
     """
-    size = (7, 1.0 + 0.4 * max(len(found), 1))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,), letters = _labelled_panels({"": list(found)}, 0.22)
     if reference is not None:
         axes.axvline(reference, color="0.5", lw=1)
-    draw_intervals(axes, found, [f"C{place % 10}" for place in range(len(found))])
+    named = {wrapped(name, letters): interval for name, interval in found.items()}
+    draw_intervals(axes, named, [f"C{place % 10}" for place in range(len(found))])
     axes.set_xlabel(x_label)
     return figure
 
@@ -214,20 +221,20 @@ def pareto(arms: Sequence[Arm]) -> Figure:
     """
     shown = [arm for arm in arms if arm.finals and arm.sizes]
     figure, panels = _panels(by_env(shown), width=5.2, height=3.4)
-    styles = _styles(arms)
+    styles, markers = _styles(arms), _markers(arms)
     for (env, own), axes in zip(by_env(shown).items(), panels, strict=True):
         sizes = [float(np.mean(arm.sizes)) for arm in own]
         found = [mean_interval(arm.finals) for arm in own]
         front = pareto_front(sizes, [one.value for one in found])
         axes.plot([sizes[i] for i in front], [found[i].value for i in front], color="0.6", lw=1)
         for place, (arm, size, one) in enumerate(zip(own, sizes, found, strict=True)):
-            color = styles[arm.label]["color"]
+            color, marker = styles[arm.label]["color"], markers[arm.label]
             axes.plot([size, size], [one.low, one.high], color=color, lw=1.5)
             face = color if place in front else "none"
-            axes.plot([size], [one.value], "o", color=color, mfc=face, ms=8)
-            axes.plot([], [], "o", color=color, ms=8, label=arm.label)  # filled, for the legend
+            axes.plot([size], [one.value], marker, color=color, mfc=face, ms=8)
+            axes.plot([], [], marker, color=color, ms=8, label=arm.label)  # filled, for the legend
         axes.set_xscale("log")
-        axes.set_title(env, fontsize=10)
+        _title(axes, env)
     _finish(figure, "bytes of the policy file; filled: on the Pareto front", "final return")
     return figure
 
@@ -236,19 +243,20 @@ def weights(arms: Sequence[Arm]) -> Figure:
     """Draw one panel per environment: the shares of -1, 0 and +1 among each layer's weights.
 
     Each bar is a layer of an arm, with the first layer on top and the shares averaged over seeds.
+    Only the first layer of an arm has its label.
     Arms with float weights, or without a policy file, are left out.
     """
     shown = {
         env: [
-            (f"{arm.label}, {layer}", trits)
+            (layer if place else f"{arm.label}, {layer}", trits)
             for arm in own
-            for layer, trits in trit_shares(arm).items()
+            for place, (layer, trits) in enumerate(trit_shares(arm).items())
         ]
         for env, own in by_env(arms).items()
     }
     shown = {env: bars for env, bars in shown.items() if bars}
-    most = max((len(bars) for bars in shown.values()), default=1)
-    figure, panels = _panels(shown, width=5.6, height=0.9 + 0.3 * most)
+    labels = {env: [name for name, _ in bars] for env, bars in shown.items()}
+    figure, panels, letters = _labelled_panels(labels, 0.16)
     for (env, bars), axes in zip(shown.items(), panels, strict=True):
         left = np.zeros(len(bars))
         for trit, color in TRITS.items():
@@ -257,10 +265,10 @@ def weights(arms: Sequence[Arm]) -> Figure:
                 range(len(bars)), share, left=left, color=color, label=f"{trit:+d}" if trit else "0"
             )
             left += share
-        axes.set_yticks(range(len(bars)), [name for name, _ in bars])
-        axes.invert_yaxis()
+        axes.set_yticks(range(len(bars)), [wrapped(name, letters) for name, _ in bars])
+        axes.set_ylim(len(bars) - 0.4, -0.6)  # the first one on top
         axes.set_xlim(0, 1)
-        axes.set_title(env, fontsize=10)
+        _title(axes, env)
     _legend(figure)
     figure.supxlabel("share of the weights of a layer, without biases", fontsize="medium")
     return figure
@@ -280,7 +288,7 @@ def entropy(arms: Sequence[Arm], x: str = "env_steps") -> Figure:
             curves = [thinned(curve) for curve in arm.curves(x, ENTROPY)]
             draw_band(axes, curves, label=arm.label, **styles[arm.label])
         axes.set_ylim(bottom=0)
-        axes.set_title(env, fontsize=10)
+        _title(axes, env)
         _write_out(axes, x)
     _finish(figure, X_LABELS[x], "bits per weight")
     return figure
@@ -308,7 +316,8 @@ def png(figure: Figure) -> bytes:
 
 def _panels(titles: Collection[str], width: float, height: float) -> tuple[Figure, list[Axes]]:
     """Return a figure with one panel per title, each `width` by `height` inches."""
-    columns = max(1, min(MAX_COLUMNS, len(titles)))
+    beside = max(1, int(MAX_INCHES / (0.75 * width)))
+    columns = max(1, min(MAX_COLUMNS, beside, len(titles)))
     rows = max(1, math.ceil(len(titles) / columns))
     width = max(width * columns * (1 if columns == 1 else 0.75), 7)
     figure = Figure(figsize=(width, height * rows + 0.6), layout="constrained")
@@ -316,6 +325,70 @@ def _panels(titles: Collection[str], width: float, height: float) -> tuple[Figur
     for axes in panels[len(titles) :]:
         axes.set_visible(False)
     return figure, panels[: len(titles)]
+
+
+def _labelled_panels(
+    labels: Mapping[str, Sequence[str]], padding: float
+) -> tuple[Figure, list[Axes], int]:
+    """Return a figure with one panel per title, each with room for its labels along the y axis.
+
+    Args:
+      labels: the labels of each panel, one below the other.
+      padding: inches between two labels.
+
+    Returns:
+      The figure, its panels, and the letters of a line of a label.
+    """
+    letters = MAX_LETTERS if len(labels) > 1 else 2 * MAX_LETTERS
+    lines = [[wrapped(label, letters).splitlines() for label in own] for own in labels.values()]
+    longest = max((len(line) for own in lines for one in own for line in one), default=0)
+    heights = [
+        len(own) * (padding + INCHES_PER_LINE * _most_of_neighbours(list(map(len, own))))
+        for own in lines
+    ]
+    height = 0.9 + max(heights, default=0.5)
+    figure, panels = _panels(labels, 3.6 + INCHES_PER_LETTER * longest, height)
+    return figure, panels, letters
+
+
+def _most_of_neighbours(lines: Sequence[int]) -> float:
+    """Return the largest mean number of lines of two labels beside each other."""
+    pairs = [sum(pair) / 2 for pair in itertools.pairwise(lines)]
+    return max([*pairs, max(lines, default=1) / 2 + 0.5])
+
+
+def wrapped(label: str, letters: int = MAX_LETTERS) -> str:
+    """Return a label in lines that are short enough for a figure.
+
+    Examples:
+      >>> wrapped("ternary_nes, ternary, population_size=1024").splitlines()
+      ['ternary_nes, ternary,', 'population_size=1024']
+      >>> wrapped("my_lab.a_module_with_a_long_name:make").splitlines()
+      ['my_lab.', 'a_module_with_a_long_name:make']
+    """
+    found = []
+    for line in label.splitlines():
+        pieces = [
+            piece
+            for word in re.split(r"(?<= )", line)
+            for piece in ([word] if len(word) <= letters else re.split(r"(?<=[./:@=_,(])", word))
+        ]
+        found.append("")
+        for piece in pieces:
+            if found[-1] and len(found[-1] + piece.rstrip()) > letters:
+                found.append("")
+            found[-1] += piece
+    return "\n".join(part for line in found for part in textwrap.wrap(line, letters)) or label
+
+
+def _title(axes: Axes, env: str) -> None:
+    axes.set_title(wrapped(env), fontsize=10)
+
+
+def _markers(arms: Sequence[Arm]) -> dict[str, str]:
+    """Return the marker of each label, which with its colour tells forty arms apart."""
+    labels = dict.fromkeys(arm.label for arm in sorted(arms, key=lambda arm: arm.label))
+    return {label: MARKERS[place // 10 % len(MARKERS)] for place, label in enumerate(labels)}
 
 
 def _styles(arms: Sequence[Arm]) -> dict[str, dict[str, Any]]:
@@ -332,8 +405,9 @@ def _finish(figure: Figure, x_label: str, y_label: str) -> None:
     """Label the axes of all panels, and add a grid and one legend."""
     for axes in figure.axes:
         axes.grid(alpha=0.3)
+        if axes.get_subplotspec().is_first_col():  # a label of the figure would meet the legend
+            axes.set_ylabel(y_label)
     figure.supxlabel(x_label, fontsize="medium")
-    figure.supylabel(y_label, fontsize="medium")
     _legend(figure)
 
 
@@ -344,8 +418,14 @@ def _legend(figure: Figure) -> None:
         label: handle for own, labels in found for handle, label in zip(own, labels, strict=True)
     }
     if handles:
-        longest = INCHES_PER_LETTER * max(map(len, handles)) + INCHES_PER_HANDLE
-        columns = max(1, min(3, int(figure.get_figwidth() / longest)))
-        lines = math.ceil(len(handles) / columns)
+        names = [wrapped(label, 2 * MAX_LETTERS) for label in handles]
+        longest = max(len(line) for name in names for line in name.splitlines())
+        inches = INCHES_PER_LETTER * longest + INCHES_PER_HANDLE
+        columns = max(1, min(3, int(figure.get_figwidth() / inches)))
+        rows = math.ceil(len(names) / columns)  # the legend is filled column by column
+        lines = max(
+            sum(len(name.splitlines()) for name in names[start : start + rows])
+            for start in range(0, len(names), rows)
+        )
         figure.set_figheight(figure.get_figheight() + INCHES_PER_LINE * lines)
-        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=columns)
+        figure.legend(handles.values(), names, loc="outside upper left", ncols=columns)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import matplotlib
@@ -16,9 +17,9 @@ from ternevo import report
 from ternevo.deploy import tvp
 from ternevo.files import replace_text
 from ternevo.policies import policy_archive
-from ternevo.report import figures, page, tables, writing
+from ternevo.report import figures, page, tables, targets, writing
 from ternevo.report.__main__ import main, parse_thresholds
-from ternevo.report.failures import BROKEN, failures
+from ternevo.report.failures import BELOW, BROKEN, failures
 from ternevo.report.tables import Report
 from ternevo.runs import claims, errors, plots, records, sinks
 from ternevo.runs.arms import gather, read_weights, trit_shares
@@ -211,13 +212,80 @@ def test_the_axis_may_be_time_or_generations(run, tmp_path, x, column, steps):
     assert row[4] == f"{steps} (one seed)"
 
 
-def test_without_a_threshold_the_page_says_how_to_give_one(run, tmp_path):
-    run()
-    found = report_of(tmp_path)
-    (row,) = tables.learning(found).rows
-    assert row[3:] == (tables.NO_THRESHOLD,) * 3
-    text = page.page(found, {})
-    assert f"No threshold was given for {ENV}" in text and "--threshold 475" in text
+CARTPOLE = "gymnax/CartPole-v1"
+
+
+def targets_in(root):
+    return targets.default_targets(gather([root]))
+
+
+def test_an_environment_has_the_threshold_of_its_registry(run, tmp_path):
+    run(env=CARTPOLE, final=480.0)
+    assert targets_in(tmp_path) == {CARTPOLE: (475.0, targets.GYMNASIUM, False)}
+
+
+@pytest.mark.parametrize("option", [("--episode_length", "100"), ("--frame_stack", "2")])
+def test_a_changed_environment_has_not(option, run, tmp_path):
+    """A pole that may stand for 100 steps cannot have a return of 475."""
+    run(*option, env=CARTPOLE, final=100.0)
+    assert targets_in(tmp_path) == {CARTPOLE: (90.0, targets.RELATIVE, True)}
+
+
+def test_the_table_of_thresholds_is_that_of_gymnasium():
+    gymnasium = pytest.importorskip("gymnasium")
+    for env, target in targets.KNOWN.items():
+        threshold = gymnasium.spec(env.removeprefix("gymnax/")).reward_threshold
+        is_theirs = target.source == targets.GYMNASIUM
+        assert threshold == (target.value if is_theirs else None), env
+
+
+@pytest.mark.parametrize(
+    ("start", "finals", "expected"),
+    [(0.0, (20.0, 10.0), 18.0), (-1000.0, (-200.0, -300.0), -280.0), (5.0, (5.0, 3.0), None)],
+)
+def test_another_environment_has_a_threshold_near_its_best_arm(
+    start, finals, expected, run, tmp_path
+):
+    """Also where returns are negative: 90 % of the way up, not 90 % of a number."""
+    for kind, final in zip(("ternary", "float"), finals, strict=True):
+        run("--weights", kind, curve=((100, start), (300, final)), final=final)
+    found = targets_in(tmp_path)
+    assert found == ({} if expected is None else {ENV: (expected, targets.RELATIVE, True)})
+
+
+def test_the_page_says_where_a_threshold_is_from_and_how_to_change_it(run, tmp_path):
+    run(env=CARTPOLE, final=480.0)
+    run(final=20.0)
+    run(env="probe/flat", final=0.0)
+    arms = gather([tmp_path])
+    text = page.page(Report(arms, "env_steps", targets.default_targets(arms)), {})
+    assert f"{CARTPOLE}: 475.0 ({targets.GYMNASIUM})" in unescape(text)
+    assert f"{ENV}: 18.00 ({targets.RELATIVE})" in text
+    assert "probe/flat: none, as nothing was learned" in text
+    assert f"--threshold &quot;{CARTPOLE}=NUMBER&quot;" in text
+    assert "1 of 1: 100%" in text
+
+
+def test_below_a_threshold_that_the_runs_make_is_no_failure(run, tmp_path):
+    run(final=20.0)
+    run("--weights", "float", final=1.0)
+    arms = gather([tmp_path])
+    relative = Report(arms, "env_steps", targets.default_targets(arms))
+    assert failures(relative) == []
+    assert dict(page.counted(relative, []).rows)[BELOW].startswith("not counted")
+    assert len(failures(report_of(tmp_path, threshold=18))) == 1
+
+
+def test_a_given_threshold_leaves_the_others_as_they_are(run, tmp_path, monkeypatch):
+    run(env=CARTPOLE, final=480.0)
+    run(final=20.0)
+    seen = []
+    monkeypatch.setattr(writing, "draw", lambda report: seen.append(report.targets) or {})
+    report.write([tmp_path], tmp_path / "out", threshold={ENV: 7})
+    assert seen[0] == {
+        CARTPOLE: (475.0, targets.GYMNASIUM, False),
+        ENV: (7.0, targets.GIVEN, False),
+    }
 
 
 def test_bytes_beside_returns(run, tmp_path):
@@ -523,6 +591,85 @@ def test_a_figure_is_a_png_file_on_the_ground_it_was_drawn_on():
     assert matplotlib.colors.to_hex(dark.get_facecolor()) == plots.DARK["figure.facecolor"]
 
 
+SETTINGS = ("--fitness_shaping", "--distribution", "--optimizer", "--lr_schedule")
+VALUES = (("centered_rank", "standardize"), ("threshold", "mean"), ("adam", "momentum"))
+
+
+@pytest.fixture(scope="module")
+def many_arms(tmp_path_factory):
+    """Sixteen arms with labels of up to ninety letters, in two environments."""
+    root = tmp_path_factory.mktemp("many")
+    run = runs_in(root)
+    for place, values in enumerate(itertools.product(*VALUES, ("cosine", "exponential"))):
+        options = [word for pair in zip(SETTINGS, values, strict=True) for word in pair]
+        for env, factor in ((ENV, 1.0), ("my_lab.a_module_with_a_long_name:make_a_world", 5.0)):
+            final = factor * place
+            run(
+                *options,
+                env=env,
+                curve=((100, 0.0), (300, final)),
+                final=final,
+                metrics={"search/entropy": 1.0},
+            )
+    return gather([root])
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        plots.learning_curves,
+        plots.final_returns,
+        plots.pareto,
+        plots.weights,
+        plots.entropy,
+        lambda arms: plots.intervals(
+            {
+                f"{a.label} over {b.label}": tables.Interval(0.5, 0.1, 0.9)
+                for a, b in itertools.pairwise(arms)
+            },
+            "probability of improvement",
+        ),
+    ],
+    ids=["learning_curves", "final_returns", "pareto", "weights", "entropy", "intervals"],
+)
+def test_labels_fit_into_every_figure(draw, many_arms):
+    """Nothing is cut off, no label lies on another, and the axes keep room for the data."""
+    assert max(len(arm.label) for arm in many_arms) > 80
+    figure = draw(many_arms)
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches()
+    drawn = figure.get_tightbbox()
+    assert drawn.x0 > -0.02 and drawn.y0 > -0.02
+    assert drawn.x1 < width + 0.02 and drawn.y1 < height + 0.02
+    for axes in figure.axes:
+        if axes.get_visible():
+            box = axes.get_position()
+            assert box.width * width > 1.8 and box.height * height > 1.8
+            labels = [label.get_window_extent() for label in axes.get_yticklabels()]
+            labels.sort(key=lambda one: one.y0)
+            assert all(low.y1 <= high.y0 for low, high in itertools.pairwise(labels))
+    for legend in figure.legends:
+        top = max(axes.get_tightbbox().y1 for axes in figure.axes if axes.get_visible())
+        assert legend.get_window_extent().y0 >= top - 1
+
+
+def test_a_marker_and_a_colour_tell_forty_arms_apart(many_arms):
+    figure = plots.pareto(many_arms)
+    styles = {
+        (line.get_color(), line.get_marker())
+        for line in figure.axes[0].get_lines()
+        if line.get_label() in {arm.label for arm in many_arms}
+    }
+    assert len(styles) == len({arm.label for arm in many_arms}) == 16
+
+
+def test_long_cells_of_tables_are_broken_and_many_arms_are_counted(many_arms):
+    text = page.page(Report(many_arms, "env_steps", {}), {})
+    label = many_arms[0].label
+    assert f"<td class=long>{label}</td>" in text and "<td>0 of" not in text
+    assert " and 8 more on " in text
+
+
 def test_thinned_points_are_even_and_keep_the_last():
     assert plots.thinned(range(10), 5) == [1, 3, 5, 7, 9]
     assert plots.thinned(range(3), 5) == [0, 1, 2]
@@ -584,4 +731,6 @@ def test_thresholds_are_numbers_with_or_without_an_environment():
     assert parse_thresholds(()) is None
     assert parse_thresholds(("475",)) == 475
     assert parse_thresholds(("a=b=1", "c=-2e3")) == {"a=b": 1, "c": -2000}
-    assert writing.targets_of(475, ["a", "b"]) == {"a": 475, "b": 475}
+    both = writing.targets_of(475, ["a", "b"])
+    assert {env: target.value for env, target in both.items()} == {"a": 475, "b": 475}
+    assert {target.source for target in both.values()} == {targets.GIVEN}
