@@ -22,8 +22,10 @@ from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.envs import own
 from ternevo.names import UnknownName, WrongObject
 from ternevo.policies import contract, policy_file
+from ternevo.settings import flat, meaning
 from ternevo.settings.command_line import parse
 from ternevo.settings.policies import MLP, PolicySettings
+from ternevo.settings.strategies.evolution import Evolution
 from ternevo.types import ActionSpec, ObsSpec, PolicyParams, Tensor
 
 PAGES = Path(__file__).parents[1] / "docs" / "how-to"
@@ -132,6 +134,34 @@ def test_what_a_page_says_of_its_run_is_printed(page, runs_of):
     files = [runs_of(page).policy, runs_of(page).best_policy]
     for path in files:
         assert f"{path}  return {OPTIMA[page]:.1f} (std 0.0, 128 episodes)" in printed
+
+
+HOOK = re.compile(r"`(\w+)(?:\([\w, ]*\))?`")
+
+
+def test_the_hooks_of_the_page_are_there_and_public():
+    """Each name in a table of a class is one of it, in public; the example uses no other."""
+    text = (PAGES / "own_strategy.md").read_text()
+    tables = re.findall(r"^\| `(ternevo\.[\w.]+)\.(\w+)`.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert [name for _, name, _ in tables] == ["Elitist", "TritDistribution", "Categorical"]
+    solution = {"trits": Tensor(jnp.zeros(8, jnp.int8), jnp.int8(0))}
+    for module, name, rows in tables:
+        made = getattr(importlib.import_module(module), name)(4, solution)
+        names = [hook for row in rows.splitlines()[1:] for hook in HOOK.findall(row.split("|")[1])]
+        assert len(names) >= 2
+        assert [hook for hook in names if not hasattr(made, hook)] == []
+        assert [hook for hook in names if hook.startswith("_")] == []
+    for code in blocks("own_strategy", "python"):
+        assert re.findall(r"\bself\._\w+|def _(?!_)\w+", code) == []
+
+
+def test_settings_of_the_page_are_there():
+    text = (PAGES / "own_strategy.md").read_text()
+    rows = text.partition("| settings (`Settings`, `Evolution`)")[2].partition("\n\n")[0]
+    names = [hook for row in rows.splitlines()[2:] for hook in HOOK.findall(row.split("|")[1])]
+    functions = {"option": meaning.option, "part": flat.part}
+    assert len(names) >= 8
+    assert [name for name in names if not (hasattr(Evolution, name) or name in functions)] == []
 
 
 def test_help_in_the_current_directory_lists_the_options_of_both(lab):

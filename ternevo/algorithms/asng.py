@@ -94,11 +94,13 @@ class ASNG(Categorical):
         self.init_step = init_step
         self.noise_threshold = noise_threshold
 
-    def _memory(self, tables: Tables) -> Memory:
+    def init_memory(self, tables: Tables) -> Memory:
+        """Return an empty path of updates, and a step size that has not adapted."""
         path = tuple(jnp.zeros_like(table) for table in tables)
         return Memory(path, gamma=jnp.zeros(()), divisor=jnp.ones(()))
 
-    def _step(self, gradients: Tables, utilities: jax.Array, state: State) -> tuple[Tables, Memory]:
+    def step(self, gradients: Tables, utilities: jax.Array, state: State) -> tuple[Tables, Memory]:
+        """Return the tables after a step whose size the signal along the path allows."""
         memory: Memory = state.memory
         root_n = self.dimension**0.5
         step = jnp.minimum(self.init_step / memory.divisor, root_n)

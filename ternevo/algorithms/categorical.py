@@ -46,7 +46,7 @@ class State(BaseState):
 
 
 class Categorical(TritDistribution):
-    """Abstract: a subclass defines `_step`, and `_memory` if it keeps state."""
+    """Abstract: a subclass defines `step`, and `init_memory` if it keeps state."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Categorical(TritDistribution):
         """Start from tables whose mode is `mean`."""
         tables = tuple(self._start(tensor) for tensor in ternary.tensors(mean))
         return self._init(key, params).replace(
-            mean=self._mode(tables, mean), tables=tables, memory=self._memory(tables)
+            mean=self._mode(tables, mean), tables=tables, memory=self.init_memory(tables)
         )
 
     def _init(self, key: Key, params: Params) -> State:
@@ -100,24 +100,25 @@ class Categorical(TritDistribution):
         """Return P(-1), P(0), P(+1) of every weight, one array for each tensor."""
         return list(state.tables)
 
-    def _memory(self, tables: Tables) -> Any:
+    def init_memory(self, tables: Tables) -> Any:
         """Return the memory before the first step."""
         del tables
         return ()
 
-    def _step(
+    def step(
         self, gradients: Tables, utilities: Float[Array, " population"], state: State
     ) -> tuple[Tables, Any]:
         """Return the tables after a step along the natural gradients, and the new memory."""
         raise NotImplementedError
 
-    def _move(self, utilities: jax.Array, stats: list[Statistics], state: State) -> State:
+    def move(self, utilities: jax.Array, stats: list[Statistics], state: State) -> State:
+        """Take a step along the natural gradients; every value keeps its margin."""
         # evosax minimises: the natural gradient of shaped fitness points downhill in utility.
         gradients = tuple(
             -natural_gradient(table, of_tensor)
             for table, of_tensor in zip(state.tables, stats, strict=True)
         )
-        tables, memory = self._step(gradients, utilities, state)
+        tables, memory = self.step(gradients, utilities, state)
         tables = tuple(
             # Without a step nothing moves, not even by a rounding error.
             jnp.where(is_equal(before, after), before, keep_margin(after, self.margin, self.values))
@@ -138,7 +139,7 @@ class Categorical(TritDistribution):
             tensor._replace(values=(jnp.argmax(table, axis=-1) - 1).astype(jnp.int8))
             for table, tensor in zip(tables, ternary.tensors(before), strict=True)
         ]
-        return self._ravel_solution(ternary.replace_tensors(self.solution, modes))
+        return self.ravel(ternary.replace_tensors(self.solution, modes))
 
 
 def tables_from_settings(

@@ -86,14 +86,15 @@ class CoSyNE(Elitist):
     def _default_params(self) -> Params:
         return Params(crossover_rate=0.5, mutation_flips=2.0, mutation_sigma=0.3)
 
-    def _ask(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
+    def propose(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
+        """Return the members, sorted, with children for the worst and marked weights permuted."""
         order = jnp.argsort(state.fitness)
         survivors = order[: self.num_survivors]
         key_children, key_mark, key_permute = jax.random.split(key, 3)
         children = self._children(key_children, state.population[order[: self.num_elites]], params)
         members = jnp.concatenate([state.population[order[: -self.num_elites]], children])
         marked = self._marked(key_mark, state.fitness[order])
-        return permute_marked(key_permute, members, marked), self._keep(state, survivors)
+        return permute_marked(key_permute, members, marked), self.keep(state, survivors)
 
     def _children(self, key: Key, elites: jax.Array, params: Params) -> jax.Array:
         """Return one child for each elite, with the exponents of its first parent."""
@@ -104,7 +105,7 @@ class CoSyNE(Elitist):
         crossed = jnp.where(self.is_weight, crossed, parents)
         rate = params.mutation_flips / self.num_weights
         if not self.kind.is_float:
-            return self._flip(key_mutate, crossed, rate)
+            return self.flip(key_mutate, crossed, rate)
         key_where, key_noise = jax.random.split(key_mutate)
         noise = params.mutation_sigma * jax.random.normal(key_noise, crossed.shape)
         return crossed + noise * (jax.random.uniform(key_where, crossed.shape) < rate)

@@ -39,7 +39,7 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
     """Abstract: evosax's ask and tell for independent weights, by their probabilities.
 
     A subclass defines `use_antithetic_sampling`, `probabilities(state)`, a `mean` in its state and
-    `_move(utilities, stats, state)`, which gets shaped fitness and the statistics of each
+    `move(utilities, stats, state)`, which gets shaped fitness and the statistics of each
     tensor. An antithetic pair is the members 2 i and 2 i + 1.
     """
 
@@ -68,11 +68,11 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
         """Return P(-1), P(0), P(+1) of every weight, one array for each tensor."""
         raise NotImplementedError
 
-    def _exponents(self, state: Any) -> list[jax.Array]:
+    def exponents(self, state: Any) -> list[jax.Array]:
         """Return the exponent of each tensor of the mode, which all members share."""
         return [tensor.exponent for tensor in ternary.tensors(self.get_mean(state))]
 
-    def _to_tensors(self, trits: list[jax.Array], state: Any) -> list[Tensor]:
+    def to_tensors(self, trits: list[jax.Array], state: Any) -> list[Tensor]:
         """Return the values drawn for one member, or for a population, as tensors."""
         ranks = [tensor.values.ndim for tensor in ternary.tensors(self.solution)]
         return [
@@ -80,10 +80,10 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
                 values,
                 jnp.broadcast_to(exponent, values.shape[: values.ndim - rank] + exponent.shape),
             )
-            for values, exponent, rank in zip(trits, self._exponents(state), ranks, strict=True)
+            for values, exponent, rank in zip(trits, self.exponents(state), ranks, strict=True)
         ]
 
-    def _to_trits(self, tensors: list[Tensor], state: Any) -> list[jax.Array]:
+    def to_trits(self, tensors: list[Tensor], state: Any) -> list[jax.Array]:
         """Return the values drawn for the tensors of a population."""
         del state
         return [tensor.values for tensor in tensors]
@@ -92,7 +92,7 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
         """Return the mean entropy of a weight, in bits (at most log2(3) = 1.58)."""
         return ternary.mean_over([entropy_bits(p) for p in self.probabilities(state)])
 
-    def _move(self, utilities: jax.Array, stats: list[Statistics], state: Any) -> Any:
+    def move(self, utilities: jax.Array, stats: list[Statistics], state: Any) -> Any:
         """Move the distribution; evosax minimises, so lower shaped fitness is better."""
         raise NotImplementedError
 
@@ -103,7 +103,7 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
         trits = spread.sample(
             key, self.probabilities(state), self.population_size, self.use_antithetic_sampling
         )
-        tensors = self._to_tensors(trits, state)
+        tensors = self.to_tensors(trits, state)
         return ternary.replace_tensors(self.solution, tensors), state
 
     @partial(jax.jit, static_argnames=("self",))
@@ -119,18 +119,18 @@ class TritDistribution(Described, DistributionBasedAlgorithm):
         is_better = fitness[best] < state.best_fitness
         shaped = self.fitness_shaping_fn(population, fitness, state, params)
         tensors = ternary.tensors(population)
-        trits = self._to_trits(tensors, state)
+        trits = self.to_trits(tensors, state)
         stats, drawn = spread.sum_up(shaped, trits, best, self.is_spread)
-        member = ternary.replace_tensors(self.solution, self._to_tensors(drawn, state))
-        member = self._ravel_solution(member)
+        member = ternary.replace_tensors(self.solution, self.to_tensors(drawn, state))
+        member = self.ravel(member)
         state = state.replace(
             best_solution=jnp.where(is_better, member, state.best_solution),
             best_fitness=jnp.where(is_better, fitness[best], state.best_fitness),
         )
         # Metrics take flat members, as in evosax; XLA drops arrays that no metric reads.
-        members = jax.vmap(self._ravel_solution)(population)
+        members = jax.vmap(self.ravel)(population)
         metrics = self.metrics_fn(key, members, fitness, state, params)
-        state = self._move(shaped, stats, state)
+        state = self.move(shaped, stats, state)
         return state.replace(generation_counter=state.generation_counter + 1), metrics
 
 

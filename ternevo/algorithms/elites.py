@@ -37,7 +37,7 @@ class State(BaseState):
 
 
 class Elitist(Described, PopulationBasedAlgorithm):
-    """Abstract: a subclass defines `_ask`, which calls `_keep`, and `_memory` if it keeps state.
+    """Abstract: a subclass defines `propose`, and `init_memory` or `update` where those differ.
 
     Members are flat, as in evosax, with the exponents of their tensors in between. A subclass
     that compares only members of one generation sets `remembers_fitness = False`.
@@ -75,7 +75,7 @@ class Elitist(Described, PopulationBasedAlgorithm):
         self.kind = weights.kind_of(kind)
         self.num_survivors = num_survivors
         marks = jax.tree.map(_mark_weights, solution, is_leaf=ternary.is_tensor)
-        self.is_weight = self._ravel_solution(marks)
+        self.is_weight = self.ravel(marks)
         self.num_weights = int(jnp.sum(self.is_weight))
 
     @property
@@ -103,26 +103,45 @@ class Elitist(Described, PopulationBasedAlgorithm):
             population=jnp.zeros((self.population_size, self.num_dims), self.solution_flat.dtype),
             fitness=jnp.full((self.population_size,), jnp.inf),
             evaluations=jnp.ones((self.population_size,), jnp.int32),
-            memory=self._memory(key, params),
+            memory=self.init_memory(key, params),
             best_solution=self.solution_flat,
             best_fitness=jnp.asarray(jnp.inf),
             generation_counter=jnp.zeros((), jnp.int32),
         )
 
-    def _memory(self, key: Key, params: Any) -> Any:
-        """Return the memory before the first generation."""
-        del key, params
-        return ()
+    def _ask(self, key: Key, state: State, params: Any) -> tuple[jax.Array, State]:
+        return self.propose(key, state, params)
 
     def _tell(
         self, key: Key, population: jax.Array, fitness: jax.Array, state: State, params: Any
     ) -> State:
+        return self.update(key, population, fitness, state, params)
+
+    def init_memory(self, key: Key, params: Any) -> Any:
+        """Return the memory before the first generation, any pytree; `state.memory` keeps it."""
+        del key, params
+        return ()
+
+    def propose(self, key: Key, state: State, params: Any) -> tuple[jax.Array, State]:
+        """Return the members to evaluate, [population, dims], and the state.
+
+        A subclass that keeps survivors puts them first and calls `keep`.
+        """
+        raise NotImplementedError
+
+    def update(
+        self, key: Key, population: jax.Array, fitness: jax.Array, state: State, params: Any
+    ) -> State:
+        """Return the state after the evaluation of what `propose` returned; lower is better.
+
+        As it is, the fitness of survivors becomes the mean of all their evaluations.
+        """
         del key, params
         evaluations = state.evaluations + 1
         fitness = state.fitness + (fitness - state.fitness) / evaluations
         return state.replace(population=population, fitness=fitness, evaluations=evaluations)
 
-    def _keep(self, state: State, survivors: Int[Array, " survivors"]) -> State:
+    def keep(self, state: State, survivors: Int[Array, " survivors"]) -> State:
         """Return the state in which only the first members, the survivors, have evaluations."""
         fresh = (0, self.population_size - self.num_survivors)
         return state.replace(
@@ -130,7 +149,7 @@ class Elitist(Described, PopulationBasedAlgorithm):
             evaluations=jnp.pad(state.evaluations[survivors], fresh),
         )
 
-    def _flip(
+    def flip(
         self, key: Key, members: Shaped[Array, "... dims"], rate: jax.Array
     ) -> Shaped[Array, "... dims"]:
         """Redraw trits or signs of flat members at a rate; exponents stay."""

@@ -276,7 +276,7 @@ class TernaryNES(TritDistribution):
         return self._init(key, params).replace(
             latents=latents,
             opt_state=self.optimizer.init(latents),
-            mean=self._mode(latents),
+            mean=self.mode(latents),
         )
 
     def _init(self, key: Key, params: Params) -> State:
@@ -291,32 +291,33 @@ class TernaryNES(TritDistribution):
             generation_counter=jnp.zeros((), jnp.int32),
         )
 
-    def _move(self, utilities: jax.Array, stats: list[Statistics], state: State) -> State:
+    def move(self, utilities: jax.Array, stats: list[Statistics], state: State) -> State:
+        """Take a step of the optimiser along the directions of all latents."""
         del utilities
         # evosax minimises, and the optimiser descends: descending shaped fitness climbs utility.
-        descent = bounded(self._directions(stats, state))
+        descent = bounded(self.directions(stats, state))
         updates, opt_state = self.optimizer.update(descent, state.opt_state, state.latents)
         latents = jax.tree.map(
             self.distribution.project, optax.apply_updates(state.latents, updates)
         )
         return state.replace(
-            mean=self._mode(latents),
+            mean=self.mode(latents),
             latents=latents,
             spread=jnp.asarray(self.spread_schedule(state.generation_counter + 1), jnp.float32),
             opt_state=opt_state,
         )
 
-    def _directions(self, stats: list[Statistics], state: State) -> tuple[jax.Array, ...]:
+    def directions(self, stats: list[Statistics], state: State) -> tuple[jax.Array, ...]:
         """Return the direction of each latent array."""
         return tuple(
             self.distribution.direction(latent, state.spread, of_tensor, per_output)
             for latent, of_tensor, per_output in zip(
-                state.latents, stats, self._per_output, strict=True
+                state.latents, stats, self.per_output, strict=True
             )
         )
 
     @property
-    def _per_output(self) -> list[bool]:
+    def per_output(self) -> list[bool]:
         """Return whether each tensor has an exponent for each output."""
         return [has_outputs(tensor) for tensor in ternary.tensors(self.solution)]
 
@@ -324,13 +325,14 @@ class TernaryNES(TritDistribution):
         """Return P(-1), P(0), P(+1) of every weight, one array for each tensor."""
         return [
             self.distribution.probabilities(latent, state.spread, per_output)
-            for latent, per_output in zip(state.latents, self._per_output, strict=True)
+            for latent, per_output in zip(state.latents, self.per_output, strict=True)
         ]
 
-    def _mode(self, latents: tuple[jax.Array, ...]) -> jax.Array:
+    def mode(self, latents: tuple[jax.Array, ...]) -> jax.Array:
+        """Return the solution that ships, of these latents, as a row of numbers."""
         given = ternary.tensors(self.solution)
         modes = [self.distribution.mode(z, t) for z, t in zip(latents, given, strict=True)]
-        return self._ravel_solution(ternary.replace_tensors(self.solution, modes))
+        return self.ravel(ternary.replace_tensors(self.solution, modes))
 
 
 def binary_from_settings(

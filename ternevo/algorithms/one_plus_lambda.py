@@ -80,13 +80,15 @@ class OnePlusLambda(Elitist):
 
     def get_best_solution(self, state: State) -> Any:
         """Return the parent."""
-        return self._unravel_solution(state.population[0])
+        return self.unravel(state.population[0])
 
-    def _memory(self, key: Key, params: Params) -> jax.Array:
+    def init_memory(self, key: Key, params: Params) -> jax.Array:
+        """Return the expected number of flips, within its bounds."""
         del key
         return self._bounded(jnp.asarray(params.init_flips, jnp.float32))
 
-    def _ask(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
+    def propose(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
+        """Return the parent and its children, at twice and at half the rate."""
         del params
         parent = state.population[0]
         keys = jax.random.split(key, self.population_size - 1)
@@ -97,15 +99,16 @@ class OnePlusLambda(Elitist):
     def _child(self, key: Key, parent: jax.Array, rate: jax.Array) -> jax.Array:
         """Redraw weights of the parent at a rate; if none changed, change one."""
         key_flip, key_place, key_value = jax.random.split(key, 3)
-        child = self._flip(key_flip, parent, rate)
+        child = self.flip(key_flip, parent, rate)
         lots = jnp.where(self.is_weight, jax.random.uniform(key_place, parent.shape), -1.0)
         place = jnp.argmax(lots)
         other = self.kind.other(key_value, parent[place])
         return jnp.where(jnp.any(child != parent), child, parent.at[place].set(other))
 
-    def _tell(
+    def update(
         self, key: Key, population: jax.Array, fitness: jax.Array, state: State, params: Params
     ) -> State:
+        """Follow the rate of the best child, and put the better of it and the parent first."""
         del params
         key_winner, key_follow = jax.random.split(key)
         winner = winner_of(key_winner, fitness[1:])

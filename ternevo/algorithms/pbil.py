@@ -35,7 +35,8 @@ class PBIL(Categorical):
         super().__init__(population_size, solution, **kwargs)
         self.lr_schedule = lr_schedule or optax.constant_schedule(1.0)
 
-    def _step(self, gradients: Tables, utilities: jax.Array, state: State) -> tuple[Tables, Any]:
+    def step(self, gradients: Tables, utilities: jax.Array, state: State) -> tuple[Tables, Any]:
+        """Return the tables moved by the learning rate along the natural gradients."""
         rate = self.lr_schedule(state.generation_counter)
         pairs = zip(state.tables, gradients, strict=True)
         return tuple(table + rate * gradient for table, gradient in pairs), ()

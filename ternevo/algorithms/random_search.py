@@ -49,17 +49,18 @@ class RandomSearch(Elitist):
     def _default_params(self) -> Params:
         return Params()
 
-    def _ask(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
+    def propose(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
+        """Return the leader and fresh members."""
         del params
         leader = jnp.argmin(state.fitness)[None]
         fresh = jax.vmap(self._draw)(jax.random.split(key, self.population_size - 1))
-        return jnp.concatenate([state.population[leader], fresh]), self._keep(state, leader)
+        return jnp.concatenate([state.population[leader], fresh]), self.keep(state, leader)
 
     def _draw(self, key: Key) -> jax.Array:
         given, structure = jax.tree.flatten(self.solution, is_leaf=ternary.is_tensor)
         keys = jax.random.split(key, len(given))
         drawn = [self._redraw(k, tensor) for k, tensor in zip(keys, given, strict=True)]
-        return self._ravel_solution(structure.unflatten(drawn))
+        return self.ravel(structure.unflatten(drawn))
 
     def _redraw(self, key: Key, tensor: Any) -> Any:
         if self.kind.is_float:  # the size of the usual N(0, 1/fan_in) start

@@ -46,41 +46,45 @@ class ScaleSearchNES(TernaryNES):
         *weights, scales = state.latents
         tables = [
             self.distribution.probabilities(latent, state.spread, per_output)
-            for latent, per_output in zip(weights, self._per_output, strict=True)
+            for latent, per_output in zip(weights, self.per_output, strict=True)
         ]
         flip_rate = jnp.minimum(state.spread, 1.0)
         return [*tables, mean().probabilities(_remainder(scales), flip_rate)]
 
-    def _to_tensors(self, trits: list[jax.Array], state: State) -> list[Tensor]:
+    def to_tensors(self, trits: list[jax.Array], state: State) -> list[Tensor]:
+        """Return drawn values as tensors whose exponents are moved by the drawn offsets."""
         *weights, offsets = trits
-        return self._moved(super()._to_tensors(weights, state), offsets)
+        return self._moved(super().to_tensors(weights, state), offsets)
 
-    def _to_trits(self, tensors: list[Tensor], state: State) -> list[jax.Array]:
-        pairs = zip(tensors, self._exponents(state), strict=True)
+    def to_trits(self, tensors: list[Tensor], state: State) -> list[jax.Array]:
+        """Return the values of tensors, and the offsets of their exponents."""
+        pairs = zip(tensors, self.exponents(state), strict=True)
         flat = [tensor.exponent - base for tensor, base in pairs]
         size = flat[0].shape[0]
         offsets = jnp.concatenate([x.reshape(size, -1) for x in flat], axis=-1)
-        return [*super()._to_trits(tensors, state), offsets]
+        return [*super().to_trits(tensors, state), offsets]
 
-    def _directions(self, stats: list[Statistics], state: State) -> tuple[jax.Array, ...]:
+    def directions(self, stats: list[Statistics], state: State) -> tuple[jax.Array, ...]:
+        """Return the directions of the latents, and that of the exponents."""
         *weights, scales = state.latents
         *of_weights, of_scales = stats
         directions = [
             self.distribution.direction(latent, state.spread, of_tensor, per_output)
             for latent, of_tensor, per_output in zip(
-                weights, of_weights, self._per_output, strict=True
+                weights, of_weights, self.per_output, strict=True
             )
         ]
         return (*directions, mean().direction(_remainder(scales), state.spread, of_scales))
 
-    def _mode(self, latents: tuple[jax.Array, ...]) -> jax.Array:
+    def mode(self, latents: tuple[jax.Array, ...]) -> jax.Array:
+        """Return the solution that ships, its exponents moved by whole scales."""
         given = ternary.tensors(self.solution)
         weights, scales = latents[: len(given)], latents[len(given) :]
         is_begun = bool(scales)  # before `init` there are none
         shifts = jnp.round(scales[0]) if is_begun else jnp.zeros(self._num_exponents)
         modes = [self.distribution.mode(z, t) for z, t in zip(weights, given, strict=True)]
         moved = self._moved(modes, shifts)
-        return self._ravel_solution(ternary.replace_tensors(self.solution, moved))
+        return self.ravel(ternary.replace_tensors(self.solution, moved))
 
     def _moved(self, tensors: list[Tensor], offsets: jax.Array) -> list[Tensor]:
         """Add offsets to the exponents of the tensors of a member or a population."""

@@ -78,11 +78,13 @@ class TernaryGA(Elitist):
     def _default_params(self) -> Params:
         return Params(crossover_rate=0.0, min_flips=1.0, max_flips=6.0, rate_step=0.7)
 
-    def _memory(self, key: Key, params: Params) -> jax.Array:
+    def init_memory(self, key: Key, params: Params) -> jax.Array:
+        """Return a flip rate for each member."""
         keys = jax.random.split(key, self.population_size)
         return jax.vmap(self._drawn_rate, (0, None))(keys, params)
 
-    def _ask(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
+    def propose(self, key: Key, state: State, params: Params) -> tuple[jax.Array, State]:
+        """Return the survivors and children of tournaments, and their flip rates as memory."""
         order = jnp.argsort(state.fitness)
         survivors = order[: self.num_survivors]
         key_first, key_second, key_cross, key_flip = jax.random.split(key, 4)
@@ -99,7 +101,7 @@ class TernaryGA(Elitist):
         )
         rates = jnp.concatenate([state.memory[survivors], rates])
         population = jnp.concatenate([state.population[survivors], children])
-        return population, self._keep(state, survivors).replace(memory=rates)
+        return population, self.keep(state, survivors).replace(memory=rates)
 
     def _tournament(self, key: Key, size: int) -> jax.Array:
         """Return ranks, each the better of two drawn from the elite."""
@@ -115,8 +117,8 @@ class TernaryGA(Elitist):
         params: Params,
     ) -> tuple[jax.Array, jax.Array]:
         """Cross two flat members and mutate the result; exponents come from the first parent."""
-        mother = ternary.tensors(self._unravel_solution(parent))
-        father = ternary.tensors(self._unravel_solution(partner))
+        mother = ternary.tensors(self.unravel(parent))
+        father = ternary.tensors(self.unravel(partner))
         key_rate, *keys_flip = jax.random.split(key_flip, len(mother) + 1)
         keys_cross = jax.random.split(key_cross, len(mother))
         if self.mutation == "self_adaptive":
@@ -135,7 +137,7 @@ class TernaryGA(Elitist):
             )
             for k_flip, k_cross, a, b in zip(keys_flip, keys_cross, mother, father, strict=True)
         ]
-        return self._ravel_solution(ternary.replace_tensors(self.solution, child)), rate
+        return self.ravel(ternary.replace_tensors(self.solution, child)), rate
 
     def _drawn_rate(self, key: Key, params: Params) -> jax.Array:
         """Draw a mutation rate log-uniformly."""

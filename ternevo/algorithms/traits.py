@@ -32,12 +32,20 @@ class Traits(NamedTuple):
 
 
 class Described:
-    """Abstract: an algorithm that declares its traits."""
+    """Abstract: an algorithm of ternevo, an evosax class that declares its traits."""
 
     @property
     def traits(self) -> Traits:
         """Return the capabilities of this algorithm."""
         return Traits()
+
+    def ravel(self, solution: Any) -> Any:
+        """Return a solution as one row of numbers, exponents included."""
+        return self._ravel_solution(solution)  # pyright: ignore (evosax sets it)
+
+    def unravel(self, row: Any) -> Any:
+        """Return the solution of a row of numbers."""
+        return self._unravel_solution(row)  # pyright: ignore (evosax sets it)
 
 
 FORGETFUL = frozenset(

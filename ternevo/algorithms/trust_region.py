@@ -82,7 +82,8 @@ class TrustRegion(Categorical):
         )
         self.max_kl = max_kl * ternary.num_weights(solution)
 
-    def _step(self, gradients: Tables, utilities: jax.Array, state: State) -> tuple[Tables, Any]:
+    def step(self, gradients: Tables, utilities: jax.Array, state: State) -> tuple[Tables, Any]:
+        """Return the tables after a step as long as the estimated signal allows."""
         total = energy(map(fisher_root, state.tables, gradients))
         noise = sum(
             devices.sum_in_order(

@@ -83,7 +83,7 @@ class Vote(TritDistribution):
 
     def init(self, key: Key, mean: Any, params: Params) -> State:
         """Start from the centre `mean`."""
-        return self._init(key, params).replace(mean=self._ravel_solution(mean))
+        return self._init(key, params).replace(mean=self.ravel(mean))
 
     def _init(self, key: Key, params: Params) -> State:
         del key, params
@@ -97,21 +97,20 @@ class Vote(TritDistribution):
     def probabilities(self, state: State) -> list[Float[Array, "... 3"]]:
         """Return P(-1), P(0), P(+1) of every weight, one array for each tensor."""
         rate = jnp.asarray(self.flip_rate_schedule(state.generation_counter), jnp.float32)
-        centres = ternary.tensors(self._unravel_solution(state.mean))
+        centres = ternary.tensors(self.unravel(state.mean))
         return [around(centre.values, rate, self.kind) for centre in centres]
 
-    def _move(self, utilities: jax.Array, stats: list[Statistics], state: State) -> State:
+    def move(self, utilities: jax.Array, stats: list[Statistics], state: State) -> State:
+        """Move each weight of the centre by one where the vote on it is clear."""
         share = jnp.asarray(self.move_share_schedule(state.generation_counter), jnp.float32)
-        centres = ternary.tensors(self._unravel_solution(state.mean))
+        centres = ternary.tensors(self.unravel(state.mean))
         moved = []
         for centre, table, of_tensor in zip(centres, self.probabilities(state), stats, strict=True):
             spread = jnp.sqrt(variance_of_evidence(utilities, table, self.use_antithetic_sampling))
             # evosax minimises: evidence for higher shaped fitness counts against a step.
             votes = -cast_votes(evidence(table, of_tensor), spread, share)
             moved.append(centre._replace(values=step(centre.values, votes, self.kind)))
-        return state.replace(
-            mean=self._ravel_solution(ternary.replace_tensors(self.solution, moved))
-        )
+        return state.replace(mean=self.ravel(ternary.replace_tensors(self.solution, moved)))
 
 
 def evidence(table: Float[Array, "... 3"], stats: Statistics) -> Float[Array, "..."]:

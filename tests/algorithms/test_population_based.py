@@ -24,7 +24,7 @@ def test_weights_are_marked_and_exponents_are_not():
     flat = algorithm.solution_flat
     np.testing.assert_array_equal(algorithm.is_weight, flat == 0)
     assert algorithm.num_weights == 12
-    flipped = algorithm._flip(jax.random.key(0), flat, jnp.float32(1.0))
+    flipped = algorithm.flip(jax.random.key(0), flat, jnp.float32(1.0))
     np.testing.assert_array_equal(flipped[flat == 5], 5)
     assert bool(jnp.any(flipped[flat == 0] != 0))
     of_arrays = Elitist(4, [jnp.zeros((2, 3)), jnp.zeros(4)], "float")
@@ -391,7 +391,7 @@ def test_inherited_rates_fall_to_what_the_hidden_vector_needs():
     def go(key):
         state = start(algorithm, "ternary", key)
         # As `start` initialises with the default rates.
-        state = state.replace(memory=algorithm._memory(key, params))
+        state = state.replace(memory=algorithm.init_memory(key, params))
         return jax.lax.scan(one_generation, state, jax.random.split(key, 60))
 
     state, rates = go(jax.random.key(0))

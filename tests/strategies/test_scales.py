@@ -94,7 +94,7 @@ def test_members_differ_in_the_exponents_of_outputs(exponents):
     drawn = population["weight"].exponent
     assert drawn.shape == (64, 3) and population["bias"].exponent.shape == (64,)
     assert len(np.unique(drawn, axis=0)) > 3
-    offsets = algorithm._to_trits(ternary.tensors(population), state)[-1]
+    offsets = algorithm.to_trits(ternary.tensors(population), state)[-1]
     assert offsets.shape == (64, 4) and set(np.unique(offsets)) <= {-1, 0, 1}
     assert np.all(np.ptp(np.asarray(drawn, int), axis=1) <= 8)
     fitness = jnp.asarray(drawn[:, 2], jnp.float32)  # less is better: larger levels
