@@ -36,8 +36,8 @@ test-gpu: .venv/.installed ## run the tests marked gpu (needs jax for the accele
 bench: .venv/.installed ## time ternevo beside evosax, ten minutes on CPU; ARGS="--suite gpu" is appended
 	$(BIN)/python -m ternevo.bench $(ARGS)
 
-notebooks: .venv/.installed ## execute the notebooks, whole and for minutes; nothing is written into them
-	$(BIN)/jupyter-execute --timeout=-1 notebooks/*.ipynb
+notebooks: .venv/.installed ## execute the notebooks, for minutes each, and store their outputs; ARGS=00_quickstart
+	$(BIN)/python notebooks/execute.py $(ARGS)
 
 check: .venv/.installed ## lint, check the format and the types
 	$(BIN)/ruff check

@@ -49,17 +49,21 @@ def load(path: str | Path) -> "Policy":
     `ternevo.policies.policy_file.load`.
 
     Args:
-      path: a .tvp file, or the folder of a run, whose best policy is read.
+      path: a .tvp file; the folder of a run, whose best policy is read; or a policy of the gallery
+        by its name, such as "hub:CartPole-v1".
 
     Raises:
+      UnknownName: the gallery has no policy of that name.
       FileNotFoundError: there is no such file.
       RunFolderError: the folder is not a run, or has no policy yet.
       PolicyFormatError: it is not a policy file of this version, or is damaged.
     """
     from ternevo.deploy import runtime
+    from ternevo.hub import catalogue
 
-    if Path(path).is_dir():
+    path = catalogue.path_of(path)
+    if path.is_dir():
         from ternevo.runs import run_folder
 
-        path = run_folder.policy_of(Path(path))
+        path = run_folder.policy_of(path)
     return runtime.load(path)

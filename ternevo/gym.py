@@ -45,6 +45,7 @@ from ternevo import installation
 from ternevo.commands import prog
 from ternevo.deploy import runtime
 from ternevo.deploy.record import OutputKind, PolicyRecord
+from ternevo.hub import catalogue
 from ternevo.names import Trust, check, check_trusted
 from ternevo.policies.policy_archive import is_archive
 from ternevo.runs import run_folder
@@ -177,7 +178,7 @@ def load(path: str | Path, trust: Trust = False) -> Any:
     """Load a policy file for `evaluate`.
 
     Args:
-      path: a policy file.
+      path: a policy file, or "hub:NAME".
       trust: which class of a user's own may be imported; see `policy_file.load`. Only files of
         such classes need JAX.
 
@@ -185,6 +186,7 @@ def load(path: str | Path, trust: Trust = False) -> Any:
       UntrustedName: the file names a class that `trust` does not.
       PolicyFormatError: it is not a policy file, or it is damaged.
     """
+    path = catalogue.path_of(path)
     if not (trust and is_archive(path)):
         return runtime.load(path)
     installation.require("a policy of your own", "train")
@@ -372,7 +374,7 @@ class GymConfig:
     """Run a policy in a real Gymnasium environment and print its returns."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """A policy file, or a run's folder."""
+    """A policy file, a run's folder, or hub:NAME, a policy that comes with the package."""
     policy: str | None = None
     """package.module:Class of a policy of your own; it is never imported from the file alone."""
     env: str | None = None

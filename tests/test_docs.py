@@ -3,16 +3,21 @@
 import ast
 import doctest
 import importlib
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from markdown.extensions.toc import slugify
+from mkdocs.structure.files import File, Files
+
+from ternevo.hub import catalogue
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -25,6 +30,8 @@ PAGES_WITH_EXAMPLES = [path for path in PAGES if EXAMPLES.search(path.read_text(
 CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#+ +(?P<text>.*?)(?: *\{[^}]*#(?P<id>[\w-]+)[^}]*\})?$", re.MULTILINE)
+LIVE_PAGES = {DOCS / "gallery" / f"{name}.html" for name in catalogue.entries()}
+"""Written as the site is built, as are their cards in the gallery."""
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 
 
@@ -94,7 +101,10 @@ def without_code(path: Path) -> str:
 def has_anchor(path: Path, anchor: str) -> bool:
     """Return whether a page has a heading of that anchor, or documents the module of that name."""
     text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
-    headings = {match["id"] or slugify(match["text"], "-") for match in HEADING.finditer(text)}
+    cards = {name.lower() for name in catalogue.entries()} if "<!-- gallery -->" in text else set()
+    headings = cards | {
+        match["id"] or slugify(match["text"], "-") for match in HEADING.finditer(text)
+    }
     modules = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
     return anchor in headings or any(anchor.startswith(f"{module}.") for module in modules)
 
@@ -103,7 +113,7 @@ def is_broken(page: Path, link: str) -> bool:
     """Return whether a relative link of a page leads nowhere within docs/."""
     name, _, anchor = link.partition("#")
     target = Path(os.path.normpath(page.parent / name)) if name else page
-    if target == DOCS / "demo" / "cartpole.html":  # written as the site is built
+    if target in LIVE_PAGES:
         return False
     if not target.is_relative_to(DOCS) or not target.exists():
         return True
@@ -128,6 +138,39 @@ def test_a_broken_link_is_found():
 # ------------------------------------------------------------------- the site
 
 
+def hooks():
+    spec = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_links_of_notebooks_lead_to_pages_of_the_site(caplog):
+    """As they stand they are those of the repository: other notebooks, pages of docs/."""
+    files = Files([File(name, "docs", "site", False) for name in ("tutorials/01.ipynb", "ppo.md")])
+    page = SimpleNamespace(file=File("tutorials/00.ipynb", "docs", "site", False))
+    ours = "https://github.com/ternevo/ternevo/blob/main"
+    found = hooks().on_page_content(
+        f'<a href="01.ipynb">a</a> <a href="{ours}/docs/ppo.md#what-matters">b</a> '
+        f'<a href="{ours}/Makefile">c</a> <a href="#here">d</a>',
+        page=page,
+        files=files,
+    )
+    links = re.findall(r'href="([^"]+)"', found)
+    assert links == ["01.ipynb", "../ppo.html#what-matters", f"{ours}/Makefile", "#here"]
+    assert not caplog.records
+    hooks().on_page_content('<a href="02.ipynb">a</a>', page=page, files=files)
+    assert "02.ipynb, which is not on the site" in caplog.text  # an error in a strict build
+
+
+def test_the_gallery_has_a_card_for_each_policy():
+    cards = hooks().on_page_markdown("<!-- gallery -->")
+    for name, entry in catalogue.entries().items():
+        assert f'href="{name}.html"' in cards
+        assert f"<b>{entry.bytes:,} bytes {entry.does}</b>" in cards
+    assert cards.count("<section") == len(catalogue.entries())
+
+
 class Resources(HTMLParser):
     """Collect what a page makes a browser load."""
 
@@ -145,7 +188,10 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
-    assert (tmp_path / "demo" / "cartpole.html").exists()
+    assert (tmp_path / "gallery" / "Pendulum-v1.html").exists()
+    assert (tmp_path / "search" / "search_index.js").exists()  # for pages read from the disk
+    for page in (tmp_path / "tutorials").glob("*.html"):
+        assert ".ipynb" not in re.sub(r"https:[^\"]*", "", page.read_text()), page
     assert "--population_size" in (tmp_path / "reference" / "commands.html").read_text()
     for page in tmp_path.rglob("*.html"):
         resources = Resources()

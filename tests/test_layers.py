@@ -14,7 +14,7 @@ ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows a
     ["machine"],
     ["settings"],
     ["arithmetic"],
-    ["deploy"],
+    ["deploy", "hub"],
     ["envs"],
     ["policies"],
     ["algorithms"],

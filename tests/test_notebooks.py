@@ -1,8 +1,11 @@
-"""The notebooks: they run from top to bottom, they are thin, and their command lines are real."""
+"""The notebooks: they run from top to bottom, and their outputs are of the present cells."""
 
 import ast
+import base64
 import gc
 import importlib
+import importlib.util
+import io
 import re
 import shlex
 import sys
@@ -14,6 +17,7 @@ import nbformat
 import pytest
 import tyro
 from IPython.core.inputtransformer2 import TransformerManager
+from PIL import Image
 
 from ternevo.settings import command_line
 from ternevo.sweep import space
@@ -94,14 +98,80 @@ def test_first_code_cell_installs_on_colab_and_only_there(path):
     assert re.search(rf'%pip install -q "ternevo\S* @ git\+{REPOSITORY}"', indented)
 
 
+# --- what is stored ----------------------------------------------------------------------------
+
+
+def load_program():
+    spec = importlib.util.spec_from_file_location("execute", ROOT / "notebooks" / "execute.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+execute_program = load_program()
+PLACES = re.compile(r"(?<![\w.])/(home|root|tmp|work|Users|usr|opt|var|mnt)/|[A-Z]:\\\\")
+
+
+def stored(path):
+    """The notebook as it is in the file, its outputs, and all texts in these."""
+    notebook = nbformat.read(path, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    texts = [output.text for output in outputs if output.output_type == "stream"]
+    for output in outputs:
+        data = output.get("data", {})
+        texts += [value for kind, value in data.items() if kind.startswith("text/")]
+    return notebook, outputs, texts
+
+
 @each_notebook
-def test_nothing_that_was_computed_is_stored(path):
-    notebook = read(path)
-    for cell in notebook.cells:
-        assert not cell.metadata
-        if cell.cell_type == "code":
-            assert cell.outputs == [] and cell.execution_count is None
-    assert notebook.metadata["kernelspec"]["name"] == "python3"
+def test_what_is_stored_was_computed_by_the_present_cells(path):
+    notebook, outputs, _ = stored(path)
+    assert execute_program.staleness(path) == ""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == [*range(1, len(code) + 1)]
+    assert outputs and "error" not in {output.output_type for output in outputs}
+    assert "image/png" in {kind for output in outputs for kind in output.get("data", {})}
+
+
+@each_notebook
+def test_what_is_stored_is_small_and_says_nothing_of_the_machine(path):
+    notebook, _, texts = stored(path)
+    assert path.stat().st_size <= execute_program.MAX_BYTES
+    assert not [cell for cell in notebook.cells if cell.metadata]
+    assert notebook.metadata["language_info"] == {"name": "python"}
+    for text in texts:
+        assert not PLACES.findall(text)
+        assert not execute_program.PROGRESS.search(text) or "<iframe" in text
+        assert not execute_program.NAME_OF_RUN.search(text)
+
+
+def test_a_changed_cell_is_seen(tmp_path):
+    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
+    notebook.cells[-1].source += " More."
+    nbformat.write(notebook, tmp_path / "00_quickstart.ipynb")
+    assert "changed" in execute_program.staleness(tmp_path / "00_quickstart.ipynb")
+
+
+def test_outputs_are_tidied():
+    text = "0%|  | 0/3 [00:00<?, ?gen/s]\r100%|██| 3/3 [00:01<00:00, 2.9gen/s]\nA\rB\r\n"
+    text += "/tmp/x/runs/notebook-20260102-030405/seed0  /tmp/x\n\x1b[1mbold\x1b[0m\n"
+    streams = [
+        nbformat.v4.new_output("stream", name=name, text=part)
+        for name, part in (("stderr", text[:40]), ("stdout", text[40:]))
+    ]
+    [found] = execute_program.tidied(streams, "/tmp/x")
+    assert (found.name, found.text) == ("stdout", "B\nruns/notebook/seed0  .\nbold\n")
+
+
+def test_an_animation_is_stored_with_fewer_frames_at_its_pace():
+    buffer = io.BytesIO()
+    frames = [Image.new("RGB", (40, 20), (i, 0, 255 - i)) for i in range(0, 200, 2)]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=50)
+    kind, data = execute_program.small("image/gif", base64.b64encode(buffer.getvalue()).decode())
+    assert kind == "image/png"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as found:
+        assert (found.size, found.info["duration"]) == ((20, 10), 100)
+        assert 20 < found.n_frames <= execute_program.MAX_FRAMES
 
 
 @each_notebook

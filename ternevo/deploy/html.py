@@ -25,6 +25,17 @@ MAX_EXAMPLES = 64
 MAX_EXAMPLE_FLOATS = 16_384
 """Keeps the examples of a wide policy smaller than the policy."""
 
+Replay = dict[str, Any]
+"""A recorded episode as JSON.
+
+`observations` are base64: int8 [steps, in] as the policy quantises them, of a grid packed bits;
+`rewards` float32 [steps]; `rate` is in steps a second; `actions` are names of discrete actions, and
+may be left out. Of bodies, `bodies` has int16 `ends` [frames, shapes, 4] (x and z of both ends of a
+capsule, times `scale`), `radii`, the number of steps between two frames (`every`), `low` and `high`
+of what is shown, and whether the view `follows` the first body. Of bits that are a picture, `grid`
+is [rows, columns, channels].
+"""
+
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 3 3'%3E"
     "%3Cpath fill='%230067b0' d='M0 0h1v2h2v1H2V1H0z'/%3E"
@@ -32,12 +43,13 @@ ICON = (
 )
 
 
-def to_html(record: PolicyRecord, title: str | None = None) -> str:
+def to_html(record: PolicyRecord, title: str | None = None, replay: Replay | None = None) -> str:
     """Return the page.
 
     Args:
       record: the policy; the name of its environment, if there, selects the task that is shown.
       title: headline instead of one made of the task and the size.
+      replay: a recorded episode, to show for a task whose physics the page does not have.
 
     Raises:
       NotIntegerError: the policy computes with floats.
@@ -52,7 +64,7 @@ def to_html(record: PolicyRecord, title: str | None = None) -> str:
         "title": html.escape(title or f"A policy of {len(policy)} bytes"),
         "icon": html.escape(ICON),
         "style": style,
-        "data": _json(_data(record, policy, env, title)),
+        "data": _json(_data(record, policy, env, title) | ({"replay": replay} if replay else {})),
         "script": script,
     }
     # One pass, so that nothing that was filled in is taken for a place to fill.

@@ -3,7 +3,7 @@
 Little-endian, one contiguous file, every size determined by the header. `decode` refuses whatever
 `encode` would not have written, byte for byte, so the SHA-256 of a file is the policy's identity.
 Nothing in a file is executed, and no size is believed before it is checked. The layout is
-documented in docs/deployment.md.
+documented in docs/file_format.md.
 """
 
 import dataclasses

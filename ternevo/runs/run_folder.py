@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from ternevo.hub import catalogue
 from ternevo.runs import records, wandb_agent
 from ternevo.runs.errors import RunFolderError
 from ternevo.settings.command_line import RunConfig
@@ -164,18 +165,27 @@ def find_all(root: Path) -> list[RunFolder]:
 
 
 def policy_of(path: Path, which: Literal["best", "last"] = "best") -> Path:
-    """Return the policy file for a path, which is a run's folder or a policy file.
+    """Return the policy file for a path: a run's folder, a policy file, or "hub:NAME".
 
     Raises:
       RunFolderError: the folder is not a run, or has no policy yet.
+      UnknownName: the hub has no such policy.
     """
-    if not path.is_dir():
-        return path
+    if catalogue.is_address(path) or not path.is_dir():
+        return catalogue.path_of(path)
     folder = find(path)
     policy = folder.best_policy if which == "best" else folder.policy
     if not policy.exists():
         raise RunFolderError(f"{path} has no policy yet: {policy} is not there")
     return policy
+
+
+def beside(path: Path, policy: Path, name: str) -> Path:
+    """Return where a file made of a policy goes unless told otherwise: next to the policy.
+
+    What is made of "hub:NAME" goes into the current directory, and not into the package.
+    """
+    return Path(name) if catalogue.is_address(path) else policy.with_name(name)
 
 
 def start_of(config: RunConfig, folder: RunFolder) -> Path | None:

@@ -12,7 +12,7 @@ class ExportConfig:
     """Export a policy to the format of its target, or convert a float policy to trits."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """A run's folder, or a policy file."""
+    """A run's folder, a policy file, or hub:NAME, a policy that comes with the package."""
     to: Literal["tvp", "c", "onnx", "html", "numpy"] | None = None
     """Output format. tvp: the bare policy file. c: a C99 header. onnx: a model for any runtime.
     html: a page that shows the policy in action. numpy: a Python file that needs only NumPy."""

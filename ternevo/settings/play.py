@@ -20,7 +20,7 @@ class PlayConfig:
     """Play and render one episode of a saved policy (HTML for brax, GIF or PNG for gymnax)."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """A run's folder, or a policy file."""
+    """A run's folder, a policy file, or hub:NAME, a policy that comes with the package."""
     which: Literal["best", "last"] = "best"
     """Which policy of the run to play."""
     env: str | None = None

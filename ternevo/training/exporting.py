@@ -27,7 +27,8 @@ def export(config: ExportConfig) -> Path:
     """
     source = run_folder.policy_of(config.run, config.which)
     record = tvp.load(source)
-    out = config.out or source.with_name(f"{source.stem}{SUFFIXES[str(config.to)]}")
+    name = f"{source.stem}{SUFFIXES[str(config.to)]}"
+    out = config.out or run_folder.beside(config.run, source, name)
     check_out(out, source)
     data = converted(record, config)
     out.parent.mkdir(parents=True, exist_ok=True)

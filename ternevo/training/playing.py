@@ -25,4 +25,6 @@ def play(config: PlayConfig) -> Path:
     recorded = episode.record(saved, env, jax.random.key(config.seed))
     ending = "terminated" if recorded.terminated else "reached the time limit"
     print(f"return {recorded.total:.2f} in {len(recorded.rewards)} steps, {ending}", flush=True)
-    return envs.render(env.id, recorded.states, config.out or path.with_name("play"))
+    return envs.render(
+        env.id, recorded.states, config.out or run_folder.beside(config.run, path, "play")
+    )

@@ -46,7 +46,8 @@ def export_ternarized(config: ExportConfig) -> Exported:
         raise ValueError(f"num_episodes must be at least 1, got {config.num_episodes}")
     enable_compilation_cache()
     source = run_folder.policy_of(config.run, config.which)
-    out = config.out or source.with_name(f"{source.stem}_ternarized.tvp")
+    name = f"{source.stem}_ternarized.tvp"
+    out = config.out or run_folder.beside(config.run, source, name)
     saved = policy_file.load(source, trust=config.policy or False)
     env_id = policy_file.env_id_of(saved, source, config.env)
     trained_length = saved.episode_length if env_id == saved.env_id else None

@@ -232,6 +232,7 @@
 
     return {
       task,
+      over: task.over,
       rate: task.rate,
       actionNames: task.actions,
       observationNames: task.observations,
@@ -258,6 +259,100 @@
       },
       // Which way a click at x pushes: away from the pointer.
       directionFrom: (x) => (x < scene.width / 2 + ((state.x || 0) * scene.width) / 6 ? 1 : -1),
+    };
+  }
+
+  // What a policy sees at each step of a recorded episode. Observations are kept as the integers
+  // that its quantiser makes, and come back as numbers from which it makes the same again.
+  function recordedObservations(policy, replay) {
+    const bytes = fromBase64(replay.observations), integers = new Int8Array(bytes.buffer);
+    const values = new Float32Array(policy.inputs), { inputKind, inputs } = policy;
+    const packed = Math.ceil(inputs / 8);
+    const valueOf = {
+      bits: (at, i) => (bytes[at * packed + (i >> 3)] >> (7 - (i & 7))) & 1,
+      i8: (at, i) => integers[at * inputs + i],
+      f32: (at, i) => policy.mean[i] + integers[at * inputs + i] / 2 ** policy.exponent[i],
+    }[replay.grid ? "bits" : inputKind];
+    return (at) => {
+      for (let i = 0; i < inputs; i++) values[i] = valueOf(at, i);
+      return values;
+    };
+  }
+
+  // A task that cannot be computed here: a recorded episode, over and over. The policy is
+  // computed live, on what it saw then; what it does changes nothing.
+  function replayWorld(policy, replay) {
+    const scene = surface(element("scene")), observations = recordedObservations(policy, replay);
+    const rewards = new Float32Array(fromBase64(replay.rewards).buffer), last = rewards.length - 1;
+    const drawing = replay.bodies ? bodiesDrawing(replay.bodies) : gridDrawing(replay.grid);
+    let step = 0;
+    const observe = () => observations(Math.min(step, last));
+    return {
+      task: null,
+      over: "Once more!",
+      rate: replay.rate,
+      actionNames: replay.actions || [],
+      observationNames: Array.from({ length: policy.inputs }, (_, i) => `obs ${i}`),
+      observe,
+      isDone: () => step > last,
+      step: () => rewards[step++],
+      reset() {
+        step = 0;
+      },
+      push() {},
+      draw(blend) {
+        const { context: c, width: w, height: h } = scene;
+        c.clearRect(0, 0, w, h);
+        drawing(c, w, h, Math.max(0, step - 1 + blend), observe);
+      },
+      directionFrom: () => 1,
+    };
+  }
+
+  // Capsules in a plane: two ends each, in whole parts of a unit; a frame every so many steps.
+  function bodiesDrawing({ ends, radii, every, scale, low, high, follows }) {
+    const all = new Int16Array(fromBase64(ends).buffer), size = 4 * radii.length;
+    const frames = all.length / size;
+    return (c, w, h, time) => {
+      const at = Math.min(time / every, frames - 1), from = Math.floor(at), part = at - from;
+      const to = Math.min(from + 1, frames - 1);
+      const place = (i) =>
+        (all[from * size + i] * (1 - part) + all[to * size + i] * part) / scale;
+      const unit = Math.min((h * 0.86) / (high - low), w / 2.6);
+      const centre = follows ? (place(0) + place(2)) / 2 : 0;
+      const across = (x) => w / 2 + (x - centre) * unit, up = (z) => h * 0.92 - (z - low) * unit;
+      if (follows) drawGround(c, w, h, centre, unit, up(0));
+      radii.forEach((radius, k) => {
+        const [x1, z1, x2, z2] = [0, 1, 2, 3].map((i) => place(4 * k + i));
+        line(c, [[across(x1), up(z1)], [across(x2), up(z2) + 0.01]], 2 * radius * unit,
+          k % 2 ? colours.minus : colours.ink);
+      });
+    };
+  }
+
+  function drawGround(c, w, h, centre, unit, y) {
+    box(c, 0, y, w, h - y, 0, colours.zero);
+    line(c, [[0, y], [w, y]], 2, colours.line);
+    for (let x = Math.ceil(centre - w / unit / 2); x < centre + w / unit / 2; x++) {
+      line(c, [[w / 2 + (x - centre) * unit, y], [w / 2 + (x - centre) * unit, y + 9]], 2, colours.soft);
+    }
+  }
+
+  // Observations that are a picture of bits, [rows, columns, channels]: a colour for each channel.
+  function gridDrawing([rows, columns, channels]) {
+    return (c, w, h, _, observe) => {
+      const seen = observe(), unit = Math.min(w / columns, h / rows) * 0.96;
+      const left = (w - columns * unit) / 2, top = (h - rows * unit) / 2;
+      const shades = [colours.accent, colours.minus, colours.line, colours.soft, colours.ink];
+      for (let i = 0; i < rows * columns; i++) {
+        const x = left + (i % columns) * unit, y = top + Math.floor(i / columns) * unit;
+        box(c, x + 1, y + 1, unit - 2, unit - 2, 3, colours.zero);
+        for (let k = channels - 1; k >= 0; k--) {
+          if (seen[i * channels + k]) {
+            box(c, x + 1, y + 1, unit - 2, unit - 2, 3, shades[k % shades.length]);
+          }
+        }
+      }
     };
   }
 
@@ -656,17 +751,22 @@
     element("save").href = URL.createObjectURL(blob);
   }
 
+  function wordsOfWorld(task, replay) {
+    if (task) return "Push it: it does not know you are there.";
+    return replay ? "It sees again what it saw in a recorded episode." : "Move its observations.";
+  }
+
   function showWords(data, bytes, policy, task) {
     const name = data.env || "no task named";
     const sentence = task ? task.sentence : "make a policy";
     const headline = data.title || `${count(bytes.length)} bytes ${sentence}`;
     element("headline").textContent = headline;
     document.title = `${headline} · ${name}`;
-    const push = task ? " Push it: it does not know you are there." : " Move its observations.";
     const isBinary = policy.layers.every((layer) => layer.kind === "binary");
     const weights = isBinary ? "−1 and +1" : "−1, 0 and +1";
     element("tagline").textContent =
-      `A neural network with the weights ${weights}, computed in integers by this page.${push}`;
+      `A neural network with the weights ${weights}, computed in integers by this page. `
+      + wordsOfWorld(task, data.replay);
     element("env").textContent = name;
     const sizes = [policy.inputs, ...policy.layers.map((layer) => layer.outputs)];
     element("shape").textContent = sizes.join("–");
@@ -698,7 +798,7 @@
   }
 
   function run(net, world) {
-    const network = networkView(net, world), { task } = world;
+    const network = networkView(net, world);
     const session = { steps: 0, total: 0, lag: 0, wait: 0, paused: false, last: 0 };
     let action = net.act(world.observe());
 
@@ -719,7 +819,7 @@
       session.steps += 1;
       if (world.isDone()) {
         session.wait = Math.round(1.4 * world.rate);
-        element("notice").textContent = task.over;
+        element("notice").textContent = world.over;
         element("notice").classList.add("shown");
       }
     }
@@ -788,6 +888,14 @@
     element("scene").addEventListener("pointerdown", (event) => push(world.directionFrom(event.offsetX)));
   }
 
+  function worldOf({ replay }, policy, name, task) {
+    if (task) return taskWorld(name, task);
+    for (const id of ["left", "right", replay ? "push" : "returns"]) element(id).hidden = true;
+    if (replay) return replayWorld(policy, replay);
+    element("push").firstChild.textContent = "Stir ";
+    return sliderWorld(policy);
+  }
+
   function main() {
     const state = document.documentElement.dataset;
     const data = JSON.parse(element("data").textContent);
@@ -812,11 +920,7 @@
     showBytes(bytes, policy.parts);
     element("check").textContent = `Checked just now: ${data.examples.count} of `
       + `${data.examples.count} examples give the same integers and actions here as in NumPy, bit for bit.`;
-    const world = task ? taskWorld(name, task) : sliderWorld(policy);
-    if (!task) {
-      for (const id of ["left", "right", "returns"]) element(id).hidden = true;
-      element("push").firstChild.textContent = "Stir ";
-    }
+    const world = worldOf(data, policy, name, task);
     const widest = Math.max(5, ...world.actionNames.map((name) => name.length));
     element("action").style.minWidth = `${widest}ch`;
     const network = run(net, world);
