@@ -524,6 +524,60 @@ def test_every_kind_of_page_runs(tmp_path, sizes, input_kind, output_kind, env):
     assert shown(dom, "env") == env
 
 
+def replay_of_bodies(steps: int, inputs: int) -> dict:
+    """Return an episode of two capsules, as `experiments/gallery.py` records them."""
+    ends = np.zeros((steps // 2 + 1, 2, 4), "<i2")
+    ends[:, :, 3] = 400
+    return {
+        "rate": 50,
+        "observations": to_base64(np.zeros((steps, inputs), np.int8).tobytes()),
+        "rewards": to_base64(np.ones(steps, "<f4").tobytes()),
+        "bodies": {
+            "ends": to_base64(ends.tobytes()),
+            **{"radii": [0.1, 0.05], "every": 2, "scale": 500, "low": 0, "high": 1},
+            "follows": True,
+        },
+    }
+
+
+def replay_of_a_grid(steps: int, shape: tuple[int, int, int]) -> dict:
+    random = np.random.default_rng(0)
+    bits = random.random((steps, int(np.prod(shape)))) < 0.1
+    return {
+        "rate": 12,
+        "observations": to_base64(np.packbits(bits, axis=1).tobytes()),
+        "rewards": to_base64(np.ones(steps, "<f4").tobytes()),
+        "grid": list(shape),
+    }
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    "sizes, output_kind, env, replay",
+    [
+        ((11, 8, 3), "continuous", "brax/hopper@spring", replay_of_bodies(40, 11)),
+        ((60, 8, 3), "discrete", "gymnax/Breakout-MinAtar", replay_of_a_grid(40, (4, 5, 3))),
+    ],
+    ids=str,
+)
+def test_a_recorded_episode_is_shown_over_and_over(tmp_path, sizes, output_kind, env, replay):
+    record = random_policy(np.random.default_rng(0), sizes, output=output_kind)
+    page = html.to_html(dataclasses.replace(record, metadata={"env": env}), replay=replay)
+    dom, console = browse(page, tmp_path)
+    assert console == []
+    assert attribute(dom, "state") == "running"
+    assert 0 < int(shown(dom, "step")) == int(shown(dom, "return")) <= 40
+    assert "recorded episode" in shown(dom, "tagline")
+
+
+def test_a_recorded_episode_is_data_of_the_page():
+    replay = replay_of_bodies(40, 4)
+    plain, found = html.to_html(balancing()), html.to_html(balancing(), replay=replay)
+    assert json.loads(Scripts(found).scripts[0])["replay"] == replay
+    assert "replay" not in json.loads(Scripts(plain).scripts[0])
+    assert Scripts(found).scripts[1] == Scripts(plain).scripts[1]
+
+
 @needs_chromium
 @pytest.mark.slow
 def test_pages_of_all_kinds_compute_what_numpy_computes(tmp_path):

@@ -106,7 +106,8 @@ def test_the_files_of_the_project_act_as_ever_and_are_written_alike(name):
     np.testing.assert_array_equal(
         outputs, np.ldexp(logits[:50].astype(np.float32), -net.output_exponent)
     )
-    assert LOGITS[name] == logits[LOGIT_ROWS].tolist()
+    if not name.startswith("ternevo/hub/"):  # those are known by checksum: tests/hub
+        assert LOGITS[name] == logits[LOGIT_ROWS].tolist()
 
 
 LOGIT_ROWS = [0, 1, 2, 50, 100, 199]
