@@ -47,6 +47,9 @@ LARGER = {"span": 1.1, "div": 1.25}  # than the text, in a line and on its own
 LETTERS = {1: "M", 2: "L", 3: "Q", 4: "C"}  # matplotlib's codes of a path, in SVG
 CLOSE = 79
 UPSIDE_DOWN = Affine2D().scale(1, -1)  # y points down in SVG
+CELL = re.compile(r"<td[^>]*>.*?</td>", re.DOTALL)
+CODE_IN_CELL = re.compile(r"(?<=<code>)[^<]+(?=</code>)")
+WHOLE = re.compile(r"--\S+( [^-\s]\S*)?|\S+")  # an option with its value, or a word
 GALLERY = "<!-- gallery -->"
 HREF = re.compile(r'(?<=href=")(?P<link>[^"#]+)(?=[#"])')
 IN_DOCS = re.compile(r"https://github\.com/ternevo/ternevo/blob/main/docs/(?P<path>.+)")
@@ -69,6 +72,7 @@ def on_page_content(content: str, page: Any, files: Files, **_: Any) -> str:
     """Draw the formulas of a page, and name the pictures that would be fetched from elsewhere."""
     if page.file.src_uri.endswith(".ipynb"):
         content = HREF.sub(lambda match: link_on_site(match["link"], page, files), content)
+    content = CELL.sub(lambda cell: CODE_IN_CELL.sub(unbroken, cell[0]), content)
     content = REMOTE_PICTURE.sub(lambda match: match["alt"], content)
     return FORMULA.sub(lambda match: draw(html.unescape(match["tex"]), match["tag"]), content)
 
@@ -79,6 +83,11 @@ def on_files(files: Files, config: Any) -> Files:
         page = live_page(entry, Path(config.docs_dir) / "gallery")
         files.append(File.generated(config, f"gallery/{entry.name}.html", content=page))
     return files
+
+
+def unbroken(code: re.Match[str]) -> str:
+    """Return code in which a line may end between options or words, and not within one."""
+    return WHOLE.sub(r'<span class="whole">\g<0></span>', code[0])
 
 
 # -------------------------------------------------------------------------------- notebooks

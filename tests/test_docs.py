@@ -163,6 +163,15 @@ def test_links_of_notebooks_lead_to_pages_of_the_site(caplog):
     assert "02.ipynb, which is not on the site" in caplog.text  # an error in a strict build
 
 
+def test_options_in_tables_are_not_broken():
+    page = SimpleNamespace(file=File("a.md", "docs", "site", False))
+    content = "<p><code>--lr 0.1</code></p><td>a <code>--lr 0.1 --num_seeds 2 x</code></td>"
+    found = hooks().on_page_content(content, page=page, files=Files([]))
+    whole = re.findall('<span class="whole">([^<]*)</span>', found)
+    assert whole == ["--lr 0.1", "--num_seeds 2", "x"]
+    assert found.startswith("<p><code>--lr 0.1</code></p>")
+
+
 def test_the_gallery_has_a_card_for_each_policy():
     cards = hooks().on_page_markdown("<!-- gallery -->")
     for name, entry in catalogue.entries().items():
