@@ -1,18 +1,14 @@
-"""What the site needs besides its plugins: options of commands, formulas, and the gallery.
+"""What the site needs besides its plugins: options of commands, formulas, links of notebooks.
 
 `<!-- help: ternevo.run -->` on a page becomes what `python -m ternevo.run --help` prints while the
 site is built, so that no copy can be out of date; `<!-- help: ternevo.run --strategy vote; strategy
 options -->` only the box of that name. Formulas are drawn by matplotlib as SVG:
-MathJax or KaTeX would be fetched from elsewhere, or kept here in a copy of megabytes. The pages
-of the gallery are written by the exporter, and `<!-- gallery -->` becomes a card for each of them.
+MathJax or KaTeX would be fetched from elsewhere, or kept here in a copy of megabytes.
 Links of notebooks are those of the repository; here they lead to the pages of this site.
 """
 
-import base64
 import functools
 import html
-import io
-import json
 import logging
 import os
 import re
@@ -22,18 +18,11 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import Files
 from mkdocs.utils import get_relative_url
-from PIL import Image
-
-from ternevo.deploy.html import to_html
-from ternevo.deploy.tvp import load
-from ternevo.hub import catalogue
-from ternevo.hub.catalogue import Entry
 
 HELP = re.compile(r"<!-- help: (?P<arguments>[\w. -]+?)(; (?P<box>[\w ]+))? -->")
 COLUMNS = 88  # as many as fit beside the navigation
@@ -50,19 +39,14 @@ UPSIDE_DOWN = Affine2D().scale(1, -1)  # y points down in SVG
 CELL = re.compile(r"<td[^>]*>.*?</td>", re.DOTALL)
 CODE_IN_CELL = re.compile(r"(?<=<code>)[^<]+(?=</code>)")
 WHOLE = re.compile(r"--\S+( [^-\s]\S*)?|\S+")  # an option with its value, or a word
-GALLERY = "<!-- gallery -->"
 HREF = re.compile(r'(?<=href=")(?P<link>[^"#]+)(?=[#"])')
 IN_DOCS = re.compile(r"https://github\.com/ternevo/ternevo/blob/main/docs/(?P<path>.+)")
-COLOURS = np.array([[217, 102, 10], [228, 226, 218], [0, 103, 176]], np.uint8)  # of -1, 0, +1
 log = logging.getLogger("mkdocs.hooks.ternevo")
 REMOTE_PICTURE = re.compile(r'<img alt="(?P<alt>[^"]*)"[^>]*src="https?:[^>]*>')
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put in the options of the commands that a page names, and the gallery."""
-    if GALLERY in markdown:
-        cards = "\n".join(map(card, catalogue.entries().values()))
-        markdown = markdown.replace(GALLERY, f'<div class="policies">\n{cards}\n</div>')
+    """Put in the options of the commands that a page names."""
     return HELP.sub(
         lambda match: f"```text\n{options_of(match['arguments'], match['box'])}\n```", markdown
     )
@@ -75,14 +59,6 @@ def on_page_content(content: str, page: Any, files: Files, **_: Any) -> str:
     content = CELL.sub(lambda cell: CODE_IN_CELL.sub(unbroken, cell[0]), content)
     content = REMOTE_PICTURE.sub(lambda match: match["alt"], content)
     return FORMULA.sub(lambda match: draw(html.unescape(match["tex"]), match["tag"]), content)
-
-
-def on_files(files: Files, config: Any) -> Files:
-    """Add the live pages of the gallery."""
-    for entry in catalogue.entries().values():
-        page = live_page(entry, Path(config.docs_dir) / "gallery")
-        files.append(File.generated(config, f"gallery/{entry.name}.html", content=page))
-    return files
 
 
 def unbroken(code: re.Match[str]) -> str:
@@ -109,60 +85,6 @@ def link_on_site(link: str, page: Any, files: Files) -> str:
         log.warning("%s links to %s, which is not on the site", page.file.src_uri, link)
         return link
     return get_relative_url(target.url, page.file.url)
-
-
-# ---------------------------------------------------------------------------------- gallery
-
-
-def live_page(entry: Entry, recorded: Path) -> str:
-    """Return the page of a policy, with its recorded episode where there is one."""
-    episode = recorded / f"{entry.name}.json"
-    replay = json.loads(episode.read_text()) if episode.exists() else None
-    return to_html(load(entry.path), f"{entry.bytes:,} bytes {entry.does}", replay)
-
-
-def card(entry: Entry) -> str:
-    """Return what the gallery shows of a policy."""
-    words = {name: html.escape(str(value)) for name, value in entry._asdict().items()}
-    returns = entry.returns
-    origin = (
-        f"Seed {entry.seed}, the best of {entry.seeds} by its evaluations during training; "
-        if entry.seeds > 1
-        else f"Seed {entry.seed}; "
-    )
-    origin += (
-        f"{entry.env_steps:,} environment steps. Return: mean of {returns.episodes} fresh episodes "
-        f"and its 95 % interval. {words['machine']}, commit {entry.commit[:7]}."
-    )
-    return f"""<section class="policy" id="{words["name"].lower()}">
-<a class="look" href="{words["name"]}.html" title="Watch it live">{thumbnail(entry)}</a>
-<div>
-<h3>{words["name"]}</h3>
-<p><a href="{words["name"]}.html"><b>{entry.bytes:,} bytes {words["does"]}</b></a></p>
-<p>Return <b>{number(returns.mean)}</b> ({number(returns.low)} to {number(returns.high)}), network \
-{"-".join(map(str, entry.sizes))}, by <code>{words["strategy"]}</code></p>
-<details><summary>Where it comes from</summary>
-<pre><code>{words["command"]}</code></pre>
-<p>{origin}</p>
-</details>
-</div>
-</section>"""
-
-
-def number(value: float) -> str:
-    """Return a return as people write it."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.1f}"
-
-
-def thumbnail(entry: Entry) -> str:
-    """Return a picture of a policy's first layer: a square for each weight."""
-    weights = load(entry.path).layers[0].weights
-    weights = weights if weights.shape[0] < weights.shape[1] else weights.T
-    buffer = io.BytesIO()
-    Image.fromarray(COLOURS[weights[:80, :120] + 1]).save(buffer, "PNG", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    label = f"the first layer of {entry.name}: {weights.size} weights"
-    return f'<img alt="{html.escape(label)}" src="data:image/png;base64,{data}">'
 
 
 # ------------------------------------------------------------------------ commands, formulas
