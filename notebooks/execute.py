@@ -182,7 +182,10 @@ def animation(data: str) -> str:
     every = -(-len(frames) // MAX_FRAMES)
     size = tuple(length // 2 for length in frames[0].size)
     chosen = [frame.resize(size, Image.Resampling.LANCZOS) for frame in frames[::every]]
-    palette = chosen[0].quantize(COLORS, dither=Image.Dither.NONE)
+    sheet = Image.new("RGB", (size[0], size[1] * len(chosen)))
+    for i, frame in enumerate(chosen):
+        sheet.paste(frame, (0, i * size[1]))
+    palette = sheet.quantize(COLORS, dither=Image.Dither.NONE)
     chosen = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in chosen]
     buffer = io.BytesIO()
     chosen[0].save(

@@ -170,6 +170,7 @@ def test_an_animation_is_stored_with_fewer_frames_at_its_pace():
     kind, data = execute_program.small("image/gif", base64.b64encode(buffer.getvalue()).decode())
     assert kind == "image/png"
     with Image.open(io.BytesIO(base64.b64decode(data))) as found:
+        found.load()
         assert (found.size, found.info["duration"]) == ((20, 10), 100)
         assert 20 < found.n_frames <= execute_program.MAX_FRAMES
 
