@@ -63,15 +63,15 @@ RECIPES = {
         (*TUNED, "--observation_shift", "0", "--num_generations", "40"),
     ),
     "Breakout-MinAtar": Recipe(
-        *("gymnax_breakout_minatar", "play Breakout", 3, "ppo"),
+        *("gymnax_breakout_minatar", "play Breakout", 2, "ppo"),
         (*TERNARY_PPO, "--observation_shift", "3", "--num_generations", "245"),
     ),
     "Freeway-MinAtar": Recipe("gymnax_freeway_minatar", "cross this road", 1, "ppo", TERNARY_PPO),
     "inverted_double_pendulum": Recipe(
-        "brax_inverted_double_pendulum", "balance two poles", 2, "ppo", TERNARY_PPO
+        "brax_inverted_double_pendulum", "balance two poles", 1, "ppo", TERNARY_PPO
     ),
-    "hopper": Recipe("brax_hopper", "hop", 3),
-    "walker2d": Recipe("brax_walker2d", "walk", 2, "ppo", TERNARY_PPO),
+    "hopper": Recipe("brax_hopper", "hop", 1),
+    "walker2d": Recipe("brax_walker2d", "walk", 1, "ppo", TERNARY_PPO),
     "halfcheetah": Recipe("brax_halfcheetah", "run", 1, "ppo", TERNARY_PPO),
     "ant": Recipe("brax_ant", "walk on four legs", 1, "ppo", TERNARY_PPO),
 }
