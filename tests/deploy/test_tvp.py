@@ -437,7 +437,7 @@ def test_what_does_not_fit_is_not_written():
 
 def test_a_file_of_before_is_read_and_written_as_it_was():
     """Of a released page: its moments are one count and squares."""
-    data = (Path(__file__).parents[2] / "tests/policies/cartpole.tvp").read_bytes()
+    data = (Path(__file__).parents[2] / "docs/demo/cartpole.tvp").read_bytes()
     assert judge(data) is None
     assert tvp.encode(tvp.decode(data)) == data
     moments = tvp.decode(OLD).moments
