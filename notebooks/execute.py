@@ -36,6 +36,7 @@ MAX_TEXT = 120_000
 """Characters of a page within a page; a longer one is not stored."""
 PROGRESS = re.compile(r"\d+%\||\[\d\d:\d\d<|[\d.]+ ?\w+/s[,\]]")
 NAME_OF_RUN = re.compile(r"notebook-\d{8}-\d{6}")
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 NOT_STORED = "This page is too large to be stored here: run the notebook to see it."
 
 
@@ -148,10 +149,10 @@ def printed(text: str) -> str:
 
 
 def impersonal(text: str, folder: str) -> str:
-    """Return a text without the time of a run and the place where it was."""
+    """Return a text without the time of a run, the place where it was and addresses in memory."""
     for place in {folder, os.path.realpath(folder)}:
         text = text.replace(f"{place}/", "").replace(place, ".")
-    return NAME_OF_RUN.sub("notebook", text)
+    return NAME_OF_RUN.sub("notebook", ADDRESS.sub("", text))
 
 
 def small(kind: str, data: str) -> tuple[str, str]:
