@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 LAZY = {  # imported on first use: a module, or a function of one
     "gym": "ternevo.gym",
+    "distil": "ternevo.distil",  # a module that can be called
     "train": "ternevo.training.from_python:train",
     "evaluate": "ternevo.training.from_python:evaluate",
 }

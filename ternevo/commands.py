@@ -49,6 +49,11 @@ COMMANDS = {
         "run a sweep file: many runs with different settings",
         "ternevo.sweep.__main__:SweepConfig",
     ),
+    "distil": Command(
+        "ternevo.distil.__main__",
+        "make a small policy of a policy from elsewhere",
+        "ternevo.settings.distil:DistilConfig",
+    ),
     "bench": Command(
         "ternevo.bench.__main__",
         "time ternevo on this machine",

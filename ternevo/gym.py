@@ -58,6 +58,9 @@ EXAMPLES = (
     "runs/gymnax/Acrobot-v1/ternary_nes/seed0 --which last --seed 1000",
 )
 
+SUITE = "gymnasium"
+"""The suite of Gymnasium's environments, before their name, in the metadata of a policy."""
+
 NUM_ENVS = 32
 """Number of environments to step together, with one call of the policy for all."""
 
@@ -138,9 +141,9 @@ def evaluate(
     envs = []
     try:
         for _ in range(min(episodes, num_envs)):
-            envs.append(_make(env_id, make_kwargs or {}))
+            envs.append(make(env_id, make_kwargs or {}))
             if len(envs) == 1 and hasattr(policy, "record"):
-                _check_fits(policy.record, env_id, envs[0])
+                check_fits(policy.record, env_id, envs[0])
         return _play_all(_acting(policy, seed), envs, env_id, episodes, seed, progress)
     finally:
         for env in envs:
@@ -212,7 +215,7 @@ def _import_gymnasium() -> Any:
     return installation.load("a real environment", "gym", "gymnasium")
 
 
-def _make(env_id: str, make_kwargs: dict[str, Any]) -> Any:
+def make(env_id: str, make_kwargs: dict[str, Any]) -> Any:
     """Return Gymnasium's environment with its time limit, or raise with the reason."""
     gymnasium = _import_gymnasium()
     if ":" not in env_id:  # with a colon, `make` imports the module that registers it
@@ -226,17 +229,26 @@ def _make(env_id: str, make_kwargs: dict[str, Any]) -> Any:
         raise ValueError(f"Gymnasium cannot make {env_id}: {error}{hint}") from error
 
 
+def make_vector(env_id: str, make_kwargs: dict[str, Any], num_envs: int) -> Any:
+    """Return a vector of an environment, each of which begins anew in the step that ends it."""
+    vector = _import_gymnasium().vector
+    same_step = vector.AutoresetMode.SAME_STEP
+    return vector.SyncVectorEnv(
+        [lambda: make(env_id, make_kwargs)] * num_envs, autoreset_mode=same_step
+    )
+
+
 # ---------------------------------------------------------------------------------- what fits
 
 
-def _check_fits(record: PolicyRecord | Interface, env_id: str, env: Any) -> None:
+def check_fits(record: PolicyRecord | Interface, env_id: str, env: Any) -> None:
     """Refuse an environment whose sizes, kind of actions or action range differ."""
-    size = _obs_size(env.observation_space)
+    size = obs_size(env.observation_space)
     if record.obs_size != size:
         raise ValueError(
             f"the policy takes observations of {record.obs_size} numbers, but {env_id} gives {size}"
         )
-    ours, theirs = f"{record.num_outputs} {record.output_kind}", _in_words(env.action_space)
+    ours, theirs = f"{record.num_outputs} {record.output_kind}", actions_of(env.action_space)
     if ours != theirs:
         raise ValueError(f"the policy has {ours} actions, but {env_id} takes {theirs} ones")
     if record.output_kind == "continuous":
@@ -255,39 +267,45 @@ def _check_range(record: PolicyRecord | Interface, env_id: str, space: Any) -> N
             )
 
 
-def _is(space: Any, name: str) -> bool:
+def is_a(space: Any, name: str) -> bool:
+    """Return whether a space is of the class of that name in `gymnasium.spaces`."""
     return isinstance(space, getattr(_import_gymnasium().spaces, name))
 
 
-def _obs_size(space: Any) -> int:
-    if _is(space, "Discrete"):
+def obs_size(space: Any) -> int:
+    """Return the number of components of an observation; an integer is one-hot.
+
+    Raises:
+      ValueError: policies do not take such observations.
+    """
+    if is_a(space, "Discrete"):
         return int(space.n)
-    if _is(space, "Box"):
+    if is_a(space, "Box"):
         return int(np.prod(space.shape))
     raise ValueError(f"observations are {space}; must be an array or one integer")
 
 
-def _in_words(space: Any) -> str:
+def actions_of(space: Any) -> str:
     """Return the number and kind of actions; raise ValueError if policies do not have it."""
-    if _is(space, "Discrete"):
+    if is_a(space, "Discrete"):
         return f"{space.n} discrete"
-    if _is(space, "Box"):
+    if is_a(space, "Box"):
         return f"{int(np.prod(space.shape))} continuous"
     raise ValueError(f"actions are {space}; must be discrete, or an array of floats")
 
 
-def _observer(space: Any) -> Callable[[Any], NDArray[np.float32]]:
+def observer(space: Any) -> Callable[[Any], NDArray[np.float32]]:
     """Return a function from an observation to a float32 vector; integers become one-hot."""
-    size = _obs_size(space)
-    if _is(space, "Box"):
+    size = obs_size(space)
+    if is_a(space, "Box"):
         return lambda obs: np.ravel(obs).astype(np.float32)
     return lambda obs: (np.arange(size) == obs - space.start).astype(np.float32)
 
 
-def _actor(space: Any) -> Callable[[Any], Any]:
+def actor(space: Any) -> Callable[[Any], Any]:
     """Return a function from a policy's action to the environment's."""
-    _in_words(space)
-    if _is(space, "Box"):
+    actions_of(space)
+    if is_a(space, "Box"):
         return lambda action: np.asarray(action, space.dtype).reshape(space.shape)
     return lambda action: int(action) + int(space.start)
 
@@ -334,7 +352,7 @@ def _play_all(
     seed: int,
     progress: bool,
 ) -> Evaluation:
-    observe, to_action = _observer(envs[0].observation_space), _actor(envs[0].action_space)
+    observe, to_action = observer(envs[0].observation_space), actor(envs[0].action_space)
     lanes = [_Lane(env, observe, to_action) for env in envs]
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
     with tqdm(total=episodes, unit="episode", disable=not progress) as bar:
@@ -411,9 +429,9 @@ def run(config: GymConfig) -> Evaluation:
 
 
 def _same_name(record: PolicyRecord | Interface, path: Path) -> str:
-    """Return Gymnasium's name of the gymnax environment in which a policy was trained."""
+    """Return Gymnasium's name of the environment in which a policy was trained or distilled."""
     suite, _, name = record.metadata.get("env", "").partition("/")
-    if suite != "gymnax":
+    if suite not in ("gymnax", SUITE):
         raise ValueError("the policy has no gymnax environment; name Gymnasium's with --env")
     check_trusted(path, "env", name, trust=False)  # Gymnasium imports the part before a colon
     return name

@@ -131,11 +131,11 @@ def test_an_integer_is_observed_one_hot():
 def test_integers_may_start_anywhere_and_arrays_have_any_shape():
     spaces = gymnasium.spaces
     from_five = spaces.Discrete(3, start=5)
-    assert gym._actor(from_five)(np.int32(2)) == 7
-    assert gym._observer(from_five)(6).tolist() == [0, 1, 0]
+    assert gym.actor(from_five)(np.int32(2)) == 7
+    assert gym.observer(from_five)(6).tolist() == [0, 1, 0]
     square = spaces.Box(-np.inf, np.inf, (2, 2), np.float64)
-    assert gym._actor(square)(np.arange(4, dtype=np.float32)).tolist() == [[0, 1], [2, 3]]
-    assert gym._observer(square)(np.eye(2)).tolist() == [1, 0, 0, 1]
+    assert gym.actor(square)(np.arange(4, dtype=np.float32)).tolist() == [[0, 1], [2, 3]]
+    assert gym.observer(square)(np.eye(2)).tolist() == [1, 0, 0, 1]
 
 
 def test_a_file_acts_as_its_record(tmp_path):
@@ -260,7 +260,7 @@ def state_in(env, name: str, state) -> None:
 def test_gymnax_and_gymnasium_are_the_same_world(name):
     """From the same states the same actions give the same observations, rewards and endings."""
     ours, theirs = envs.make(f"gymnax/{name}"), gymnasium.make(name)
-    to_action, rng = gym._actor(theirs.action_space), np.random.default_rng(0)
+    to_action, rng = gym.actor(theirs.action_space), np.random.default_rng(0)
     step = jax.jit(ours.step)
     assert ours.episode_length == theirs.spec.max_episode_steps
     for seed in range(3):
@@ -330,7 +330,7 @@ def test_brax_observes_what_gymnasium_does(name, env_id, kwargs, height):
     pose, _ = kinematics.forward(bare.sys, jnp.asarray(q), jnp.asarray(qd))
     found = bare._get_obs(SimpleNamespace(q=jnp.asarray(q), qd=jnp.asarray(qd), x=pose))
     np.testing.assert_allclose(found, simulator._get_obs(), atol=1e-4)
-    assert ours.obs.size == gym._obs_size(theirs.observation_space)
+    assert ours.obs.size == gym.obs_size(theirs.observation_space)
     np.testing.assert_array_equal(ours.action.low, theirs.action_space.low)
     np.testing.assert_array_equal(ours.action.high, theirs.action_space.high)
     joints = [simulator.model.joint(i).qposadr[0] for i in simulator.model.actuator_trnid[:, 0]]

@@ -25,7 +25,7 @@ ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows a
     ["runs"],
     ["training"],
     ["run", "play", "export", "gym", "report"],
-    ["sweep", "bench"],
+    ["sweep", "bench", "distil"],
     ["completion", "__main__"],
 ]
 ONLY_IN = {  # third-party packages, and who may import them

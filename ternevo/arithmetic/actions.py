@@ -84,24 +84,29 @@ def distribution(name: str, spec: ActionSpec, init_log_std: float) -> Distributi
     return make(spec, init_log_std)
 
 
-def _categorical() -> Distribution:
-    """Return softmax(output * exp(param)): ternary outputs alone have only coarse scales."""
+def log_probabilities(
+    log_scale: Float[Array, ""], output: Float[Array, "*batch actions"]
+) -> Float[Array, "*batch actions"]:
+    """Return log softmax(output * exp(log_scale)): ternary outputs have only coarse scales."""
+    return jax.nn.log_softmax(output * jnp.exp(log_scale))
 
-    def log_probs(param: jax.Array, output: jax.Array) -> jax.Array:
-        return jax.nn.log_softmax(output * jnp.exp(param))
+
+def _categorical() -> Distribution:
+    """Return the distribution of `log_probabilities`."""
 
     def sample(key: Key, param: jax.Array, output: jax.Array) -> jax.Array:
         # The inverse CDF needs one random number; the Gumbel trick needs one per action.
-        below = jnp.cumsum(jnp.exp(log_probs(param, output)), axis=-1)[..., :-1]
+        below = jnp.cumsum(jnp.exp(log_probabilities(param, output)), axis=-1)[..., :-1]
         quantiles = jax.random.uniform(key, output.shape[:-1])
         return jnp.sum(quantiles[..., None] >= below, axis=-1, dtype=jnp.int32)
 
     def log_prob(param: jax.Array, output: jax.Array, raw: jax.Array) -> jax.Array:
-        return jnp.take_along_axis(log_probs(param, output), raw[..., None], axis=-1)[..., 0]
+        logs = log_probabilities(param, output)
+        return jnp.take_along_axis(logs, raw[..., None], axis=-1)[..., 0]
 
     def entropy(param: jax.Array, output: jax.Array, raw: jax.Array) -> jax.Array:
         del raw  # it is known in closed form
-        logs = log_probs(param, output)
+        logs = log_probabilities(param, output)
         return -jnp.sum(jnp.exp(logs) * logs, axis=-1)
 
     return Distribution(lambda: jnp.zeros(()), sample, log_prob, entropy, lambda raw: raw)

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int32, Num
 
 from ternevo.types import ObservationMoments, ObsSpec
@@ -84,6 +85,24 @@ class Sums(NamedTuple):
 def empty(obs_size: int) -> ObservationMoments:
     """Return the moments before any observation; their quantiser has mean 0 and deviation 1."""
     return ObservationMoments(*jnp.zeros((3, obs_size)))
+
+
+def of_all(obs: Num[np.ndarray, "observations obs"]) -> ObservationMoments:
+    """Return the moments of observations that are all there, computed in float64.
+
+    Examples:
+      >>> moments = of_all(np.array([[1.0, 0.0], [3.0, np.nan]]))
+      >>> moments.count.tolist(), moments.mean.tolist(), moments.deviation.tolist()
+      ([2.0, 1.0], [2.0, 0.0], [1.0, 0.0])
+    """
+    values = np.asarray(obs, np.float64)
+    is_counted = np.abs(values) < LARGEST
+    count = is_counted.sum(0)
+    shares = np.maximum(count, 1)
+    mean = np.where(is_counted, values, 0.0).sum(0) / shares
+    distance = np.where(is_counted, values - mean, 0.0)
+    deviation = np.sqrt((distance * distance).sum(0) / shares)
+    return ObservationMoments(*(jnp.asarray(x, jnp.float32) for x in (count, mean, deviation)))
 
 
 def is_unit_known(spec: ObsSpec, moments: ObservationMoments) -> Bool[Array, ""]:

@@ -213,14 +213,9 @@ def _jax_batch(name: str, record: PolicyRecord, obs: np.ndarray, setting: Deploy
 def _onnxruntime_call(name: str, record: PolicyRecord, obs: np.ndarray, setting: Deployed) -> Way:
     del name, setting
     try:
-        import onnxruntime
-
-        model = onnx_graph.to_bytes(record)
+        session = onnx_graph.session(onnx_graph.to_bytes(record))
     except ImportError as error:
         raise Missing(str(error)) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     source = session.get_inputs()[0].name
 
     def act(row: np.ndarray) -> Any:

@@ -86,6 +86,24 @@ def to_onnx(record: PolicyRecord, weights: WeightFormat = "int8") -> "onnx.Model
     return model
 
 
+def session(model: bytes | str) -> Any:
+    """Return a session of onnxruntime that runs a model, or the file of one, on one core.
+
+    Raises:
+      ModuleNotFoundError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "ONNX models are run by the package onnxruntime: pip install onnxruntime",
+            name="onnxruntime",
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 def _import_onnx(weights: str) -> Any:
     load("an ONNX graph", "onnx", "onnx.checker")
     onnx = load("an ONNX graph", "onnx", "onnx")

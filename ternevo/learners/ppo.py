@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
+from ternevo.learners import descent
 from ternevo.machine import devices
 from ternevo.types import Key, Metrics
 
@@ -168,14 +169,7 @@ def update(
         now = predict(params, minibatch.inputs, minibatch.raw_action)
         return loss(coefficients, now, minibatch)
 
-    def one_minibatch(carry: tuple, rows: jax.Array) -> tuple[tuple, Metrics]:
-        params, opt_state = carry
-        minibatch = jax.tree.map(lambda x: x[rows], batch)
-        gradient, metrics = jax.grad(total_loss, has_aux=True)(params, minibatch)
-        gradient, metrics = devices.mean((gradient, metrics))
-        metrics["loss/gradient_norm"] = optax.tree.norm(gradient)
-        changes, opt_state = optimizer.update(gradient, opt_state, params)
-        return (optax.apply_updates(params, changes), opt_state), metrics
+    one_minibatch = descent.on_rows(total_loss, optimizer, batch)
 
     def one_epoch(carry: tuple, key: Key) -> tuple[tuple, Metrics]:
         order = jax.random.permutation(key, size).reshape(num_minibatches, -1)

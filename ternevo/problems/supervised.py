@@ -73,11 +73,8 @@ def supervised(policy: Policy, env: Env, plan: Plan) -> Problem:
 
 def moments_of(examples: Examples) -> ObservationMoments:
     """Return the moments of all training examples."""
-    inputs = np.asarray(examples.inputs, np.float64)[: len(examples.labels) - examples.num_test]
-    count = jnp.full(inputs.shape[1], len(inputs), jnp.float32)
-    return ObservationMoments(
-        count, jnp.asarray(inputs.mean(0), jnp.float32), jnp.asarray(inputs.std(0), jnp.float32)
-    )
+    num_training = len(examples.labels) - examples.num_test
+    return observation.of_all(np.asarray(examples.inputs)[:num_training])
 
 
 def _scores(returns: jax.Array, moments: ObservationMoments) -> Scores:
