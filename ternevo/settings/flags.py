@@ -65,7 +65,9 @@ def as_shown(kind: type, hints: Mapping[str, Any]) -> type:
         for field in dataclasses.fields(kind)
     ]
     namespace = {"__doc__": inspect.getdoc(kind)}
-    return dataclasses.make_dataclass(kind.__name__, fields, frozen=True, namespace=namespace)
+    return dataclasses.make_dataclass(
+        kind.__name__, fields, frozen=True, kw_only=True, namespace=namespace
+    )
 
 
 def in_boxes(general: Box, boxes: Sequence[Box]) -> Any:
