@@ -7,7 +7,7 @@ from ternevo.machine.phases import Phases
 from ternevo.runs import claims
 from ternevo.runs.errors import errors_in_a_line
 from ternevo.runs.run_folder import RunFolder, folder_of
-from ternevo.settings.command_line import RunConfig, parse
+from ternevo.settings.command_line import RunConfig, hint_at_page, parse
 from ternevo.settings.environments import full_id
 
 
@@ -30,6 +30,8 @@ def main(argv: list[str] | None = None) -> None:
         require("training", "train")
         folder = folder_of(named, full_id(named.env)).path
         print(f"ternevo: {named.strategy_name} on {named.env}, seed {named.seed_label}: {folder}")
+        if hint := hint_at_page(config, argv):
+            print(hint)
         with time.phase("importing", "importing JAX"):
             from ternevo.training import session
 

@@ -57,12 +57,13 @@ class RunConfig:
     init_from: Path | None = None
     """Run or policy file to start from: its (best) policy and its observation moments."""
     name: str | None = unseen(None)
-    """Name of the run's folder. Defaults to "seed0", to "seed0-4" for five seeds, and to
-    <sweep>-<run> in a trial of a wandb agent."""
+    """Name of the run's folder. Defaults to the next free one of "seed0", "seed0-run2", ..., with
+    "seed0-4" for five seeds, and to <sweep>-<run> in a trial of a wandb agent."""
     runs_dir: Path = unseen(Path("runs"))
     """Folder for runs; each is stored in <runs_dir>/<env>/<strategy>/<name>."""
     resume: bool = unseen(False)
-    """Resume the run of this name from its newest checkpoint."""
+    """Resume the run of this name from its newest checkpoint; without --name, the newest run with
+    these settings."""
     eval_every: int = option(10, COUNT)
     """Evaluate the shipped policy every N generations."""
     num_eval_episodes: int = option(32, COUNT)
@@ -191,6 +192,15 @@ def _parse(argv: list[str]) -> RunConfig:
     default = RunConfig(strategy(), policy(), strategy_name=strategy_name, policy_name=policy_name)
     _check_names_are_unique(default)
     return _parse_options(default, rest, page.options_of(strategy_name))
+
+
+def hint_at_page(config: RunConfig, argv: list[str] | None = None) -> str:
+    """Return a line about the page with settings for this environment, if it was not asked for."""
+    picked, _ = options.taken(PICKED, sys.argv[1:] if argv is None else argv)
+    found = None if "config" in picked else pages.of_environment(config.env)
+    if found is None or config.strategy_name not in found[1].get("strategies", {}):
+        return ""
+    return f"--config {found[0]} has settings chosen for this environment"
 
 
 def _show_list(argv: list[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from ternevo.installation import checkout, require
 from ternevo.names import hint
+from ternevo.settings.environments import full_id
 
 MAX_BYTES = 2**20
 
@@ -37,18 +38,32 @@ def find(named: Path, kind: Kind = "page") -> Path:
     """
     if os.path.exists(named) and not os.path.isdir(named):
         return named
-    files = shipped(kind)
-    short = {_without_suite(stem): path for stem, path in files.items()}
-    by_name = {_simplified(name): path for name, path in (short | files).items()}
-    if path := by_name.get(_simplified(str(named))):
+    if path := _by_name(kind).get(_simplified(str(named))):
         return path
     if os.path.isdir(named):
         return named  # reading it fails with the reason
-    near = hint(_without_suite(named.stem), list(short))
+    short = [_without_suite(stem) for stem in shipped(kind)]
+    near = hint(_without_suite(named.stem), short)
     raise PageError(
         f"{named} cannot be read: there is neither such a file nor a {kind} of that name.{near} "
         f"There are: {', '.join(short)}"
     )
+
+
+def of_environment(env_id: str) -> tuple[str, Any] | None:
+    """Return the short name and the contents of the page for an environment, if there is one."""
+    path = _by_name("page").get(_simplified(env_id.partition("@")[0]))
+    if path is None or not isinstance(page := read(path, as_written=True), dict):
+        return None
+    is_of_it = full_id(str(page.get("env"))) == full_id(env_id)
+    return (_without_suite(path.stem), page) if is_of_it else None
+
+
+def _by_name(kind: Kind) -> dict[str, Path]:
+    """Return the shipped files by their names in a simple form, with and without the suite."""
+    files = shipped(kind)
+    short = {_without_suite(stem): path for stem, path in files.items()}
+    return {_simplified(name): path for name, path in (short | files).items()}
 
 
 def shipped(kind: Kind = "page") -> dict[str, Path]:
