@@ -131,7 +131,7 @@ def test_a_taken_name_is_refused_and_nothing_changes(finished, capsys):
     folder = finished[0]
     before = (folder / "metrics.jsonl").read_text()
     with pytest.raises(SystemExit) as exit_:
-        small_run(folder.parents[3])
+        small_run(folder.parents[3], "--name", "seed0")
     assert exit_.value.code == 2
     assert "--resume" in capsys.readouterr().err.replace("\n", " ")
     assert (folder / "metrics.jsonl").read_text() == before

@@ -15,6 +15,7 @@ from types import ModuleType
 from ternevo.envs import contract, own
 from ternevo.envs.wrappers import unwrapped, wrap
 from ternevo.machine import devices
+from ternevo.machine.deferred import defer
 from ternevo.names import UnknownName
 from ternevo.settings.wrappers import Wrappers, from_text
 from ternevo.types import Env, EnvState
@@ -25,6 +26,9 @@ SUITES = {
     "gymnax": "ternevo.envs.gymnax",
     "brax": "ternevo.envs.brax",
 }
+
+# gymnax imports it, and with it pandas and scipy.stats, for the pictures of two environments.
+defer("seaborn")
 
 
 def make(env_id: str, episode_length: int | None = None, wrappers: Wrappers | None = None) -> Env:
