@@ -46,6 +46,8 @@ HEADLESS = {  # frames are drawn in memory: no greeting, no window, no search fo
 MAX_FRAMES = 250
 GRID_SECONDS = 0.1
 """Seconds for which a picture shows one step of a grid world."""
+PALETTE_FRAMES = 16
+"""Frames of an animation whose colours it may have."""
 GRID_PIXELS = 320
 """Approximate height of a picture of a grid world."""
 
@@ -195,8 +197,21 @@ def _draw_grid(obs: np.ndarray) -> Image.Image:
 
 def _save_gif(frames: Iterator[Image.Image], seconds: float, stem: Path) -> Path:
     """Write frames, each shown for `seconds`, to `<stem>.gif`."""
-    first, *others = [frame.quantize(64) for frame in frames]
+    shown = list(frames)
+    palette = _palette(shown)
+    first, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in shown]
     buffer = io.BytesIO()
     milliseconds = max(20, round(1000 * seconds))  # browsers slow down anything shorter
     first.save(buffer, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
     return traces.write(stem, ".gif", buffer.getvalue())
+
+
+def _palette(frames: Sequence[Image.Image]) -> Image.Image:
+    """Return 64 colours for all frames; choosing them for each takes most of the time of a GIF."""
+    step = -(-len(frames) // PALETTE_FRAMES)
+    chosen = frames[::step]
+    width, height = chosen[0].size
+    sheet = Image.new("RGB", (width, height * len(chosen)))
+    for row, frame in enumerate(chosen):
+        sheet.paste(frame, (0, row * height))
+    return sheet.quantize(64)
