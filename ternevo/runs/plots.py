@@ -405,7 +405,8 @@ def _finish(figure: Figure, x_label: str, y_label: str) -> None:
     """Label the axes of all panels, and add a grid and one legend."""
     for axes in figure.axes:
         axes.grid(alpha=0.3)
-        if axes.get_subplotspec().is_first_col():  # a label of the figure would meet the legend
+        place = axes.get_subplotspec()
+        if place is None or place.is_first_col():  # a label of the figure would meet the legend
             axes.set_ylabel(y_label)
     figure.supxlabel(x_label, fontsize="medium")
     _legend(figure)

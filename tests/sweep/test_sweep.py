@@ -673,7 +673,11 @@ def test_a_trial_of_an_agent_is_the_agents_run_and_grouped_by_sweep(tmp_path, mo
     open_wandb()
     monkeypatch.setenv("WANDB_RUN_ID", "t")
     open_wandb("--wandb_group=g")
-    alone, first, second = opened
+    open_wandb("--num_seeds=2", "--name=joint")
+    alone, first, second, joint = opened
+    assert set(alone["files"]) == {"config.json", "policy.tvp", "best_policy.tvp"}
+    of_seeds = {f"seed{i}/{name}.tvp" for i in range(2) for name in ("policy", "best_policy")}
+    assert set(joint["files"]) == {"config.json", *of_seeds}
     record = json.loads((Path(alone["dir"]) / "config.json").read_text())
     assert (alone["project"], alone["id"], alone["group"]) == ("p", record["id"], None)
     assert (first["name"], first["group"]) == ("s-r", "s")
