@@ -7,8 +7,8 @@ from ternevo.settings.environments import BRAX_BACKENDS, ENVIRONMENTS, ONLY_BACK
 from ternevo.settings.flags import first_line
 from ternevo.settings.strategies import STRATEGIES
 
-LEAST_COLUMNS = 60
-"""The narrowest terminal for which lines are broken."""
+LEAST_COLUMNS, UNBROKEN = 60, 10_000
+"""The narrowest terminal for which lines are broken; a pipe gets whole lines, for grep."""
 
 
 def strategies() -> str:
@@ -38,7 +38,7 @@ def envs() -> str:
 
 def _page(head: tuple[str, ...], rows: list[tuple[str, ...]], note: str) -> str:
     """Return a table with aligned columns, and a note, in lines that fit the terminal."""
-    columns = max(LEAST_COLUMNS, shutil.get_terminal_size().columns)
+    columns = max(LEAST_COLUMNS, shutil.get_terminal_size((UNBROKEN, 0)).columns)
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     widths[-1] = 0  # nothing follows
     indent = sum(widths) + 2 * (len(widths) - 1)

@@ -129,17 +129,24 @@ def _near(text: str, kind: Any) -> str:
 def _tuple(name: str, text: str, kind: Any) -> str:
     """Return a list, in any brackets or none, as a tuple literal."""
     elements = _elements(text)
-    (element, *_) = typing.get_args(base(kind)) or (Any,)
     if any(isinstance(one, list | tuple) for one in elements):
         return repr(_tuples(elements))
     shown = []
-    for one in elements:
+    for one, element in zip(elements, _kinds(kind, len(elements)), strict=True):
         found = _scalar(str(one), element)
         if found is None:
             raise ValueError(f"--{name} must be {_of_each(element)}, got {str(one)!r}")
         is_text = isinstance(one, str) and element not in (int, float) and not is_literal(found)
         shown.append(repr(found) if is_text or element is str else found)
     return f"({', '.join(shown)}{',' if len(shown) == 1 else ''})"
+
+
+def _kinds(kind: Any, count: int) -> list[Any]:
+    """Return the type of each of `count` elements; another count is left to the parser."""
+    kinds = list(typing.get_args(kind))
+    if kinds[1:] == [...]:
+        return kinds[:1] * count
+    return kinds if len(kinds) == count else [Any] * count
 
 
 def _of_each(element: Any) -> str:

@@ -1,6 +1,7 @@
 """Values as people type them, in every command and in pages, and one line for what is not one."""
 
 import itertools
+import os
 import re
 import shlex
 import subprocess
@@ -74,6 +75,7 @@ def line_of(main, argv, capsys, status=2) -> str:
         *((tuple[int, ...] | None, "None", "None"), (tuple[float, ...], "1,2e-3", "(1, 0.002)")),
         *((tuple[str, ...], "a,1", "('a', '1')"), (tuple[str, ...], "('a b',)", "('a b',)")),
         (tuple[tuple[int, ...], ...], "[[1, 2], [3]]", "((1, 2), (3,))"),
+        *((tuple[int, str], "1,a", "(1, 'a')"), (tuple[int, str], "1", "(1,)")),
         (dict[str, float], "{'a': 1}", "{'a': 1}"),
     ],
 )
@@ -316,21 +318,23 @@ def test_help_says_each_thing_in_whole_lines(capsys, monkeypatch):
 
 
 def listed(option, *more):
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     program = (
         "import sys\nfrom ternevo import run\n"
         f"try: run.main({[option, *more]!r})\n"
         "except SystemExit as done: code = done.code\n"
         "assert 'jax' not in sys.modules and 'numpy' not in sys.modules\nsys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
 def test_strategies_are_listed_with_their_weights_without_jax():
     lines = listed("--list_strategies").splitlines()
-    rows = {line.split()[0]: line for line in lines[1:] if line[:1] not in ("", " ")}
-    assert [name for name in rows if name in STRATEGIES] == list(STRATEGIES)
+    rows = {line.split()[0]: line for line in lines[1 : 1 + len(STRATEGIES)]}
+    assert list(rows) == list(STRATEGIES)
     assert "ternary, binary, float" in rows["ternary_nes"]
     assert rows["binary_nes"].split()[:2] == ["binary_nes", "binary"]
     assert "OpenAI-ES" in rows["ternary_nes"]
