@@ -15,7 +15,7 @@ from ternevo.settings.policies.settings import WeightName
 class Distil(Flat):
     """How a student learns from a teacher: its network, and rounds of visiting and learning."""
 
-    hidden_sizes: tuple[int, ...] = (64,)
+    hidden_sizes: tuple[int, ...] = (64, 64)
     """Width of each hidden layer of the student."""
     weights: WeightName = "ternary"
     """Values of a weight: {-1, 0, +1}, {-1, +1}, or any float, to see what trits cost."""
@@ -29,13 +29,13 @@ class Distil(Flat):
     rounds: int = option(10, COUNT)
     """Number of rounds. In each, states are visited and labelled by the teacher, and the student
     learns from all states so far."""
-    steps_per_round: int = option(10_000, COUNT)
+    steps_per_round: int = option(5000, COUNT)
     """Number of environment steps per round."""
     updates_per_round: int = option(3000, COUNT)
     """Number of gradient steps per round."""
     batch_size: int = option(256, COUNT)
     """Number of states per gradient step."""
-    lr: float = option(0.01, POSITIVE)
+    lr: float = option(0.003, POSITIVE)
     """Learning rate of Adam at the start of each round; a cosine takes it to 0."""
     teacher_share: float = option(0.5, FRACTION)
     """Share of steps in which the teacher acts, to the power of the round: all in the first, then

@@ -74,7 +74,7 @@ def test_a_student_becomes_a_teacher_of_its_own_kind(weights):
     best = (obs[:, 0] < obs[:, 1]).astype(int)
     data = Labelled(jnp.asarray(obs), jnp.eye(2)[best])
     one = student(ActionSpec("discrete", 2), weights)
-    quantiser = observation.freeze(observation.of_all(obs))
+    quantiser = Quantiser(jnp.zeros(2), jnp.full(2, 32.0))
     rows = jnp.asarray(np.random.default_rng(1).integers(0, 512, (300, 64)))
     optimizer = optax.adam(optax.cosine_decay_schedule(0.05, 300))
     learned, metrics = imitation.train(
