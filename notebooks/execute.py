@@ -32,7 +32,7 @@ MAX_BYTES = 400_000
 COLORS = 64
 MAX_FRAMES = 60
 """Frames of a stored animation; of a longer one every second or third is kept, at its pace."""
-MAX_TEXT = 120_000
+MAX_TEXT = 280_000
 """Characters of a page within a page; a longer one is not stored."""
 PROGRESS = re.compile(r"\d+%\||\[\d\d:\d\d<|[\d.]+ ?\w+/s[,\]]")
 NAME_OF_RUN = re.compile(r"notebook-\d{8}-\d{6}")

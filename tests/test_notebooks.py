@@ -143,6 +143,7 @@ def test_what_is_stored_is_small_and_says_nothing_of_the_machine(path):
         assert not PLACES.findall(text)
         assert not execute_program.PROGRESS.search(text) or "<iframe" in text
         assert not execute_program.NAME_OF_RUN.search(text)
+        assert not execute_program.ADDRESS.search(text)
 
 
 def test_a_changed_cell_is_seen(tmp_path):
