@@ -63,7 +63,7 @@ def card(entry: Entry) -> str:
 <h3>{words["name"]}</h3>
 <p><a href="{words["name"]}.html"><b>{entry.bytes:,} bytes {words["does"]}</b></a></p>
 <p>Return <b>{number(returns.mean)}</b> ({number(returns.low)} to {number(returns.high)}), network \
-{"-".join(map(str, entry.sizes))}, by <code>{words["strategy"]}</code></p>
+<span class="whole">{"-".join(map(str, entry.sizes))}</span>, by <code>{words["strategy"]}</code></p>
 <details><summary>Where it comes from</summary>
 <pre><code>{words["command"]}</code></pre>
 <p>{origin}</p>
