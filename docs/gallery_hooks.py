@@ -47,7 +47,7 @@ def live_page(entry: Entry) -> str:
 def card(entry: Entry) -> str:
     """Return what the gallery shows of a policy."""
     words = {name: html.escape(str(value)) for name, value in entry._asdict().items()}
-    returns = entry.returns
+    returns, sizes = entry.returns, "-".join(map(str, entry.sizes))
     origin = (
         f"Seed {entry.seed}, the best of {entry.seeds} by its evaluations during training; "
         if entry.seeds > 1
@@ -63,7 +63,7 @@ def card(entry: Entry) -> str:
 <h3>{words["name"]}</h3>
 <p><a href="{words["name"]}.html"><b>{entry.bytes:,} bytes {words["does"]}</b></a></p>
 <p>Return <b>{number(returns.mean)}</b> ({number(returns.low)} to {number(returns.high)}), network \
-<span class="whole">{"-".join(map(str, entry.sizes))}</span>, by <code>{words["strategy"]}</code></p>
+<span class="whole">{sizes}</span>, by <code>{words["strategy"]}</code></p>
 <details><summary>Where it comes from</summary>
 <pre><code>{words["command"]}</code></pre>
 <p>{origin}</p>
