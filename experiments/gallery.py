@@ -178,6 +178,7 @@ FRAMES_A_SECOND = 30
 GRID_RATE = 12
 """Steps a second of a grid world."""
 GRID_STEPS = 240
+GRID_ACTIONS = {"gymnax/Breakout-MinAtar": ["stay", "left", "right"]}
 SCALE = 500
 """Parts of a unit that positions are rounded to."""
 
@@ -288,6 +289,7 @@ def record_grid(env_id: str, policy: Policy) -> dict[str, Any]:
         "observations": base64_of(np.packbits(seen.astype(bool), axis=1)),
         "rewards": base64_of(rewards),
         "grid": shape_of(env_id),
+        "actions": GRID_ACTIONS[env_id],
     }
 
 
