@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from tqdm import tqdm
@@ -172,14 +173,14 @@ class Lesson:
     """All states so far with their labels, and what the student has learned from them."""
 
     def __init__(self, settings: Distil, spaces: Spaces):
-        """Draw a student that knows nothing yet."""
+        """Build the student's network and the program that trains it."""
         mlp = settings.policy()
         policy = contract.build(mlp, spaces.obs, spaces.action)
         template = jax.eval_shape(policy.init, jax.random.key(0))
         kind = kind_of(mlp.weights)
         self.settings, self.spaces, self.mlp = settings, spaces, mlp
         self.student = Student(policy, template, kind, spaces.obs, spaces.action)
-        self.learned: Learned = self.student.init(jax.random.key(settings.seed))
+        self.learned: Learned | None = None
         self.moments = observation.empty(spaces.obs.size)
         schedule = optax.cosine_decay_schedule(settings.lr, settings.updates_per_round)
         self._train = jax.jit(partial(imitation.train, self.student, optax.adam(schedule)))
@@ -196,7 +197,7 @@ class Lesson:
         return self._obs[: self.count]
 
     def learn(self, visited: Visited, number: int) -> float:
-        """Add states, and learn from all of them; return the mean loss."""
+        """Add states, and learn anew from all of them; return the mean loss."""
         new = slice(self.count, self.count + len(visited.obs))
         self._obs[new], self._targets[new] = visited.obs, visited.targets
         self.count = new.stop
@@ -205,12 +206,16 @@ class Lesson:
         shape = self.settings.updates_per_round, self.settings.batch_size
         rows = numbers.integers(0, self.count, shape, np.int32)
         quantiser = observation.freeze(self.moments)
-        data = Labelled(self._obs, self._targets)
-        self.learned, metrics = self._train(quantiser, self.learned, data, rows)
+        data = Labelled(jnp.asarray(self._obs), jnp.asarray(self._targets))
+        # From scratch: a student that goes on from the last round fits later states ever worse, see
+        # Ash and Adams 2020, "On Warm-Starting Neural Network Training".
+        start = self.student.init(jax.random.fold_in(jax.random.key(self.settings.seed), number))
+        self.learned, metrics = self._train(quantiser, start, data, rows)
         return float(metrics["loss/imitation"])
 
     def params(self) -> PolicyParams:
-        """Return what would ship now."""
+        """Return what would ship now; there must have been a round."""
+        assert self.learned is not None
         return PolicyParams(self.student.shipped(self.learned), self.moments)
 
     def record(self, teacher: str, number: int) -> PolicyRecord:

@@ -34,6 +34,12 @@ class Spaces(NamedTuple):
         """What the environment calls the first of its discrete actions."""
         return int(self.action_space.start) if self.action.kind == "discrete" else 0
 
+    def shares(self, actions: NDArray) -> NDArray[np.float32]:
+        """Return continuous actions [n, size] as shares of their range, -1 to 1."""
+        low, high = (np.asarray(x, np.float32) for x in (self.action.low, self.action.high))
+        half = np.where(high > low, (high - low) / 2, np.float32(1))
+        return ((actions - (low + high) / 2) / half).astype(np.float32)
+
     def as_given(self, rows: Rows) -> NDArray:
         """Return rows as the environment gives observations: [n, *shape] with its dtype."""
         space = self.observation_space

@@ -80,8 +80,7 @@ class World:
         """Return the share of other actions, or the mean squared difference."""
         if own.ndim == 1:
             return float(np.mean(own != labels.actions))
-        low, high = (np.asarray(x) for x in (self.spaces.action.low, self.spaces.action.high))
-        return float(np.mean(((own - labels.actions) / ((high - low) / 2)) ** 2))
+        return float(np.mean((self.spaces.shares(own) - labels.targets) ** 2))
 
     def _mean(self, differences: list[float]) -> float:
         if not differences:

@@ -101,7 +101,7 @@ class Teacher:
             raise ValueError(f"the teacher {self.name} gave an action that is not finite")
         low, high = np.asarray(spec.low, np.float32), np.asarray(spec.high, np.float32)
         actions = np.clip(found.reshape(count, -1).astype(np.float32), low, high)
-        return Labels(actions, (actions - (low + high) / 2) / ((high - low) / 2))
+        return Labels(actions, self.spaces.shares(actions))
 
     def _unfit(self, found: NDArray, count: int, numbers: str) -> ValueError:
         spec, env_id = self.spaces.action, self.spaces.env_id

@@ -28,7 +28,7 @@ class Distil(Flat):
 
     rounds: int = option(10, COUNT)
     """Number of rounds. In each, states are visited and labelled by the teacher, and the student
-    learns from all states so far."""
+    learns from scratch from all states so far."""
     steps_per_round: int = option(5000, COUNT)
     """Number of environment steps per round."""
     updates_per_round: int = option(3000, COUNT)
@@ -71,18 +71,8 @@ class Distil(Flat):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DistilConfig(Distil):
-    """Turn any policy on any Gymnasium environment into a small one that ships as a .tvp.
-
-    The student visits states, the teacher says what it would do there, and the student learns it.
-
-    Examples:
-    python -m ternevo.distil --teacher model.onnx --env LunarLander-v3 --out lander.tvp
-
-    python -m ternevo.distil --teacher my_lab.teachers:lander --env LunarLander-v3 --rounds 20
-
-    python -m ternevo.distil --teacher float.tvp --env Pendulum-v1 --hidden_sizes 32 32
-    """
+class Asked:
+    """What the command is asked for."""
 
     teacher: str
     """An ONNX model, a policy file (.tvp), or package.module:name: a function from an observation
@@ -93,3 +83,18 @@ class DistilConfig(Distil):
     """The policy file to write."""
     batched: bool = False
     """Whether a function takes observations [n, ...] and returns n actions."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistilConfig(Distil, Asked):
+    """Turn any policy on any Gymnasium environment into a small one that ships as a .tvp."""
+
+
+DESCRIPTION = """Turn any policy on any Gymnasium environment into a small one that ships as a .tvp.
+
+The student visits states, the teacher says what it would do there, and the student learns it.
+
+  python -m ternevo.distil --teacher model.onnx --env LunarLander-v3 --out lander.tvp
+  python -m ternevo.distil --teacher my_lab.teachers:lander --env LunarLander-v3 --rounds 20
+  python -m ternevo.distil --teacher float.tvp --env Pendulum-v1 --hidden_sizes 32 32"""
+"""What `--help` says first."""
