@@ -364,7 +364,7 @@ def wrapped(label: str, letters: int = MAX_LETTERS) -> str:
       >>> wrapped("ternary_nes, ternary, population_size=1024").splitlines()
       ['ternary_nes, ternary,', 'population_size=1024']
       >>> wrapped("my_lab.a_module_with_a_long_name:make").splitlines()
-      ['my_lab.', 'a_module_with_a_long_name:make']
+      ['my_lab.a_module_with_a_long_name:', 'make']
     """
     found = []
     for line in label.splitlines():
