@@ -88,13 +88,3 @@ class Asked:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistilConfig(Distil, Asked):
     """Turn any policy on any Gymnasium environment into a small one that ships as a .tvp."""
-
-
-DESCRIPTION = """Turn any policy on any Gymnasium environment into a small one that ships as a .tvp.
-
-The student visits states, the teacher says what it would do there, and the student learns it.
-
-  python -m ternevo.distil --teacher model.onnx --env LunarLander-v3 --out lander.tvp
-  python -m ternevo.distil --teacher my_lab.teachers:lander --env LunarLander-v3 --rounds 20
-  python -m ternevo.distil --teacher float.tvp --env Pendulum-v1 --hidden_sizes 32 32"""
-"""What `--help` says first."""
