@@ -144,6 +144,11 @@ class Env(NamedTuple):
     `reset(key, task)` begins an episode of a task drawn by `draw_task(key)`. `examples` is set
     if an episode is a single labelled example, so that no episode loop is needed. `wrappers`
     describes the wrappers around the environment, in the form that a policy file stores.
+
+    `obs_names` and `action_names` say what the numbers mean, with units where there are any, such
+    as "pole angle (rad)"; `()` where nobody has said. There is a name for each component of an
+    observation, or, if it has several axes, one for each entry of the last axis (the channels of
+    an image); and a name for each discrete action, or each component of a continuous one.
     """
 
     id: str
@@ -155,6 +160,8 @@ class Env(NamedTuple):
     draw_task: Callable[[Key], Task] = no_task
     examples: Examples | None = None
     wrappers: str = ""
+    obs_names: tuple[str, ...] = ()
+    action_names: tuple[str, ...] = ()
 
 
 class Packing(NamedTuple):

@@ -381,7 +381,7 @@ def nothing(episode_length=None): return None
 def no_argument(): return bandit
 def no_id(episode_length=None):
     return Env(obs=ObsSpec((1,)), action=bandit.action, episode_length=1, reset=None, step=None)
-def wide(episode_length=None): return bandit._replace(obs=ObsSpec((2,)))
+def wide(episode_length=None): return bandit._replace(obs=ObsSpec((2,)), obs_names=())
 def unbounded(episode_length=None): return bandit._replace(action=ActionSpec("continuous", 2))
 def only_obs(episode_length=None): return bandit._replace(reset=lambda key, task: jnp.ones(1))
 def no_task(episode_length=None): return bandit._replace(reset=lambda key: (0, jnp.ones(1)))

@@ -533,7 +533,7 @@ def make(episode_length=None):
         state, timestep = env.step(key, state, action)
         return state, timestep._replace(obs=broken(timestep.obs))
 
-    return env._replace(obs=ObsSpec((4,)), reset=reset, step=step)
+    return env._replace(obs=ObsSpec((4,)), obs_names=(), reset=reset, step=step)
 """
 
 

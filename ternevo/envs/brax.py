@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ternevo.envs import traces
+from ternevo.envs import brax_names, traces
 from ternevo.names import check
 from ternevo.settings.environments import BRAX_BACKENDS, ONLY_BACKENDS
 from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep, no_task
@@ -119,7 +119,18 @@ def make(name: str, episode_length: int | None = None, bodies: Bodies = ONE_BODY
     size = bare.action_size
     action = ActionSpec("continuous", size, (-1.0,) * size, (1.0,) * size)
     spec = ObsSpec(obs.shape)
-    return Env(f"brax/{name}@{backend}", spec, action, length, reset, step, bodies.draw)
+    obs_names, action_names = brax_names.names_of(name)
+    return Env(
+        f"brax/{name}@{backend}",
+        spec,
+        action,
+        length,
+        reset,
+        step,
+        bodies.draw,
+        obs_names=obs_names,
+        action_names=action_names,
+    )
 
 
 def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:

@@ -15,10 +15,12 @@ from ternevo.names import WrongObject, of_type
 from ternevo.types import ActionSpec, Env, ObsSpec
 
 KINDS = ("floats", "integers", "bits", "pixels")
+MAX_NAME = 80
+"""Largest number of characters of a name of an observation or an action."""
 
 
 def check(env: Env) -> Env:
-    """Return the environment if its sizes, time limit and actions are valid.
+    """Return the environment if its sizes, time limit, actions and names are valid.
 
     Raises:
       WrongObject: one of them is not; the message says which.
@@ -31,7 +33,26 @@ def check(env: Env) -> Env:
     action = of_type(f"the action of {env.id}", env.action, ActionSpec)
     _check_kind(env.id, action)
     _check_bounds(env.id, action)
+    _check_names(env, "obs_names", env.obs_names, (env.obs.size, env.obs.shape[-1]))
+    _check_names(env, "action_names", env.action_names, (action.size,))
     return env
+
+
+def _check_names(env: Env, field: str, names: Any, counts: tuple[int, ...]) -> None:
+    """Refuse names that do not fit: a file keeps them in lines, a C header in a comment."""
+    if not isinstance(names, tuple) or len(names) not in (0, *counts):
+        allowed = " or ".join(map(str, dict.fromkeys(counts)))
+        found = f"{len(names)}" if isinstance(names, tuple) else f"a {type(names).__name__}"
+        raise WrongObject(
+            f"{field} of {env.id} must be a tuple of {allowed} names, or empty; got {found}"
+        )
+    for name in names:
+        is_line = isinstance(name, str) and name.isprintable() and name == name.strip()
+        if not is_line or not 1 <= len(name) <= MAX_NAME:
+            raise WrongObject(
+                f"{field} of {env.id} has {name!r}; a name is a text of 1 to {MAX_NAME} printable "
+                "characters, without spaces at its ends"
+            )
 
 
 def _check_obs(env_id: str, obs: Any) -> None:

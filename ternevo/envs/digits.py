@@ -51,7 +51,17 @@ def make(name: str, episode_length: int | None = None) -> Env:
         return state, Timestep(examples.inputs[state], reward, done, ~done)
 
     spec = ObsSpec((8, 8), "integers")
-    return Env("digits/8x8", spec, ActionSpec("discrete", 10), 1, reset, step, examples=examples)
+    return Env(
+        "digits/8x8",
+        spec,
+        ActionSpec("discrete", 10),
+        1,
+        reset,
+        step,
+        examples=examples,
+        obs_names=tuple(f"pixel {row},{column}" for row in range(8) for column in range(8)),
+        action_names=tuple(f"digit {digit}" for digit in range(10)),
+    )
 
 
 def draw_index(examples: Examples, key: Key) -> jax.Array:

@@ -36,6 +36,53 @@ CLASSIC_CONTROL = (
     "MountainCar-v0",
     "MountainCarContinuous-v0",
 )
+OBS_NAMES = {
+    "CartPole-v1": (
+        "cart position (m)",
+        "cart velocity (m/s)",
+        "pole angle (rad)",
+        "pole angular velocity (rad/s)",
+    ),
+    "Pendulum-v1": (
+        "cosine of the angle, 1 upright",
+        "sine of the angle",
+        "angular velocity (rad/s)",
+    ),
+    "Acrobot-v1": (
+        "cosine of the first joint's angle, 1 hanging",
+        "sine of the first joint's angle",
+        "cosine of the second joint's angle, 1 straight",
+        "sine of the second joint's angle",
+        "first joint velocity (rad/s)",
+        "second joint velocity (rad/s)",
+    ),
+    "MountainCar-v0": ("car position", "car velocity (position per step)"),
+    "MountainCarContinuous-v0": ("car position", "car velocity (position per step)"),
+    "Asterix-MinAtar": ("player", "enemy", "trail", "gold"),
+    "Breakout-MinAtar": ("paddle", "ball", "trail of the ball", "brick"),
+    "Freeway-MinAtar": ("chicken", "car", *(f"trail of a car, speed {i}" for i in range(1, 6))),
+    "SpaceInvaders-MinAtar": (
+        *("cannon", "alien", "alien moving left", "alien moving right"),
+        *("own bullet", "enemy bullet"),
+    ),
+    "Seaquest-MinAtar": (
+        *("front of the submarine", "back of the submarine", "own bullet", "trail"),
+        *("enemy bullet", "enemy fish", "enemy submarine", "oxygen gauge", "diver gauge", "diver"),
+    ),
+}
+"""What the components of an observation are; in MinAtar the channels, the last axis."""
+ACTION_NAMES = {
+    "CartPole-v1": ("push left", "push right"),
+    "Pendulum-v1": ("torque (N m)",),
+    "Acrobot-v1": ("torque -1 N m", "no torque", "torque +1 N m"),
+    "MountainCar-v0": ("push left", "coast", "push right"),
+    "MountainCarContinuous-v0": ("force",),
+    "Asterix-MinAtar": ("do nothing", "left", "up", "right", "down"),
+    "Breakout-MinAtar": ("do nothing", "left", "right"),
+    "Freeway-MinAtar": ("do nothing", "up", "down"),
+    "SpaceInvaders-MinAtar": ("do nothing", "left", "right", "fire"),
+    "Seaquest-MinAtar": ("do nothing", "left", "up", "right", "down", "fire"),
+}
 BITS = "-MinAtar"
 """Suffix of the names of environments whose observations are 0 and 1."""
 HEADLESS = {  # frames are drawn in memory: no greeting, no window, no search for a sound card
@@ -91,7 +138,16 @@ def make(name: str, episode_length: int | None = None) -> Env:
     _, obs = jax.eval_shape(reset, jax.eval_shape(jax.random.key, 0), ())
     spec = _obs_spec(name, env.observation_space(params), obs.shape[0])
     length = int(params.max_steps_in_episode)
-    return Env(f"gymnax/{name}", spec, action, length, reset, step)
+    return Env(
+        f"gymnax/{name}",
+        spec,
+        action,
+        length,
+        reset,
+        step,
+        obs_names=OBS_NAMES.get(name, ()),
+        action_names=ACTION_NAMES.get(name, ()),
+    )
 
 
 def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:

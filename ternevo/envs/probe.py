@@ -20,6 +20,25 @@ TWO_ACTIONS = ActionSpec("discrete", 2)
 ONE_FORCE = ActionSpec("continuous", 1, (-1.0,), (1.0,))
 NUM_CELLS = 5
 NUM_LIVES = 3
+OBS_NAMES = {
+    "sign": ("x, -1 or +1",),
+    "corridor": tuple(f"in cell {cell}" for cell in range(NUM_CELLS)),
+    "afterlife": ("1 while alive",),
+    "countdown": ("share of time left",),
+    "random_length": ("length / time limit",),
+    "double_integrator": ("position", "velocity (position per step)"),
+}
+"""What the components of an observation are; the other probes show a constant."""
+ACTION_NAMES = {
+    "bandit": ("pays nothing", "pays 1"),
+    "sign": ("say -1", "say +1"),
+    "target": ("guess",),
+    "corridor": ("go left", "go right"),
+    "nan": ("pays 1", "pays NaN"),
+    "double_integrator": ("push",),
+    "hidden_arm": ("arm 0", "arm 1"),
+}
+"""What the actions are; those of the other probes change nothing."""
 
 
 class ProbeState(NamedTuple):
@@ -245,7 +264,16 @@ def _env(
         return ProbeState(count, inner, obs), timestep
 
     _, obs = jax.eval_shape(reset, jax.eval_shape(jax.random.key, 0), ())
-    return Env(f"probe/{name}", ObsSpec(obs.shape), action, episode_length, reset, step)
+    return Env(
+        f"probe/{name}",
+        ObsSpec(obs.shape),
+        action,
+        episode_length,
+        reset,
+        step,
+        obs_names=OBS_NAMES.get(name, ("always 1",)),
+        action_names=ACTION_NAMES.get(name, ("either", "or")),
+    )
 
 
 def _start_at_zero(key: Key) -> jax.Array:

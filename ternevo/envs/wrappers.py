@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ternevo.settings.wrappers import Wrappers
 from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
@@ -126,7 +127,16 @@ def frame_stack(env: Env, count: int) -> Env:
         return Wrapped(inner, frames), timestep._replace(obs=flat(frames))
 
     spec = ObsSpec((*outer, count * last), env.obs.kind)
-    return env._replace(obs=spec, reset=reset, step=step)
+    return env._replace(obs=spec, reset=reset, step=step, obs_names=_stacked_names(env, count))
+
+
+def _stacked_names(env: Env, count: int) -> tuple[str, ...]:
+    """Return the names of stacked frames: "ball t-1" is the ball one step before."""
+    names = np.array(env.obs_names, dtype=object)
+    if len(names) == env.obs.size:
+        names = names.reshape(env.obs.shape)  # else there is a name for each channel, or none
+    frames = [names + f" t-{age}" for age in range(count - 1, 0, -1)]
+    return tuple(np.concatenate([*frames, names], axis=-1).ravel().tolist())
 
 
 def delayed_reward(env: Env, every: int) -> Env:
