@@ -105,6 +105,8 @@ def _data(record: PolicyRecord, policy: bytes, env: str, title: str | None) -> d
         "id": hashlib.sha256(policy).hexdigest(),
         "env": env,
         "title": title,
+        "obsNames": list(record.obs_names),
+        "actionNames": list(record.action_names),
         "examples": _examples(record),
     }
 

@@ -20,6 +20,11 @@ WEIGHT_KINDS: tuple[WeightName, ...] = ("ternary", "binary", "float")
 ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary", "tanh", "relu")
 """A code in a file is an index into one of these tuples; only the last layer has "none"."""
 
+OBS_NAMES, ACTION_NAMES = "obs_names", "action_names"
+"""Names in the metadata under which there are names of observations and actions, one a line."""
+MAX_NAMES_SIZE = 30_000
+"""Largest size in bytes of a list of names that is put into a file."""
+
 INTEGER_ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary")
 
 PerOutput = int | NDArray[np.int32]
@@ -144,6 +149,26 @@ class PolicyRecord:
             layer.kind != "float" and layer.activation in INTEGER_ACTIVATIONS
             for layer in self.layers
         )
+
+    @property
+    def obs_names(self) -> tuple[str, ...]:
+        """What observations are: a name for each, or one for each channel, or none.
+
+        Names of channels repeat: input i is channel `i % len(obs_names)`. A list that does not fit
+        the policy is left out, as anybody may write metadata.
+        """
+        names = self._names(OBS_NAMES)
+        return names if names and self.obs_size % len(names) == 0 else ()
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What actions are, a name for each output, or none."""
+        names = self._names(ACTION_NAMES)
+        return names if len(names) == self.num_outputs else ()
+
+    def _names(self, key: str) -> tuple[str, ...]:
+        names = tuple(self.metadata.get(key, "").split("\n"))
+        return names if all(names) else ()
 
     def bare(self) -> "PolicyRecord":
         """Return only what a device needs."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ternevo.deploy import integer, tvp
-from ternevo.deploy.record import Layer, PolicyRecord
+from ternevo.deploy.record import ACTION_NAMES, OBS_NAMES, Layer, PolicyRecord
 from ternevo.files import replacing
 
 BACKENDS = ("native", "numpy")
@@ -181,7 +181,11 @@ class Policy:
             temporary.write_bytes(self._data)
 
     def info(self) -> dict[str, Any]:
-        """Return its names and sizes, and the identity of the bare policy that a device needs."""
+        """Return its names and sizes, and the identity of the bare policy that a device needs.
+
+        "obs_names" are as many as there are inputs, or fewer that repeat (the channels of an
+        image), or none; "action_names" as many as there are outputs, or none.
+        """
         record = self.record
         bare = tvp.encode(record.bare())
         tensors = [
@@ -192,6 +196,8 @@ class Policy:
         ]
         return {
             "env": record.metadata.get("env", ""),
+            "obs_names": record.obs_names,
+            "action_names": record.action_names,
             "sizes": record.sizes,
             "activation": _names({layer.activation for layer in record.layers[:-1]}),
             "weights": _names({layer.kind for layer in record.layers}),
@@ -200,7 +206,11 @@ class Policy:
             "bytes": len(bare),
             "sha256": hashlib.sha256(bare).hexdigest(),
             "backend": self.backend,
-            "metadata": dict(record.metadata),
+            "metadata": {
+                name: text
+                for name, text in record.metadata.items()
+                if name not in (OBS_NAMES, ACTION_NAMES)
+            },
         }
 
 

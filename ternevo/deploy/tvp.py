@@ -54,7 +54,7 @@ MAX_BYTES = 16 * 2**20
 MAX_WIDTH = 4096
 MAX_LAYERS = 16
 MAX_WEIGHTS = 2**24
-MAX_METADATA = 4096
+MAX_METADATA = 65_536
 MAX_VECTORS = 65_535
 MAX_PRODUCTS = 2**28
 """In all test vectors together: every reader of a file computes them."""

@@ -22,7 +22,13 @@ from ternevo.arithmetic import observation, ternary
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.arithmetic.weights import WeightKind, kind_of
 from ternevo.deploy import tvp
-from ternevo.deploy.record import PolicyRecord, Squares
+from ternevo.deploy.record import (
+    ACTION_NAMES,
+    MAX_NAMES_SIZE,
+    OBS_NAMES,
+    PolicyRecord,
+    Squares,
+)
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.files import replacing
 from ternevo.names import Trust, UnknownName, check_trusted, lookup_settings
@@ -155,7 +161,8 @@ def save(
 
     Args:
       path: the file, usually ending in `policies.file_suffix(policy_name)`.
-      env: the environment it acts in; its id and action space are stored.
+      env: the environment it acts in; its id, its action space and the names of its observations
+        and actions are stored, the names in a .tvp only.
       policy_name: a key of `POLICIES`, or "package.module:Class".
       settings: the policy's settings, a dataclass.
       params: the params to ship.
@@ -172,6 +179,7 @@ def save(
     if type(settings).own_codec() is None:
         _archive(path, policy_name, settings, env.obs, env.action, params, metadata)
         return
+    metadata |= _names_of(env)
     data = tvp.encode(record_of(settings, env.obs, env.action, params, metadata))
     with replacing(path) as temporary:
         temporary.write_bytes(data)
@@ -519,7 +527,14 @@ def _pop_length(told: dict[str, Any]) -> int | None:
 
 
 def _told(metadata: dict[str, str]) -> dict[str, Any]:
-    return {name: from_text(text) for name, text in metadata.items()}
+    names = (OBS_NAMES, ACTION_NAMES)
+    return {name: from_text(text) for name, text in metadata.items() if name not in names}
+
+
+def _names_of(env: Env) -> dict[str, str]:
+    """Return what observations and actions are called, one a line; none if that is too long."""
+    texts = {OBS_NAMES: "\n".join(env.obs_names), ACTION_NAMES: "\n".join(env.action_names)}
+    return {key: text for key, text in texts.items() if 0 < len(text.encode()) <= MAX_NAMES_SIZE}
 
 
 def to_text(value: Any) -> str:

@@ -440,12 +440,15 @@ def test_policies_with_floats_are_refused(kind, activation):
 
 
 def test_words_of_a_file_cannot_become_elements():
-    plain, hostile = balancing(), dataclasses.replace(balancing(), metadata={"env": HOSTILE})
+    names = {name: "\n".join([HOSTILE] * 2) for name in ("obs_names", "action_names")}
+    told = {"env": HOSTILE, **names}
+    plain, hostile = balancing(), dataclasses.replace(balancing(), metadata=told)
     expected, found = Scripts(html.to_html(plain)), Scripts(html.to_html(hostile, title=HOSTILE))
     assert found.tags == expected.tags
     assert found.attributes == expected.attributes
     data = json.loads(found.scripts[0])
     assert (data["env"], data["title"]) == (HOSTILE, HOSTILE)
+    assert data["obsNames"] == data["actionNames"] == [HOSTILE, HOSTILE]
     assert found.scripts[1] == expected.scripts[1]
 
 
@@ -576,6 +579,28 @@ def test_a_recorded_episode_is_data_of_the_page():
     assert json.loads(Scripts(found).scripts[0])["replay"] == replay
     assert "replay" not in json.loads(Scripts(plain).scripts[0])
     assert Scripts(found).scripts[1] == Scripts(plain).scripts[1]
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("sizes", "inputs", "names", "labels"),
+    [
+        ((2, 3, 2), "f32", "speed (m/s)\n<b>height</b>", ["speed (m/s)", "<b>height</b>"]),
+        ((6, 4), "bits", "ball\nwall", [f"{x} {i}" for i in range(3) for x in ("ball", "wall")]),
+        ((2, 2), "f32", "", ["obs 0", "obs 1"]),
+    ],
+    ids=["names", "channels", "nothing"],
+)
+def test_sliders_have_the_names_of_observations(tmp_path, sizes, inputs, names, labels):
+    told = {"env": "my_lab:make", "obs_names": names, "action_names": "a\nb"}
+    page = html.to_html(make_record(sizes, inputs=inputs, metadata=told))
+    dom, console = browse(page, tmp_path)
+    assert console == []
+    assert attribute(dom, "state") == "running"
+    found = re.findall(r'<label><span title="[^"]*">([^<]*)</span>', dom)
+    assert [unescape(label) for label in found] == labels
+    if sizes[-1] == 2:
+        assert shown(dom, "action") in ("a", "b")
 
 
 @needs_chromium

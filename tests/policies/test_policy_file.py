@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from policy_inputs import inputs
+from policy_records import make_record
 
 from ternevo import envs
 from ternevo.arithmetic import actions, observation
 from ternevo.arithmetic.weights import kind_of
-from ternevo.deploy import tvp
+from ternevo.deploy import runtime, tvp
 from ternevo.deploy.record import Squares
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.names import WrongObject
@@ -70,6 +71,44 @@ def test_the_file_says_where_it_comes_from(saved):
     assert loaded.env_id == "gymnax/CartPole-v1"
     assert loaded.info == {"seed": 3}
     assert loaded.action == ENV.action
+
+
+def test_the_file_says_what_observations_and_actions_are(saved):
+    record = policy_file.load(saved).record
+    assert record.obs_names == ENV.obs_names and len(record.obs_names) == 4
+    assert record.action_names == ENV.action_names and len(record.action_names) == 2
+    info = runtime.load(saved).info()
+    assert (info["obs_names"], info["action_names"]) == (ENV.obs_names, ENV.action_names)
+    assert info["metadata"] == {"env": ENV.id, "episode_length": "500", "seed": "3"}
+
+
+def test_names_change_neither_the_identity_nor_what_a_device_gets(saved, tmp_path):
+    _, params = shipped(MLP(hidden_sizes=(5,)))
+    other = ENV._replace(obs_names=(), action_names=())
+    path = tmp_path / "other.tvp"
+    policy_file.save(path, other, "mlp", MLP(hidden_sizes=(5,)), params, {"seed": 3})
+    named, bare = tvp.load(saved), tvp.load(path)
+    assert (bare.obs_names, bare.action_names) == ((), ())
+    assert tvp.encode(named.bare()) == tvp.encode(bare.bare())
+    names = dict(named.metadata.items() - bare.metadata.items())
+    assert tvp.encode(named) == tvp.encode(
+        dataclasses.replace(bare, metadata={**bare.metadata, **names})
+    )
+
+
+def test_names_that_take_too_much_are_left_out(tmp_path):
+    _, params = shipped(MLP(hidden_sizes=(5,)))
+    path, long = tmp_path / "long.tvp", tuple("é" * 5000 + str(i) for i in range(4))
+    env = ENV._replace(obs_names=long)
+    policy_file.save(path, env, "mlp", MLP(hidden_sizes=(5,)), params)
+    assert tvp.load(path).obs_names == ()
+    assert tvp.load(path).action_names == ENV.action_names
+
+
+@pytest.mark.parametrize("text", ["a\nb\nc", "a\n" * 4, "", "\n"])
+def test_names_of_a_file_that_do_not_fit_are_none(text):
+    record = make_record((4, 5, 4), metadata={"obs_names": text, "action_names": text})
+    assert (record.obs_names, record.action_names) == ((), ())
 
 
 def test_saving_replaces_the_file_at_once(saved):

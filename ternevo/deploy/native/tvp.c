@@ -13,7 +13,7 @@
 #define HEADER_SIZE 32
 #define LAYER_SIZE 12
 #define CHUNK_SIZE 8
-#define MAX_METADATA 4096
+#define MAX_METADATA 65536
 #define MAX_VECTORS 65535
 #define MAX_PRODUCTS ((uint64_t)1 << 28) /* of all test vectors */
 #define MAX_BOUND 1e30f

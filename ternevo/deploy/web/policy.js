@@ -10,7 +10,7 @@ globalThis.ternevo = (() => {
   const ACTIVATIONS = ["none", "int8", "int4", "sign", "ternary", "tanh", "relu"];
   const HEADER_SIZE = 32, LAYER_SIZE = 12, CHECK_SIZE = 4;
   const MAX_BYTES = 2 ** 24, MAX_WIDTH = 4096, MAX_LAYERS = 16, MAX_WEIGHTS = 2 ** 24;
-  const MAX_METADATA = 4096, MAX_VECTORS = 65535, MAX_PRODUCTS = 2 ** 28;
+  const MAX_METADATA = 65536, MAX_VECTORS = 65535, MAX_PRODUCTS = 2 ** 28;
   const MAX_BOUND = Math.fround(1e30), MAX_SHIFT = 8;
   const EXPONENT_LIMIT = 24, EXPONENT_SPREAD = 8, INPUT_EXPONENT_LIMIT = 120;
 

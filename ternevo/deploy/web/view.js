@@ -281,7 +281,8 @@
 
   // A task that cannot be computed here: a recorded episode, over and over. The policy is
   // computed live, on what it saw then; what it does changes nothing.
-  function replayWorld(policy, replay) {
+  function replayWorld(policy, data) {
+    const { replay } = data;
     const scene = surface(element("scene")), observations = recordedObservations(policy, replay);
     const rewards = new Float32Array(fromBase64(replay.rewards).buffer), last = rewards.length - 1;
     const drawing = replay.bodies ? bodiesDrawing(replay.bodies) : gridDrawing(replay.grid);
@@ -291,8 +292,8 @@
       task: null,
       over: "Once more!",
       rate: replay.rate,
-      actionNames: replay.actions || [],
-      observationNames: Array.from({ length: policy.inputs }, (_, i) => `obs ${i}`),
+      actionNames: replay.actions || data.actionNames || [],
+      observationNames: namesOf(policy, data),
       observe,
       isDone: () => step > last,
       step: () => rewards[step++],
@@ -358,8 +359,19 @@
 
   const MAX_SLIDERS = 32;
 
+  // A name for each input; where there are fewer names, they are of the channels of an image.
+  function namesOf(policy, data) {
+    const names = data.obsNames, channels = names.length;
+    return Array.from({ length: policy.inputs }, (_, i) => {
+      if (!channels) return `obs ${i}`;
+      const place = channels < policy.inputs ? ` ${Math.floor(i / channels)}` : "";
+      return names[i % channels] + place;
+    });
+  }
+
   // Any other policy: its observations wander through their range, or stand where a slider is.
-  function sliderWorld(policy) {
+  function sliderWorld(policy, data) {
+    const names = namesOf(policy, data);
     const reach = (i) => (policy.inputKind === "f32" ? 127 / 2 ** policy.exponent[i] : 127);
     const inputs = Array.from({ length: policy.inputs }, (_, i) => {
       if (policy.inputKind === "bits") return { low: 0, high: 1, step: 1 };
@@ -389,7 +401,8 @@
     }
 
     function addSlider(input, i) {
-      const label = create("label", `obs ${i}`);
+      const label = create("label", ""), name = create("span", names[i]);
+      name.title = names[i];
       input.slider = create("input", "");
       Object.assign(input.slider, { type: "range", min: input.low, max: input.high, step: input.step });
       input.output = create("output", "");
@@ -397,13 +410,14 @@
         input.held = true;
         values[i] = Number(input.slider.value);
       });
-      label.append(input.slider, input.output);
+      label.append(name, input.slider, input.output);
       element("sliders").append(label);
     }
 
     stir();
     element("stage").hidden = true;
     element("sliders").hidden = false;
+    element("sliders").classList.toggle("named", data.obsNames.length > 0);
     inputs.slice(0, MAX_SLIDERS).forEach(addSlider);
     if (inputs.length > MAX_SLIDERS) {
       element("sliders").append(create("p", `and ${inputs.length - MAX_SLIDERS} more`, "note"));
@@ -411,8 +425,8 @@
     return {
       task: null,
       rate: 30,
-      actionNames: [],
-      observationNames: inputs.map((_, i) => `obs ${i}`),
+      actionNames: data.actionNames,
+      observationNames: names,
       observe: () => values,
       isDone: () => false,
       step() {
@@ -439,7 +453,9 @@
   // Layers go down and to the right in turn, so that outputs of one stand beside the inputs of
   // the next: an even layer has an input in each row, an odd one in each column.
   function layOut(net, names, width, height) {
-    const labelled = place(net, width, height, width < 450 ? 100 : 122);
+    const longest = Math.max(0, ...names.map((name) => name.length));
+    const margin = clip(48 + 6.5 * longest, width < 450 ? 100 : 122, width * 0.4);
+    const labelled = place(net, width, height, margin);
     const hasLabels = names.length > 0 && labelled.ch >= 9;
     return { ...(hasLabels ? labelled : place(net, width, height, 0)), hasLabels };
   }
@@ -623,13 +639,25 @@
       c.fillText(words, x, y);
     }
 
+    // The words, cut at their end where there is no room for them.
+    function fitted(c, words, room) {
+      c.font = "400 12px system-ui, sans-serif";
+      if (c.measureText(words).width <= room) return words;
+      let shown = words;
+      while (shown && c.measureText(`${shown}…`).width > room) shown = shown.slice(0, -1);
+      return `${shown}…`;
+    }
+
     function inputs(c, observation) {
       const { blocks: [block], hasLabels, margin } = layout, { ch } = block;
+      if (hasLabels && !layout.labels) { // to measure a text takes long: once for each layout
+        layout.labels = world.observationNames.map((name) => fitted(c, name, margin - 44));
+      }
       for (let i = 0; i < block.inputs; i++) {
         const y = block.top + i * ch;
         strip(c, [block.left - GAP - STRIP, y, STRIP, ch], share(0, i));
         if (!hasLabels) continue;
-        text(c, world.observationNames[i], 0, y + ch / 2);
+        text(c, layout.labels[i], 0, y + ch / 2);
         text(c, short(observation[i]), margin - 4, y + ch / 2, { align: "right", colour: colours.ink });
       }
       if (block.bias && hasLabels) {
@@ -646,11 +674,16 @@
         if (block.isDown) {
           if (cw < 20) continue;
           text(c, signed(values[o]), x + cw / 2, block.stripAt + STRIP + 9, { align: "center", ...style });
-          text(c, name, x + cw / 2, block.stripAt + STRIP + 24, { align: "center" });
+          const shown = fitted(c, name, Math.max(cw - 4, 60));
+          text(c, shown, x + cw / 2, block.stripAt + STRIP + 24, { align: "center" });
         } else if (ch >= 9) {
           text(c, signed(values[o]), block.stripAt + STRIP + 5, y + ch / 2, style);
           if (block.k === 1 && layout.hasLabels) {
             text(c, name, block.left - GAP, y + ch / 2, { align: "right", ...style });
+          } else if (world.actionNames[o]) {
+            const behind = block.stripAt + STRIP + 12 + 7 * digits(block.layer);
+            const room = view.width - behind;
+            if (room > 40) text(c, fitted(c, name, room), behind, y + ch / 2);
           }
         }
       }
@@ -888,12 +921,13 @@
     element("scene").addEventListener("pointerdown", (event) => push(world.directionFrom(event.offsetX)));
   }
 
-  function worldOf({ replay }, policy, name, task) {
+  function worldOf(data, policy, name, task) {
+    const { replay } = data;
     if (task) return taskWorld(name, task);
     for (const id of ["left", "right", replay ? "push" : "returns"]) element(id).hidden = true;
-    if (replay) return replayWorld(policy, replay);
+    if (replay) return replayWorld(policy, data);
     element("push").firstChild.textContent = "Stir ";
-    return sliderWorld(policy);
+    return sliderWorld(policy, data);
   }
 
   function main() {
