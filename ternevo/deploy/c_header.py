@@ -6,6 +6,7 @@ headers can be included in one file.
 """
 
 import dataclasses
+import functools
 import hashlib
 import importlib.resources
 import re
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ternevo import __version__
-from ternevo.deploy import integer, tvp
+from ternevo.deploy import adc, c_comment, c_sizes, integer, tvp
 from ternevo.deploy.record import PerOutput, PolicyRecord, Vectors
 
 ADDED_WEIGHTS = 1500
@@ -29,6 +30,9 @@ MAX_NAME = 40
 MAX_QUANTISED = 6
 """Number of vectors that the self test also has as floats, before the quantiser."""
 
+COUNTS_FAILED = 100
+"""The self test returns minus this and the number of the example where counts fail."""
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 _INT_MAX = 32_767
 """Largest `int` of an AVR, where it has 16 bits."""
@@ -40,24 +44,35 @@ _SHIFTS = (-7, 25)
 """Shifts beyond these change nothing: all but 0 is clipped, or all is 0, as |sum| < 2**20."""
 
 
-def to_c(record: PolicyRecord, name: str = "policy", num_vectors: int = 16) -> str:
+def to_c(
+    record: PolicyRecord,
+    name: str = "policy",
+    num_vectors: int = 16,
+    counts: Sequence[adc.Line] | None = None,
+    date: str | None = None,
+) -> str:
     """Return the text of a header.
 
     Args:
       record: an integer policy.
       name: the beginning of every name that the header defines.
       num_vectors: examples for the self test; those of the record come first.
+      counts: of each input, what a count of its converter stands for (`adc.parse`); the header then
+        has a quantiser of counts.
+      date: the day of the export, for the comment; none makes the same text on every day.
 
     Raises:
       NotIntegerError: the policy computes with floats.
       PolicyFormatError: the record breaks a rule of the file format, so it has no identity.
-      ValueError: the name is not a C identifier, or num_vectors is below 1.
+      ValueError: the name is not a C identifier, num_vectors is below 1, or there are counts for a
+        policy that takes integers.
     """
     net = integer.compile_integer(record)
     _check_name(name)
     if num_vectors < 1:
         raise ValueError(f"num_vectors must be at least 1, got {num_vectors}")
-    writer = _Writer(record, net, name, hashlib.sha256(tvp.encode(record.bare())).hexdigest())
+    identity = hashlib.sha256(tvp.encode(record.bare())).hexdigest()
+    writer = _Writer(record, net, name, identity, counts, date)
     layers = _layers(record, net)
     body = [
         *_tables(writer, layers),
@@ -67,7 +82,7 @@ def to_c(record: PolicyRecord, name: str = "policy", num_vectors: int = 16) -> s
         *_selftest(writer, num_vectors),
     ]
     text = "\n".join([*_top(writer, layers), _runtime(), "", *body, f"#endif /* {writer.guard} */"])
-    return text.replace("@", name) + "\n"
+    return text.replace("@", name).replace(c_comment.AT, "@") + "\n"
 
 
 def _check_name(name: str) -> None:
@@ -247,6 +262,8 @@ class _Writer:
     net: integer.IntegerNet
     name: str
     identity: str
+    counts: Sequence[adc.Line] | None
+    date: str | None
     table_bytes: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
@@ -257,13 +274,19 @@ class _Writer:
     def guard(self) -> str:
         return f"TERNEVO_POLICY_{self.name}_H"
 
+    @functools.cached_property
+    def fixed(self) -> adc.FixedQuantiser | None:
+        """The quantiser of counts, where it was asked for."""
+        return adc.fixed_quantiser(self.record, self.counts) if self.counts else None
+
     @property
     def is_discrete(self) -> bool:
         return self.record.output_kind == "discrete"
 
     def table(self, kernel: str, type_: str, name: str, values: NDArray, size: str = "") -> str:
         """Return a table; `size` where a kernel wants zeros at its end."""
-        width = {"int8_t": 1, "uint8_t": 1, "uint16_t": 2, "uint64_t": 8}.get(type_, 4)
+        widths = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "uint64_t": 8}
+        width = widths.get(type_, 4)
         self.table_bytes[kernel] = self.table_bytes.get(kernel, 0) + width * values.size
         numbers = ", ".join(map(_NUMBERS.get(type_, str), values.ravel().tolist()))
         lines = textwrap.fill(numbers, 96, initial_indent="  ", subsequent_indent="  ")
@@ -293,8 +316,16 @@ def _tables(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
         scale = np.ldexp(np.float32(1), writer.record.exponent.astype(np.int32))
         yield "#ifndef TERNEVO_NO_FLOAT"
         yield writer.table("quantiser", "float", "@_mean", writer.record.mean, size)
+        yield "#if !TERNEVO_SOFT_FLOAT || TERNEVO_X86"
         yield writer.table("quantiser", "float", "@_scale", scale, size)
+        yield "#else"
+        yield writer.table("soft", "int8_t", "@_scale", writer.record.exponent)
         yield "#endif"
+        yield "#endif"
+    if writer.fixed:
+        yield writer.table("counts", "int16_t", "@_i16_multiplier", writer.fixed.multiplier)
+        yield writer.table("counts", "int32_t", "@_i16_offset", writer.fixed.offset)
+        yield writer.table("counts", "uint8_t", "@_i16_shift", writer.fixed.shift)
     if _is_tiny(layers):
         yield "#if !TERNEVO_GENERATED || TERNEVO_X86"
     for layer in layers:
@@ -502,8 +533,8 @@ def _activated(layer: _Layer, row: int, value: str) -> str:
     if layer.activation == "ternary":
         low, high = (np.broadcast_to(x, layer.num_out)[row] for x in layer.thresholds)
         return f"({value} >= {high}) - ({value} < {low})"
-    cast = f"({layer.sum_type})" if layer.sum_type == "int" else ""
-    return f"{cast}ternevo_round({value}, {layer.shift_of(row)}, {layer.limit})"
+    of_int = "_int" if layer.sum_type == "int" else ""
+    return f"ternevo_round{of_int}({value}, {layer.shift_of(row)}, {layer.limit})"
 
 
 def _statement(start: str, expression: str) -> str:
@@ -599,6 +630,14 @@ TERNEVO_FN void @_logits_q(const int8_t q[{up}_N_IN], int32_t out[{up}_N_OUT]) {
   ternevo_copy(q, {up}_N_IN, padded);
   @_forward(padded, sums);
   for (i = 0; i < {up}_N_OUT; i++) out[i] = sums[i];
+}}
+"""
+    if writer.fixed:
+        yield f"""\
+/* The integers that the first layer takes, from counts of a converter; without a float. */
+#define {up}_HAS_I16 1
+TERNEVO_FN void @_quantise_i16(const int16_t raw[{up}_N_IN], int8_t q[{up}_N_IN]) {{
+  ternevo_quantise_i16(raw, @_i16_multiplier, @_i16_offset, @_i16_shift, {up}_N_IN, q);
 }}
 """
     yield from _discrete(writer) if writer.is_discrete else _continuous(writer)
@@ -739,10 +778,13 @@ def _selftest(writer: _Writer, num_vectors: int) -> Iterable[str]:
     has_floats = writer.record.input_kind == "f32"
     if has_floats:
         yield from _quantiser_tables(writer, min(num_vectors, MAX_QUANTISED))
+    if writer.fixed:
+        yield from _count_tables(writer, min(num_vectors, MAX_QUANTISED))
+    also = f", and -{COUNTS_FAILED} - n so are counts" if writer.fixed else ""
     yield f"""\
 
 /* 0: every vector gives its logits. n: vector n - 1 does not. -n: observation n - 1 is quantised
-   to other integers. */
+   to other integers{also}. */
 TERNEVO_FN int @_selftest(void) {{
   int8_t q[{up}_N_IN];
   int32_t logits[{up}_N_OUT];
@@ -758,6 +800,8 @@ TERNEVO_FN int @_selftest(void) {{
   }}"""
     if has_floats:
         yield _quantiser_test(up, min(num_vectors, MAX_QUANTISED))
+    if writer.fixed:
+        yield _count_test(up, min(num_vectors, MAX_QUANTISED))
     yield "  return 0;"
     yield "}"
     yield "#endif"
@@ -782,6 +826,37 @@ def _quantiser_test(up: str, count: int) -> str:
     }}
   }}
 #endif"""
+
+
+def _count_test(up: str, count: int) -> str:
+    return f"""\
+  for (i = 0; i < {count}; i++) {{
+    int16_t raw[{up}_N_IN];
+    for (j = 0; j < {up}_N_IN; j++) {{
+      raw[j] = (int16_t)TERNEVO_U16(@_test_raw + i * {up}_N_IN + j);
+    }}
+    @_quantise_i16(raw, q);
+    for (j = 0; j < {up}_N_IN; j++) {{
+      if (q[j] != (int8_t)TERNEVO_U8(@_test_counts + i * {up}_N_IN + j)) {{
+        return -{COUNTS_FAILED} - i - 1;
+      }}
+    }}
+  }}"""
+
+
+def _count_tables(writer: _Writer, count: int) -> Iterable[str]:
+    """Write counts, some at the ends of int16, others where they are not clipped."""
+    fixed = writer.fixed
+    assert fixed is not None
+    rng = np.random.default_rng(int(writer.identity[32:48], 16))
+    shape = (count, writer.record.obs_size)
+    slope = np.where(fixed.multiplier == 0, 1, fixed.multiplier) / np.ldexp(1.0, fixed.shift)
+    near = (rng.uniform(-140, 140, shape) - np.ldexp(fixed.offset, -fixed.shift)) / slope
+    ends = rng.choice([adc.LOWEST, adc.HIGHEST], shape)
+    raw = np.where(rng.random(shape) < 0.1, ends, np.clip(near, adc.LOWEST, adc.HIGHEST))
+    raw = raw.astype(np.int16)
+    yield writer.table("selftest", "int16_t", "@_test_raw", raw)
+    yield writer.table("selftest", "int8_t", "@_test_counts", adc.quantise(fixed, raw))
 
 
 def _vectors(writer: _Writer, count: int) -> Vectors:
@@ -823,58 +898,95 @@ def _quantiser_tables(writer: _Writer, count: int) -> Iterable[str]:
 
 def _top(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
     """Write the beginning, once the bytes of all tables are known."""
-    up, record, count = writer.upper, writer.record, writer.table_bytes
+    up, record = writer.upper, writer.record
     widths = [layers[0].num_in, *(layer.num_out for layer in layers)]
-    weights, size = (sum(getattr(layer, x) for layer in layers) for x in ("num_weights", "size"))
-    floats = count.get("quantiser", 0) + count.get("range", 0)
-    activations = ", ".join(layer.activation for layer in layers[:-1]) or "none"
-    action = "int @_act(obs)" if writer.is_discrete else "void @_act(obs, action)"
-    fixed = "" if writer.is_discrete else "\n     @_act_fixed(q, action)   the action as integers"
+    lines = (f"   {line}".rstrip() for line in _comment(writer, layers))
+    yield "/*" + "\n".join(lines)[2:] + " */"
     yield f"""\
-/* A policy with weights in {{-1, 0, +1}}, written by ternevo {__version__}.
-
-   identity     {writer.identity}
-                (SHA-256 of the policy file without metadata and vectors)
-   widths       {"-".join(map(str, widths))}
-   activations  {activations}
-   observation  {record.input_kind}, {record.observation_bits} bits
-   action       {record.output_kind}
-   weights      {weights}, {size} not 0
-   tables       {_table_sizes(writer, layers)} bytes
-                (with floats {floats} more, with the self test {count.get("selftest", 0)})
-
-   Include it in a C99 or C++11 file and call
-
-     {action}   the action of a float observation
-     @_act_q(q)   the same of a quantised one, int8_t{fixed}
-     @_quantise(obs, q)   the quantiser
-     @_logits_q(q, out)   the int32_t logits
-     @_selftest()   0 if the examples below give exactly what they must
-
-   Nothing is allocated, and all is bit for bit what ternevo computes in Python. Before the include,
-   or with -D, you can define
-     TERNEVO_NO_FLOAT      leave out all that takes floats
-     TERNEVO_NO_SELFTEST   leave out the examples
-     TERNEVO_KERNEL        choose how it computes, see below
-     TERNEVO_GENERATED 0   no additions in place of tables: often slower, smaller
-   Files that include several policies define them alike. */
 #ifndef {writer.guard}
 #define {writer.guard}
 
 #include <stdint.h>
 
-#define {up}_N_IN {widths[0]}
-#define {up}_N_OUT {widths[-1]}
+#define {up}_N_IN {record.obs_size}
+#define {up}_N_OUT {record.num_outputs}
 #define {up}_WIDTH {max(widths[1:])} /* the widest layer */
 """
 
 
-def _table_sizes(writer: _Writer, layers: Sequence[_Layer]) -> str:
-    count = writer.table_bytes
-    kernels = ("portable", "vertical", "vector")
-    plain, own = count.get("plain", 0), count.get("own", 0)
-    sizes = [count.get(kernel, 0) + (plain if kernel != "vector" else 0) for kernel in kernels]
-    sizes = [size + own for size in sizes]
-    if _is_tiny(layers):
-        sizes[:2] = [0, 0]
-    return ", ".join(f"{kernel} {size}" for kernel, size in zip(kernels, sizes, strict=True))
+def _comment(writer: _Writer, layers: Sequence[_Layer]) -> Iterable[str]:
+    """Yield the lines of the comment that says what the policy is and how it is used."""
+    up, record = writer.upper, writer.record
+    pairs = [*c_comment.origin(record, writer.date), *_network(writer, layers)]
+    parts = [
+        [f"{word:<12} {text}" for word, text in pairs],
+        c_comment.observations(record),
+        c_comment.counts(writer.counts) if writer.counts else [],
+        c_comment.actions(record, up),
+        c_comment.calls(record, up, bool(writer.counts)),
+        c_sizes.lines(_parts(writer, layers), writer.table_bytes.get("selftest", 0)),
+        _MACROS.splitlines(),
+    ]
+    yield f"A policy with weights in {{-1, 0, +1}}, written by ternevo {__version__}."
+    for part in map(list, parts):
+        if part:
+            yield ""
+            yield from part
+
+
+def _parts(writer: _Writer, layers: Sequence[_Layer]) -> c_sizes.Parts:
+    """Return what there is to compile, once the bytes of all tables are known."""
+    is_tiny, tables = _is_tiny(layers), writer.table_bytes
+    units = {"int8": 0, "int4": 0, "ternary": 0}
+    for layer in layers:
+        units[layer.activation] = units.get(layer.activation, 0) + layer.num_out
+    added = [layer for layer in layers if is_tiny or layer.is_added]
+    buffers = 4 * _eights_up(max(layer.num_out for layer in layers)) + _eights_up(layers[0].num_in)
+    if not is_tiny:
+        buffers += sum(map(_buffer_size, layers))
+    return c_sizes.Parts(
+        added=sum(layer.size for layer in added),
+        rounded=is_tiny * (units["int8"] + units["int4"]),
+        compared=is_tiny * units["ternary"],
+        has_kernels=not is_tiny,
+        tables=sum(tables.get(kernel, 0) for kernel in ("vertical", "plain", "own")),
+        copied=sum(layer.num_in + layer.num_out for layer in added),
+        buffers=buffers,
+        is_continuous=not writer.is_discrete,
+        inputs=writer.record.obs_size,
+        takes_floats=writer.record.input_kind == "f32",
+    )
+
+
+def _eights_up(count: int) -> int:
+    return -(-count // 8) * 8
+
+
+def _buffer_size(layer: _Layer) -> int:
+    """Return the bytes of what a layer takes, and of the sums of fours that a table needs."""
+    if layer.takes == "bytes":
+        return _eights_up(layer.num_in) + (0 if layer.is_added else 2 * 2 * 81)
+    return 4 * layer.planes * -(-layer.num_in // 32)
+
+
+def _network(writer: _Writer, layers: Sequence[_Layer]) -> list[tuple[str, str]]:
+    weights, size = (sum(getattr(layer, x) for layer in layers) for x in ("num_weights", "size"))
+    return [
+        ("identity", writer.identity),
+        ("", "(SHA-256 of the policy file without metadata and vectors)"),
+        ("widths", "-".join(map(str, writer.record.sizes))),
+        ("activations", ", ".join(layer.activation for layer in layers[:-1]) or "none"),
+        ("weights", f"{weights}, {size} not 0"),
+    ]
+
+
+_MACROS = """\
+Nothing is allocated, and all is bit for bit what ternevo computes in Python. C99 or C++11.
+Before the include, or with -D, you can define
+    TERNEVO_NO_FLOAT      leave out all that takes floats
+    TERNEVO_NO_SELFTEST   leave out the examples
+    TERNEVO_KERNEL        choose how it computes, see below
+    TERNEVO_GENERATED 0   no additions in place of tables: often slower, smaller
+    TERNEVO_SOFT_FLOAT 1  quantise with integers, as where floats are computed in software
+Files that include several policies define them alike. @_logits_q(q, out) gives the int32_t
+logits; @_selftest() is 0 if the examples below give exactly what they must."""

@@ -24,6 +24,10 @@ class ExportConfig:
     """Output file; defaults to a file next to the policy."""
     name: str | None = None
     """With --to c: prefix of the names in the header; defaults to "policy"."""
+    adc: str | None = None
+    """With --to c: add a quantiser of int16 counts of an analogue-to-digital converter, without
+    floats. SCALE,OFFSET says that an observation is SCALE * count + OFFSET: once for all inputs, or
+    once for each, with spaces between, such as --adc "0.0049,-2.5 0.0049,-2.5 0.001 0.002"."""
     onnx_weights: Literal["int8", "int2"] | None = None
     """With --to onnx: weight type. int8, the default, runs everywhere; int2 needs a quarter of the
     space for weights, and opset 25."""

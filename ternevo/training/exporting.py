@@ -4,10 +4,12 @@ This does not need JAX.
 """
 
 import dataclasses
+import datetime
 import hashlib
+import os
 from pathlib import Path
 
-from ternevo.deploy import c_header, html, integer, numpy_script, onnx_graph, tvp
+from ternevo.deploy import adc, c_header, html, integer, numpy_script, onnx_graph, tvp
 from ternevo.deploy.record import PolicyRecord
 from ternevo.files import replacing
 from ternevo.runs import run_folder
@@ -54,7 +56,9 @@ def converted(record: PolicyRecord, config: ExportConfig) -> bytes:
         vectors = None if config.num_vectors is None else integer.examples(record, num_vectors)
         return tvp.encode(dataclasses.replace(record.bare(), vectors=vectors))
     if config.to == "c":
-        return c_header.to_c(record, config.name or "policy", num_vectors).encode()
+        counts = None if config.adc is None else adc.parse(config.adc, record.obs_size)
+        name = config.name or "policy"
+        return c_header.to_c(record, name, num_vectors, counts, export_date()).encode()
     if config.to == "onnx":
         return onnx_graph.to_bytes(record, config.onnx_weights or "int8")
     if config.to == "html":
@@ -62,11 +66,33 @@ def converted(record: PolicyRecord, config: ExportConfig) -> bytes:
     return numpy_script.to_numpy(record, num_vectors).encode()
 
 
+def export_date() -> str:
+    """Return today's date in UTC, or that of SOURCE_DATE_EPOCH, for builds that can be repeated.
+
+    Raises:
+      ValueError: SOURCE_DATE_EPOCH is not a number of seconds since 1970.
+    """
+    seconds = os.environ.get("SOURCE_DATE_EPOCH")
+    if seconds is None:
+        return datetime.datetime.now(datetime.UTC).date().isoformat()
+    try:
+        return datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError) as error:
+        raise ValueError(
+            f"SOURCE_DATE_EPOCH={seconds!r} must be whole seconds since 1970, such as 1767225600"
+        ) from error
+
+
 def check_options(config: ExportConfig) -> None:
     """Raise `ValueError` for an invalid count, or for an option of another format."""
     if config.num_vectors is not None and config.num_vectors < 1:
         raise ValueError(f"num_vectors must be at least 1, got {config.num_vectors}")
-    formats = {"name": ("c",), "onnx_weights": ("onnx",), "num_vectors": ("tvp", "c", "numpy")}
+    formats = {
+        "name": ("c",),
+        "adc": ("c",),
+        "onnx_weights": ("onnx",),
+        "num_vectors": ("tvp", "c", "numpy"),
+    }
     for option, allowed in formats.items():
         if getattr(config, option) is not None and config.to not in allowed:
             raise ValueError(f"--{option} applies to --to {' and '.join(allowed)}, not {config.to}")

@@ -310,6 +310,7 @@ def compare(files, compiler: str, kernel: str, *flags: str) -> None:
 
 
 TABLES = "-DTERNEVO_GENERATED=0"
+SOFT = "-DTERNEVO_SOFT_FLOAT=1"
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1")
 
 
@@ -341,7 +342,7 @@ def test_c_computes_what_python_does(some, compiler, kernel, flags):
         ("PORTABLE", ("-O0",)),
         ("PORTABLE", ("-O2",)),
         ("PORTABLE", ("-O3",)),
-        ("VERTICAL", ("-Os",)),
+        ("VERTICAL", ("-Os", SOFT)),
         ("VERTICAL", ("-O3", TABLES)),
         ("AVX512", ("-O3", "-ffp-contract=fast")),
         ("PORTABLE", SANITIZERS),
@@ -428,6 +429,7 @@ def test_compilers_agree(everything, compiler, kernel, level, tables):
 def test_nothing_is_undefined(everything, compiler, kernel):
     compare(everything, compiler, kernel, *SANITIZERS, TABLES)
     compare(everything, compiler, kernel, *SANITIZERS)
+    compare(everything, compiler, kernel, *SANITIZERS, SOFT)
 
 
 @pytest.mark.slow
@@ -497,7 +499,8 @@ def test_the_header_says_which_policy_it_is():
     text = c_header.to_c(with_more, "cart_pole")
     assert hashlib.sha256(tvp.encode(record)).hexdigest() in text
     assert "4-16-2" in text
-    assert text == c_header.to_c(record, "cart_pole")
+    code = text[text.index("#ifndef") :]
+    assert c_header.to_c(record, "cart_pole").endswith(code), "only the comment is another"
     assert "int cart_pole_act(" in text and "policy_act(" not in text
 
 
@@ -608,22 +611,6 @@ def test_avr(tmp_path, record_property, sizes, activation):
     record_property("cycles", int(numbers[1]))
     record_property("flash bytes of the program", size[0])
     print(sizes, activation, "cycles of act_q:", numbers[1], "program:", size)
-
-
-def test_the_sketch_compiles(tmp_path):
-    (tmp_path / "policy.h").write_text(c_header.to_c(policy(4, 16, 2)))
-    (tmp_path / "Arduino.h").write_text(
-        "#include <stdint.h>\n"
-        "const int A0 = 0, A1 = 1, A2 = 2, A3 = 3, OUTPUT = 1;\n"
-        "int analogRead(int pin);\nvoid digitalWrite(int pin, int value);\n"
-        "void pinMode(int pin, int mode);\nvoid delay(unsigned long ms);\n"
-        "const int LED_BUILTIN = 13;\n"
-        "struct S { void begin(long); void println(const char *); void println(int);\n"
-        "  void print(const char *); };\nextern S Serial;\n"
-    )
-    sketch = EXAMPLES / "arduino" / "policy_sketch" / "policy_sketch.ino"
-    flags = ("-std=c++11", "-x", "c++", *STRICT, f"-I{tmp_path}", "-fsyntax-only")
-    run(tool("g++"), *flags, "-include", "Arduino.h", sketch)
 
 
 def test_the_benchmark_runs(tmp_path):

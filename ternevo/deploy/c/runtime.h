@@ -68,6 +68,13 @@
 #define TERNEVO_ALIGNED
 #endif
 
+/* Where memory is what counts: one function instead of many copies. */
+#if defined(__AVR__) || defined(__OPTIMIZE_SIZE__)
+#define TERNEVO_ROUND TERNEVO_FN
+#else
+#define TERNEVO_ROUND TERNEVO_INLINE
+#endif
+
 /* Short loops of vector instructions cost more than their bodies. */
 #if defined(__clang__)
 #define TERNEVO_UNROLL _Pragma("clang loop unroll_count(8)")
@@ -140,6 +147,17 @@ TERNEVO_INLINE int32_t ternevo_round(int32_t sum, int shift, int32_t limit) {
   return sum > limit ? limit : sum < -limit ? -limit : sum;
 }
 
+/* The same of sums, and of what rounding adds to them, that fit into an int. */
+TERNEVO_ROUND int ternevo_round_int(int sum, int shift, int limit) {
+  if (shift > 0) {
+    sum = (sum + ((1 << (shift - 1)) - 1) + ((sum >> shift) & 1)) >> shift;
+  } else {
+    sum = sum > limit ? limit : sum < -limit ? -limit : sum;
+    sum *= 1 << -shift;
+  }
+  return sum > limit ? limit : sum < -limit ? -limit : sum;
+}
+
 /* The place of the largest, the lowest one of equals. */
 TERNEVO_INLINE int ternevo_argmax_wide(const int32_t *logits, int n) {
   int i, best = 0;
@@ -200,6 +218,52 @@ TERNEVO_INLINE int ternevo_argmax(const int32_t *logits, int n) {
 #define TERNEVO_FLOAT volatile float
 #endif
 
+/* 1: floats are computed in software, so the quantiser computes with the bits of one. */
+#ifndef TERNEVO_SOFT_FLOAT
+#if defined(__AVR__) || (defined(__arm__) && !defined(__ARM_FP)) \
+    || (defined(__riscv) && !defined(__riscv_flen))
+#define TERNEVO_SOFT_FLOAT 1
+#else
+#define TERNEVO_SOFT_FLOAT 0
+#endif
+#endif
+
+#if TERNEVO_SOFT_FLOAT && !TERNEVO_X86
+/* One subtraction of floats; the rest is done with its bits. They stand for
+   (top + low / 2**16) * 2**-shift, where top has 8 bits, the first of them 1. */
+TERNEVO_FN int8_t ternevo_quantise_soft(float x, float mean, int8_t exponent) {
+  union {
+    float value;
+    uint32_t bits;
+  } v;
+  uint8_t biased, top, q, rest;
+  uint16_t low;
+  int shift;
+  v.value = x - mean;
+  biased = (uint8_t)(v.bits >> 23);
+  top = (uint8_t)((v.bits >> 16) | 128);
+  low = (uint16_t)v.bits;
+  if (biased == 255 && (top != 128 || low)) return 0; /* not a number */
+  shift = 134 - biased - exponent;
+  if (shift > 8) return 0; /* below a half; a zero and subnormal numbers are there too */
+  q = 127;
+  if (shift > 0) { /* else at least 128 */
+    q = (uint8_t)(top >> shift);
+    rest = (uint8_t)(top << (8 - shift));
+    q = (uint8_t)(q + (rest > 128 || (rest == 128 && (low || (q & 1)))));
+    if (q > 127) q = 127;
+  }
+  return (int8_t)((v.bits >> 31) ? -q : q);
+}
+
+TERNEVO_INLINE void ternevo_quantise(const float *obs, const float *mean, const int8_t *exponent,
+                                     int n, int8_t *q) {
+  int i;
+  for (i = 0; i < n; i++) {
+    q[i] = ternevo_quantise_soft(obs[i], TERNEVO_F32(mean + i), (int8_t)TERNEVO_U8(exponent + i));
+  }
+}
+#else
 TERNEVO_INLINE int8_t ternevo_quantise_one(float x, float mean, float scale) {
   TERNEVO_FLOAT v = x - mean;
   v = v * scale; /* exact: a power of two */
@@ -267,6 +331,7 @@ TERNEVO_INLINE void ternevo_quantise(const float *obs, const float *mean, const 
   }
 }
 #endif
+#endif
 
 /* Sensor integers that come as floats: cut towards 0. */
 TERNEVO_INLINE void ternevo_integers(const float *obs, int n, int8_t *q) {
@@ -285,6 +350,23 @@ TERNEVO_INLINE void ternevo_nonzero(const float *obs, int n, int8_t *q) {
   for (i = 0; i < n; i++) q[i] = (int8_t)(obs[i] != 0.0f);
 }
 #endif
+
+/* What a converter counts -> integers: a line in fixed point; nothing can overflow. */
+TERNEVO_FN void ternevo_quantise_i16(const int16_t *raw, const int16_t *multiplier,
+                                     const int32_t *offset, const uint8_t *shift, int n,
+                                     int8_t *q) {
+  int i;
+  for (i = 0; i < n; i++) {
+    int32_t sum = (int32_t)(int16_t)TERNEVO_U16(multiplier + i) * raw[i];
+    uint8_t by = TERNEVO_U8(shift + i);
+    sum += (int32_t)TERNEVO_U32(offset + i);
+#if defined(__AVR__) /* a shift is a loop there, but that of a byte is not */
+    for (; by >= 8; by = (uint8_t)(by - 8)) sum >>= 8;
+#endif
+    sum >>= by;
+    q[i] = (int8_t)(sum > 127 ? 127 : sum < -127 ? -127 : sum);
+  }
+}
 
 TERNEVO_INLINE void ternevo_copy(const int8_t *from, int n, int8_t *q) {
   int i;
