@@ -191,7 +191,7 @@ def test_pairs_of_one_seed_each_have_no_interval_in_the_figure(run, tmp_path, mo
     for env in (ENV, "probe/other"):
         run(env=env, final=20.0)
         run("--weights", "binary", env=env, final=10.0)
-    pair = "ternary_nes, ternary over ternary_nes, binary"
+    pair = "ternary_nes, ternary\nover ternary_nes, binary"
     figures.draw(report_of(tmp_path))
     assert list(drawn) == [f"{pair} (one seed)"]
     drawn.clear()
@@ -624,7 +624,7 @@ def many_arms(tmp_path_factory):
         plots.entropy,
         lambda arms: plots.intervals(
             {
-                f"{a.label} over {b.label}": tables.Interval(0.5, 0.1, 0.9)
+                f"{a.label}\nover {b.label}": tables.Interval(0.5, 0.1, 0.9)
                 for a, b in itertools.pairwise(arms)
             },
             "probability of improvement",
