@@ -69,8 +69,8 @@ RECIPES = {
     "inverted_double_pendulum": Recipe(
         "brax_inverted_double_pendulum", "balance two poles", 1, "ppo", TERNARY_PPO
     ),
-    "hopper": Recipe("brax_hopper", "hop", 3),
-    "walker2d": Recipe("brax_walker2d", "walk", 1, "ppo", TERNARY_PPO),
+    "hopper": Recipe("brax_hopper", "leap", 3),
+    "walker2d": Recipe("brax_walker2d", "stand on two legs", 1, "ppo", TERNARY_PPO),
     "halfcheetah": Recipe("brax_halfcheetah", "run", 1, "ppo", TERNARY_PPO),
     "ant": Recipe("brax_ant", "walk on four legs", 1, "ppo", TERNARY_PPO),
 }
