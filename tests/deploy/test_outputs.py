@@ -69,22 +69,40 @@ def test_the_largest_logits_fit(backend):
     assert sums * 2**tvp.EXPONENT_SPREAD < 2**31
 
 
+PAIRS = list(itertools.product(("discrete", "continuous"), (8, 3)))
+
+
+def assert_jax_gives_the_integers(activation, kind, case: int, matmul: str) -> None:
+    """Compare a policy with the outputs and bits of `PAIRS[case]` with the reference."""
+    output, bits = PAIRS[case]
+    record = make_record(
+        (7, 33, 9, 5), activation, kind, True, bits, (1, 2), output, seed=case, scales="output"
+    )
+    saved, net = policy_file.from_record(record), integer.compile_integer(record)
+    q = integer.quantise(record, observations(record, np.random.default_rng(case), 40))
+    wanted = np.ldexp(integer.logits(net, q).astype(np.float32), -net.output_exponent)
+    settings = dataclasses.replace(saved.settings, matmul=matmul)
+    policy = settings.build(saved.obs, saved.action)
+    packed = policy.packing(1).pack(saved.weights)
+    found = jax.vmap(lambda x: policy.apply(packed, (), inputs(x))[1])(jnp.asarray(q, jnp.float32))
+    np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("kind", ["ternary", "binary"])
 @pytest.mark.parametrize("activation", list(integer.GRIDS))
 def test_jax_gives_the_integers_of_the_reference_with_every_matmul(activation, kind):
-    for seed, (output, bits) in enumerate(itertools.product(("discrete", "continuous"), (8, 3))):
-        record = make_record(
-            (7, 33, 9, 5), activation, kind, True, bits, (1, 2), output, seed=seed, scales="output"
-        )
-        saved, net = policy_file.from_record(record), integer.compile_integer(record)
-        q = integer.quantise(record, observations(record, np.random.default_rng(seed), 40))
-        wanted = np.ldexp(integer.logits(net, q).astype(np.float32), -net.output_exponent)
-        for matmul in MATMULS:
-            settings = dataclasses.replace(saved.settings, matmul=matmul)
-            policy = settings.build(saved.obs, saved.action)
-            packed = policy.packing(1).pack(saved.weights)
-            apply = jax.vmap(lambda x, p=policy, w=packed: p.apply(w, (), inputs(x))[1])
-            np.testing.assert_array_equal(apply(jnp.asarray(q, jnp.float32)), wanted)
+    """With another of the outputs and bits each; among all activations each matmul has each."""
+    shift = list(integer.GRIDS).index(activation)
+    for i, matmul in enumerate(MATMULS):
+        assert_jax_gives_the_integers(activation, kind, (i + shift) % len(PAIRS), matmul)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ternary", "binary"])
+@pytest.mark.parametrize("activation", list(integer.GRIDS))
+def test_jax_gives_the_integers_of_the_reference_in_all_combinations(activation, kind):
+    for case, matmul in itertools.product(range(len(PAIRS)), MATMULS):
+        assert_jax_gives_the_integers(activation, kind, case, matmul)
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
