@@ -39,8 +39,8 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 # --- estimators, exact when averaged over every vector ----------------------------------------
 
 
-def estimated(distribution, latent, spread, utilities, vectors):
-    """The direction that a distribution takes in expectation, and its probabilities."""
+def estimator(distribution, vectors):
+    """How a distribution estimates: its direction in expectation, and its probabilities."""
 
     @jax.jit
     def estimate(latent, spread, utilities):
@@ -48,7 +48,11 @@ def estimated(distribution, latent, spread, utilities, vectors):
         stats = expected(table, utilities, vectors)
         return distribution.direction(latent, spread, stats), table
 
-    return estimate(latent, spread, utilities)
+    return estimate
+
+
+def estimated(distribution, latent, spread, utilities, vectors):
+    return estimator(distribution, vectors)(latent, spread, utilities)
 
 
 def cut_gaussian(latent, spread, cut, kind):
@@ -59,24 +63,24 @@ def cut_gaussian(latent, spread, cut, kind):
     return MARGIN * possible + (1 - MARGIN * possible.sum()) * table * possible
 
 
-@pytest.mark.parametrize("spread", [0.1, 0.5, 2.0])
 @pytest.mark.parametrize("num_weights", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["ternary", "binary"])
-def test_threshold_direction_is_the_gradient_of_expected_utility(kind, num_weights, spread):
-    spread = jnp.float32(spread)
+def test_threshold_direction_is_the_gradient_of_expected_utility(kind, num_weights):
     vectors, utilities, latent = random_problem(num_weights, num_weights)
     cut = scale(latent) / 2 if kind == "ternary" else 0.0
 
     @jax.jit
-    def expected_utility(latent):
+    @functools.partial(jax.grad, has_aux=True)
+    def slope_of_expected_utility(latent, spread):
         table = cut_gaussian(latent, spread, cut, kind)
         return vector_probabilities(table, vectors) @ utilities, table
 
-    distribution = nes.threshold(kind)
-    direction, table = estimated(distribution, latent, spread, utilities, vectors)
-    gradient, reference = jax.grad(expected_utility, has_aux=True)(latent)
-    np.testing.assert_allclose(table, reference, atol=1e-6)
-    np.testing.assert_allclose(direction, gradient, rtol=2e-3, atol=2e-5)
+    estimate = estimator(nes.threshold(kind), vectors)
+    for spread in (0.1, 0.5, 2.0):
+        direction, table = estimate(latent, jnp.float32(spread), utilities)
+        gradient, reference = slope_of_expected_utility(latent, jnp.float32(spread))
+        np.testing.assert_allclose(table, reference, atol=1e-6)
+        np.testing.assert_allclose(direction, gradient, rtol=2e-3, atol=2e-5)
 
 
 @pytest.mark.parametrize("num_weights", [1, 2, 3])
