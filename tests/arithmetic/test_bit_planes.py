@@ -1,5 +1,6 @@
 """Bit planes against plain integer arithmetic, and every way to multiply against every other."""
 
+import functools
 import itertools
 
 import jax
@@ -33,6 +34,13 @@ def test_a_plane_holds_each_weight_in_its_own_bit(matrix):
         assert not np.any(bits[len(matrix) :]), "the last word is filled with zeros"
 
 
+@functools.partial(jax.jit, static_argnums=2)
+def product_with_integers(matrix, values, num_bits):
+    planes = bit_planes.planes_of(matrix)
+    offset = bit_planes.offset_of_integers(planes, num_bits)
+    return bit_planes.dot_integers(planes, offset, values, num_bits)
+
+
 @pytest.mark.exact
 @few
 @given(trits, st.integers(1, 8), st.integers(0, 2**31 - 1))
@@ -40,9 +48,7 @@ def test_products_with_integers_of_any_width_are_exact(matrix, num_bits, seed):
     low, high = -(2 ** (num_bits - 1)), 2 ** (num_bits - 1)
     values = np.random.default_rng(seed).integers(low, high, len(matrix))
     values[: min(2, len(values))] = [low, high - 1][: min(2, len(values))]
-    planes = bit_planes.planes_of(jnp.asarray(matrix))
-    offset = bit_planes.offset_of_integers(planes, num_bits)
-    product = bit_planes.dot_integers(planes, offset, jnp.asarray(values, jnp.int32), num_bits)
+    product = product_with_integers(matrix, jnp.asarray(values, jnp.int32), num_bits)
     np.testing.assert_array_equal(product, values @ matrix.astype(int))
 
 
@@ -75,13 +81,22 @@ def outputs(settings: MLP, observations) -> np.ndarray:
     return np.asarray(answers)
 
 
+MATMULS = ("float32", "planes", "bfloat16", "int8", "auto")
+SOME = {8: MATMULS, 3: ("float32", "planes"), 1: ("float32", "planes")}
+"""By the bits of observations, which are a loop where planes are multiplied."""
+ALL = dict.fromkeys(SOME, MATMULS)
+
+
 @pytest.mark.exact
 @pytest.mark.parametrize("activation", ["int8", "int4", "sign", "ternary"])
 @pytest.mark.parametrize("weights", ["ternary", "binary"])
-def test_every_way_to_multiply_gives_the_same_integers(activation, weights):
+@pytest.mark.parametrize(
+    "ways", [SOME, pytest.param(ALL, marks=pytest.mark.slow)], ids=["some", "all"]
+)
+def test_every_way_to_multiply_gives_the_same_integers(activation, weights, ways):
     rng = np.random.default_rng(0)
     observations = jnp.asarray(rng.integers(-127, 128, (20, 5)), jnp.float32)
-    for bits in (8, 3, 1):
+    for bits, matmuls in ways.items():
         answers = [
             outputs(
                 MLP(
@@ -94,7 +109,7 @@ def test_every_way_to_multiply_gives_the_same_integers(activation, weights):
                 ),
                 observations,
             )
-            for matmul in ("float32", "planes", "bfloat16", "int8", "auto")
+            for matmul in matmuls
         ]
         for first, other in itertools.pairwise(answers):
             np.testing.assert_array_equal(first, other)
