@@ -29,9 +29,16 @@ SMALL = [
     *("--num_final_episodes", "4", "--checkpoint_every", "5"),
 ]
 
+# For what does not depend on what is trained: it is half the time of a run on CartPole.
+TINY = ("--env", "probe/bandit", "--strategy", "random_search", "--hidden_sizes", "()")
+
 
 def folder_of(root, strategy="ternary_nes", name="seed0"):
     return root / "gymnax" / "CartPole-v1" / strategy / name
+
+
+def tiny_folder(root, strategy="random_search"):
+    return root / "probe" / "bandit" / strategy / "seed0"
 
 
 def small_run(root, *arguments):
@@ -148,7 +155,7 @@ def test_resuming_with_other_settings_is_refused(finished, capsys):
 @pytest.mark.parametrize("option", [("--lr_schedule", "cosine"), ("--init_horizon", "0.5")])
 def test_a_schedule_fixes_the_number_of_generations(option, tmp_path, capsys):
     """It is stretched over them: another total would be another run."""
-    scheduled = (*option, "--num_generations")
+    scheduled = (*option, *TINY[:2], "--hidden_sizes", "()", "--num_generations")
     small_run(tmp_path, *scheduled, "2")
     with pytest.raises(SystemExit):
         small_run(tmp_path, "--resume", *scheduled, "4")
@@ -158,15 +165,15 @@ def test_a_schedule_fixes_the_number_of_generations(option, tmp_path, capsys):
 def test_a_start_that_fails_takes_no_name(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(SystemExit):
-        small_run(tmp_path, "--num_generations", "1", "--track", "wandb")
-    small_run(tmp_path, "--num_generations", "1")
-    assert len(read_jsonl(folder_of(tmp_path) / "metrics.jsonl")) == 1
+        small_run(tmp_path, *TINY, "--num_generations", "1", "--track", "wandb")
+    small_run(tmp_path, *TINY, "--num_generations", "1")
+    assert len(read_jsonl(tiny_folder(tmp_path) / "metrics.jsonl")) == 1
 
 
 def test_a_resumed_run_keeps_its_history(tmp_path):
-    small_run(tmp_path, "--num_generations", "2")
-    small_run(tmp_path, "--num_generations", "3", "--resume")
-    config = json.loads((folder_of(tmp_path) / "config.json").read_text())
+    small_run(tmp_path, *TINY, "--num_generations", "2")
+    small_run(tmp_path, *TINY, "--num_generations", "3", "--resume")
+    config = json.loads((tiny_folder(tmp_path) / "config.json").read_text())
     assert config["settings"]["num_generations"] == 3
     assert len(config["resumed_from"]) == 1
 
@@ -193,6 +200,7 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path):
 def test_a_profile_of_one_chunk_is_written(tmp_path, capsys):
     small_run(
         tmp_path / "runs",
+        *TINY,
         *("--num_generations", "3", "--chunk_size", "1", "--profile", str(tmp_path / "new" / "p")),
     )
     (written,) = (tmp_path / "new" / "p" / "plugins" / "profile").iterdir()
@@ -246,7 +254,9 @@ def test_a_profile_folder_that_cannot_be_is_refused_before_anything_starts(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_exits_cleanly(number, tmp_path):
     process = start_process(tmp_path, "--num_generations", "100000")
     process.send_signal(number)
@@ -379,7 +389,7 @@ def learner_run(root, monkeypatch, *arguments):
     monkeypatch.syspath_prepend(root)
     run.main(
         [
-            *("--env", "gymnax/CartPole-v1", "--episode_length", "30", "--hidden_sizes", "(4,)"),
+            *("--env", "probe/bandit", "--hidden_sizes", "()"),
             *("--eval_every", "4", "--num_eval_episodes", "4", "--num_final_episodes", "4"),
             *("--checkpoint_every", "5", "--num_generations", "12", "--render", "False"),
             *("--runs_dir", str(root), "--strategy", "learner_lab:Learner", *arguments),
@@ -394,7 +404,7 @@ def test_a_run_that_diverges_stops_and_keeps_what_was_good(
     with pytest.raises(SystemExit) as exit_:
         learner_run(tmp_path, monkeypatch, "--diverges_at", "7", "--chunk_size", chunk_size)
     assert exit_.value.code == 1
-    folder = folder_of(tmp_path, "learner_lab:Learner")
+    folder = tiny_folder(tmp_path, "learner_lab:Learner")
     message = capsys.readouterr().err
     assert "loss/policy is nan in generation 7 of seed 0" in message
     assert f"the newest checkpoint is {folder / 'checkpoints' / '5'}" in message
@@ -409,7 +419,7 @@ def test_a_run_that_diverges_before_its_first_checkpoint_says_so(tmp_path, monke
         learner_run(tmp_path, monkeypatch, "--diverges_at", "1")
     assert exit_.value.code == 1
     assert "there is no checkpoint yet" in capsys.readouterr().err
-    assert not (folder_of(tmp_path, "learner_lab:Learner") / "policy.tvp").exists()
+    assert not (tiny_folder(tmp_path, "learner_lab:Learner") / "policy.tvp").exists()
 
 
 def test_what_a_strategy_reports_now_and_then_is_shown_and_drawn(tmp_path, monkeypatch, capsys):
@@ -418,7 +428,7 @@ def test_what_a_strategy_reports_now_and_then_is_shown_and_drawn(tmp_path, monke
     lines = [line for line in printed.splitlines() if line.startswith("generation")]
     assert "generation 12/12  return 11.0  eval" in lines[-1]
     assert "nan" not in printed and "max" not in printed
-    assert (folder_of(tmp_path, "learner_lab:Learner") / "curve.png").exists()
+    assert (tiny_folder(tmp_path, "learner_lab:Learner") / "curve.png").exists()
 
 
 @pytest.mark.parametrize(
