@@ -1,5 +1,7 @@
 """CoSyNE, the (1 + lambda) algorithm and inherited mutation rates, beside copies in NumPy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -188,15 +190,21 @@ def test_the_winner_is_any_of_the_best():
     assert np.all(np.abs(counts[[1, 3, 4]] - 300) < 5 * np.sqrt(200))
 
 
-def told_of(fitness, key=0):
-    """A (1 + 4) algorithm: the first asked population, its state, and that after being told."""
+@functools.cache
+def asked_of():
+    """A (1 + 4) algorithm, its params, first population and state, and who is asked first."""
     algorithm = OnePlusLambda(5, hidden("ternary"))
     params = algorithm.default_params
     population = jax.vmap(lambda k: random_params(k, "ternary"))(
         jax.random.split(jax.random.key(1), 5)
     )
     state = algorithm.init(jax.random.key(2), population, jnp.array([4.0, 3, 0, 3, 1]), params)
-    first, asked = algorithm.ask(jax.random.key(3), state, params)
+    return algorithm, params, population, *algorithm.ask(jax.random.key(3), state, params)
+
+
+def told_of(fitness, key=0):
+    """A (1 + 4) algorithm: the first asked population, its state, and that after being told."""
+    algorithm, params, population, first, asked = asked_of()
     state, _ = algorithm.tell(
         jax.random.key(key), first, jnp.asarray(fitness, jnp.float32), asked, params
     )
