@@ -376,6 +376,7 @@ def test_a_head_that_does_not_fit_the_actions_is_refused_by_name(name, spec):
 # --- probes: what PPO must learn ------------------------------------------------------------------
 
 SEEDS = 4
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 @functools.cache
@@ -465,12 +466,12 @@ def test_a_termination_is_an_end():
     np.testing.assert_allclose(value, (1.75 + 1.5 + 1) / 3, atol=0.1)
 
 
-@pytest.mark.parametrize("kind", ["float", "ternary", "binary"])
+@pytest.mark.parametrize("kind", ["ternary", slow("float"), slow("binary")])
 def test_the_rewarded_action_is_picked(kind):
     assert bool(jnp.all(trained("probe/bandit", 40, kind=kind).actions([[1.0]]) == 1))
 
 
-@pytest.mark.parametrize("kind", ["float", "ternary", "binary"])
+@pytest.mark.parametrize("kind", ["float", "ternary", slow("binary")])
 def test_the_action_follows_the_observation(kind):
     run = trained("probe/sign", 60, kind=kind, use_bias=False)
     np.testing.assert_array_equal(run.actions([[-1.0], [1.0]]), np.tile([0, 1], (SEEDS, 1)))
@@ -478,7 +479,7 @@ def test_the_action_follows_the_observation(kind):
     assert all(t.values.dtype == expected for t in ternary.tensors(run.shipped.weights))
 
 
-@pytest.mark.parametrize("name", ["clipped_normal", "tanh_normal"])
+@pytest.mark.parametrize("name", ["clipped_normal", slow("tanh_normal")])
 def test_a_continuous_target_is_hit(name):
     # Many environments and a small rate: once it is hit, normalised advantages are noise.
     options = {"init_log_std": -0.5, "entropy_coefficient": 0.0, "num_envs": 64, "lr": 0.005}

@@ -73,8 +73,15 @@ TABLE = [
     ("latent", "binary", {"sigma": 0.3}),
     ("evosax", "float", {"algorithm": "SimpleGA", "sigma": 0.3}),
 ]
-RICH = ("cem", "compact_ga", "asng", "trust_region", "vote", "cosyne", "one_plus_lambda")
+RICH = (
+    *("pbil", "cem", "compact_ga", "asng", "trust_region", "vote"),
+    *("cosyne", "one_plus_lambda", "random_search", "latent"),
+)
 """Of these only the first row is run by default: what their kinds of weights share, others test."""
+ALSO_SLOW = [
+    ("ternary_nes", "ternary", {"distribution": "sharp"}),
+    ("ternary_ga", "float", {}),
+]
 IDS = ["-".join([name, kind, *map(str, options.values())]) for name, kind, options in TABLE]
 
 
@@ -135,11 +142,13 @@ def history(row: int) -> History:
 
 
 FIRST = {name: min(row for row, (other, *_) in enumerate(TABLE) if other == name) for name in RICH}
+SLOW = [FIRST.get(name, row) != row for row, (name, *_) in enumerate(TABLE)]
+SLOW = [slow or TABLE[row] in ALSO_SLOW for row, slow in enumerate(SLOW)]
 each_row = pytest.mark.parametrize(
     "row",
     [
-        pytest.param(row, id=id_, marks=pytest.mark.slow if FIRST.get(name, row) != row else [])
-        for row, (id_, (name, _, _)) in enumerate(zip(IDS, TABLE, strict=True))
+        pytest.param(row, id=id_, marks=pytest.mark.slow if SLOW[row] else [])
+        for row, id_ in enumerate(IDS)
     ],
 )
 
