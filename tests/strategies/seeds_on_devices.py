@@ -1,8 +1,8 @@
 """Run by test_seeds.py in a process of its own, with two CPU devices.
 
-    python seeds_on_devices.py OUT.npz
+    python seeds_on_devices.py OUT.npz COUNT...
 
-trains 2 and 4 seeds, which each device runs by itself, and 3 seeds, whose populations they share.
+trains so many seeds. 2 or 4 each device runs by itself; of 3 they share the populations.
 """
 
 import functools
@@ -26,7 +26,6 @@ from ternevo.training.checkpoint import Checkpoints
 from ternevo.types import Strategy
 
 FIRST_SEED, GENERATIONS = 3, 6
-SEEDS_TOGETHER = (2, 4, 3)
 COLLECTIVE = re.compile(r" (all-gather|all-reduce|all-to-all|collective-permute)(-start)?\(")
 
 
@@ -40,6 +39,7 @@ def build(name: str, num_seeds: int) -> Strategy:
     return across_seeds(strategy, num_seeds)
 
 
+@functools.cache
 def trained(name: str, seeds: range) -> dict[str, np.ndarray]:
     """Return weights and metrics, each array [seeds, ...]."""
     strategy = build(name, len(seeds))
@@ -102,7 +102,7 @@ def main() -> None:
     devices.use_cores(2)
     found = {}
     with devices.on_all_devices():
-        for count in SEEDS_TOGETHER:
+        for count in map(int, sys.argv[2:]):
             seeds = range(FIRST_SEED, FIRST_SEED + count)
             found |= {f"{count}/{k}": x for k, x in trained("ternary_nes", seeds).items()}
             found[f"{count}/messages"] = np.asarray(num_messages("ternary_nes", count))

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from seeds_on_devices import FIRST_SEED, SEEDS_TOGETHER, build, trained
+from seeds_on_devices import FIRST_SEED, build, trained
 
 from ternevo import play, run
 from ternevo.machine import device_memory
@@ -20,6 +20,7 @@ from ternevo.runs.sinks import mean_rows, read_jsonl
 from ternevo.settings.command_line import parse
 
 SCRIPT = Path(__file__).with_name("seeds_on_devices.py")
+THREE = range(FIRST_SEED, FIRST_SEED + 3)
 ROUNDED = ("metrics/search/entropy", "metrics/loss/", "metrics/ppo/")
 """What XLA may round otherwise among other computations, also without its optimisation."""
 
@@ -37,25 +38,36 @@ def assert_each_is_alone(name: str, together: dict[str, np.ndarray], num_seeds: 
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("name", ["ternary_nes", "ternary_ga", "latent", "ppo"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ternary_nes",
+        "ppo",
+        pytest.param("ternary_ga", marks=pytest.mark.slow),
+        pytest.param("latent", marks=pytest.mark.slow),
+    ],
+)
 def test_seeds_together_are_the_seeds_alone(name):
-    assert_each_is_alone(name, trained(name, range(FIRST_SEED, FIRST_SEED + 3)), 3)
+    assert_each_is_alone(name, trained(name, THREE), 3)
 
 
 @pytest.mark.exact
-def test_seeds_on_two_devices(tmp_path):
-    """Each has one seed, or two, and they do not talk; or both share the populations of three.
+@pytest.mark.parametrize(
+    "messages", [{4: 0, 3: 3}, pytest.param({2: 0}, marks=pytest.mark.slow)], ids=["some", "a pair"]
+)
+def test_seeds_on_two_devices(messages, tmp_path):
+    """Each has two seeds, or one, and they do not talk; or both share the populations of three.
 
     Then they talk as often as for one seed: messages that are independent may wait for each other
     for ever. Each case runs one program in all chunks, also after a checkpoint.
     """
-    command = [sys.executable, SCRIPT, tmp_path / "two.npz"]
+    command = [sys.executable, SCRIPT, tmp_path / "two.npz", *map(str, messages)]
     subprocess.run(command, check=True, env=os.environ)
     with np.load(tmp_path / "two.npz") as found:
-        for count, messages in zip(SEEDS_TOGETHER, (0, 0, 3), strict=True):
+        for count, expected in messages.items():
             together = {key.removeprefix(f"{count}/"): found[key] for key in found.files}
             assert_each_is_alone("ternary_nes", together, count)
-            assert (together["messages"], together["compiled"]) == (messages, 0)
+            assert (together["messages"], together["compiled"]) == (expected, 0)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
@@ -71,10 +83,10 @@ def test_the_shipped_policies_are_tested_only_when_that_is_due(backend, monkeypa
 @pytest.mark.parametrize("name", ["ternary_nes", "ppo"])
 def test_seeds_side_by_side_are_the_seeds_in_turn(name, monkeypatch):
     """As an accelerator runs them. XLA may round the floats of another batch size otherwise."""
-    in_turn = trained(name, range(2))
+    in_turn = trained(name, THREE)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     build.cache_clear()
-    side_by_side = trained(name, range(2))
+    side_by_side = trained.__wrapped__(name, THREE)
     build.cache_clear()
     assert in_turn.keys() == side_by_side.keys()
     for key, values in in_turn.items():
@@ -112,7 +124,7 @@ def test_where_memory_is_not_known_nothing_is_refused(monkeypatch):
 def test_a_run_too_large_for_memory_ends_before_training(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(device_memory, "available_bytes", lambda: -(10**9))
     with pytest.raises(SystemExit) as exit_:
-        joint_run(tmp_path)
+        joint_run(tmp_path, "--env", "probe/bandit", "--strategy", "random_search")
     assert exit_.value.code == 2
     assert "2 seeds at once need" in capsys.readouterr().err
     assert not any(path.read_text() for path in tmp_path.rglob("metrics.jsonl"))
