@@ -21,6 +21,7 @@ from ternevo.settings.policies import MLP
 from ternevo.types import Env, ObsSpec, Timestep
 
 POPULATION, EPISODES = 5, 3
+make = functools.cache(envs.make)  # what is compiled for an environment is compiled once
 
 
 class Plain(NamedTuple):
@@ -82,16 +83,22 @@ def plain_loop(env: Env, weights, quantiser, keys):
     return returns, lengths
 
 
-def python_loop(env: Env, weights, quantiser, keys) -> Plain:
-    """No vmap and no masks: member after member, episode after episode, until it is done."""
+@functools.cache
+def steps_of(env: Env):
+    """Return a step with the policy's action, and reset, both compiled."""
     policy = policy_of(env)
 
     @jax.jit
-    def advance(weights, key, state, memory, obs):
+    def advance(weights, quantiser, key, state, memory, obs):
         memory, output = policy.apply(weights, memory, inputs(observation.quantise(quantiser, obs)))
         return memory, *env.step(key, state, actions.mode(env.action, output))
 
-    reset = jax.jit(env.reset)
+    return advance, jax.jit(env.reset)
+
+
+def python_loop(env: Env, weights, quantiser, keys) -> Plain:
+    """No vmap and no masks: member after member, episode after episode, until it is done."""
+    advance, reset = steps_of(env)
     size = jax.tree.leaves(weights)[0].shape[0]
     returns, lengths, seen = np.zeros((size, keys.shape[1]), "f"), [], []
     for i in range(size):
@@ -104,7 +111,7 @@ def python_loop(env: Env, weights, quantiser, keys) -> Plain:
                 seen.append(np.asarray(obs))
                 step += 1
                 key_step = jax.random.fold_in(key, step)
-                memory, state, timestep = advance(member, key_step, state, memory, obs)
+                memory, state, timestep = advance(member, quantiser, key_step, state, memory, obs)
                 returns[i, j] += np.float32(timestep.reward)
                 obs, is_done = timestep.obs, timestep.terminated | timestep.truncated
             lengths.append(step)
@@ -124,7 +131,7 @@ CHECKED = [
 def test_returns_lengths_and_moments_are_those_of_a_plain_python_loop(
     env_id, episode_length, shared_by
 ):
-    env = envs.make(env_id, episode_length)
+    env = make(env_id, episode_length)
     weights = members(env, POPULATION)
     keys = episode_keys(jax.random.key(1), EPISODES, POPULATION, shared_by)
     assert keys.shape == (1 if shared_by == "all" else POPULATION, EPISODES)
@@ -176,7 +183,7 @@ def alternating(env: Env) -> Env:
 
 
 def test_afterlife_alone_returns_three_and_shows_ones():
-    env = envs.make("probe/afterlife")
+    env = make("probe/afterlife")
     keys = episode_keys(jax.random.key(0), EPISODES, POPULATION)
     result = run(env, members(env, POPULATION), identity(1), keys)
     np.testing.assert_array_equal(result.returns, 3)
@@ -186,7 +193,7 @@ def test_afterlife_alone_returns_three_and_shows_ones():
 
 @pytest.mark.parametrize("episode_length", [1, 7])
 def test_only_the_limit_ends_a_countdown(episode_length):
-    env = envs.make("probe/countdown", episode_length)
+    env = make("probe/countdown", episode_length)
     result = run(env, members(env, 2), identity(1), episode_keys(jax.random.key(0), 2, 2))
     np.testing.assert_array_equal(result.returns, episode_length)
     np.testing.assert_array_equal(result.lengths, episode_length)
@@ -197,7 +204,7 @@ def test_only_the_limit_ends_a_countdown(episode_length):
 @pytest.mark.parametrize("chunk_size", [2, 4, 100])
 def test_chunks_of_the_population_change_no_result(chunk_size, shared_by):
     """Six members: the chunk divides them, leaves a rest, or is larger than all."""
-    env = envs.make("probe/random_length", 9)
+    env = make("probe/random_length", 9)
     weights = members(env, 6)
     keys = episode_keys(jax.random.key(3), 2, 6, shared_by)
     whole = run(env, weights, identity(1), keys)
@@ -206,17 +213,19 @@ def test_chunks_of_the_population_change_no_result(chunk_size, shared_by):
 
 
 QUEUED = [
-    "probe/random_length",
-    pytest.param("gymnax/CartPole-v1", marks=pytest.mark.exact),
-    "gymnax/Breakout-MinAtar",
+    ("probe/random_length", "planes"),
+    ("probe/random_length", "float32"),
+    pytest.param("gymnax/CartPole-v1", "planes", marks=pytest.mark.exact),
+    pytest.param("gymnax/CartPole-v1", "float32", marks=pytest.mark.exact),
+    ("gymnax/Breakout-MinAtar", "planes"),
+    pytest.param("gymnax/Breakout-MinAtar", "float32", marks=pytest.mark.slow),
 ]
 
 
-@pytest.mark.parametrize("matmul", ["planes", "float32"])
-@pytest.mark.parametrize("env_id", QUEUED)
+@pytest.mark.parametrize("env_id, matmul", QUEUED)
 def test_lanes_that_take_one_episode_after_another_return_what_the_plain_loop_does(env_id, matmul):
     """40 members x 3 episodes through 3 to 120 lanes; planes take episodes, float32 members."""
-    env = envs.make(env_id, 60)
+    env = make(env_id, 60)
     policy = MLP((4,), matmul=matmul).build(env.obs, env.action)
     weights = members(env, 40)
     quantiser = Quantiser(jnp.zeros(env.obs.size), jnp.full(env.obs.size, 32.0))
@@ -237,7 +246,7 @@ def test_lanes_that_take_one_episode_after_another_return_what_the_plain_loop_do
 def test_lanes_are_kept_busy(tile, most):
     """Lengths are 1 to 60 by luck. The plain loop would take the longest for all 200 episodes."""
     counted = []
-    env = envs.make("probe/random_length", 60)
+    env = make("probe/random_length", 60)
 
     def step(key, state, action):
         jax.debug.callback(lambda: counted.append(1))
@@ -255,7 +264,7 @@ def test_lanes_are_kept_busy(tile, most):
 @pytest.mark.exact
 def test_lanes_do_not_depend_on_the_population():
     """XLA rounds otherwise in other shapes: every population has to run in the same ones."""
-    env = envs.make("gymnax/CartPole-v1")
+    env = make("gymnax/CartPole-v1")
     policy = policy_of(env)
     lanes = population.choose_lanes(policy, env, 1)
     fewest, most = population.CPU_LANES
@@ -266,7 +275,7 @@ def test_lanes_do_not_depend_on_the_population():
 
 def test_members_share_episodes_as_they_are_told():
     """Length is luck here: it depends on the key of an episode and on nothing else."""
-    env = envs.make("probe/random_length", 1000)
+    env = make("probe/random_length", 1000)
     weights = members(env, 6)
 
     def returns(shared_by):
@@ -287,7 +296,7 @@ def test_pairs_of_an_odd_population_are_refused():
 
 @pytest.mark.exact
 def test_identical_members_get_identical_returns_on_common_episodes():
-    env = envs.make("gymnax/CartPole-v1", 25)
+    env = make("gymnax/CartPole-v1", 25)
     one = members(env, 1, 3)
     weights = jax.tree.map(lambda x: jnp.repeat(x, 4, axis=0), one)
     quantiser = Quantiser(jnp.zeros(4), jnp.full(4, 32.0))
@@ -323,7 +332,7 @@ def test_the_loop_stops_when_the_longest_episode_is_over():
 
 def test_a_nan_reward_stays_with_its_member():
     """Action 1 pays NaN: whoever takes it gets a NaN return, and nobody else."""
-    env = envs.make("probe/nan")
+    env = make("probe/nan")
     weights = members(env, 16)
     keys = episode_keys(jax.random.key(0), 2, 16)
     returns = np.asarray(run(env, weights, identity(1), keys).returns)
@@ -335,7 +344,7 @@ def test_a_nan_reward_stays_with_its_member():
 
 
 def test_observations_that_are_not_finite_are_left_out_of_the_moments():
-    env = envs.make("probe/countdown", 4)
+    env = make("probe/countdown", 4)
 
     def step(key, state, action):
         state, timestep = env.step(key, state, action)
@@ -354,7 +363,7 @@ def test_observations_that_are_not_finite_are_left_out_of_the_moments():
 @pytest.mark.parametrize("env_id", ["brax/hopper@spring", "brax/ant@spring"])
 def test_simulators_do_not_notice_how_many_lanes_there_are(env_id):
     """XLA rounds products of brax otherwise in larger batches, were it not for tiles."""
-    env = envs.make(env_id, 60)
+    env = make(env_id, 60)
     weights = members(env, 40)
     quantiser = Quantiser(jnp.zeros(env.obs.size), jnp.full(env.obs.size, 32.0))
     keys = episode_keys(jax.random.key(5), 1, 40, "none")
