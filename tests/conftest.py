@@ -1,5 +1,6 @@
 """Settings of the tests: quick compilation and a cache of it, no windows, strict dtypes."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -27,14 +28,27 @@ import pytest
 
 matplotlib.use("Agg")
 
-LONGEST = ("seeds", "devices", "ppo", "envs", "algorithms", "compilation", "bench", "strategies")
-"""Files that take a minute or more: begun first, or one process would end with them alone."""
+LONGEST = (
+    *("strategies", "run", "ppo", "envs", "seeds", "devices", "algorithms", "damage"),
+    *("population", "compilation", "bench"),
+)
+"""Files that take half a minute or more: begun first, or one process would end with them alone."""
 
 
 def pytest_collection_modifyitems(items):
     """Put the tests of `LONGEST` first, and leave the order as it is otherwise."""
     rank = {f"test_{name}": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+
+
+def pytest_collection_finish():
+    """Look for garbage less often, and not among what was imported.
+
+    Tracing makes many objects, which live, and each collection goes through all that there are.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope="module", autouse=True)
