@@ -24,11 +24,13 @@ from ternevo.types import Env
 # Compiling is most of the time of these tests; unoptimised it takes a third.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 LONG, SHORT = 40, 17
+make = functools.cache(envs.make)  # what is compiled for an environment is compiled once
 
 
 # --- a cut-off episode ------------------------------------------------------------------------
 
 
+@functools.cache
 def limited(env: Env, limit: int) -> Env:
     """The same environment, but truncated by a count of its own."""
 
@@ -60,9 +62,9 @@ def run(env: Env, horizon=None, chunk_size=0, num_lanes=0):
 @pytest.mark.parametrize("chunk_size, num_lanes", [(0, 0), (5, 0), (0, 8), (1, 4)])
 @pytest.mark.parametrize("env_id", ["gymnax/CartPole-v1", "probe/double_integrator"])
 def test_a_cut_off_episode_is_one_of_that_limit(env_id, chunk_size, num_lanes):
-    cut = run(envs.make(env_id, LONG), jnp.asarray(SHORT), chunk_size, num_lanes)
-    chex.assert_trees_all_equal(cut, run(envs.make(env_id, SHORT)))
-    lengths = np.asarray(run(envs.make(env_id, LONG)).lengths)
+    cut = run(make(env_id, LONG), jnp.asarray(SHORT), chunk_size, num_lanes)
+    chex.assert_trees_all_equal(cut, run(make(env_id, SHORT)))
+    lengths = np.asarray(run(make(env_id, LONG)).lengths)
     assert lengths.max() > SHORT, "nothing would have been cut off"
 
 
@@ -70,7 +72,7 @@ def test_a_cut_off_episode_is_one_of_that_limit(env_id, chunk_size, num_lanes):
 @pytest.mark.parametrize("horizon", [1, SHORT])
 def test_episodes_that_end_before_are_left_alone(horizon, chunk_size, num_lanes):
     """What the limit is shows in the observations and lengths of this probe: it stays 40 here."""
-    env = envs.make("probe/random_length", LONG)
+    env = make("probe/random_length", LONG)
     cut, full = run(env, jnp.asarray(horizon), chunk_size, num_lanes), run(env)
     chex.assert_trees_all_equal(cut, run(limited(env, horizon)))
     np.testing.assert_array_equal(cut.lengths, np.minimum(full.lengths, horizon))
@@ -79,12 +81,12 @@ def test_episodes_that_end_before_are_left_alone(horizon, chunk_size, num_lanes)
 
 @pytest.mark.parametrize("horizon", [LONG, LONG + 1, 10 * LONG])
 def test_a_horizon_beyond_the_limit_changes_nothing(horizon):
-    env = envs.make("gymnax/CartPole-v1", LONG)
+    env = make("gymnax/CartPole-v1", LONG)
     chex.assert_trees_all_equal(run(env, jnp.asarray(horizon)), run(env))
 
 
 def test_the_horizon_of_a_schedule_is_a_float_and_counts_whole_steps():
-    env = envs.make("gymnax/CartPole-v1", LONG)
+    env = make("gymnax/CartPole-v1", LONG)
     chex.assert_trees_all_equal(run(env, jnp.asarray(SHORT + 0.9)), run(env, jnp.asarray(SHORT)))
 
 
@@ -92,7 +94,7 @@ def test_the_horizon_of_a_schedule_is_a_float_and_counts_whole_steps():
 
 
 def horizon_of(settings: dict, num_generations: int):
-    env = envs.make("gymnax/CartPole-v1", LONG)
+    env = make("gymnax/CartPole-v1", LONG)
     return plan(STRATEGIES["ternary_nes"].of(**settings), env, num_generations).horizon
 
 
@@ -134,7 +136,7 @@ def test_shares_that_mean_nothing_are_refused(name, value):
 @pytest.mark.parametrize("weights", ["ternary", "float"])
 def test_training_is_cut_off_and_evaluation_is_not(weights):
     """Every step of a countdown pays one, and only the limit ends it."""
-    env = envs.make("probe/countdown", LONG)
+    env = make("probe/countdown", LONG)
     policy = MLP((), weights=weights).build(env.obs, env.action)
     settings = STRATEGIES["ternary_nes"].of(
         population_size=4, init_horizon=0.25, horizon_growth=1.0
@@ -165,7 +167,7 @@ EVOSAX_WITHIN_A_GENERATION = {
     *("ARS", "ASEBO", "CMA_ES", "CR_FM_NES", "DES", "ESMC", "GuidedES", "LM_MA_ES", "MA_ES"),
     *("NoiseReuseES", "Open_ES", "PersistentES", "PGPE", "Sep_CMA_ES", "SimpleES", "SNES", "xNES"),
 }
-ENV = envs.make("probe/countdown", LONG)
+ENV = make("probe/countdown", LONG)
 
 
 def build(name: str, weights: str, **settings):
