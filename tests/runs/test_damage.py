@@ -29,12 +29,13 @@ TINY = [
     *("--env", "probe/corridor", "--episode_length", "6", "--hidden_sizes", "(2,)"),
     *("--eval_every", "4", "--num_eval_episodes", "1", "--num_final_episodes", "1"),
     *("--checkpoint_every", "2", "--render", "False", "--population_size", "4"),
+    *("--strategy", "random_search"),  # which is compiled soonest
 ]
 ENDLESS = ("--num_generations", "100000000")
 
 
 def folder_of(root, name="seed0"):
-    return root / "probe" / "corridor" / "ternary_nes" / name
+    return root / "probe" / "corridor" / "random_search" / name
 
 
 def train_for(root, generations, *arguments):
