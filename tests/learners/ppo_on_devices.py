@@ -12,11 +12,10 @@ import jax
 import numpy as np
 import optax
 
-from ternevo import envs, problems
+from ternevo import envs
 from ternevo.machine import devices
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.strategies.evaluated import evaluated
 from ternevo.training import loop
 
 CASES = {  # generations, and settings
@@ -33,9 +32,8 @@ def trained(generations: int, options: dict) -> list[np.ndarray]:
     policy = MLP((4,)).build(env.obs, env.action)
     strategy = STRATEGIES["ppo"].of(critic_hidden_sizes=(8,), **options)
     strategy = strategy.build(env, policy, "ternary", generations)
-    strategy = evaluated(strategy, problems.of(policy, env), every=2, num_episodes=4)
     first = loop.start(jax.random.key(0), strategy)
-    state = list(loop.train(strategy, first, generations))[-1].state.strategy.strategy
+    state = list(loop.train(strategy, first, generations))[-1].state.strategy
     # Of Adam: its steps are all of about one length, whatever the gradient.
     gradients = optax.tree.get(state.optimizer, "mu")
     parts = (gradients.critic, state.rewards, state.moments, state.learned)

@@ -85,12 +85,13 @@ def test_members_differ_in_the_exponents_of_outputs(exponents):
     """Also where they are as far apart as they may be: offsets are -1, 0 and +1."""
     first = solution(exponents)
     algorithm = ScaleSearchNES(64, first)
+    ask, tell = quick_jit(algorithm.ask), quick_jit(algorithm.tell)
     params = algorithm.default_params
     state = algorithm.init(jax.random.key(0), first, params)
     mode = algorithm.get_mean(state)
     np.testing.assert_array_equal(mode["weight"].exponent, exponents)
     np.testing.assert_array_equal(mode["weight"].values, first["weight"].values)
-    population, state = algorithm.ask(jax.random.key(1), state, params)
+    population, state = ask(jax.random.key(1), state, params)
     drawn = population["weight"].exponent
     assert drawn.shape == (64, 3) and population["bias"].exponent.shape == (64,)
     assert len(np.unique(drawn, axis=0)) > 3
@@ -99,8 +100,8 @@ def test_members_differ_in_the_exponents_of_outputs(exponents):
     assert np.all(np.ptp(np.asarray(drawn, int), axis=1) <= 8)
     fitness = jnp.asarray(drawn[:, 2], jnp.float32)  # less is better: larger levels
     for generation in range(8):
-        state, _ = algorithm.tell(jax.random.key(2), population, fitness, state, params)
-        population, state = algorithm.ask(jax.random.key(3 + generation), state, params)
+        state, _ = tell(jax.random.key(2), population, fitness, state, params)
+        population, state = ask(jax.random.key(3 + generation), state, params)
         fitness = jnp.asarray(population["weight"].exponent[:, 2], jnp.float32)
     offsets = state.latents[-1]
     assert float(offsets[3]) < -0.2 and float(offsets[3]) < float(jnp.min(offsets[:3]))
