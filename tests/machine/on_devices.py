@@ -1,10 +1,12 @@
-"""Run by test_devices.py in processes of their own, each with another number of CPU devices.
+"""Run by test_devices.py in a process of its own, with as many CPU devices as the most of COUNTS.
 
-    python on_devices.py NUM_DEVICES OUT.npz
+    python on_devices.py OUT.npz COUNTS CASE...
 
-trains for a few generations in several settings and saves every leaf of the final states.
+trains for a few generations in several settings, on so many of the devices, as in 1,2, and saves
+every leaf of the final states.
 """
 
+import functools
 import re
 import sys
 
@@ -86,6 +88,10 @@ COLLECTIVE = re.compile(r" (all-gather|all-reduce|all-to-all|collective-permute)
 
 def num_collectives(strategy: Strategy) -> int:
     """Return how often devices talk in the compiled program of a chunk of generations."""
+<<<<<<< HEAD
+=======
+    strategy = build(case, devices.count())
+>>>>>>> 0417119 (One process trains on one device and on two)
     state = loop.start(jax.random.key(0), strategy)
     program = loop.advance.lower(strategy, state, jnp.asarray(1, jnp.int32)).compile()
     return len(COLLECTIVE.findall(program.as_text()))
@@ -113,7 +119,9 @@ def gathered() -> dict[str, np.ndarray]:
     return {name: np.asarray(x) for name, x in arrived.items()}
 
 
-def build(case: str) -> Strategy:
+@functools.cache
+def build(case: str, num_devices: int) -> Strategy:
+    """Return the strategy, for the mesh of that many devices, which is set."""
     name, settings, policy_settings, env_id, episode_length = CASES[case]
     env = envs.make(env_id, episode_length)
     policy = policy_settings.build(env.obs, env.action)
@@ -121,7 +129,12 @@ def build(case: str) -> Strategy:
     return evaluated(strategy, problems.of(policy, env), 2, 5)
 
 
+<<<<<<< HEAD
 def final_state(strategy: Strategy) -> list[np.ndarray]:
+=======
+def final_state(case: str) -> list[np.ndarray]:
+    strategy = build(case, devices.count())
+>>>>>>> 0417119 (One process trains on one device and on two)
     state = loop.start(jax.random.key(0), strategy)
     for chunk in loop.train(strategy, state, 4, 2):
         state = chunk.state
@@ -139,20 +152,29 @@ def bits(x: np.ndarray) -> np.ndarray:
     return np.frombuffer(x.tobytes(), np.uint8)
 
 
+<<<<<<< HEAD
 def main() -> None:
     num_devices, path, cases = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     devices.use_cores(num_devices)
     strategies = {case: build(case) for case in {*cases, "split"}}  # off the mesh, as in a session
     with devices.on_all_devices():
+=======
+def found_on(num_devices: int, cases: list[str]) -> dict[str, np.ndarray]:
+    """Return the final states, the number of messages, and what arrives on each device."""
+    with devices.on_all_devices(num_devices):
+>>>>>>> 0417119 (One process trains on one device and on two)
         assert devices.count() == num_devices
         states = {case: final_state(strategies[case]) for case in cases}
         states["collectives"] = [np.asarray(num_collectives(strategies["split"]))]
         messages = {f"gathered/{name}": bits(x) for name, x in gathered().items()}
-    np.savez(
-        path,
-        **messages,
-        **{f"{case}/{i}": x for case, xs in states.items() for i, x in enumerate(xs)},
-    )
+    return messages | {f"{case}/{i}": x for case, xs in states.items() for i, x in enumerate(xs)}
+
+
+def main() -> None:
+    path, counts, cases = sys.argv[1], [int(n) for n in sys.argv[2].split(",")], sys.argv[3:]
+    devices.use_cores(max(counts))
+    found = {count: found_on(count, cases) for count in counts}
+    np.savez(path, **{f"{n}/{name}": x for n, xs in found.items() for name, x in xs.items()})
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from on_devices import CASES, DTYPES, bits
 
+from ternevo import run
 from ternevo.machine import devices
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.ppo import PPO
@@ -21,21 +22,27 @@ from ternevo.settings.strategies.ppo import PPO
 SCRIPT = Path(__file__).with_name("on_devices.py")
 
 
-QUICK = ("split", "pairs", "padded", "binary", "votes")
+QUICK = ("split", "pairs", "padded", "votes")
 """On one device and on two; each is compiled anew, so the others, and eight devices, are slow."""
 
 
 def final_states(
     folder: Path, counts: tuple[int, ...], cases: tuple[str, ...]
 ) -> dict[int, dict[str, np.ndarray]]:
-    """Return the final states, by the number of devices; the processes run one after another."""
-    found = {}
-    for count in counts:
-        path = folder / f"{count}.npz"
-        command = [sys.executable, SCRIPT, str(count), path, *cases]
-        subprocess.run(command, check=True, env=os.environ)
-        found[count] = dict(np.load(path))
-    return found
+    """Return the final states, by the number of devices; one process has the most of them."""
+    path = folder / "states.npz"
+    command = [sys.executable, SCRIPT, path, ",".join(map(str, counts)), *cases]
+    subprocess.run(command, check=True, env=os.environ)
+    with np.load(path) as file:
+        found = dict(file)
+    return {
+        count: {
+            name.removeprefix(f"{count}/"): x
+            for name, x in found.items()
+            if name.startswith(f"{count}/")
+        }
+        for count in counts
+    }
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +119,10 @@ def test_two_processes_that_talk_over_loopback_get_the_numbers_of_one(tmp_path):
         )
         for number in range(2)
     ]
-    outputs = [run.communicate(timeout=300)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], "\n".join(outputs)
+    outputs = [process.communicate(timeout=300)[0] for process in runs]
+    assert [process.returncode for process in runs] == [0, 0], "\n".join(outputs)
     assert "policy.tvp" in outputs[0] and "policy.tvp" not in outputs[1]
-    alone = start_run(tmp_path / "one", "--num_devices", "1")
-    output = alone.communicate(timeout=300)[0]
-    assert alone.returncode == 0, output
+    run.main([*RUN[2:], "--runs_dir", str(tmp_path / "one"), "--num_devices", "1"])
     assert rows_of(tmp_path / "two") == rows_of(tmp_path / "one")
     policies = [next((tmp_path / name).rglob("policy.tvp")) for name in ("one", "two")]
     assert policies[0].read_bytes() == policies[1].read_bytes()
@@ -127,17 +132,21 @@ def test_two_processes_that_talk_over_loopback_get_the_numbers_of_one(tmp_path):
 def test_a_simulator_that_is_bound_to_one_device_runs_on_two(tmp_path):
     """Brax puts its model on the first device as it is loaded; this needs a whole run to show."""
     options = ["--env", "brax/inverted_pendulum", "--num_devices", "2", "--render", "True"]
-    run = start_run(tmp_path, *options)
-    output = run.communicate(timeout=300)[0]
-    assert run.returncode == 0, output
+    process = start_run(tmp_path, *options)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
     assert len(rows_of(tmp_path)) == 3
     assert list(tmp_path.rglob("episode.html"))
 
 
-def test_a_process_that_is_told_half_of_who_takes_part_says_what_is_missing(tmp_path):
-    run = start_run(tmp_path, "--distributed", TERNEVO_COORDINATOR="127.0.0.1:1")
-    output = run.communicate(timeout=120)[0]
-    assert run.returncode == 2
+def test_a_process_that_is_told_half_of_who_takes_part_says_what_is_missing(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("TERNEVO_COORDINATOR", "127.0.0.1:1")
+    with pytest.raises(SystemExit) as exit_:
+        run.main([*RUN[2:], "--runs_dir", str(tmp_path), "--distributed"])
+    assert exit_.value.code == 2
+    output = capsys.readouterr().err
     assert re.search(r"error: --distributed needs all three.*NUM_PROCESSES=None", output), output
 
 
