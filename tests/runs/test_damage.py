@@ -110,9 +110,10 @@ def at_work(root, *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT):
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory):
-    """A run that goes on while others try to have it, and its root."""
+    """A run that has not ended while others try to have it, and its root."""
     root = tmp_path_factory.mktemp("worker")
     with at_work(root, *ENDLESS) as process:
+        process.send_signal(signal.SIGSTOP)  # it holds the lock, and takes no core from the others
         yield process, root
 
 
