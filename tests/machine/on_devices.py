@@ -6,7 +6,6 @@ trains for a few generations in several settings, on so many of the devices, as 
 every leaf of the final states.
 """
 
-import functools
 import re
 import sys
 
@@ -88,10 +87,6 @@ COLLECTIVE = re.compile(r" (all-gather|all-reduce|all-to-all|collective-permute)
 
 def num_collectives(strategy: Strategy) -> int:
     """Return how often devices talk in the compiled program of a chunk of generations."""
-<<<<<<< HEAD
-=======
-    strategy = build(case, devices.count())
->>>>>>> 0417119 (One process trains on one device and on two)
     state = loop.start(jax.random.key(0), strategy)
     program = loop.advance.lower(strategy, state, jnp.asarray(1, jnp.int32)).compile()
     return len(COLLECTIVE.findall(program.as_text()))
@@ -119,9 +114,7 @@ def gathered() -> dict[str, np.ndarray]:
     return {name: np.asarray(x) for name, x in arrived.items()}
 
 
-@functools.cache
-def build(case: str, num_devices: int) -> Strategy:
-    """Return the strategy, for the mesh of that many devices, which is set."""
+def build(case: str) -> Strategy:
     name, settings, policy_settings, env_id, episode_length = CASES[case]
     env = envs.make(env_id, episode_length)
     policy = policy_settings.build(env.obs, env.action)
@@ -129,12 +122,7 @@ def build(case: str, num_devices: int) -> Strategy:
     return evaluated(strategy, problems.of(policy, env), 2, 5)
 
 
-<<<<<<< HEAD
 def final_state(strategy: Strategy) -> list[np.ndarray]:
-=======
-def final_state(case: str) -> list[np.ndarray]:
-    strategy = build(case, devices.count())
->>>>>>> 0417119 (One process trains on one device and on two)
     state = loop.start(jax.random.key(0), strategy)
     for chunk in loop.train(strategy, state, 4, 2):
         state = chunk.state
@@ -152,17 +140,10 @@ def bits(x: np.ndarray) -> np.ndarray:
     return np.frombuffer(x.tobytes(), np.uint8)
 
 
-<<<<<<< HEAD
-def main() -> None:
-    num_devices, path, cases = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
-    devices.use_cores(num_devices)
-    strategies = {case: build(case) for case in {*cases, "split"}}  # off the mesh, as in a session
-    with devices.on_all_devices():
-=======
 def found_on(num_devices: int, cases: list[str]) -> dict[str, np.ndarray]:
     """Return the final states, the number of messages, and what arrives on each device."""
+    strategies = {case: build(case) for case in {*cases, "split"}}  # off the mesh, as in a session
     with devices.on_all_devices(num_devices):
->>>>>>> 0417119 (One process trains on one device and on two)
         assert devices.count() == num_devices
         states = {case: final_state(strategies[case]) for case in cases}
         states["collectives"] = [np.asarray(num_collectives(strategies["split"]))]
