@@ -64,7 +64,7 @@ RECIPES = {
     ),
     "Breakout-MinAtar": Recipe(
         *("gymnax_breakout_minatar", "play Breakout", 1, "ppo"),
-        (*TERNARY_PPO, "--observation_shift", "3", "--lr", "0.002"),
+        (*TERNARY_PPO, "--num_generations", "610", "--eval_every", "61"),
     ),
     "inverted_double_pendulum": Recipe(
         "brax_inverted_double_pendulum", "balance two poles", 1, "ppo", TERNARY_PPO
