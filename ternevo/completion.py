@@ -1,40 +1,21 @@
 """Completion in a shell: one script for all commands, made by tyro from their settings."""
 
 import contextlib
-import dataclasses
 import io
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Union
 
 import tyro
 
 from ternevo.commands import COMMANDS
 from ternevo.names import check, lookup
-from ternevo.settings.command_line import RunConfig
-from ternevo.settings.flags import flattened
-from ternevo.settings.policies import MLP, POLICIES, PolicySettings
-from ternevo.settings.strategies import STRATEGIES
-from ternevo.settings.strategies.settings import Settings
+from ternevo.settings.command_line import RunConfig, boxes
+from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.ternary_nes import TernaryNES
 
 ELSE_FILES = {"bash": "\ncomplete -o default -F _tyro_ternevo ternevo", "zsh": " || _files"}
 """What makes each shell complete files where tyro has nothing: a policy is named by its path."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CompletedRun(RunConfig):
-    """The options of a run, with those that are read before the others."""
-
-    config: Path | None = None
-    strategy_name: Annotated[
-        Literal[tuple(STRATEGIES)],  # pyright: ignore[reportInvalidTypeForm]
-        tyro.conf.arg(name="strategy"),
-    ] = "ternary_nes"
-    policy_name: Annotated[
-        Literal[tuple(POLICIES)],  # pyright: ignore[reportInvalidTypeForm]
-        tyro.conf.arg(name="policy"),
-    ] = "mlp"
 
 
 def write(arguments: list[str]) -> None:
@@ -83,12 +64,10 @@ def script(shell: str) -> str:
 
 def all_settings() -> Any:
     """Return the type of "one of the commands", for tyro."""
-    strategy = flattened(TernaryNES(), Settings)
-    completed = CompletedRun(strategy, flattened(MLP(), PolicySettings))
-    run = Annotated[CompletedRun, tyro.conf.subcommand("run", default=completed)]
+    run = boxes(RunConfig(TernaryNES(), MLP()), is_closed=True)
     others = [
         Annotated[lookup("settings", command.settings, {}), tyro.conf.subcommand(name)]
         for name, command in COMMANDS.items()
         if name != "run"
     ]
-    return Union[(run, *others)]
+    return Union[(Annotated[run, tyro.conf.subcommand("run")], *others)]

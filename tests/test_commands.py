@@ -40,7 +40,7 @@ def test_help_is_that_of_the_module_under_the_other_name(name, monkeypatch, caps
     assert (status, errors) == (0, "")
     assert f"usage: ternevo {name} " in ours
     assert f"usage: python -m ternevo.{name} " in theirs[1]
-    renamed = ours.replace(f"ternevo {name}", f"python -m ternevo.{name}", 1)
+    renamed = ours.replace(f"ternevo {name}", f"python -m ternevo.{name}")
     assert renamed.split() == theirs[1].split(), "the same but for the breaks of lines"
 
 

@@ -217,7 +217,7 @@ def _parse_options(default: RunConfig, argv: list[str], page: dict[str, Any]) ->
     arguments = options.written_out([*options.from_page(page, types), *argv], types)
     known = [*types, *PICKED, *LISTS]
     spelling.check_known(arguments, known, lambda: _elsewhere(known), takes_words=False)
-    shown = _boxes(default)
+    shown = boxes(default)
     found = call(
         lambda: tyro.cli(
             shown, args=arguments, prog=prog("run"), use_underscores=True, config=MARKERS
@@ -256,8 +256,14 @@ def _elsewhere(known: Collection[str]) -> dict[str, str]:
     return {name: f"--strategy {', '.join(own)}" for name, own in found.items()}
 
 
-def _boxes(config: RunConfig) -> Any:
-    """Return the options of a run as the boxes in which the help shows them."""
+def boxes(config: RunConfig, is_closed: bool = False) -> Any:
+    """Return the options of a run as the boxes in which the help shows them.
+
+    Args:
+      config: the strategy and the policy whose options they are.
+      is_closed: whether the built-in strategies and policies are the only ones.
+    """
+    choices = (STRATEGIES, POLICIES) if is_closed else ((), ())
     of_task, of_run = [*TASK, *flat(config.wrappers)], _names_of_run(config)
     others = [name for name in of_run if name not in (*of_task, *INITIAL, *MACHINE)]
     strategies, policies = ", ".join(STRATEGIES), ", ".join(POLICIES)
@@ -269,7 +275,12 @@ def _boxes(config: RunConfig) -> Any:
                 "policy",
                 f"The policy and its weights. {first_line(type(config.policy))}",
                 [
-                    _choice("policy", config.policy_name, f"What to train: {policies}, or {OWN}."),
+                    _choice(
+                        "policy",
+                        config.policy_name,
+                        f"What to train: {policies}, or {OWN}.",
+                        choices[1],
+                    ),
                     *options_in(config.policy),
                     *options_in(config, INITIAL),
                 ],
@@ -282,6 +293,7 @@ def _boxes(config: RunConfig) -> Any:
                         "strategy",
                         config.strategy_name,
                         f"{strategies}, or {OWN}. Each has its own options: those below.",
+                        choices[0],
                     ),
                     *options_in(config.strategy),
                 ],
@@ -298,10 +310,11 @@ def _boxes(config: RunConfig) -> Any:
     )
 
 
-def _choice(name: str, default: str, help: str) -> tuple[str, Any, str]:
+def _choice(name: str, default: str, help: str, choices: Collection[str]) -> tuple[str, Any, str]:
+    kind = Literal[tuple(choices)] if choices else str  # pyright: ignore[reportInvalidTypeForm]
     default_name = getattr(RunConfig, f"{name}_name")
     shown = tyro.conf.arg(help=help, help_behavior_hint=f"(default: {default_name})")
-    return name, Annotated[str, shown], default
+    return name, Annotated[kind, shown], default
 
 
 def _switch(name: str, kind: Any, metavar: str, help: str) -> tuple[str, Any, Any]:

@@ -73,12 +73,8 @@ def finish(setup: Setup, records: Records) -> None:
 
 
 def _show(setup: Setup, results: list[Result], all_seeds: str) -> None:
-    """Draw an episode, and print results and all paths."""
+    """Print results and all paths, and draw an episode: last, as it may be interrupted."""
     config, folders = setup.config, setup.seed_folders
-    shown = ""
-    if config.render:
-        with setup.time.phase("drawing", "drawing an episode"):
-            shown = render_best(setup)
     steps = sum(result["env_steps"] for result in results)
     print(
         f"done        {setup.env.id} with {config.strategy_name}: "
@@ -87,14 +83,15 @@ def _show(setup: Setup, results: list[Result], all_seeds: str) -> None:
     for folder, result in zip(folders.values(), results, strict=True):
         for label in ("policy", "best_policy"):
             print(f"{label:<12}{getattr(folder, label)}  {_in_words(result[label])}")
-    lines = {
-        "all seeds": all_seeds,
-        "curve": setup.folder.curve,
-        "episode": shown,
-        "checkpoint": setup.folder.checkpoints / str(results[0]["generation"]),
-        "time": setup.time.summary(),
-    }
-    print("\n".join(f"{name:<12}{value}" for name, value in lines.items() if value), flush=True)
+    if all_seeds:
+        print(f"all seeds   {all_seeds}")
+    print(f"curve       {setup.folder.curve}")
+    print(f"checkpoint  {setup.folder.checkpoints / str(results[0]['generation'])}")
+    if config.render:
+        with setup.time.phase("drawing", "drawing an episode"):
+            shown = render_best(setup)
+        print(f"episode     {shown}")
+    print(f"time        {setup.time.summary()}", flush=True)
 
 
 def settled(folder: RunFolder, evaluation: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

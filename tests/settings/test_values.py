@@ -314,7 +314,7 @@ def test_help_says_each_thing_in_whole_lines(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         parse(["--help"])
     text = capsys.readouterr().out
-    assert 'to "seed0-4" for five seeds, and to <sweep>-<run> in a trial' in text
+    assert 'with "seed0-4" for five seeds, and to <sweep>-<run> in a trial' in text
 
 
 def listed(option, *more):
