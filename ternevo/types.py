@@ -77,9 +77,9 @@ class ObsSpec(NamedTuple):
 
     Attributes:
       shape: the shape to which a policy may reshape the vector, such as (27,) or (10, 10, 4).
-      kind: how observations become integers (`arithmetic.observation.freeze`). "floats" are scaled
-        by their moments. The other kinds need no moments: "integers" in [-127, 127] stay as they
-        are, "bits" 0 and 1 become 0 and 127, and 128 is subtracted from "pixels" of 0 to 255.
+      kind: how observations become integers (`arithmetic.observation.freeze`). "floats" and
+        "bits", 0 or 1, are scaled by their moments. The other kinds need none: "integers" in
+        [-127, 127] stay as they are, and 128 is subtracted from "pixels" of 0 to 255.
     """
 
     shape: tuple[int, ...]

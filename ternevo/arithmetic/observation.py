@@ -55,8 +55,12 @@ The looks themselves are not part of the moments.
 LOOK_STEPS = 32
 """Largest number of steps of an episode in a look."""
 
-FIXED = {"integers": (0.0, 1.0), "bits": (0.0, 128.0), "pixels": (128.0, 1.0)}
-"""Mean and scale of observations that need no moments; 128 times a bit is clipped to full scale."""
+FIXED = {"integers": (0.0, 1.0), "pixels": (128.0, 1.0)}
+"""Mean and scale of the kinds of observations that have no moments.
+
+Bits have moments: a bit that is rarely 1 tells more than one that is nearly always 1. Without
+them, PPO with ternary weights learned 7 instead of 25 points of Breakout.
+"""
 
 T = TypeVar("T")
 
@@ -106,13 +110,13 @@ def of_all(obs: Num[np.ndarray, "observations obs"]) -> ObservationMoments:
 
 
 def is_unit_known(spec: ObsSpec, moments: ObservationMoments) -> Bool[Array, ""]:
-    """Return whether a quantiser can be frozen; floats must have had a finite component."""
-    return jnp.any(moments.count > 0) if spec.kind == "floats" else jnp.asarray(True)
+    """Return whether a quantiser can be frozen: moments need a component that was finite."""
+    return jnp.asarray(True) if spec.kind in FIXED else jnp.any(moments.count > 0)
 
 
 def summed_size(spec: ObsSpec) -> int:
-    """Return the number of components whose moments a rollout sums: only floats have moments."""
-    return spec.size if spec.kind == "floats" else 0
+    """Return the number of components whose moments a rollout sums: none of a `FIXED` kind."""
+    return 0 if spec.kind in FIXED else spec.size
 
 
 def choose(condition: Bool[Array, ""], chosen: T, other: T) -> T:
@@ -207,7 +211,7 @@ def freeze(
 ) -> Quantiser:
     """Round the moments to a quantiser with exponents floor(log2(127 / (4 std))), by frexp.
 
-    Only floats have moments: the other kinds of `ObsSpec` have a fixed quantiser, `FIXED`.
+    Floats and bits have moments; the other kinds of `ObsSpec` have a fixed quantiser, `FIXED`.
 
     A component that was never seen has mean 0 and deviation 1. One that never changed has
     the deviation given by `UNMOVED_SHARE` or `UNMOVED_DEVIATION`.
@@ -219,7 +223,7 @@ def freeze(
       >>> freeze(spread, "pixels").mean.item()
       128.0
     """
-    if kind != "floats":
+    if kind in FIXED:
         mean, scale = FIXED[kind]
         return Quantiser(jnp.full(moments.mean.shape, mean), jnp.full(moments.mean.shape, scale))
     size = jnp.abs(moments.mean)

@@ -48,7 +48,11 @@ def supervised(policy: Policy, env: Env, plan: Plan) -> Problem:
     if plan.horizon is not None:
         raise ValueError(f"--init_horizon must be 1 with {env.id}: an example is one step")
     actor = Actor(policy, env.obs, env.action)
-    known = moments_of(examples) if env.obs.kind == "floats" else observation.empty(env.obs.size)
+    known = (
+        moments_of(examples)
+        if observation.summed_size(env.obs)
+        else observation.empty(env.obs.size)
+    )
     quantiser_of_all = observation.freeze(known, env.obs.kind)
 
     def score(

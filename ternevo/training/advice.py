@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from ternevo.arithmetic.observation import summed_size
 from ternevo.machine import device_memory, devices
 from ternevo.settings.flat import flat, with_meaning
 from ternevo.training.checkpoint import Checkpoints
@@ -61,7 +62,7 @@ def _what_to_lower(setup: Setup, error: Exception) -> str:
 def warn_of_unseen(setup: Setup, state: TrainState) -> None:
     """Warn about the components of observations that have never been finite so far."""
     moments = policies_of(setup, state).last.moments
-    if not devices.is_first_process() or setup.env.obs.kind != "floats":
+    if not devices.is_first_process() or not summed_size(setup.env.obs):
         return
     count = np.asarray(moments.count).reshape(-1, setup.env.obs.size)
     keeps_moments = bool(count.any()) or ":" not in setup.config.strategy_name

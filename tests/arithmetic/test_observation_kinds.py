@@ -1,4 +1,4 @@
-"""Observations that need no moments: integers, bits and pixels, up to MinAtar and to a file."""
+"""Kinds of observations: integers and pixels need no moments, bits do, up to MinAtar and a file."""
 
 import functools
 
@@ -23,7 +23,6 @@ BREAKOUT = envs.make("gymnax/Breakout-MinAtar", 20)
     ("kind", "shown", "integers"),
     [
         ("integers", [-127.0, -1.0, 0.0, 5.0, 127.0], [-127, -1, 0, 5, 127]),
-        ("bits", [0.0, 1.0], [0, 127]),
         ("pixels", [0.0, 1.0, 128.0, 255.0], [-127, -127, 0, 127]),
     ],
 )
@@ -35,9 +34,10 @@ def test_a_kind_has_its_integers_whatever_was_seen(kind, shown, integers):
         np.testing.assert_array_equal(found, integers)
 
 
-def test_only_floats_have_moments():
+def test_floats_and_bits_have_moments():
     assert observation.summed_size(ObsSpec((3, 4))) == 12
-    assert observation.summed_size(ObsSpec((3, 4), "bits")) == 0
+    assert observation.summed_size(ObsSpec((3, 4), "bits")) == 12
+    assert observation.summed_size(ObsSpec((3, 4), "pixels")) == 0
     assert not observation.is_unit_known(ObsSpec((2,)), observation.empty(2))
     assert observation.is_unit_known(ObsSpec((2,), "pixels"), observation.empty(2))
 
@@ -56,35 +56,54 @@ def test_minatar_shows_planes_of_bits(name):
     assert set(np.unique(seen)) == {0, 1}
 
 
-def test_bits_take_no_look_and_keep_no_moments():
-    """Every step is one of an episode: nothing is looked at beforehand, as no unit is unknown."""
-    policy = MLP((4,)).build(BREAKOUT.obs, BREAKOUT.action)
+def shown_as(kind):
+    """Return Breakout as if its observations were of that kind."""
+    return BREAKOUT._replace(obs=ObsSpec(BREAKOUT.obs.shape, kind), obs_names=())
+
+
+def evaluated(env):
+    policy = MLP((4,)).build(env.obs, env.action)
     params = Population(jax.vmap(policy.init)(jax.random.split(jax.random.key(0), 4)))
-    problem = problems.of(policy, BREAKOUT, Plan(2))
+    problem = problems.of(policy, env, Plan(2))
     moments = observation.empty(400)
     first = jnp.zeros((), jnp.int32)
-    scores = quick_jit(lambda key: problem.evaluate(key, params, moments, first))(jax.random.key(1))
+    return quick_jit(lambda key: problem.evaluate(key, params, moments, first))(jax.random.key(1))
+
+
+def test_bits_are_scaled_as_floats_are():
+    """A bit that is rarely 1 must count for more than one that is nearly always 1."""
+    bits, floats = evaluated(shown_as("bits")), evaluated(shown_as("floats"))
+    for found, expected in zip(jax.tree.leaves(bits), jax.tree.leaves(floats), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert np.all(np.asarray(bits.moments.count) > 0)
+
+
+def test_pixels_take_no_look_and_keep_no_moments():
+    """Every step is one of an episode: nothing is looked at beforehand, as no unit is unknown."""
+    scores = evaluated(shown_as("pixels"))
     assert int(scores.steps.low) == int(scores.lengths.sum())
     np.testing.assert_array_equal(scores.moments.count, 0)
 
 
-@pytest.mark.parametrize("name, options", [("ppo", {"num_envs": 4, "num_steps": 8})])
-def test_gradients_see_the_same_bits(name, options):
-    policy = MLP((4,)).build(BREAKOUT.obs, BREAKOUT.action)
-    settings = STRATEGIES[name].of(num_minibatches=2, **options)
-    strategy = settings.build(BREAKOUT, policy, "ternary", 2)
+@pytest.mark.parametrize("kind, count", [("bits", 32), ("pixels", 0)])
+def test_gradients_count_what_has_moments(kind, count):
+    env = shown_as(kind)
+    policy = MLP((4,)).build(env.obs, env.action)
+    settings = STRATEGIES["ppo"].of(num_minibatches=2, num_envs=4, num_steps=8)
+    strategy = settings.build(env, policy, "ternary", 2)
     state = quick_jit(strategy.init)(jax.random.key(0))
     state, metrics = quick_jit(strategy.step)(jax.random.key(1), state)
-    np.testing.assert_array_equal(strategy.params(state).moments.count, 0)
+    np.testing.assert_array_equal(strategy.params(state).moments.count, count)
     assert np.isfinite(float(metrics["loss/policy"]))
 
 
 def test_a_file_has_the_quantiser_of_the_kind(tmp_path):
     """So the runtime without JAX, C and JavaScript need to know no kind."""
-    policy = MLP((4,)).build(BREAKOUT.obs, BREAKOUT.action)
+    env = shown_as("pixels")
+    policy = MLP((4,)).build(env.obs, env.action)
     params = PolicyParams(policy.init(jax.random.key(0)), observation.empty(400))
     path = tmp_path / "policy.tvp"
-    policy_file.save(path, BREAKOUT, "mlp", MLP((4,)), params)
+    policy_file.save(path, env, "mlp", MLP((4,)), params)
     saved = policy_file.load(path)
-    np.testing.assert_array_equal(saved.quantiser.mean, 0)
-    np.testing.assert_array_equal(saved.quantiser.scale, 128)
+    np.testing.assert_array_equal(saved.quantiser.mean, 128)
+    np.testing.assert_array_equal(saved.quantiser.scale, 1)
