@@ -190,7 +190,7 @@ def test_the_page_about_python_runs_from_top_to_bottom(lab, capsys):
     runpy.run_path("python_api.py")
     printed = capsys.readouterr().out.splitlines()
     told = re.findall(r"print\(.*?\)  # (.*)", (PAGES / "python_api.md").read_text())
-    assert len(told) == 6
+    assert len(told) == 7
     for words in told:
         assert any(words == line or words.startswith((f"{line},", f"{line}:")) for line in printed)
 

@@ -50,9 +50,7 @@ def origin(record: PolicyRecord, date: str | None) -> list[tuple[str, str]]:
     if trained:
         pairs.append(("trained by", ", ".join(trained)))
     if "return" in told:
-        pairs.append(
-            ("return", f"{_number(told['return'])}, mean of its test episodes in training")
-        )
+        pairs.append(("return", f"{_number(told['return'])}, mean of its test episodes"))
     if date:
         pairs.append(("exported", plain(date)))
     return pairs

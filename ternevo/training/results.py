@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import jax
 
 from ternevo import envs, keys, problems
-from ternevo.files import replace_text, replacing
+from ternevo.files import replace_text
 from ternevo.machine import devices
 from ternevo.machine.interruption import ended_by_signals
 from ternevo.names import UnknownName
@@ -20,6 +19,7 @@ from ternevo.runs import plots
 from ternevo.runs.run_folder import RunFolder
 from ternevo.runs.sinks import Records, Result, Row, read_jsonl
 from ternevo.training.setup import Setup
+from ternevo.types import PolicyParams
 
 
 def draw(setup: Setup) -> None:
@@ -54,7 +54,7 @@ def finish(setup: Setup, records: Records) -> None:
         ),
     ):
         evaluations = [
-            settled(folder, evaluation)
+            settled(setup, folder, evaluation)
             for folder, evaluation in zip(folders.values(), final_evaluations(setup), strict=True)
         ]
         results = [
@@ -94,7 +94,9 @@ def _show(setup: Setup, results: list[Result], all_seeds: str) -> None:
     print(f"time        {setup.time.summary()}", flush=True)
 
 
-def settled(folder: RunFolder, evaluation: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def settled(
+    setup: Setup, folder: RunFolder, evaluation: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """Ship the last policy as the best one, if it is at least as good on the final episodes.
 
     The best policy was chosen by fewer episodes, and on an easy task it may be of the first
@@ -103,8 +105,12 @@ def settled(folder: RunFolder, evaluation: dict[str, dict[str, Any]]) -> dict[st
     last, best = (evaluation[label]["return_mean"] for label in ("policy", "best_policy"))
     if last is None or (best is not None and last < best):
         return evaluation
-    with replacing(folder.best_policy) as temporary:
-        shutil.copyfile(folder.policy, temporary)
+    config = setup.config
+    saved = policy_file.load(folder.policy, trust=config.policy_name)
+    params, origin = PolicyParams(saved.weights, saved.moments), {**saved.info, "return": last}
+    policy_file.save(
+        folder.best_policy, setup.env, config.policy_name, config.policy, params, origin
+    )
     return {**evaluation, "best_policy": evaluation["policy"]}
 
 

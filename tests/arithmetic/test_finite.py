@@ -116,7 +116,7 @@ def test_commands_refuse_numbers_that_are_not_finite(main, argv, said, tmp_path,
     [
         ("lr: nan", "lr must be a finite number, got nan"),
         ("{strategy: ppo, max_grad_norm: inf}", "max_grad_norm must be a finite number, got inf"),
-        ("lr: .nan", "Error parsing --lr: could not convert string to float: '.nan'"),  # as written
+        ("lr: .nan", "--lr must be a number, got '.nan'"),  # as written
     ],
 )
 def test_pages_refuse_numbers_that_are_not_finite(page, said, tmp_path, capsys):

@@ -42,7 +42,7 @@ def test_it_says_where_the_policy_comes_from():
     text = comment(record, date="2026-11-28")
     assert "environment  gymnax/CartPole-v1, episodes of at most 500 steps" in text
     assert "trained by   ternary_nes, seed 3, generation 40" in text
-    assert "return       487.25, mean of its test episodes in training" in text
+    assert "return       487.25, mean of its test episodes" in text
     assert "exported     2026-11-28" in text
     assert "exported" not in comment(record)
     assert "environment  not in the policy file" in comment(make_record())

@@ -18,7 +18,7 @@ from PIL import Image
 from ternevo import envs
 from ternevo.envs import brax
 from ternevo.names import UnknownName
-from ternevo.settings.environments import BRAX_BACKENDS, ENVIRONMENTS, ONLY_BACKENDS
+from ternevo.settings.environments import ENVIRONMENTS
 from ternevo.types import Env, EnvState, ObsSpec, Timestep
 
 IDS = envs.available()
@@ -609,8 +609,6 @@ def test_every_environment_is_listed_without_its_simulator():
         if not env_id.startswith("brax/"):
             assert shown == shown_of(envs.make(env_id)), env_id
     assert ENVIRONMENTS["brax/fast"] == shown_of(envs.make("brax/fast"))
-    assert BRAX_BACKENDS == brax.BACKENDS
-    assert {f"brax/{name}": own for name, own in brax.ONLY_BACKENDS.items()} == ONLY_BACKENDS
 
 
 @pytest.mark.slow

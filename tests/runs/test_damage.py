@@ -189,7 +189,7 @@ def test_a_run_stopped_before_its_first_generation_holds_its_name(tmp_path, caps
 
 
 @pytest.mark.parametrize("gone", ["metrics.jsonl", "checkpoints", "best_policy.tvp policy.tvp"])
-@pytest.mark.parametrize("arguments", [(), ("--resume",)], ids=["new", "resumed"])
+@pytest.mark.parametrize("arguments", [("--name", "seed0"), ("--resume",)], ids=["new", "resumed"])
 def test_a_folder_without_its_record_is_neither_resumed_nor_replaced(gone, arguments, root, capsys):
     """Whatever else of the run is still there."""
     folder = folder_of(root)

@@ -19,7 +19,7 @@ from scipy import stats
 
 from ternevo.installation import MissingExtra
 from ternevo.machine import interruption
-from ternevo.runs import wandb_agent
+from ternevo.runs import claims, wandb_agent
 from ternevo.runs.errors import RunFolderError
 from ternevo.runs.run_folder import folder_of
 from ternevo.runs.sinks import read_jsonl
@@ -664,7 +664,7 @@ def test_a_trial_of_an_agent_is_the_agents_run_and_grouped_by_sweep(tmp_path, mo
 
     def open_wandb(*arguments):
         setup = build(command_line.parse([*argv, *arguments]))
-        with session.claimed(setup):
+        with claims.held(setup.config), session.begun(setup):
             tracking._open_wandb(setup)
 
     open_wandb()
