@@ -1,5 +1,7 @@
 """`python -m ternevo.run`: train a policy, with a learning curve and an episode to watch."""
 
+import sys
+
 from ternevo.installation import require
 from ternevo.machine import startup
 from ternevo.machine.interruption import Stop, interrupts_in_a_line, on_lost_output
@@ -27,9 +29,10 @@ def main(argv: list[str] | None = None) -> None:
         errors_in_a_line(),
         claims.held(config) as named,
     ):
-        require("training", "train")
         folder = folder_of(named, full_id(named.env)).path
         print(f"ternevo: {named.strategy_name} on {named.env}, seed {named.seed_label}: {folder}")
+        sys.stdout.flush()
+        require("training", "train")
         if hint := hint_at_page(config, argv):
             print(hint)
         with time.phase("importing", "importing JAX"):

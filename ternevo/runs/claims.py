@@ -32,16 +32,22 @@ def held(config: RunConfig) -> Iterator[RunConfig]:
     newest one with the same settings. JAX is not imported. Folders made here are removed again if
     nothing was written into them, for example because an option was refused.
 
+    A run on several hosts is not held here: which process is the first is not known yet, and hosts
+    could not agree on a number. Its first process calls `holding`.
+
     Raises:
       RunFolderError: the name is taken, or another process holds the folder.
     """
+    if config.distributed:
+        yield config
+        return
     with contextlib.ExitStack() as stack:
         yield _first_held(_candidates(config), stack)
 
 
 def _candidates(config: RunConfig) -> Iterator[RunConfig]:
     """Yield the configuration with each name that the run may have, the preferred one first."""
-    if config.name or wandb_agent.trial() or config.distributed:  # hosts cannot agree on a number
+    if config.name or wandb_agent.trial():
         yield config
         return
     named = (dataclasses.replace(config, name=name) for name in default_names(config))
@@ -62,7 +68,7 @@ def _first_held(candidates: Iterator[RunConfig], stack: contextlib.ExitStack) ->
     refused: RunFolderError | None = None
     for config in candidates:
         try:
-            stack.enter_context(_holding(config))
+            stack.enter_context(holding(config))
             return config
         except RunFolderError as error:
             refused = error
@@ -71,8 +77,8 @@ def _first_held(candidates: Iterator[RunConfig], stack: contextlib.ExitStack) ->
 
 
 @contextlib.contextmanager
-def _holding(config: RunConfig) -> Iterator[None]:
-    """Hold the folder of this name.
+def holding(config: RunConfig) -> Iterator[None]:
+    """Hold the folder of a run by its name, or by the first default name.
 
     Raises:
       RunFolderError: it has results and is not to be resumed, or another process holds it.

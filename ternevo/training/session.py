@@ -90,7 +90,7 @@ def begun(setup: Setup) -> Iterator[None]:
         if devices.is_first_process():
             with devices.telling_others():
                 if setup.config.distributed:
-                    stack.enter_context(claims.held(setup.config))
+                    stack.enter_context(claims.holding(setup.config))
                 claims.create(setup.config, setup.env.id)
         else:
             devices.follow_first()

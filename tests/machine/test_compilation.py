@@ -233,8 +233,7 @@ def test_help_imports_nothing_heavy(module):
 
 def test_the_first_line_comes_before_anything_heavy(tmp_path):
     status, printed = until_heavy("ternevo.run", *PROBE, "--runs_dir", str(tmp_path))
-    first, *others, last = printed.splitlines()
+    first, last = printed.splitlines()
     folder = tmp_path / "probe/random_length/ternary_nes/seed0"
     assert first == f"ternevo: ternary_nes on probe/random_length, seed 0: {folder}"
-    assert others == ["importing JAX"]
     assert (status, last.split()[0]) == (9, "imports")

@@ -75,8 +75,10 @@ def test_a_taken_name_is_refused_and_hosts_do_not_count(tmp_path):
     path = begin(tmp_path)
     for arguments in (["--name", "seed0"], ["--distributed"]):
         config = config_of(tmp_path, *arguments)
-        with pytest.raises(RunFolderError, match="seed0 exists"), claims.held(config):
+        with pytest.raises(RunFolderError, match="seed0 exists"), claims.holding(config):
             pass
+    with claims.held(config_of(tmp_path, "--distributed")) as config:  # its first process holds it
+        assert config.name is None
     assert path.exists()
 
 

@@ -17,4 +17,4 @@ def test_a_run_goes_on_that_began_before_an_option_existed():
     assert claims._changed(config, before, "probe/bandit") == []
     other = dataclasses.replace(config, policy=MLP(scales="output"))
     changed = claims._changed(other, before, "probe/bandit")
-    assert changed == ["policy.scales: 'layer' then, 'output' now"]
+    assert changed == ["scales: 'layer' then, 'output' now"]
