@@ -16,19 +16,31 @@ LIMITS = {
     **{"num_generations": 2, "episode_length": 8, "eval_every": 1, "render_every": 1},
     **{"num_eval_episodes": 2, "num_final_episodes": 2, "checkpoint_every": 1},
     **{"population_size": 8, "num_envs": 8, "num_steps": 8, "num_minibatches": 2},
+    "num_trials": 2,
 }
-"""The largest value of each option; None, which is an environment's own limit, is cut too."""
+"""The largest value of each option; None, the limit of an environment or a file, is cut too."""
 
 Config = TypeVar("Config")
 
 
 def shortened(config: Config) -> Config:
     """Return the configuration of a run, cut down if the variable is set; a note says so."""
-    if not os.environ.get(VARIABLE):
+    if not is_on():
         return config
     print(f"note: {VARIABLE} is set, so this run is cut down to almost nothing", file=sys.stderr)
     parts = {name: _cut(getattr(config, name)) for name in ("strategy", "policy")}
     return changed(_cut(config), **parts)
+
+
+def is_on() -> bool:
+    """Return whether the variable is set."""
+    return bool(os.environ.get(VARIABLE))
+
+
+def shortened_sweep(num_trials: int | None) -> int | None:
+    """Return the number of trials of a sweep, cut down if the variable is set."""
+    limit = LIMITS["num_trials"]
+    return limit if is_on() and not _is_within(num_trials, limit) else num_trials
 
 
 def _cut(settings: Config) -> Config:

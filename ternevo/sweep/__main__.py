@@ -10,7 +10,7 @@ import tyro
 from ternevo.commands import prog
 from ternevo.installation import require
 from ternevo.runs.errors import errors_in_a_line
-from ternevo.settings import command_line as run_config, pages
+from ternevo.settings import command_line as run_config, pages, smoke
 from ternevo.settings.parser import parsed
 from ternevo.sweep import space, summary, trials
 
@@ -76,7 +76,7 @@ def run(config: SweepConfig, further: tuple[str, ...] = ()) -> None:
     file = space.read(path)
     folder = config.runs_dir / (config.name or path.stem)
     sweep = trials.Sweep(file, folder, config.seed, further)
-    num_trials = trials.num_trials_of(sweep, config.num_trials)
+    num_trials = trials.num_trials_of(sweep, smoke.shortened_sweep(config.num_trials))
     _check_options(sweep)
     study = trials.open_study(sweep)
     left = num_trials - trials.num_finished(sweep, study)
