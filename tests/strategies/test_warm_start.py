@@ -220,8 +220,9 @@ def test_a_runs_folder_stands_for_its_best_policy_which_says_its_return(begun, t
     _, folder, _ = begun
     config = parse([*RUN, "--runs_dir", str(tmp_path), "--init_from", str(folder)])
     best = folder / "best_policy.tvp"
-    return_ = policy_file.load(best).info["return"]
-    said = f"{best} (generation 1, return {return_:.1f}, seed 0, strategy ternary_ga)"
+    info = policy_file.load(best).info
+    said = f"{best} (generation {info['generation']}, return {info['return']:.1f}, seed 0, "
+    said += "strategy ternary_ga)"
     assert str(build(config).start) == said
 
 
