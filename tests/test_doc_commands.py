@@ -86,7 +86,9 @@ def test_the_options_of_a_run_exist(page, command, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if BLOCK.search(page.read_text())])
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if BLOCK.search(page.read_text())], ids=lambda page: page.name
+)
 def test_a_page_runs_from_top_to_bottom(page, tmp_path):
     """In a folder of its own that has what a checkout has, with the budget of a smoke test."""
     if page.name in ELSEWHERE:
