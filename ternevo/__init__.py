@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ternevo import gym as gym
+    from ternevo import distil as distil, gym as gym
     from ternevo.deploy.runtime import Policy
     from ternevo.training.from_python import evaluate as evaluate, train as train
 
@@ -27,12 +27,19 @@ LAZY = {  # imported on first use: a module, or a function of one
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs JAX or Gymnasium on first use."""
+    """Import what needs JAX or Gymnasium on first use.
+
+    Raises:
+      MissingExtra: the packages of `ternevo[train]` are not installed.
+    """
     if name not in LAZY:
         raise AttributeError(f"module 'ternevo' has no attribute {name!r}")
     module, _, attribute = LAZY[name].partition(":")
     if attribute:
-        startup = importlib.import_module("ternevo.machine.startup")
+        from ternevo.installation import require
+        from ternevo.machine import startup
+
+        require(f"ternevo.{name}", "train")
         startup.prepare()
     found = importlib.import_module(module)
     return getattr(found, attribute) if attribute else found

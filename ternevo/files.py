@@ -112,7 +112,17 @@ def locked(path: Path) -> Iterator[int]:
                 "process uses the folder",
                 file=sys.stderr,
             )
+        if not _is_still(path, lock.fileno()):
+            raise Locked(f"{path.parent} was removed by another process just now")
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         lock.flush()
         yield lock.fileno()
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    """Return whether an open file is the one at a path: a run that is refused removes its lock."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False

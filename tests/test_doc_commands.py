@@ -18,7 +18,11 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PAGES = [
     *(ROOT / name for name in ("README.md", "experiments/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "docs").glob("how-to/*.md")),
+    *sorted(
+        page
+        for name in ("how-to", "gallery", "demo", "explanation")
+        for page in (ROOT / "docs" / name).glob("*.md")
+    ),
 ]
 ELSEWHERE = {  # pages whose blocks another test runs, with the files that the page has written
     **dict.fromkeys(

@@ -130,6 +130,7 @@ ALL_OF_TRAIN = f"jax, flax, optax and {len(MODULES['train']) - 3} more packages"
         (["runs", "runs", "--plot", "x.png"], "--plot needs matplotlib", "train"),
         (["report", "runs"], "a report needs matplotlib and scipy", "train"),
         (["sweep", "cartpole_grid"], "a sweep needs jax, flax, optax and 12 more", "sweep"),
+        (["distil", "--teacher", "x:y", "--env", "z"], f"distilling needs {ALL_OF_TRAIN}", "train"),
         (["bench"], f"a benchmark needs {ALL_OF_TRAIN}", "train"),
         (["gym", POLICY], "a real environment needs Gymnasium", "gym"),
     ],
@@ -151,6 +152,15 @@ def test_gymnasium_is_asked_for_from_python_too(python):
     assert done.stderr.splitlines()[-1] == (
         "ternevo.installation.MissingExtra: a real environment needs Gymnasium: "
         'pip install -e ".[gym]"'
+    )
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_what_trains_from_python_says_what_to_install(name, python):
+    done = python(BASE, "-c", f"import ternevo; ternevo.{name}('probe/corridor')")
+    assert done.stderr.splitlines()[-1] == (
+        f"ternevo.installation.MissingExtra: ternevo.{name} needs {ALL_OF_TRAIN}: "
+        'pip install -e ".[train]"'
     )
 
 

@@ -10,6 +10,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ternevo.installation import require
 from ternevo.settings.distil import Distil
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def distil(
 
 def compared(teacher: Any, env_id: str, settings: Distil, **how: Any) -> "Distilled":
     """Do what `distil` does; return also the rounds and the episodes of both."""
+    require("distilling", "train")
+    require("distilling", "gym")
     from ternevo.distil import rounds  # imports JAX, which takes seconds
 
     return rounds.distil(teacher, env_id, settings, **how)

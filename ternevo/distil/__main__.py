@@ -5,7 +5,6 @@ import sys
 from ternevo.commands import prog
 from ternevo.distil import compared
 from ternevo.files import replacing
-from ternevo.installation import require
 from ternevo.machine import startup
 from ternevo.runs.errors import errors_in_a_line
 from ternevo.settings.distil import DistilConfig
@@ -22,8 +21,6 @@ def main(argv: list[str] | None = None) -> None:
     """Distil and write the policy; exit 2 on bad input, 130 when stopped."""
     config = parsed(DistilConfig, argv, prog=prog("distil"), examples=EXAMPLES)
     with errors_in_a_line():
-        require("distilling", "train")
-        require("distilling", "gym")
         try:
             run(config)
         except KeyboardInterrupt as error:

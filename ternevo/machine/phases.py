@@ -59,6 +59,8 @@ def telling(words: str) -> Iterator[None]:
 
 def _tick(words: str, ended: threading.Event) -> None:
     stream, begin = sys.stderr, time.monotonic()
+    if stream is None:  # it was closed before Python started
+        return
     on_terminal = stream.isatty()
     while not ended.wait(1.0 if on_terminal else SECONDS_BETWEEN_LINES):
         seconds = time.monotonic() - begin

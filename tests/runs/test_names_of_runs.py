@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ternevo import envs
+from ternevo import envs, files
 from ternevo.runs import claims
 from ternevo.runs.errors import RunFolderError
 from ternevo.runs.run_folder import folder_of
@@ -63,6 +63,14 @@ def test_a_refused_run_leaves_no_folder(tmp_path):
     with pytest.raises(ZeroDivisionError), claims.held(config_of(tmp_path / "runs")):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_was_removed_meanwhile_is_not_held(tmp_path, monkeypatch):
+    """Another process opened it, and removed it with the folder of a run that was refused."""
+    lock = tmp_path / "lock"
+    monkeypatch.setattr(files.fcntl, "flock", lambda *_: lock.unlink())
+    with pytest.raises(files.Locked, match="removed by another process"), files.locked(lock):
+        pass
 
 
 def test_only_empty_folders_are_removed(tmp_path):
