@@ -30,6 +30,9 @@ State = Any
 Leaf = Any
 """An array in a flax dataclass; not type-checked, as JAX rebuilds these with placeholders."""
 
+Number = float | Float[Array, ""]
+"""A number of the settings: a Python number, or a traced scalar of a compiled program."""
+
 Metrics = dict[str, jax.Array]
 """Scalars under "group/name" keys, the same keys in every generation."""
 
@@ -296,11 +299,20 @@ class Search(NamedTuple):
 
 
 class Strategy(NamedTuple):
-    """Any method that `--strategy` names, evolutionary or gradient-based, as the loop sees it."""
+    """Any method that `--strategy` names, evolutionary or gradient-based, as the loop sees it.
 
-    init: Callable[[Key], State]
+    Attributes:
+      init: maps a key to a state. It also takes what `numbers` returns, as further arguments.
+      step: maps the key of a generation and a state to the next state and metrics.
+      params: maps a state to the policy that would ship.
+      numbers: returns the numbers of the settings that are data of the compiled program: nothing,
+        or one pytree; see `ternevo/strategies/numbered.py`. `init` without them has constants.
+    """
+
+    init: Callable[..., State]
     step: Callable[[Key, State], tuple[State, Metrics]]
     params: Callable[[State], PolicyParams]
+    numbers: Callable[[], tuple[Any, ...]] = tuple
 
 
 class Layout(NamedTuple):

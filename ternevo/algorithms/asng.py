@@ -44,6 +44,7 @@ from ternevo.algorithms.categorical import (
 from ternevo.algorithms.shaping import best_and_worst
 from ternevo.arithmetic import ternary, weights
 from ternevo.settings.strategies.asng import ASNG as Settings
+from ternevo.types import Number
 
 QUARTER = 0.25
 """The share of the population that counts as best, and the share that counts as worst."""
@@ -65,8 +66,8 @@ class ASNG(Categorical):
         population_size: int,
         solution: Any,
         kind: ternary.WeightName = "ternary",
-        init_step: float = 1.0,
-        noise_threshold: float = 1.5,
+        init_step: Number = 1.0,
+        noise_threshold: Number = 1.5,
         margin: float | None = None,
         **kwargs: Any,
     ):

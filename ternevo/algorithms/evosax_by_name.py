@@ -13,7 +13,7 @@ from ternevo.algorithms.shaping import FITNESS_SHAPING, no_metrics, shared_weigh
 from ternevo.arithmetic.ternary import WeightName
 from ternevo.names import check
 from ternevo.settings.strategies.latent import Latent
-from ternevo.types import Key
+from ternevo.types import Key, Number
 
 NO_SINGLE_MEAN = ("SV_CMA_ES", "SV_Open_ES")
 """Stein variational algorithms search several distributions: there is no single policy to ship."""
@@ -85,7 +85,7 @@ def _params(settings: Latent, algorithm: Any) -> Any:
     return params.replace(**changes)
 
 
-def _around(key: Key, solution: Any, sigma: float) -> Any:
+def _around(key: Key, solution: Any, sigma: Number) -> Any:
     """Draw a solution of independent normals, for algorithms that sample on their own."""
     leaves, treedef = jax.tree.flatten(solution)
     keys = jax.random.split(key, len(leaves))

@@ -42,7 +42,7 @@ from ternevo.arithmetic import ternary, weights
 from ternevo.arithmetic.latents import has_outputs
 from ternevo.settings.strategies.binary_nes import BinaryNES as Settings
 from ternevo.settings.strategies.evolution import check_weights
-from ternevo.types import Key, Leaf, Tensor
+from ternevo.types import Key, Leaf, Number, Tensor
 
 FISHER_DAMPING = 0.1
 """Added to the Fisher information of a logit before dividing by it."""
@@ -180,7 +180,7 @@ def threshold(kind: ternary.WeightName = "ternary") -> Distribution:
     return Distribution(start, probabilities, direction, mode)
 
 
-def bernoulli(init_logit_std: float = 3.0) -> Distribution:
+def bernoulli(init_logit_std: Number = 3.0) -> Distribution:
     r"""+1 with probability $p = \sigma(\theta)$, else -1; a damped natural gradient in the logit.
 
     The Fisher information of the logit is $p(1-p)$. With x in {0, 1} and utilities u, the step is

@@ -1,14 +1,16 @@
 """optax schedules and optimisers from settings."""
 
+import jax.numpy as jnp
 import optax
 
 from ternevo.algorithms.guards import bounded_by_past
 from ternevo.names import check
 from ternevo.settings.strategies.parts import Noise, Optimization, Rate
 from ternevo.settings.strategies.ppo import PPO
+from ternevo.types import Number
 
 
-def schedule(name: str, start: float, end: float, num_generations: int) -> optax.Schedule:
+def schedule(name: str, start: Number, end: Number, num_generations: int) -> optax.Schedule:
     """Return an optax schedule from `start` to `end` over the run.
 
     Raises:
@@ -21,7 +23,8 @@ def schedule(name: str, start: float, end: float, num_generations: int) -> optax
         return optax.linear_schedule(start, end, num_generations)
     if name == "cosine":
         return optax.cosine_decay_schedule(start, num_generations, alpha=end / start)
-    return optax.exponential_decay(start, num_generations, decay_rate=end / start, end_value=end)
+    # optax's exponential decay branches on its rate, which may be traced.
+    return lambda count: start * (end / start) ** jnp.minimum(count / num_generations, 1.0)
 
 
 def optimizer(name: str, learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:

@@ -52,6 +52,7 @@ from ternevo.algorithms.shaping import FITNESS_SHAPING, of_unit_energy
 from ternevo.arithmetic import ternary
 from ternevo.machine import devices
 from ternevo.settings.strategies.trust_region import TrustRegion as Settings
+from ternevo.types import Number
 
 
 class TrustRegion(Categorical):
@@ -61,7 +62,7 @@ class TrustRegion(Categorical):
         self,
         population_size: int,
         solution: Any,
-        max_kl: float = 0.02,
+        max_kl: Number = 0.02,
         fitness_shaping_fn: Callable = FITNESS_SHAPING["centered_rank"],
         **kwargs: Any,
     ):

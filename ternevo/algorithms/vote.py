@@ -36,7 +36,7 @@ from ternevo.arithmetic import ternary, weights
 from ternevo.arithmetic.weights import WeightKind
 from ternevo.machine import devices
 from ternevo.settings.strategies.vote import Vote as Settings
-from ternevo.types import Key, Leaf
+from ternevo.types import Key, Leaf, Number
 
 
 @struct.dataclass
@@ -159,7 +159,7 @@ def step(
     return jnp.clip(centre + votes * kind.spacing, -1, 1).astype(jnp.int8)
 
 
-def annealed(share: float, decay: float) -> Callable:
+def annealed(share: Number, decay: Number) -> Callable:
     """Return the schedule share / (decay t + 1)."""
     return lambda generation: share / (decay * generation + 1.0)
 

@@ -19,16 +19,16 @@ from jaxtyping import Array, Bool, Float
 
 from ternevo.learners import descent
 from ternevo.machine import devices
-from ternevo.types import Key, Metrics
+from ternevo.types import Key, Metrics, Number
 
 
 class Coefficients(NamedTuple):
     """Coefficients of the loss; see the settings of the same names in `strategies/ppo.py`."""
 
-    clip_epsilon: float
+    clip_epsilon: Number
     value_clip_epsilon: float
-    value_coefficient: float
-    entropy_coefficient: float
+    value_coefficient: Number
+    entropy_coefficient: Number
 
 
 class Sample(NamedTuple):
@@ -57,8 +57,8 @@ def advantages(
     final_values: Float[Array, "steps envs"],
     terminated: Bool[Array, "steps envs"],
     truncated: Bool[Array, "steps envs"],
-    discount: float,
-    gae_lambda: float,
+    discount: Number,
+    gae_lambda: Number,
 ) -> Float[Array, "steps envs"]:
     r"""Return generalised advantage estimates of transitions under auto-reset.
 

@@ -15,7 +15,7 @@ from ternevo.arithmetic.observation import Quantiser, Sums
 from ternevo.keys import MEMORY, TASK
 from ternevo.policies import acting
 from ternevo.policies.acting import Seen
-from ternevo.types import Env, EnvState, Inputs, Key, Memory, Params, Policy, Timestep
+from ternevo.types import Env, EnvState, Inputs, Key, Memory, Number, Params, Policy, Timestep
 
 
 class Slots(NamedTuple):
@@ -124,7 +124,7 @@ def collect(
     agent: Agent,
     quantiser: Quantiser,
     yardsticks: Yardsticks,
-    discount: float,
+    discount: Number,
     key: Key,
     slots: Slots,
     num_steps: int,
@@ -179,7 +179,7 @@ def _take(env: Env, quantiser: Quantiser, slots: Slots) -> Taken:
 
 
 def _go_on(
-    slots: Slots, env_state: EnvState, memory: Memory, timestep: Timestep, discount: float
+    slots: Slots, env_state: EnvState, memory: Memory, timestep: Timestep, discount: Number
 ) -> Slots:
     """Return the environments after a step, before any restart."""
     return Slots(

@@ -5,6 +5,7 @@ has it as a field, with its own defaults: `rate: Rate = Rate(lr=0.5)`. The part'
 options of the strategy.
 """
 
+import copy
 import dataclasses
 from typing import Any, NamedTuple, TypeVar
 
@@ -106,6 +107,28 @@ def _changed(settings: Any, options: dict[str, Any]) -> Any:
         elif field.name in options:
             values[field.name] = options[field.name]
     return dataclasses.replace(settings, **values)
+
+
+def numbers_of(settings: Any) -> dict[str, float]:
+    """Return the options whose numbers are data of the compiled program, by name.
+
+    See `Meaning.is_data`.
+    """
+    values = flat(settings)
+    return {name: float(values[name]) for name in with_meaning("is_data", settings)}
+
+
+def with_numbers(settings: Made, numbers: dict[str, Any]) -> Made:
+    """Return settings with these numbers, which may be traced and so are not checked again."""
+    changed = copy.copy(settings)
+    for field in dataclasses.fields(settings):  # pyright: ignore (settings are dataclasses)
+        value = getattr(settings, field.name)
+        if isinstance(value, Part):
+            value = with_numbers(value, numbers)
+        elif field.name in numbers:
+            value = numbers[field.name]
+        object.__setattr__(changed, field.name, value)  # they are frozen
+    return changed
 
 
 def check(settings: Any) -> None:

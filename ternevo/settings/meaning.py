@@ -34,6 +34,9 @@ class Meaning(NamedTuple):
       costs_memory: whether a larger value takes more memory.
       bounds_memory: whether it limits memory without affecting results; 0 is automatic.
       shortens_steps: whether a smaller value makes learning steps shorter.
+      is_data: whether its number is an input of the compiled program, not a constant of it, so
+        that runs with other numbers share the program. What builds from the settings then gets a
+        traced scalar in its place: it may compute with it, but not branch on it.
     """
 
     must_be: Limit | None = None
@@ -42,6 +45,7 @@ class Meaning(NamedTuple):
     costs_memory: bool = False
     bounds_memory: bool = False
     shortens_steps: bool = False
+    is_data: bool = False
 
 
 NONE = Meaning()

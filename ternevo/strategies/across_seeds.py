@@ -9,8 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ternevo.machine import devices
+from ternevo.names import check
 from ternevo.strategies.evaluated import EvaluationState
 from ternevo.types import Key, Metrics, Strategy, is_buffer
 
@@ -38,6 +40,8 @@ def across_seeds(strategy: Strategy, num_seeds: int) -> Strategy:
     If the devices of the mesh can share the seeds evenly, each device runs its own seeds, without
     communication. Otherwise all devices share the population of every seed.
 
+    Each seed also has numbers of its own; see `trials`, which try several settings at once.
+
     Args:
       strategy: the strategy of one seed, from `with_evaluation`.
       num_seeds: the number of seeds; 1 leaves the strategy unchanged.
@@ -53,17 +57,47 @@ def across_seeds(strategy: Strategy, num_seeds: int) -> Strategy:
             f"--num_seeds must be 1 with a strategy that keeps a buffer, got {num_seeds}: start a "
             "run for each seed"
         )
+    numbers = lambda: _repeated(strategy.numbers(), num_seeds)  # noqa: E731
     if jax.default_backend() == "cpu":
         return Strategy(
             _shared(_in_turn(strategy.init)),
             _shared(_in_turn(strategy.step)),
             jax.vmap(strategy.params),
+            numbers,
         )
     return Strategy(
         _shared(jax.vmap(strategy.init)),
         _shared(lambda key, state: _side_by_side(strategy, key, state)),
         jax.vmap(strategy.params),
+        numbers,
     )
+
+
+def _repeated(numbers: Any, num_seeds: int) -> Any:
+    return jax.tree.map(lambda x: np.full(num_seeds, x, np.float32), numbers)
+
+
+def trials(strategy: Strategy, changes: Sequence[dict[str, float]]) -> Strategy:
+    """Return the strategy of several settings in one program, like `across_seeds`.
+
+    Args:
+      strategy: the strategy of one trial.
+      changes: for each trial the numbers that differ from the strategy's, by option name.
+
+    Raises:
+      UnknownName: an option is not a number that the strategy takes as data.
+    """
+    (plain,) = strategy.numbers() or ({},)
+    for names in changes:
+        for name in names:
+            check("number that is data", name, plain)
+    of_each = {
+        name: np.array([row.get(name, value) for row in changes], np.float32)
+        for name, value in plain.items()
+    }
+    if len(changes) == 1:  # no axis of trials
+        of_each = {name: values[0] for name, values in of_each.items()}
+    return across_seeds(strategy, len(changes))._replace(numbers=lambda: (of_each,))
 
 
 def _in_turn(function: Callable) -> Callable[..., Any]:

@@ -1,6 +1,6 @@
 """Every k generations, evaluate the policy that would ship on fresh episodes; keep the best."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +35,8 @@ def evaluated(strategy: Strategy, problem: Problem, every: int, num_episodes: in
             f"eval_every and num_eval_episodes must be at least 1, got {every} and {num_episodes}"
         )
 
-    def init(key: Key) -> EvaluationState:
-        inner = strategy.init(key)
+    def init(key: Key, *numbers: Any) -> EvaluationState:
+        inner = strategy.init(key, *numbers)
         zero, worst = jnp.zeros((), jnp.int32), jnp.asarray(-jnp.inf)
         return EvaluationState(inner, zero, strategy.params(inner), zero, worst)
 
@@ -72,7 +72,9 @@ def evaluated(strategy: Strategy, problem: Problem, every: int, num_episodes: in
         state = EvaluationState(inner, generation, best, best_generation, best_return)
         return state, metrics
 
-    return Strategy(init, step, lambda state: strategy.params(state.strategy))
+    return strategy._replace(
+        init=init, step=step, params=lambda state: strategy.params(state.strategy)
+    )
 
 
 def _summary(scores: Scores) -> tuple[jax.Array, jax.Array, jax.Array]:

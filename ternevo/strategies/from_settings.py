@@ -13,6 +13,7 @@ from ternevo.settings.strategies.evolution import Evolution, check_heeded
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.strategies.evolve import evolve
 from ternevo.strategies.latents import evolve_latents
+from ternevo.strategies.numbered import numbered
 from ternevo.strategies.on_policy import learn
 from ternevo.strategies.search import search_of
 from ternevo.types import Env, Policy, Strategy
@@ -30,10 +31,16 @@ def evolution(
         twin = settings.float_twin()
         check_heeded(settings, twin)
         return twin.build(env, policy, weights, num_generations)
+    problem = problems.of(policy, env, plan(settings, env, num_generations))
+
     solution = policy.init(jax.random.key(0))
-    algorithm, params = settings.search_algorithm(solution, weights, num_generations)
-    search = search_of(algorithm, params, lambda key: policy.init(jax.random.split(key)[0]))
-    return evolve(search, problems.of(policy, env, plan(settings, env, num_generations)))
+
+    def build(settings: Evolution) -> Strategy:
+        algorithm, params = settings.search_algorithm(solution, weights, num_generations)
+        draw = lambda key: policy.init(jax.random.split(key)[0])  # noqa: E731
+        return evolve(search_of(algorithm, params, draw), problem)
+
+    return numbered(settings, build)
 
 
 def own_twin(
@@ -48,12 +55,15 @@ def latents(
     settings: Evolution, env: Env, policy: Policy, weights: WeightName, num_generations: int
 ) -> Strategy:
     """Return the strategy of an algorithm over float latents, for any kind of weights."""
-
-    def make(solution: Any) -> tuple[Any, Any]:
-        return settings.search_algorithm(solution, weights, num_generations)
-
     problem = problems.of(policy, env, plan(settings, env, num_generations))
-    return evolve_latents(make, problem, policy, weights)
+
+    def build(settings: Evolution) -> Strategy:
+        def make(solution: Any) -> tuple[Any, Any]:
+            return settings.search_algorithm(solution, weights, num_generations)
+
+        return evolve_latents(make, problem, policy, weights)
+
+    return numbered(settings, build)
 
 
 def ppo(
@@ -65,10 +75,14 @@ def ppo(
       ValueError: the action distribution does not fit the environment's actions.
     """
     steps = num_generations * settings.num_epochs * settings.num_minibatches
-    optimizer = optax.adam(learning_rate(settings, steps), eps=1e-5)
-    if settings.max_grad_norm:
-        optimizer = optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), optimizer)
-    return learn(settings, env, policy, weights, optimizer)
+
+    def build(settings: PPO) -> Strategy:
+        optimizer = optax.adam(learning_rate(settings, steps), eps=1e-5)
+        if settings.max_grad_norm:
+            optimizer = optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), optimizer)
+        return learn(settings, env, policy, weights, optimizer)
+
+    return numbered(settings, build)
 
 
 def plan(settings: Evolution, env: Env, num_generations: int) -> Plan:

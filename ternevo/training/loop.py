@@ -63,7 +63,8 @@ def start(key: Key, strategy: Strategy) -> TrainState:
     devices.check_float32()
     keys = (jax.vmap(jax.random.split) if key.ndim else jax.random.split)(key)
     key_init, key_run = keys[..., 0], keys[..., 1]
-    state = TrainState(key_run, jnp.zeros((), jnp.int32), jax.jit(strategy.init)(key_init))
+    first = jax.jit(strategy.init)(key_init, *strategy.numbers())
+    state = TrainState(key_run, jnp.zeros((), jnp.int32), first)
     return jax.tree.map(_strongly_typed, state)
 
 

@@ -22,9 +22,9 @@ class ASNG(Evolution):
         margin="Minimum probability of a value; None for the paper's: 1 / number of free "
         "probabilities.",
     )
-    init_step: float = option(1.0, POSITIVE, shortens_steps=True)
+    init_step: float = option(1.0, POSITIVE, shortens_steps=True, is_data=True)
     """Length of the first step, in the Fisher metric of all weights."""
-    noise_threshold: float = option(1.5, POSITIVE)
+    noise_threshold: float = option(1.5, POSITIVE, is_data=True)
     """The step grows while the squared path length exceeds noise_threshold times that of noise."""
 
     def float_twin(self) -> Latent:

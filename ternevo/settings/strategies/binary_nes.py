@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from ternevo.settings.flat import part
+from ternevo.settings.meaning import option
 from ternevo.settings.policies.settings import WeightName
 from ternevo.settings.strategies.evolution import Evolution, check_weights
 from ternevo.settings.strategies.parts import Optimization, Rate, Sampling, Shaping
@@ -26,7 +27,7 @@ class BinaryNES(Evolution):
         Shaping("standardize"),
         fitness_shaping="How fitness becomes utility; `baseline` only subtracts the mean return.",
     )
-    init_logit_std: float = 3.0
+    init_logit_std: float = option(3.0, is_data=True)
     """Standard deviation of the initial logits."""
 
     def float_twin(self) -> Any:

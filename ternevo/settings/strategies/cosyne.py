@@ -20,11 +20,11 @@ class CoSyNE(Evolution):
     """Number of best members to keep unchanged and re-evaluate; up to half the population."""
     permutation: Literal["fitness", "all"] = "fitness"
     """Which weights change places: more of them in worse members, or all."""
-    crossover_rate: float = option(0.5, FRACTION)
+    crossover_rate: float = option(0.5, FRACTION, is_data=True)
     """Share of a child's weights taken from a second parent, 0 to 1."""
-    mutation_flips: float = option(2.0, NOT_NEGATIVE)
+    mutation_flips: float = option(2.0, NOT_NEGATIVE, is_data=True)
     """Expected number of a child's weights to redraw; float weights get normal noise instead."""
-    mutation_sigma: float = option(0.3, NOT_NEGATIVE, shortens_steps=True)
+    mutation_sigma: float = option(0.3, NOT_NEGATIVE, shortens_steps=True, is_data=True)
     """Standard deviation of the mutation noise; float weights only."""
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ class OnePlusLambda(Evolution):
 
     searched_by: ClassVar[str] = "ternevo.algorithms.one_plus_lambda:from_settings"
 
-    init_flips: float = option(2.0, POSITIVE)
+    init_flips: float = option(2.0, POSITIVE, is_data=True)
     """Initial expected number of weights to redraw, clipped to 2 up to a quarter of all weights.
     Half of the children use half of it, the others twice."""
 

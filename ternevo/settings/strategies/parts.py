@@ -13,9 +13,9 @@ Schedule = Literal["constant", "linear", "cosine", "exponential"]
 class Rate(Part):
     """A learning rate that follows a schedule."""
 
-    lr: float = option(0.1, POSITIVE, shortens_steps=True)
+    lr: float = option(0.1, POSITIVE, shortens_steps=True, is_data=True)
     """Learning rate."""
-    lr_end: float = option(0.01, POSITIVE)
+    lr_end: float = option(0.01, POSITIVE, is_data=True)
     """Learning rate at the end of the run; ignored by a constant schedule."""
     lr_schedule: Schedule = "constant"
     """How the learning rate changes over the run."""
@@ -34,9 +34,9 @@ class Optimization(Part):
 class Noise(Part):
     """Noise with a scale that follows a schedule."""
 
-    sigma: float = option(0.1, POSITIVE, shortens_steps=True)
+    sigma: float = option(0.1, POSITIVE, shortens_steps=True, is_data=True)
     """Standard deviation of the noise, or flip rate, if the algorithm has one."""
-    sigma_end: float = option(0.01, POSITIVE)
+    sigma_end: float = option(0.01, POSITIVE, is_data=True)
     """Sigma at the end of the run; ignored by a constant schedule."""
     sigma_schedule: Schedule = "constant"
     """How sigma changes over the run."""

@@ -27,29 +27,29 @@ class PPO(Settings):
     """Number of passes over the transitions of a generation."""
     num_minibatches: int = option(8, COUNT)
     """Number of gradient steps per pass; must divide num_envs * num_steps."""
-    lr: float = option(3e-4, POSITIVE, shortens_steps=True)
+    lr: float = option(3e-4, POSITIVE, shortens_steps=True, is_data=True)
     """Learning rate of Adam."""
-    lr_end: float = option(0.0, NOT_NEGATIVE)
+    lr_end: float = option(0.0, NOT_NEGATIVE, is_data=True)
     """Learning rate at the end of the run; ignored by a constant schedule."""
     lr_schedule: Schedule = "constant"
     """How the learning rate changes over the run."""
-    gamma: float = option(0.99, FRACTION)
+    gamma: float = option(0.99, FRACTION, is_data=True)
     """Discount factor per step, 0 to 1."""
-    gae_lambda: float = option(0.95, FRACTION)
+    gae_lambda: float = option(0.95, FRACTION, is_data=True)
     """Lambda of generalised advantage estimation, 0 to 1."""
-    clip_epsilon: float = option(0.2, POSITIVE)
+    clip_epsilon: float = option(0.2, POSITIVE, is_data=True)
     """How far the probability ratio may move from 1 before the objective is clipped."""
     value_clip_epsilon: float = option(0.0, NOT_NEGATIVE)
     """How far a value may move from its old one before its loss is clipped; 0 for no clipping."""
-    value_coefficient: float = 0.5
+    value_coefficient: float = option(0.5, is_data=True)
     """Weight of the value loss."""
-    entropy_coefficient: float = 0.01
+    entropy_coefficient: float = option(0.01, is_data=True)
     """Weight of the entropy bonus."""
     max_grad_norm: float = option(0.5, NOT_NEGATIVE, shortens_steps=True)
     """Maximum gradient norm; longer gradients are scaled down to it. 0 for no limit."""
     normalize_advantages: bool = True
     """Normalise the advantages of a generation to mean 0 and standard deviation 1."""
-    reward_scale: float = option(1.0, POSITIVE)
+    reward_scale: float = option(1.0, POSITIVE, is_data=True)
     """Factor applied to rewards in learning; reported returns are unscaled."""
     normalize_rewards: bool = True
     """Also divide rewards by the running standard deviation of the discounted return."""

@@ -18,15 +18,15 @@ class TernaryGA(Evolution):
     """Share of the population that may become parents."""
     num_survivors: int = 2
     """Number of best members to keep and re-evaluate."""
-    crossover_rate: float = option(0.0, FRACTION)
+    crossover_rate: float = option(0.0, FRACTION, is_data=True)
     """Share of a child's weights taken from a second parent, 0 to 1."""
     mutation: Literal["log_uniform", "self_adaptive"] = "log_uniform"
     """Mutation rate of a child: newly drawn, or inherited and changed by a random factor."""
-    min_flips: float = 1.0
+    min_flips: float = option(1.0, is_data=True)
     """Minimum expected number of weights to redraw per child; the rate is log-uniform."""
-    max_flips: float = 6.0
+    max_flips: float = option(6.0, is_data=True)
     """Maximum expected number; if rates are inherited, both apply to the first members only."""
-    rate_step: float = option(0.7, NOT_NEGATIVE)
+    rate_step: float = option(0.7, NOT_NEGATIVE, is_data=True)
     """Standard deviation of the log of the factor that changes an inherited rate."""
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ class TrustRegion(Evolution):
     sampling: Sampling = Sampling()
     shaping: Shaping = Shaping()
     tables: Tables = Tables()
-    max_kl: float = option(0.02, POSITIVE)
+    max_kl: float = option(0.02, POSITIVE, is_data=True)
     """Bound on KL(new || old), in nats per weight, scaled by the share of signal in the batch."""
 
     def float_twin(self) -> Latent:

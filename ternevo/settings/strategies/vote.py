@@ -22,9 +22,9 @@ class Vote(Evolution):
     )
     sampling: Sampling = Sampling()
     shaping: Shaping = Shaping()
-    move_share: float = option(0.2, SHARE)
+    move_share: float = option(0.2, SHARE, is_data=True)
     """Share of weights whose vote passes by chance alone, in the first generation."""
-    move_share_decay: float = option(0.05, NOT_NEGATIVE)
+    move_share_decay: float = option(0.05, NOT_NEGATIVE, is_data=True)
     """After t generations, --move_share is divided by 1 + t * move_share_decay; 0 for no decay."""
 
     def __post_init__(self) -> None:

@@ -1,0 +1,62 @@
+"""Numbers of the settings as data: one compiled program serves every lr, sigma and schedule end.
+
+Compiling takes longer than many a run. So a learning rate is not a constant of the program but part
+of the state, and a strategy is built from its settings while a generation is traced, with traced
+scalars in their place. Runs, trials of a tuner and sweeps that differ in such numbers
+then share a program, also across processes by the compilation cache; and trials with
+numbers of their own can run together, see `across_seeds`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float32
+
+from ternevo.settings.flat import numbers_of, with_numbers
+from ternevo.types import Key, Metrics, PolicyParams, State, Strategy
+
+Settings = TypeVar("Settings")
+
+
+class NumberedState(NamedTuple):
+    """The numbers of the settings by name, and the state of the strategy that is built of them."""
+
+    numbers: dict[str, Float32[Array, ""]]
+    strategy: State
+
+
+def numbered(settings: Settings, build: Callable[[Settings], Strategy]) -> Strategy:
+    """Return the strategy that `build` makes of settings, whose numbers are part of its state.
+
+    Args:
+      settings: the settings; the options that `Meaning.is_data` marks become data.
+      build: maps settings to a strategy. It is called while the strategy is traced, with traced
+        scalars as these options, on which it cannot branch.
+
+    Raises:
+      ValueError: what `build` refuses.
+    """
+    plain = numbers_of(settings)
+    built = build(settings)
+    if not plain:
+        return built
+
+    def init(key: Key, numbers: dict[str, Any] = plain) -> NumberedState:
+        numbers = {name: jnp.asarray(x, jnp.float32) for name, x in numbers.items()}
+        return NumberedState(numbers, of(numbers).init(key))
+
+    def step(key: Key, state: NumberedState) -> tuple[NumberedState, Metrics]:
+        strategy, metrics = of(state.numbers).step(key, state.strategy)
+        return NumberedState(state.numbers, strategy), metrics
+
+    def params(state: NumberedState) -> PolicyParams:
+        return built.params(state.strategy)
+
+    def of(numbers: dict[str, jax.Array]) -> Strategy:
+        # What does not depend on the numbers is computed now: algorithms read it as Python numbers.
+        with jax.ensure_compile_time_eval():
+            return build(with_numbers(settings, numbers))
+
+    return Strategy(init, step, params, lambda: (plain,))

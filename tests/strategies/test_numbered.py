@@ -1,0 +1,143 @@
+"""Numbers of the settings are data: one program for all of them, and for trials side by side."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache as jax_cache
+
+from ternevo import envs, problems
+from ternevo.names import UnknownName
+from ternevo.settings.flat import flat, numbers_of, with_numbers
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.strategies.across_seeds import across_seeds, keys_of, of_each_seed, trials
+from ternevo.strategies.evaluated import evaluated
+from ternevo.training import loop
+
+GENERATIONS = 6
+CASES = [
+    *((name, "binary" if name == "binary_nes" else "ternary", {}) for name in STRATEGIES),
+    ("ternary_nes", "float", {}),
+    ("latent", "float", {"algorithm": "SNES"}),
+    ("latent", "float", {"algorithm": "CR_FM_NES"}),
+    ("latent", "float", {"algorithm": "PGPE", "sigma_schedule": "exponential"}),
+    ("latent", "float", {"algorithm": "SimpleGA", "sigma_schedule": "linear"}),
+    ("ternary_nes", "ternary", {"lr_schedule": "cosine", "fitness_shaping": "baseline"}),
+]
+WITHOUT = ("compact_ga", "random_search")
+"""Strategies without a number that a program could share."""
+
+
+def settings_of(name, **options):
+    small = {"num_envs": 4, "num_steps": 4, "num_minibatches": 2}
+    return STRATEGIES[name].of(**(small if name == "ppo" else {"population_size": 8}), **options)
+
+
+def built(settings, weights, env="probe/random_length", length=5):
+    world = envs.make(env, length)
+    policy = MLP((4,), weights=weights).build(world.obs, world.action)
+    strategy = settings.build(world, policy, weights, 20)
+    return evaluated(strategy, problems.of(policy, world), every=5, num_episodes=4)
+
+
+def program(strategy):
+    """Return the text of what a run compiles: the first state, and the loop."""
+    first = jax.eval_shape(lambda: loop.start(jax.random.key(0), strategy))
+    begin = jax.jit(strategy.init).lower(jax.random.key(0), *strategy.numbers())
+    return begin.as_text() + loop.advance.lower(strategy, first, jnp.int32(0)).as_text()
+
+
+def others(settings, factor=0.9):
+    return {name: factor * value for name, value in numbers_of(settings).items() if value}
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "options"), CASES, ids=["-".join(map(str, case)) for case in CASES]
+)
+def test_runs_with_other_numbers_compile_the_same_program(name, weights, options):
+    settings = settings_of(name, **options)
+    assert bool(numbers_of(settings)) == (name not in WITHOUT)
+    changed = type(settings).of(**flat(settings) | others(settings))
+    assert program(built(changed, weights)) == program(built(settings, weights))
+
+
+def test_what_is_no_number_makes_another_program():
+    plain, pairs = settings_of("ternary_nes"), settings_of("ternary_nes", antithetic=False)
+    assert program(built(plain, "ternary")) != program(built(pairs, "ternary"))
+
+
+def test_a_second_run_finds_all_of_its_programs_in_the_cache(tmp_path):
+    """So a sweep over lr, sigma, schedule ends and seeds compiles once."""
+    before = jax.config.jax_compilation_cache_dir
+    seconds = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax_cache.reset_cache()
+    count = []
+    try:
+        for seed, numbers in enumerate(({}, {"lr": 0.3, "sigma": 0.2, "lr_end": 0.02})):
+            settings = settings_of("ternary_nes", lr_schedule="cosine", **numbers)
+            strategy = built(settings, "ternary")
+            list(loop.train(strategy, loop.start(jax.random.key(seed), strategy), 3))
+            count.append(len(list(tmp_path.glob("*-cache"))))
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
+        jax_cache.reset_cache()
+    assert count[0] == count[1] > 0
+
+
+def rows(strategy, keys):
+    chunks = list(loop.train(strategy, loop.start(keys, strategy), GENERATIONS, 4))
+    found = {name: np.concatenate([c.metrics[name] for c in chunks]) for name in chunks[0].metrics}
+    return found, chunks[-1].state
+
+
+@pytest.mark.parametrize("name", ["ternary_nes", "ppo"])
+def test_numbers_reach_the_search(name):
+    """A rate of almost 0 leaves the shipped policy alone, in the program in which 1 moves it."""
+    settings = settings_of(name)
+    strategy = built(settings, "float" if name == "ppo" else "ternary", "probe/target")
+    tiny, large = trials(strategy, [{"lr": 1e-30}]), trials(strategy, [{"lr": 1.0}])
+
+    def change(of_trial):
+        first = of_trial.params(loop.start(jax.random.key(0), of_trial).strategy)
+        last = of_trial.params(rows(of_trial, jax.random.key(0))[1].strategy)
+        pairs = zip(jax.tree.leaves(first.weights), jax.tree.leaves(last.weights), strict=True)
+        return any(bool(jnp.any(jnp.abs(a - b) > 1e-20)) for a, b in pairs)
+
+    assert not change(tiny)
+    assert change(large)
+
+
+@pytest.mark.exact
+def test_trials_together_are_the_trials_alone():
+    strategy = built(settings_of("ternary_nes"), "ternary", "gymnax/CartPole-v1", 50)
+    changes = [{"lr": 0.02}, {"lr": 0.3, "sigma": 0.2}, {}]
+    together, _ = rows(trials(strategy, changes), keys_of([5, 5, 5]))
+    for i, (change, own) in enumerate(zip(changes, of_each_seed(together, 3, axis=1), strict=True)):
+        alone, _ = rows(trials(strategy, [change]), keys_of([5]))
+        for name in alone:
+            if name != "search/entropy":  # a mean over weights, which XLA may add in another order
+                np.testing.assert_array_equal(own[name], alone[name], err_msg=f"{i} {name}")
+    assert len({float(x) for x in together["weights/zeros"][-1]}) > 1
+
+
+def test_seeds_together_have_the_numbers_of_the_settings():
+    strategy = across_seeds(built(settings_of("ternary_nes", lr=0.25), "ternary"), 3)
+    state = loop.start(keys_of([0, 1, 2]), strategy).strategy.strategy
+    np.testing.assert_array_equal(state.numbers["lr"], np.full(3, 0.25, np.float32))
+
+
+def test_a_trial_cannot_change_what_is_no_number():
+    strategy = built(settings_of("ternary_nes"), "ternary")
+    with pytest.raises(UnknownName, match="sigma_end"):
+        trials(strategy, [{"sigma_ends": 0.1}])
+
+
+def test_settings_with_numbers_keep_the_rest():
+    settings = settings_of("ternary_nes", optimizer="sgd")
+    changed = with_numbers(settings, {"lr": 7.0})
+    assert flat(changed) == flat(settings) | {"lr": 7.0}
+    assert flat(settings)["lr"] != 7.0
