@@ -10,13 +10,19 @@ $$M_1 = \frac{1}{N} \sum_i u_i X_i, \qquad M_2 = \frac{1}{N} \sum_i u_i X_i^2.$$
 
 The shipped policy is the mode.
 
+The default is SNES (Wierstra et al. 2014, section 3.5) on trits: a Gaussian latent z with a spread
+of its own behind each weight, of which only the trit is seen. With s = (latent draw - z) / spread,
+SNES moves z by `lr * spread * sum u s` and log spread by `eta / 2 * sum u (s^2 - 1)`. Here s
+and s^2 - 1 are replaced by their means given the trit, in closed form (Rao-Blackwell), which are
+`spread` times the score of z, and the score of log spread.
+
 References:
   Wierstra et al., "Natural Evolution Strategies", JMLR 2014.
   Ollivier et al., "Information-Geometric Optimization Algorithms", JMLR 2017.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,11 +44,13 @@ from ternevo.algorithms.distribution import (
 from ternevo.algorithms.guards import bounded
 from ternevo.algorithms.shaping import FITNESS_SHAPING, distribution_metrics
 from ternevo.algorithms.spread import Statistics, utility_by_value
+from ternevo.algorithms.traits import Traits
 from ternevo.arithmetic import ternary, weights
 from ternevo.arithmetic.latents import has_outputs
+from ternevo.machine import devices
 from ternevo.settings.strategies.binary_nes import BinaryNES as Settings
 from ternevo.settings.strategies.evolution import check_weights
-from ternevo.types import Key, Leaf, Number, Tensor
+from ternevo.types import Key, Leaf, Metrics, Number, Tensor
 
 FISHER_DAMPING = 0.1
 """Added to the Fisher information of a logit before dividing by it."""
@@ -59,6 +67,8 @@ class Distribution(NamedTuple):
         the latents.
       mode: (latents, a tensor of the solution) to the most probable tensor.
       project: move latents back into their range.
+      spread_direction: the arguments of `direction`, to the ascent direction of the logarithm of
+        the spread of each weight; None where the noise of a weight is not one of a latent.
     """
 
     start: Callable[[Key, Tensor], jax.Array]
@@ -66,6 +76,7 @@ class Distribution(NamedTuple):
     direction: Callable[..., jax.Array]
     mode: Callable[[jax.Array, Tensor], Tensor]
     project: Callable[[jax.Array], jax.Array] = lambda latent: latent
+    spread_direction: Callable[..., jax.Array] | None = None
 
 
 # -------------------------------------------------------------- the distributions
@@ -148,7 +159,8 @@ def threshold(kind: ternary.WeightName = "ternary") -> Distribution:
     of the tensor, or of each output; exponents follow gamma, so that levels grow with
     evidence. Given w, the noise is integrated out (Rao-Blackwell):
     $\nabla_z \log P(w) = P'(w) / P(w)$ with $P$ in closed form by the normal
-    CDF; gamma is held fixed. `kind="binary"` cuts once, at zero.
+    CDF; gamma is held fixed. `kind="binary"` cuts once, at zero. `spread` is a number, or
+    an array of one for each latent.
     """
     of_weights = weights.kind_of(kind)
     values = possible_values(of_weights)
@@ -166,9 +178,21 @@ def threshold(kind: ternary.WeightName = "ternary") -> Distribution:
         cut = of_weights.cut(latent, per_output)
         minus = -norm.pdf((-cut - latent) / spread) / spread
         plus = norm.pdf((latent - cut) / spread) / spread
+        return ascent(minus, plus, probabilities(latent, spread, per_output), stats)
+
+    def spread_direction(
+        latent: jax.Array, spread: jax.Array, stats: Statistics, per_output: bool = False
+    ) -> jax.Array:
+        cut = of_weights.cut(latent, per_output)
+        below, above = (-cut - latent) / spread, (latent - cut) / spread
+        minus, plus = -below * norm.pdf(below), -above * norm.pdf(above)
+        return ascent(minus, plus, probabilities(latent, spread, per_output), stats)
+
+    def ascent(minus: jax.Array, plus: jax.Array, table: jax.Array, stats: Statistics) -> jax.Array:
+        """Return the mean of u times the score, from the slopes of P(-1) and P(+1)."""
         slopes = jnp.stack([minus, -minus - plus, plus], axis=-1)
         slopes *= 1.0 - MARGIN * jnp.sum(values)
-        scores = slopes / jnp.maximum(probabilities(latent, spread, per_output), MARGIN)
+        scores = slopes / jnp.maximum(table, MARGIN)
         return jnp.sum(utility_by_value(stats) * scores * values, axis=-1)
 
     def start(key: Key, tensor: Tensor) -> jax.Array:
@@ -177,7 +201,7 @@ def threshold(kind: ternary.WeightName = "ternary") -> Distribution:
     def mode(latent: jax.Array, tensor: Tensor) -> Tensor:
         return of_weights.discretize(latent, per_output=has_outputs(tensor))
 
-    return Distribution(start, probabilities, direction, mode)
+    return Distribution(start, probabilities, direction, mode, spread_direction=spread_direction)
 
 
 def bernoulli(init_logit_std: Number = 3.0) -> Distribution:
@@ -232,13 +256,28 @@ def _clip(limit: float) -> Callable[[jax.Array], jax.Array]:
 # ------------------------------------------------------------------ the algorithm
 
 
+LOG_SPREADS = (-3.0, 2.0)
+"""How far the logarithm of a spread may move from that of sigma, down and up.
+
+A spread that went on falling would make the weight constant, and the search could not leave it.
+"""
+
+Spreads = Literal["weight", "layer", "none"]
+
+
 @struct.dataclass
 class State(BaseState):
-    """`mean` is the int8 mode of the distribution; `latents` has one array for each tensor."""
+    """The state of `TernaryNES`.
+
+    `mean` is the int8 mode of the distribution; `latents` has one array for each tensor, and so has
+    `log_spreads` where spreads adapt; `offsets` are the latents of `ScaleSearchNES`.
+    """
 
     mean: Leaf
     latents: Leaf
     spread: Leaf
+    log_spreads: Leaf
+    offsets: Leaf
     opt_state: Leaf
     best_solution: Leaf
     best_fitness: Leaf
@@ -258,13 +297,50 @@ class TernaryNES(TritDistribution):
         use_antithetic_sampling: bool = True,
         fitness_shaping_fn: Callable = FITNESS_SHAPING["centered_rank"],
         metrics_fn: Callable = distribution_metrics,
+        *,
+        is_natural: bool = False,
+        spreads: Spreads = "none",
+        eta: Number = 0.1,
     ):
-        """Build the algorithm; `solution` is a params pytree of int8 `Tensor`s."""
+        """Build the algorithm.
+
+        Args:
+          population_size: members.
+          solution: a params pytree of int8 `Tensor`s.
+          distribution: the family of distributions.
+          optimizer: takes the steps of the latents.
+          spread_schedule: generations to sigma, the spread that all weights begin with.
+          use_antithetic_sampling: draw members 2 i and 2 i + 1 as a pair.
+          fitness_shaping_fn: evosax fitness shaping.
+          metrics_fn: evosax metrics; by default its scalar ones.
+          is_natural: multiply directions by squared spreads, the inverse Fisher information of the
+            mean of a Gaussian.
+          spreads: what has a spread of its own that adapts: each weight, each tensor, or nothing.
+          eta: the learning rate of the logarithm of spreads.
+
+        Raises:
+          ValueError: spreads are to adapt, but this distribution has none.
+        """
         super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
         self.distribution = distribution or threshold()
         self.optimizer = optimizer or optax.adam(0.1, b2=0.99)
         self.spread_schedule = spread_schedule or optax.constant_schedule(0.1)
         self.use_antithetic_sampling = use_antithetic_sampling
+        self.is_natural, self.spreads, self.eta = is_natural, spreads, eta
+        if self.distribution.spread_direction is None and (spreads != "none" or is_natural):
+            raise ValueError("spreads and natural gradients need the threshold distribution")
+
+    @property
+    def traits(self) -> Traits:
+        """Return its capabilities."""
+        return super().traits._replace(metrics=self.metrics)
+
+    def metrics(self, state: State) -> Metrics:
+        """Return the mean entropy of a weight, and the mean logarithmic spread where they adapt."""
+        found = {"search/entropy": self.entropy(state)}
+        if self.spreads == "none":
+            return found
+        return found | {"search/log_spread": ternary.mean_over(list(state.log_spreads))}
 
     def init(self, key: Key, mean: Any, params: Params) -> State:
         """Start from a distribution whose mode is `mean`."""
@@ -273,11 +349,17 @@ class TernaryNES(TritDistribution):
         latents = tuple(
             self.distribution.start(k, tensor) for k, tensor in zip(keys, given, strict=True)
         )
-        return self._init(key, params).replace(
+        state = self._init(key, params).replace(
             latents=latents,
+            log_spreads=self._first_log_spreads(latents),
             opt_state=self.optimizer.init(latents),
-            mean=self.mode(latents),
         )
+        return state.replace(mean=self.mode(state))
+
+    def _first_log_spreads(self, latents: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        if self.spreads == "none":
+            return ()
+        return tuple(jnp.zeros(z.shape if self.spreads == "weight" else ()) for z in latents)
 
     def _init(self, key: Key, params: Params) -> State:
         del key, params
@@ -285,6 +367,8 @@ class TernaryNES(TritDistribution):
             mean=self.solution_flat,
             latents=(),
             spread=jnp.asarray(self.spread_schedule(0), jnp.float32),
+            log_spreads=(),
+            offsets=(),
             opt_state=(),
             best_solution=self.solution_flat,
             best_fitness=jnp.asarray(jnp.inf),
@@ -292,7 +376,7 @@ class TernaryNES(TritDistribution):
         )
 
     def move(self, utilities: jax.Array, stats: list[Statistics], state: State) -> State:
-        """Take a step of the optimiser along the directions of all latents."""
+        """Take a step of the optimiser along the directions of all latents, and move spreads."""
         del utilities
         # evosax minimises, and the optimiser descends: descending shaped fitness climbs utility.
         descent = bounded(self.directions(stats, state))
@@ -300,19 +384,52 @@ class TernaryNES(TritDistribution):
         latents = jax.tree.map(
             self.distribution.project, optax.apply_updates(state.latents, updates)
         )
-        return state.replace(
-            mean=self.mode(latents),
+        moved = state.replace(
             latents=latents,
+            log_spreads=self._moved_log_spreads(stats, state),
             spread=jnp.asarray(self.spread_schedule(state.generation_counter + 1), jnp.float32),
             opt_state=opt_state,
         )
+        return moved.replace(mean=self.mode(moved))
 
     def directions(self, stats: list[Statistics], state: State) -> tuple[jax.Array, ...]:
         """Return the direction of each latent array."""
+        found = self._of_each(self.distribution.direction, state, stats)
+        if not self.is_natural:
+            return found
+        pairs = zip(found, self.all_spreads(state), strict=True)
+        return tuple(direction * spread**2 for direction, spread in pairs)
+
+    def _moved_log_spreads(self, stats: list[Statistics], state: State) -> tuple[jax.Array, ...]:
+        """Return the logarithms of spreads after a step of SNES along their scores.
+
+        The step of a tensor's spread is the mean of those of its weights.
+        """
+        if self.spreads == "none":
+            return ()
+        assert self.distribution.spread_direction is not None  # by __init__
+        descent = bounded(self._of_each(self.distribution.spread_direction, state, stats))
+        if self.spreads == "layer":
+            descent = tuple(devices.sum_in_order(x.ravel()) / x.size for x in descent)
         return tuple(
-            self.distribution.direction(latent, state.spread, of_tensor, per_output)
-            for latent, of_tensor, per_output in zip(
-                state.latents, stats, self.per_output, strict=True
+            jnp.clip(old - self.eta / 2 * step, *LOG_SPREADS)
+            for old, step in zip(state.log_spreads, descent, strict=True)
+        )
+
+    def all_spreads(self, state: State) -> tuple[jax.Array, ...]:
+        """Return the spread of each tensor, or of each of its weights."""
+        if self.spreads == "none":
+            return (state.spread,) * len(state.latents)
+        return tuple(state.spread * jnp.exp(x) for x in state.log_spreads)
+
+    def _of_each(
+        self, function: Callable[..., jax.Array], state: State, *more: Any
+    ) -> tuple[jax.Array, ...]:
+        """Return what a function of the distribution gives for each tensor."""
+        return tuple(
+            function(latent, spread, *rest, per_output)
+            for latent, spread, per_output, *rest in zip(
+                state.latents, self.all_spreads(state), self.per_output, *more, strict=True
             )
         )
 
@@ -323,16 +440,16 @@ class TernaryNES(TritDistribution):
 
     def probabilities(self, state: State) -> list[Float[Array, "... 3"]]:
         """Return P(-1), P(0), P(+1) of every weight, one array for each tensor."""
-        return [
-            self.distribution.probabilities(latent, state.spread, per_output)
-            for latent, per_output in zip(state.latents, self.per_output, strict=True)
-        ]
+        return list(self._of_each(self.distribution.probabilities, state))
 
-    def mode(self, latents: tuple[jax.Array, ...]) -> jax.Array:
-        """Return the solution that ships, of these latents, as a row of numbers."""
+    def modes(self, state: State) -> list[Tensor]:
+        """Return the most probable tensors."""
         given = ternary.tensors(self.solution)
-        modes = [self.distribution.mode(z, t) for z, t in zip(latents, given, strict=True)]
-        return self.ravel(ternary.replace_tensors(self.solution, modes))
+        return [self.distribution.mode(z, t) for z, t in zip(state.latents, given, strict=True)]
+
+    def mode(self, state: State) -> jax.Array:
+        """Return the solution that ships, as a row of numbers."""
+        return self.ravel(ternary.replace_tensors(self.solution, self.modes(state)))
 
 
 def binary_from_settings(

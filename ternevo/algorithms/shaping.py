@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from evosax.algorithms.distribution_based.base import metrics_fn as of_distributions
 from evosax.algorithms.population_based.base import metrics_fn as of_populations
 from jaxtyping import Array, Float
@@ -55,6 +56,30 @@ def centered_rank_fitness_shaping_fn(
     return (2.0 * ranks - last) / (2 * last)
 
 
+def nes_fitness_shaping_fn(
+    population: Any, fitness: Float[Array, " population"], state: Any, params: Any
+) -> Float[Array, " population"]:
+    """Return minus the utilities of natural evolution strategies, times the population size.
+
+    The utility of rank k of N, 1 the best, is max(0, log(N/2 + 1) - log k), divided by the sum of
+    all of these, minus 1/N (Wierstra et al. 2014, section 3.1). So only the better half
+    is told apart. Tied members share their utilities. Times N, the mean of u x over the population
+    is the sum in the paper.
+
+    Examples:
+      >>> shaped = nes_fitness_shaping_fn(None, jnp.array([7.0, -3.0, 0.0, 9.0]), None, None)
+      >>> [round(x, 2) for x in shaped.tolist()]
+      [1.0, -1.92, -0.08, 1.0]
+    """
+    del population, state, params
+    size = fitness.shape[0]
+    raw = np.maximum(0.0, np.log(size / 2 + 1) - np.log(np.arange(1, size + 1)))
+    upto = np.concatenate([[0.0], np.cumsum(size * raw / raw.sum() - 1.0)]).astype(np.float32)
+    before = jax.scipy.stats.rankdata(fitness, method="min").astype(jnp.int32) - 1
+    after = jax.scipy.stats.rankdata(fitness, method="max").astype(jnp.int32)
+    return (jnp.take(upto, before) - jnp.take(upto, after)) / (after - before)
+
+
 def exactly_zero_if_equal(shape: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """Return a shaping function that gives exactly 0 if all fitness values are equal.
 
@@ -69,6 +94,7 @@ def exactly_zero_if_equal(shape: Callable[..., jax.Array]) -> Callable[..., jax.
 
 
 FITNESS_SHAPING: dict[str, Callable[..., jax.Array]] = {
+    "nes": exactly_zero_if_equal(nes_fitness_shaping_fn),
     "centered_rank": exactly_zero_if_equal(centered_rank_fitness_shaping_fn),
     "standardize": exactly_zero_if_equal(standardize_fitness_shaping_fn),
     "baseline": exactly_zero_if_equal(baseline_fitness_shaping_fn),

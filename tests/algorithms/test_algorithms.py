@@ -172,6 +172,7 @@ SHAPES, EXPONENTS = ((3, 4), (4,), (4, 1)), (1, 1, -2)
 NEARLY = {
     "ternary_nes-threshold": 4,
     "ternary_nes-threshold-scales": 4,
+    "ternary_nes-threshold-spreads": 4,
     "ternary_nes-sharp": 5,
     "vote": 2,
 }
@@ -179,6 +180,7 @@ NES = [
     *[(f"ternary_nes-{name}", "ternary") for name in nes.DISTRIBUTIONS],
     ("ternary_nes-threshold", "binary"),
     ("ternary_nes-threshold-scales", "ternary"),
+    ("ternary_nes-threshold-spreads", "ternary"),
     ("binary_nes", "binary"),
 ]
 BUILD = {
@@ -259,6 +261,11 @@ def build(name: str, kind: str, population_size: int = 64, optimizer=None):
         # The latents of so small a layer are about 0.5: less noise would hardly flip any.
         spread = optax.constant_schedule(0.5 if chosen == "threshold" else 0.1)
         make = ScaleSearchNES if name.endswith("scales") else TernaryNES
+        if name.endswith("spreads"):
+            own = {"is_natural": True, "spreads": "weight"}
+            own["fitness_shaping_fn"] = FITNESS_SHAPING["nes"]
+            optimizer = optimizer or optax.sgd(1.0)
+            return make(population_size, solution, distribution, optimizer, spread, **own)
         return make(population_size, solution, distribution, optimizer, spread)
     if name == "binary_nes":
         distribution = nes.bernoulli(init_logit_std=1.0)
@@ -671,7 +678,7 @@ def test_members_differ_in_their_exponents_by_at_most_one():
     for tensor, mode in zip(ternary.tensors(population), modes, strict=True):
         offsets = tensor.exponent - mode.exponent
         assert set(np.unique(offsets).tolist()) == {-1, 0, 1}
-        share_at_rest = 1 - 2 / 3 * float(state.spread)  # the flip rate is sigma
+        share_at_rest = 1 - 2 / 3 * algorithm.scale_sigma  # the flip rate
         assert abs(float(jnp.mean(offsets == 0)) - share_at_rest) < 0.08
 
 

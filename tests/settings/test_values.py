@@ -337,7 +337,7 @@ def test_strategies_are_listed_with_their_weights_without_jax():
     assert list(rows) == list(STRATEGIES)
     assert "ternary, binary, float" in rows["ternary_nes"]
     assert rows["binary_nes"].split()[:2] == ["binary_nes", "binary"]
-    assert "OpenAI-ES" in rows["ternary_nes"]
+    assert "SNES" in rows["ternary_nes"]
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

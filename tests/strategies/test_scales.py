@@ -103,7 +103,7 @@ def test_members_differ_in_the_exponents_of_outputs(exponents):
         state, _ = tell(jax.random.key(2), population, fitness, state, params)
         population, state = ask(jax.random.key(3 + generation), state, params)
         fitness = jnp.asarray(population["weight"].exponent[:, 2], jnp.float32)
-    offsets = state.latents[-1]
+    offsets = state.offsets
     assert float(offsets[3]) < -0.2 and float(offsets[3]) < float(jnp.min(offsets[:3]))
 
 

@@ -20,7 +20,7 @@ ENV = envs.make("probe/sign")
 NOT_IN_PAIRS = {"lr_schedule": "constant", "optimizer": "sgd", "antithetic": True}
 SNES = {"fitness_shaping": "own", "sigma": 0.3, "lr": 1.0, **NOT_IN_PAIRS}
 TWINS = {  # strategy: (algorithm, what the twin changes of the defaults it does not share)
-    "ternary_nes": ("Open_ES", {"lr": 0.1, "optimizer": "adam"}),
+    "ternary_nes": ("SNES", {"fitness_shaping": "own", "lr": 1.0, **NOT_IN_PAIRS}),
     "pbil": ("SNES", {**SNES, "lr_end": 0.4}),
     "cem": ("SimpleES", {"sigma": 0.3, "lr": 1.0, "lr_end": 0.05, **NOT_IN_PAIRS}),
     "compact_ga": ("PGPE", {"sigma": 0.3, "lr": 0.1}),
@@ -34,10 +34,7 @@ TWINS = {  # strategy: (algorithm, what the twin changes of the defaults it does
     ),
 }
 FOLLOWED = {  # what the twin follows besides the settings of every evolutionary strategy
-    "ternary_nes": {
-        *("lr", "lr_end", "lr_schedule", "optimizer", "antithetic", "fitness_shaping"),
-        *("sigma", "sigma_end", "sigma_schedule"),
-    },
+    "ternary_nes": {"sigma", "sigma_end", "lr_end"},
     "pbil": {"lr_end"},
     "cem": {"lr_end"},
     "vote": {"antithetic", "fitness_shaping", "sigma", "sigma_end", "sigma_schedule"},
@@ -50,6 +47,8 @@ SHARED = set(options_of(Evolution))
 OTHER = {  # a value of each type or name that is not the default and that is allowed
     "search_scales": False,
     "distribution": "logits",
+    "gradient": "plain",
+    "spreads": "layer",
     "scale": "fixed",
     "noise_scale": "relative",
     "lr_schedule": "cosine",
@@ -187,6 +186,8 @@ def after_ties(name: str, generations: int = 40):
         return first, jax.lax.scan(lambda s, k: strategy.step(k, s), first, keys)[0]
 
     before, after = go(jax.random.key(0))
+    if hasattr(before, "numbers"):
+        before, after = before.strategy, after.strategy
     return before.search, after.search
 
 

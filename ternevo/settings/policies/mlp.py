@@ -24,7 +24,7 @@ class MLP(PolicySettings):
     """Which weights share a power-of-two scale: a whole layer, or each output of a layer."""
     observation_bits: int = 8
     """Number of bits of a quantised observation, 1 to 8."""
-    observation_shift: int = 0
+    observation_shift: int = 2
     """Four standard deviations of an observation become 2**observation_shift units, 0 to 8."""
     output_shift: int = 0
     """Multiply outputs by 2**-output_shift, 0 to 8; larger shifts make first actions smaller."""

@@ -32,7 +32,7 @@ class Latent(Evolution):
     """Changes to the algorithm's evosax params, such as "{'c_std': 0.2}"."""
     antithetic: bool = True
     """Sample in antithetic pairs, if the algorithm can."""
-    fitness_shaping: Literal["own", "centered_rank", "standardize", "baseline"] = "own"
+    fitness_shaping: Literal["own", "nes", "centered_rank", "standardize", "baseline"] = "own"
     """How fitness becomes utility; `own` keeps what the evosax algorithm does."""
 
     @property

@@ -59,9 +59,9 @@ class Sampling(Part):
 class Shaping(Part):
     """How fitness becomes utilities."""
 
-    fitness_shaping: Literal["centered_rank", "standardize", "baseline"] = "centered_rank"
-    """How fitness becomes utility. `baseline` only subtracts the mean return; gradients are then
-    clipped to ten times the length of earlier ones."""
+    fitness_shaping: Literal["nes", "centered_rank", "standardize", "baseline"] = "centered_rank"
+    """How fitness becomes utility. `nes` ranks the better half only. `baseline` only subtracts the
+    mean return; gradients are then clipped to ten times the length of earlier ones."""
 
 
 @dataclasses.dataclass(frozen=True)
