@@ -122,7 +122,11 @@ def nes_cell(
     part: str, task: str, arm: str, weights: tuple[str, ...], tuned: str, size: str = "own"
 ) -> Cell:
     """Return an arm of `ternary_nes` with the settings that the tuner found for `tuned`."""
-    options = (*weights, *best(task, tuned)["options"])
+    settings = best(task, tuned)["options"]
+    if weights == FLOAT:
+        options = ("--algorithm", "Open_ES", *weights, *settings)
+        return Cell(part, task, arm, size, "latent", options, TASKS[task].num_seeds)
+    options = (*weights, *tune.OF_ITS_TIME, *settings)
     return Cell(part, task, arm, size, "ternary_nes", options, TASKS[task].num_seeds)
 
 

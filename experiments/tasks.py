@@ -27,12 +27,16 @@ class Task:
         return max(1, self.num_generations // 20)
 
 
+ONE_EPISODE = ("--num_episodes", "1")
+
 TASKS = {
-    "CartPole-v1": Task("gymnax_cartpole", 475, 30, ("--population_size", "128")),
-    "Acrobot-v1": Task("gymnax_acrobot", -100, 40, ("--population_size", "128")),
-    "MountainCar-v0": Task("gymnax_mountaincar", -110, 60, ("--population_size", "128")),
+    "CartPole-v1": Task("gymnax_cartpole", 475, 30, ("--population_size", "128", *ONE_EPISODE)),
+    "Acrobot-v1": Task("gymnax_acrobot", -100, 40, ("--population_size", "128", *ONE_EPISODE)),
+    "MountainCar-v0": Task(
+        "gymnax_mountaincar", -110, 60, ("--population_size", "128", *ONE_EPISODE)
+    ),
     "MountainCarContinuous-v0": Task(
-        "gymnax_mountaincar_continuous", 90, 40, ("--population_size", "128")
+        "gymnax_mountaincar_continuous", 90, 40, ("--population_size", "128", *ONE_EPISODE)
     ),
     "Pendulum-v1": Task(
         "gymnax_pendulum", -200, 100, ("--population_size", "128", "--num_episodes", "4")
@@ -57,7 +61,7 @@ TASKS = {
         "brax_inverted_double_pendulum",
         4500,
         25,
-        ("--population_size", "128", "--episode_length", "500"),
+        ("--population_size", "128", "--episode_length", "500", *ONE_EPISODE),
         num_finalists=3,
         num_finalist_seeds=4,
     ),
@@ -65,7 +69,7 @@ TASKS = {
         "brax_reacher",
         -10,
         40,
-        ("--population_size", "128"),
+        ("--population_size", "128", *ONE_EPISODE),
         num_finalists=3,
         num_finalist_seeds=4,
     ),
@@ -73,7 +77,7 @@ TASKS = {
         "brax_hopper",
         900,
         60,
-        ("--population_size", "256"),
+        ("--population_size", "256", *ONE_EPISODE),
         num_finalists=2,
         num_finalist_seeds=3,
     ),
@@ -81,7 +85,7 @@ TASKS = {
         "brax_halfcheetah",
         200,
         30,
-        ("--population_size", "128"),
+        ("--population_size", "128", *ONE_EPISODE),
         num_tuning_seeds=1,
         num_finalists=2,
         num_finalist_seeds=2,
@@ -90,7 +94,7 @@ TASKS = {
         "brax_walker2d",
         300,
         30,
-        ("--population_size", "128", "--episode_length", "250"),
+        ("--population_size", "128", "--episode_length", "250", *ONE_EPISODE),
         num_finalists=3,
         num_finalist_seeds=3,
     ),

@@ -32,11 +32,17 @@ FIRST_SEED = 1000
 NUM_TRIALS = 8
 APPENDING = threading.Lock()
 
+OF_ITS_TIME = (
+    *("--fitness_shaping", "centered_rank", "--gradient", "plain", "--optimizer", "adam"),
+    *("--spreads", "none"),
+)
+"""The search that the study is about; the defaults are those of `best_float.py`."""
+
 ARMS = {
-    "ternary": ("ternary_nes", ("--weights", "ternary", "--activation", "int8")),
-    "float": ("ternary_nes", ("--weights", "float", "--activation", "tanh")),
+    "ternary": ("ternary_nes", ("--weights", "ternary", "--activation", "int8", *OF_ITS_TIME)),
+    "float": ("latent", ("--algorithm", "Open_ES", "--weights", "float", "--activation", "tanh")),
 }
-"""What is tuned: the strategy, and what makes the arm. Float `ternary_nes` is evosax's Open_ES."""
+"""What is tuned: the strategy, and what makes the arm."""
 
 BASELINES = {
     name: ("latent", ("--algorithm", name, "--weights", "float", "--activation", "tanh"))
