@@ -6,8 +6,11 @@ gives every arm the same tuner: `NUM_TRIALS` settings from its ranges (`ARMS`), 
 first, all of them and their seeds in one compiled program (`across_seeds.trials`). The score is the
 area under the learning curve. The best setting of each arm then runs on seeds 0 to 9, as an
 ordinary `python -m ternevo.run`; tuning seeds begin at 1000. "Best float" is chosen by the tuning
-score, and reported on the other seeds. What stands in results/best_float.jsonl is not run again.
-The table goes to docs/search.md, between its marks.
+score, and reported on the other seeds.
+
+A second part, the ablations, runs `ternary_nes` at its defaults with one change at a time.
+What stands in results/best_float.jsonl is not run again. The tables go to docs/search.md,
+between its marks.
 """
 
 import dataclasses
@@ -62,7 +65,7 @@ def evosax(algorithm: str, **ranges: tuple[float, float]) -> Contender:
 
 ADAM = ("--optimizer", "adam")
 ARMS = {
-    "ternary": Contender("ternary_nes", (), {"sigma": (0.1, 0.4), "lr": (0.6, 2.4)}),
+    "ternary": Contender("ternary_nes", (), {"sigma": (0.1, 0.6), "lr": (0.6, 2.4)}),
     "SNES": evosax("SNES", sigma=(0.05, 0.5), lr=(0.5, 2.0)),
     "Sep_CMA_ES": evosax("Sep_CMA_ES", sigma=(0.05, 0.5)),
     "CR_FM_NES": evosax("CR_FM_NES", sigma=(0.05, 0.5)),
@@ -71,6 +74,10 @@ ARMS = {
     "SimpleGA": evosax("SimpleGA", sigma=(0.05, 0.5)),
 }
 """The arms. SNES takes plain steps, whose rate of 1 is that of the paper; PGPE and Open_ES Adam."""
+
+
+FULL_EPISODES = ("SimpleGA",)
+"""It keeps the fitness of members, and so cannot begin with short episodes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +101,30 @@ TASKS = {
     "Acrobot-v1": Task("gymnax_acrobot", 40, 2, of(128, 1)),
     "MountainCar-v0": Task("gymnax_mountaincar", 60, 3, of(128, 1)),
     "MountainCarContinuous-v0": Task("gymnax_mountaincar_continuous", 40, 2, of(128, 1)),
-    "Pendulum-v1": Task("gymnax_pendulum", 100, 5, of(128, 4)),
+    "Pendulum-v1": Task("gymnax_pendulum", 100, 5, of(128, 4, "--init_horizon", "0.3")),
     "inverted_double_pendulum": Task(
         "brax_inverted_double_pendulum", 25, 1, of(128, 1, "--episode_length", "500")
     ),
     "walker2d": Task("brax_walker2d", 30, 1, of(128, 1, "--episode_length", "250")),
 }
+
+
+ABLATIONS: dict[str, tuple[str, ...]] = {
+    "the defaults": (),
+    "centred ranks": ("--fitness_shaping", "centered_rank"),
+    "one spread for all, constant": ("--spreads", "none"),
+    "a spread for each layer": ("--spreads", "layer"),
+    "plain gradients through Adam": (
+        *("--gradient", "plain", "--optimizer", "adam", "--lr", "0.1"),
+    ),
+    "exponents not searched": ("--search_scales", "False"),
+    "all of it as before": (
+        *("--fitness_shaping", "centered_rank", "--spreads", "none", "--gradient", "plain"),
+        *("--optimizer", "adam", "--lr", "0.1", "--sigma", "0.1"),
+        *("--scale_lr", "0.1", "--scale_sigma", "0.1"),
+    ),
+}
+ABLATED = ("CartPole-v1", "Acrobot-v1", "MountainCarContinuous-v0", "Pendulum-v1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +135,8 @@ class BestFloatConfig:
     """Which tasks."""
     arms: tuple[str, ...] = tuple(ARMS)
     """Which arms."""
+    ablations: bool = False
+    """Run the ablations instead."""
     runs_dir: Path = Path("runs/best_float")
     """Where the runs are kept."""
     table_only: bool = False
@@ -123,12 +150,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     check_all("task", config.tasks, TASKS)
     check_all("arm", config.arms, ARMS)
-    if not config.table_only:
+    if config.ablations:
+        for task in ABLATED:
+            for name, change in ABLATIONS.items():
+                run("ablations", task, name, "ternary_nes", change, config.runs_dir)
+    elif not config.table_only:
         devices.use_cores(1)
         for task in config.tasks:
             for arm in config.arms:
                 tune(task, arm)
-                run(task, arm, config.runs_dir)
+                who, numbers = ARMS[arm], best(task, arm)["options"]
+                chosen = (p for name, value in numbers.items() for p in (f"--{name}", str(value)))
+                run(
+                    "runs",
+                    task,
+                    arm,
+                    who.strategy,
+                    (*who.options, *own_options(arm), *chosen),
+                    config.runs_dir,
+                )
     text = page_of(read(RESULTS))
     before, _, rest = PAGE.read_text().partition(MARKS[0])
     replace_text(PAGE, f"{before}{MARKS[0]}\n\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
@@ -165,10 +205,15 @@ def arguments(task: str, arm: str) -> tuple[str, ...]:
     where, who = TASKS[task], ARMS[arm]
     return (
         *("--config", str(PAGES / f"{where.page}.yaml"), "--strategy", who.strategy),
-        *(*where.options, *who.options),
+        *(*where.options, *who.options, *own_options(arm)),
         *("--num_generations", str(where.generations), "--eval_every", str(where.eval_every)),
         *("--num_eval_episodes", "32"),
     )
+
+
+def own_options(arm: str) -> tuple[str, ...]:
+    """Return what an arm cannot do otherwise."""
+    return ("--init_horizon", "1") if arm in FULL_EPISODES else ()
 
 
 def tune(task: str, arm: str) -> None:
@@ -220,14 +265,15 @@ def best(task: str, arm: str, rows: list[Row] | None = None) -> Row:
 # ------------------------------------------------------------------------------------- the runs
 
 
-def run(task: str, arm: str, runs_dir: Path) -> None:
-    """Run the best setting of an arm on the seeds of the table, and append a line for each."""
-    if rows_of("runs", task, arm):
+def run(
+    part: str, task: str, arm: str, strategy: str, options: tuple[str, ...], runs_dir: Path
+) -> None:
+    """Run an arm on the seeds of the tables, and append a line for each."""
+    if rows_of(part, task, arm):
         return
-    where, who, numbers = TASKS[task], ARMS[arm], best(task, arm)["options"]
-    chosen = [part for name, value in numbers.items() for part in (f"--{name}", str(value))]
-    options = (*where.options, *who.options, *chosen)
-    of_arm = Arm(where.page, arm, who.strategy, options, runs_dir, len(SEEDS))
+    where = TASKS[task]
+    name = arm if part == "runs" else f"{part}-{arm.replace(' ', '-')}"
+    of_arm = Arm(where.page, name, strategy, (*where.options, *options), runs_dir, len(SEEDS))
     generations = str(where.generations)
     of_arm.run(
         *("--num_generations", generations, "--checkpoint_every", generations),
@@ -237,7 +283,7 @@ def run(task: str, arm: str, runs_dir: Path) -> None:
     lines = []
     for seed, (folder, metrics, result, record) in enumerate(parts):
         size = size_of(policy_file.load(folder / "policy.tvp").weights)
-        key = {"part": "runs", "task": task, "arm": arm, "seed": seed, "options": numbers}
+        key = {"part": part, "task": task, "arm": arm, "seed": seed, "num_seeds": len(SEEDS)}
         lines.append({**key, **outcome(metrics, result), **size, **origin(record)})
     append(RESULTS, *lines)
 
@@ -255,9 +301,29 @@ def page_of(rows: list[Row]) -> str:
         if rows_of("runs", task, arm, rows)
     ]
     head = "task | ternary | best float, by tuning | difference | verdict | ratio of steps | bytes"
-    arms = "task | arm | settings | final return | lowest seed"
+    arms = "task | arm | settings | final return | lowest seed | area under the curve"
     short = table(head, [row_of(*pair) for pair in pairs])
-    return "\n\n".join([*claims([twins for _, twins in pairs]), short, table(arms, every)]) + "\n"
+    said = [*claims([twins for _, twins in pairs]), short, table(arms, every)]
+    return "\n\n".join([*said, *ablations(rows)]) + "\n"
+
+
+def ablations(rows: list[Row]) -> list[str]:
+    """Return the heading and the table of the changes, if they were run."""
+    changed = [
+        (task, name, found)
+        for task in ABLATED
+        for name in ABLATIONS
+        if (found := rows_of("ablations", task, name, rows))
+    ]
+    head = "task | one change | final return | lowest seed | area under the curve"
+    lines = [(task, name, *in_numbers(found)) for task, name, found in changed]
+    return ["## One change at a time", table(head, lines)] if lines else []
+
+
+def in_numbers(rows: list[Row]) -> tuple[str, ...]:
+    """Return the final return, its least over seeds, and the area under the learning curve."""
+    final, areas = values(rows, "return_last"), np.array([area(row["curve"]) for row in rows])
+    return spread(mean_interval(final)), number(final.min()), spread(mean_interval(areas))
 
 
 def claims(pairs: list[Twins]) -> list[str]:
@@ -301,9 +367,9 @@ def row_of(rival: str, pair: Twins) -> tuple[str, ...]:
 def arm_row(task: str, arm: str, rows: list[Row]) -> tuple[str, ...]:
     """Return what an arm reached on a task."""
     found = rows_of("runs", task, arm, rows)
-    chosen = " ".join(f"{name} {value:g}" for name, value in found[0]["options"].items())
-    final = values(found, "return_last")
-    return task, arm, chosen, spread(mean_interval(final)), number(final.min())
+    numbers = best(task, arm, rows)["options"]
+    chosen = " ".join(f"{name} {value:g}" for name, value in numbers.items())
+    return task, arm, chosen, *in_numbers(found)
 
 
 if __name__ == "__main__":
