@@ -149,7 +149,7 @@ def test_resuming_with_other_settings_is_refused(finished, capsys):
         small_run(finished[0].parents[3], "--resume", "--lr", "0.5", "--eval_every", "3")
     assert exit_.value.code == 2
     message = capsys.readouterr().err
-    assert "lr: 0.1 then, 0.5 now" in message and "eval_every: 4 then, 3 now" in message
+    assert "lr: 1.2 then, 0.5 now" in message and "eval_every: 4 then, 3 now" in message
 
 
 @pytest.mark.parametrize("option", [("--lr_schedule", "cosine"), ("--init_horizon", "0.5")])

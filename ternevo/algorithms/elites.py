@@ -76,7 +76,9 @@ class Elitist(Described, PopulationBasedAlgorithm):
         self.num_survivors = num_survivors
         marks = jax.tree.map(_mark_weights, solution, is_leaf=ternary.is_tensor)
         self.is_weight = self.ravel(marks)
-        self.num_weights = int(jnp.sum(self.is_weight))
+        self.num_weights = sum(
+            map(_count_weights, jax.tree.leaves(solution, is_leaf=ternary.is_tensor))
+        )
 
     @property
     def traits(self) -> Traits:
@@ -154,6 +156,10 @@ class Elitist(Described, PopulationBasedAlgorithm):
     ) -> Shaped[Array, "... dims"]:
         """Redraw trits or signs of flat members at a rate; exponents stay."""
         return jnp.where(self.is_weight, weights.flip(key, members, rate, self.kind), members)
+
+
+def _count_weights(node: Any) -> int:
+    return node.values.size if ternary.is_tensor(node) else node.size
 
 
 def _mark_weights(node: Any) -> Any:

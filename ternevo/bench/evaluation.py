@@ -117,7 +117,7 @@ def _train(env: Env, policy: Policy) -> PolicyParams:
     Raises:
       CaseError: `MAX_GENERATIONS` did not produce one.
     """
-    nes = TernaryNES.of(population_size=256, num_episodes=2, sigma=0.2, lr=0.05)
+    nes = TernaryNES(population_size=256, num_episodes=2)
     strategy = nes.build(env, policy, "ternary", MAX_GENERATIONS)
     state = loop.start(jax.random.key(0), strategy)
     test = jax.jit(partial(_mean_length, policy, env))

@@ -15,6 +15,7 @@ from ternevo.machine import devices
 from ternevo.runs import sinks
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.ternary_nes import TernaryNES
+from ternevo.strategies.numbered import inside
 from ternevo.training import loop
 from ternevo.types import Env, EnvState, Key, ObservationMoments, Strategy, Timestep
 
@@ -54,7 +55,8 @@ def generation(
 ) -> tuple[Contestant, dict[str, Any]]:
     """Return the first generation of ternary_nes; every run restarts, so the steps are equal."""
     policy = MLP(hidden_sizes=setting.hidden_sizes).build(env.obs, env.action)
-    strategy = TernaryNES(population_size=setting.population_size).build(env, policy, "ternary", 1)
+    nes = TernaryNES(population_size=setting.population_size, num_episodes=1)
+    strategy = nes.build(env, policy, "ternary", 1)
     contestant = advancing(name, strategy, 1)
     _, metrics = contestant.run()
     steps = sinks.steps_of(metrics, 0)
@@ -95,8 +97,7 @@ def without_looks(strategy: Strategy) -> Strategy:
     `observation.NUM_LOOKS`.
     """
 
-    def init(key: Key) -> Any:
-        state = strategy.init(key)
+    def has_seen(state: Any) -> Any:
         seen = {
             name: moments._replace(
                 count=jnp.ones_like(moments.count), deviation=jnp.ones_like(moments.deviation)
@@ -105,6 +106,9 @@ def without_looks(strategy: Strategy) -> Strategy:
             if isinstance(moments, ObservationMoments)
         }
         return state._replace(**seen)
+
+    def init(key: Key, *numbers: Any) -> Any:
+        return inside(strategy.init(key, *numbers), has_seen)
 
     return strategy._replace(init=init)
 

@@ -42,7 +42,9 @@ def one_generation(setting: PeakMemory) -> dict[str, Any]:
     env = envs.make(setting.env, setting.episode_length)
     policy = MLP(hidden_sizes=setting.hidden_sizes).build(env.obs, env.action)
     nes = TernaryNES(
-        population_size=setting.population_size, population_chunk=setting.population_chunk
+        population_size=setting.population_size,
+        num_episodes=1,
+        population_chunk=setting.population_chunk,
     )
     strategy = nes.build(env, policy, "ternary", 1)
     state = loop.start(jax.random.key(0), strategy)

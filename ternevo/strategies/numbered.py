@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float32
 
-from ternevo.settings.flat import numbers_of, with_numbers
+from ternevo.settings.flat import with_numbers
+from ternevo.settings.strategies.settings import Settings
 from ternevo.types import Key, Metrics, PolicyParams, State, Strategy
 
-Settings = TypeVar("Settings")
+Made = TypeVar("Made", bound=Settings)
 
 
 class NumberedState(NamedTuple):
@@ -27,18 +28,30 @@ class NumberedState(NamedTuple):
     strategy: State
 
 
-def numbered(settings: Settings, build: Callable[[Settings], Strategy]) -> Strategy:
+def unwrapped(state: State) -> State:
+    """Return the state of a strategy without its numbers."""
+    return state.strategy if isinstance(state, NumberedState) else state
+
+
+def inside(state: State, change: Callable[[State], State]) -> State:
+    """Return the state with its part without numbers changed."""
+    if isinstance(state, NumberedState):
+        return state._replace(strategy=change(state.strategy))
+    return change(state)
+
+
+def numbered(settings: Made, build: Callable[[Made], Strategy]) -> Strategy:
     """Return the strategy that `build` makes of settings, whose numbers are part of its state.
 
     Args:
-      settings: the settings; the options that `Meaning.is_data` marks become data.
+      settings: the settings; their `numbers` become data.
       build: maps settings to a strategy. It is called while the strategy is traced, with traced
         scalars as these options, on which it cannot branch.
 
     Raises:
       ValueError: what `build` refuses.
     """
-    plain = numbers_of(settings)
+    plain = settings.numbers
     built = build(settings)
     if not plain:
         return built
@@ -55,8 +68,6 @@ def numbered(settings: Settings, build: Callable[[Settings], Strategy]) -> Strat
         return built.params(state.strategy)
 
     def of(numbers: dict[str, jax.Array]) -> Strategy:
-        # What does not depend on the numbers is computed now: algorithms read it as Python numbers.
-        with jax.ensure_compile_time_eval():
-            return build(with_numbers(settings, numbers))
+        return build(with_numbers(settings, numbers))
 
     return Strategy(init, step, params, lambda: (plain,))

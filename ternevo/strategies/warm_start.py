@@ -18,7 +18,7 @@ from ternevo.arithmetic.weights import WeightKind, kind_of
 from ternevo.names import Trust
 from ternevo.policies import policy_file
 from ternevo.policies.policy_file import SavedPolicy
-from ternevo.strategies.numbered import NumberedState
+from ternevo.strategies.numbered import inside
 from ternevo.types import (
     Env,
     Key,
@@ -89,15 +89,16 @@ def with_moments(strategy: Strategy, moments: ObservationMoments) -> Strategy:
     Its `init` raises ValueError if the state has no field `moments`.
     """
 
+    def replaced(state: State) -> State:
+        return _moments_replaced(state, moments)
+
     def init(key: Key, *numbers: Any) -> State:
-        return _moments_replaced(strategy.init(key, *numbers), moments)
+        return inside(strategy.init(key, *numbers), replaced)
 
     return strategy._replace(init=init)
 
 
 def _moments_replaced(state: State, moments: ObservationMoments) -> State:
-    if isinstance(state, NumberedState):
-        return state._replace(strategy=_moments_replaced(state.strategy, moments))
     if "moments" not in getattr(state, "_fields", ()):
         raise ValueError(
             f"--init_from: the state of this strategy, a {type(state).__name__}, has no field "

@@ -508,6 +508,8 @@ def test_shaped_fitness_has_mean_zero_and_keeps_the_order(name):
     fitness = jnp.array([3.0, -1.0, 10.0, 4.0, 4.0, -7.0])
     utilities = FITNESS_SHAPING[name](None, fitness, None, None)
     assert abs(float(utilities.mean())) < 1e-6
+    if name == "nes":  # which does not tell the worse half apart
+        utilities, fitness = (x[fitness < 4.0] for x in (utilities, fitness))
     assert bool(jnp.all((utilities[:, None] < utilities) == (fitness[:, None] < fitness)))
 
 

@@ -21,7 +21,7 @@ from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.strategies import evolve
-from ternevo.strategies.numbered import NumberedState
+from ternevo.strategies.numbered import unwrapped
 from ternevo.types import LEFT_OUT, Scores
 
 SIZE = 8
@@ -145,16 +145,11 @@ def scores_of(returns, moments) -> Scores:
     return Scores(returns, lengths, moments, step_count.of_lengths(lengths))
 
 
-def inside(state):
-    """Return the state without the numbers of the settings."""
-    return state.strategy if isinstance(state, NumberedState) else state
-
-
 def paying(strategy, key, state, returns):
     """Run a generation in which the members have these returns."""
 
     def evaluate(*arguments):
-        moments = jax.tree.map(jnp.zeros_like, inside(state).moments)
+        moments = jax.tree.map(jnp.zeros_like, unwrapped(state).moments)
         return scores_of(returns[:, None], moments)
 
     with mock.patch.object(episodes, "evaluate", evaluate):

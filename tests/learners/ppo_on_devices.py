@@ -16,6 +16,7 @@ from ternevo import envs
 from ternevo.machine import devices
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
+from ternevo.strategies.numbered import unwrapped
 from ternevo.training import loop
 
 CASES = {  # generations, and settings
@@ -33,7 +34,7 @@ def trained(generations: int, options: dict) -> list[np.ndarray]:
     strategy = STRATEGIES["ppo"].of(critic_hidden_sizes=(8,), **options)
     strategy = strategy.build(env, policy, "ternary", generations)
     first = loop.start(jax.random.key(0), strategy)
-    state = list(loop.train(strategy, first, generations))[-1].state.strategy
+    state = unwrapped(list(loop.train(strategy, first, generations))[-1].state.strategy)
     # Of Adam: its steps are all of about one length, whatever the gradient.
     gradients = optax.tree.get(state.optimizer, "mu")
     parts = (gradients.critic, state.rewards, state.moments, state.learned)

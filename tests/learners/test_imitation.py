@@ -20,7 +20,7 @@ UNIT = Quantiser(jnp.zeros(2), jnp.full(2, 128.0))
 
 def student(action: ActionSpec, weights="float", hidden_sizes=()) -> Student:
     obs = ObsSpec((2,))
-    settings = MLP(hidden_sizes=hidden_sizes, weights=weights, use_bias=weights == "float")
+    settings = MLP(hidden_sizes, weights=weights, use_bias=weights == "float", observation_shift=0)
     policy = settings.build(obs, action)
     template = jax.eval_shape(policy.init, jax.random.key(0))
     return Student(policy, template, kind_of(weights), obs, action)

@@ -22,6 +22,7 @@ from ternevo.arithmetic.weights import kind_of
 from ternevo.learners import ppo
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
+from ternevo.strategies.numbered import unwrapped
 from ternevo.strategies.on_policy import Networks
 from ternevo.training import loop
 from ternevo.types import ActionSpec, ObsSpec
@@ -288,7 +289,7 @@ def test_a_straight_through_weight_has_slope_one(kind):
 
 @pytest.mark.parametrize("activation", ["int8", "int4", "sign", "ternary"])
 def test_activations_on_a_grid_pass_gradients_where_the_hard_tanh_is_not_flat(activation):
-    settings = MLP((1,), weights="float", activation=activation)
+    settings = MLP((1,), weights="float", activation=activation, observation_shift=0)
     policy = settings.build(ObsSpec((1,)), ActionSpec("discrete", 1))
     one = jnp.ones((1, 1))
     params = tuple(
@@ -403,7 +404,8 @@ class Trained:
     """What came out, and how to ask it; the first axis of results is that of the seeds."""
 
     def __init__(self, env, policy, settings, strategy, kind, state, metrics):
-        self.env, self.policy, self.state, self.metrics = env, policy, state, metrics
+        self.env, self.policy, self.metrics = env, policy, metrics
+        self.state = unwrapped(state)
         self.shipped = jax.vmap(strategy.params)(state)
         template = jax.eval_shape(policy.init, jax.random.key(0))
         from ternevo.strategies.on_policy import Critic

@@ -167,7 +167,7 @@ def test_a_policy_without_biases_is_one_whose_biases_are_zero(activation):
 def test_int8_rounds_quarters_half_to_even(total, expected):
     """A net of one chain: the hidden unit is total / 4, and the output shows it."""
     one = Tensor(jnp.ones((1, 1), jnp.int8), jnp.asarray(2, jnp.int8))
-    policy = MLP((1,), "int8", use_bias=False).build(ObsSpec((1,)), ONE_FORCE)
+    policy = MLP((1,), "int8", use_bias=False, observation_shift=0).build(ObsSpec((1,)), ONE_FORCE)
     _, output = policy.apply(({"weight": one},) * 2, (), inputs(jnp.array([float(total)])))
     assert float(output[0]) * 2**9 == expected
 
@@ -184,7 +184,9 @@ def test_the_sign_of_zero_is_plus_one():
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_float_activations_agree_with_numpy(activation, weights):
     function = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}[activation]
-    policy = MLP(HIDDEN, activation, weights=weights).build(ObsSpec((OBS_SIZE,)), ACTION)
+    policy = MLP(HIDDEN, activation, weights=weights, observation_shift=0).build(
+        ObsSpec((OBS_SIZE,)), ACTION
+    )
     rng = np.random.default_rng(0)
     for seed in range(4):
         params = jax.jit(policy.init)(jax.random.key(seed))

@@ -18,7 +18,7 @@ from ternevo.training import loop
 GENERATIONS = 6
 CASES = [
     *((name, "binary" if name == "binary_nes" else "ternary", {}) for name in STRATEGIES),
-    ("ternary_nes", "float", {}),
+    ("latent", "float", {"algorithm": "Open_ES"}),
     ("latent", "float", {"algorithm": "SNES"}),
     ("latent", "float", {"algorithm": "CR_FM_NES"}),
     ("latent", "float", {"algorithm": "PGPE", "sigma_schedule": "exponential"}),
@@ -97,7 +97,8 @@ def rows(strategy, keys):
 @pytest.mark.parametrize("name", ["ternary_nes", "ppo"])
 def test_numbers_reach_the_search(name):
     """A rate of almost 0 leaves the shipped policy alone, in the program in which 1 moves it."""
-    settings = settings_of(name)
+    fixed = {"search_scales": False} if name == "ternary_nes" else {}
+    settings = settings_of(name, **fixed)
     strategy = built(settings, "float" if name == "ppo" else "ternary", "probe/target")
     tiny, large = trials(strategy, [{"lr": 1e-30}]), trials(strategy, [{"lr": 1.0}])
 
@@ -119,7 +120,7 @@ def test_trials_together_are_the_trials_alone():
     for i, (change, own) in enumerate(zip(changes, of_each_seed(together, 3, axis=1), strict=True)):
         alone, _ = rows(trials(strategy, [change]), keys_of([5]))
         for name in alone:
-            if name != "search/entropy":  # a mean over weights, which XLA may add in another order
+            if not name.startswith("search/"):  # means, which XLA may add in another order
                 np.testing.assert_array_equal(own[name], alone[name], err_msg=f"{i} {name}")
     assert len({float(x) for x in together["weights/zeros"][-1]}) > 1
 

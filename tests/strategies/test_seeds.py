@@ -21,7 +21,7 @@ from ternevo.settings.command_line import parse
 
 SCRIPT = Path(__file__).with_name("seeds_on_devices.py")
 THREE = range(FIRST_SEED, FIRST_SEED + 3)
-ROUNDED = ("metrics/search/entropy", "metrics/loss/", "metrics/ppo/")
+ROUNDED = ("metrics/search/entropy", "metrics/search/log_spread", "metrics/loss/", "metrics/ppo/")
 """What XLA may round otherwise among other computations, also without its optimisation."""
 
 

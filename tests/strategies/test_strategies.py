@@ -395,7 +395,7 @@ def return_of(exponent: int) -> float:
 
 
 def watched(exponents, every: int):
-    policy = MLP((), use_bias=False).build(TARGET.obs, TARGET.action)
+    policy = MLP((), use_bias=False, observation_shift=0).build(TARGET.obs, TARGET.action)
     strategy = evaluated(scripted(exponents), problems.of(policy, TARGET), every, num_episodes=2)
 
     @quick_jit

@@ -15,6 +15,7 @@ from ternevo.settings.flat import flat, options_of
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.evolution import Evolution
+from ternevo.strategies.numbered import unwrapped
 
 ENV = envs.make("probe/sign")
 NOT_IN_PAIRS = {"lr_schedule": "constant", "optimizer": "sgd", "antithetic": True}
@@ -186,9 +187,7 @@ def after_ties(name: str, generations: int = 40):
         return first, jax.lax.scan(lambda s, k: strategy.step(k, s), first, keys)[0]
 
     before, after = go(jax.random.key(0))
-    if hasattr(before, "numbers"):
-        before, after = before.strategy, after.strategy
-    return before.search, after.search
+    return unwrapped(before).search, unwrapped(after).search
 
 
 def pays_nothing(result):

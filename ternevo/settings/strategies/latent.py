@@ -13,6 +13,9 @@ from ternevo.settings.flat import flat, options_of, part
 from ternevo.settings.strategies.evolution import Evolution
 from ternevo.settings.strategies.parts import Noise, Optimization, Rate
 
+COMPUTED_IN_PYTHON = ("CMAAnchoredLES", "LM_MA_ES")
+"""Algorithms of evosax that turn arrays into Python numbers when they are built."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Latent(Evolution):
@@ -34,6 +37,11 @@ class Latent(Evolution):
     """Sample in antithetic pairs, if the algorithm can."""
     fitness_shaping: Literal["own", "nes", "centered_rank", "standardize", "baseline"] = "own"
     """How fitness becomes utility; `own` keeps what the evosax algorithm does."""
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The options that are data; none with an algorithm that computes on them in Python."""
+        return {} if self.algorithm in COMPUTED_IN_PYTHON else super().numbers
 
     @property
     def is_stretched(self) -> bool:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
 from ternevo.settings.built import Built
-from ternevo.settings.flat import flat
+from ternevo.settings.flat import flat, numbers_of
 from ternevo.settings.policies.settings import WeightName
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ class Settings(Built):
 
     searches: ClassVar[tuple[WeightName, ...]] = ("ternary", "binary", "float")
     """The kinds of weights that it can search, for `--list_strategies`."""
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The options that are data of the compiled program, not constants of it."""
+        return numbers_of(self)
 
     @property
     def is_stretched(self) -> bool:
