@@ -216,7 +216,7 @@ def test_the_sweep_file_of_a_notebook_gives_arguments_of_a_run(tmp_path):
     (tmp_path / "sweep.yaml").write_text(names_of(path)["SWEEP"])
     sweep = space.read(tmp_path / "sweep.yaml")
     parsed = command_line.parse(sweep.arguments(space.first_values(space.space(sweep.parameters))))
-    assert (parsed.env, parsed.num_generations) == ("gymnax/CartPole-v1", 8)
+    assert (parsed.env, parsed.num_generations) == ("gymnax/CartPole-v1", 3)
 
 
 # --- they run ----------------------------------------------------------------------------------
