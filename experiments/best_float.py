@@ -58,15 +58,14 @@ class Contender:
     ranges: dict[str, tuple[float, float]]
 
 
-def evosax(algorithm: str, **ranges: tuple[float, float]) -> Contender:
+def evosax(algorithm: str, *options: str, **ranges: tuple[float, float]) -> Contender:
     """Return an algorithm of evosax over float weights."""
-    return Contender("latent", ("--algorithm", algorithm, *FLOAT), ranges)
+    return Contender("latent", ("--algorithm", algorithm, *options, *FLOAT), ranges)
 
 
-ADAM = ("--optimizer", "adam")
 ARMS = {
     "ternary": Contender("ternary_nes", (), {"sigma": (0.1, 0.6), "lr": (0.6, 2.4)}),
-    "SNES": evosax("SNES", sigma=(0.05, 0.5), lr=(0.5, 2.0)),
+    "SNES": evosax("SNES", "--optimizer", "sgd", sigma=(0.05, 0.5), lr=(0.5, 2.0)),
     "Sep_CMA_ES": evosax("Sep_CMA_ES", sigma=(0.05, 0.5)),
     "CR_FM_NES": evosax("CR_FM_NES", sigma=(0.05, 0.5)),
     "PGPE": evosax("PGPE", sigma=(0.05, 0.5), lr=(0.03, 0.3)),
@@ -93,7 +92,7 @@ class Task:
 def of(population_size: int, num_episodes: int, *more: str) -> tuple[str, ...]:
     """Return the options of a budget."""
     sizes = ("--population_size", str(population_size), "--num_episodes", str(num_episodes))
-    return (*sizes, "--observation_shift", "2", *more)
+    return (*sizes, "--observation_shift", "2", "--common_random_numbers", "all", *more)
 
 
 TASKS = {
@@ -153,7 +152,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if config.ablations:
         for task in ABLATED:
             for name, change in ABLATIONS.items():
-                run("ablations", task, name, "ternary_nes", change, config.runs_dir)
+                # Pages have settings of their own.
+                options = ("--sigma", "0.2", *change)
+                run("ablations", task, name, "ternary_nes", options, config.runs_dir)
     elif not config.table_only:
         devices.use_cores(1)
         for task in config.tasks:
