@@ -102,8 +102,9 @@ Every number here is computed by `python experiments/analyse.py` from
 `experiments/results/study.jsonl` and `experiments/results/tuning.jsonl`, which hold the command and
 commit of each line. Only the discussion is written by hand.
 
-**This is the search of its time**: `ternary_nes` with centred ranks, one sigma for all weights and Adam, as the commits below have it. Today's default, and
-more float algorithms beside it, are in [search.md](search.md).
+**This is the search of its time**: `ternary_nes` with centred ranks, one sigma for all weights and
+Adam, as the commits below have it. Today's default, and more float algorithms beside it, are in
+[search.md](search.md).
 
 **How to read it.** `499.1 [498.2, 500]` is a mean over seeds with its 95 % bootstrap interval
 (10,000 resamples of the seeds, percentiles). With five or ten seeds such intervals are rather too

@@ -21,6 +21,10 @@ from ternevo.types import Key, Metrics, PolicyParams, State, Strategy
 Made = TypeVar("Made", bound=Settings)
 
 
+IN_PYTHON = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
+"""What JAX raises where Python computes on a traced scalar."""
+
+
 class NumberedState(NamedTuple):
     """The numbers of the settings by name, and the state of the strategy that is built of them."""
 
@@ -50,6 +54,7 @@ def numbered(settings: Made, build: Callable[[Made], Strategy]) -> Strategy:
 
     Raises:
       ValueError: what `build` refuses.
+      TypeError: `build` needs the numbers in Python; raised when the strategy is traced.
     """
     plain = settings.numbers
     built = build(settings)
@@ -68,6 +73,13 @@ def numbered(settings: Made, build: Callable[[Made], Strategy]) -> Strategy:
         return built.params(state.strategy)
 
     def of(numbers: dict[str, jax.Array]) -> Strategy:
-        return build(with_numbers(settings, numbers))
+        try:
+            return build(with_numbers(settings, numbers))
+        except IN_PYTHON as error:
+            raise TypeError(
+                f"{type(settings).__name__} computes in Python on one of {', '.join(numbers)}, "
+                "which are data of the compiled program: compute with jax.numpy and branch with "
+                "jnp.where, or let its property `numbers` return {}, which makes them constants"
+            ) from error
 
     return Strategy(init, step, params, lambda: (plain,))

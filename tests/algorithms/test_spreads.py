@@ -216,6 +216,25 @@ def test_other_distributions_have_neither(options, message):
         TernaryNES(8, solution(), nes.mean(), is_natural=True)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "adam", "gradient": "natural"}, "--gradient natural needs --optimizer sgd"),
+        ({"fitness_shaping": "baseline", "spreads": "layer"}, "another --fitness_shaping"),
+    ],
+)
+def test_what_makes_no_sense_together_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Settings.of(**options)
+
+
+def test_what_is_not_said_follows_from_the_rest():
+    assert Settings().is_natural and Settings().adaptive_spreads == "weight"
+    assert not Settings.of(optimizer="adam").is_natural
+    assert Settings.of(fitness_shaping="baseline").adaptive_spreads == "none"
+    assert Settings(distribution="mean").adaptive_spreads == "none"
+
+
 def test_the_rate_of_natural_gradients_grows_with_the_fourth_root_of_the_weights():
     def step(shape):
         weights = {"weight": Tensor(jnp.zeros(shape, jnp.int8), jnp.int8(0))}

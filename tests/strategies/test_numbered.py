@@ -1,5 +1,7 @@
 """Numbers of the settings are data: one program for all of them, and for trials side by side."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from ternevo.names import UnknownName
 from ternevo.settings.flat import flat, numbers_of, with_numbers
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
+from ternevo.settings.strategies.ternary_nes import TernaryNES
 from ternevo.strategies.across_seeds import across_seeds, keys_of, of_each_seed, trials
 from ternevo.strategies.evaluated import evaluated
 from ternevo.training import loop
@@ -135,6 +138,31 @@ def test_a_trial_cannot_change_what_is_no_number():
     strategy = built(settings_of("ternary_nes"), "ternary")
     with pytest.raises(UnknownName, match="sigma_end"):
         trials(strategy, [{"sigma_ends": 0.1}])
+
+
+@dataclasses.dataclass(frozen=True)
+class Branching(TernaryNES):
+    """Settings of a user whose algorithm reads the learning rate in Python."""
+
+    is_constant: bool = False
+
+    @property
+    def numbers(self):
+        return {} if self.is_constant else super().numbers
+
+    def search_algorithm(self, solution, weights, num_generations):
+        if self.optimization.rate.lr > 1.0:
+            return super().search_algorithm(solution, weights, num_generations)
+        raise AssertionError("not with these settings")
+
+
+def test_python_on_a_number_is_refused_with_the_way_out():
+    strategy = built(Branching(population_size=8), "ternary")
+    with pytest.raises(TypeError, match=r"Branching computes in Python on one of .*sigma.*numbers"):
+        loop.start(jax.random.key(0), strategy)
+    strategy = built(Branching(population_size=8, is_constant=True), "ternary")
+    assert strategy.numbers() == ()
+    loop.start(jax.random.key(0), strategy)
 
 
 def test_settings_with_numbers_keep_the_rest():

@@ -63,8 +63,10 @@ class PPO(Settings):
     """Activation of the critic's hidden layers."""
 
     def __post_init__(self) -> None:
-        """Refuse minibatches of unequal size."""
+        """Refuse minibatches of unequal size, and a decay to 0 that would be there at once."""
         super().__post_init__()
+        if self.lr_schedule == "exponential" and not self.lr_end:
+            raise ValueError("--lr_schedule exponential needs --lr_end above 0, got 0")
         if self.batch_size % self.num_minibatches:
             raise ValueError(
                 f"num_minibatches must divide num_envs * num_steps = {self.num_envs} * "

@@ -27,8 +27,8 @@ class TernaryNES(Evolution):
     )
     optimization: Optimization = part(
         Optimization(Rate(lr=1.2), optimizer="sgd"),
-        lr="Learning rate of the latents. With --gradient natural it is multiplied by the number "
-        "of weights to the power of 1/4.",
+        lr="Learning rate of the latents. With natural gradients it is multiplied by the number of "
+        "weights to the power of 1/4; with --optimizer adam, 0.1 is usual.",
         optimizer="Optax optimiser of the latents; sgd with natural gradients takes SNES's steps.",
     )
     sampling: Sampling = Sampling()
@@ -37,10 +37,11 @@ class TernaryNES(Evolution):
     """How latents map to probabilities; see ternevo/algorithms/nes.py."""
     gradient: Literal["natural", "plain"] | None = None
     """Whether the directions of latents are multiplied by their squared spreads. Only threshold has
-    natural gradients, and they are its default."""
+    natural gradients, and they are its default, except with --optimizer adam, which
+    scales every direction by itself."""
     spreads: Literal["weight", "layer", "none"] | None = None
     """What has noise of its own size, which adapts: each weight, each tensor, or nothing. Only
-    threshold has it, and its default is weight."""
+    threshold has it, and its default is weight, or none with --fitness_shaping baseline."""
     eta: float = option(0.1, NOT_NEGATIVE, is_data=True)
     """Learning rate of the logarithm of spreads."""
 
@@ -50,7 +51,7 @@ class TernaryNES(Evolution):
     scale_lr: float = option(0.2, POSITIVE, is_data=True)
     """Learning rate of the exponents, by Adam."""
     scale_sigma: float = option(0.3, SHARE, is_data=True)
-    """Flip rate of the exponents: how often a member's differs by one."""
+    """Flip rate of the exponents; two thirds of it is how often a member's differs by one."""
 
     def __post_init__(self) -> None:
         """Refuse what a distribution does not have, and a flip rate above one."""
@@ -58,6 +59,7 @@ class TernaryNES(Evolution):
         first, last = self.noise.sigma, self.noise.sigma_end
         if self.distribution in ("mean", "sharp") and max(first, last) > 1:
             raise ValueError(f"sigma is a flip rate here: at most 1, got {first} to {last}")
+        self._check_combinations()
         if self.distribution == "threshold":
             return
         for name, asked, what in (
@@ -71,6 +73,19 @@ class TernaryNES(Evolution):
                     f"not {self.distribution}"
                 )
 
+    def _check_combinations(self) -> None:
+        """Refuse what makes no sense together."""
+        if self.gradient == "natural" and self.optimization.optimizer == "adam":
+            raise ValueError(
+                "--gradient natural needs --optimizer sgd or momentum: adam scales every direction "
+                "by itself, which undoes it"
+            )
+        if self.shaping.fitness_shaping == "baseline" and self.spreads not in (None, "none"):
+            raise ValueError(
+                f"--spreads {self.spreads} needs another --fitness_shaping than baseline, whose "
+                "utilities are as large as returns"
+            )
+
     @property
     def has_latents(self) -> bool:
         """Whether each weight is a Gaussian latent that is cut."""
@@ -79,12 +94,14 @@ class TernaryNES(Evolution):
     @property
     def is_natural(self) -> bool:
         """Whether directions are natural gradients."""
-        return self.has_latents and self.gradient != "plain"
+        default = "plain" if self.optimization.optimizer == "adam" else "natural"
+        return self.has_latents and (self.gradient or default) == "natural"
 
     @property
     def adaptive_spreads(self) -> Literal["weight", "layer", "none"]:
         """What has a spread of its own."""
-        return self.spreads or ("weight" if self.has_latents else "none")
+        is_bounded = self.shaping.fitness_shaping != "baseline"
+        return self.spreads or ("weight" if self.has_latents and is_bounded else "none")
 
     @property
     def has_scales(self) -> bool:
