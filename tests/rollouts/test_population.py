@@ -38,7 +38,7 @@ def identity(obs_size: int) -> Quantiser:
 
 @functools.cache
 def policy_of(env: Env):
-    return MLP((4,)).build(env.obs, env.action)
+    return MLP((4,), observation_shift=0).build(env.obs, env.action)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -226,7 +226,7 @@ QUEUED = [
 def test_lanes_that_take_one_episode_after_another_return_what_the_plain_loop_does(env_id, matmul):
     """40 members x 3 episodes through 3 to 120 lanes; planes take episodes, float32 members."""
     env = make(env_id, 60)
-    policy = MLP((4,), matmul=matmul).build(env.obs, env.action)
+    policy = MLP((4,), matmul=matmul, observation_shift=0).build(env.obs, env.action)
     weights = members(env, 40)
     quantiser = Quantiser(jnp.zeros(env.obs.size), jnp.full(env.obs.size, 32.0))
     keys = episode_keys(jax.random.key(5), 3, 40, "none")
