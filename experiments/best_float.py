@@ -8,7 +8,9 @@ area under the learning curve. The best setting of each arm then runs on seeds 0
 ordinary `python -m ternevo.run`; tuning seeds begin at 1000. "Best float" is chosen by the tuning
 score, and reported on the other seeds.
 
-A second part, the ablations, runs `ternary_nes` at its defaults with one change at a time.
+A second part, `--ablations`, runs `ternary_nes` at its defaults with one change at a time. A third,
+`--former`, runs it at its defaults on all tasks of the study, beside the search that the study had
+tuned for each of them.
 What stands in results/best_float.jsonl is not run again. The tables go to docs/search.md,
 between its marks.
 """
@@ -41,6 +43,8 @@ from ternevo.strategies.across_seeds import keys_of, of_each_seed, trials
 from ternevo.training import loop, setup
 
 RESULTS = PAGES / "results" / "best_float.jsonl"
+STUDY = PAGES / "results" / "study.jsonl"
+"""Of the search before."""
 PAGE = ROOT / "docs" / "search.md"
 MARKS = ("<!-- table -->", "<!-- end of table -->")
 NUM_TRIALS = 8
@@ -105,8 +109,20 @@ TASKS = {
         "brax_inverted_double_pendulum", 25, 1, of(128, 1, "--episode_length", "500")
     ),
     "walker2d": Task("brax_walker2d", 30, 1, of(128, 1, "--episode_length", "250")),
+    "reacher": Task("brax_reacher", 40, 2, of(128, 1)),
+    "hopper": Task("brax_hopper", 60, 3, of(256, 1)),
+    "halfcheetah": Task("brax_halfcheetah", 30, 1, of(128, 1)),
+    "Breakout-MinAtar": Task("gymnax_breakout_minatar", 60, 3, of(256, 2)),
+    "Freeway-MinAtar": Task("gymnax_freeway_minatar", 20, 1, of(64, 1)),
 }
+"""All tasks of the study, with its budgets."""
 
+TUNED = tuple(TASKS)[:7]
+"""Those on which a run takes seconds, so that every arm can be tuned."""
+
+
+DEFAULTS = ("--sigma", "0.2", "--lr", "1.2")
+"""Said again, as pages have settings of their own."""
 
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "the defaults": (),
@@ -117,10 +133,11 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
         *("--gradient", "plain", "--optimizer", "adam", "--lr", "0.1"),
     ),
     "exponents not searched": ("--search_scales", "False"),
+    "the last latents ship, not their average": ("--averaging", "0"),
     "all of it as before": (
         *("--fitness_shaping", "centered_rank", "--spreads", "none", "--gradient", "plain"),
         *("--optimizer", "adam", "--lr", "0.1", "--sigma", "0.1"),
-        *("--scale_lr", "0.1", "--scale_sigma", "0.1"),
+        *("--scale_lr", "0.1", "--scale_sigma", "0.1", "--averaging", "0"),
     ),
 }
 ABLATED = ("CartPole-v1", "Acrobot-v1", "MountainCarContinuous-v0", "Pendulum-v1")
@@ -130,12 +147,14 @@ ABLATED = ("CartPole-v1", "Acrobot-v1", "MountainCarContinuous-v0", "Pendulum-v1
 class BestFloatConfig:
     """Tune and run what is not there yet, and write the table."""
 
-    tasks: tuple[str, ...] = tuple(TASKS)
+    tasks: tuple[str, ...] = TUNED
     """Which tasks."""
     arms: tuple[str, ...] = tuple(ARMS)
     """Which arms."""
     ablations: bool = False
     """Run the ablations instead."""
+    former: bool = False
+    """Run the defaults on all tasks of the study instead, to stand beside the former search."""
     runs_dir: Path = Path("runs/best_float")
     """Where the runs are kept."""
     table_only: bool = False
@@ -152,9 +171,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if config.ablations:
         for task in ABLATED:
             for name, change in ABLATIONS.items():
-                # Pages have settings of their own.
-                options = ("--sigma", "0.2", *change)
-                run("ablations", task, name, "ternary_nes", options, config.runs_dir)
+                run("ablations", task, name, "ternary_nes", (*DEFAULTS, *change), config.runs_dir)
+    elif config.former:
+        for task in TASKS:
+            run("former", task, "defaults", "ternary_nes", DEFAULTS, config.runs_dir)
     elif not config.table_only:
         devices.use_cores(1)
         for task in config.tasks:
@@ -305,7 +325,34 @@ def page_of(rows: list[Row]) -> str:
     arms = "task | arm | settings | final return | lowest seed | area under the curve"
     short = table(head, [row_of(*pair) for pair in pairs])
     said = [*claims([twins for _, twins in pairs]), short, table(arms, every)]
-    return "\n\n".join([*said, *ablations(rows)]) + "\n"
+    return "\n\n".join([*said, *former(rows), *ablations(rows)]) + "\n"
+
+
+def former(rows: list[Row]) -> list[str]:
+    """Return the heading and the table of the defaults beside the search of the study."""
+    before = read(STUDY)
+    lines = [
+        former_row(Twins(task, {"ternary": now, "float": old}))
+        for task in TASKS
+        if (now := rows_of("former", task, "defaults", rows))
+        and (old := [r for r in rows_of("twins", task, "ternary", before) if r["size"] == "own"])
+    ]
+    if not lines:
+        return []
+    head = "task | defaults | former search, tuned | difference | verdict | ratio of steps"
+    return ["## Beside the former search", table(head, lines)]
+
+
+def former_row(pair: Twins) -> tuple[str, ...]:
+    """Return the defaults beside the former search, which has the place of "float" in `Twins`."""
+    difference = pair.difference("ternary")
+    return (
+        pair.task,
+        *(spread(mean_interval(values(pair.arms[x], "return_last"))) for x in pair.arms),
+        spread(difference),
+        "" if difference is None else verdict(difference),
+        spread(pair.ratio_interval("ternary"), factor),
+    )
 
 
 def ablations(rows: list[Row]) -> list[str]:

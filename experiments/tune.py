@@ -34,7 +34,7 @@ APPENDING = threading.Lock()
 
 OF_ITS_TIME = (
     *("--fitness_shaping", "centered_rank", "--gradient", "plain", "--optimizer", "adam"),
-    *("--spreads", "none"),
+    *("--spreads", "none", "--averaging", "0"),
 )
 """The search that the study is about; the defaults are those of `best_float.py`."""
 

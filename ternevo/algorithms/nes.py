@@ -8,7 +8,9 @@ probabilities, and in the ascent direction that they derive from the batch's sta
 
 $$M_1 = \frac{1}{N} \sum_i u_i X_i, \qquad M_2 = \frac{1}{N} \sum_i u_i X_i^2.$$
 
-The shipped policy is the mode.
+The shipped policy is the mode, of the latents or of their exponential average (Polyak and Juditsky
+1992): latents go on wandering about an optimum, by an amount that grows with the learning rate,
+and their average does not.
 
 The default is SNES (Wierstra et al. 2014, section 3.5) on trits: a Gaussian latent z with a spread
 of its own behind each weight, of which only the trit is seen. With s = (latent draw - z) / spread,
@@ -19,6 +21,8 @@ and s^2 - 1 are replaced by their means given the trit, in closed form (Rao-Blac
 References:
   Wierstra et al., "Natural Evolution Strategies", JMLR 2014.
   Ollivier et al., "Information-Geometric Optimization Algorithms", JMLR 2017.
+  Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM J. Control
+  Optim. 1992.
 """
 
 from collections.abc import Callable
@@ -265,12 +269,17 @@ A spread that went on falling would make the weight constant, and the search cou
 Spreads = Literal["weight", "layer", "none"]
 
 
+AVERAGING_DELAY = 10
+"""In generation t an average keeps at most the share t / (t + this): a young search moves fast."""
+
+
 @struct.dataclass
 class State(BaseState):
     """The state of `TernaryNES`.
 
-    `mean` is the int8 mode of the distribution; `latents` has one array for each tensor, and so has
-    `log_spreads` where spreads adapt; `offsets` are the latents of `ScaleSearchNES`.
+    `mean` is what ships, the int8 mode of the distribution or of its average; `latents` has one
+    array for each tensor, and so has `log_spreads` where spreads adapt; `offsets` are the latents
+    of `ScaleSearchNES`; `averages` are of (latents, offsets), or () without averaging.
     """
 
     mean: Leaf
@@ -278,6 +287,7 @@ class State(BaseState):
     spread: Leaf
     log_spreads: Leaf
     offsets: Leaf
+    averages: Leaf
     opt_state: Leaf
     best_solution: Leaf
     best_fitness: Leaf
@@ -301,6 +311,7 @@ class TernaryNES(TritDistribution):
         is_natural: bool = False,
         spreads: Spreads = "none",
         eta: Number = 0.1,
+        averaging: Number | None = None,
     ):
         """Build the algorithm.
 
@@ -317,6 +328,8 @@ class TernaryNES(TritDistribution):
             mean of a Gaussian.
           spreads: what has a spread of its own that adapts: each weight, each tensor, or nothing.
           eta: the learning rate of the logarithm of spreads.
+          averaging: the share of the former average that a generation keeps, once there were some
+            (`AVERAGING_DELAY`); None ships the current latents.
 
         Raises:
           ValueError: spreads are to adapt, but this distribution has none.
@@ -327,6 +340,7 @@ class TernaryNES(TritDistribution):
         self.spread_schedule = spread_schedule or optax.constant_schedule(0.1)
         self.use_antithetic_sampling = use_antithetic_sampling
         self.is_natural, self.spreads, self.eta = is_natural, spreads, eta
+        self.averaging = averaging
         if self.distribution.spread_direction is None and (spreads != "none" or is_natural):
             raise ValueError("spreads and natural gradients need the threshold distribution")
 
@@ -354,6 +368,12 @@ class TernaryNES(TritDistribution):
             log_spreads=self._first_log_spreads(latents),
             opt_state=self.optimizer.init(latents),
         )
+        return self._begun(state)
+
+    def _begun(self, state: State) -> State:
+        """Return a first state with its averages and its mode."""
+        if self.averaging is not None:
+            state = state.replace(averages=(state.latents, state.offsets))
         return state.replace(mean=self.mode(state))
 
     def _first_log_spreads(self, latents: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
@@ -369,6 +389,7 @@ class TernaryNES(TritDistribution):
             spread=jnp.asarray(self.spread_schedule(0), jnp.float32),
             log_spreads=(),
             offsets=(),
+            averages=(),
             opt_state=(),
             best_solution=self.solution_flat,
             best_fitness=jnp.asarray(jnp.inf),
@@ -390,7 +411,17 @@ class TernaryNES(TritDistribution):
             spread=jnp.asarray(self.spread_schedule(state.generation_counter + 1), jnp.float32),
             opt_state=opt_state,
         )
+        moved = moved.replace(averages=self._averages(moved))
         return moved.replace(mean=self.mode(moved))
+
+    def _averages(self, state: State) -> Any:
+        """Return the averages after a step: a share of the former ones, the rest of the new."""
+        if self.averaging is None:
+            return ()
+        generation = state.generation_counter.astype(jnp.float32)
+        kept = jnp.minimum(self.averaging, generation / (generation + AVERAGING_DELAY))
+        new = (state.latents, state.offsets)
+        return jax.tree.map(lambda old, x: kept * old + (1 - kept) * x, state.averages, new)
 
     def directions(self, stats: list[Statistics], state: State) -> tuple[jax.Array, ...]:
         """Return the direction of each latent array."""
@@ -447,8 +478,15 @@ class TernaryNES(TritDistribution):
         given = ternary.tensors(self.solution)
         return [self.distribution.mode(z, t) for z, t in zip(state.latents, given, strict=True)]
 
+    def exponents(self, state: State) -> list[jax.Array]:
+        """Return the exponent of each tensor of the mode, which all members share."""
+        return [tensor.exponent for tensor in self.modes(state)]
+
     def mode(self, state: State) -> jax.Array:
         """Return the solution that ships, as a row of numbers."""
+        if self.averaging is not None:
+            latents, offsets = state.averages
+            state = state.replace(latents=latents, offsets=offsets)
         return self.ravel(ternary.replace_tensors(self.solution, self.modes(state)))
 
 

@@ -59,7 +59,7 @@ class ScaleSearchNES(TernaryNES):
         state = super().init(key, mean, params)
         offsets = jnp.zeros(self._num_exponents)
         both = (state.opt_state, self.scale_optimizer.init(offsets))
-        return state.replace(offsets=offsets, opt_state=both)
+        return self._begun(state.replace(offsets=offsets, opt_state=both))
 
     @property
     def _num_exponents(self) -> int:
@@ -145,6 +145,7 @@ def from_settings(
         "is_natural": settings.is_natural,
         "spreads": settings.adaptive_spreads,
         "eta": settings.eta,
+        "averaging": settings.averaging,
     }
     if settings.has_scales:
         scales = {"scale_lr": settings.scale_lr, "scale_sigma": settings.scale_sigma}

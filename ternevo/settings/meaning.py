@@ -17,6 +17,7 @@ NOT_NEGATIVE = Limit("0 or more", lambda x: x >= 0)
 COUNT = Limit("at least 1", lambda x: x >= 1)
 SHARE = Limit("above 0 and at most 1", lambda x: 0 < x <= 1)
 FRACTION = Limit("0 to 1", lambda x: 0 <= x <= 1)
+BELOW_ONE = Limit("at least 0 and below 1", lambda x: 0 <= x < 1)
 
 
 def at_least(least: int) -> Limit:

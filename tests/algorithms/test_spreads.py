@@ -25,6 +25,7 @@ from ternevo.types import Tensor
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 VALUE = {-1: 0, 0: 1, 1: 2}
+WEIGHT = 1  # biases come first
 
 
 # --- the score, by enumeration ------------------------------------------------------------------
@@ -197,6 +198,35 @@ def test_without_selection_nothing_moves():
     for name in ("latents", "log_spreads"):
         for old, new in zip(getattr(first, name), getattr(state, name), strict=True):
             np.testing.assert_array_equal(old, new)
+
+
+# --- averages -----------------------------------------------------------------------------------
+
+
+def test_an_average_ships_and_changes_nothing_in_the_search():
+    """In generation t it keeps min(0.15, t / (t + 10)): 0, 1/11, 0.15."""
+    wrong = lambda p: jnp.sum(p["weight"].values != 1, axis=(1, 2)).astype(jnp.float32)  # noqa: E731
+    _, plain = searched(wrong, 3)
+    algorithm, state = searched(wrong, 3, averaging=0.15)
+    latents = []
+    for generations in range(4):
+        _, then = searched(wrong, generations, averaging=0.15)
+        latents.append(np.asarray(then.latents[WEIGHT]))
+    average = latents[0]
+    for latent, kept in zip(latents[1:], (0.0, 1 / 11, 0.15), strict=True):
+        average = kept * average + (1 - kept) * latent
+    np.testing.assert_array_equal(state.latents[WEIGHT], plain.latents[WEIGHT])
+    np.testing.assert_allclose(state.averages[0][WEIGHT], average, rtol=1e-5)
+    shipped = algorithm.distribution.mode(state.averages[0][WEIGHT], solution()["weight"])
+    np.testing.assert_array_equal(algorithm.get_mean(state)["weight"].values, shipped.values)
+
+
+def test_an_average_that_keeps_nothing_is_the_latest():
+    wrong = lambda p: jnp.sum(p["weight"].values != 1, axis=(1, 2)).astype(jnp.float32)  # noqa: E731
+    _, plain = searched(wrong, 3)
+    _, state = searched(wrong, 3, averaging=0.0)
+    np.testing.assert_array_equal(state.mean, plain.mean)
+    np.testing.assert_array_equal(state.averages[0][WEIGHT], plain.latents[WEIGHT])
 
 
 # --- the settings -------------------------------------------------------------------------------

@@ -4,7 +4,15 @@ import dataclasses
 from typing import ClassVar, Literal
 
 from ternevo.settings.flat import part
-from ternevo.settings.meaning import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, at_least, option
+from ternevo.settings.meaning import (
+    BELOW_ONE,
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    at_least,
+    option,
+)
 from ternevo.settings.strategies.evolution import Evolution
 from ternevo.settings.strategies.latent import Latent, twin
 from ternevo.settings.strategies.parts import Noise, Optimization, Rate, Sampling, Shaping
@@ -44,6 +52,9 @@ class TernaryNES(Evolution):
     threshold has it, and its default is weight, or none with --fitness_shaping baseline."""
     eta: float = option(0.1, NOT_NEGATIVE, is_data=True)
     """Learning rate of the logarithm of spreads."""
+    averaging: float = option(0.8, BELOW_ONE, is_data=True)
+    """The shipped policy is the mode of an exponential average of the latents, which keeps this
+    share of itself in each generation; 0 ships the current latents."""
 
     search_scales: bool | None = None
     """Also search the exponents of the layers. Only possible, and the default, with --distribution
