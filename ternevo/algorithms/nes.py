@@ -310,7 +310,7 @@ class TernaryNES(TritDistribution):
         *,
         is_natural: bool = False,
         spreads: Spreads = "none",
-        eta: Number = 0.1,
+        eta: Number = 0.2,
         averaging: Number | None = None,
     ):
         """Build the algorithm.

@@ -50,7 +50,7 @@ class TernaryNES(Evolution):
     spreads: Literal["weight", "layer", "none"] | None = None
     """What has noise of its own size, which adapts: each weight, each tensor, or nothing. Only
     threshold has it, and its default is weight, or none with --fitness_shaping baseline."""
-    eta: float = option(0.1, NOT_NEGATIVE, is_data=True)
+    eta: float = option(0.2, NOT_NEGATIVE, is_data=True)
     """Learning rate of the logarithm of spreads."""
     averaging: float = option(0.8, BELOW_ONE, is_data=True)
     """The shipped policy is the mode of an exponential average of the latents, which keeps this
@@ -59,9 +59,9 @@ class TernaryNES(Evolution):
     search_scales: bool | None = None
     """Also search the exponents of the layers. Only possible, and the default, with --distribution
     threshold."""
-    scale_lr: float = option(0.2, POSITIVE, is_data=True)
+    scale_lr: float = option(0.1, POSITIVE, is_data=True)
     """Learning rate of the exponents, by Adam."""
-    scale_sigma: float = option(0.3, SHARE, is_data=True)
+    scale_sigma: float = option(0.2, SHARE, is_data=True)
     """Flip rate of the exponents; two thirds of it is how often a member's differs by one."""
 
     def __post_init__(self) -> None:
