@@ -36,8 +36,8 @@ class ScaleSearchNES(TernaryNES):
         population_size: int,
         solution: Any,
         *arguments: Any,
-        scale_lr: Number = 0.15,
-        scale_sigma: Number = 0.25,
+        scale_lr: Number = 0.1,
+        scale_sigma: Number = 0.2,
         **options: Any,
     ):
         """Build the algorithm.

@@ -59,9 +59,9 @@ class TernaryNES(Evolution):
     search_scales: bool | None = None
     """Also search the exponents of the layers. Only possible, and the default, with --distribution
     threshold."""
-    scale_lr: float = option(0.15, POSITIVE, is_data=True)
+    scale_lr: float = option(0.1, POSITIVE, is_data=True)
     """Learning rate of the exponents, by Adam."""
-    scale_sigma: float = option(0.25, SHARE, is_data=True)
+    scale_sigma: float = option(0.2, SHARE, is_data=True)
     """Flip rate of the exponents; two thirds of it is how often a member's differs by one."""
 
     def __post_init__(self) -> None:
