@@ -195,13 +195,15 @@ class Policy(NamedTuple):
     episode, `apply(params, memory, inputs)` returns the new memory and the raw output (see
     `arithmetic.actions`). `packing(num_episodes)` says how to run that many episodes of each member
     fast: `pack` computes once what depends only on the params. `reset` and `apply` also accept
-    packed params, and return the same results for them.
+    packed params, and return the same results for them. `memory_scale` is the full scale of the
+    numbers in the memory; a learner divides by it what it shows to a critic.
     """
 
     init: Callable[[Key], Params]
     reset: Callable[[Params, Key], Memory]
     apply: Callable[[Params, Memory, Inputs], tuple[Memory, jax.Array]]
     packing: Callable[[int], Packing] = lambda episodes: Packing(lambda params: params, episodes)
+    memory_scale: float = 1.0
 
 
 def no_memory(params: Params, key: Key) -> Memory:

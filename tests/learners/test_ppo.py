@@ -421,7 +421,7 @@ class Trained:
     def values(self, obs):
         """Values in units of rewards."""
         quantised = self._quantised(obs)
-        return jax.vmap(lambda s: self.networks.value(s.learned, quantised(s)))(self.state)
+        return jax.vmap(lambda s: self.networks.value(s.learned, quantised(s), ()))(self.state)
 
     def actions(self, obs):
         quantised = self._quantised(obs)

@@ -76,7 +76,7 @@ def test_transitions_carry_the_memory_that_was_acted_with(settings):
         memory, output = jax.vmap(policy.apply, (None, 0, 0))(params, taken.memory, taken.inputs())
         return memory, output, jnp.argmax(output, axis=-1)
 
-    agent = Agent(params, act, lambda raw: raw, lambda obs: obs[:, 0])
+    agent = Agent(params, act, lambda raw: raw, lambda obs, memory: obs[:, 0])
     slots = transitions.begin(env, policy, params, jax.random.key(1), 3)
     unit = Quantiser(jnp.zeros(1), jnp.ones(1))
     key = jax.random.key(2)
