@@ -482,6 +482,7 @@ def policy(settings: Layered, net: Network) -> Policy:
         reset=reset,
         apply=apply,
         packing=lambda num_episodes: packing_of(settings, net, num_episodes),
+        memory_scale=float(ACTIVATIONS[settings.activation].full_scale),
     )
 
 
