@@ -6,8 +6,9 @@ References:
   Mnih et al. 2015, "Human-level control through deep reinforcement learning".
 """
 
+from ternevo.deploy.record import Window
 from ternevo.policies import layers
-from ternevo.policies.layers import ACTIVATIONS, Convolution, Dense, Network, Window
+from ternevo.policies.layers import ACTIVATIONS, Convolution, Dense, Network
 from ternevo.settings.policies import Conv
 from ternevo.types import ActionSpec, ObsSpec, Policy
 
@@ -30,7 +31,7 @@ def network(settings: Conv, obs: ObsSpec, action: ActionSpec) -> Network:
     """
     shape = layers.image_shape("conv", obs)
     filters = [
-        Convolution(out, Window(size, size, stride)) for out, size, stride in settings.filters
+        Convolution(out, Window(size, size, stride, 0)) for out, size, stride in settings.filters
     ]
     dense = map(Dense, (*settings.hidden_sizes, action.size))
     grid = layers.observation_grid(settings, obs)

@@ -22,6 +22,8 @@ from jaxtyping import Array, Float, Float32, Int32
 from ternevo.arithmetic import bit_planes
 from ternevo.arithmetic.bit_planes import Planes
 from ternevo.arithmetic.weights import kind_of
+from ternevo.deploy import tvp
+from ternevo.deploy.record import LayerType, Shape, Window
 from ternevo.settings.policies.layered import Layered
 from ternevo.types import Inputs, Key, Memory, ObsSpec, Packing, Params, Policy, Tensor
 
@@ -31,7 +33,6 @@ BIAS_SHIFT_LIMIT = 8
 EXACT = 2**24
 """Float32 represents every integer up to this size."""
 
-Shape = tuple[int, ...]
 Function = Callable[[jax.Array], jax.Array]
 
 # ------------------------------------------------------------------------------------- grids
@@ -190,37 +191,30 @@ def blend(grid: Grid) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
 # are added to the sums.
 
 
-class Window(NamedTuple):
-    """The window of a convolution or a pool; padding adds rows and columns on all four sides."""
+def places(window: Window, shape: Shape) -> tuple[int, int]:
+    """Return the number of places of a window on an image [height, width, channels].
 
-    height: int
-    width: int
-    stride: int = 1
-    padding: int = 0
+    Raises:
+      ValueError: it does not fit on the image.
+    """
+    high, wide = shape[:2]
+    if not window.fits(high, wide):
+        raise ValueError(
+            f"a window of {window.height} x {window.width} does not fit on {high} x {wide}"
+        )
+    return window.places(high, wide)
 
-    def after(self, shape: Shape) -> tuple[int, int]:
-        """Return the number of places of the window on an image [height, width, channels].
 
-        Raises:
-          ValueError: it does not fit on the image.
-        """
-        high, wide = (size + 2 * self.padding for size in shape[:2])
-        if self.height > high or self.width > wide:
-            raise ValueError(
-                f"a window of {self.height} x {self.width} does not fit on {high} x {wide}"
-            )
-        return (high - self.height) // self.stride + 1, (wide - self.width) // self.stride + 1
-
-    def slices(self, image: jax.Array, filling: float) -> Iterator[jax.Array]:
-        """Yield what each place of the window sees, [high, wide, channels], row after row."""
-        high, wide = self.after(image.shape)
-        around = (self.padding, self.padding)
-        padded = jnp.pad(image, (around, around, (0, 0)), constant_values=filling)
-        for y in range(self.height):
-            for x in range(self.width):
-                rows = slice(y, y + (high - 1) * self.stride + 1, self.stride)
-                columns = slice(x, x + (wide - 1) * self.stride + 1, self.stride)
-                yield padded[rows, columns]
+def slices(window: Window, image: jax.Array, filling: float) -> Iterator[jax.Array]:
+    """Yield what each place (y, x) of the window sees, [high, wide, channels], row after row."""
+    high, wide = places(window, image.shape)
+    around, stride = (window.padding, window.padding), window.stride
+    padded = jnp.pad(image, (around, around, (0, 0)), constant_values=filling)
+    for y in range(window.height):
+        for x in range(window.width):
+            rows = slice(y, y + (high - 1) * stride + 1, stride)
+            columns = slice(x, x + (wide - 1) * stride + 1, stride)
+            yield padded[rows, columns]
 
 
 class Dense(NamedTuple):
@@ -262,14 +256,14 @@ class Convolution(NamedTuple):
 
     def after(self, shape: Shape) -> Shape:
         """Return the shape of the outputs."""
-        return (*self.window.after(shape), self.out)
+        return (*places(self.window, shape), self.out)
 
     def run(
         self, product: Function, grid: Grid, values: jax.Array, memory: Memory
     ) -> tuple[Memory, jax.Array]:
         """Return the outputs [height, width, out]."""
         high, wide, _ = self.after(values.shape)
-        patches = jnp.concatenate(list(self.window.slices(values, 0)), axis=-1)
+        patches = jnp.concatenate(list(slices(self.window, values, 0.0)), axis=-1)
         units = product(patches.reshape(high * wide, -1))
         return memory, grid.activate(units.reshape(high, wide, self.out))
 
@@ -288,14 +282,14 @@ class MaxPool(NamedTuple):
 
     def after(self, shape: Shape) -> Shape:
         """Return the shape of the outputs."""
-        return (*self.window.after(shape), shape[-1])
+        return (*places(self.window, shape), shape[-1])
 
     def run(
         self, product: Function, grid: Grid, values: jax.Array, memory: Memory
     ) -> tuple[Memory, jax.Array]:
         """Return the maxima [height, width, channels]."""
         del product, grid
-        return memory, functools.reduce(jnp.maximum, self.window.slices(values, -jnp.inf))
+        return memory, functools.reduce(jnp.maximum, slices(self.window, values, -jnp.inf))
 
 
 class Elman(NamedTuple):
@@ -363,6 +357,15 @@ class Gated(NamedTuple):
 
 Layer = Dense | Convolution | MaxPool | Elman | Gated
 
+TYPES: dict[type[Layer], LayerType] = {
+    Dense: "dense",
+    Convolution: "convolution",
+    MaxPool: "max_pool",
+    Elman: "elman",
+    Gated: "gated",
+}
+"""What a policy file calls each layer."""
+
 # ---------------------------------------------------------------------------------- networks
 
 
@@ -407,20 +410,58 @@ def network(layers: tuple[Layer, ...], shape: Shape, inputs: Grid, hidden: Grid)
       hidden: the grid of all activations.
 
     Raises:
+      ValueError: a layer cannot take what the one before returns, a sum might not be exact, or no
+        policy file can hold the network.
+    """
+    activated = [(layer, hidden) for layer in layers[:-1]]
+    net = placed((*activated, (layers[-1], OUTPUT)), shape, inputs)
+    check_fits_a_file(net)
+    return net
+
+
+def placed(layers: tuple[tuple[Layer, Grid], ...], shape: Shape, inputs: Grid) -> Network:
+    """Put layers, each with the grid of its outputs, one after another; see `network`.
+
+    Raises:
       ValueError: a layer cannot take what the one before returns, or a sum might not be exact.
     """
-    places: list[Place] = []
-    for i, layer in enumerate(layers):
-        outputs = OUTPUT if i == len(layers) - 1 else hidden
+    found: list[Place] = []
+    for layer, outputs in layers:
         if not layer.matrix(shape):
             outputs = inputs  # a pool returns some of its inputs
-        places.append(Place(layer, shape, inputs, outputs))
+        found.append(Place(layer, shape, inputs, outputs))
         try:
-            _check_place(places)
-            shape, inputs = layer.after(shape), outputs
+            shape = layer.after(shape)
+            _check_place(found)
         except ValueError as error:
-            raise ValueError(f"layer {i + 1}, a {type(layer).__name__}: {error}") from error
-    return Network(tuple(places))
+            raise ValueError(f"layer {len(found)}, a {TYPES[type(layer)]}: {error}") from error
+        inputs = outputs
+    return Network(tuple(found))
+
+
+def check_fits_a_file(net: Network) -> None:
+    """Reject, before any training, a network that no policy file can hold.
+
+    Raises:
+      ValueError: it has too many layers or weights, a layer is too wide, or an image too large.
+    """
+    after = [place.layer.after(place.shape) for place in net.places]
+    sized = [(place.matrix, x) for place, x in zip(net.places, after, strict=True) if place.matrix]
+    fan_ins, rows = zip(*(matrix for matrix, _ in sized), strict=True)
+    count = sum((fan_in + 1) * out for (fan_in, out), _ in sized)
+    products = sum(math.prod(x[:-1]) * fan_in * out for (fan_in, out), x in sized)
+    for what, found, most in (
+        ("layers", len(net.places), tvp.MAX_LAYERS_2),
+        ("observations", math.prod(net.places[0].shape), tvp.MAX_OBSERVATION),
+        ("inputs of a layer's output", max(fan_ins), tvp.MAX_FAN_IN),
+        ("outputs of a layer", max(rows), tvp.MAX_WIDTH),
+        ("values between two layers", max(map(math.prod, after)), tvp.MAX_VALUES),
+        ("products in a step", products, tvp.MAX_EVALUATION),
+        # As floats, so that the float twin also fits.
+        ("weights", count, tvp.MAX_BYTES // 4),
+    ):
+        if found > most:
+            raise ValueError(f"{found:,} {what} do not fit into a policy file; at most {most:,}")
 
 
 def _check_place(places: list[Place]) -> None:
@@ -497,10 +538,10 @@ def forward(
     packed: tuple["Product | BitPlanes", ...],
     memory: Memory,
     obs: Float[Array, "*shape"],
-) -> tuple[Memory, Float[Array, " action"]]:
-    """Run one quantised observation through the layers; the last one has no activation.
+) -> tuple[Memory, Float[Array, "*outputs"]]:
+    """Run one quantised observation through the layers; return the new memory and the outputs.
 
-    The output is the integer sum of the last layer times a power of two:
+    Without an activation, outputs are the integer sums of the last layer times a power of two:
     argmax and ties are those of the integers.
     """
     first = net.places[0]

@@ -5,6 +5,9 @@ Reference:
   Actor-Learner Architectures"; here the first convolution of a stage has no padding.
 """
 
+import itertools
+
+from ternevo.deploy.record import Shape, Window
 from ternevo.policies import layers
 from ternevo.policies.layers import (
     ACTIVATIONS,
@@ -13,13 +16,11 @@ from ternevo.policies.layers import (
     Layer,
     MaxPool,
     Network,
-    Shape,
-    Window,
 )
 from ternevo.settings.policies import ResNet
 from ternevo.types import ActionSpec, ObsSpec, Policy
 
-FILTER, POOL, PADDED = Window(3, 3), Window(3, 3, stride=2), Window(3, 3, padding=1)
+FILTER, PADDED, POOL = Window(3, 3, 1, 0), Window(3, 3, 1, 1), Window(3, 3, 2, 0)
 
 
 def build(settings: ResNet, obs: ObsSpec, action: ActionSpec) -> Policy:
@@ -67,8 +68,10 @@ def most_stages(shape: Shape) -> int:
       >>> most_stages((10, 10, 4)), most_stages((84, 84, 4))
       (1, 4)
     """
-    try:
-        image = *FILTER.after(shape), shape[2]
-        return 1 + most_stages((*POOL.after(image), shape[2]))
-    except ValueError:
-        return 0
+    image = shape[:2]
+    for count in itertools.count():
+        for window in (FILTER, POOL):
+            if not window.fits(*image):
+                return count
+            image = window.places(*image)
+    raise AssertionError("images become smaller")

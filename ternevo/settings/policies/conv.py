@@ -16,6 +16,7 @@ class Conv(Seeing):
     """
 
     built_by: ClassVar[str] = "ternevo.policies.conv:build"
+    codec: ClassVar[str | None] = "ternevo.policies.conv_record"
 
     hidden_sizes: tuple[int, ...] = option((128,), costs_memory=True)
     """Width of each hidden dense layer after the convolutions."""
@@ -25,6 +26,8 @@ class Conv(Seeing):
     def __post_init__(self) -> None:
         """Refuse invalid sizes, bits, shifts and filters."""
         super().__post_init__()
+        if not self.filters:
+            raise ValueError("filters must have at least one convolution; else use --policy mlp")
         for filter in self.filters:
             if len(filter) != 3 or min(filter) < 1 or max(filter[1:]) > 16:
                 raise ValueError(

@@ -12,6 +12,7 @@ class Recurrent(Layered):
     """Dense layers, a cell that remembers, and a dense output layer."""
 
     built_by: ClassVar[str] = "ternevo.policies.recurrent:build"
+    codec: ClassVar[str | None] = "ternevo.policies.recurrent_record"
 
     hidden_sizes: tuple[int, ...] = option((), costs_memory=True)
     """Width of each hidden dense layer before the cell."""

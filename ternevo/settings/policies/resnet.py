@@ -16,6 +16,7 @@ class ResNet(Seeing):
     """
 
     built_by: ClassVar[str] = "ternevo.policies.resnet:build"
+    codec: ClassVar[str | None] = "ternevo.policies.resnet_record"
 
     hidden_sizes: tuple[int, ...] = option((512,), costs_memory=True)
     """Width of each hidden dense layer after the stages."""
@@ -25,8 +26,8 @@ class ResNet(Seeing):
     def __post_init__(self) -> None:
         """Refuse invalid sizes, bits, shifts, channels and activations."""
         super().__post_init__()
-        if any(count < 1 for count in self.channels):
-            raise ValueError(f"channels must be positive, got {self.channels}")
+        if not self.channels or min(self.channels) < 1:
+            raise ValueError(f"channels must be one or more positive numbers, got {self.channels}")
         if self.activation in ("sign", "ternary"):
             raise ValueError(
                 "--policy resnet adds activations, which --activation "
