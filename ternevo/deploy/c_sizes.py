@@ -28,6 +28,8 @@ class Parts:
       is_continuous: whether actions are floats.
       inputs: number of inputs.
       takes_floats: whether there is a quantiser of floats.
+      calls: layers that gather what they take, of images and of memory; 0 for a chain.
+      maps: bytes of the values between them.
     """
 
     added: int
@@ -40,6 +42,8 @@ class Parts:
     is_continuous: bool
     inputs: int
     takes_floats: bool
+    calls: int = 0
+    maps: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +82,7 @@ def flash(parts: Parts, core: Core, has_floats: bool) -> int:
 
 def stack(parts: Parts) -> int:
     """Return the most bytes of stack that an evaluation takes, on any of the cores."""
-    return 2 * parts.buffers + 120
+    return 2 * parts.buffers + parts.maps + 120
 
 
 def lines(parts: Parts, selftest: int) -> Iterable[str]:
