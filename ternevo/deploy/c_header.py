@@ -14,7 +14,17 @@ from typing import NamedTuple
 import numpy as np
 
 from ternevo import __version__
-from ternevo.deploy import adc, c_chain, c_comment, c_layers, c_sizes, c_tables, integer, tvp
+from ternevo.deploy import (
+    adc,
+    c_chain,
+    c_comment,
+    c_layers,
+    c_sizes,
+    c_tables,
+    capabilities,
+    integer,
+    tvp,
+)
 from ternevo.deploy.c_tables import Matrix, Writer
 from ternevo.deploy.record import PolicyRecord, Vectors
 
@@ -46,11 +56,13 @@ def to_c(
       date: the day of the export, for the comment; none makes the same text on every day.
 
     Raises:
+      UnsupportedError: it has layers, a skip or inputs that the export does not run.
       NotIntegerError: the policy computes with floats.
       PolicyFormatError: the record breaks a rule of the file format, so it has no identity.
       ValueError: the name is not a C identifier, num_vectors is below 1, or there are counts for a
         policy that takes integers.
     """
+    capabilities.check_export(record, "c")
     net = integer.compile_integer(record)
     _check_name(name)
     if num_vectors < 1:

@@ -1,103 +1,92 @@
-"""What each export can hold, as data: the one check before an export, and the table of the docs."""
+"""What each export can run: layers, skips and kinds of inputs, checked in one place.
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+docs/deployment.md has the table, which docs/export_table.py writes.
+"""
 
-from ternevo.deploy import integer
-from ternevo.deploy.record import (
-    INPUT_KINDS,
-    LAYER_TYPES,
-    InputKind,
-    Layer,
-    LayerType,
-    PolicyRecord,
-)
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, get_args
+
+from ternevo.deploy.record import INPUT_KINDS, LAYER_TYPES, InputKind, LayerType, PolicyRecord
+
+ExportName = Literal["tvp", "c", "onnx", "html", "numpy"]
 
 
-class ExportError(ValueError):
-    """A format cannot hold a policy; another one can, and the message says which."""
+class UnsupportedError(ValueError):
+    """The export cannot run a part of the policy."""
 
 
-class Capabilities(NamedTuple):
-    """What a format can hold.
+class Capability(NamedTuple):
+    """What an export can run.
 
     Attributes:
       layers: types of layers.
+      skips: whether a layer may add the input of an earlier one.
       inputs: kinds of inputs.
-      skips: whether layers may add the input of a layer before them.
-      floats: whether weights may be floats, and activations tanh and relu.
     """
 
     layers: tuple[LayerType, ...]
-    inputs: tuple[InputKind, ...]
     skips: bool
-    floats: bool
+    inputs: tuple[InputKind, ...]
 
 
-EXPORTS = {
-    "tvp": Capabilities(LAYER_TYPES, INPUT_KINDS, skips=True, floats=True),
-    "c": Capabilities(LAYER_TYPES, INPUT_KINDS, skips=True, floats=False),
-    "onnx": Capabilities(("dense",), ("f32", "i8", "bits"), skips=False, floats=True),
-    "html": Capabilities(("dense",), ("f32", "i8", "bits"), skips=False, floats=False),
-    "numpy": Capabilities(LAYER_TYPES, INPUT_KINDS, skips=True, floats=False),
+MLP = Capability(("dense",), False, ("f32", "i8", "bits"))
+ALL = Capability(LAYER_TYPES, True, INPUT_KINDS)
+CAPABILITIES: dict[ExportName, Capability] = {
+    "tvp": ALL,
+    "c": ALL,
+    "onnx": MLP,
+    "html": MLP,
+    "numpy": ALL,
 }
-"""By the name of a format, as `--to` has it."""
-
-NAMES: dict[LayerType, str] = {
-    "dense": "dense layer",
-    "convolution": "convolution",
-    "max_pool": "max pool",
-    "elman": "Elman cell",
-    "gated": "gated cell",
-}
+FLOATS: tuple[ExportName, ...] = ("tvp", "onnx")
+"""Exports that run float weights, tanh and relu; others raise `integer.NotIntegerError`."""
 
 
-def check(record: PolicyRecord, to: str) -> None:
-    """Refuse a policy that a format cannot hold.
+def check_export(record: PolicyRecord, export: ExportName) -> None:
+    """Check that an export can run the policy.
 
     Raises:
-      ExportError: a layer or the inputs are of a kind that it lacks; the message names them, and
-        the formats that can.
-      NotIntegerError: the policy computes with floats, and the format does not.
+      UnsupportedError: it has a layer, a skip or a kind of input that the export lacks.
     """
-    for problem in _problems(record, EXPORTS[to]):
-        able = [name for name in EXPORTS if not any(_problems(record, EXPORTS[name]))]
-        raise ExportError(f"{problem}, which --to {to} cannot hold; --to {' and '.join(able)} can")
-    if not EXPORTS[to].floats:
-        integer.check_integer(record)
+    lacking = _lacking(record, CAPABILITIES[export])
+    if lacking:
+        others = [name for name, able in CAPABILITIES.items() if not _lacking(record, able)]
+        raise UnsupportedError(
+            f"--to {export} does not support {' and '.join(lacking)}; this policy can be exported "
+            f"with --to {', '.join(others)}"
+        )
 
 
-def _problems(record: PolicyRecord, can: Capabilities) -> Iterator[str]:
-    """Yield what a format lacks, apart from floats, which have an error of their own."""
-    if record.input_kind not in can.inputs:
-        yield f"the policy takes {record.input_kind}"
-    for i, layer in enumerate(record.layers):
-        yield from (f"layer {i} is {_with_article(name)}" for name in _lacks(layer, can))
+def _lacking(record: PolicyRecord, able: Capability) -> list[str]:
+    """Return what the policy has and an export lacks, with the layers that have it."""
+    lacking = []
+    for name in record.types:
+        if name not in able.layers:
+            those = _numbers(i for i, layer in enumerate(record.layers) if layer.type == name)
+            lacking.append(f"layers of type {name} ({those})")
+    skips = [i for i, layer in enumerate(record.layers) if layer.skip]
+    if skips and not able.skips:
+        lacking.append(f"skips ({_numbers(skips)})")
+    if record.input_kind not in able.inputs:
+        lacking.append(f"{record.input_kind} inputs")
+    return lacking
 
 
-def _lacks(layer: Layer, can: Capabilities) -> Iterator[str]:
-    if layer.type not in can.layers:
-        yield NAMES[layer.type]
-    if layer.skip and not can.skips:
-        yield f"{NAMES[layer.type]} with a skip"
-
-
-def _with_article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'AEIOU' else 'a'} {noun}"
+def _numbers(layers: Iterable[int]) -> str:
+    numbers = list(map(str, layers))
+    return f"layer{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
 
 
 def table() -> str:
-    """Return the table of docs/deployment.md: a row for each format."""
-    columns = [*NAMES.values(), "skip", *INPUT_KINDS, "floats"]
-    return "\n".join(_lines([["`--to`", *columns], ["---"] * (1 + len(columns)), *_rows()]))
+    """Return the table of docs/deployment.md: a row for each export."""
+    layers = [name.replace("_", " ") for name in LAYER_TYPES]
+    columns = ["`--to`", *layers, "skips", *(f"{kind} inputs" for kind in INPUT_KINDS), "floats"]
+    rows = [columns, ["---"] * len(columns), *map(_row, get_args(ExportName))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
-def _rows() -> Iterable[list[str]]:
-    for name, can in EXPORTS.items():
-        has = [kind in can.layers for kind in NAMES]
-        has += [can.skips, *(kind in can.inputs for kind in INPUT_KINDS), can.floats]
-        yield [f"`{name}`", *("yes" if each else "no" for each in has)]
-
-
-def _lines(rows: Iterable[list[str]]) -> Iterable[str]:
-    return (f"| {' | '.join(cells)} |" for cells in rows)
+def _row(name: ExportName) -> list[str]:
+    able = CAPABILITIES[name]
+    has = [each in able.layers for each in LAYER_TYPES]
+    has += [able.skips, *(kind in able.inputs for kind in INPUT_KINDS), name in FLOATS]
+    return [f"`{name}`", *("yes" if each else "no" for each in has)]

@@ -9,7 +9,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from ternevo.deploy import adc, c_header, capabilities, html, integer, numpy_script, onnx_graph, tvp
+from ternevo.deploy import adc, c_header, html, integer, numpy_script, onnx_graph, tvp
 from ternevo.deploy.record import PolicyRecord
 from ternevo.files import replacing
 from ternevo.runs import run_folder
@@ -47,12 +47,11 @@ def converted(record: PolicyRecord, config: ExportConfig) -> bytes:
     """Return the bytes of the policy in the format `config.to`.
 
     Raises:
-      ExportError: the format cannot hold a layer or the inputs.
+      UnsupportedError: it has layers, a skip or inputs that the format does not run.
       NotIntegerError: it computes with floats, but the format is for integers.
       ValueError: a name or a count is invalid.
     """
     check_options(config)
-    capabilities.check(record, str(config.to))
     num_vectors = 16 if config.num_vectors is None else config.num_vectors
     if config.to == "tvp":
         vectors = None if config.num_vectors is None else integer.examples(record, num_vectors)
