@@ -244,7 +244,7 @@ def _either(letter: str, value: PerOutput, i: int) -> str:
     """Return two arguments: a table, or 0 and the number of all outputs."""
     if isinstance(value, np.ndarray):
         return f"@_{letter}{i}, 0"
-    return f"0, {int(_for_c(letter, np.int32(value)))}"
+    return f"0, {_for_c(letter, np.array([value], np.int32))[0]}"
 
 
 def _forward(writer: Writer, layers: Plan) -> Iterable[str]:
