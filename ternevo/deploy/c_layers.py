@@ -125,7 +125,8 @@ def _matrices(record: PolicyRecord, net: integer.IntegerNet) -> list[Matrix | No
         limit = integer.GRIDS.get(layer.activation, (0, 0))[1]
         most = max(largest, limit) if layer.type in CELL_TYPES else largest
         how = _takes(layer, takes)
-        matrices.append(Matrix(i, layer.weights, layer.bias, layer.activation, 0, (), how, most))
+        named = (i, layer.weights, layer.bias, layer.activation)
+        matrices.append(Matrix(*named, 0, (), how, most, can_be_added=False))
         takes, largest = _GRID_TAKES.get(layer.activation, "bytes"), limit
     return matrices
 
@@ -155,7 +156,6 @@ def code(writer: Writer, layers: Plan) -> Iterable[str]:
     for step in layers.steps:
         if step.matrix is not None:
             yield from c_tables.of_kernels(writer, step.matrix)
-            yield from c_tables.added(step.matrix)
             yield from _function(writer, step, step.matrix)
     yield from _forward(writer, layers)
     if writer.record.memory_size:
@@ -201,14 +201,8 @@ def _for_c(letter: str, values: NDArray[np.int32]) -> NDArray[np.int32]:
 def _sums(matrix: Matrix) -> Iterable[str]:
     i, count, rows = matrix.index, matrix.num_in, matrix.num_out
     if matrix.takes == "bytes":
-        if matrix.is_added:
-            yield "#if TERNEVO_GENERATED && !TERNEVO_SIMD"
-            yield f"  @_added{i}(q, sums);"
-            yield "#else"
         raised = f"ternevo_raised(q, {count})"
         yield f"  ternevo_dot(@_w{i}, @_b{i}, {raised}, {count}, {rows}, sums);"
-        if matrix.is_added:
-            yield "#endif"
         return
     yield f"  ternevo_word s[{matrix.planes} * TERNEVO_WORDS({count})];"
     if matrix.takes == "bits":
@@ -258,9 +252,8 @@ def _forward(writer: Writer, layers: Plan) -> Iterable[str]:
     if any(step.layer.window for step in layers.steps):
         yield "  int y, x;"
     if shift:
-        size, first = record.obs_size, layers.steps[0].source
         yield "  int i;"
-        yield f"  for (i = 0; i < {size}; i++) ({first})[i] = (int8_t)(q[i] >> {shift});"
+        yield f"  for (i = 0; i < {record.obs_size}; i++) maps[i] = (int8_t)(q[i] >> {shift});"
     for i, step in enumerate(layers.steps):
         yield f"  /* {i}: {_said(step.layer)} */"
         yield from _call(step, i)
@@ -330,12 +323,13 @@ def _said(layer: IntegerLayer) -> str:
     if window is not None:
         words.append(f"{window.height}x{window.width} stride {window.stride}")
         words += [f"padding {window.padding}"] if window.padding else []
+    parts = [" ".join(words)]
     if layer.type != "max_pool":
-        words.append(str(layer.memory_size or len(layer.weights)))
-    words += [layer.activation] if layer.activation != "none" else []
-    words += [f"plus the input of the layer {layer.skip - 1} before"] if layer.skip > 1 else []
-    words += ["plus its input"] if layer.skip == 1 else []
-    return " ".join(words)
+        parts.append(f"{layer.memory_size or len(layer.weights)} outputs")
+    parts += [layer.activation] if layer.activation != "none" else []
+    parts += [f"and what the layer {layer.skip - 1} before takes"] if layer.skip > 1 else []
+    parts += ["and what it takes"] if layer.skip == 1 else []
+    return ", ".join(parts)
 
 
 def products(layers: Plan) -> int:
@@ -349,20 +343,19 @@ def _places(step: Step) -> int:
 
 def parts_of(writer: Writer, layers: Plan) -> c_sizes.Parts:
     """Return what there is to compile, once the bytes of all tables are known."""
-    tables, matrices = writer.table_bytes, layers.matrices
-    added = [matrix for matrix in matrices if matrix.is_added]
+    tables = writer.table_bytes
     return c_sizes.Parts(
-        added=sum(matrix.size for matrix in added),
+        added=0,
         rounded=0,
         compared=0,
         has_kernels=True,
         tables=sum(tables.get(kernel, 0) for kernel in ("vertical", "plain", "own")),
-        copied=sum(matrix.num_in + matrix.num_out for matrix in added),
+        copied=0,
         buffers=_buffers(layers),
         is_continuous=not writer.is_discrete,
         inputs=writer.record.obs_size,
         takes_floats=writer.record.input_kind == "f32",
-        calls=len(layers.steps),
+        calls=len(layers.matrices) + any(step.matrix is None for step in layers.steps),
         maps=layers.map_size,
     )
 
@@ -376,7 +369,7 @@ def _buffers(layers: Plan) -> int:
 def _layer_size(matrix: Matrix) -> int:
     sums = 4 * _eights_up(matrix.num_out) + matrix.num_out
     if matrix.takes == "bytes":
-        return sums + (0 if matrix.is_added else 2 * 2 * 81)  # sums of fours that a table needs
+        return sums + 2 * 2 * 81  # sums of fours that a table needs
     return sums + 8 * matrix.planes * -(-matrix.num_in // 64)
 
 

@@ -21,6 +21,9 @@ ADDED_WEIGHTS = 1500
 Takes = Literal["bytes", "signs", "trits", "bits"]
 """How kernels take the inputs of a matrix."""
 
+LINE = 96
+"""The longest line of a table."""
+
 _INT_MAX = 32_767
 """Largest `int` of an AVR, where it has 16 bits."""
 
@@ -46,6 +49,7 @@ class Matrix:
         [out].
       takes: "bytes", "signs", "trits", or "bits".
       largest: the size of what it takes.
+      can_be_added: whether it may be written out as additions.
     """
 
     index: int
@@ -56,6 +60,7 @@ class Matrix:
     thresholds: tuple[PerOutput, ...]
     takes: Takes
     largest: int
+    can_be_added: bool = True
 
     @property
     def num_in(self) -> int:
@@ -147,7 +152,7 @@ class Matrix:
     @property
     def is_added(self) -> bool:
         """Whether portable kernels write it out as additions."""
-        return self.takes == "bytes" and self.size <= ADDED_WEIGHTS
+        return self.can_be_added and self.takes == "bytes" and self.size <= ADDED_WEIGHTS
 
 
 @dataclasses.dataclass
@@ -190,9 +195,22 @@ class Writer:
         widths = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2, "uint64_t": 8}
         width = widths.get(type_, 4)
         self.table_bytes[kernel] = self.table_bytes.get(kernel, 0) + width * values.size
-        numbers = ", ".join(map(_NUMBERS.get(type_, str), values.ravel().tolist()))
-        lines = textwrap.fill(numbers, 96, initial_indent="  ", subsequent_indent="  ")
+        lines = _in_lines(map(_NUMBERS.get(type_, str), values.ravel().tolist()))
         return f"TERNEVO_CONST {type_} {name}[{size or values.size}] = {{\n{lines}\n}};"
+
+
+def _in_lines(numbers: Iterable[str]) -> str:
+    """Return numbers with commas between, in the lines of textwrap.fill, which is slow."""
+    words = [f"{number}," for number in numbers]
+    words[-1] = words[-1][:-1]
+    lines, size = [], LINE
+    for word in words:
+        size += 1 + len(word)
+        if size > LINE:
+            lines.append([])
+            size = 2 + len(word)
+        lines[-1].append(word)
+    return "\n".join(f"  {' '.join(line)}" for line in lines)
 
 
 def float_literal(value: float) -> str:
