@@ -147,7 +147,7 @@ def each_type() -> list[PolicyRecord]:
 
 def special() -> list[PolicyRecord]:
     """Return policies at limits of the kernels."""
-    wide = deep_record(3, types=("dense",), inputs="pixels", shape=(5000,), depth=1)
+    wide = make_record((5000, 9, 2), "ternary", inputs="pixels", exponents=(5, 1))
     only_bits = deep_record(5, types=("convolution",), shape=(12, 12, 4), inputs="bits", depth=3)
     layers = make_record((9,) * 18, "ternary", exponents=(1,) * 17, seed=4)
     signs = of_layer(7, "convolution", "sign", "bits", 3)
@@ -171,7 +171,7 @@ def few(tmp_path_factory):
 def everything(tmp_path_factory):
     """The same with many, and a row of more inputs than kernels of signs can count."""
     folder = tmp_path_factory.mktemp("everything")
-    long = deep_record(2, types=("dense",), inputs="bits", shape=(40_000,), depth=1)
+    long = make_record((40_000, 9, 2), inputs="bits", output="continuous")
     return one_file(folder, each_type() + special() + [long, *map(deep_record, range(100))])
 
 
@@ -297,7 +297,7 @@ def test_the_comment_says_what_an_image_and_a_memory_are():
     comment = text[: text.index("*/")]
     assert "image of 6 rows, 5 columns and 3 channels: input (row * 5 + column) * 3" in comment
     assert "policy_quantise_u8(pixels, q);" in comment
-    assert "layers       0 convolution " in comment and "1 dense " in comment
+    assert "layers       0 convolution " in comment and "1 dense, " in comment
     assert "policy_reset" not in text and "MEMORY]" not in text
     text = c_header.to_c(recurrent(inputs="f32"))
     comment = text[: text.index("*/")]
@@ -324,6 +324,6 @@ def test_pixels_of_a_byte_are_those_of_a_float(tmp_path):
 
 def test_cores_of_16_bits_refuse_what_their_ints_cannot_count():
     small = c_header.to_c(recurrent())
-    wide = deep_record(2, types=("dense",), inputs="bits", shape=(40_000,), depth=1)
+    wide = make_record((40_000, 1), inputs="bits")
     assert "too many for 16 bits" not in small
     assert "has 40000 values in a layer" in c_header.to_c(wide, num_vectors=1)
