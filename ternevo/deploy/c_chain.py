@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ternevo.deploy import c_sizes, c_tables, integer
-from ternevo.deploy.c_tables import Matrix, Writer
+from ternevo.deploy.c_tables import Matrix, Takes, Writer
 from ternevo.deploy.record import PolicyRecord
 
 TINY_WEIGHTS = 256
@@ -20,7 +20,7 @@ _SHIFTS = (-7, 25)
 
 def layers_of(record: PolicyRecord, net: integer.IntegerNet) -> list[Matrix]:
     """Return the layers as the kernels take them."""
-    takes = "bits" if record.input_kind == "bits" else "bytes"
+    takes: Takes = "bits" if record.input_kind == "bits" else "bytes"
     largest = 1 if takes == "bits" else 128 >> net.input_shift  # -128 can be passed as an integer
     layers = []
     for i, layer in enumerate(net.layers):
@@ -44,7 +44,7 @@ def layers_of(record: PolicyRecord, net: integer.IntegerNet) -> list[Matrix]:
                 largest,
             )
         )
-        takes = {"sign": "signs", "ternary": "trits"}.get(layer.activation, "bytes")
+        takes = c_tables.TAKES_OF.get(layer.activation, "bytes")
         largest = integer.GRIDS.get(layer.activation, (0, 0))[1]
     return layers
 

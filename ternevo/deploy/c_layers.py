@@ -7,7 +7,7 @@ gathers and what follows sums is in c/layers.h.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +24,6 @@ MAX_SIGNS = 2**15
 _SHIFTS = (-9, 25)
 """Shifts beyond these change nothing: what is not 0 is clipped, twice the limit, or all is 0."""
 _INT_MAX = 32_767
-_GRID_TAKES: Mapping[str, Takes] = {"sign": "signs", "ternary": "trits"}
 
 
 class Step(NamedTuple):
@@ -127,7 +126,7 @@ def _matrices(record: PolicyRecord, net: integer.IntegerNet) -> list[Matrix | No
         how = _takes(layer, takes)
         named = (i, layer.weights, layer.bias, layer.activation)
         matrices.append(Matrix(*named, 0, (), how, most, can_be_added=False))
-        takes, largest = _GRID_TAKES.get(layer.activation, "bytes"), limit
+        takes, largest = c_tables.TAKES_OF.get(layer.activation, "bytes"), limit
     return matrices
 
 
@@ -135,7 +134,7 @@ def _takes(layer: IntegerLayer, before: Takes) -> Takes:
     """Return how a kernel takes what a layer multiplies; `before` is how its values come."""
     kinds = {before}
     if layer.type in CELL_TYPES:
-        kinds.add(_GRID_TAKES.get(layer.activation, "bytes"))
+        kinds.add(c_tables.TAKES_OF.get(layer.activation, "bytes"))
     if 2 * layer.weights.shape[1] > MAX_SIGNS:
         return "bytes"
     if len(kinds) == 1:

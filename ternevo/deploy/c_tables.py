@@ -6,7 +6,7 @@ A `Matrix` is a layer with weights as the kernels take it, a `Writer` the header
 import dataclasses
 import functools
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -20,6 +20,8 @@ ADDED_WEIGHTS = 1500
 
 Takes = Literal["bytes", "signs", "trits", "bits"]
 """How kernels take the inputs of a matrix."""
+TAKES_OF: Mapping[str, Takes] = {"sign": "signs", "ternary": "trits"}
+"""By the activation before; all others give bytes."""
 
 LINE = 96
 """The longest line of a table."""

@@ -11,6 +11,7 @@ import pytest
 from deep_records import ACTIVATIONS, deep_record
 from policy_records import make_layer, make_record, observations, random_integers
 from test_c_header import (
+    AVR_MAIN,
     KERNELS,
     NEEDED,
     NEON,
@@ -29,6 +30,8 @@ from ternevo.deploy.record import PolicyRecord, Window
 COUNT = 12
 """Steps of each policy, which are one episode."""
 
+Files = tuple[Path, bytes, bytes]
+
 HARNESS = r"""
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +44,7 @@ static void put(const void *from, size_t size) {
 """
 LOOP = r"""
 #include "NAME.h"
-static void NAME_loop(void) {
+static void NAME_loop(int count) {
   float obs[UP_N_IN];
   int8_t q[UP_N_IN];
   int32_t logits[UP_N_OUT];
@@ -50,7 +53,7 @@ static void NAME_loop(void) {
   int i;
   MEMORIES
   put(&result, 4);
-  for (i = 0; i < COUNT; i++) {
+  for (i = 0; i < count; i++) {
     get(obs, sizeof obs);
     NAME_quantise(obs, q);
     put(q, sizeof q);
@@ -79,7 +82,6 @@ def loop(name: str, record: PolicyRecord) -> str:
         "LAST": "put(b, sizeof b);" if size else "",
         "TYPE": "int32_t" if is_discrete else "float",
         "SIZE": "1" if is_discrete else "UP_N_OUT",
-        "COUNT": str(COUNT),
     }
     if not is_discrete:
         texts["ACT_Q"] = "NAME_act_q(WITHc q, action);"
@@ -96,15 +98,15 @@ def loop(name: str, record: PolicyRecord) -> str:
     return text.replace("NAME", name).replace("UP", name.upper())
 
 
-def one_file(folder: Path, records: list[PolicyRecord]) -> tuple[Path, bytes, bytes]:
+def one_file(folder: Path, records: list[PolicyRecord], count: int = COUNT) -> Files:
     """Write one C file with many policies; return what goes into it, and what must come out."""
     text, calls, stdin, expected = HARNESS, "", b"", b""
     rng = np.random.default_rng(0)
     for i, record in enumerate(records):
         (folder / f"p{i}.h").write_text(c_header.to_c(record, f"p{i}", num_vectors=4))
         text += loop(f"p{i}", record)
-        calls += f"  p{i}_loop();\n"
-        obs, q = observations(record, rng, COUNT), random_integers(record, rng, COUNT)
+        calls += f"  p{i}_loop({count});\n"
+        obs, q = observations(record, rng, count), random_integers(record, rng, count)
         stdin += b"".join(each.tobytes() for pair in zip(obs, q, strict=True) for each in pair)
         expected += answers(record, obs, q)
     text += f"int main(void) {{\n{calls}  return 0;\n}}\n"
@@ -114,20 +116,26 @@ def one_file(folder: Path, records: list[PolicyRecord]) -> tuple[Path, bytes, by
 
 def answers(record: PolicyRecord, obs: np.ndarray, q: np.ndarray) -> bytes:
     """Return what a loop says, by the NumPy reference."""
-    net = integer.compile_integer(record)
-    one = 2 ** max(net.output_exponent, 0)
-    found = [np.int32(0).tobytes()]
-    first = second = net.memory
-    for own, given in zip(integer.quantise(record, obs), q, strict=True):
-        first, of_own = integer.step(net, first, own)
-        second, logits = integer.step(net, second, given)
-        both = np.stack([of_own, logits])
-        actions = integer.actions(record, net.output_exponent, both) + 0
-        parts = [own, actions[0], logits, actions[1]]
-        if record.output_kind == "continuous":
-            parts.append(np.clip(logits.astype(np.int64), -one, one).astype(np.int32))
-        found += [np.ascontiguousarray(part).tobytes() for part in (*parts, second)]
-    return b"".join(found)
+    net, own = integer.compile_integer(record), integer.quantise(record, obs)
+    memories, logits = both_episodes(net, np.stack([own, q], 1))
+    actions = integer.actions(record, net.output_exponent, logits) + 0
+    parts = [own, actions[:, 0], logits[:, 1], actions[:, 1]]
+    if record.output_kind == "continuous":
+        one = 2 ** max(net.output_exponent, 0)
+        parts.append(np.clip(logits[:, 1].astype(np.int64), -one, one).astype(np.int32))
+    rows = zip(*parts, memories[:, 1], strict=True)
+    return np.int32(0).tobytes() + b"".join(part.tobytes() for row in rows for part in row)
+
+
+def both_episodes(net: integer.IntegerNet, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return memories [n, 2, memory] and logits [n, 2, out] of two episodes side by side."""
+    if not net.memory.size:
+        return integer.step(net, np.zeros((*q.shape[:2], 0), np.int8), q)
+    memory, found = np.tile(net.memory, (2, 1)), []
+    for rows in q:
+        found.append(integer.step(net, memory, rows))
+        memory = found[-1][0]
+    return np.stack([x for x, _ in found]), np.stack([x for _, x in found])
 
 
 def of_layer(seed: int, type_: str, activation: str, inputs: str, depth: int = 2) -> PolicyRecord:
@@ -213,6 +221,13 @@ def test_levels_agree_and_nothing_is_undefined(few, kernel, flags):
 @pytest.mark.parametrize("flags", [("-O3",), ("-Os", TABLES), SANITIZERS])
 def test_compilers_agree(everything, compiler, kernel, flags):
     compare(everything, compiler, kernel, *flags)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_inputs_of_each_type(tmp_path):
+    files = one_file(tmp_path, each_type(), 25_000)  # with each of four activations
+    compare(files, "gcc", "PORTABLE", "-O2")
+    compare(files, "gcc", "AVX2", "-O2")
 
 
 @pytest.mark.slow
@@ -327,3 +342,28 @@ def test_cores_of_16_bits_refuse_what_their_ints_cannot_count():
     wide = make_record((40_000, 1), inputs="bits")
     assert "too many for 16 bits" not in small
     assert "has 40000 values in a layer" in c_header.to_c(wide, num_vectors=1)
+
+
+@pytest.mark.parametrize("type_", ["convolution", "gated"])
+def test_avr(tmp_path, type_):
+    """The tables stay in flash there, which instructions of their own read."""
+    if type_ == "gated":
+        record = deep_record(18, types=("gated",), shape=(4,), inputs="i8", depth=1)
+        main = AVR_MAIN.replace("act_q(q)", "act_q(memory, q)")
+        main = main.replace("  uint8_t i;\n", "  uint8_t i;\n  int8_t memory[POLICY_MEMORY];\n")
+        main = main.replace("  UCSR0B =", "  policy_reset(memory);\n  UCSR0B =")
+    else:
+        record = deep_record(10, types=("convolution",), shape=(5, 5, 2), inputs="bits", depth=2)
+        main = AVR_MAIN
+    discrete = dataclasses.replace(
+        record, output_kind="discrete", low=record.low[:0], high=record.high[:0]
+    )
+    (tmp_path / "policy.h").write_text(c_header.to_c(discrete, num_vectors=8))
+    (tmp_path / "main.c").write_text(main)
+    program = tmp_path / "policy.elf"
+    # Not -Os: simavr skips two instructions for one in its `i / 32` of a negative i.
+    flags = ("-mmcu=atmega328p", "-DF_CPU=16000000UL", "-std=c99", "-O2", *STRICT)
+    run(tool("avr-gcc"), *flags, tmp_path / "main.c", "-o", program)
+    done = run(tool("simavr"), "-m", "atmega328p", "-f", "16000000", program, timeout=60)
+    numbers = re.findall(r"(\d+)\.\n", (done.stdout + done.stderr).decode())
+    assert numbers[0] == "1000", "what the self test returned, and 1000"
