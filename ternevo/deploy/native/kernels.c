@@ -687,11 +687,12 @@ AVX2 static void pack_avx2(const uint8_t *bytes, int count, uint8_t *bits) {
 /* A bit for each number that is not 0. What follows, the next row of a batch, is fetched meanwhile. */
 AVX2 static void pack_floats_avx2(const float *obs, int count, uint8_t *bits) {
     const __m256 zero = _mm256_setzero_ps();
+    const uintptr_t row = (uintptr_t)count * sizeof *obs;
     int i = 0;
     for (; i + 8 <= count; i += 8) {
         __m256 is_one = _mm256_cmp_ps(_mm256_loadu_ps(obs + i), zero, _CMP_NEQ_UQ);
         bits[i / 8] = (uint8_t)_mm256_movemask_ps(is_one);
-        _mm_prefetch((const char *)(const void *)(obs + count + i), _MM_HINT_T0);
+        _mm_prefetch((const char *)((uintptr_t)(obs + i) + row), _MM_HINT_T0); /* of any address */
     }
     for (; i < count; i++) {
         bits[i / 8] = (uint8_t)((i % 8 ? bits[i / 8] : 0) | (obs[i] != 0.0f) << i % 8);
