@@ -1,8 +1,9 @@
 """A policy as one C99 header: integers, no malloc, nothing of libc but <stdint.h>.
 
-`to_c` writes tables in the layout of each kernel and the calls from layer to layer; the kernels are
-in c/runtime.h, and all of them compute the integers of `integer.logits`, bit for bit. Several
-headers can be included in one file.
+`to_c` writes the comment, the layers (`c_chain.py` a chain of dense ones, `c_layers.py` all others,
+both with the tables of `c_tables.py`), what callers use, and the self test. The kernels are in
+c/runtime.h, and all of them compute the integers of `integer.step`, bit for bit. Several headers
+can be included in one file.
 """
 
 import hashlib
