@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ternevo import __version__
-from ternevo.deploy import adc, c_comment, c_sizes, integer, tvp
+from ternevo.deploy import adc, c_comment, c_sizes, capabilities, integer, tvp
 from ternevo.deploy.record import PerOutput, PolicyRecord, Vectors
 
 ADDED_WEIGHTS = 1500
@@ -62,11 +62,13 @@ def to_c(
       date: the day of the export, for the comment; none makes the same text on every day.
 
     Raises:
+      UnsupportedError: it has layers, a skip or inputs that the export does not run.
       NotIntegerError: the policy computes with floats.
       PolicyFormatError: the record breaks a rule of the file format, so it has no identity.
       ValueError: the name is not a C identifier, num_vectors is below 1, or there are counts for a
         policy that takes integers.
     """
+    capabilities.check_export(record, "c")
     net = integer.compile_integer(record)
     _check_name(name)
     if num_vectors < 1:

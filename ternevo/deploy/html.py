@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy import integer, tvp
+from ternevo.deploy import capabilities, integer, tvp
 from ternevo.deploy.record import PolicyRecord
 
 SCRIPTS = ("policy.js", "physics.js", "view.js")
@@ -52,9 +52,11 @@ def to_html(record: PolicyRecord, title: str | None = None, replay: Replay | Non
       replay: a recorded episode, to show for a task whose physics the page does not have.
 
     Raises:
+      UnsupportedError: it has layers, a skip or inputs that the export does not run.
       NotIntegerError: the policy computes with floats.
       PolicyFormatError: the record breaks a rule of the format.
     """
+    capabilities.check_export(record, "html")
     integer.check_integer(record)
     policy = tvp.encode(record.bare())
     env = record.metadata.get("env", "")

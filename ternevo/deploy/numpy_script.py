@@ -7,7 +7,7 @@ import pprint
 import numpy as np
 
 from ternevo import __version__
-from ternevo.deploy import integer, tvp
+from ternevo.deploy import capabilities, integer, tvp
 from ternevo.deploy.record import PerOutput, PolicyRecord
 
 TEMPLATE = '''\
@@ -113,8 +113,10 @@ def to_numpy(record: PolicyRecord, num_vectors: int = 16) -> str:
       num_vectors: how many examples its self-test has.
 
     Raises:
+      UnsupportedError: it has layers, a skip or inputs that the export does not run.
       NotIntegerError: the policy computes with floats.
     """
+    capabilities.check_export(record, "numpy")
     net = integer.compile_integer(record)
     vectors = integer.examples(record, num_vectors)
     scale = np.ldexp(np.float32(1), record.exponent.astype(np.int32))

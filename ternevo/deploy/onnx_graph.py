@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ternevo import __version__
-from ternevo.deploy import integer, tvp
+from ternevo.deploy import capabilities, integer, tvp
 from ternevo.deploy.record import Layer, PolicyRecord
 from ternevo.installation import load
 
@@ -69,10 +69,12 @@ def to_onnx(record: PolicyRecord, weights: WeightFormat = "int8") -> "onnx.Model
         floats.
 
     Raises:
+      UnsupportedError: it has layers, a skip or inputs that the export does not run.
       ModuleNotFoundError: onnx is not installed.
       ImportError: the installed onnx has no 2-bit integers.
       ValueError: `weights` is neither "int8" nor "int2".
     """
+    capabilities.check_export(record, "onnx")
     if weights not in VERSIONS:
         raise ValueError(f"weights are stored as {' or '.join(VERSIONS)}, not {weights!r}")
     onnx = _import_onnx(weights)

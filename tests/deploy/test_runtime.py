@@ -449,9 +449,9 @@ def expected(data: bytes) -> str:
     net = integer.compile_integer(record)
     place, row = np.arange(record.obs_size), np.arange(4)[:, None]
     q = ((37 * place + 91 * row + 11) % 255 - 127).astype(np.int8)
-    found = integer.logits(net, q)
+    found = integer.episode(net, q)
     obs = q.astype(np.float32) / 8
-    acted = integer.logits(net, integer.quantise(record, obs))
+    acted = integer.episode(net, integer.quantise(record, obs))
     taken = integer.actions(record, net.output_exponent, acted)
     texts = [" ".join(map(str, found.ravel())), " ".join(map(str, taken.view(np.int32).ravel()))]
     return f"logits {texts[0]} actions {texts[1]}"
