@@ -26,11 +26,12 @@ class Capability(NamedTuple):
 
 
 MLP = Capability(("dense",), False, ("f32", "i8", "bits"))
+ALL = Capability(LAYER_TYPES, True, INPUT_KINDS)
 CAPABILITIES: dict[ExportName, Capability] = {
-    "tvp": Capability(LAYER_TYPES, True, INPUT_KINDS),
+    "tvp": ALL,
     "c": MLP,
     "onnx": MLP,
-    "html": MLP,
+    "html": ALL,
     "numpy": MLP,
 }
 

@@ -123,7 +123,7 @@ def _pooled(step: Step, values: NDArray) -> NDArray:
     return largest
 
 
-def _padded(values: NDArray, padding: int, fill: float) -> NDArray:
+def _padded(values: NDArray, padding: int, fill: int | float) -> NDArray:
     if padding == 0:
         return values
     sides = ((0, 0), (padding, padding), (padding, padding), (0, 0))

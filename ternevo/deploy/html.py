@@ -114,10 +114,13 @@ def _data(record: PolicyRecord, policy: bytes, env: str, title: str | None) -> d
 
 
 def _examples(record: PolicyRecord) -> dict[str, Any]:
-    """Return observations, and the logits and actions that NumPy computes for them."""
+    """Return observations, and the logits and actions that NumPy computes for them.
+
+    Those of a policy with memory are one episode.
+    """
     net = integer.compile_integer(record)
     observations = example_observations(record)
-    logits = integer.logits(net, integer.quantise(record, observations))
+    logits = integer.episode(net, integer.quantise(record, observations))
     actions = integer.actions(record, net.output_exponent, logits)
     return {
         "count": len(observations),
@@ -134,6 +137,10 @@ def example_observations(record: PolicyRecord) -> NDArray[np.float32]:
     shape = (count, record.obs_size)
     if record.input_kind == "bits":
         return random.integers(0, 2, shape).astype(np.float32)
+    if record.input_kind == "pixels":
+        pixels = random.integers(0, 511, shape).astype(np.float32) / 2
+        pixels[0, 0], pixels[1, -1], pixels[2, 0] = np.nan, np.inf, -np.inf
+        return pixels
     quantised = random.integers(-150, 151, shape).astype(np.float32)
     if record.input_kind == "i8":
         return quantised

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deep_records import deep_record
+from layered_records import Builder, minatar, recurrent, resnet
 from PIL import Image
 from policy_records import make_record, with_squares
 
 import ternevo.deploy
 from ternevo.deploy import html, integer, tvp
-from ternevo.deploy.record import Layer, Moments, PolicyRecord, Vectors
+from ternevo.deploy.record import Layer, Moments, PolicyRecord, Vectors, Window
 
 WEB = Path(ternevo.deploy.__file__).parent / "web"
 HOSTILE = (
@@ -91,6 +93,9 @@ def observations_of(record: PolicyRecord, random, count: int) -> np.ndarray:
     shape = (count, record.obs_size)
     if record.input_kind == "bits":
         return random.choice(np.array([0, 1, 1, 0, 2, -0.0], np.float32), shape)
+    if record.input_kind == "pixels":
+        pixels = random.integers(-4, 520, shape).astype(np.float32) / 2
+        return np.where(random.random(shape) < 0.15, random.choice(SPECIAL, shape), pixels)
     ties = random.integers(-300, 301, shape).astype(np.float32) / 2
     if record.input_kind == "i8":
         return np.trunc(ties * 2)
@@ -135,7 +140,7 @@ def compare(records: list[PolicyRecord], count: int, seed: int = 1) -> None:
     for record, obs, result in zip(records, observations, results, strict=True):
         net = integer.compile_integer(record)
         quantised = integer.quantise(record, obs)
-        logits = integer.logits(net, quantised)
+        logits = integer.episode(net, quantised)
         actions = integer.actions(record, net.output_exponent, logits)
         for name, expected in (("quantised", quantised), ("logits", logits), ("actions", actions)):
             found = np.frombuffer(base64.b64decode(result[name]), expected.dtype)
@@ -147,6 +152,23 @@ def test_javascript_computes_the_integers_and_actions_of_numpy():
     records = table()
     assert len(records) == 384
     compare(records, count=40)
+
+
+def policies_of_all_layers(count: int, first: int = 0) -> list[PolicyRecord]:
+    """Return random networks of all layers, and those that people train."""
+    random = [deep_record(seed) for seed in range(first, first + count)]
+    return [*random, minatar(), resnet(), recurrent("elman"), recurrent("gated", hidden=(5,))]
+
+
+@needs_node
+def test_javascript_computes_all_layers_and_whole_episodes():
+    compare(policies_of_all_layers(80), count=12)
+
+
+@needs_node
+@pytest.mark.slow
+def test_javascript_computes_the_same_of_many_more_networks():
+    compare(policies_of_all_layers(2500, first=1000), count=12, seed=2)
 
 
 @needs_node
@@ -201,7 +223,7 @@ def full(record: PolicyRecord) -> PolicyRecord:
     """Return the policy with all optional parts."""
     random = np.random.default_rng(3)
     q = random.integers(0, 2, (3, record.obs_size)).astype(np.int8)
-    logits = integer.logits(integer.compile_integer(record), q)
+    logits = integer.episode(integer.compile_integer(record), q)
     ones = np.ones(record.obs_size, np.float32)
     return dataclasses.replace(
         record,
@@ -228,13 +250,16 @@ def repaired(data: bytes) -> bytes:
     return bytes(body) + struct.pack("<I", zlib.crc32(body))
 
 
-def mutations(random, data: bytes, count: int) -> list[bytes]:
-    """Return files with bytes changed, left out or put in, and a valid check sum."""
+def mutations(random, data: bytes, count: int, stop: int = 0) -> list[bytes]:
+    """Return files with bytes changed, left out or put in, and a valid check sum.
+
+    `stop` is where damage ends; by default at the check sum.
+    """
     mutated = []
     for _ in range(count):
         body = bytearray(data)
         for _ in range(random.integers(1, 3)):
-            at = int(random.integers(8, len(body) - 4))
+            at = int(random.integers(8, stop or len(body) - 4))
             kind = random.integers(6)
             if kind < 3:
                 body[at] = random.choice([0, 1, 2, 127, 128, 242, 243, 255, body[at] ^ 1])
@@ -269,6 +294,23 @@ def assert_same_refusals(files: list[bytes]) -> int:
     return accepted
 
 
+def seeds_of_version_2() -> list[bytes]:
+    """Return small files with every type of layer, skips, and every kind of input."""
+    variants = [
+        recurrent("elman", 2, 3),
+        recurrent("gated", 2, 2, activation="sign", inputs="bits", scales="output"),
+        resnet((5, 5, 1), (2,)),
+        Builder((3, 4, 1), 1, "bits").add("max_pool", window=Window(2, 2, 1, 1)).record(2),
+        Builder((4, 3, 2), 2, "f32", "continuous", kind="binary")
+        .add("convolution", 2, "sign", Window(2, 2, 2, 1))
+        .add("convolution", 2, "int4", Window(1, 1, 1, 0))
+        .add("dense", 2, "int4")
+        .add("dense", 2, "int4", skip=1)
+        .record(2),
+    ]
+    return [tvp.encode(v) for variant in variants for v in (variant, full(variant))]
+
+
 def seeds_of_mutations() -> list[bytes]:
     random = np.random.default_rng(5)
     variants = [
@@ -292,11 +334,24 @@ def test_javascript_accepts_what_python_accepts():
 
 
 @needs_node
+def test_javascript_accepts_what_python_accepts_of_version_2():
+    """The header and the records of layers, where the rules are, are damaged more than the rest."""
+    random = np.random.default_rng(7)
+    files = [
+        m
+        for data in seeds_of_version_2()
+        for m in mutations(random, data, 50) + mutations(random, data, 120, stop=32 + 16 * data[20])
+    ]
+    accepted = assert_same_refusals(files + seeds_of_version_2())
+    assert 20 < accepted < len(files) - 100
+
+
+@needs_node
 @pytest.mark.slow
 def test_javascript_accepts_what_python_accepts_of_many_more():
     random = np.random.default_rng(8)
-    files = [m for data in seeds_of_mutations() for m in mutations(random, data, 8000)]
-    assert_same_refusals(files)
+    for seeds in (seeds_of_mutations(), seeds_of_version_2()):
+        assert_same_refusals([m for data in seeds for m in mutations(random, data, 8000)])
 
 
 # ---------------------------------------------------------------------------------------- physics
