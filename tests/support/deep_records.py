@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import numpy as np
-from policy_records import make_layer, make_record, observations
+from policy_records import make_layer, make_record, observations, random_integers
 
 from ternevo.deploy import integer, runtime
 from ternevo.deploy.record import Layer, PolicyRecord, Window
@@ -149,3 +149,28 @@ def check_many(count: int, first: int = 0) -> None:
             check_deep(deep_record(seed))
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
+
+
+def check_types(count: int) -> None:
+    """Compare logits of many random inputs for each type of layer, by ==."""
+    for type_ in ("dense", "convolution", "max_pool", "elman", "gated"):
+        for turn in range(4):
+            shape = (5, 6, 8) if type_ in ("convolution", "max_pool") else (19,)
+            name = ACTIVATIONS[turn]
+            record = deep_record(turn, types=(type_,), shape=shape, depth=2, activations=(name,))
+            rng = np.random.default_rng(turn)
+            policy, net = runtime.Policy(record), integer.compile_integer(record)
+            for start in range(0, count // 4, 5000):
+                rows = min(5000, count // 4 - start)
+                q = random_integers(record, rng, rows)
+                memory = _random_memory(rng, name, (rows, record.memory_size))
+                wanted, logits = integer.step(net, memory, q)
+                after, found = policy.step_logits_q(memory, q)
+                np.testing.assert_array_equal(found, logits)
+                np.testing.assert_array_equal(after, wanted)
+
+
+def _random_memory(rng, activation: str, shape: tuple[int, int]) -> np.ndarray:
+    limit = integer.GRIDS[activation][1]
+    values = rng.integers(-limit, limit + 1, shape)
+    return np.where((values == 0) & (activation == "sign"), 1, values).astype(np.int8)
