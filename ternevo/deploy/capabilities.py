@@ -30,7 +30,7 @@ ALL = Capability(LAYER_TYPES, True, INPUT_KINDS)
 CAPABILITIES: dict[ExportName, Capability] = {
     "tvp": ALL,
     "c": MLP,
-    "onnx": MLP,
+    "onnx": ALL,
     "html": ALL,
     "numpy": MLP,
 }
