@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ternevo.deploy import capabilities, integer, tvp
 from ternevo.deploy.record import PolicyRecord
 
-SCRIPTS = ("policy.js", "physics.js", "view.js")
+SCRIPTS = ("policy.js", "physics.js", "layers.js", "view.js")
 """In this order; the first computes policies and needs no browser."""
 
 MAX_EXAMPLES = 64
@@ -122,9 +122,11 @@ def _examples(record: PolicyRecord) -> dict[str, Any]:
     observations = example_observations(record)
     logits = integer.episode(net, integer.quantise(record, observations))
     actions = integer.actions(record, net.output_exponent, logits)
+    is_bits = record.input_kind == "bits"  # a number each would be most of the page
+    seen = np.packbits(observations > 0, axis=1) if is_bits else observations.astype("<f4")
     return {
         "count": len(observations),
-        "observations": _base64(observations.astype("<f4").tobytes()),
+        "observations": _base64(seen.tobytes()),
         "logits": _base64(logits.astype("<i4").tobytes()),
         "actions": _base64(actions.astype(actions.dtype.newbyteorder("<")).tobytes()),
     }

@@ -402,12 +402,16 @@ globalThis.ternevo = (() => {
     return clip(onGrid(sum, shift) + added, -limit, limit);
   }
 
-  // The number of a gated memory: a gate of 0 to `unit` parts moves it towards the candidate.
+  // A number of a gated memory: a gate of 0 to `unit` parts of a unit moves it to the candidate.
   function gated(layer, row, sums, memory) {
-    const gate = row + layer.outputs, change = activate(layer, row, sums[row]) - memory;
-    if (layer.unit === 1) return sums[gate] > 0 ? memory + change : memory;
-    const opened = clip(onGrid(sums[gate], layer.shift[gate]) + layer.unit / 2, 0, layer.unit);
-    return memory + onGrid(opened * change, Math.log2(layer.unit));
+    const change = activate(layer, row, sums[row]) - memory;
+    return memory + onGrid(opening(layer, row, sums) * change, Math.log2(layer.unit));
+  }
+
+  function opening(layer, row, sums) {
+    const gate = row + layer.outputs;
+    if (layer.unit === 1) return sums[gate] > 0 ? 1 : 0;
+    return clip(onGrid(sums[gate], layer.shift[gate]) + layer.unit / 2, 0, layer.unit);
   }
 
   // Places of an image [height, width, channels] that a window sees from the place (row, column)
@@ -543,6 +547,7 @@ globalThis.ternevo = (() => {
     return {
       policy, layers, outputExponent, hasMemory, quantised, values, sums,
       quantise, forward, reset, decide, act,
+      opening: (k, i) => opening(layers[k], i, sums[k]) / layers[k].unit,
     };
   }
 
