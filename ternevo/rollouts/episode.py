@@ -8,6 +8,7 @@ import numpy as np
 
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.keys import MEMORY
+from ternevo.policies import contract
 from ternevo.policies.acting import Actor, Seen, seen_after, seen_first
 from ternevo.policies.policy_file import SavedPolicy
 from ternevo.rollouts.lanes import begin_episode
@@ -75,6 +76,7 @@ def record(saved: SavedPolicy, env: Env, key: Key) -> Recording:
       ValueError: the policy is for observations or actions of another size.
     """
     check_fits(saved, env)
+    env = contract.shown_to(saved.settings, env)
     return recorder(saved.policy, env)(saved.weights, saved.quantiser, key)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ternevo.arithmetic import ternary
+from ternevo.arithmetic import observation, ternary
 from ternevo.arithmetic.latents import has_outputs
 from ternevo.arithmetic.ternary import WeightName
 from ternevo.arithmetic.weights import WeightKind, kind_of
@@ -65,7 +65,8 @@ def load(path: Path, env: Env, policy: Policy, kind: WeightName, trust: Trust = 
         layers, cannot be turned into this kind of weights, or was exported for a device.
     """
     saved = policy_file.load(path, trust)
-    if saved.record is not None and saved.record.moments is None:
+    has_moments = observation.summed_size(saved.obs) > 0
+    if has_moments and saved.record is not None and saved.record.moments is None:
         raise ValueError(
             f"cannot start from {path}: it has no moments of observations, as it was exported for "
             "a device; start from the file in the run's folder"

@@ -45,7 +45,8 @@ def build(config: RunConfig, time: Phases | None = None) -> Setup:
     if config.profile:
         profiling.make_profile_folder(config.profile)
     (enable_compilation_cache if config.compilation_cache else disable_compilation_cache)()
-    env = envs.make(config.env, config.episode_length, config.wrappers)
+    made = envs.make(config.env, config.episode_length, config.wrappers)
+    env = contract.shown_to(config.policy, made)
     policy = contract.build(config.policy, env.obs, env.action)
     folder = run_folder.folder_of(config, env.id)
     source = run_folder.start_of(config, folder)

@@ -17,7 +17,7 @@ from ternevo.arithmetic import actions, latents, observation, ternary
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.deploy import tvp
 from ternevo.machine import devices
-from ternevo.policies import mlp
+from ternevo.policies import layers
 from ternevo.settings.policies import MLP
 from ternevo.types import ActionSpec, ObservationMoments, ObsSpec, Tensor
 
@@ -273,7 +273,7 @@ def test_random_policies_of_different_keys_differ():
 
 def test_sums_of_the_widest_layer_are_exact_in_float32():
     """Biases included; wider ones are refused."""
-    assert 127 * (tvp.MAX_WIDTH + 2**mlp.BIAS_SHIFT_LIMIT) < 2**24
+    assert 127 * (tvp.MAX_WIDTH + 2**layers.BIAS_SHIFT_LIMIT) < 2**24
     MLP(()).build(ObsSpec((tvp.MAX_WIDTH,)), ACTION)
     with pytest.raises(ValueError, match="do not fit into a policy file"):
         MLP(()).build(ObsSpec((tvp.MAX_WIDTH + 1,)), ACTION)
