@@ -131,24 +131,12 @@ def plain_values(layer: Layer, units: dict, memory: list, added: dict, out) -> d
     return values
 
 
-def coarse(record: PolicyRecord) -> bool:
-    """Whether the threshold of a ternary activation is not rounded down to 0."""
-    grid = integer.input_grid(record)[0]
-    for layer in record.layers:
-        if layer.activation == "ternary" and np.min(layer.exponents) + grid < 1:
-            return False
-        grid = grid if layer.type == "max_pool" else integer.GRIDS.get(layer.activation, (0,))[0]
-    return True
-
-
 @pytest.mark.parametrize("seed", range(60))
 def test_the_reference_is_the_definition(seed):
     """Sums of integers and halves of a unit: `integer` and a loop over fractions agree."""
     record = deep_record(seed)
     net, rng = integer.compile_integer(record), np.random.default_rng(seed)
     memory = net.memory
-    if not coarse(record):
-        pytest.skip("a threshold below 1 is rounded down")
     for row in random_integers(record, rng, 3):
         plain_memory, plain = plain_policy(record, row, memory.tolist())
         memory, found = integer.step(net, memory, row)
@@ -158,12 +146,9 @@ def test_the_reference_is_the_definition(seed):
 
 @pytest.mark.parametrize("type_", TYPES)
 def test_each_type_of_layer_is_the_definition(type_):
-    checked = 0
     for seed in range(1000, 1020):
         shape = (4, 5, 3) if type_ in ("convolution", "max_pool") else (7,)
         record = deep_record(seed, types=(type_,), shape=shape, depth=2)
-        if not coarse(record):
-            continue
         net = integer.compile_integer(record)
         q = random_integers(record, np.random.default_rng(seed), 2)
         memory, plain_memory = net.memory, net.memory.tolist()
@@ -171,8 +156,6 @@ def test_each_type_of_layer_is_the_definition(type_):
             plain_memory, plain = plain_policy(record, row, plain_memory)
             memory, found = integer.step(net, memory, row)
             assert (found.tolist(), memory.tolist()) == (plain, plain_memory)
-        checked += 1
-    assert checked > 8
 
 
 # ------------------------------------------------------------------------- every backend

@@ -56,6 +56,7 @@ typedef struct {
     void *weights; /* in the kernel's layout */
     /* What only deep policies need. */
     int height, width, stride, padding, has_skip;
+    int joins_patches; /* values of neighbouring patches have no gaps, nor exponents of their own */
     tvp_shape shape, after;
     int grid;         /* log2 of a unit of what it gives */
     int32_t *offsets; /* [groups], in bytes from the start of a patch */
@@ -74,8 +75,10 @@ typedef struct {
     /* The sums [count][rows] of patches: of at most PATCHES. */
     void (*sum)(const net_layer *layer, const uint8_t *const *patches, int count, int16_t *wide,
                 int32_t *sums);
-    /* The values of sums [rows] of any activation, as bytes; `added` is NULL without a skip. */
-    void (*finish)(const net_layer *layer, const int32_t *sums, const uint8_t *added, uint8_t *to);
+    /* The values of `size` sums of any activation, as bytes, `added` is NULL without a skip. There
+       are [rows] of them, or a multiple where outputs have no exponents of their own. */
+    void (*finish)(const net_layer *layer, const int32_t *sums, const uint8_t *added, int size,
+                   uint8_t *to);
     void (*pack)(const uint8_t *bytes, int count, uint8_t *bits); /* a bit for each sign */
 } kernel;
 
@@ -248,8 +251,8 @@ static void sum_patches_plain(const net_layer *layer, const uint8_t *const *patc
 }
 
 static void finish_plain(const net_layer *layer, const int32_t *sums, const uint8_t *added,
-                         uint8_t *to) {
-    for (int r = 0; r < layer->rows; r++) {
+                         int size, uint8_t *to) {
+    for (int r = 0; r < size; r++) {
         int32_t value;
         if (added != NULL) {
             int shift = layer->own != NULL ? layer->own[r] : layer->shift;
@@ -299,7 +302,28 @@ static int has_avx2(void) {
     return __builtin_cpu_supports("avx2");
 }
 
+/* 1 where a number is not 0; NaN is not. */
+AVX2 static void quantise_bits_avx2(const float *obs, int count, int8_t *q) {
+    const __m256 zero = _mm256_setzero_ps();
+    int i = 0;
+    for (; i + 8 <= count; i += 8) {
+        __m256i ones = _mm256_castps_si256(
+            _mm256_cmp_ps(_mm256_loadu_ps(obs + i), zero, _CMP_NEQ_UQ));
+        __m128i words =
+            _mm_packs_epi32(_mm256_castsi256_si128(ones), _mm256_extracti128_si256(ones, 1));
+        words = _mm_abs_epi8(_mm_packs_epi16(words, words));
+        _mm_storel_epi64((__m128i *)(void *)(q + i), words);
+    }
+    for (; i < count; i++) {
+        q[i] = obs[i] != 0.0f;
+    }
+}
+
 AVX2 static void quantise_avx2(const kernels_net *net, const float *obs, int8_t *q) {
+    if (net->input_kind == TVP_BITS) {
+        quantise_bits_avx2(obs, net->obs_size, q);
+        return;
+    }
     if (net->input_kind != TVP_F32) {
         quantise_plain(net, obs, q);
         return;
@@ -476,43 +500,74 @@ AVX2 static void run_avx2(const kernels_net *net, const int8_t *q, int32_t *sums
     }
 }
 
-/* Sum `width` blocks of 8 rows for `count` patches, whose groups lie where the offsets say. */
-AVX2 static inline __attribute__((always_inline)) void tile_avx2(const net_layer *layer, int block,
-                                                                 const int width,
-                                                                 const uint8_t *const *patches,
-                                                                 const int count, int32_t *sums) {
-    const __m256i ones = _mm256_set1_epi16(1);
+/* Put away the sums of pairs of 8 rows from `row` on, added to those of the groups before. */
+AVX2 static inline void add_pairs_avx2(const net_layer *layer, int row, int is_first, __m256i pairs,
+                                       int32_t *sums) {
+    __m256i before = LOAD256(is_first ? layer->bias + row : sums + row);
+    __m256i sum = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    STORE256(sums + row, _mm256_add_epi32(before, sum));
+}
+
+#define ADD_PRODUCTS(total, values, weights) \
+    (total) = _mm256_add_epi16(total, _mm256_maddubs_epi16(values, weights))
+
+/* Sum two blocks of 8 rows for PATCHES patches, whose groups lie where the offsets say. Eight
+   accumulators by name: as an array compilers put some of them into memory. */
+AVX2 static void tile_avx2(const net_layer *layer, int block, const uint8_t *const *patches,
+                           int32_t *sums) {
     const size_t stride = (size_t)layer->groups * 32;
     const int8_t *w = (const int8_t *)layer->weights + (size_t)block * stride;
-    __m256i part[8];
-    for (int p = 0; p < count; p++) {
-        for (int b = 0; b < width; b++) {
-            STORE256(sums + p * layer->rows + 8 * (block + b), LOAD256(layer->bias + 8 * (block + b)));
-        }
-    }
+    const uint8_t *x0 = patches[0], *x1 = patches[1], *x2 = patches[2], *x3 = patches[3];
     for (int start = 0; start < layer->groups; start += GROUPS_OF_INT16) {
         int left = layer->groups - start;
         int stop = start + (left < GROUPS_OF_INT16 ? left : GROUPS_OF_INT16);
-        for (int i = 0; i < count * width; i++) {
-            part[i] = _mm256_setzero_si256();
-        }
+        __m256i a0, a1, a2, a3, b0, b1, b2, b3;
+        a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = _mm256_setzero_si256();
         for (int g = start; g < stop; g++, w += 32) {
             const int32_t offset = layer->offsets[g];
-            for (int p = 0; p < count; p++) {
-                __m256i values = _mm256_set1_epi32(load_group(patches[p] + offset));
-                for (int b = 0; b < width; b++) {
-                    __m256i pairs = _mm256_maddubs_epi16(values, LOAD256(w + (size_t)b * stride));
-                    part[p * width + b] = _mm256_add_epi16(part[p * width + b], pairs);
-                }
-            }
+            const __m256i wa = LOAD256(w), wb = LOAD256(w + stride);
+            __m256i values = _mm256_set1_epi32(load_group(x0 + offset));
+            ADD_PRODUCTS(a0, values, wa);
+            ADD_PRODUCTS(b0, values, wb);
+            values = _mm256_set1_epi32(load_group(x1 + offset));
+            ADD_PRODUCTS(a1, values, wa);
+            ADD_PRODUCTS(b1, values, wb);
+            values = _mm256_set1_epi32(load_group(x2 + offset));
+            ADD_PRODUCTS(a2, values, wa);
+            ADD_PRODUCTS(b2, values, wb);
+            values = _mm256_set1_epi32(load_group(x3 + offset));
+            ADD_PRODUCTS(a3, values, wa);
+            ADD_PRODUCTS(b3, values, wb);
         }
-        for (int p = 0; p < count; p++) {
-            for (int b = 0; b < width; b++) {
-                int32_t *to = sums + p * layer->rows + 8 * (block + b);
-                STORE256(to, _mm256_add_epi32(LOAD256(to),
-                                              _mm256_madd_epi16(part[p * width + b], ones)));
-            }
+        const __m256i pairs[PATCHES][2] = {{a0, b0}, {a1, b1}, {a2, b2}, {a3, b3}};
+        for (int p = 0; p < PATCHES; p++) {
+            int32_t *to = sums + p * layer->rows;
+            add_pairs_avx2(layer, 8 * block, start == 0, pairs[p][0], to);
+            add_pairs_avx2(layer, 8 * block + 8, start == 0, pairs[p][1], to);
         }
+    }
+}
+
+/* The same of one block and one patch: four accumulators, as each waits for the one before. */
+AVX2 static void strip_avx2(const net_layer *layer, int block, const uint8_t *x, int32_t *sums) {
+    const int8_t *w = (const int8_t *)layer->weights + (size_t)block * (size_t)layer->groups * 32;
+    const int32_t *offsets = layer->offsets;
+    for (int start = 0; start < layer->groups; start += GROUPS_OF_INT16) {
+        int left = layer->groups - start, g = start;
+        int stop = start + (left < GROUPS_OF_INT16 ? left : GROUPS_OF_INT16);
+        __m256i a, b, c, d;
+        a = b = c = d = _mm256_setzero_si256();
+        for (; g + 4 <= stop; g += 4, w += 128) {
+            ADD_PRODUCTS(a, _mm256_set1_epi32(load_group(x + offsets[g])), LOAD256(w));
+            ADD_PRODUCTS(b, _mm256_set1_epi32(load_group(x + offsets[g + 1])), LOAD256(w + 32));
+            ADD_PRODUCTS(c, _mm256_set1_epi32(load_group(x + offsets[g + 2])), LOAD256(w + 64));
+            ADD_PRODUCTS(d, _mm256_set1_epi32(load_group(x + offsets[g + 3])), LOAD256(w + 96));
+        }
+        for (; g < stop; g++, w += 32) {
+            ADD_PRODUCTS(a, _mm256_set1_epi32(load_group(x + offsets[g])), LOAD256(w));
+        }
+        a = _mm256_add_epi16(_mm256_add_epi16(a, b), _mm256_add_epi16(c, d));
+        add_pairs_avx2(layer, 8 * block, start == 0, a, sums);
     }
 }
 
@@ -524,43 +579,34 @@ AVX2 static void sum_patches_avx2(const net_layer *layer, const uint8_t *const *
         for (int p = 0; p < count; p++) {
             count_layer_avx2(layer, patches[p], layer->offsets, sums + p * layer->rows);
         }
-    } else if (count == PATCHES) {
-        for (; block + 2 <= layer->blocks; block += 2) {
-            tile_avx2(layer, block, 2, patches, PATCHES, sums);
-        }
-        for (; block < layer->blocks; block++) {
-            tile_avx2(layer, block, 1, patches, PATCHES, sums);
-        }
-    } else {
-        for (; block + 4 <= layer->blocks; block += 4) {
-            for (int p = 0; p < count; p++) {
-                tile_avx2(layer, block, 4, patches + p, 1, sums + p * layer->rows);
-            }
-        }
-        for (; block < layer->blocks; block++) {
-            for (int p = 0; p < count; p++) {
-                tile_avx2(layer, block, 1, patches + p, 1, sums + p * layer->rows);
-            }
+        return;
+    }
+    for (; count == PATCHES && block + 2 <= layer->blocks; block += 2) {
+        tile_avx2(layer, block, patches, sums);
+    }
+    for (; block < layer->blocks; block++) {
+        for (int p = 0; p < count; p++) {
+            strip_avx2(layer, block, patches[p], sums + p * layer->rows);
         }
     }
 }
 
 AVX2 static void finish_avx2(const net_layer *layer, const int32_t *sums, const uint8_t *added,
-                             uint8_t *to) {
+                             int size, uint8_t *to) {
     const __m256i one = _mm256_set1_epi32(1), offset = _mm256_set1_epi32(128);
     if (layer->own != NULL) {
-        finish_plain(layer, sums, added, to);
+        finish_plain(layer, sums, added, size, to);
     } else if (layer->activation == TVP_SIGN) {
-        for (int r = 0; r < layer->rows; r += 8) {
+        for (int r = 0; r < size; r += 8) {
             put_bytes_avx2(to + r,
                            _mm256_or_si256(_mm256_srai_epi32(LOAD256(sums + r), 31), one));
         }
     } else if (added == NULL) {
-        for (int r = 0; r < layer->rows; r += 8) {
+        for (int r = 0; r < size; r += 8) {
             put_bytes_avx2(to + r, activate_avx2(layer, LOAD256(sums + r)));
         }
     } else {
-        for (int r = 0; r < layer->rows; r += 8) {
+        for (int r = 0; r < size; r += 8) {
             __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(added + r));
             __m256i more = _mm256_sub_epi32(_mm256_cvtepu8_epi32(eight), offset);
             __m256i values = _mm256_add_epi32(round_avx2(layer, LOAD256(sums + r)), more);
@@ -586,6 +632,10 @@ static int has_avx512(void) {
 }
 
 AVX512 static void quantise_avx512(const kernels_net *net, const float *obs, int8_t *q) {
+    if (net->input_kind == TVP_BITS) {
+        quantise_bits_avx2(obs, net->obs_size, q);
+        return;
+    }
     if (net->input_kind != TVP_F32) {
         quantise_plain(net, obs, q);
         return;
@@ -1082,6 +1132,8 @@ static int prepare_deep(kernels_net *net, const tvp_policy *p) {
         layer->given = at += given;
         layer->added = from->skip > 0 ? net->layers[i - (from->skip - 1)].in : 0;
         layer->has_skip = from->skip > 0;
+        layer->joins_patches =
+            from->type == TVP_CONVOLUTION && layer->rows == from->out && layer->own == NULL;
         layer->memory = memory;
         layer->height = from->height;
         layer->width = from->width;
@@ -1313,7 +1365,7 @@ static void finish_patch(const deep_call *call, const net_layer *layer, int obse
     } else {
         const uint8_t *added =
             layer->has_skip ? values_at(call, layer->added, observation) + offset : NULL;
-        net->kernel->finish(layer, sums, added, to);
+        net->kernel->finish(layer, sums, added, layer->rows, to);
     }
     if (layer->type == TVP_ELMAN) {
         int8_t *memory = memory_at(call, layer, observation);
@@ -1323,11 +1375,28 @@ static void finish_patch(const deep_call *call, const net_layer *layer, int obse
     }
 }
 
+/* The same of patches whose values lie one after another, as their sums do. */
+static void finish_side_by_side(const deep_call *call, const net_layer *layer, waiting *list,
+                                const int32_t *sums) {
+    int observation = list->observation[0];
+    size_t offset = (size_t)list->place[0] * (size_t)layer->after.channels;
+    const uint8_t *added =
+        layer->has_skip ? values_at(call, layer->added, observation) + offset : NULL;
+    call->net->kernel->finish(layer, sums, added, PATCHES * layer->rows,
+                              values_at(call, layer->given, observation) + offset);
+    list->count = 0;
+}
+
 static void sum_waiting(const deep_call *call, const net_layer *layer, waiting *list) {
     const kernels_net *net = call->net;
     int32_t *sums = (int32_t *)(void *)(call->base + net->sums);
     int16_t *wide = (int16_t *)(void *)(call->base + net->wide);
     net->kernel->sum(layer, list->patches, list->count, wide, sums);
+    if (layer->joins_patches && list->count == PATCHES &&
+        list->observation[0] == list->observation[PATCHES - 1]) {
+        finish_side_by_side(call, layer, list, sums);
+        return;
+    }
     for (int i = 0; i < list->count; i++) {
         finish_patch(call, layer, list->observation[i], list->place[i], sums + i * layer->rows);
     }
@@ -1366,8 +1435,11 @@ static void run_layer(const deep_call *call, const net_layer *layer) {
 /* The first layer's inputs, as bytes of value + 128. */
 static void put_inputs(const deep_call *call, const int8_t *q, int observation) {
     uint8_t *to = values_at(call, 0, observation);
-    const int shift = call->net->input_shift;
-    for (int i = 0; i < call->net->obs_size; i++) {
+    const int shift = call->net->input_shift, count = call->net->obs_size;
+    for (int i = 0; shift == 0 && i < count; i++) {
+        to[i] = (uint8_t)((uint8_t)q[i] ^ 128);
+    }
+    for (int i = 0; shift > 0 && i < count; i++) {
         to[i] = (uint8_t)((q[i] >> shift) + 128);
     }
 }
