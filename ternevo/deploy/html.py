@@ -8,7 +8,9 @@ import base64
 import hashlib
 import html
 import json
+import math
 import re
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -43,6 +45,10 @@ ICON = (
 )
 
 
+GRID_RATE = 12
+"""Steps a second of a game on a grid."""
+
+
 def to_html(record: PolicyRecord, title: str | None = None, replay: Replay | None = None) -> str:
     """Return the page.
 
@@ -71,6 +77,34 @@ def to_html(record: PolicyRecord, title: str | None = None, replay: Replay | Non
     }
     # One pass, so that nothing that was filled in is taken for a place to fill.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: fields[found[1]], _source("page.html"))
+
+
+def replay_of_grid(
+    observations: NDArray, rewards: NDArray, shape: Sequence[int], rate: int = GRID_RATE
+) -> Replay:
+    """Return a recorded episode of a game whose observations are bits, and a picture.
+
+    Args:
+      observations: [steps, in], 0 or 1: what the policy saw before each step.
+      rewards: [steps].
+      shape: (height, width, channels) of an observation.
+      rate: steps a second.
+
+    Raises:
+      ValueError: an observation is not of bits, or not of that shape.
+    """
+    if not np.isin(observations, (0, 1)).all():
+        raise ValueError("observations of a grid must be 0 or 1")
+    if observations.shape != (len(rewards), math.prod(shape)):
+        raise ValueError(
+            f"{len(rewards)} rewards and observations {observations.shape} of a grid {tuple(shape)}"
+        )
+    return {
+        "rate": rate,
+        "observations": _base64(np.packbits(observations.astype(bool), axis=1).tobytes()),
+        "rewards": _base64(np.asarray(rewards, "<f4").tobytes()),
+        "grid": list(shape),
+    }
 
 
 def _source(name: str) -> str:

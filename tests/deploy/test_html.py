@@ -601,12 +601,7 @@ def replay_of_bodies(steps: int, inputs: int) -> dict:
 def replay_of_a_grid(steps: int, shape: tuple[int, int, int]) -> dict:
     random = np.random.default_rng(0)
     bits = random.random((steps, int(np.prod(shape)))) < 0.1
-    return {
-        "rate": 12,
-        "observations": to_base64(np.packbits(bits, axis=1).tobytes()),
-        "rewards": to_base64(np.ones(steps, "<f4").tobytes()),
-        "grid": list(shape),
-    }
+    return html.replay_of_grid(bits, np.ones(steps), shape)
 
 
 @needs_chromium
@@ -626,6 +621,60 @@ def test_a_recorded_episode_is_shown_over_and_over(tmp_path, sizes, output_kind,
     assert attribute(dom, "state") == "running"
     assert 0 < int(shown(dom, "step")) == int(shown(dom, "return")) <= 40
     assert "recorded episode" in shown(dom, "tagline")
+
+
+def of_game(record: PolicyRecord, env: str) -> PolicyRecord:
+    names = {"obs_names": "paddle\nball\ntrail\nbrick", "action_names": "stay\nleft\nright"}
+    return dataclasses.replace(record, metadata={"env": env, **names})
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("record", "replay", "words"),
+    [
+        (
+            of_game(minatar(), "gymnax/Breakout-MinAtar"),
+            replay_of_a_grid(40, (10, 10, 4)),
+            ["10×10×4–8×8×16–128–3", "recorded episode", "trail", "what a filter finds"],
+        ),
+        (
+            dataclasses.replace(recurrent("gated"), metadata={"env": "gymnax/CartPole-v1"}),
+            None,
+            ["a memory of 6 numbers", "how far its gate is open"],
+        ),
+        slow(of_game(minatar(seed=1), "none"), None, ["Draw on what it sees", "trail"]),
+        slow(resnet((24, 20, 3)), None, ["24×20×3–(14 layers)–4", "Draw on what it sees"]),
+        slow(recurrent("elman", 4, 300, activation="sign"), None, ["a memory of 300 numbers"]),
+    ],
+    ids=["game", "memory", "drawn bits", "drawn pixels", "wide memory"],
+)
+def test_pages_of_all_layers_run(tmp_path, record, replay, words):
+    dom, console = browse(html.to_html(record, replay=replay), tmp_path)
+    assert console == []
+    assert attribute(dom, "state") == "running"
+    equal, count = attribute(dom, "selftest").split("/")
+    assert equal == count
+    assert int(shown(dom, "step")) > 0
+    for word in words:
+        assert word in unescape(dom)
+
+
+def test_a_grid_is_recorded_as_bits():
+    shape, random = (4, 5, 3), np.random.default_rng(0)
+    seen = random.integers(0, 2, (7, 60)).astype(np.float32)
+    replay = html.replay_of_grid(seen, np.arange(7.0), shape)
+    bits = np.frombuffer(base64.b64decode(replay["observations"]), np.uint8).reshape(7, -1)
+    np.testing.assert_array_equal(np.unpackbits(bits, axis=1)[:, :60], seen)
+    assert base64.b64decode(replay["rewards"]) == np.arange(7, dtype="<f4").tobytes()
+    assert replay["grid"] == [4, 5, 3]
+    with pytest.raises(ValueError, match="must be 0 or 1"):
+        html.replay_of_grid(seen / 2, np.arange(7.0), shape)
+    with pytest.raises(ValueError, match="6 rewards and observations"):
+        html.replay_of_grid(seen, np.arange(6.0), shape)
 
 
 def test_a_recorded_episode_is_data_of_the_page():

@@ -261,10 +261,12 @@ globalThis.ternevoLayers = (tools) => {
 
   function layersView(net, world) {
     const canvas = element("network"), past = []; // memories of the last steps, the newest first
-    let stages = [];
+    let stages = [], space = SPACE;
     const view = surface(canvas, (made) => {
       stages = stagesOf(net, world, past, made);
-      const height = stages.reduce((sum, stage) => sum + LABEL + stage.height + SPACE, 0);
+      const least = stages.reduce((sum, stage) => sum + LABEL + stage.height + SPACE, 0);
+      space = SPACE + Math.min(14, Math.max(0, HEIGHT - least) / stages.length);
+      const height = least + stages.length * (space - SPACE);
       // Not now: a size that changes while sizes are observed is a warning in the console.
       requestAnimationFrame(() => (canvas.style.height = `${Math.ceil(height)}px`));
     });
@@ -286,7 +288,7 @@ globalThis.ternevoLayers = (tools) => {
           text(c, stage.caption, 0, top + 8, { room: width * 0.7 });
           text(c, stage.shape, width, top + 8, { align: "right" });
           stage.draw(c, top + LABEL, action);
-          top += LABEL + stage.height + SPACE;
+          top += LABEL + stage.height + space;
         }
       },
     };
