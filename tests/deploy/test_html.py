@@ -29,6 +29,7 @@ WEB = Path(ternevo.deploy.__file__).parent / "web"
 HOSTILE = (
     "gymnax/CartPole-v1</script><script>document.title='owned'</script><!-- {{script}} & \u2028"
 )
+TIMES = "\N{MULTIPLICATION SIGN}"
 ODD = (
     "nan inf -inf 0 -0 1e-45 -1e-45 1.2e-38 3.4028235e38 -3.4e38 0.5 -0.5 1.5 126.5 -127.5 8388608"
 )
@@ -639,7 +640,7 @@ def slow(*values):
         (
             of_game(minatar(), "gymnax/Breakout-MinAtar"),
             replay_of_a_grid(40, (10, 10, 4)),
-            ["10×10×4–8×8×16–128–3", "recorded episode", "trail", "what a filter finds"],
+            [f"10{TIMES}10{TIMES}4", "recorded episode", "trail", "what a filter finds"],
         ),
         (
             dataclasses.replace(recurrent("gated"), metadata={"env": "gymnax/CartPole-v1"}),
@@ -647,7 +648,11 @@ def slow(*values):
             ["a memory of 6 numbers", "how far its gate is open"],
         ),
         slow(of_game(minatar(seed=1), "none"), None, ["Draw on what it sees", "trail"]),
-        slow(resnet((24, 20, 3)), None, ["24×20×3–(14 layers)–4", "Draw on what it sees"]),
+        slow(
+            resnet((24, 20, 3)),
+            None,
+            [f"24{TIMES}20{TIMES}3", "(14 layers)", "Draw on what it sees"],
+        ),
         slow(recurrent("elman", 4, 300, activation="sign"), None, ["a memory of 300 numbers"]),
     ],
     ids=["game", "memory", "drawn bits", "drawn pixels", "wide memory"],
