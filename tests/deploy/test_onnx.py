@@ -189,7 +189,7 @@ def deep_observations(record, rng, count):
     if record.input_kind != "pixels":
         return observations(record, rng, count)[:count]
     pixels = rng.integers(-4, 520, (count, record.obs_size)) / 2
-    special = rng.choice(np.float32(SPECIAL), pixels.shape)
+    special = rng.choice(np.array(SPECIAL, np.float32), pixels.shape)
     return np.where(rng.random(pixels.shape) < 0.1, special, pixels).astype(np.float32)
 
 
