@@ -174,7 +174,7 @@ def example_observations(record: PolicyRecord) -> NDArray[np.float32]:
     if record.input_kind == "bits":
         return random.integers(0, 2, shape).astype(np.float32)
     if record.input_kind == "pixels":
-        pixels = random.integers(0, 511, shape).astype(np.float32) / 2
+        pixels = (random.integers(0, 511, shape) / 2).astype(np.float32)
         pixels[0, 0], pixels[1, -1], pixels[2, 0] = np.nan, np.inf, -np.inf
         return pixels
     quantised = random.integers(-150, 151, shape).astype(np.float32)

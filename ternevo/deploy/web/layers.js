@@ -88,19 +88,22 @@ globalThis.ternevoLayers = (tools) => {
     const { columns, rows, step, size: [w, h] } = fit(count, layer.after, width, room, under);
     const filters = hasFilters ? filtersOf(layer, count, w, ratio, palette) : null;
     const down = h + (filters ? filters.height : 0) + GAP;
-    const pictures = Array.from({ length: count }, () => picture(wide, high, palette));
+    const maps = picture(wide, high * count, palette);
     return {
       caption: caption(layer, count, channels),
       shape: by(layer.after),
       height: rows * down - GAP,
       draw(c, top) {
+        for (let i = 0; i < high * wide; i++) {
+          const x = i % wide, y = Math.floor(i / wide);
+          for (let o = 0; o < count; o++) {
+            maps.put(x, o * high + y, values[i * channels + o] / layer.limit);
+          }
+        }
+        maps.show();
         for (let o = 0; o < count; o++) {
           const x = (o % columns) * step, y = top + Math.floor(o / columns) * down;
-          for (let i = 0; i < high * wide; i++) {
-            pictures[o].put(i % wide, Math.floor(i / wide), values[i * channels + o] / layer.limit);
-          }
-          pictures[o].show();
-          c.drawImage(pictures[o].canvas, x, y, w, h);
+          c.drawImage(maps.canvas, 0, o * high, wide, high, x, y, w, h);
           if (filters) filters.draw(c, o, x, y + h);
         }
       },
@@ -261,9 +264,10 @@ globalThis.ternevoLayers = (tools) => {
 
   function layersView(net, world) {
     const canvas = element("network"), past = []; // memories of the last steps, the newest first
-    let stages = [], space = SPACE;
+    let stages = [], space = SPACE, isStale = true; // numbers change with a step, and not between
     const view = surface(canvas, (made) => {
       stages = stagesOf(net, world, past, made);
+      isStale = true;
       const least = stages.reduce((sum, stage) => sum + LABEL + stage.height + SPACE, 0);
       space = SPACE + Math.min(14, Math.max(0, HEIGHT - least) / stages.length);
       const height = least + stages.length * (space - SPACE);
@@ -276,10 +280,16 @@ globalThis.ternevoLayers = (tools) => {
         past.unshift(net.values.map((values, k) =>
           k > 0 && net.layers[k - 1].isCell ? Int8Array.from(values) : null));
         past.length = Math.min(past.length, STEPS);
+        isStale = true;
       },
-      forget: () => past.splice(0),
+      forget() {
+        past.length = 0;
+        isStale = true;
+      },
       refit: () => view.fit(),
       draw(_, action) {
+        if (!isStale) return;
+        isStale = false;
         const { context: c, width } = view;
         let top = 0;
         c.clearRect(0, 0, width, view.height);
