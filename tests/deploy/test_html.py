@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deep_records import deep_record
-from layered_records import Builder, minatar, recurrent, resnet
+from layered_records import Builder, minatar, of_one_type, recurrent, resnet
 from PIL import Image
 from policy_records import make_record, with_squares
 
 import ternevo.deploy
 from ternevo.deploy import html, integer, tvp
-from ternevo.deploy.record import Layer, Moments, PolicyRecord, Vectors, Window
+from ternevo.deploy.record import LAYER_TYPES, Layer, Moments, PolicyRecord, Vectors, Window
 
 WEB = Path(ternevo.deploy.__file__).parent / "web"
 HOSTILE = (
@@ -170,6 +170,14 @@ def test_javascript_computes_all_layers_and_whole_episodes():
 @pytest.mark.slow
 def test_javascript_computes_the_same_of_many_more_networks():
     compare(policies_of_all_layers(2500, first=1000), count=12, seed=2)
+
+
+@needs_node
+@pytest.mark.slow
+@pytest.mark.parametrize("type_", LAYER_TYPES)
+def test_javascript_computes_a_hundred_thousand_inputs_of_each_type(type_):
+    for record in of_one_type(type_):
+        compare([record], count=25_000)
 
 
 @needs_node

@@ -10,13 +10,13 @@ import sys
 import numpy as np
 import pytest
 from deep_records import deep_record
-from layered_records import Builder, minatar, recurrent, resnet
+from layered_records import Builder, minatar, of_one_type, recurrent, resnet
 from policy_inputs import inputs
 from policy_records import make_record, with_extreme_exponents
 
 import ternevo
 from ternevo.deploy import integer, onnx_graph, runtime, tvp
-from ternevo.deploy.record import ACTIVATIONS, PolicyRecord, Window
+from ternevo.deploy.record import ACTIVATIONS, LAYER_TYPES, PolicyRecord, Window
 
 onnx = pytest.importorskip("onnx")
 FORMATS = ("int8", "int2")
@@ -210,6 +210,22 @@ def test_it_computes_all_layers_in_onnxruntime(weights):
 @pytest.mark.parametrize("run", [in_reference, in_onnxruntime])
 def test_it_computes_many_more_networks(run):
     compare_layers(map(deep_record, range(1000, 2500)), run, "int8", steps=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", [in_reference, in_onnxruntime])
+@pytest.mark.parametrize("type_", LAYER_TYPES)
+def test_it_computes_a_hundred_thousand_inputs_of_each_type(type_, run):
+    rng, count = np.random.default_rng(0), 25_000
+    for record in of_one_type(type_):
+        net, data = integer.compile_integer(record), onnx_graph.to_bytes(record)
+        obs = deep_observations(record, rng, count)
+        memory = rng.integers(-1, 2, (count, record.memory_size)).astype(np.int8)
+        after, logits = integer.step(net, memory, integer.quantise(record, obs))
+        found = run(data, obs, *([memory] if record.memory_size else []))
+        np.testing.assert_array_equal(found[1], logits)
+        for now in found[2:]:
+            np.testing.assert_array_equal(now, after)
 
 
 @pytest.mark.parametrize("run", [in_reference, in_onnxruntime])

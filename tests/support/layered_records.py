@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import numpy as np
+from deep_records import deep_record
 from policy_records import make_layer, make_record
 
 from ternevo.deploy.record import CELL_TYPES, Layer, PolicyRecord, Window
@@ -55,6 +56,15 @@ class Builder:
             **fields,
         )
         return dataclasses.replace(start, layers=tuple(self.layers))
+
+
+def of_one_type(type_: str) -> list[PolicyRecord]:
+    """Return four random networks of one type of layer, each on another grid."""
+    shape = (5, 6, 8) if type_ in ("convolution", "max_pool") else (19,)
+    return [
+        deep_record(turn, types=(type_,), shape=shape, depth=2, activations=(name,))
+        for turn, name in enumerate(("int8", "int4", "sign", "ternary"))
+    ]
 
 
 def minatar(channels=4, outputs=3, seed=0, activation="ternary", **fields) -> PolicyRecord:
