@@ -466,7 +466,7 @@ class _Numpy:
 def float_logits(record: PolicyRecord, q: NDArray[np.int8]) -> NDArray[np.float32]:
     """Return the outputs float32 [..., out] of quantised observations, with floats between layers.
 
-    As `forward` of ternevo/policies/mlp.py, within what another order of sums makes of float32.
+    As `forward` of ternevo/policies/layers.py, within what another order of sums makes of float32.
     """
     rows = q.reshape(math.prod(q.shape[:-1]), q.shape[-1])
     memory = np.zeros((len(rows), 0), np.float32)

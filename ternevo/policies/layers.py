@@ -612,8 +612,8 @@ def choose_matmul(settings: Layered, net: Network, num_episodes: int) -> str:
     On CPU, counting bits is many times faster than XLA's float32 product for signs
     and trits in layers of at least 32. For 8 and 4 bits it is faster in layers of at
     least 64 if each member has one episode, and so no other episode to share weights
-    with (docs/profiling.md). Convolutions are about as fast either way, so the other layers
-    decide. Otherwise use float32; not measured yet on a GPU.
+    with (docs/profiling.md), and convolutions before them do not change that. Otherwise use
+    float32; not measured yet on a GPU.
 
     Raises:
       ValueError: it needs integers, but an activation or the weights are floats.
