@@ -29,13 +29,12 @@ class Capability(NamedTuple):
     inputs: tuple[InputKind, ...]
 
 
-MLP = Capability(("dense",), False, ("f32", "i8", "bits"))
 ALL = Capability(LAYER_TYPES, True, INPUT_KINDS)
 CAPABILITIES: dict[ExportName, Capability] = {
     "tvp": ALL,
     "c": ALL,
-    "onnx": MLP,
-    "html": MLP,
+    "onnx": ALL,
+    "html": ALL,
     "numpy": ALL,
 }
 FLOATS: tuple[ExportName, ...] = ("tvp", "onnx")
