@@ -28,7 +28,7 @@ BACKENDS = ("native", "numpy")
 BACKEND_VARIABLE = "TERNEVO_BACKEND"
 Actions = NDArray[np.int32] | NDArray[np.float32]
 Logits = NDArray[np.int32] | NDArray[np.float32]
-Memory = NDArray[np.int8] | NDArray[np.float32]
+Memory = NDArray[Any]
 """What a policy carries from step to step: int8, of policies with floats float32."""
 
 

@@ -52,6 +52,8 @@ WANTED = {  # what the bench is there to show: (case, rival, kind) and the goal
     ("deploy_ant", "C avx2", "speed"): 15e6,
     ("deploy_ant", "C portable", "speed"): 3e6,
     ("deploy_humanoid", "C", "speed"): 1e6,
+    ("deploy_minatar", "C avx2", "speed"): 1e6,
+    ("deploy_minatar_int8", "C avx2", "speed"): 1e6,
 }
 
 

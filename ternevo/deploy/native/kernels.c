@@ -37,6 +37,10 @@ typedef volatile float float32; /* to memory and back, where sums are wider than
 #define PATCHES 4     /* that are summed side by side */
 #define SLACK 64      /* bytes past an array, read or written by whole registers */
 #define ROUNDED_UP(size) (((size_t)(size) + 63) / 64 * 64)
+#define TABLE_BITS 6    /* inputs of 0 and 1 that one entry of a table sums */
+#define TABLE_ENTRIES (1 << TABLE_BITS)
+#define TABLE_RUN 56    /* bits that a word holds from any bit of its first byte on */
+#define MAX_TABLE 65536 /* bytes: what still leaves room in a cache */
 #define MAX_DEEP_VALUES ((size_t)1 << 18) /* more than these, and one observation is run at a time */
 
 typedef struct {
@@ -47,6 +51,7 @@ typedef struct {
     int groups;      /* of inputs: 4 bytes, or the bits of a lane, or PLAIN_BLOCK in plain C */
     int is_bits;
     int activation, shift, threshold, limit;
+    int full_scale;  /* of its inputs */
     int gate_shift;  /* of the gates of TVP_GATED */
     int run, run_groups; /* inputs side by side in an image, and their groups; see `prepare_deep` */
     int32_t *own;  /* [rows], where outputs have exponents: the threshold of each after a ternary
@@ -59,6 +64,8 @@ typedef struct {
     int joins_patches; /* values of neighbouring patches have no gaps, nor exponents of their own */
     tvp_shape shape, after;
     int grid;         /* log2 of a unit of what it gives */
+    int16_t *table;   /* of a first convolution of bits, or NULL: see `prepare_table` */
+    int chunks, table_rows;
     int32_t *offsets; /* [groups], in bytes from the start of a patch */
     size_t in, given, added; /* where its inputs, its values and what is added are */
     size_t memory;
@@ -80,6 +87,8 @@ typedef struct {
     void (*finish)(const net_layer *layer, const int32_t *sums, const uint8_t *added, int size,
                    uint8_t *to);
     void (*pack)(const uint8_t *bytes, int count, uint8_t *bits); /* a bit for each sign */
+    /* The first layer by its table, from an observation on; NULL: there are none. */
+    void (*look_up)(const net_layer *layer, const float *obs, uint8_t *bits, uint8_t *to);
 } kernel;
 
 struct kernels_net {
@@ -194,8 +203,15 @@ static int always(void) {
     return 1;
 }
 
-/* One loop, so that compilers turn it into multiply-and-add of pairs (SSE2, NEON). */
-static int32_t dot_plain(const int16_t *weights, const int16_t *values, int count) {
+#if defined(__GNUC__) || defined(__clang__)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE static inline
+#endif
+
+/* One loop, so that compilers turn it into multiply-and-add of pairs (SSE2, NEON). Inline, so that
+   they see that the count is a multiple of PLAIN_BLOCK. */
+ALWAYS_INLINE int32_t dot_plain(const int16_t *weights, const int16_t *values, int count) {
     int32_t sum = 0;
     for (int i = 0; i < count; i++) {
         sum += weights[i] * values[i];
@@ -383,7 +399,7 @@ AVX2 static inline __attribute__((always_inline)) void sum_avx2(const net_layer 
     }
 }
 
-#define GROUPS_OF_UINT8 31 /* 31 counts of at most 8 stay below 2**8 */
+#define GROUPS_OF_UINT8 248 /* 31 counts of eights, each at most 8, stay below 2**8 */
 
 AVX2 static inline __m256i count_avx2(__m256i negatives) {
     const __m256i low = _mm256_set1_epi8(15);
@@ -395,8 +411,39 @@ AVX2 static inline __m256i count_avx2(__m256i negatives) {
                            _mm256_shuffle_epi8(counts, high));
 }
 
+/* The negatives of 8 inputs of 32 rows. */
+AVX2 static inline __m256i negatives_avx2(const uint8_t *planes, uint8_t byte) {
+    __m256i masked = _mm256_and_si256(_mm256_set1_epi8((char)byte), LOAD256(planes));
+    return _mm256_xor_si256(LOAD256(planes + 32), masked);
+}
+
+/* Add three bits to one of the same place and one of the next: a carry-save adder. */
+AVX2 static inline __m256i add_bits_avx2(__m256i *total, __m256i b, __m256i c) {
+    __m256i either = _mm256_xor_si256(*total, b);
+    __m256i carry = _mm256_or_si256(_mm256_and_si256(*total, b), _mm256_and_si256(either, c));
+    *total = _mm256_xor_si256(either, c);
+    return carry;
+}
+
+/* Take twice the counts, which are `small` and 8 times `large`, off the sums of 32 rows. */
+AVX2 static inline void take_counts_avx2(__m256i small, __m256i large, int32_t *sums) {
+    uint8_t counts[64];
+    STORE256(counts, small);
+    STORE256(counts + 32, large);
+    for (int j = 0; j < 32; j += 8) {
+        __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(counts + j));
+        __m128i more = _mm_loadl_epi64((const __m128i *)(const void *)(counts + 32 + j));
+        __m256i twice = _mm256_slli_epi32(_mm256_cvtepu8_epi32(eight), 1);
+        __m256i larger = _mm256_slli_epi32(_mm256_cvtepu8_epi32(more), 4);
+        __m256i sum = _mm256_sub_epi32(LOAD256(sums + j), _mm256_add_epi32(twice, larger));
+        STORE256(sums + j, sum);
+    }
+}
+
+#define BYTE_AT(g) bits[offsets != NULL ? offsets[g] : (g)]
+
 /* Sum by counting bits: 32 rows at a time, a byte of 8 inputs each, one after another or where the
-   offsets say. */
+   offsets say. Eight bytes are first added bit by bit, so that only what they carry is counted. */
 AVX2 static inline __attribute__((always_inline)) void count_layer_avx2(const net_layer *layer,
                                                                         const uint8_t *bits,
                                                                         const int32_t *offsets,
@@ -405,22 +452,36 @@ AVX2 static inline __attribute__((always_inline)) void count_layer_avx2(const ne
     for (int r = 0; r < layer->rows; r += 32) {
         memcpy(sums + r, layer->bias + r, 32 * sizeof *sums);
         for (int start = 0; start < layer->groups; start += GROUPS_OF_UINT8) {
-            int left = layer->groups - start;
+            int left = layer->groups - start, g = start;
             int stop = start + (left < GROUPS_OF_UINT8 ? left : GROUPS_OF_UINT8);
-            __m256i count = _mm256_setzero_si256();
-            for (int g = start; g < stop; g++, planes += 64) {
-                uint8_t byte = bits[offsets != NULL ? offsets[g] : g];
-                __m256i masked = _mm256_and_si256(_mm256_set1_epi8((char)byte), LOAD256(planes));
-                count = _mm256_add_epi8(
-                    count, count_avx2(_mm256_xor_si256(LOAD256(planes + 32), masked)));
+            __m256i small = _mm256_setzero_si256(), eights = small;
+            if (left >= 16) {
+                __m256i ones = small, twos = small, fours = small;
+                for (; g + 8 <= stop; g += 8, planes += 512) {
+                    __m256i v[8];
+                    for (int i = 0; i < 8; i++) {
+                        v[i] = negatives_avx2(planes + 64 * i, BYTE_AT(g + i));
+                    }
+                    __m256i a = add_bits_avx2(&ones, v[0], v[1]);
+                    __m256i b = add_bits_avx2(&ones, v[2], v[3]);
+                    __m256i first = add_bits_avx2(&twos, a, b);
+                    a = add_bits_avx2(&ones, v[4], v[5]);
+                    b = add_bits_avx2(&ones, v[6], v[7]);
+                    __m256i second = add_bits_avx2(&twos, a, b);
+                    __m256i carried = add_bits_avx2(&fours, first, second);
+                    eights = _mm256_add_epi8(eights, count_avx2(carried));
+                }
+                twos = count_avx2(twos);
+                fours = count_avx2(fours);
+                fours = _mm256_add_epi8(fours, fours);
+                small = _mm256_add_epi8(twos, fours);
+                small = _mm256_add_epi8(_mm256_add_epi8(small, small), count_avx2(ones));
             }
-            uint8_t counts[32];
-            STORE256(counts, count);
-            for (int j = 0; j < 32; j += 8) {
-                __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(counts + j));
-                __m256i twice = _mm256_slli_epi32(_mm256_cvtepu8_epi32(eight), 1);
-                STORE256(sums + r + j, _mm256_sub_epi32(LOAD256(sums + r + j), twice));
+            for (; g < stop; g++, planes += 64) {
+                __m256i count = count_avx2(negatives_avx2(planes, BYTE_AT(g)));
+                small = _mm256_add_epi8(small, count);
             }
+            take_counts_avx2(small, eights, sums + r);
         }
     }
 }
@@ -509,7 +570,7 @@ AVX2 static inline void add_pairs_avx2(const net_layer *layer, int row, int is_f
 }
 
 #define ADD_PRODUCTS(total, values, weights) \
-    (total) = _mm256_add_epi16(total, _mm256_maddubs_epi16(values, weights))
+    (total) = _mm256_add_epi16(_mm256_maddubs_epi16(values, weights), total)
 
 /* Sum two blocks of 8 rows for PATCHES patches, whose groups lie where the offsets say. Eight
    accumulators by name: as an array compilers put some of them into memory. */
@@ -620,6 +681,96 @@ AVX2 static void pack_avx2(const uint8_t *bytes, int count, uint8_t *bits) {
     for (int i = 0; i < count; i += 32) {
         uint32_t word = ~(uint32_t)_mm256_movemask_epi8(LOAD256(bytes + i));
         memcpy(bits + i / 8, &word, sizeof word);
+    }
+}
+
+/* A bit for each number that is not 0. What follows, the next row of a batch, is fetched meanwhile. */
+AVX2 static void pack_floats_avx2(const float *obs, int count, uint8_t *bits) {
+    const __m256 zero = _mm256_setzero_ps();
+    const uintptr_t row = (uintptr_t)count * sizeof *obs;
+    int i = 0;
+    for (; i + 8 <= count; i += 8) {
+        __m256 is_one = _mm256_cmp_ps(_mm256_loadu_ps(obs + i), zero, _CMP_NEQ_UQ);
+        bits[i / 8] = (uint8_t)_mm256_movemask_ps(is_one);
+        _mm_prefetch((const char *)((uintptr_t)(obs + i) + row), _MM_HINT_T0); /* of any address */
+    }
+    for (; i < count; i++) {
+        bits[i / 8] = (uint8_t)((i % 8 ? bits[i / 8] : 0) | (obs[i] != 0.0f) << i % 8);
+    }
+}
+
+/* The values of 16 sums below 2**11 in size, in 16 bits. */
+AVX2 static inline __m128i activate_words_avx2(const net_layer *layer, __m256i sum) {
+    const __m256i limit = _mm256_set1_epi16((int16_t)layer->limit);
+    if (layer->activation == TVP_SIGN) {
+        sum = _mm256_or_si256(_mm256_srai_epi16(sum, 15), _mm256_set1_epi16(1));
+    } else if (layer->activation == TVP_TERNARY_ACTIVATION) {
+        int threshold = layer->threshold < 4096 ? layer->threshold : 4096;
+        __m256i above = _mm256_cmpgt_epi16(sum, _mm256_set1_epi16((int16_t)threshold));
+        __m256i below = _mm256_cmpgt_epi16(_mm256_set1_epi16((int16_t)-threshold), sum);
+        sum = _mm256_sub_epi16(below, above);
+    } else {
+        if (layer->shift > 0) { /* by more than 12 bits all are 0, as by 12 */
+            int shift = layer->shift < 12 ? layer->shift : 12;
+            const __m128i count = _mm_cvtsi32_si128(shift);
+            __m256i half_less = _mm256_set1_epi16((int16_t)((1 << (shift - 1)) - 1));
+            __m256i odd = _mm256_and_si256(_mm256_sra_epi16(sum, count), _mm256_set1_epi16(1));
+            sum = _mm256_add_epi16(_mm256_add_epi16(sum, half_less), odd);
+            sum = _mm256_sra_epi16(sum, count);
+        } else {
+            sum = _mm256_min_epi16(sum, limit);
+            sum = _mm256_max_epi16(sum, _mm256_sub_epi16(_mm256_setzero_si256(), limit));
+            sum = _mm256_sll_epi16(sum, _mm_cvtsi32_si128(layer->shift < -8 ? 8 : -layer->shift));
+        }
+        sum = _mm256_min_epi16(sum, limit);
+        sum = _mm256_max_epi16(sum, _mm256_sub_epi16(_mm256_setzero_si256(), limit));
+    }
+    return _mm_xor_si128(_mm_packs_epi16(_mm256_castsi256_si128(sum),
+                                         _mm256_extracti128_si256(sum, 1)),
+                         _mm_set1_epi8(-128));
+}
+
+/* Run a convolution of bits: each patch is a few runs of bits of the image, and the sums of a run
+   are those of its chunks, which are looked up. Always inline, so that sizes are constants. */
+AVX2 static inline __attribute__((always_inline)) void look_up_places(
+    const net_layer *layer, const uint8_t *bits, const int height, const int chunks,
+    const size_t rows, uint8_t *to) {
+    const int channels = layer->shape.channels, row_bits = layer->shape.width * channels;
+    const int step = layer->stride * channels, out = layer->after.channels;
+    for (int y = 0; y < layer->after.height; y++) {
+        unsigned first = (unsigned)(y * layer->stride * row_bits);
+        for (int x = 0; x < layer->after.width; x++, first += (unsigned)step, to += out) {
+            for (size_t r = 0; r < rows; r += 16) {
+                const int16_t *table = layer->table + r;
+                __m256i sum = _mm256_setzero_si256();
+                unsigned bit = first;
+                for (int i = 0; i < height; i++, bit += (unsigned)row_bits) {
+                    uint64_t word;
+                    memcpy(&word, bits + bit / 8, sizeof word);
+                    word >>= bit % 8;
+                    for (int j = 0; j < chunks; j++, table += TABLE_ENTRIES * rows) {
+                        size_t entry = (size_t)(word >> j * TABLE_BITS) % TABLE_ENTRIES;
+                        sum = _mm256_add_epi16(sum, LOAD256(table + entry * rows));
+                    }
+                }
+                _mm_storeu_si128((__m128i *)(void *)(to + r), activate_words_avx2(layer, sum));
+            }
+        }
+    }
+}
+
+/* With constants for windows of 3 by 3 places and 16 outputs: what MinAtar's policies have. */
+AVX2 static void look_up_avx2(const net_layer *layer, const float *obs, uint8_t *bits,
+                              uint8_t *to) {
+    pack_floats_avx2(obs, tvp_values(&layer->shape), bits);
+    int chunks = layer->height == 3 && layer->table_rows == 16 ? layer->chunks : 0;
+    switch (chunks) {
+    case 2: look_up_places(layer, bits, 3, 2, 16, to); break;
+    case 3: look_up_places(layer, bits, 3, 3, 16, to); break;
+    case 4: look_up_places(layer, bits, 3, 4, 16, to); break;
+    case 5: look_up_places(layer, bits, 3, 5, 16, to); break;
+    default:
+        look_up_places(layer, bits, layer->height, layer->chunks, (size_t)layer->table_rows, to);
     }
 }
 
@@ -887,10 +1038,12 @@ AVX512 static void sum_patches_avx512(const net_layer *layer, const uint8_t *con
 static const kernel KERNELS[] = {
 #if HAS_X86
     {"avx512", 16, 16, 64, has_avx512, quantise_avx512, run_avx512, sum_patches_avx512, finish_avx2,
-     pack_avx2},
-    {"avx2", 8, 32, 8, has_avx2, quantise_avx2, run_avx2, sum_patches_avx2, finish_avx2, pack_avx2},
+     pack_avx2, look_up_avx2},
+    {"avx2", 8, 32, 8, has_avx2, quantise_avx2, run_avx2, sum_patches_avx2, finish_avx2, pack_avx2,
+     look_up_avx2},
 #endif
-    {"portable", 1, 0, 0, always, quantise_plain, run_plain, sum_patches_plain, finish_plain, NULL},
+    {"portable", 1, 0, 0, always, quantise_plain, run_plain, sum_patches_plain, finish_plain, NULL,
+     NULL},
 };
 #define NUM_KERNELS (sizeof KERNELS / sizeof KERNELS[0])
 
@@ -1025,6 +1178,16 @@ static int prepare_own(net_layer *layer, const tvp_layer *from, int in_bits, int
     return 0;
 }
 
+/* What the bias of a row adds. */
+static int32_t bias_of(const net_layer *layer, const tvp_layer *from, int row) {
+    size_t count = (size_t)from->rows * (size_t)from->inputs;
+    if (!from->has_bias) {
+        return 0;
+    }
+    int shift = exponent_of(from, row) - from->bias_exponent;
+    return bias_size(layer->full_scale, shift) * from->weights[count + (size_t)row];
+}
+
 static int prepare_layer(net_layer *layer, const kernel *k, const tvp_layer *from,
                          int full_scale) {
     int group = layer->is_bits ? k->lane : k->block == 1 ? PLAIN_BLOCK : 4;
@@ -1047,9 +1210,9 @@ static int prepare_layer(net_layer *layer, const kernel *k, const tvp_layer *fro
     if (layer->bias == NULL || layer->weights == NULL) {
         return -1;
     }
-    for (int r = 0; r < from->rows && from->has_bias; r++) {
-        int32_t size = bias_size(full_scale, exponent_of(from, r) - from->bias_exponent);
-        layer->bias[r] = size * from->weights[(size_t)from->rows * (size_t)from->inputs + (size_t)r];
+    layer->full_scale = full_scale;
+    for (int r = 0; r < from->rows; r++) {
+        layer->bias[r] = bias_of(layer, from, r);
     }
     place_weights(layer, k, from);
     return 0;
@@ -1109,6 +1272,46 @@ static int prepare_offsets(const kernels_net *net, net_layer *layer) {
     return layer->offsets != NULL ? 0 : -1;
 }
 
+/* Whether the first layer is a convolution of bits that tables run: one shift for all outputs, runs
+   that fit into a word, and tables that are small. */
+static int has_table(const kernels_net *net, const tvp_layer *from) {
+    const net_layer *layer = &net->layers[0];
+    int chunks = (layer->run + TABLE_BITS - 1) / TABLE_BITS;
+    size_t rows = (size_t)(from->out + 15) / 16 * 16;
+    size_t size = (size_t)(from->height * chunks * TABLE_ENTRIES) * rows * sizeof(int16_t);
+    return net->kernel->look_up != NULL && net->input_kind == TVP_BITS &&
+           from->type == TVP_CONVOLUTION && from->padding == 0 && layer->own == NULL &&
+           layer->run <= TABLE_RUN && size <= MAX_TABLE;
+}
+
+/* Fill a table [height][chunks][entries][rows] with the sums of the inputs that are 1 in the number
+   of an entry; the first chunk has the biases too. The last of a run takes no more bits than are
+   its own. Sums stay below 16 * 56 + 2**8. */
+static int prepare_table(net_layer *layer, const tvp_layer *from) {
+    layer->chunks = (layer->run + TABLE_BITS - 1) / TABLE_BITS;
+    layer->table_rows = (from->out + 15) / 16 * 16;
+    size_t rows = (size_t)layer->table_rows, chunks = (size_t)(from->height * layer->chunks);
+    layer->table = allocate(chunks * TABLE_ENTRIES * rows * sizeof *layer->table);
+    if (layer->table == NULL) {
+        return -1;
+    }
+    for (size_t i = 0; i < chunks * TABLE_ENTRIES; i++) {
+        int chunk = (int)(i / TABLE_ENTRIES), entry = (int)(i % TABLE_ENTRIES);
+        int start = chunk % layer->chunks * TABLE_BITS;
+        int size = layer->run - start < TABLE_BITS ? layer->run - start : TABLE_BITS;
+        for (int r = 0; r < from->out; r++) {
+            const int8_t *weights = from->weights + (size_t)r * (size_t)from->inputs +
+                                    chunk / layer->chunks * layer->run + start;
+            int sum = chunk == 0 ? bias_of(layer, from, r) : 0;
+            for (int bit = 0; bit < size; bit++) {
+                sum += entry >> bit & 1 ? weights[bit] : 0;
+            }
+            layer->table[i * rows + (size_t)r] = (int16_t)sum;
+        }
+    }
+    return 0;
+}
+
 /* What lies in front of a layer's inputs: a border, or what a memory is joined to, or bits. */
 static size_t joined_size_of(const tvp_layer *from) {
     size_t height = (size_t)(from->shape.height + 2 * from->padding);
@@ -1149,6 +1352,9 @@ static int prepare_deep(kernels_net *net, const tvp_policy *p) {
         if (from->type != TVP_MAX_POOL && prepare_offsets(net, layer) != 0) {
             return -1;
         }
+    }
+    if (has_table(net, &p->layers[0]) && prepare_table(&net->layers[0], &p->layers[0]) != 0) {
+        return -1;
     }
     net->values = at + given;
     net->deep_rows = net->values + joined > MAX_DEEP_VALUES ? 1 : PATCHES;
@@ -1235,6 +1441,7 @@ void kernels_free(kernels_net *net) {
         return;
     }
     for (int i = 0; i < TVP_MAX_LAYERS; i++) {
+        release(net->layers[i].table);
         release(net->layers[i].offsets);
         release(net->layers[i].own);
         release(net->layers[i].bias);
@@ -1479,19 +1686,27 @@ static void run_deep(deep_call *call, kernels_task task, const void *from, void 
     const kernels_net *net = call->net;
     const size_t inputs = (size_t)net->obs_size, outputs = (size_t)net->num_outputs;
     int8_t *padded = (int8_t *)call->base + net->q;
+    /* Integers may be others than 0 and 1. */
+    int looks_up = net->layers[0].table != NULL && task < KERNELS_LOGITS_Q;
     for (int b = 0; b < call->count; b++) {
         const int8_t *q = padded;
+        const float *obs = (const float *)from + (size_t)b * inputs;
+        if (looks_up) {
+            net->kernel->look_up(net->layers, obs, call->base + net->joined,
+                                 values_at(call, net->layers[0].given, b));
+            continue;
+        }
         if (task == KERNELS_LOGITS_Q) {
             q = (const int8_t *)from + (size_t)b * inputs;
         } else {
-            net->kernel->quantise(net, (const float *)from + (size_t)b * inputs, padded);
+            net->kernel->quantise(net, obs, padded);
         }
         if (task == KERNELS_QUANTISE) {
             memcpy((int8_t *)to + (size_t)b * inputs, q, inputs);
         }
         put_inputs(call, q, b);
     }
-    for (int i = 0; i < net->num_layers && task != KERNELS_QUANTISE; i++) {
+    for (int i = looks_up; i < net->num_layers && task != KERNELS_QUANTISE; i++) {
         run_layer(call, &net->layers[i]);
     }
     for (int b = 0; b < call->count && task != KERNELS_QUANTISE; b++) {
