@@ -216,7 +216,7 @@ def _acting(policy: Any, seed: int) -> "Callable[[list[_Lane]], Any]":
 def _step_all(policy: runtime.Policy, lanes: "list[_Lane]") -> NDArray:
     """Return the actions of a policy with a memory in all lanes, which keep its memories."""
     start = policy.reset()
-    memories = np.stack([start if lane.is_first else lane.memory for lane in lanes])
+    memories: Any = np.stack([start if lane.is_first else lane.memory for lane in lanes])
     memories, actions = policy.step_batch(memories, np.stack([lane.obs for lane in lanes]))
     for lane, memory in zip(lanes, memories, strict=True):
         lane.memory = memory
