@@ -159,11 +159,11 @@ def check_types(count: int) -> None:
         for turn in range(4):
             shape = (5, 6, 8) if type_ in ("convolution", "max_pool") else (19,)
             name = ACTIVATIONS[turn]
-            record = deep_record(turn, types=(type_,), shape=shape, depth=2, activations=(name,))
+            options = {"types": (type_,), "shape": shape, "activations": (name,)}
+            record = deep_record(turn, **options, depth=2)
             rng = np.random.default_rng(turn)
             policy, net = runtime.Policy(record), integer.compile_integer(record)
-            bits = deep_record(turn, types=(type_,), shape=shape, activations=(name,), inputs="bits")
-            check_deep(bits, min(count // 4, 2000))
+            check_deep(deep_record(turn, **options, inputs="bits"), min(count // 4, 2000))
             for start in range(0, count // 4, 5000):
                 rows = min(5000, count // 4 - start)
                 q = random_integers(record, rng, rows)
