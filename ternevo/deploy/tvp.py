@@ -474,7 +474,8 @@ class _Reader:
         return values.copy()
 
 
-def _read_header(reader: _Reader) -> _Head:
+def _read_frame(reader: _Reader) -> tuple[Any, ...]:
+    """Check what frames the file, and return the fields of its header."""
     data = reader.data
     reader.need(len(data) <= MAX_BYTES, 0, f"larger than {MAX_BYTES} bytes")
     if data[: len(MAGIC)] != MAGIC:
@@ -484,7 +485,6 @@ def _read_header(reader: _Reader) -> _Head:
     reader.need(len(data) >= HEADER.size + LAYER.size + 4, len(data), "the file is cut off")
     reader.take(HEADER.size, "header")
     _, major, minor, flags, total, *rest = HEADER.unpack_from(data)
-    obs_size, num_outputs, num_layers, inputs, bits, outputs, out_shift, shift, *image = rest
     if major not in (1, 2) or minor != 0:
         reader.refuse(8, f"version {major}.{minor}; this ternevo reads 1.0 and 2.0")
     reader.need(flags == 0, 10, f"unknown flags {flags:#06x}")
@@ -493,6 +493,12 @@ def _read_header(reader: _Reader) -> _Head:
     found = zlib.crc32(data[:-4])
     if found != check_sum:
         reader.refuse(len(data) - 4, f"check sum {found:08x} instead of {check_sum:08x}")
+    return major, *rest
+
+
+def _read_header(reader: _Reader) -> _Head:
+    major, obs_size, num_outputs, num_layers, inputs, bits, outputs, *rest = _read_frame(reader)
+    out_shift, shift, *image = rest
     most = MAX_WIDTH if major == 1 else MAX_OBSERVATION
     reader.need(1 <= obs_size <= most, 16, f"{obs_size} inputs; must be 1 to {most}")
     reason = f"{num_outputs} outputs; must be 1 to {MAX_WIDTH}"

@@ -208,6 +208,22 @@ def test_every_kernel_gives_the_integers_of_100_000_inputs_for_each_type(kernel)
     run_kernel(kernel, "deep_records.check_many(3000); deep_records.check_types(100_000)")
 
 
+@pytest.mark.parametrize("channels", [4, 6, 7, 10])
+@pytest.mark.parametrize("activation", ["int8", "int4", "sign", "ternary"])
+@pytest.mark.parametrize("exponent", [-24, -2, 0, 3, 9, 24])
+def test_convolutions_of_minatar_are_looked_up_alike(channels, activation, exponent, backend):
+    rng = np.random.default_rng(channels)
+    trits = lambda *shape: rng.integers(-1, 2, shape).astype(np.int8)  # noqa: E731
+    weights, window = trits(16, 9 * channels), Window(3, 3, 1, 0)
+    head = ("ternary", activation, exponent, -1, "convolution", window)
+    layers = (
+        Layer(weights, trits(16), *head),
+        Layer(trits(5, 8 * 8 * 16), None, "ternary", "none", 0, 0),
+    )
+    base = make_record((100 * channels, 5), inputs="bits", shifts=(1, 0))
+    check_deep(PolicyRecord(**{**vars(base), "layers": layers, "obs_shape": (10, 10, channels)}), 6)
+
+
 def extreme(type_: str, activation: str, out: int = 3) -> PolicyRecord:
     """Return a policy of the largest sums: all weights 1, the largest biases."""
     shape = (16, 16, 64) if type_ == "convolution" else (65_535 - out,)

@@ -134,6 +134,8 @@ def check_deep(record: PolicyRecord, count: int = 12) -> None:
         np.testing.assert_array_equal(memories, wanted)
     actions = integer.actions(record, net.output_exponent, integer.step(net, wanted, q)[1])
     np.testing.assert_array_equal(policy.step_batch(memories, obs)[1], actions)
+    if not record.memory_size:  # from floats: convolutions of bits are looked up only here
+        np.testing.assert_array_equal(policy.logits(obs), integer.logits(net, q))
     for row in range(2):
         after, action = policy.step(memories[row], obs[row])
         np.testing.assert_array_equal(action, actions[row])
@@ -157,9 +159,11 @@ def check_types(count: int) -> None:
         for turn in range(4):
             shape = (5, 6, 8) if type_ in ("convolution", "max_pool") else (19,)
             name = ACTIVATIONS[turn]
-            record = deep_record(turn, types=(type_,), shape=shape, depth=2, activations=(name,))
+            options = {"types": (type_,), "shape": shape, "activations": (name,)}
+            record = deep_record(turn, **options, depth=2)
             rng = np.random.default_rng(turn)
             policy, net = runtime.Policy(record), integer.compile_integer(record)
+            check_deep(deep_record(turn, **options, inputs="bits"), min(count // 4, 2000))
             for start in range(0, count // 4, 5000):
                 rows = min(5000, count // 4 - start)
                 q = random_integers(record, rng, rows)
