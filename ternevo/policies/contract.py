@@ -7,6 +7,7 @@ a failure somewhere in a rollout loop.
 import dataclasses
 import inspect
 import json
+import typing
 from typing import Any
 
 import jax
@@ -17,7 +18,18 @@ from ternevo.arithmetic.weights import WeightKind, kind_of
 from ternevo.deploy import tvp
 from ternevo.names import WrongObject, of_type
 from ternevo.settings.policies import PolicySettings
-from ternevo.types import ActionSpec, Env, Inputs, Memory, ObsSpec, Params, Policy, Tensor, layout
+from ternevo.types import (
+    ActionSpec,
+    Env,
+    Inputs,
+    Memory,
+    ObsKind,
+    ObsSpec,
+    Params,
+    Policy,
+    Tensor,
+    layout,
+)
 
 MAX_TENSORS = 1000
 """The maximum number of a policy's tensors, so that their names fit into its file."""
@@ -52,6 +64,8 @@ def shown_to(settings: PolicySettings, env: Env) -> Env:
     obs = of_type(name, settings.sees(env.obs), ObsSpec)
     if obs.shape != env.obs.shape:
         raise WrongObject(f"{name} must have the shape {env.obs.shape}, not {obs.shape}")
+    if obs.kind not in (kinds := typing.get_args(ObsKind)):
+        raise WrongObject(f"{name} must be of the kind {', '.join(kinds)}, not {obs.kind!r}")
     return env._replace(obs=obs)
 
 

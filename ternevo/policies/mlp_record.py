@@ -1,6 +1,7 @@
 """The codec of the MLP: converts settings and weights to the record of a .tvp, and back."""
 
 from ternevo.deploy.record import PolicyRecord
+from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.policies import mlp, network_record
 from ternevo.settings.policies import MLP
 from ternevo.types import ActionSpec, ObsSpec, Params, PolicyParams
@@ -15,7 +16,15 @@ def understands(record: PolicyRecord) -> bool:
 def to_record(
     settings: MLP, obs: ObsSpec, action: ActionSpec, params: PolicyParams
 ) -> PolicyRecord:
-    """Return the record of a policy for a file, without metadata."""
+    """Return the record of a policy for a file, without metadata.
+
+    Raises:
+      PolicyFormatError: it sees bits without moments, which a file of floats would not say.
+    """
+    if obs.kind == "planes":
+        raise PolicyFormatError(
+            0, "the file of an MLP holds moments, and planes have none: let `sees` return bits"
+        )
     net = mlp.network(settings, obs, action)
     return network_record.record_of(settings, net, obs, action, params, "f32")
 

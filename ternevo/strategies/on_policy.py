@@ -41,6 +41,7 @@ from ternevo.types import (
     Memory,
     Metrics,
     ObservationMoments,
+    ObsSpec,
     Params,
     Policy,
     PolicyParams,
@@ -51,7 +52,10 @@ if TYPE_CHECKING:
     from ternevo.settings.strategies.ppo import PPO
 
 CRITIC_SCALE = 1 / 32
-"""Scales the integers of an observation to about one standard deviation, for the critic."""
+"""Scales the integers of an observation to about one standard deviation, for the critic.
+
+"planes" stay as they are: a 32nd of a bit would be next to nothing.
+"""
 
 MIN_ROWS = 256
 """The smallest number of minibatch rows that is worth a device.
@@ -101,12 +105,13 @@ class Critic(nn.Module):
 
     hidden_sizes: tuple[int, ...]
     activation: str
+    obs_scale: float = CRITIC_SCALE
 
     @nn.compact
     def __call__(self, obs: jax.Array, memory: tuple[jax.Array, ...] = ()) -> jax.Array:
         """Return values [...] of quantised observations [..., obs] and memories [..., size]."""
         activate = {"tanh": nn.tanh, "relu": nn.relu, "swish": nn.swish}[self.activation]
-        x = obs.astype(jnp.float32) * CRITIC_SCALE
+        x = obs.astype(jnp.float32) * self.obs_scale
         if memory:
             x = jnp.concatenate([x, *memory], axis=-1)
         for size in self.hidden_sizes:
@@ -231,7 +236,7 @@ def learn(
         jax.eval_shape(policy.init, jax.random.key(0)),
         kind_of(weights),
         actions.distribution(settings.action_distribution, env.action, settings.init_log_std),
-        Critic(settings.critic_hidden_sizes, settings.critic_activation),
+        critic_of(settings, env.obs),
     )
     _check_memory(settings, networks)
     predict = networks.predict_through_time if networks.has_memory else networks.predict
@@ -314,6 +319,12 @@ def learn(
         return PolicyParams(networks.shipped(state.learned), state.moments)
 
     return Strategy(init, step, params)
+
+
+def critic_of(settings: "PPO", obs: ObsSpec) -> Critic:
+    """Return the critic of observations, which sees them at about one standard deviation."""
+    scale = 1.0 if obs.kind == "planes" else CRITIC_SCALE
+    return Critic(settings.critic_hidden_sizes, settings.critic_activation, scale)
 
 
 def _coefficients(settings: "PPO") -> ppo.Coefficients:

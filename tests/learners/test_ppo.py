@@ -23,7 +23,7 @@ from ternevo.learners import ppo
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.numbered import unwrapped
-from ternevo.strategies.on_policy import Networks
+from ternevo.strategies.on_policy import Networks, critic_of
 from ternevo.training import loop
 from ternevo.types import ActionSpec, ObsSpec
 
@@ -539,6 +539,18 @@ def test_metrics_are_scalars_with_the_same_names_in_each_generation():
     rounds = np.array([1 + observation.NUM_LOOKS, 1, 1, 1, 1])
     np.testing.assert_array_equal(metrics["episode/steps"], np.tile(rounds * 16 * 8, (SEEDS, 1)))
     np.testing.assert_allclose(metrics["return/mean"], metrics["episode/length"])
+
+
+def test_the_critic_sees_a_bit_at_the_size_of_one():
+    """The numbers of other observations reach 127, and a bit is 1: a 32nd of it is nothing."""
+    settings = STRATEGIES["ppo"](critic_hidden_sizes=())
+    numbers = jnp.array([1.0, 0.0, 1.0])
+    for kind, scale in (("planes", 1.0), ("pixels", 1 / 32), ("floats", 1 / 32)):
+        critic = critic_of(settings, ObsSpec((3,), kind))
+        params = critic.init(jax.random.key(0), numbers)
+        kernel = params["params"]["Dense_0"]["kernel"][:, 0]
+        value = critic.apply(params, numbers)
+        np.testing.assert_allclose(value, scale * (kernel[0] + kernel[2]), rtol=1e-6)
 
 
 def test_every_observation_is_in_the_moments():

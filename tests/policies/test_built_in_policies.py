@@ -13,6 +13,7 @@ import pytest
 from ternevo import envs, run
 from ternevo.arithmetic import observation
 from ternevo.deploy import integer, runtime, tvp
+from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.names import WrongObject
 from ternevo.policies import contract, policy_file
 from ternevo.policies.acting import seen_first
@@ -234,6 +235,25 @@ def test_a_policy_may_only_change_the_kind_of_what_it_sees():
     message = r"Flattening.sees returns must have the shape \(11, 10, 3\), not \(330,\)"
     with pytest.raises(WrongObject, match=message):
         contract.shown_to(Flattening(), env_of(ObsSpec(IMAGE)))
+
+    @dataclasses.dataclass(frozen=True)
+    class Misspelt(MLP):
+        """It names a kind that does not exist."""
+
+        def sees(self, obs):
+            return obs._replace(kind="plane")
+
+    with pytest.raises(WrongObject, match=r"must be of the kind .*not 'plane'"):
+        contract.shown_to(Misspelt(), env_of(ObsSpec(IMAGE)))
+
+
+def test_the_file_of_an_mlp_does_not_hold_bits_without_moments():
+    """It would say floats, and `deploy` would compute something else."""
+    obs, settings = ObsSpec((6,), "planes"), MLP(hidden_sizes=(4,))
+    weights = settings.build(obs, ACTION).init(jax.random.key(0))
+    params = PolicyParams(weights, observation.empty(6))
+    with pytest.raises(PolicyFormatError, match="let `sees` return bits"):
+        policy_file.record_of(settings, obs, ACTION, params)
 
 
 @pytest.mark.parametrize(
