@@ -68,7 +68,11 @@ def evosax(algorithm: str, *options: str, **ranges: tuple[float, float]) -> Cont
 
 
 ARMS = {
-    "ternary": Contender("ternary_nes", (), {"sigma": (0.1, 0.6), "lr": (0.6, 2.4)}),
+    "ternary": Contender(
+        "ternary_nes",
+        ("--scale_sigma", "0.3", "--scale_lr", "0.2"),
+        {"sigma": (0.1, 0.6), "lr": (0.6, 2.4), "eta": (0.05, 0.3)},
+    ),
     "SNES": evosax("SNES", "--optimizer", "sgd", sigma=(0.05, 0.5), lr=(0.5, 2.0)),
     "Sep_CMA_ES": evosax("Sep_CMA_ES", sigma=(0.05, 0.5)),
     "CR_FM_NES": evosax("CR_FM_NES", sigma=(0.05, 0.5)),
@@ -76,7 +80,10 @@ ARMS = {
     "Open_ES": evosax("Open_ES", sigma=(0.05, 0.5), lr=(0.03, 0.3)),
     "SimpleGA": evosax("SimpleGA", sigma=(0.05, 0.5)),
 }
-"""The arms. SNES takes plain steps, whose rate of 1 is that of the paper; PGPE and Open_ES Adam."""
+"""The arms. SNES takes plain steps, whose rate of 1 is that of the paper; PGPE and Open_ES Adam.
+
+Exponents of ternary weights move faster than by default, as these budgets are short.
+"""
 
 
 FULL_EPISODES = ("SimpleGA",)
