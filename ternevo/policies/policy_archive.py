@@ -13,10 +13,9 @@ import json
 import math
 import re
 import struct
-import typing
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,6 @@ from ternevo import reading
 from ternevo.deploy.record import OUTPUT_KINDS, WEIGHT_KINDS, OutputKind
 from ternevo.deploy.tvp import MAX_BOUND, MAX_WEIGHTS, PolicyFormatError
 from ternevo.files import replacing
-from ternevo.types import ObsKind
 
 FORMAT, VERSION = "ternevo policy", 1
 HEADER = "header"
@@ -54,8 +52,10 @@ END = struct.Struct("<4s4H2LH")
 END_MAGIC, LOCATOR_MAGIC, LOCATOR_SIZE = b"PK\x05\x06", b"PK\x06\x07", 20
 
 Arrays = dict[str, NDArray[Any]]
+ObsKind = Literal["floats", "integers", "bits", "pixels", "planes"]
+"""That of `ternevo.types`, which would import JAX."""
 Shown = tuple[tuple[int, ...], ObsKind]
-OBS_KINDS: tuple[ObsKind, ...] = typing.get_args(ObsKind)
+OBS_KINDS: tuple[ObsKind, ...] = get_args(ObsKind)
 
 
 class Header(NamedTuple):

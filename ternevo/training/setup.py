@@ -54,6 +54,7 @@ def build(config: RunConfig, time: Phases | None = None) -> Setup:
     if source:  # the run's own class is already imported; a file may not name another
         kind, trust = config.policy.weights, config.policy_name
         begin = warm_start.load(source, env, policy, kind, trust)
+        warm_start.check_windows(begin, config.policy.windows)
     strategy = build_strategy(config, env, policy, begin)
     return Setup(config, env, policy, strategy, folder, begin, time or Phases())
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, get_args
 
 import chex
 import jax
@@ -17,7 +17,9 @@ from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.names import WrongObject
 from ternevo.policies import contract, policy_file
 from ternevo.policies.acting import seen_first
+from ternevo.policies.policy_archive import OBS_KINDS
 from ternevo.settings.policies import MLP, POLICIES, Conv, PolicySettings, Recurrent, ResNet
+from ternevo.strategies import warm_start
 from ternevo.types import ActionSpec, Inputs, ObsKind, ObsSpec, PolicyParams, Tensor
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -330,3 +332,22 @@ def test_evolution_trains_them_and_ships_them(arguments, tmp_path):
     assert saved.obs.kind == env.obs.kind and saved.obs.size == env.obs.size
     assert isinstance(runtime.load(path).reset(), np.ndarray)
     assert seen_first(jnp.zeros(env.obs.size)).obs.shape == (saved.obs.size,)
+
+
+def test_a_start_with_other_windows_is_refused(tmp_path):
+    """The weights have the same shapes: 8 filters of 2 x 2 and 8 of 2 x 2, other strides."""
+    env = contract.shown_to(Conv(), envs.make("gymnax/Breakout-MinAtar"))
+    there = Conv(filters=((8, 2, 1), (8, 2, 2)), hidden_sizes=(4,))
+    here = Conv(filters=((8, 2, 2), (8, 2, 1)), hidden_sizes=(4,))
+    policy = there.build(env.obs, env.action)
+    params = PolicyParams(policy.init(jax.random.key(0)), observation.empty(env.obs.size))
+    policy_file.save(tmp_path / "p.tvp", env, "conv", there, params)
+    start = warm_start.load(tmp_path / "p.tvp", env, policy, "ternary")
+    warm_start.check_windows(start, there.windows)
+    with pytest.raises(ValueError, match=r"the filters .*give it the same --filters"):
+        warm_start.check_windows(start, here.windows)
+
+
+def test_an_archive_knows_all_kinds_of_observations():
+    """It cannot import them, as it must load without JAX."""
+    assert OBS_KINDS == get_args(ObsKind)

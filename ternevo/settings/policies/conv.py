@@ -23,6 +23,11 @@ class Conv(Seeing):
     filters: tuple[tuple[int, int, int], ...] = option(((16, 3, 1),), costs_memory=True)
     """Convolutions: the outputs, kernel size and stride of each, such as ((32,8,4),(64,4,2))."""
 
+    @property
+    def windows(self) -> tuple[tuple[int, ...], ...]:
+        """The filters: two may differ though their weights have equal shapes."""
+        return self.filters
+
     def __post_init__(self) -> None:
         """Refuse invalid sizes, bits, shifts and filters."""
         super().__post_init__()

@@ -38,6 +38,11 @@ class PolicySettings(Built):
         """
         return obs
 
+    @property
+    def windows(self) -> tuple[tuple[int, ...], ...]:
+        """The windows of convolutions, which the shapes of the weights do not tell."""
+        return ()
+
     def build(self, obs: "ObsSpec", action: "ActionSpec") -> "Policy":
         """Return the policy.
 
