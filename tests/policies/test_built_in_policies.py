@@ -350,4 +350,4 @@ def test_a_start_with_other_windows_is_refused(tmp_path):
 
 def test_an_archive_knows_all_kinds_of_observations():
     """It cannot import them, as it must load without JAX."""
-    assert OBS_KINDS == get_args(ObsKind)
+    assert get_args(ObsKind) == OBS_KINDS
