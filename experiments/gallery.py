@@ -24,6 +24,7 @@ from arms import ROOT, Arm, check_all
 
 import ternevo
 from ternevo import envs
+from ternevo.deploy import html
 from ternevo.deploy.runtime import Policy
 from ternevo.envs import brax
 from ternevo.files import replace_text
@@ -175,8 +176,6 @@ def entry_of(name: str, recipe: Recipe, chosen: Candidate, policy: Policy) -> ca
 SECONDS = 6.0
 """How long an episode is shown."""
 FRAMES_A_SECOND = 30
-GRID_RATE = 12
-"""Steps a second of a grid world."""
 GRID_STEPS = 240
 GRID_ACTIONS = {"gymnax/Breakout-MinAtar": ["stay", "left", "right"]}
 SCALE = 500
@@ -283,22 +282,10 @@ def record_grid(env_id: str, policy: Policy) -> dict[str, Any]:
     """Return an episode of MinAtar: observations are bits, and the picture as well."""
     env = envs.make(env_id)
     _, seen, rewards = play(env, policy, GRID_STEPS)
-    assert set(np.unique(seen)) <= {0, 1}
     return {
-        "rate": GRID_RATE,
-        "observations": base64_of(np.packbits(seen.astype(bool), axis=1)),
-        "rewards": base64_of(rewards),
-        "grid": shape_of(env_id),
+        **html.replay_of_grid(seen, rewards, env.obs.shape),
         "actions": GRID_ACTIONS[env_id],
     }
-
-
-def shape_of(env_id: str) -> list[int]:
-    """Return rows, columns and channels of a gymnax environment's observation."""
-    import gymnax
-
-    env, params = gymnax.make(env_id.removeprefix("gymnax/"))
-    return list(env.observation_space(params).shape)
 
 
 def base64_of(array: np.ndarray) -> str:

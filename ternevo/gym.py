@@ -206,9 +206,21 @@ def _acting(policy: Any, seed: int) -> "Callable[[list[_Lane]], Any]":
     """Return a function that maps lanes to their actions."""
     if isinstance(policy, Stepped):
         return lambda lanes: [lane.act(policy, seed) for lane in lanes]
+    if isinstance(policy, runtime.Policy) and policy.record.memory_size:
+        return lambda lanes: _step_all(policy, lanes)
     if hasattr(policy, "act_batch"):
         return lambda lanes: policy.act_batch(np.stack([lane.obs for lane in lanes]))
     return lambda lanes: [policy.act(lane.obs) for lane in lanes]
+
+
+def _step_all(policy: runtime.Policy, lanes: "list[_Lane]") -> NDArray:
+    """Return the actions of a policy with a memory in all lanes, which keep its memories."""
+    start = policy.reset()
+    memories: Any = np.stack([start if lane.is_first else lane.memory for lane in lanes])
+    memories, actions = policy.step_batch(memories, np.stack([lane.obs for lane in lanes]))
+    for lane, memory in zip(lanes, memories, strict=True):
+        lane.memory = memory
+    return actions
 
 
 def _import_gymnasium() -> Any:

@@ -75,6 +75,10 @@ class PolicyParams(NamedTuple):
     moments: ObservationMoments
 
 
+ObsKind = Literal["floats", "integers", "bits", "pixels", "planes"]
+"""How observations become integers; see `ObsSpec`."""
+
+
 class ObsSpec(NamedTuple):
     """The observations of an environment: flat float32 vectors of `size` numbers.
 
@@ -82,11 +86,12 @@ class ObsSpec(NamedTuple):
       shape: the shape to which a policy may reshape the vector, such as (27,) or (10, 10, 4).
       kind: how observations become integers (`arithmetic.observation.freeze`). "floats" and
         "bits", 0 or 1, are scaled by their moments. The other kinds need none: "integers" in
-        [-127, 127] stay as they are, and 128 is subtracted from "pixels" of 0 to 255.
+        [-127, 127] stay as they are, and 128 is subtracted from "pixels" of 0 to 255. "planes" are
+        bits that stay 0 or 1, because the policy wants them so (`PolicySettings.sees`).
     """
 
     shape: tuple[int, ...]
-    kind: Literal["floats", "integers", "bits", "pixels"] = "floats"
+    kind: ObsKind = "floats"
 
     @property
     def size(self) -> int:
@@ -195,13 +200,15 @@ class Policy(NamedTuple):
     episode, `apply(params, memory, inputs)` returns the new memory and the raw output (see
     `arithmetic.actions`). `packing(num_episodes)` says how to run that many episodes of each member
     fast: `pack` computes once what depends only on the params. `reset` and `apply` also accept
-    packed params, and return the same results for them.
+    packed params, and return the same results for them. `memory_scale` is the full scale of the
+    numbers in the memory; a learner divides by it what it shows to a critic.
     """
 
     init: Callable[[Key], Params]
     reset: Callable[[Params, Key], Memory]
     apply: Callable[[Params, Memory, Inputs], tuple[Memory, jax.Array]]
     packing: Callable[[int], Packing] = lambda episodes: Packing(lambda params: params, episodes)
+    memory_scale: float = 1.0
 
 
 def no_memory(params: Params, key: Key) -> Memory:

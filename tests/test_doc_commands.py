@@ -30,6 +30,7 @@ ELSEWHERE = {  # pages whose blocks another test runs, with the files that the p
         "tests/test_extending.py",
     ),
     "results.md": "hours of the study",
+    "search.md": "hours of the search",
 }
 MODULES_OF = {"distil.md": {"my_teachers.py": 0}}
 """The files that a page tells its reader to write: the number of the block with their code."""
@@ -40,6 +41,7 @@ LEFT_OUT = {  # what a line contains, and why a test cannot run it
     "pip install": "installs",
     "ternevo.bench": "takes ten minutes by itself",
     "ternevo bench": "takes ten minutes by itself",
+    "experiments/minatar.py": "takes an hour by itself",
     "wandb ": "needs an account",
     "tensorboard --logdir": "a server",
     "xprof": "a server",

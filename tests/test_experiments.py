@@ -10,8 +10,15 @@ from ternevo import envs
 from ternevo.settings.command_line import parse
 
 PAGES = sorted(Path(__file__).parents[1].joinpath("experiments").glob("*.yaml"))
+
+def marks_of(page):
+    """The ant stands for all of brax, whose programs take seconds each to trace."""
+    is_slow = page.stem.startswith("brax_") and page.stem != "brax_ant"
+    return [pytest.mark.slow] if is_slow else []
+
+
 BLOCKS = [
-    pytest.param(page, name, id=f"{page.stem}-{name}")
+    pytest.param(page, name, id=f"{page.stem}-{name}", marks=marks_of(page))
     for page in PAGES
     for name in yaml.safe_load(page.read_text())["strategies"]
 ]

@@ -95,6 +95,27 @@ def dot_integers(
     return offset - jnp.sum(counts << places, axis=0)
 
 
+def dot_bits(
+    planes: Planes, offset: Int32[Array, " out"], bits: Num[Array, " inputs"]
+) -> Int32[Array, " out"]:
+    """Multiply bits, 0 or 1, by a matrix of trits: one popcount for 32 weights.
+
+    A bit is half of a sign, plus a half. `offset` does not depend on the bits: it is the number of
+    positive weights of each output.
+
+    Examples:
+      >>> planes = planes_of(jnp.array([[1], [0], [-1]], jnp.int8))
+      >>> dot_bits(planes, offset_of_bits(planes), jnp.array([0, 1, 1])).tolist()  # 0 + 0 - 1
+      [-1]
+    """
+    return offset - _count_negative(planes, pack_bits(bits == 0))
+
+
+def offset_of_bits(planes: Planes) -> Int32[Array, " out"]:
+    """Return the number of positive weights of each output."""
+    return _count_bits(planes.nonzero ^ planes.negative)
+
+
 def offset_of_signs(planes: Planes) -> Int32[Array, " out"]:
     """Return the number of non-zero weights of each output."""
     return _count_bits(planes.nonzero)

@@ -7,14 +7,14 @@ Observations may have any unit and any offset that float32 holds. Values are the
 about one before they are squared, and sums are taken about a pivot near the values.
 """
 
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int32, Num
 
-from ternevo.types import ObservationMoments, ObsSpec
+from ternevo.types import ObservationMoments, ObsKind, ObsSpec
 
 FULL_SCALE = 127.0
 """Largest integer of a quantised observation."""
@@ -55,11 +55,12 @@ The looks themselves are not part of the moments.
 LOOK_STEPS = 32
 """Largest number of steps of an episode in a look."""
 
-FIXED = {"integers": (0.0, 1.0), "pixels": (128.0, 1.0)}
+FIXED = {"integers": (0.0, 1.0), "pixels": (128.0, 1.0), "planes": (0.0, 1.0)}
 """Mean and scale of the kinds of observations that have no moments.
 
 Bits have moments: a bit that is rarely 1 tells more than one that is nearly always 1. Without
-them, PPO with ternary weights learned 7 instead of 25 points of Breakout.
+them, PPO with ternary weights and an MLP learned 7 instead of 25 points of Breakout. "planes" are
+bits without moments.
 """
 
 T = TypeVar("T")
@@ -206,9 +207,7 @@ def merge(a: ObservationMoments, b: ObservationMoments) -> ObservationMoments:
     )
 
 
-def freeze(
-    moments: ObservationMoments, kind: Literal["floats", "integers", "bits", "pixels"] = "floats"
-) -> Quantiser:
+def freeze(moments: ObservationMoments, kind: ObsKind = "floats") -> Quantiser:
     """Round the moments to a quantiser with exponents floor(log2(127 / (4 std))), by frexp.
 
     Floats and bits have moments; the other kinds of `ObsSpec` have a fixed quantiser, `FIXED`.

@@ -191,6 +191,27 @@ class Deployed:
         return _built("deploy:build", self)
 
 
+@dataclasses.dataclass(frozen=True)
+class DeployedConv:
+    """The same of a convolutional policy, with the kernels of the runtime as C."""
+
+    shape: tuple[int, int, int]
+    """Height, width and channels of an observation."""
+    filters: tuple[tuple[int, int, int], ...]
+    """Outputs, kernel and stride of each convolution."""
+    hidden_sizes: tuple[int, ...]
+    num_actions: int
+    activation: Literal["sign", "int8"]
+    evaluations: int
+    """Evaluations in one run of the fastest kernel; slower contestants make fewer."""
+    input_kind: Literal["bits", "pixels"] = "bits"
+    observations: int = 4096
+
+    def build(self) -> Contest:
+        """Return the fastest kernel first, then the others."""
+        return _built("deploy_conv:build", self)
+
+
 EVOSAX = "evosax always runs to the last step, and its cost does not depend on weights"
 PPO = "updates of PPO from a random policy, float MLPs (64, 64) with tanh, against a plain PPO"
 BESIDE_PPO = (Comparison("reference PPO", "rate"), Comparison("reference PPO", "memory"))
@@ -211,6 +232,17 @@ def _deployed(**goals: float | None) -> tuple[Comparison, ...]:
     speeds = [Comparison(name, "speed", goals.get(name)) for name in (*ways, *others)]
     return (*speeds, *(Comparison(name, "evaluations") for name in ("ctypes call", "JAX call")))
 
+
+def _deployed_conv(**goals: float | None) -> tuple[Comparison, ...]:
+    """Return the speed of each backend, some with a goal."""
+    ways = ("C", "C avx2", "C portable", "Python call", "NumPy batch")
+    return tuple(Comparison(name, "speed", goals.get(name)) for name in ways)
+
+
+MINATAR = "10x10x4 bits, 16 filters of 3x3, 128, 6 actions,"
+MINATAR_SIZES = ((10, 10, 4), ((16, 3, 1),), (128,), 6)
+NATURE = "84x84x4 pixels, filters 32 of 8x8/4, 64 of 4x4/2, 64 of 3x3/1, 512, 18 actions,"
+NATURE_SIZES = ((84, 84, 4), ((32, 8, 4), (64, 4, 2), (64, 3, 1)), (512,), 18)
 
 CASES: dict[str, Case] = {
     "cartpole_random": Case(
@@ -333,6 +365,30 @@ CASES: dict[str, Case] = {
         Deployed((244, 256, 256, 17), "sign", "continuous", 2**18),
         _deployed(C=1e6),
     ),
+    "deploy_minatar": Case(
+        f"{MINATAR} with signs",
+        ("deploy",),
+        DeployedConv(*MINATAR_SIZES, "sign", 2**20),
+        _deployed_conv(**{"C avx2": 1e6}),
+    ),
+    "deploy_minatar_int8": Case(
+        f"{MINATAR} with int8 activations",
+        ("deploy",),
+        DeployedConv(*MINATAR_SIZES, "int8", 2**19),
+        _deployed_conv(**{"C avx2": 1e6}),
+    ),
+    "deploy_nature": Case(
+        f"{NATURE} with signs",
+        ("deploy",),
+        DeployedConv(*NATURE_SIZES, "sign", 2**13, "pixels", 256),
+        _deployed_conv(),
+    ),
+    "deploy_nature_int8": Case(
+        f"{NATURE} with int8 activations",
+        ("deploy",),
+        DeployedConv(*NATURE_SIZES, "int8", 2**13, "pixels", 256),
+        _deployed_conv(),
+    ),
     "policy_bound_gpu": Case(
         "as policy_bound, with 8,192 members and 100 steps",
         ("gpu",),
@@ -385,6 +441,12 @@ CASES: dict[str, Case] = {
         ("quick",),
         Deployed((5, 9, 3), "sign", "discrete", 2**13),
         _deployed(),
+    ),
+    "deploy_conv_quick": Case(
+        "5x5x2 bits, 3 filters of 3x3, 2 actions, a few evaluations",
+        ("quick",),
+        DeployedConv((5, 5, 2), ((3, 3, 1),), (), 2, "sign", 2**10, "bits", 64),
+        _deployed_conv(),
     ),
 }
 

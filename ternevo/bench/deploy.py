@@ -193,7 +193,7 @@ def _python_batch(name: str, record: PolicyRecord, obs: np.ndarray, setting: Dep
 
 def _numpy_batch(name: str, record: PolicyRecord, obs: np.ndarray, setting: Deployed) -> Way:
     del name
-    with _environment(runtime.BACKEND_VARIABLE, "numpy"):
+    with environment(runtime.BACKEND_VARIABLE, "numpy"):
         policy = Policy(record)
     return _in_batches(policy.act_batch, obs, setting.evaluations // 100)
 
@@ -300,7 +300,8 @@ def _jitted(record: PolicyRecord) -> Callable[[Any], Any]:
 
 
 @contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
+def environment(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable meanwhile."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:

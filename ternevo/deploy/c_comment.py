@@ -71,6 +71,12 @@ def observations(record: PolicyRecord) -> Iterable[str]:
     count, names = record.obs_size, record.obs_names
     said = "in this order and these units:" if names else f"in this order. {UNKNOWN}"
     yield from _wrapped(f"{_INPUTS[record.input_kind].format(count=count)}, {said}")
+    if record.obs_shape:
+        height, width, channels = record.obs_shape
+        yield from _wrapped(
+            f"It is an image of {height} rows, {width} columns and {channels} channels: input "
+            f"(row * {width} + column) * {channels} + channel."
+        )
     if 0 < len(names) < count:
         yield from _wrapped(f"Input i is channel i % {len(names)} of place i / {len(names)}:")
         yield from _rows((f"channel {i}", plain(name)) for i, name in enumerate(names))
@@ -95,6 +101,9 @@ _INPUTS = {
     "f32": "INPUT, float obs[{count}]",
     "i8": "INPUT, int8_t q[{count}], integers from -127 to 127",
     "bits": "INPUT, int8_t q[{count}], each 0 or 1",
+    "pixels": (
+        "INPUT, int8_t q[{count}], pixels of 0 to 255 less 128, -127 of 0 (@_quantise_u8 makes it)"
+    ),
 }
 
 
@@ -141,28 +150,34 @@ def actions(record: PolicyRecord, upper: str) -> Iterable[str]:
 def calls(record: PolicyRecord, upper: str, has_counts: bool) -> Iterable[str]:
     """Yield the lines of C that use the policy."""
     is_discrete = record.output_kind == "discrete"
+    memory = "memory, " if record.memory_size else ""
     yield "USE with floats:"
     yield '    #include "@.h"  this file'
     yield "    if (@_selftest() != 0) stop();"
+    if memory:
+        yield f"    int8_t memory[{upper}_MEMORY];"
+        yield "    @_reset(memory);  once, and whenever an episode begins"
     yield f"    float obs[{upper}_N_IN] = {{...}};"
     if is_discrete:
-        yield "    int action = @_act(obs);"
+        yield f"    int action = @_act({memory}obs);"
     else:
         yield f"    float action[{upper}_N_OUT];"
-        yield "    @_act(obs, action);"
+        yield f"    @_act({memory}obs, action);"
     yield "or without a float:"
     yield "    #define TERNEVO_NO_FLOAT"
     yield '    #include "@.h"'
     yield f"    int8_t q[{upper}_N_IN];"
     if has_counts:
         yield f"    @_quantise_i16(raw, q);  with int16_t raw[{upper}_N_IN] from the converter"
+    elif record.input_kind == "pixels":
+        yield f"    @_quantise_u8(pixels, q);  with uint8_t pixels[{upper}_N_IN]"
     elif record.input_kind == "f32":
         yield "    ... fill q by the formula above; export with --adc to have it done from counts"
     if is_discrete:
-        yield "    int action = @_act_q(q);"
+        yield f"    int action = @_act_q({memory}q);"
     else:
         yield f"    int32_t action[{upper}_N_OUT];"
-        yield "    @_act_fixed(q, action);"
+        yield f"    @_act_fixed({memory}q, action);"
 
 
 # --------------------------------------------------------------------------------------- layout

@@ -8,17 +8,19 @@ import base64
 import hashlib
 import html
 import json
+import math
 import re
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy import integer, tvp
+from ternevo.deploy import capabilities, integer, tvp
 from ternevo.deploy.record import PolicyRecord
 
-SCRIPTS = ("policy.js", "physics.js", "view.js")
+SCRIPTS = ("policy.js", "physics.js", "layers.js", "view.js")
 """In this order; the first computes policies and needs no browser."""
 
 MAX_EXAMPLES = 64
@@ -43,6 +45,10 @@ ICON = (
 )
 
 
+GRID_RATE = 12
+"""Steps a second of a game on a grid."""
+
+
 def to_html(record: PolicyRecord, title: str | None = None, replay: Replay | None = None) -> str:
     """Return the page.
 
@@ -52,9 +58,11 @@ def to_html(record: PolicyRecord, title: str | None = None, replay: Replay | Non
       replay: a recorded episode, to show for a task whose physics the page does not have.
 
     Raises:
+      UnsupportedError: it has layers, a skip or inputs that the export does not run.
       NotIntegerError: the policy computes with floats.
       PolicyFormatError: the record breaks a rule of the format.
     """
+    capabilities.check_export(record, "html")
     integer.check_integer(record)
     policy = tvp.encode(record.bare())
     env = record.metadata.get("env", "")
@@ -69,6 +77,34 @@ def to_html(record: PolicyRecord, title: str | None = None, replay: Replay | Non
     }
     # One pass, so that nothing that was filled in is taken for a place to fill.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: fields[found[1]], _source("page.html"))
+
+
+def replay_of_grid(
+    observations: NDArray, rewards: NDArray, shape: Sequence[int], rate: int = GRID_RATE
+) -> Replay:
+    """Return a recorded episode of a game whose observations are bits, and a picture.
+
+    Args:
+      observations: [steps, in], 0 or 1: what the policy saw before each step.
+      rewards: [steps].
+      shape: (height, width, channels) of an observation.
+      rate: steps a second.
+
+    Raises:
+      ValueError: an observation is not of bits, or not of that shape.
+    """
+    if not np.isin(observations, (0, 1)).all():
+        raise ValueError("observations of a grid must be 0 or 1")
+    if observations.shape != (len(rewards), math.prod(shape)):
+        raise ValueError(
+            f"{len(rewards)} rewards and observations {observations.shape} of a grid {tuple(shape)}"
+        )
+    return {
+        "rate": rate,
+        "observations": _base64(np.packbits(observations.astype(bool), axis=1).tobytes()),
+        "rewards": _base64(np.asarray(rewards, "<f4").tobytes()),
+        "grid": list(shape),
+    }
 
 
 def _source(name: str) -> str:
@@ -112,14 +148,19 @@ def _data(record: PolicyRecord, policy: bytes, env: str, title: str | None) -> d
 
 
 def _examples(record: PolicyRecord) -> dict[str, Any]:
-    """Return observations, and the logits and actions that NumPy computes for them."""
+    """Return observations, and the logits and actions that NumPy computes for them.
+
+    Those of a policy with memory are one episode.
+    """
     net = integer.compile_integer(record)
     observations = example_observations(record)
-    logits = integer.logits(net, integer.quantise(record, observations))
+    logits = integer.episode(net, integer.quantise(record, observations))
     actions = integer.actions(record, net.output_exponent, logits)
+    is_bits = record.input_kind == "bits"  # a number each would be most of the page
+    seen = np.packbits(observations > 0, axis=1) if is_bits else observations.astype("<f4")
     return {
         "count": len(observations),
-        "observations": _base64(observations.astype("<f4").tobytes()),
+        "observations": _base64(seen.tobytes()),
         "logits": _base64(logits.astype("<i4").tobytes()),
         "actions": _base64(actions.astype(actions.dtype.newbyteorder("<")).tobytes()),
     }
@@ -132,6 +173,10 @@ def example_observations(record: PolicyRecord) -> NDArray[np.float32]:
     shape = (count, record.obs_size)
     if record.input_kind == "bits":
         return random.integers(0, 2, shape).astype(np.float32)
+    if record.input_kind == "pixels":
+        pixels = (random.integers(0, 511, shape) / 2).astype(np.float32)
+        pixels[0, 0], pixels[1, -1], pixels[2, 0] = np.nan, np.inf, -np.inf
+        return pixels
     quantised = random.integers(-150, 151, shape).astype(np.float32)
     if record.input_kind == "i8":
         return quantised

@@ -1,15 +1,18 @@
 """What a policy computes after the quantiser: integers. The reference for every other backend.
 
-`compile_integer` folds exponents into integer biases and shifts; `logits` runs them. Each backend
-(C, ONNX, JavaScript) computes exactly these numbers, so tests compare them with `==`.
+`compile_integer` folds exponents into integer biases and shifts; `logits` and `step` run them. Each
+backend (C, ONNX, JavaScript) computes exactly these numbers, so tests compare them with `==`.
 """
 
 import dataclasses
+import functools
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy.record import PerOutput, PolicyRecord, Vectors
+from ternevo.deploy import forward
+from ternevo.deploy.record import LayerType, PerOutput, PolicyRecord, Shape, Vectors, Window
 
 BIAS_SHIFT_LIMIT = 8
 """A bias is at most 2**8 times the full scale of its layer's inputs."""
@@ -26,15 +29,23 @@ class NotIntegerError(ValueError):
 class IntegerLayer:
     """A layer of integers: `sums = weights @ x + bias`, then the activation.
 
+    What x is, `type` says: all values; the patch of a place; values and then the memory.
+
     Attributes:
-      weights: int8 [out, in] in {-1, 0, +1}.
-      bias: int32 [out]; at most 127 * 2**8 in size.
-      activation: "int8" or "int4": `sums * 2**-shift`, rounded half to even, clipped to the grid;
-        "sign": +1 where a sum is 0 or more, else -1; "ternary": +1 above `threshold`, -1 below
-        `-threshold`, else 0; "none": `sums * 2**-shift` are the logits.
+      weights: int8 [rows, in] in {-1, 0, +1}; [0, 0] of a pool.
+      bias: int32 [rows]; at most 127 * 2**8 in size.
+      activation: "int8" or "int4": `sums * 2**-shift`, rounded half to even, plus what a skip adds,
+        clipped to the grid; "sign": +1 where a sum is 0 or more, else -1; "ternary": +1 above
+        `threshold`, -1 below `-threshold`, else 0; "none": `sums * 2**-shift` are the logits.
       shift: of int8 and int4, may be negative; else 0. An int, or int32 [out] where outputs have
         exponents of their own: then also of "none", 0 or below, so that logits have one exponent.
       threshold: of ternary; else 0. An int, or int32 [out].
+      type: as in the record.
+      window: of a convolution or a pool.
+      skip: how many layers back the input is added, or 0.
+      shape: of the values that it takes.
+      gate_shift: of "gated" on int8 and int4, whose `shift` and `threshold` are those of its
+        candidates; else 0. An int, or int32 [out].
     """
 
     weights: NDArray[np.int8]
@@ -42,6 +53,16 @@ class IntegerLayer:
     activation: str
     shift: PerOutput
     threshold: PerOutput
+    type: LayerType = "dense"
+    window: Window | None = None
+    skip: int = 0
+    shape: Shape = ()
+    gate_shift: PerOutput = 0
+
+    @property
+    def memory_size(self) -> int:
+        """Numbers that it carries from step to step."""
+        return {"elman": len(self.weights), "gated": len(self.weights) // 2}.get(self.type, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +73,13 @@ class IntegerNet:
       input_shift: the first layer takes `q >> input_shift`.
       layers: the last has activation "none".
       output_exponent: continuous actions are `clip(logits * 2**-output_exponent, -1, 1)`.
+      memory: int8 [memory], that of the first step; empty for a policy without memory.
     """
 
     input_shift: int
     layers: tuple[IntegerLayer, ...]
     output_exponent: int
+    memory: NDArray[np.int8] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int8))
 
 
 def compile_integer(record: PolicyRecord) -> IntegerNet:
@@ -69,7 +92,10 @@ def compile_integer(record: PolicyRecord) -> IntegerNet:
     layers = []
     bits, full_scale = input_grid(record)
     unit_bits: PerOutput = 0
-    for layer in record.layers:
+    for layer, shape in zip(record.layers, record.shapes, strict=False):
+        if layer.type == "max_pool":
+            layers.append(_pool(layer.window, shape))
+            continue
         unit_bits = layer.exponents + bits  # one unit is 2**unit_bits of the sums
         bias = np.zeros(len(layer.weights), np.int32)
         if layer.bias is not None:
@@ -77,18 +103,43 @@ def compile_integer(record: PolicyRecord) -> IntegerNet:
                 full_scale, layer.exponents - layer.bias_exponent
             )
         bits, limit = GRIDS.get(layer.activation, (0, 0))
+        own, gates = _of_gates(unit_bits, layer.size) if layer.type == "gated" else (unit_bits, 0)
         layers.append(
             IntegerLayer(
                 layer.weights,
                 bias,
                 layer.activation,
-                _shift(layer.activation, unit_bits, bits),
-                _threshold(unit_bits) if layer.activation == "ternary" else 0,
+                _shift(layer.activation, own, bits),
+                _threshold(own) if layer.activation == "ternary" else 0,
+                layer.type,
+                layer.window,
+                layer.skip,
+                shape,
+                gates + 1 - bits if layer.type == "gated" and bits else 0,
             )
         )
         full_scale = limit
     output_exponent = int(np.max(unit_bits)) + record.output_shift
-    return IntegerNet(input_shift(record), tuple(layers), output_exponent)
+    return IntegerNet(input_shift(record), tuple(layers), output_exponent, first_memory(record))
+
+
+def first_memory(record: PolicyRecord) -> NDArray[np.int8]:
+    """Return the memory [memory] of the first step: 0, or +1 after a sign, which has no 0."""
+    cells = [layer for layer in record.layers if layer.is_cell]
+    parts = [np.full(cell.size, cell.activation == "sign", np.int8) for cell in cells]
+    return np.concatenate([np.zeros(0, np.int8), *parts])
+
+
+def _pool(window: Window | None, shape: Shape) -> IntegerLayer:
+    nothing = np.zeros((0, 0), np.int8)
+    return IntegerLayer(nothing, np.zeros(0, np.int32), "none", 0, 0, "max_pool", window, 0, shape)
+
+
+def _of_gates(unit_bits: PerOutput, size: int) -> tuple[PerOutput, PerOutput]:
+    """Return the bits of a unit of candidates, and those of gates."""
+    if isinstance(unit_bits, np.ndarray):
+        return unit_bits[:size], unit_bits[size:]
+    return unit_bits, unit_bits
 
 
 def _shift(activation: str, unit_bits: PerOutput, bits: int) -> PerOutput:
@@ -148,12 +199,16 @@ def quantise(record: PolicyRecord, obs: NDArray) -> NDArray[np.int8]:
     """Return the integers int8 [..., in] of observations [..., in].
 
     "f32": `(obs - mean) * 2**exponent` in float32, NaN gives 0, clipped to [-127, 127], rounded
-    half to even. "i8": clipped to [-127, 127], NaN gives 0. "bits": 1 where not 0.
+    half to even. "i8": clipped to [-127, 127], NaN gives 0. "bits": 1 where not 0. "pixels":
+    rounded half to even, less 128, clipped to [-127, 127], NaN gives 0.
     """
     if record.input_kind == "bits":
         return (np.asarray(obs) != 0).astype(np.int8)
     if record.input_kind == "i8":
         return np.clip(np.nan_to_num(obs, posinf=127, neginf=-127), -127, 127).astype(np.int8)
+    if record.input_kind == "pixels":
+        around = np.rint(np.asarray(obs, np.float32)) - np.float32(128)
+        return np.clip(np.nan_to_num(around, posinf=127, neginf=-127), -127, 127).astype(np.int8)
     scale = np.ldexp(np.float32(1), record.exponent.astype(np.int32))
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = (np.asarray(obs, np.float32) - record.mean) * scale
@@ -165,16 +220,102 @@ def logits(net: IntegerNet, q: NDArray[np.int8]) -> NDArray[np.int32]:
     """Return the logits int32 [..., out] of quantised observations int8 [..., in].
 
     Inputs of the kind "bits" are 0 or 1.
+
+    Raises:
+      ValueError: the policy has a memory; `step` and `episode` run it.
     """
-    values = q.astype(np.int64) >> net.input_shift
-    for layer in net.layers:
-        sums = values @ layer.weights.T.astype(np.int64) + layer.bias
-        values = activate(layer, sums)
-    return values.astype(np.int32)
+    if net.memory.size:
+        raise ValueError("the policy has a memory; use step or episode")
+    return step(net, np.zeros((*q.shape[:-1], 0), np.int8), q)[1]
 
 
-def activate(layer: IntegerLayer, sums: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return what the next layer takes of integer sums."""
+def step(
+    net: IntegerNet, memory: NDArray[np.int8], q: NDArray[np.int8]
+) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
+    """Return the memory int8 [..., memory] after a step, and its logits int32 [..., out].
+
+    Args:
+      net: the policy.
+      memory: int8 [..., memory] before the step; that of the first is `net.memory`.
+      q: quantised observations int8 [..., in].
+    """
+    batch = q.shape[:-1]
+    count = math.prod(batch)
+    rows = memory.reshape(count, memory.shape[-1]).astype(np.int64)
+    values = q.reshape(count, q.shape[-1]).astype(np.int64) >> net.input_shift
+    carried, found = forward.walk(steps(net, np.int64), rows, values)
+    found = found.reshape(*batch, found.shape[-1])
+    return carried.reshape(memory.shape).astype(np.int8), found.astype(np.int32)
+
+
+def episode(net: IntegerNet, q: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Return the logits int32 [n, out] of one step after another, from the first memory on.
+
+    Without memory that is `logits`.
+    """
+    if not net.memory.size:
+        return logits(net, q)
+    memory, found = net.memory, []
+    for row in q:
+        memory, now = step(net, memory, row)
+        found.append(now)
+    return np.stack(found)
+
+
+def steps(net: IntegerNet, dtype: type) -> tuple[forward.Step, ...]:
+    """Return the layers for `forward.walk`.
+
+    Args:
+      net: the policy.
+      dtype: of the products: int64, or float32, in which sums below 2**24 are exact, and fast.
+    """
+    return tuple(
+        forward.Step(
+            layer.type,
+            layer.window,
+            layer.skip,
+            layer.memory_size,
+            layer.shape,
+            layer.weights.T.astype(dtype),
+            functools.partial(_follow, layer),
+        )
+        for layer in net.layers
+    )
+
+
+def _follow(
+    layer: IntegerLayer, products: NDArray, other: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """Return what the next layer takes; `other` is the memory of a cell, or what a skip adds."""
+    sums = products.astype(np.int64) + layer.bias
+    if layer.type == "gated":
+        assert other is not None
+        return _gated(layer, sums, other)
+    return activate(layer, sums, other if layer.skip else None)
+
+
+def _gated(
+    layer: IntegerLayer, sums: NDArray[np.int64], memory: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the memory, moved by a gate of 0 to G parts of G towards the candidates.
+
+    G is a unit of the grid; `round(G * (u + 1) / 2)` is `round(u * G / 2) + G / 2`, as G / 2 is
+    even, and for G = 1 whether u is above 0.
+    """
+    candidates, gates = np.split(sums, 2, axis=-1)
+    change = activate(layer, candidates) - memory
+    bits = GRIDS[layer.activation][0]
+    if bits == 0:
+        return memory + change * (gates > 0)
+    unit = 1 << bits
+    opened = np.clip(shift_half_to_even(gates, layer.gate_shift) + unit // 2, 0, unit)
+    return memory + shift_half_to_even(opened * change, bits)
+
+
+def activate(
+    layer: IntegerLayer, sums: NDArray[np.int64], added: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Return what the next layer takes of integer sums; a skip adds values before the clipping."""
     if layer.activation == "none":
         return sums << -layer.shift
     if layer.activation == "sign":
@@ -182,7 +323,8 @@ def activate(layer: IntegerLayer, sums: NDArray[np.int64]) -> NDArray[np.int64]:
     if layer.activation == "ternary":
         return (sums > layer.threshold).astype(np.int64) - (sums < -layer.threshold)
     limit = GRIDS[layer.activation][1]
-    return np.clip(shift_half_to_even(sums, layer.shift), -limit, limit)
+    on_grid = shift_half_to_even(sums, layer.shift)
+    return np.clip(on_grid if added is None else on_grid + added, -limit, limit)
 
 
 def shift_half_to_even(sums: NDArray[np.int64], shift: PerOutput) -> NDArray[np.int64]:
@@ -222,6 +364,8 @@ def in_range(record: PolicyRecord, units: NDArray[np.float32]) -> NDArray[np.flo
 def examples(record: PolicyRecord, count: int, seed: int = 0) -> Vectors:
     """Return random inputs, some of them all at an end of the range, and their logits.
 
+    Those of a policy with memory are one episode.
+
     Raises:
       NotIntegerError: the policy computes with floats.
     """
@@ -231,4 +375,4 @@ def examples(record: PolicyRecord, count: int, seed: int = 0) -> Vectors:
     inputs = random.integers(low, high, (count, record.obs_size), np.int8, endpoint=True)
     ends = np.array([low, 0, high], np.int8)[: max(count - 1, 0)]
     inputs[: len(ends)] = ends[:, None]
-    return Vectors(inputs, logits(net, inputs))
+    return Vectors(inputs, episode(net, inputs))

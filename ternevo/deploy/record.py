@@ -4,21 +4,33 @@ Nothing in `ternevo.deploy` needs JAX. Arrays of a layer are [out, in], a row fo
 """
 
 import dataclasses
-from typing import Literal
+import itertools
+import math
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ternevo.settings.policies.settings import WeightName
 
-InputKind = Literal["f32", "i8", "bits"]
+InputKind = Literal["f32", "i8", "bits", "pixels"]
 OutputKind = Literal["discrete", "continuous"]
+LayerType = Literal["dense", "convolution", "max_pool", "elman", "gated"]
 
-INPUT_KINDS: tuple[InputKind, ...] = ("f32", "i8", "bits")
+INPUT_KINDS: tuple[InputKind, ...] = ("f32", "i8", "bits", "pixels")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("discrete", "continuous")
 WEIGHT_KINDS: tuple[WeightName, ...] = ("ternary", "binary", "float")
 ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary", "tanh", "relu")
-"""A code in a file is an index into one of these tuples; only the last layer has "none"."""
+"""A code in a file is an index into one of these tuples.
+
+Only the last layer and pools have "none".
+"""
+LAYER_TYPES: tuple[LayerType, ...] = ("dense", "convolution", "max_pool", "elman", "gated")
+"""The code of a type in a file is its place here, counted from 1."""
+IMAGE_TYPES: tuple[LayerType, ...] = ("convolution", "max_pool")
+"""Layers that take an image [height, width, channels], and give one."""
+CELL_TYPES: tuple[LayerType, ...] = ("elman", "gated")
+"""Layers with a memory, which is also what they give."""
 
 OBS_NAMES, ACTION_NAMES = "obs_names", "action_names"
 """Names in the metadata under which there are names of observations and actions, one a line."""
@@ -31,18 +43,59 @@ PerOutput = int | NDArray[np.int32]
 """A number of a layer, or one for each of its outputs [out]."""
 
 
+Shape = tuple[int, ...]
+"""Of the values between two layers: (height, width, channels), or (size,)."""
+
+
+class Window(NamedTuple):
+    """What a convolution or a pool looks at: `height` by `width` places, every `stride` places.
+
+    `padding` places lie on each side of the image: zeros for a convolution, nothing for a pool.
+    """
+
+    height: int
+    width: int
+    stride: int
+    padding: int
+
+    def fits(self, height: int, width: int) -> bool:
+        """Return whether an image of this size holds the window at least once."""
+        pad = 2 * self.padding
+        return self.height <= height + pad and self.width <= width + pad
+
+    def places(self, height: int, width: int) -> tuple[int, int]:
+        """Return how often it fits into an image, in height and in width.
+
+        Examples:
+          >>> Window(8, 8, 4, 0).places(84, 84), Window(3, 3, 1, 1).places(5, 7)
+          ((20, 20), (5, 7))
+        """
+        pad = 2 * self.padding
+        down, across = height + pad - self.height, width + pad - self.width
+        return down // self.stride + 1, across // self.stride + 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A dense layer: sums are `weights @ x + bias * size`, see `integer.py`.
+    """A layer: sums are `weights @ x + bias * size`, see `integer.py`.
+
+    Types differ in what x is: all values ("dense"), the patch [height, width, channels] of each
+    place ("convolution"), values and then the memory ("elman", "gated"). A "max_pool" has no
+    weights: int8 [0, 0], of the kind "ternary", and the activation "none".
 
     Attributes:
-      weights: [out, in], int8 trits or signs, or float32.
-      bias: [out] of the same dtype; None without biases.
+      weights: [rows, in], int8 trits or signs, or float32. A row for each output; "gated" has a row
+        for each candidate and then one for each gate.
+      bias: [rows] of the same dtype; None without biases.
       kind: what the weights may be.
       activation: what follows; "none" for the last layer.
-      exponent: weights stand for `weights * 2**-exponent`; 0 for floats. An int, or int8 [out],
-        one for each output.
-      bias_exponent: the same for biases, of which all outputs have one; 0 without.
+      exponent: weights stand for `weights * 2**-exponent`; 0 for floats. An int, or int8 [rows],
+        one for each row.
+      bias_exponent: the same for biases, of which all rows have one; 0 without.
+      type: what the weights multiply.
+      window: of a convolution or a pool, else None.
+      skip: 0, or how many layers back the input of a layer is added before clipping: 1 is the
+        layer's own input, 2 that of the layer before.
     """
 
     weights: NDArray
@@ -51,6 +104,38 @@ class Layer:
     activation: str
     exponent: int | NDArray[np.int8]
     bias_exponent: int
+    type: LayerType = "dense"
+    window: Window | None = None
+    skip: int = 0
+
+    @property
+    def is_cell(self) -> bool:
+        """Whether it has a memory."""
+        return self.type in CELL_TYPES
+
+    @property
+    def size(self) -> int:
+        """Values that a dense layer or a cell gives, channels of a convolution; a pool has 0."""
+        rows = self.weights.shape[0]
+        return rows // 2 if self.type == "gated" else rows
+
+    @property
+    def memory_size(self) -> int:
+        """Numbers that it carries from step to step."""
+        return self.size if self.is_cell else 0
+
+    def shape_after(self, shape: Shape) -> Shape:
+        """Return the shape of what it gives for values of a shape.
+
+        Raises:
+          ValueError: it takes an image, and the values are none, or its window does not fit.
+        """
+        if self.window is None:
+            return (self.size,)
+        if len(shape) != 3 or not self.window.fits(*shape[:2]):
+            raise ValueError(f"a {self.type} with the window {self.window} takes no {shape}")
+        channels = shape[2] if self.type == "max_pool" else self.size
+        return (*self.window.places(*shape[:2]), channels)
 
     @property
     def has_outputs(self) -> bool:
@@ -97,7 +182,7 @@ class PolicyRecord:
 
     Attributes:
       input_kind: "f32": floats, quantised by `mean` and `exponent`; "i8": integers in [-127, 127];
-        "bits": 0 or 1.
+        "bits": 0 or 1; "pixels": 0 to 255, of which 128 is taken off.
       observation_bits: the upper bits of a quantised observation that the first layer takes.
       observation_shift: full scale of an observation is 2**observation_shift units.
       output_shift: outputs are multiplied by 2**-output_shift.
@@ -110,7 +195,8 @@ class PolicyRecord:
       layers: at least one; the last has activation "none".
       moments: what training needs, `Squares` in an older file, None in a file for a device.
       metadata: strings by name, such as "env".
-      vectors: examples to test an implementation with.
+      vectors: examples to test an implementation with; of a policy with memory one episode.
+      obs_shape: (height, width, channels) where the first layer takes an image, else ().
     """
 
     input_kind: InputKind
@@ -126,11 +212,15 @@ class PolicyRecord:
     moments: Moments | Squares | None = None
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
     vectors: Vectors | None = None
+    obs_shape: Shape = ()
 
     @property
     def obs_size(self) -> int:
         """Components of an observation."""
-        return self.layers[0].weights.shape[1]
+        if self.obs_shape:
+            return math.prod(self.obs_shape)
+        first = self.layers[0]
+        return first.weights.shape[1] - first.memory_size
 
     @property
     def num_outputs(self) -> int:
@@ -138,9 +228,33 @@ class PolicyRecord:
         return self.layers[-1].weights.shape[0]
 
     @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Shapes from the observation to the output, one more than there are layers.
+
+        Raises:
+          ValueError: a layer takes an image, and there is none, or its window does not fit.
+        """
+        first: Shape = self.obs_shape or (self.obs_size,)
+        steps = itertools.accumulate(
+            self.layers, lambda shape, layer: layer.shape_after(shape), initial=first
+        )
+        return tuple(steps)
+
+    @property
     def sizes(self) -> tuple[int, ...]:
-        """Widths from the observation to the output."""
-        return (self.obs_size, *(layer.weights.shape[0] for layer in self.layers))
+        """Numbers of values from the observation to the output."""
+        return tuple(map(math.prod, self.shapes))
+
+    @property
+    def memory_size(self) -> int:
+        """Numbers that are carried from step to step: 0 for a policy without memory."""
+        return sum(layer.memory_size for layer in self.layers)
+
+    @property
+    def types(self) -> tuple[LayerType, ...]:
+        """The types of layers that it has, each once, in the order of `LAYER_TYPES`."""
+        own = {layer.type for layer in self.layers}
+        return tuple(name for name in LAYER_TYPES if name in own)
 
     @property
     def is_integer(self) -> bool:

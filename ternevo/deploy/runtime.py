@@ -1,13 +1,17 @@
 """Run a policy file: in C where the extension was built, in NumPy everywhere.
 
 Both give the same integers, and so the same actions, bit for bit. Nothing is compiled here, and
-JAX is not needed. `TERNEVO_BACKEND=numpy` keeps from the extension, `TERNEVO_KERNEL=portable`
-(or avx2, avx512) chooses a kernel of it.
+JAX is not needed. A policy without memory acts: `policy.act(obs)`. One with memory steps:
+`memory, action = policy.step(memory, obs)`, from `policy.reset()` on.
+
+`TERNEVO_BACKEND=numpy` keeps from the extension, `TERNEVO_KERNEL=portable` (or avx2, avx512)
+chooses a kernel of it.
 """
 
 import functools
 import hashlib
 import importlib
+import math
 import os
 from pathlib import Path
 from types import ModuleType
@@ -16,17 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy import integer, tvp
+from ternevo.deploy import forward, integer, tvp
 from ternevo.deploy.record import ACTION_NAMES, OBS_NAMES, Layer, PolicyRecord
 from ternevo.files import replacing
 
 BACKENDS = ("native", "numpy")
 BACKEND_VARIABLE = "TERNEVO_BACKEND"
-ROWS_AT_ONCE = 4096
-"""NumPy runs a batch in pieces, whose sums fit into a cache."""
-
 Actions = NDArray[np.int32] | NDArray[np.float32]
 Logits = NDArray[np.int32] | NDArray[np.float32]
+Memory = NDArray[Any]
+"""What a policy carries from step to step: int8, of policies with floats float32."""
 
 
 def backend() -> str:
@@ -71,7 +74,8 @@ def load(path: str | Path) -> "Policy":
 class Policy:
     """A policy, ready to act: quantiser, network and action mapping.
 
-    Observations are float32, one [in] or a batch [n, in]. Lists and other dtypes are converted,
+    Observations are float32, one [in] or a batch [n, in]; of a policy that takes images also
+    [height, width, channels] or [n, height, width, channels]. Lists and other dtypes are converted,
     which takes longer. `act` of discrete actions costs a tenth of a microsecond with the extension.
 
     Attributes:
@@ -107,7 +111,7 @@ class Policy:
         self.record, self._data = record, data
         self.backend = backend() if record.is_integer else "numpy"
         self._runner = (_Native if self.backend == "native" else _Numpy)(record, data)
-        if isinstance(self._runner, _Native):
+        if isinstance(self._runner, _Native) and not record.memory_size:
             # The C method itself: a Python function around it would take longer than the network.
             is_discrete = record.output_kind == "discrete"
             self.act = self._runner.native.act if is_discrete else self._runner.act_continuous
@@ -122,8 +126,13 @@ class Policy:
         return Policy.from_bytes, (self._data,)
 
     def act(self, obs: Any) -> int | NDArray[np.float32]:
-        """Return the action for one observation [in]: a number, or float32 [out]."""
-        found = self._runner.act_batch(_observation(self.record.obs_size, obs)[None])[0]
+        """Return the action for one observation [in]: a number, or float32 [out].
+
+        Raises:
+          ValueError: the observation has another shape, or the policy has a memory.
+        """
+        self._need_no_memory("act")
+        found = self._runner.act_batch(_observation(self.record, obs)[None])[0]
         return int(found) if self.record.output_kind == "discrete" else found
 
     def act_batch(self, obs: Any, out: Actions | None = None) -> Actions:
@@ -132,40 +141,116 @@ class Policy:
         Args:
           obs: the observations.
           out: an array to put them into, and to return.
+
+        Raises:
+          ValueError: an array has another shape, or the policy has a memory.
         """
-        rows = _floats(obs)
-        if rows.ndim != 2 or rows.shape[1] != self.record.obs_size:
-            raise ValueError(f"obs has shape {rows.shape}; must be (n, {self.record.obs_size})")
+        self._need_no_memory("act_batch")
+        rows = self._batch(obs)
         _check_out(out, *_like_actions(self.record, len(rows)))
         return self._runner.act_batch(rows, out)
 
+    def reset(self, rows: int | None = None) -> Memory:
+        """Return the memory [memory] before the first step, or one for each row [rows, memory].
+
+        It is empty for a policy without memory, which may be stepped too.
+        """
+        first = integer.first_memory(self.record)
+        first = first if self.record.is_integer else first.astype(np.float32)
+        return first if rows is None else np.tile(first, (rows, 1))
+
+    def step(self, memory: Memory, obs: Any) -> tuple[Memory, int | NDArray[np.float32]]:
+        """Return the memory [memory] after a step, and the action for one observation.
+
+        Raises:
+          ValueError: the memory or the observation has another shape or dtype.
+        """
+        row = _observation(self.record, obs)[None]
+        memories, found = self._runner.step_batch(self._memories(memory, None)[None], row)
+        is_discrete = self.record.output_kind == "discrete"
+        return memories[0], int(found[0]) if is_discrete else found[0]
+
+    def step_batch(self, memories: Memory, obs: Any) -> tuple[Memory, Actions]:
+        """Return the memories [n, memory] after a step, and an action for each row of [n, in].
+
+        Raises:
+          ValueError: the memories or the observations have another shape or dtype.
+        """
+        rows = self._batch(obs)
+        return self._runner.step_batch(self._memories(memories, len(rows)), rows)
+
+    def step_logits_q(self, memories: Memory, q: Any) -> tuple[Memory, Logits]:
+        """Return the memories [n, memory] after a step, and the logits [n, out].
+
+        Args:
+          memories: before the step.
+          q: quantised observations, integers [n, in] of int8.
+        """
+        rows = self._rows(_int8(q), "q")
+        return self._runner.step_logits_q(self._memories(memories, len(rows)), rows)
+
     def logits(self, obs: Any) -> Logits:
-        """Return the last layer's sums of [in] or [n, in]: int32; of float policies float32."""
+        """Return the last layer's sums of [in] or [n, in]: int32; of float policies float32.
+
+        Raises:
+          ValueError: an array has another shape, or the policy has a memory.
+        """
+        self._need_no_memory("logits")
         values = _floats(obs)
-        found = self._runner.logits_q(self._runner.quantise(self._rows(values, "obs")))
-        return found.reshape(*values.shape[:-1], self.record.num_outputs)
+        rows = self._rows(values, "obs")
+        found = self._runner.logits_q(self._runner.quantise(rows))
+        return found.reshape(*self._outer(values), self.record.num_outputs)
 
     def logits_q(self, q: Any) -> Logits:
         """Return the same of quantised observations, integers [in] or [n, in] of int8."""
-        values = np.asarray(q)
-        if values.dtype.kind not in "iu":
-            raise TypeError(f"q has dtype {values.dtype}; must be integers")
-        if values.dtype != np.int8 and np.any((values < -128) | (values > 127)):
-            raise ValueError("q has integers outside int8")
-        rows = self._rows(np.ascontiguousarray(values, np.int8), "q")
-        return self._runner.logits_q(rows).reshape(*values.shape[:-1], self.record.num_outputs)
+        self._need_no_memory("logits_q")
+        values = _int8(q)
+        found = self._runner.logits_q(self._rows(values, "q"))
+        return found.reshape(*self._outer(values), self.record.num_outputs)
 
     def quantise(self, obs: Any) -> NDArray[np.int8]:
         """Return the integers that the network takes, int8, of [in] or [n, in]."""
         values = _floats(obs)
         return self._runner.quantise(self._rows(values, "obs")).reshape(values.shape)
 
+    def _outer(self, array: NDArray) -> tuple[int, ...]:
+        """Return the shape of an array of observations without that of an observation."""
+        return array.shape[:-3] if array.ndim > 2 else array.shape[:-1]
+
     def _rows(self, array: NDArray, name: str) -> NDArray:
-        """Return [in] or [n, in] as rows."""
-        size = self.record.obs_size
-        if array.ndim not in (1, 2) or array.shape[-1] != size:
-            raise ValueError(f"{name} has shape {array.shape}; must be ({size},) or (n, {size})")
-        return array.reshape(-1, size)
+        """Return [in] or [n, in], or the same of images, as rows."""
+        size, image = self.record.obs_size, self.record.obs_shape
+        is_image = array.ndim in (3, 4) and array.shape[-3:] == image
+        if not is_image and (array.ndim not in (1, 2) or array.shape[-1] != size):
+            shapes = _shapes(self.record, "", "n, ")
+            raise ValueError(f"{name} has shape {array.shape}; must be {shapes}")
+        return array.reshape(math.prod(self._outer(array)), size)
+
+    def _batch(self, obs: Any) -> NDArray[np.float32]:
+        """Return a batch of observations as rows."""
+        values, record = _floats(obs), self.record
+        image = values.ndim == 4 and values.shape[1:] == record.obs_shape
+        if not image and (values.ndim != 2 or values.shape[1] != record.obs_size):
+            shapes = _shapes(record, "n, ")
+            raise ValueError(f"obs has shape {values.shape}; must be {shapes}")
+        return values.reshape(len(values), record.obs_size)
+
+    def _memories(self, memories: Memory, rows: int | None) -> Memory:
+        """Return a copy, which a step may write to."""
+        found, wanted = np.asarray(memories), self.reset(rows)
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            raise ValueError(
+                f"the memory is {found.dtype} of shape {found.shape}; must be {wanted.dtype} of "
+                f"{wanted.shape}, as reset gives it"
+            )
+        return np.array(found, order="C")
+
+    def _need_no_memory(self, name: str) -> None:
+        if self.record.memory_size:
+            raise ValueError(
+                f"the policy has a memory, which {name} would forget; start with memory = "
+                "policy.reset(), then memory, action = policy.step(memory, obs)"
+            )
 
     def to_bytes(self) -> bytes:
         """Return the file, with its optional parts."""
@@ -188,9 +273,10 @@ class Policy:
         """
         record = self.record
         bare = tvp.encode(record.bare())
+        weighted = [layer for layer in record.layers if layer.type != "max_pool"]
         tensors = [
             tensor
-            for layer in record.layers
+            for layer in weighted
             for tensor in (layer.weights, layer.bias)
             if tensor is not None
         ]
@@ -198,9 +284,12 @@ class Policy:
             "env": record.metadata.get("env", ""),
             "obs_names": record.obs_names,
             "action_names": record.action_names,
+            "obs_shape": record.obs_shape,
             "sizes": record.sizes,
-            "activation": _names({layer.activation for layer in record.layers[:-1]}),
-            "weights": _names({layer.kind for layer in record.layers}),
+            "layers": record.types,
+            "memory_size": record.memory_size,
+            "activation": _names({layer.activation for layer in weighted[:-1]}),
+            "weights": _names({layer.kind for layer in weighted}),
             "num_weights": sum(tensor.size for tensor in tensors),
             "num_nonzero": sum(int(np.count_nonzero(tensor)) for tensor in tensors),
             "bytes": len(bare),
@@ -227,12 +316,31 @@ def _floats(obs: Any) -> NDArray[np.float32]:
         return np.asarray(obs, np.float32, order="C")
 
 
-def _observation(size: int, obs: Any) -> NDArray[np.float32]:
-    """Return one observation as float32."""
+def _int8(q: Any) -> NDArray[np.int8]:
+    """Return contiguous int8."""
+    values = np.asarray(q)
+    if values.dtype.kind not in "iu":
+        raise TypeError(f"q has dtype {values.dtype}; must be integers")
+    if values.dtype != np.int8 and np.any((values < -128) | (values > 127)):
+        raise ValueError("q has integers outside int8")
+    return np.ascontiguousarray(values, np.int8)
+
+
+def _observation(record: PolicyRecord, obs: Any) -> NDArray[np.float32]:
+    """Return one observation as float32 [in]."""
     values = _floats(obs)
-    if values.shape != (size,):
-        raise ValueError(f"an observation has shape {values.shape}; must be ({size},)")
-    return values
+    if values.shape not in ((record.obs_size,), record.obs_shape or None):
+        shapes = _shapes(record, "")
+        raise ValueError(f"an observation has shape {values.shape}; must be {shapes}")
+    return values.reshape(record.obs_size)
+
+
+def _shapes(record: PolicyRecord, *prefixes: str) -> str:
+    """Return the shapes that observations may have, each with something in front."""
+    image = ", ".join(map(str, record.obs_shape))
+    texts = [f"({prefix}{record.obs_size}{'' if prefix else ','})" for prefix in prefixes]
+    texts += [f"({prefix}{image})" for prefix in prefixes if image]
+    return " or ".join(texts)
 
 
 def _like_actions(record: PolicyRecord, rows: int) -> tuple[tuple[int, ...], type]:
@@ -263,7 +371,7 @@ class _Native:
         module = native_module()
         assert module is not None
         # Not a method: the extension would keep the policy, and the policy the extension.
-        self.native = module.Policy(data, functools.partial(_observation, record.obs_size))
+        self.native = module.Policy(data, functools.partial(_observation, record))
         self.record, self.num_outputs = record, record.num_outputs
 
     def act_continuous(self, obs: Any) -> NDArray[np.float32]:
@@ -282,6 +390,16 @@ class _Native:
         self.native.logits_q(rows, found)
         return found
 
+    def step_batch(self, memories: Any, rows: NDArray[np.float32]) -> tuple[Memory, Actions]:
+        found = np.empty(*_like_actions(self.record, len(rows)))
+        self.native.step(memories, rows, found)
+        return memories, found
+
+    def step_logits_q(self, memories: Any, rows: NDArray[np.int8]) -> tuple[Memory, Logits]:
+        found = np.empty((len(rows), self.record.num_outputs), np.int32)
+        self.native.step_logits_q(memories, rows, found)
+        return memories, found
+
     def quantise(self, rows: NDArray[np.float32]) -> NDArray[np.int8]:
         found = np.empty(rows.shape, np.int8)
         self.native.quantise(rows, found)
@@ -295,7 +413,10 @@ class _Numpy:
         self.record = record
         if record.is_integer:
             self.net = integer.compile_integer(record)
-            self.matrices = [layer.weights.T.astype(np.float32) for layer in self.net.layers]
+            # Sums below 2**24 are exact in float32, and fast.
+            self.steps, self.shift = integer.steps(self.net, np.float32), self.net.input_shift
+        else:
+            self.steps, self.shift = float_steps(record), integer.input_shift(record)
 
     def act_batch(self, rows: NDArray[np.float32], out: Actions | None = None) -> Actions:
         found = np.empty(*_like_actions(self.record, len(rows))) if out is None else out
@@ -303,27 +424,33 @@ class _Numpy:
         return found
 
     def logits_q(self, rows: NDArray[np.int8]) -> Logits:
-        is_integer = self.record.is_integer
-        shape = len(rows), self.record.num_outputs
-        found: Any = np.empty(shape, np.int32 if is_integer else np.float32)
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            piece = slice(start, start + ROWS_AT_ONCE)
-            if is_integer:
-                found[piece] = self._integer_logits(rows[piece])
-            else:
-                found[piece] = float_logits(self.record, rows[piece])
-        return found
+        dtype = np.int8 if self.record.is_integer else np.float32
+        return self.step_logits_q(np.empty((len(rows), 0), dtype), rows)[1]
+
+    def step_batch(self, memories: Memory, rows: NDArray[np.float32]) -> tuple[Memory, Actions]:
+        memories, found = self.step_logits_q(memories, self.quantise(rows))
+        return memories, self._actions(found)
+
+    def step_logits_q(self, memories: Any, rows: NDArray[np.int8]) -> tuple[Memory, Logits]:
+        """Fill the memories in place."""
+        dtype = np.int32 if self.record.is_integer else np.float32
+        found: Any = np.empty((len(rows), self.record.num_outputs), dtype)
+
+        def run(piece: slice) -> NDArray:
+            after, outputs = self._run(memories[piece], rows[piece])
+            memories[piece] = after
+            return outputs
+
+        return memories, forward.in_pieces(self.record.sizes, len(rows), run, found)
+
+    def _run(self, memories: Memory, rows: NDArray[np.int8]) -> tuple[NDArray, NDArray]:
+        if not self.record.is_integer:
+            return float_step(self.record, self.steps, memories, rows)
+        values = rows.astype(np.int64) >> self.shift
+        return forward.walk(self.steps, memories.astype(np.int64), values)
 
     def quantise(self, rows: NDArray[np.float32]) -> NDArray[np.int8]:
         return integer.quantise(self.record, rows)
-
-    def _integer_logits(self, rows: NDArray[np.int8]) -> NDArray[np.int32]:
-        """Return what `integer.logits` does: sums below 2**24 are exact in float32, and fast."""
-        values = rows.astype(np.int64) >> self.net.input_shift
-        for layer, matrix in zip(self.net.layers, self.matrices, strict=True):
-            sums = (values.astype(np.float32) @ matrix).astype(np.int64) + layer.bias
-            values = integer.activate(layer, sums)
-        return values.astype(np.int32)
 
     def _actions(self, found: Any) -> Actions:
         if self.record.is_integer:
@@ -339,22 +466,78 @@ class _Numpy:
 def float_logits(record: PolicyRecord, q: NDArray[np.int8]) -> NDArray[np.float32]:
     """Return the outputs float32 [..., out] of quantised observations, with floats between layers.
 
-    As `forward` of ternevo/policies/mlp.py, within what another order of sums makes of float32.
+    As `forward` of ternevo/policies/layers.py, within what another order of sums makes of float32.
     """
-    units = values = (q >> integer.input_shift(record)).astype(np.float32)
-    grid: tuple[int, int] | None = integer.input_grid(record)
-    for layer in record.layers:
-        shift = layer.exponents + (grid[0] if grid else 0)
-        sums = values @ layer.weights.T.astype(np.float32)
-        if layer.bias is not None:
-            sums += layer.bias.astype(np.float32) * _bias_size(layer, grid)
-        units = np.ldexp(sums, -shift)
-        values = _activate(layer.activation, units)
-        grid = integer.GRIDS.get(layer.activation)
-    return np.ldexp(units, -record.output_shift)
+    rows = q.reshape(math.prod(q.shape[:-1]), q.shape[-1])
+    memory = np.zeros((len(rows), 0), np.float32)
+    found = float_step(record, float_steps(record), memory, rows)[1]
+    return found.reshape(*q.shape[:-1], record.num_outputs)
 
 
-def _bias_size(layer: Layer, grid: tuple[int, int] | None) -> Any:
+def float_step(
+    record: PolicyRecord, steps: Any, memory: Any, q: NDArray[np.int8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the memory float32 [n, memory] after a step, and the outputs float32 [n, out].
+
+    Args:
+      record: the policy.
+      steps: those of `float_steps`.
+      memory: float32 [n, memory] before the step.
+      q: quantised observations int8 [n, in].
+    """
+    values = (q >> integer.input_shift(record)).astype(np.float32)
+    carried, units = forward.walk(steps, memory, values)
+    return carried, np.ldexp(units, -record.output_shift)
+
+
+def float_steps(record: PolicyRecord) -> tuple[forward.Step, ...]:
+    """Return the layers for `forward.walk`, with floats between them."""
+    steps = []
+    grid: Grid = integer.input_grid(record)
+    for layer, shape in zip(record.layers, record.shapes, strict=False):
+        matrix = layer.weights.T.astype(np.float32)
+        after = integer.GRIDS.get(layer.activation)
+        if layer.is_cell and grid and after is None:
+            matrix[-layer.size :] *= np.float32(2.0 ** grid[0])  # memory in the unit of its inputs
+        follow = functools.partial(_follow, layer, grid)
+        size = layer.memory_size
+        steps.append(
+            forward.Step(layer.type, layer.window, layer.skip, size, shape, matrix, follow)
+        )
+        grid = grid if layer.type == "max_pool" else after
+    return tuple(steps)
+
+
+Grid = tuple[int, int] | None
+"""Bits of a unit and full scale of what a layer takes; None where that is floats."""
+
+
+def _follow(layer: Layer, grid: Grid, sums: NDArray, other: Any) -> NDArray[np.float32]:
+    """Return what the next layer takes; `other` is the memory of a cell, or what a skip adds."""
+    if layer.bias is not None:
+        sums = sums + layer.bias.astype(np.float32) * _bias_size(layer, grid)
+    units = np.ldexp(sums, -(layer.exponents + (grid[0] if grid else 0)))
+    if layer.type == "gated":
+        return _gated(layer.activation, units, other)
+    return _activate(layer.activation, units, other if layer.skip else 0.0)
+
+
+def _gated(activation: str, units: NDArray, memory: Any) -> NDArray[np.float32]:
+    """Return the memory after a step; on a grid with the integers of `integer.step`."""
+    candidates, gates = np.split(units, 2, axis=-1)
+    change = _activate(activation, candidates) - memory
+    bits = integer.GRIDS.get(activation, (None, 0))[0]
+    half = np.float32(0.5)
+    if bits is None:
+        return memory + np.clip(gates * half + half, 0, 1) * change
+    if bits == 0:
+        return memory + change * (gates > 0)
+    unit = np.float32(2**bits)
+    opened = np.clip(np.rint(gates * (unit * half)) + unit * half, 0, unit)
+    return memory + np.rint(opened * change / unit)
+
+
+def _bias_size(layer: Layer, grid: Grid) -> Any:
     """Return what a bias of 1 adds, float32 [] or [out]: an integer where the inputs are."""
     shift = layer.exponents - layer.bias_exponent
     if grid is not None:
@@ -362,17 +545,17 @@ def _bias_size(layer: Layer, grid: tuple[int, int] | None) -> Any:
     return np.ldexp(np.float32(1), np.int32(np.minimum(shift, integer.BIAS_SHIFT_LIMIT)))
 
 
-def _activate(activation: str, units: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what the next layer takes of pre-activations in units."""
+def _activate(activation: str, units: NDArray[np.float32], added: Any = 0.0) -> NDArray[np.float32]:
+    """Return what the next layer takes of pre-activations in units, plus what a skip adds."""
     if activation == "none":
         return units
     if activation == "tanh":
-        return np.tanh(units)
+        return np.tanh(units + added)
     if activation == "relu":
-        return np.maximum(units, np.float32(0))
+        return np.maximum(units + added, np.float32(0))
     if activation == "sign":
         return np.where(units >= 0, np.float32(1), np.float32(-1))
     if activation == "ternary":
         return (units > 0.5).astype(np.float32) - (units < -0.5).astype(np.float32)
     bits, limit = integer.GRIDS[activation]
-    return np.clip(np.rint(units * np.float32(2**bits)), -limit, limit)
+    return np.clip(np.rint(units * np.float32(2**bits)) + added, -limit, limit)

@@ -7,6 +7,7 @@ documented in docs/file_format.md.
 """
 
 import dataclasses
+import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -16,20 +17,26 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy import integer
+from ternevo.deploy import forward, integer
 from ternevo.deploy.record import (
     ACTIVATIONS,
+    CELL_TYPES,
+    IMAGE_TYPES,
     INPUT_KINDS,
+    LAYER_TYPES,
     OUTPUT_KINDS,
     WEIGHT_KINDS,
     InputKind,
     Layer,
+    LayerType,
     Moments,
     OutputKind,
     PolicyRecord,
+    Shape,
     Squares,
     Vectors,
     WeightName,
+    Window,
 )
 from ternevo.names import check
 from ternevo.reading import read_bytes
@@ -37,11 +44,12 @@ from ternevo.reading import read_bytes
 Parsed = TypeVar("Parsed")
 
 MAGIC = b"\x89TVP\r\n\x1a\n"
-MAJOR, MINOR = 1, 0
-HEADER = struct.Struct("<8sBBHIHHBBBBbB6s")
-LAYER = struct.Struct("<BBBBHbbBBBB")
+HEADER = struct.Struct("<8sBBHIHHBBBBbB3H")
+LAYER = struct.Struct("<BBBBHbb4s")
+LAYER_2 = struct.Struct("<BBBBHbb5B3s")
+"""A layer of version 2, with its window and its skip."""
 CHUNK = struct.Struct("<4sI")
-DENSE, CONVOLUTION = 1, 2
+DENSE = 1
 HAS_BIAS, HAS_OUTPUTS = 1, 2
 """Flags of a layer: it has biases; each of its outputs has an exponent."""
 CHUNKS = (b"META", b"MOMT", b"MOMD", b"TEST")
@@ -52,8 +60,18 @@ Older files have MOMT; new ones have MOMD.
 
 MAX_BYTES = 16 * 2**20
 MAX_WIDTH = 4096
+"""Largest number of a layer's outputs, and in version 1 of observations."""
 MAX_LAYERS = 16
+MAX_LAYERS_2 = 48
 MAX_WEIGHTS = 2**24
+MAX_OBSERVATION = 65_535
+MAX_FAN_IN = 65_536
+MAX_VALUES = 2**18
+"""Largest number of values between two layers of version 2."""
+MAX_WINDOW = 16
+"""Largest height, width and stride of a window."""
+MAX_EVALUATION = 2**30
+"""Products in one evaluation."""
 MAX_METADATA = 65_536
 MAX_VECTORS = 65_535
 MAX_PRODUCTS = 2**28
@@ -70,10 +88,10 @@ The largest sum is below 2**20, and it is shifted to the left by at most this.
 INPUT_EXPONENT_LIMIT = 120
 """The limit of `ternevo.arithmetic.observation`, which says why."""
 MAX_SHIFT = 8
-ROWS_AT_ONCE = 1024
-"""Test vectors are computed in pieces, so that memory stays small."""
 TRITS_PER_BYTE = 5
 """3**5 = 243 fits into a byte."""
+
+assert 127 * (MAX_FAN_IN + 2**8) < 2**24  # so that sums are exact in float32
 
 _POWERS = 3 ** np.arange(TRITS_PER_BYTE)
 
@@ -133,17 +151,18 @@ def encode(record: PolicyRecord) -> bytes:
         come back as they are.
     """
     _check_shapes(record)
+    is_second = needs_second(record)
     try:
         body = b"".join(
             [
-                *map(_layer_record, record.layers),
+                *_layer_records(record, is_second),
                 *_input_table(record),
                 *_action_table(record),
                 *map(_payload, record.layers),
                 *_chunks(record),
             ]
         )
-        header = _header(record, HEADER.size + len(body) + 4)
+        header = _header(record, HEADER.size + len(body) + 4, 1 + is_second)
     except (struct.error, OverflowError, ValueError) as error:
         raise PolicyFormatError(0, f"the policy does not fit into a file: {error}") from error
     data = header + body
@@ -154,26 +173,50 @@ def encode(record: PolicyRecord) -> bytes:
     return data
 
 
+def needs_second(record: PolicyRecord) -> bool:
+    """Return whether version 1 of the format cannot hold the policy."""
+    return (
+        record.input_kind == "pixels"
+        or record.types != ("dense",)
+        or any(layer.skip for layer in record.layers)
+        or len(record.layers) > MAX_LAYERS
+        or record.obs_size > MAX_WIDTH
+    )
+
+
 def _check_shapes(record: PolicyRecord) -> None:
     """Refuse arrays that do not fit together: the bytes would mean something else."""
+    try:
+        taken = record.shapes
+    except ValueError as error:
+        raise PolicyFormatError(0, str(error)) from error
     inputs = record.obs_size if record.input_kind == "f32" else 0
     outputs = record.num_outputs if record.output_kind == "continuous" else 0
     wanted = {"mean": inputs, "exponent": inputs, "low": outputs, "high": outputs}
     shapes: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
         (name, getattr(record, name).shape, (size,)) for name, size in wanted.items()
     ]
-    width = record.obs_size
-    for i, layer in enumerate(record.layers):
-        out = layer.weights.shape[0]
-        shapes.append((f"weights of layer {i}", layer.weights.shape, (out, width)))
+    for i, (layer, shape) in enumerate(zip(record.layers, taken, strict=False)):
+        rows = layer.weights.shape[0]
+        shapes.append((f"weights of layer {i}", layer.weights.shape, (rows, _fan_in(layer, shape))))
         if layer.bias is not None:
-            shapes.append((f"bias of layer {i}", layer.bias.shape, (out,)))
+            shapes.append((f"bias of layer {i}", layer.bias.shape, (rows,)))
         if isinstance(layer.exponent, np.ndarray):
-            shapes.append((f"exponent of layer {i}", layer.exponent.shape, (out,)))
-        width = out
+            shapes.append((f"exponent of layer {i}", layer.exponent.shape, (rows,)))
+        if layer.type == "gated":
+            shapes.append((f"rows of layer {i}", (rows,), (2 * layer.size,)))
     for name, found, shape in shapes:
         if found != shape:
             raise PolicyFormatError(0, f"{name} has shape {found}; must be {shape}")
+
+
+def _fan_in(layer: Layer, shape: Shape) -> int:
+    """Return what a row of a layer multiplies, of values of a shape."""
+    if layer.type == "max_pool":
+        return 0
+    if layer.type == "convolution" and layer.window is not None:
+        return layer.window.height * layer.window.width * shape[2]
+    return math.prod(shape) + layer.memory_size
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -188,11 +231,11 @@ def _equal(a: Any, b: Any) -> bool:
     return a == b
 
 
-def _header(record: PolicyRecord, total: int) -> bytes:
+def _header(record: PolicyRecord, total: int, major: int) -> bytes:
     return HEADER.pack(
         MAGIC,
-        MAJOR,
-        MINOR,
+        major,
+        0,
         0,
         total,
         record.obs_size,
@@ -203,21 +246,27 @@ def _header(record: PolicyRecord, total: int) -> bytes:
         _code("kind of output", record.output_kind, OUTPUT_KINDS),
         record.output_shift,
         record.observation_shift,
-        bytes(6),
+        *(record.obs_shape or (0, 0, 0)),
     )
 
 
-def _layer_record(layer: Layer) -> bytes:
-    return LAYER.pack(
-        DENSE,
-        _code("activation", layer.activation, ACTIVATIONS),
-        _code("kind of weights", layer.kind, WEIGHT_KINDS),
-        HAS_BIAS * (layer.bias is not None) + HAS_OUTPUTS * layer.has_outputs,
-        layer.weights.shape[0],
-        0 if layer.has_outputs else layer.exponent,
-        layer.bias_exponent,
-        *(0, 0, 0, 0),
-    )
+def _layer_records(record: PolicyRecord, is_second: bool) -> list[bytes]:
+    """Return the record of each layer, in the form of the version."""
+    records = []
+    for layer, shape in zip(record.layers, record.shapes[1:], strict=True):
+        first = (
+            1 + _code("type of layer", layer.type, LAYER_TYPES),
+            _code("activation", layer.activation, ACTIVATIONS),
+            _code("kind of weights", layer.kind, WEIGHT_KINDS),
+            HAS_BIAS * (layer.bias is not None) + HAS_OUTPUTS * layer.has_outputs,
+            shape[-1],
+            0 if layer.has_outputs else layer.exponent,
+            layer.bias_exponent,
+        )
+        window = layer.window or (0, 0, 0, 0)
+        second = LAYER_2.pack(*first, *window, layer.skip, b"") if is_second else b""
+        records.append(second or LAYER.pack(*first, b""))
+    return records
 
 
 def _code(what: str, name: str, table: tuple[str, ...]) -> int:
@@ -293,11 +342,7 @@ def decode(data: bytes) -> PolicyRecord:
     """
     reader = _Reader(data)
     head = _read_header(reader)
-    heads = [_read_layer_record(reader, head) for _ in range(head.num_layers)]
-    if heads[-1].out != head.num_outputs:
-        reader.refuse(18, f"{head.num_outputs} outputs, and the last layer has {heads[-1].out}")
-    if sum(h.count for h in heads) > MAX_WEIGHTS:
-        reader.refuse(20, f"more than {MAX_WEIGHTS} weights")
+    heads = _read_layer_records(reader, head)
     is_float = head.input_kind == "f32"
     mean = reader.floats(head.obs_size if is_float else 0, "mean")
     exponent = reader.exponents(head.obs_size if is_float else 0, "input", INPUT_EXPONENT_LIMIT)
@@ -314,12 +359,14 @@ def decode(data: bytes) -> PolicyRecord:
         low,
         high,
         layers,
+        obs_shape=head.obs_shape,
     )
-    return _read_chunks(reader, record)
+    return _read_chunks(reader, record, sum(h.products for h in heads))
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class _Head:
+    major: int
     obs_size: int
     num_outputs: int
     num_layers: int
@@ -328,25 +375,65 @@ class _Head:
     output_kind: OutputKind
     output_shift: int
     observation_shift: int
-    width: int
-    """Inputs of the layer that is read next."""
-    layers_read: int = 0
+    obs_shape: Shape
 
 
 @dataclasses.dataclass(frozen=True)
 class _LayerHead:
+    """What the record of a layer says, and what follows from the layers before it.
+
+    `before` is the activation of the grid that its inputs are on: that of the last layer which is
+    not a pool, and "" for the observation.
+    """
+
+    type: LayerType
     kind: WeightName
     activation: str
     has_bias: bool
     has_outputs: bool
-    inputs: int
     out: int
     exponent: int
     bias_exponent: int
+    window: Window | None
+    skip: int
+    shape: Shape
+    before: str
+
+    @property
+    def rows(self) -> int:
+        if self.type == "max_pool":
+            return 0
+        return 2 * self.out if self.type == "gated" else self.out
+
+    @property
+    def fan_in(self) -> int:
+        if self.type == "max_pool":
+            return 0
+        if self.window is not None:
+            return self.window.height * self.window.width * self.shape[2]
+        return math.prod(self.shape) + (self.out if self.type in CELL_TYPES else 0)
 
     @property
     def count(self) -> int:
-        return self.out * (self.inputs + self.has_bias)
+        return self.rows * (self.fan_in + self.has_bias)
+
+    @property
+    def shape_after(self) -> Shape:
+        if self.window is None:
+            return (self.out,)
+        return (*self.window.places(*self.shape[:2]), self.out)
+
+    @property
+    def grid_after(self) -> str:
+        return self.before if self.type == "max_pool" else self.activation
+
+    @property
+    def products(self) -> int:
+        """Products of an evaluation; comparisons of a pool count as much."""
+        places = math.prod(self.shape_after[:-1])
+        if self.type == "max_pool" and self.window is not None:
+            return places * self.out * self.window.height * self.window.width
+        return places * self.rows * self.fan_in
 
 
 class _Reader:
@@ -387,7 +474,8 @@ class _Reader:
         return values.copy()
 
 
-def _read_header(reader: _Reader) -> _Head:
+def _read_frame(reader: _Reader) -> tuple[Any, ...]:
+    """Check what frames the file, and return the fields of its header."""
     data = reader.data
     reader.need(len(data) <= MAX_BYTES, 0, f"larger than {MAX_BYTES} bytes")
     if data[: len(MAGIC)] != MAGIC:
@@ -397,27 +485,38 @@ def _read_header(reader: _Reader) -> _Head:
     reader.need(len(data) >= HEADER.size + LAYER.size + 4, len(data), "the file is cut off")
     reader.take(HEADER.size, "header")
     _, major, minor, flags, total, *rest = HEADER.unpack_from(data)
-    obs_size, num_outputs, num_layers, inputs, bits, outputs, out_shift, shift, zeros = rest
-    if (major, minor) != (MAJOR, MINOR):
-        reader.refuse(8, f"version {major}.{minor}; this ternevo reads {MAJOR}.{MINOR}")
+    if major not in (1, 2) or minor != 0:
+        reader.refuse(8, f"version {major}.{minor}; this ternevo reads 1.0 and 2.0")
     reader.need(flags == 0, 10, f"unknown flags {flags:#06x}")
     reader.need(total == len(data), 12, f"{total} bytes were written, and there are {len(data)}")
     check_sum = struct.unpack_from("<I", data, len(data) - 4)[0]
     found = zlib.crc32(data[:-4])
     if found != check_sum:
         reader.refuse(len(data) - 4, f"check sum {found:08x} instead of {check_sum:08x}")
-    for offset, width, what in ((16, obs_size, "inputs"), (18, num_outputs, "outputs")):
-        reader.need(1 <= width <= MAX_WIDTH, offset, f"{width} {what}; must be 1 to {MAX_WIDTH}")
-    reason = f"{num_layers} layers; must be 1 to {MAX_LAYERS}"
-    reader.need(1 <= num_layers <= MAX_LAYERS, 20, reason)
-    reader.need(inputs < len(INPUT_KINDS), 21, f"kind of input {inputs}; must be 0 to 2")
+    return major, *rest
+
+
+def _read_header(reader: _Reader) -> _Head:
+    major, obs_size, num_outputs, num_layers, inputs, bits, outputs, *rest = _read_frame(reader)
+    out_shift, shift, *image = rest
+    most = MAX_WIDTH if major == 1 else MAX_OBSERVATION
+    reader.need(1 <= obs_size <= most, 16, f"{obs_size} inputs; must be 1 to {most}")
+    reason = f"{num_outputs} outputs; must be 1 to {MAX_WIDTH}"
+    reader.need(1 <= num_outputs <= MAX_WIDTH, 18, reason)
+    most = MAX_LAYERS if major == 1 else MAX_LAYERS_2
+    reader.need(1 <= num_layers <= most, 20, f"{num_layers} layers; must be 1 to {most}")
+    kinds = len(INPUT_KINDS) - (major == 1)  # pixels came with version 2
+    reader.need(inputs < kinds, 21, f"kind of input {inputs}; must be 0 to {kinds - 1}")
     largest = 1 if INPUT_KINDS[inputs] == "bits" else 8
     reader.need(1 <= bits <= largest, 22, f"{bits} observation bits; must be 1 to {largest}")
     reader.need(outputs < len(OUTPUT_KINDS), 23, f"kind of output {outputs}; must be 0 to 1")
     reader.need(0 <= out_shift <= MAX_SHIFT, 24, f"output shift {out_shift}; 0 to {MAX_SHIFT}")
     reader.need(shift <= MAX_SHIFT, 25, f"observation shift {shift}; 0 to {MAX_SHIFT}")
-    reader.need(not any(zeros), 26, "reserved bytes are not 0")
+    reader.need(major == 2 or not any(image), 26, "reserved bytes are not 0")
+    reason = f"an image of {image[0]} by {image[1]} by {image[2]} is not {obs_size} inputs"
+    reader.need(not any(image) or math.prod(image) == obs_size, 26, reason)
     return _Head(
+        major,
         obs_size,
         num_outputs,
         num_layers,
@@ -426,44 +525,142 @@ def _read_header(reader: _Reader) -> _Head:
         OUTPUT_KINDS[outputs],
         out_shift,
         shift,
-        obs_size,
+        tuple(image) if any(image) else (),
     )
 
 
-def _read_layer_record(reader: _Reader, head: _Head) -> _LayerHead:
-    at = reader.at
-    fields = LAYER.unpack(reader.take(LAYER.size, "layer"))
-    type_, activation, kind, flags, out, exponent, bias_exponent, *geometry = fields
-    if type_ == CONVOLUTION:
-        reader.refuse(at, "a convolution; no version so far has them")
-    reader.need(type_ == DENSE, at, f"unknown type of layer {type_}")
+def _read_layer_records(reader: _Reader, head: _Head) -> list[_LayerHead]:
+    heads: list[_LayerHead] = []
+    for _ in range(head.num_layers):
+        heads.append(_read_layer_record(reader, head, heads))
+    if heads[-1].out != head.num_outputs:
+        reader.refuse(18, f"{head.num_outputs} outputs, and the last layer has {heads[-1].out}")
+    if sum(h.count for h in heads) > MAX_WEIGHTS:
+        reader.refuse(20, f"more than {MAX_WEIGHTS} weights")
+    if head.major == 1:
+        return heads
+    many = sum(h.products for h in heads) > MAX_EVALUATION
+    reader.need(not many, 20, f"an evaluation takes more than {MAX_EVALUATION} products")
+    sees = heads[0].type in IMAGE_TYPES
+    reader.need(sees or not head.obs_shape, 26, "the first layer does not take an image")
+    is_first = head.input_kind != "pixels" and head.obs_size <= MAX_WIDTH
+    is_first = is_first and head.num_layers <= MAX_LAYERS
+    is_first = is_first and all(h.type == "dense" and h.skip == 0 for h in heads)
+    reader.need(not is_first, 8, "version 2.0 of a policy that version 1.0 can hold")
+    return heads
+
+
+def _read_layer_record(reader: _Reader, head: _Head, heads: list[_LayerHead]) -> _LayerHead:
+    """Read a layer; `heads` are those before it."""
+    at, is_last = reader.at, len(heads) + 1 == head.num_layers
+    if head.major == 1:
+        *fields, geometry = LAYER.unpack(reader.take(LAYER.size, "layer"))
+        window, skip, zeros = Window(*geometry), 0, b""
+    else:
+        *fields, height, width, stride, padding, skip, zeros = LAYER_2.unpack(
+            reader.take(LAYER_2.size, "layer")
+        )
+        window = Window(height, width, stride, padding)
+    types = 1 if head.major == 1 else len(LAYER_TYPES)
+    reader.need(1 <= fields[0] <= types, at, f"unknown type of layer {fields[0]}")
+    is_dense = fields[0] == DENSE
+    reader.need(is_dense or not is_last, at, "the last layer must be dense")
+    found = _read_layer_start(reader, at, fields, is_last)
+    shape, before = head.obs_shape or (head.obs_size,), ""
+    if heads:
+        shape, before = heads[-1].shape_after, heads[-1].grid_after
+    found = dataclasses.replace(found, shape=shape, before=before, skip=skip)
+    if found.type in IMAGE_TYPES:
+        found = dataclasses.replace(found, window=window)
+        _check_window(reader, at, found)
+    else:
+        what = "dense layer" if is_dense else "cell"
+        reader.need(not any(window), at + 8, f"a {what} has no geometry")
+    if head.major == 2:
+        _check_sizes(reader, at, found)
+        _check_skip(reader, at + 12, found, heads, is_last)
+        reader.need(not any(zeros), at + 13, "reserved bytes are not 0")
+    return found
+
+
+def _read_layer_start(reader: _Reader, at: int, fields: list[int], is_last: bool) -> _LayerHead:
+    """Check the part of a record that both versions have; a pool has 0 there but for its size."""
+    type_, activation, kind, flags, out, exponent, bias_exponent = fields
     reader.need(activation < len(ACTIVATIONS), at + 1, f"activation {activation}; must be 0 to 6")
-    head.layers_read += 1
-    is_last = head.layers_read == head.num_layers
-    reader.need((activation == 0) == is_last, at + 1, "only the last layer has no activation")
+    is_pool = LAYER_TYPES[type_ - 1] == "max_pool"
+    if is_pool:
+        reader.need(activation == 0, at + 1, "a pool has no activation")
+        reader.need(kind == 0 and flags == 0, at + 2, "a pool has no weights")
+    else:
+        reader.need((activation == 0) == is_last, at + 1, "only the last layer has no activation")
     reader.need(kind < len(WEIGHT_KINDS), at + 2, f"kind of weights {kind}; must be 0 to 2")
     reader.need(flags <= HAS_BIAS + HAS_OUTPUTS, at + 3, f"layer flags {flags}; must be 0 to 3")
     has_bias, has_outputs = bool(flags & HAS_BIAS), bool(flags & HAS_OUTPUTS)
     is_float = WEIGHT_KINDS[kind] == "float"
     reader.need(not (has_outputs and is_float), at + 3, "float weights have no exponents")
     reader.need(1 <= out <= MAX_WIDTH, at + 4, f"{out} outputs; must be 1 to {MAX_WIDTH}")
-    limit = 0 if is_float or has_outputs else EXPONENT_LIMIT
+    limit = 0 if is_float or has_outputs or is_pool else EXPONENT_LIMIT
     reader.need(abs(exponent) <= limit, at + 6, f"exponent {exponent}; at most {limit} in size")
     limit = EXPONENT_LIMIT if has_bias and not is_float else 0
     reason = f"exponent of biases {bias_exponent}; at most {limit} in size"
     reader.need(abs(bias_exponent) <= limit, at + 7, reason)
-    reader.need(not any(geometry), at + 8, "a dense layer has no geometry")
-    inputs, head.width = head.width, out
     return _LayerHead(
+        LAYER_TYPES[type_ - 1],
         WEIGHT_KINDS[kind],
         ACTIVATIONS[activation],
         has_bias,
         has_outputs,
-        inputs,
         out,
         exponent,
         bias_exponent,
+        window=None,
+        skip=0,
+        shape=(),
+        before="",
     )
+
+
+def _check_window(reader: _Reader, at: int, found: _LayerHead) -> None:
+    """Check the window of a convolution or a pool against the image that it takes."""
+    window, shape = found.window, found.shape
+    assert window is not None
+    reader.need(len(shape) == 3, at, "a convolution or a pool takes an image")
+    names = ("height", "width", "stride")
+    for i, (name, size) in enumerate(zip(names, window, strict=False)):
+        reason = f"{name} {size} of a window; must be 1 to {MAX_WINDOW}"
+        reader.need(1 <= size <= MAX_WINDOW, at + 8 + i, reason)
+    most = min(window.height, window.width) - 1
+    reader.need(window.padding <= most, at + 11, f"padding {window.padding}; must be 0 to {most}")
+    is_pool = found.type == "max_pool"
+    is_sign = found.before == "sign" and not is_pool
+    reader.need(not (is_sign and window.padding), at + 11, "signs have no 0 to pad with")
+    reason = f"a window of {window.height} by {window.width} does not fit an image of {shape[0]}"
+    reader.need(window.fits(*shape[:2]), at + 8, f"{reason} by {shape[1]}")
+    reader.need(not is_pool or found.out == shape[2], at + 4, f"a pool gives {shape[2]} channels")
+
+
+def _check_sizes(reader: _Reader, at: int, found: _LayerHead) -> None:
+    reason = f"{found.fan_in} inputs of an output; at most {MAX_FAN_IN}"
+    reader.need(found.fan_in <= MAX_FAN_IN, at, reason)
+    values = math.prod(found.shape_after)
+    reader.need(values <= MAX_VALUES, at + 4, f"a layer of {values} values; at most {MAX_VALUES}")
+
+
+def _check_skip(
+    reader: _Reader, at: int, found: _LayerHead, heads: list[_LayerHead], is_last: bool
+) -> None:
+    """Check that what a skip adds is there, on the same grid, and of the same shape."""
+    skip = found.skip
+    if skip == 0:
+        return
+    takes = found.type in ("dense", "convolution") and not is_last
+    reader.need(takes, at, "only a convolution or a dense layer before the last has a skip")
+    no_grid = found.activation in ("sign", "ternary")
+    reader.need(not no_grid, at, f"a skip before the activation {found.activation}")
+    reader.need(skip <= len(heads), at, f"skip {skip} of layer {len(heads)}; at most {len(heads)}")
+    source = (*heads, found)[len(heads) - skip + 1]
+    reader.need(source.before == found.activation, at, "a skip adds values of another grid")
+    reader.need(source.shape == found.shape_after, at, "a skip adds values of another shape")
 
 
 def _read_range(reader: _Reader, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -481,17 +678,26 @@ def _read_range(reader: _Reader, count: int) -> tuple[NDArray[np.float32], NDArr
 
 
 def _read_payload(reader: _Reader, head: _LayerHead) -> Layer:
-    exponent = _read_exponents(reader, head.out) if head.has_outputs else head.exponent
+    exponent = _read_exponents(reader, head.rows) if head.has_outputs else head.exponent
     if head.kind == "float":
         values = reader.floats(head.count, "weight")
     elif head.kind == "binary":
         values = _read_bits(reader, head.count)
     else:
         values = _read_trits(reader, head.count)
-    split = head.out * head.inputs
-    weights = values[:split].reshape(head.out, head.inputs)
-    bias = values[split:] if head.has_bias else None
-    return Layer(weights, bias, head.kind, head.activation, exponent, head.bias_exponent)
+    split = head.rows * head.fan_in
+    weights = values[:split].reshape(head.rows, head.fan_in)
+    return Layer(
+        weights,
+        values[split:] if head.has_bias else None,
+        head.kind,
+        head.activation,
+        exponent,
+        head.bias_exponent,
+        head.type,
+        head.window,
+        head.skip,
+    )
 
 
 def _read_exponents(reader: _Reader, count: int) -> NDArray[np.int8]:
@@ -525,7 +731,8 @@ def _read_bits(reader: _Reader, count: int) -> NDArray[np.int8]:
     return (2 * bits[:count].astype(np.int8) - 1).astype(np.int8)
 
 
-def _read_chunks(reader: _Reader, record: PolicyRecord) -> PolicyRecord:
+def _read_chunks(reader: _Reader, record: PolicyRecord, products: int) -> PolicyRecord:
+    """Read the optional parts; an evaluation takes so many products."""
     expected = list(CHUNKS)
     while reader.at < reader.end:
         at = reader.at
@@ -546,7 +753,8 @@ def _read_chunks(reader: _Reader, record: PolicyRecord) -> PolicyRecord:
             count, deviation = np.split(_read_moments(reader, record, size, record.obs_size), 2)
             record = dataclasses.replace(record, moments=Moments(count, deviation))
         else:
-            record = dataclasses.replace(record, vectors=_read_vectors(reader, record, size))
+            vectors = _read_vectors(reader, record, size, products)
+            record = dataclasses.replace(record, vectors=vectors)
     return record
 
 
@@ -590,15 +798,18 @@ def _read_moments(
     return values
 
 
-def _read_vectors(reader: _Reader, record: PolicyRecord, size: int) -> Vectors:
-    """Read the examples; refuse them if the policy computes other logits."""
+def _read_vectors(reader: _Reader, record: PolicyRecord, size: int, products: int) -> Vectors:
+    """Read the examples; refuse them if the policy computes other logits.
+
+    `products` are those of an evaluation.
+    """
     at = reader.at
     reader.need(record.is_integer, at - 8, "test vectors of a policy with floats")
     reader.need(size >= 4, at - 4, "test vectors are cut off")
     count = struct.unpack("<I", reader.take(4, "test vectors"))[0]
     reader.need(1 <= count <= MAX_VECTORS, at, f"{count} test vectors; must be 1 to {MAX_VECTORS}")
-    products = count * sum(layer.weights.size for layer in record.layers)
-    reader.need(products <= MAX_PRODUCTS, at, f"{count} test vectors take more than 2**28 products")
+    reason = f"{count} test vectors take more than 2**28 products"
+    reader.need(count * products <= MAX_PRODUCTS, at, reason)
     per_vector = record.obs_size + 4 * record.num_outputs
     reader.need(size == 4 + count * per_vector, at - 4, f"{count} test vectors do not take {size}")
     start = reader.at
@@ -611,10 +822,18 @@ def _read_vectors(reader: _Reader, record: PolicyRecord, size: int) -> Vectors:
     start = reader.at
     raw = reader.take(4 * count * record.num_outputs, "logits")
     logits = np.frombuffer(raw, "<i4").reshape(count, record.num_outputs).astype(np.int32)
-    net = integer.compile_integer(record)
-    pieces = (inputs[i : i + ROWS_AT_ONCE] for i in range(0, count, ROWS_AT_ONCE))
-    found = np.concatenate([integer.logits(net, piece) for piece in pieces])
+    found = _tried(record, inputs)
     wrong = np.flatnonzero(found != logits)
     if wrong.size:
         reader.refuse(start + 4 * int(wrong[0]), "the policy does not give the logits of its test")
     return Vectors(inputs, logits)
+
+
+def _tried(record: PolicyRecord, inputs: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Return the logits of the examples, computed in pieces."""
+    net = integer.compile_integer(record)
+    if net.memory.size:
+        return integer.episode(net, inputs)
+    found = np.empty((len(inputs), record.num_outputs), np.int32)
+    run = lambda rows: integer.logits(net, inputs[rows])  # noqa: E731
+    return forward.in_pieces(record.sizes, len(inputs), run, found)

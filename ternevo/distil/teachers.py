@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ternevo import gym
-from ternevo.deploy import onnx_graph
+from ternevo.deploy import onnx_graph, runtime
 from ternevo.distil.spaces import Rows, Spaces
 from ternevo.names import lookup
 
@@ -168,6 +168,8 @@ def _answering(name: str, source: Any, spaces: Spaces, batched: bool) -> Callabl
     if hasattr(source, "act_batch"):
         if hasattr(source, "record"):
             gym.check_fits(source.record, spaces.env_id, spaces)
+        if isinstance(source, runtime.Policy) and source.record.memory_size:
+            raise _has_memory(name)
         return lambda rows: source.act_batch(rows) + spaces.first_action
     if not callable(source):
         raise ValueError(
@@ -189,8 +191,12 @@ def _predicted(name: str, model: Any, obs: NDArray) -> Any:
             f"state, as in Stable-Baselines3: {error}"
         ) from error
     if state is not None:
-        raise ValueError(f"the teacher {name} has a memory, which a student cannot learn")
+        raise _has_memory(name)
     return actions
+
+
+def _has_memory(name: str) -> ValueError:
+    return ValueError(f"the teacher {name} has a memory, which a student cannot learn")
 
 
 # --------------------------------------------------------------------------------------- ONNX

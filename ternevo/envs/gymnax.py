@@ -3,9 +3,13 @@
 MNISTBandit-bsuite is left out, because it downloads a data set. Images, grids
 and integers are observed as flat float32 vectors; integers are one-hot.
 
-Two oddities: MemoryChain-bsuite shows each observation one step late, so
-the first is seen twice. MetaMaze-misc moves an agent that reaches the goal
-to a random cell and continues; it ends early only if that cell is the goal too.
+Oddities: MemoryChain-bsuite shows each observation one step late, so the first is seen twice. Its
+last of 6 steps pays 1 for the action of the cue and otherwise -1: optimum 1, and 0 on average
+without memory. UmbrellaChain-bsuite needs no memory: its last of 10 steps pays 1 if the *first*
+action was the one that the first observation asks for, and otherwise -1; each other step pays
+-1 or 1 by a fair coin. So the best mean return is 1, and a single return has a standard deviation
+of 3. MetaMaze-misc moves an agent that reaches the goal to a random cell and continues; it ends
+early only if that cell is the goal too.
 """
 
 import io
@@ -58,6 +62,16 @@ OBS_NAMES = {
     ),
     "MountainCar-v0": ("car position", "car velocity (position per step)"),
     "MountainCarContinuous-v0": ("car position", "car velocity (position per step)"),
+    "MemoryChain-bsuite": (
+        "share of time left",
+        "query, always 0",
+        "cue, -1 or +1 in the first two steps, then 0",
+    ),
+    "UmbrellaChain-bsuite": (
+        "1 if an umbrella is needed",
+        "1 if there is one",
+        "share of time left",
+    ),
     "Asterix-MinAtar": ("player", "enemy", "trail", "gold"),
     "Breakout-MinAtar": ("paddle", "ball", "trail of the ball", "brick"),
     "Freeway-MinAtar": ("chicken", "car", *(f"trail of a car, speed {i}" for i in range(1, 6))),
@@ -77,6 +91,8 @@ ACTION_NAMES = {
     "Acrobot-v1": ("torque -1 N m", "no torque", "torque +1 N m"),
     "MountainCar-v0": ("push left", "coast", "push right"),
     "MountainCarContinuous-v0": ("force",),
+    "MemoryChain-bsuite": ("say -1", "say +1"),
+    "UmbrellaChain-bsuite": ("take no umbrella", "take an umbrella"),
     "Asterix-MinAtar": ("do nothing", "left", "up", "right", "down"),
     "Breakout-MinAtar": ("do nothing", "left", "right"),
     "Freeway-MinAtar": ("do nothing", "up", "down"),

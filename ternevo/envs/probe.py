@@ -27,6 +27,7 @@ OBS_NAMES = {
     "countdown": ("share of time left",),
     "random_length": ("length / time limit",),
     "double_integrator": ("position", "velocity (position per step)"),
+    "recall": ("cue, -1 or +1, then 0", "distractor, -1 or +1"),
 }
 """What the components of an observation are; the other probes show a constant."""
 ACTION_NAMES = {
@@ -37,6 +38,7 @@ ACTION_NAMES = {
     "nan": ("pays 1", "pays NaN"),
     "double_integrator": ("push",),
     "hidden_arm": ("arm 0", "arm 1"),
+    "recall": ("say -1", "say +1"),
 }
 """What the actions are; those of the other probes change nothing."""
 
@@ -194,6 +196,30 @@ def hidden_arm(episode_length: int = 1) -> Env:
     return env._replace(reset=reset, draw_task=lambda key: jax.random.randint(key, (), 0, 2))
 
 
+def recall(episode_length: int = 5) -> Env:
+    """Repeat in the last step a cue, -1 or +1, that is shown only in the first one.
+
+    Each step also shows a distractor, a fair coin of its own. The last action pays 1 if it is that
+    of the cue, and the actions before change nothing; then it terminates. Optimum 1.
+
+    From 2 steps on, a policy without memory gets 1/2, whatever it does. In the last step it sees 0
+    and a coin, which say nothing of the cue, so its action is that of the cue in half the episodes.
+    """
+
+    def start(key: Key) -> jax.Array:
+        """Return the cue, and the distractor of each observation."""
+        return jax.random.rademacher(key, (episode_length + 2,), jnp.float32)
+
+    def move(signs: jax.Array, action: jax.Array, step: jax.Array) -> tuple:
+        is_last = step == episode_length
+        return signs, is_last & (action == (signs[0] > 0)), is_last
+
+    def observe(signs: jax.Array, step: jax.Array) -> jax.Array:
+        return jnp.stack([jnp.where(step == 0, signs[0], 0.0), signs[step + 1]])
+
+    return _env("recall", TWO_ACTIONS, episode_length, start, observe, move)
+
+
 PROBES: dict[str, Callable[..., Env]] = {
     "bandit": bandit,
     "sign": sign,
@@ -205,6 +231,7 @@ PROBES: dict[str, Callable[..., Env]] = {
     "random_length": random_length,
     "double_integrator": double_integrator,
     "hidden_arm": hidden_arm,
+    "recall": recall,
 }
 
 

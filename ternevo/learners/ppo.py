@@ -45,9 +45,9 @@ class Sample(NamedTuple):
 class Prediction(NamedTuple):
     """What the current policy and critic predict for the transitions of a minibatch."""
 
-    log_prob: Float[Array, " batch"]
-    entropy: Float[Array, " batch"]
-    value: Float[Array, " batch"]
+    log_prob: Float[Array, "*batch"]
+    entropy: Float[Array, "*batch"]
+    value: Float[Array, "*batch"]
 
 
 def advantages(
@@ -154,11 +154,12 @@ def update(
       coefficients: the coefficients of the loss.
       optimizer: the optimiser.
       num_epochs: number of passes over the batch.
-      num_minibatches: number of gradient steps in a pass; must divide the number of transitions.
+      num_minibatches: number of gradient steps in a pass; must divide the number of rows.
       key: the key of the random order.
       params: the learned parameters.
       opt_state: the state of the optimiser.
-      batch: the transitions, with leaves [transitions, ...].
+      batch: the transitions, with leaves [rows, ...]. A row is a transition, or a whole sequence
+        of them [rows, steps, ...] for a policy with memory.
 
     Returns:
       The new params and optimiser state, and the mean metrics over all gradient steps.

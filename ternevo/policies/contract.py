@@ -7,6 +7,7 @@ a failure somewhere in a rollout loop.
 import dataclasses
 import inspect
 import json
+import typing
 from typing import Any
 
 import jax
@@ -17,7 +18,18 @@ from ternevo.arithmetic.weights import WeightKind, kind_of
 from ternevo.deploy import tvp
 from ternevo.names import WrongObject, of_type
 from ternevo.settings.policies import PolicySettings
-from ternevo.types import ActionSpec, Inputs, Memory, ObsSpec, Params, Policy, Tensor, layout
+from ternevo.types import (
+    ActionSpec,
+    Env,
+    Inputs,
+    Memory,
+    ObsKind,
+    ObsSpec,
+    Params,
+    Policy,
+    Tensor,
+    layout,
+)
 
 MAX_TENSORS = 1000
 """The maximum number of a policy's tensors, so that their names fit into its file."""
@@ -38,6 +50,23 @@ def build(settings: PolicySettings, obs: ObsSpec, action: ActionSpec) -> Policy:
     _check_params(name, params, kind_of(settings.weights))
     _check_apply(name, policy, params, obs, action)
     return policy
+
+
+def shown_to(settings: PolicySettings, env: Env) -> Env:
+    """Return an environment as a policy with these settings sees it, see `PolicySettings.sees`.
+
+    Whatever puts a policy and an environment together calls this first.
+
+    Raises:
+      WrongObject: the policy wants more than another kind of observations.
+    """
+    name = f"what {type(settings).__name__}.sees returns"
+    obs = of_type(name, settings.sees(env.obs), ObsSpec)
+    if obs.shape != env.obs.shape:
+        raise WrongObject(f"{name} must have the shape {env.obs.shape}, not {obs.shape}")
+    if obs.kind not in (kinds := typing.get_args(ObsKind)):
+        raise WrongObject(f"{name} must be of the kind {', '.join(kinds)}, not {obs.kind!r}")
+    return env._replace(obs=obs)
 
 
 def check_settings(settings: PolicySettings) -> None:

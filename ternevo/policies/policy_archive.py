@@ -15,7 +15,7 @@ import re
 import struct
 import zipfile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,10 @@ END = struct.Struct("<4s4H2LH")
 END_MAGIC, LOCATOR_MAGIC, LOCATOR_SIZE = b"PK\x05\x06", b"PK\x06\x07", 20
 
 Arrays = dict[str, NDArray[Any]]
-Shown = tuple[tuple[int, ...], Literal["floats", "integers", "bits", "pixels"]]
-OBS_KINDS = ("floats", "integers", "bits", "pixels")
+ObsKind = Literal["floats", "integers", "bits", "pixels", "planes"]
+"""That of `ternevo.types`, which would import JAX."""
+Shown = tuple[tuple[int, ...], ObsKind]
+OBS_KINDS: tuple[ObsKind, ...] = get_args(ObsKind)
 
 
 class Header(NamedTuple):

@@ -32,7 +32,7 @@ from ternevo.deploy.record import (
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.files import replacing
 from ternevo.names import Trust, UnknownName, check_trusted, lookup_settings
-from ternevo.policies import contract, policy_archive
+from ternevo.policies import contract, network_record, policy_archive
 from ternevo.policies.acting import Actor, Seen
 from ternevo.settings.policies import POLICIES, PolicySettings
 from ternevo.types import (
@@ -257,18 +257,14 @@ def from_record(record: PolicyRecord, own: str | None = None) -> SavedPolicy:
     name, settings, weights = _decoded(record, own)
     told = _told(record.metadata)
     length = _pop_length(told)
-    low, high = (tuple(map(float, bound)) for bound in (record.low, record.high))
-    obs = ObsSpec((record.obs_size,))
-    action = ActionSpec(record.output_kind, record.num_outputs, low, high)
-    mean = jnp.asarray(record.mean)
-    scale = jnp.asarray(np.ldexp(np.float32(1), record.exponent.astype(np.int32)))
+    obs, action = network_record.obs_of(record), network_record.action_of(record)
     return SavedPolicy(
         env_id=str(told.pop(ENV, "")),
         policy_name=name,
         settings=settings,
         policy=settings.build(obs, action),
         weights=weights,
-        quantiser=Quantiser(mean, scale),
+        quantiser=_quantiser_of(record, obs),
         moments=_moments_of(record),
         obs=obs,
         action=action,
@@ -298,7 +294,19 @@ def _decoded(record: PolicyRecord, own: str | None) -> tuple[str, PolicySettings
         codec = codec_of(lookup_settings("policy", name, POLICIES, PolicySettings))
         if codec is not None and codec.understands(record):
             return name, *codec.from_record(record)
-    raise PolicyFormatError(21, f"inputs are {record.input_kind}, and JAX policies take floats")
+    raise PolicyFormatError(
+        21,
+        f"it has the layers {', '.join(record.types)} and {record.input_kind} inputs: none of the "
+        f"policies {', '.join(names)} is made of these",
+    )
+
+
+def _quantiser_of(record: PolicyRecord, obs: ObsSpec) -> Quantiser:
+    """Return the frozen quantiser in a file's record."""
+    if record.input_kind != "f32":
+        return observation.freeze(observation.empty(obs.size), obs.kind)
+    scale = np.ldexp(np.float32(1), record.exponent.astype(np.int32))
+    return Quantiser(jnp.asarray(record.mean), jnp.asarray(scale))
 
 
 def _moments_of(record: PolicyRecord) -> ObservationMoments:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.keys import MEMORY
+from ternevo.policies import contract
 from ternevo.policies.acting import Actor, Seen, seen_after, seen_first
 from ternevo.policies.policy_file import SavedPolicy
 from ternevo.rollouts.lanes import begin_episode
@@ -15,9 +16,13 @@ from ternevo.types import Env, EnvState, Key, Memory, Params, Policy, Timestep
 
 
 class Recording(NamedTuple):
-    """One episode: all states from reset to the end, one more than the rewards."""
+    """One episode: all states from reset to the end, one more than the rewards.
+
+    `observations` [steps, obs] are what the policy saw before each step.
+    """
 
     states: list[EnvState]
+    observations: np.ndarray
     rewards: np.ndarray
     terminated: bool
 
@@ -54,16 +59,17 @@ def recorder(policy: Policy, env: Env) -> Callable[[Params, Quantiser, Key], Rec
 
     def play(weights: Params, quantiser: Quantiser, key: Key) -> Recording:
         state, obs, memory = begin(weights, key)
-        states, rewards, seen, terminated = [state], [], seen_first(obs), False
+        states, shown, rewards, seen, terminated = [state], [], [], seen_first(obs), False
         for step in range(1, env.episode_length + 1):
             key_step = jax.random.fold_in(key, step)
+            shown.append(np.asarray(seen.obs))
             state, memory, timestep = advance(weights, quantiser, key_step, state, memory, seen)
             states.append(state)
             rewards.append(float(timestep.reward))
             seen, terminated = seen_after(timestep), bool(timestep.terminated)
             if terminated or timestep.truncated:
                 break
-        return Recording(states, np.asarray(rewards), terminated)
+        return Recording(states, np.stack(shown), np.asarray(rewards), terminated)
 
     return play
 
@@ -75,6 +81,7 @@ def record(saved: SavedPolicy, env: Env, key: Key) -> Recording:
       ValueError: the policy is for observations or actions of another size.
     """
     check_fits(saved, env)
+    env = contract.shown_to(saved.settings, env)
     return recorder(saved.policy, env)(saved.weights, saved.quantiser, key)
 
 

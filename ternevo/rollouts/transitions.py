@@ -85,14 +85,15 @@ class Agent(NamedTuple):
     """The policy that acts in all environments at once.
 
     `act(key, taken)` returns new memories, outputs and raw actions; `to_action` turns one raw
-    action into an action of the environment; `value` returns the critic's values of quantised
-    observations. `params` determine the actions, and the memory at the start of an episode.
+    action into an action of the environment; `value(obs, memory)` returns the critic's values of
+    quantised observations, with the memories before them. `params` determine the actions, and the
+    memory at the start of an episode.
     """
 
     params: Params
     act: Callable[[Key, Taken], tuple[Memory, jax.Array, jax.Array]]
     to_action: Callable[[jax.Array], jax.Array]
-    value: Callable[[jax.Array], jax.Array]
+    value: Callable[[jax.Array, Memory], jax.Array]
 
 
 def begin(env: Env, policy: Policy, params: Params, key: Key, num_envs: int) -> Slots:
@@ -100,13 +101,29 @@ def begin(env: Env, policy: Policy, params: Params, key: Key, num_envs: int) -> 
 
     def begin_one(key: Key) -> tuple[EnvState, jax.Array, Memory]:
         state, obs = env.reset(key, env.draw_task(jax.random.fold_in(key, TASK)))
-        memory = policy.reset(params, jax.random.fold_in(key, MEMORY))
+        memory = policy.reset(params, _memory_key(key))
         return state, obs.astype(jnp.float32), memory
 
     state, obs, memory = jax.vmap(begin_one)(jax.random.split(key, num_envs))
     zeros = jnp.zeros(num_envs)
     seen = acting.seen_first(obs)
     return Slots(state, seen, memory, zeros, zeros, zeros.astype(jnp.int32))
+
+
+def _memory_key(key: Key) -> Key:
+    """Return the key of the first memory of the episode that begins with this key."""
+    return jax.random.fold_in(key, MEMORY)
+
+
+def restart_keys(key: Key, num_envs: int, num_steps: int) -> Key:
+    """Return the keys [steps, envs] of the first memories of the episodes that `collect` begins.
+
+    Entry [t, i] belongs to the episode that begins in environment i if one ends there in step t.
+    So a learner can begin the same memories again, with other params.
+    """
+    key_starts, _ = jax.random.split(key)
+    keys = jax.vmap(_memory_key)(jax.random.split(key_starts, num_envs + num_steps))
+    return keys[jnp.arange(num_steps)[:, None] + jnp.arange(num_envs)]
 
 
 def restart(slots: Slots, starts: Slots, is_done: Bool[Array, " envs"]) -> Slots:
@@ -161,7 +178,7 @@ def collect(
             timestep.reward,
             timestep.terminated,
             timestep.truncated,
-            _final_values(agent, quantiser, timestep),
+            _final_values(agent, quantiser, timestep, memory),
         )
         tally = _count(env, tally, slots.seen.obs, yardsticks, after, is_done)
         return (restart(after, fresh, is_done), tally), transition
@@ -229,12 +246,16 @@ def _count(
     )
 
 
-def _final_values(agent: Agent, quantiser: Quantiser, timestep: Timestep) -> jax.Array:
+def _final_values(
+    agent: Agent, quantiser: Quantiser, timestep: Timestep, memory: Memory
+) -> jax.Array:
     """Return the values of final observations, computed only if some episode is truncated."""
+
+    def values() -> jax.Array:
+        return agent.value(observation.quantise(quantiser, timestep.obs), memory)
+
     return jax.lax.cond(
         jnp.any(timestep.truncated),
-        lambda: jnp.where(
-            timestep.truncated, agent.value(observation.quantise(quantiser, timestep.obs)), 0.0
-        ),
+        lambda: jnp.where(timestep.truncated, values(), 0.0),
         lambda: jnp.zeros(timestep.reward.shape),
     )

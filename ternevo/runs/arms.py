@@ -281,14 +281,18 @@ def is_done(record: dict[str, Any], result: dict[str, Any]) -> bool:
 
 
 def read_weights(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the weights of a policy file by layer, without biases.
+    """Return the weights of a policy file by layer, without biases; a pool has none.
 
     Raises:
       PolicyFormatError: the file is damaged, or not a policy file.
     """
     if not policy_archive.is_archive(path):
         layers = tvp.load(path).layers
-        return {f"layer {place}": layer.weights for place, layer in enumerate(layers, 1)}
+        return {
+            f"layer {place}": layer.weights
+            for place, layer in enumerate(layers, 1)
+            if layer.weights.size
+        }
     names = {
         name.removesuffix("/values"): array
         for name, array in policy_archive.read(path)[1].items()

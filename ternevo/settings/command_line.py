@@ -248,12 +248,15 @@ def _types(config: RunConfig) -> options.Types:
 
 
 def _elsewhere(known: Collection[str]) -> dict[str, str]:
-    """Return the strategies that have an option, by the name of the option."""
-    found: dict[str, list[str]] = {}
-    for strategy, kind in STRATEGIES.items():
-        for name in options.types(kind).keys() - known:
-            found.setdefault(name, []).append(strategy)
-    return {name: f"--strategy {', '.join(own)}" for name, own in found.items()}
+    """Return the policies or strategies that have an option, by the name of the option."""
+    places: dict[str, str] = {}
+    for choice, kinds in (("policy", POLICIES), ("strategy", STRATEGIES)):
+        found: dict[str, list[str]] = {}
+        for own, kind in kinds.items():
+            for name in options.types(kind).keys() - known:
+                found.setdefault(name, []).append(own)
+        places |= {name: f"--{choice} {', '.join(own)}" for name, own in found.items()}
+    return places
 
 
 def boxes(config: RunConfig, is_closed: bool = False) -> Any:

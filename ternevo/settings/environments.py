@@ -55,6 +55,7 @@ ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "probe/random_length": ("1 float", "2 discrete"),
     "probe/double_integrator": ("2 floats", "1 continuous"),
     "probe/hidden_arm": ("1 float", "2 discrete"),
+    "probe/recall": ("2 floats", "2 discrete"),
 }
 """What an environment observes and which actions it takes, by id. A test compares it with all
 environments."""

@@ -53,18 +53,23 @@ def config_of(env: str, strategy: str, policy: str, values: dict[str, Any]) -> R
 
 
 def _converted(name: str, value: Any, kind: Any) -> Any:
-    """Return a value as its option takes it: a list as a tuple, a text as a path.
+    """Return a value as its option takes it: lists as tuples, a text as a path.
 
     Raises:
       ValueError: it has the wrong type.
     """
-    value = tuple(value) if isinstance(value, list) else value
+    value = _tuples(value)
     if isinstance(value, str) and Path in (kind, *typing.get_args(kind)):
         return Path(value)
     if not _fits(value, kind):
-        shown = getattr(kind, "__name__", str(kind).replace("typing.", ""))
+        plain = isinstance(kind, type) and not typing.get_args(kind)
+        shown = kind.__name__ if plain else str(kind).replace("typing.", "")
         raise ValueError(f"{name} must be {shown}, got {value!r}")
     return value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _fits(value: Any, kind: Any) -> bool:

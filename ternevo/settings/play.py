@@ -32,6 +32,10 @@ class PlayConfig:
     """Time limit of the episode, in steps; defaults to the one used in training."""
     seed: int = 0
     """Seed of the episode."""
+    to: Literal["picture", "page"] = "picture"
+    """What to write. picture: the episode, rendered. page: a web page with the episode and, beside
+    it, what the policy's layers make of it; for games whose observations are bits, such as MinAtar
+    (python -m ternevo.export --to html writes pages for the others)."""
     out: Path | None = None
     """Output file without its suffix; defaults to a file next to the policy."""
     generation: int | None = None

@@ -20,7 +20,8 @@ from ternevo.arithmetic.weights import (
     latents_of,
     straight_through_all,
 )
-from ternevo.learners import ppo
+from ternevo.learners import ppo, through_time
+from ternevo.learners.through_time import Sequences
 from ternevo.machine import devices
 from ternevo.rollouts import step_count
 from ternevo.rollouts.transitions import (
@@ -32,12 +33,15 @@ from ternevo.rollouts.transitions import (
     Yardsticks,
     begin,
     collect,
+    restart_keys,
 )
 from ternevo.types import (
     Env,
     Key,
+    Memory,
     Metrics,
     ObservationMoments,
+    ObsSpec,
     Params,
     Policy,
     PolicyParams,
@@ -48,7 +52,10 @@ if TYPE_CHECKING:
     from ternevo.settings.strategies.ppo import PPO
 
 CRITIC_SCALE = 1 / 32
-"""Scales the integers of an observation to about one standard deviation, for the critic."""
+"""Scales the integers of an observation to about one standard deviation, for the critic.
+
+"planes" stay as they are: a 32nd of a bit would be next to nothing.
+"""
 
 MIN_ROWS = 256
 """The smallest number of minibatch rows that is worth a device.
@@ -89,16 +96,24 @@ class Collected(NamedTuple):
 
 
 class Critic(nn.Module):
-    """A float multi-layer perceptron from observations to values, orthogonally initialised."""
+    """A float multi-layer perceptron from observations to values, orthogonally initialised.
+
+    Beside the observation it sees the policy's memory, scaled to about 1. An observation alone may
+    not tell what is to come. What the policy has forgotten cannot change what it does, so the value
+    of both together is what the policy can expect.
+    """
 
     hidden_sizes: tuple[int, ...]
     activation: str
+    obs_scale: float = CRITIC_SCALE
 
     @nn.compact
-    def __call__(self, obs: jax.Array) -> jax.Array:
-        """Return values [...] of quantised observations [..., obs]."""
+    def __call__(self, obs: jax.Array, memory: tuple[jax.Array, ...] = ()) -> jax.Array:
+        """Return values [...] of quantised observations [..., obs] and memories [..., size]."""
         activate = {"tanh": nn.tanh, "relu": nn.relu, "swish": nn.swish}[self.activation]
-        x = obs.astype(jnp.float32) * CRITIC_SCALE
+        x = obs.astype(jnp.float32) * self.obs_scale
+        if memory:
+            x = jnp.concatenate([x, *memory], axis=-1)
         for size in self.hidden_sizes:
             x = activate(nn.Dense(size, kernel_init=nn.initializers.orthogonal(2**0.5))(x))
         return nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0))(x)[..., 0]
@@ -113,11 +128,21 @@ class Networks(NamedTuple):
     distribution: Distribution
     critic: Critic
 
+    @property
+    def has_memory(self) -> bool:
+        """Whether the policy has a memory, so that it learns from sequences."""
+        return bool(jax.tree.leaves(self._first_memory()))
+
+    def _first_memory(self) -> Memory:
+        """Return the shapes of a memory."""
+        return jax.eval_shape(self.policy.reset, self.template, jax.random.key(0))
+
     def init(self, key: Key, obs_size: int) -> Learned:
         """Return latents that represent a policy from `policy.init`, and a fresh critic."""
         key_policy, key_latents, key_critic = jax.random.split(key, 3)
         latents = latents_of(key_latents, self.policy.init(key_policy), self.weights)
-        critic = self.critic.init(key_critic, jnp.zeros(obs_size))
+        memory = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self._first_memory())
+        critic = self.critic.init(key_critic, jnp.zeros(obs_size), self._shown(memory, ()))
         return Learned(latents, self.distribution.init(), critic)
 
     def shipped(self, learned: Learned) -> Params:
@@ -136,8 +161,8 @@ class Networks(NamedTuple):
             memory, output = self._apply(packed, taken)
             return memory, output, self.distribution.sample(key, learned.distribution, output)
 
-        def value(obs: jax.Array) -> jax.Array:
-            return self.value(learned, obs)
+        def value(obs: jax.Array, memory: Memory) -> jax.Array:
+            return self.value(learned, obs, memory)
 
         return Agent(packed, act, self.distribution.to_action, value)
 
@@ -145,10 +170,22 @@ class Networks(NamedTuple):
         """Return the memories and outputs for the inputs [batch]."""
         return jax.vmap(self.policy.apply, (None, 0, 0))(params, taken.memory, taken.inputs())
 
-    def value(self, learned: Learned, obs: jax.Array) -> jax.Array:
-        """Return the values [...] of quantised observations [..., obs]."""
-        values: Any = self.critic.apply(learned.critic, obs)
+    def value(self, learned: Learned, obs: jax.Array, memory: Memory) -> jax.Array:
+        """Return the values [...] of quantised observations [..., obs], seen with these memories.
+
+        They are the memories before the observation, with leaves [..., *shape].
+        """
+        values: Any = self.critic.apply(learned.critic, obs, self._shown(memory, obs.shape[:-1]))
         return values
+
+    def _shown(self, memory: Memory, batch: tuple[int, ...]) -> tuple[jax.Array, ...]:
+        """Return the numbers in memories as the critic sees them, [*batch, size] for each leaf."""
+        scale = self.policy.memory_scale
+        return tuple(
+            leaf.reshape(*batch, -1).astype(jnp.float32) / scale
+            for leaf in jax.tree.leaves(memory)
+            if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        )
 
     def predict(self, learned: Learned, taken: Taken, raw_action: jax.Array) -> ppo.Prediction:
         """Return the current values of a minibatch of transitions, differentiably."""
@@ -156,7 +193,21 @@ class Networks(NamedTuple):
         return ppo.Prediction(
             self.distribution.log_prob(learned.distribution, output, raw_action),
             self.distribution.entropy(learned.distribution, output, raw_action),
-            self.value(learned, flat(taken.obs)),
+            self.value(learned, flat(taken.obs), ()),
+        )
+
+    def predict_through_time(
+        self, learned: Learned, found: Sequences, raw_action: jax.Array
+    ) -> ppo.Prediction:
+        """Return the current values of sequences of transitions, differentiably.
+
+        The critic sees the memories that were acted with: it does not train the policy's memory.
+        """
+        output = through_time.outputs(self.policy, self.differentiable(learned), found)
+        return ppo.Prediction(
+            self.distribution.log_prob(learned.distribution, output, raw_action),
+            self.distribution.entropy(learned.distribution, output, raw_action),
+            self.value(learned, flat(found.taken.obs, 2), found.taken.memory),
         )
 
 
@@ -177,15 +228,18 @@ def learn(
       optimizer: the optimiser of all learned parts.
 
     Raises:
-      ValueError: the action distribution does not fit the environment's actions.
+      ValueError: the action distribution does not fit the environment's actions, or the settings
+        do not fit the policy's memory.
     """
     networks = Networks(
         policy,
         jax.eval_shape(policy.init, jax.random.key(0)),
         kind_of(weights),
         actions.distribution(settings.action_distribution, env.action, settings.init_log_std),
-        Critic(settings.critic_hidden_sizes, settings.critic_activation),
+        critic_of(settings, env.obs),
     )
+    _check_memory(settings, networks)
+    predict = networks.predict_through_time if networks.has_memory else networks.predict
 
     def init(key: Key) -> LearnState:
         key_learned, key_slots = jax.random.split(key)
@@ -196,7 +250,8 @@ def learn(
         return LearnState(learned, optimizer.init(learned), slots, moments, rewards)
 
     def step(key: Key, state: LearnState) -> tuple[LearnState, Metrics]:
-        function = on_device if _shares_evenly(settings) else by_itself
+        shares = _shares_evenly(settings, networks.has_memory)
+        function = on_device if shares else by_itself
         return devices.split(function, (False, False))(key, state)
 
     def by_itself(device: jax.Array, key: Key, state: LearnState) -> tuple[LearnState, Metrics]:
@@ -241,8 +296,9 @@ def learn(
         rewards = observation.merge(state.rewards, found.rewards)
         transitions = transitions._replace(reward=_scaled(settings, transitions.reward, rewards))
         batch = _batch(settings, networks, state.learned, quantiser, slots, transitions)
+        batch = _rows(settings, networks, key_collect, transitions, batch)
         learned, opt_state, metrics = ppo.update(
-            networks.predict,
+            predict,
             _coefficients(settings),
             optimizer,
             settings.num_epochs,
@@ -265,6 +321,12 @@ def learn(
     return Strategy(init, step, params)
 
 
+def critic_of(settings: "PPO", obs: ObsSpec) -> Critic:
+    """Return the critic of observations, which sees them at about one standard deviation."""
+    scale = 1.0 if obs.kind == "planes" else CRITIC_SCALE
+    return Critic(settings.critic_hidden_sizes, settings.critic_activation, scale)
+
+
 def _coefficients(settings: "PPO") -> ppo.Coefficients:
     """Return the configuration of the loss."""
     return ppo.Coefficients(
@@ -275,18 +337,42 @@ def _coefficients(settings: "PPO") -> ppo.Coefficients:
     )
 
 
-def _shares_evenly(settings: "PPO") -> bool:
+def _check_memory(settings: "PPO", networks: Networks) -> None:
+    """Refuse settings that do not fit a policy with memory, or without."""
+    if not networks.has_memory:
+        if settings.bptt_length:
+            raise ValueError(
+                "--bptt_length is for policies with memory, and this one has none; omit it, "
+                f"got {settings.bptt_length}"
+            )
+        return
+    learned = jax.eval_shape(lambda key: networks.init(key, 1), jax.random.key(0))
+    differentiable = jax.eval_shape(networks.differentiable, learned)
+    through_time.check_memory(networks.policy, networks.template, differentiable)
+    if settings.num_sequences % settings.num_minibatches:
+        raise ValueError(
+            "a policy with memory learns from whole sequences: --num_minibatches must divide "
+            f"--num_envs {settings.num_envs} times the "
+            f"{settings.num_steps // settings.sequence_length} sequences of each, got "
+            f"{settings.num_minibatches}"
+        )
+
+
+def _shares_evenly(settings: "PPO", has_memory: bool) -> bool:
     """Return whether every device can own environments and parts of minibatches.
 
     Computing parts smaller than `MIN_ROWS` takes less time than exchanging their gradients.
     """
-    rows, left = divmod(settings.batch_size, devices.count() * settings.num_minibatches)
+    parts = devices.count() * settings.num_minibatches
+    rows, left = divmod(settings.batch_size, parts)
+    if has_memory:
+        left = settings.num_sequences % parts
     return settings.num_envs % devices.count() == 0 and not left and rows >= MIN_ROWS
 
 
-def flat(obs: jax.Array) -> jax.Array:
-    """Flatten observations [batch, ...] to vectors [batch, obs], as the critic expects."""
-    return obs.reshape(obs.shape[0], -1)
+def flat(obs: jax.Array, num_axes: int = 1) -> jax.Array:
+    """Flatten observations [*batch, ...] to vectors [*batch, obs], as the critic expects."""
+    return obs.reshape(*obs.shape[:num_axes], -1)
 
 
 def _look_and_run(
@@ -358,10 +444,11 @@ def _batch(
     slots: Slots,
     transitions: Transitions,
 ) -> ppo.Sample:
-    """Compute what the losses need, once for all epochs; leaves [steps * envs, ...]."""
-    obs = transitions.taken.obs
-    values = networks.value(learned, obs.reshape(*obs.shape[:2], -1))
-    last_value = networks.value(learned, observation.quantise(quantiser, slots.seen.obs))
+    """Compute what the losses need, once for all epochs; leaves [steps, envs, ...]."""
+    taken = transitions.taken
+    values = networks.value(learned, flat(taken.obs, 2), taken.memory)
+    last_obs = observation.quantise(quantiser, slots.seen.obs)
+    last_value = networks.value(learned, last_obs, slots.memory)
     estimates = ppo.advantages(
         transitions.reward,
         values,
@@ -376,15 +463,34 @@ def _batch(
         learned.distribution, transitions.output, transitions.raw_action
     )
     scaled = ppo.normalise(estimates) if settings.normalize_advantages else estimates
-    batch = ppo.Sample(
-        transitions.taken,
+    return ppo.Sample(
+        taken,
         transitions.raw_action,
         log_prob,
         values,
         scaled,
         estimates + values,
     )
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+
+
+def _rows(
+    settings: "PPO",
+    networks: Networks,
+    key_collect: Key,
+    transitions: Transitions,
+    batch: ppo.Sample,
+) -> ppo.Sample:
+    """Return the rows that minibatches are made of, from leaves [steps, envs, ...].
+
+    They are transitions [steps * envs, ...], or for a policy with memory sequences of them.
+    """
+    if not networks.has_memory:
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+    is_done = transitions.terminated | transitions.truncated
+    keys = restart_keys(key_collect, is_done.shape[1], settings.num_steps)
+    length = settings.sequence_length
+    found = through_time.sequences(transitions.taken, is_done, keys, length)
+    return through_time.cut(batch._replace(inputs=()), length)._replace(inputs=found)
 
 
 def _metrics(tally: Tally) -> Metrics:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ternevo.arithmetic import ternary
+from ternevo.arithmetic import observation, ternary
 from ternevo.arithmetic.latents import has_outputs
 from ternevo.arithmetic.ternary import WeightName
 from ternevo.arithmetic.weights import WeightKind, kind_of
@@ -38,6 +38,7 @@ class Start(NamedTuple):
     path: Path
     info: dict[str, Any]
     params: PolicyParams
+    windows: tuple[tuple[int, ...], ...] = ()
 
     def __str__(self) -> str:
         """Return the file, and what it says about its origin."""
@@ -65,7 +66,8 @@ def load(path: Path, env: Env, policy: Policy, kind: WeightName, trust: Trust = 
         layers, cannot be turned into this kind of weights, or was exported for a device.
     """
     saved = policy_file.load(path, trust)
-    if saved.record is not None and saved.record.moments is None:
+    has_moments = observation.summed_size(saved.obs) > 0
+    if has_moments and saved.record is not None and saved.record.moments is None:
         raise ValueError(
             f"cannot start from {path}: it has no moments of observations, as it was exported for "
             "a device; start from the file in the run's folder"
@@ -75,7 +77,20 @@ def load(path: Path, env: Env, policy: Policy, kind: WeightName, trust: Trust = 
         weights = convert(saved.weights, kind, jax.eval_shape(policy.init, jax.random.key(0)))
     except ValueError as error:
         raise ValueError(f"cannot start from {path}: {error}") from error
-    return Start(path, saved.info, PolicyParams(weights, saved.moments))
+    return Start(path, saved.info, PolicyParams(weights, saved.moments), saved.settings.windows)
+
+
+def check_windows(start: Start, windows: tuple[tuple[int, ...], ...]) -> None:
+    """Refuse a start whose convolutions have other windows than the run's policy.
+
+    Raises:
+      ValueError: they differ.
+    """
+    if start.windows != windows:
+        raise ValueError(
+            f"{start.path} has the filters {start.windows}, and this run's policy {windows}: give "
+            "it the same --filters"
+        )
 
 
 def start_from(policy: Policy, weights: Params) -> Policy:

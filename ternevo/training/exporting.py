@@ -47,6 +47,7 @@ def converted(record: PolicyRecord, config: ExportConfig) -> bytes:
     """Return the bytes of the policy in the format `config.to`.
 
     Raises:
+      UnsupportedError: it has layers, a skip or inputs that the format does not run.
       NotIntegerError: it computes with floats, but the format is for integers.
       ValueError: a name or a count is invalid.
     """

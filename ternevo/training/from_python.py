@@ -14,7 +14,7 @@ from ternevo.machine import devices
 from ternevo.machine.compilation_cache import enable_compilation_cache
 from ternevo.machine.interruption import Stop
 from ternevo.names import check_trusted
-from ternevo.policies import policy_file
+from ternevo.policies import contract, policy_file
 from ternevo.policies.policy_file import SavedPolicy
 from ternevo.rollouts.episode import check_fits
 from ternevo.runs import claims, run_folder
@@ -137,7 +137,7 @@ def evaluate(
     devices.check_float32()
     enable_compilation_cache()
     saved = _saved(policy, trust)
-    made = _made(saved, env, trust)
+    made = contract.shown_to(saved.settings, _made(saved, env, trust))
     check_fits(saved, made)
     problem = problems.of(saved.policy, made)
     key = jax.random.fold_in(jax.random.key(seed), keys.FINAL_EVALUATION)

@@ -5,12 +5,17 @@ from pathlib import Path
 import jax
 
 from ternevo import envs
+from ternevo.deploy import html, tvp
+from ternevo.files import replacing
 from ternevo.machine import devices
 from ternevo.machine.compilation_cache import enable_compilation_cache
 from ternevo.policies import policy_file
+from ternevo.policies.policy_file import SavedPolicy
 from ternevo.rollouts import episode
+from ternevo.rollouts.episode import Recording
 from ternevo.runs import run_folder
 from ternevo.settings.play import PlayConfig
+from ternevo.types import Env
 
 
 def play(config: PlayConfig) -> Path:
@@ -25,6 +30,31 @@ def play(config: PlayConfig) -> Path:
     recorded = episode.record(saved, env, jax.random.key(config.seed))
     ending = "terminated" if recorded.terminated else "reached the time limit"
     print(f"return {recorded.total:.2f} in {len(recorded.rewards)} steps, {ending}", flush=True)
-    return envs.render(
-        env.id, recorded.states, config.out or run_folder.beside(config.run, path, "play")
-    )
+    stem = config.out or run_folder.beside(config.run, path, "play")
+    if config.to == "page":
+        return write_page(saved, env, recorded, stem)
+    return envs.render(env.id, recorded.states, stem)
+
+
+def write_page(saved: SavedPolicy, env: Env, recorded: Recording, stem: Path) -> Path:
+    """Write a page with an episode and the policy's layers; return its path, `<stem>.html`.
+
+    Raises:
+      ValueError: observations are not pictures of bits, or the policy is not a .tvp.
+      NotIntegerError: the policy computes with floats.
+    """
+    if env.obs.kind not in ("bits", "planes") or len(env.obs.shape) != 3:
+        raise ValueError(
+            f"--to page shows games whose observations are bits, such as MinAtar, not {env.id}; "
+            "use --to picture, or python -m ternevo.export --to html"
+        )
+    if saved.record is None:
+        raise ValueError("--to page runs a .tvp, and this policy is of your own; use --to picture")
+    replay = html.replay_of_grid(recorded.observations, recorded.rewards, env.obs.shape)
+    size = len(tvp.encode(saved.record.bare()))
+    title = f"{size:,} bytes play {env.id.rpartition('/')[2]}"
+    path = stem.with_name(f"{stem.name}.html")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(html.to_html(saved.record, title, replay).encode())
+    return path

@@ -45,7 +45,8 @@ def build(config: RunConfig, time: Phases | None = None) -> Setup:
     if config.profile:
         profiling.make_profile_folder(config.profile)
     (enable_compilation_cache if config.compilation_cache else disable_compilation_cache)()
-    env = envs.make(config.env, config.episode_length, config.wrappers)
+    made = envs.make(config.env, config.episode_length, config.wrappers)
+    env = contract.shown_to(config.policy, made)
     policy = contract.build(config.policy, env.obs, env.action)
     folder = run_folder.folder_of(config, env.id)
     source = run_folder.start_of(config, folder)
@@ -53,6 +54,7 @@ def build(config: RunConfig, time: Phases | None = None) -> Setup:
     if source:  # the run's own class is already imported; a file may not name another
         kind, trust = config.policy.weights, config.policy_name
         begin = warm_start.load(source, env, policy, kind, trust)
+        warm_start.check_windows(begin, config.policy.windows)
     strategy = build_strategy(config, env, policy, begin)
     return Setup(config, env, policy, strategy, folder, begin, time or Phases())
 

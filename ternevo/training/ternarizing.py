@@ -18,7 +18,7 @@ from ternevo.keys import FRESH_EPISODES
 from ternevo.machine import devices
 from ternevo.machine.compilation_cache import enable_compilation_cache
 from ternevo.names import Trust
-from ternevo.policies import policy_file
+from ternevo.policies import contract, policy_file
 from ternevo.policies.policy_file import SavedPolicy
 from ternevo.runs import run_folder
 from ternevo.settings.export import ExportConfig
@@ -51,7 +51,7 @@ def export_ternarized(config: ExportConfig) -> Exported:
     saved = policy_file.load(source, trust=config.policy or False)
     env_id = policy_file.env_id_of(saved, source, config.env)
     trained_length = saved.episode_length if env_id == saved.env_id else None
-    env = envs.remake(env_id, saved.wrappers, trained_length)
+    env = contract.shown_to(saved.settings, envs.remake(env_id, saved.wrappers, trained_length))
     ternarize(source, out, env, trust=saved.policy_name)
     exported = policy_file.load(out, trust=saved.policy_name)
     print(f"evaluating on {config.num_episodes} fresh episodes", flush=True)

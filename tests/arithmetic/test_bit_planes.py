@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from policy_inputs import inputs
 
 from ternevo.arithmetic import bit_planes
-from ternevo.policies.mlp import choose_matmul
+from ternevo.policies import layers, mlp
 from ternevo.settings.policies import MLP
 from ternevo.types import ActionSpec, ObsSpec
 
@@ -113,6 +113,11 @@ def test_every_way_to_multiply_gives_the_same_integers(activation, weights, ways
         ]
         for first, other in itertools.pairwise(answers):
             np.testing.assert_array_equal(first, other)
+
+
+def choose_matmul(settings: MLP, num_episodes: int) -> str:
+    network = mlp.network(settings, ObsSpec((4,)), ActionSpec("discrete", 2))
+    return layers.choose_matmul(settings, network, num_episodes)
 
 
 def test_floats_are_multiplied_as_floats():

@@ -26,52 +26,56 @@ static void fill(int8_t *q, float *obs, int size, int row) {
     }
 }
 
-static void print_actions(const kernels_net *net, const tvp_policy *policy, const float *obs) {
-    size_t count = (size_t)policy->num_outputs;
-    float *action = allocate(count * sizeof *action);
-    if (policy->output_kind == TVP_DISCRETE) {
-        printf(" %d", kernels_act(net, obs));
-    } else {
-        kernels_act_continuous(net, obs, action);
-        for (size_t i = 0; i < count; i++) {
-            int32_t bits;
-            memcpy(&bits, action + i, sizeof bits);
-            printf(" %ld", (long)bits);
-        }
+static void print_numbers(const int32_t *numbers, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        printf(" %ld", (long)numbers[i]);
     }
-    free(action);
 }
 
-/* Arrays are of the very size, so that a read past the end is seen. */
+/* Arrays are of the very size, so that a read past the end is seen. All rows are run in a batch; of
+   a policy with memory one after another, as an episode. */
 static void run(const tvp_policy *policy) {
     kernels_net *net = kernels_prepare(policy);
     size_t inputs = (size_t)policy->obs_size, outputs = (size_t)policy->num_outputs;
-    int8_t *q = allocate(inputs), *quantised = allocate(inputs);
-    float *obs = allocate(inputs * sizeof *obs);
-    int32_t *logits = allocate(outputs * sizeof *logits);
-    if (net == NULL) {
+    size_t memory_size = (size_t)policy->memory_size;
+    int8_t *q = allocate(ROWS * inputs), *quantised = allocate(ROWS * inputs);
+    int8_t *memory = allocate(memory_size);
+    float *obs = allocate(ROWS * inputs * sizeof *obs);
+    int is_discrete = policy->output_kind == TVP_DISCRETE;
+    size_t acted = is_discrete ? 1 : outputs;
+    int32_t *logits = allocate(ROWS * outputs * sizeof *logits);
+    int32_t *actions = allocate(ROWS * acted * sizeof *actions);
+    kernels_task act = is_discrete ? KERNELS_ACT : KERNELS_ACT_CONTINUOUS;
+    kernels_work *work = net != NULL ? kernels_begin(net) : NULL;
+    if (work == NULL) {
         exit(3);
     }
+    size_t at_once = memory_size > 0 ? 1 : ROWS;
+    for (int row = 0; row < ROWS; row++) {
+        fill(q + (size_t)row * inputs, obs + (size_t)row * inputs, policy->obs_size, row);
+    }
+    kernels_run(net, work, KERNELS_QUANTISE, obs, NULL, quantised, ROWS);
+    kernels_reset(net, memory);
+    for (size_t row = 0; row < ROWS; row += at_once) {
+        kernels_run(net, work, KERNELS_LOGITS_Q, q + row * inputs, memory, logits + row * outputs,
+                    at_once);
+    }
+    kernels_reset(net, memory);
+    for (size_t row = 0; row < ROWS; row += at_once) {
+        kernels_run(net, work, act, obs + row * inputs, memory, actions + row * acted, at_once);
+    }
     printf("logits");
-    for (int row = 0; row < ROWS; row++) {
-        fill(q, obs, policy->obs_size, row);
-        kernels_logits_q(net, q, logits);
-        for (size_t i = 0; i < outputs; i++) {
-            printf(" %ld", (long)logits[i]);
-        }
-    }
+    print_numbers(logits, ROWS * outputs);
     printf(" actions");
-    for (int row = 0; row < ROWS; row++) {
-        fill(q, obs, policy->obs_size, row);
-        kernels_quantise(net, obs, quantised);
-        kernels_logits(net, obs, logits);
-        print_actions(net, policy, obs);
-    }
+    print_numbers(actions, ROWS * acted);
     printf("\n");
     free(q);
     free(quantised);
+    free(memory);
     free(obs);
     free(logits);
+    free(actions);
+    kernels_end(work);
     kernels_free(net);
 }
 

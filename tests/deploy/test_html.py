@@ -16,17 +16,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deep_records import deep_record
+from layered_records import Builder, minatar, of_one_type, recurrent, resnet
 from PIL import Image
 from policy_records import make_record, with_squares
 
 import ternevo.deploy
 from ternevo.deploy import html, integer, tvp
-from ternevo.deploy.record import Layer, Moments, PolicyRecord, Vectors
+from ternevo.deploy.record import LAYER_TYPES, Layer, Moments, PolicyRecord, Vectors, Window
 
 WEB = Path(ternevo.deploy.__file__).parent / "web"
 HOSTILE = (
     "gymnax/CartPole-v1</script><script>document.title='owned'</script><!-- {{script}} & \u2028"
 )
+TIMES = "\N{MULTIPLICATION SIGN}"
 ODD = (
     "nan inf -inf 0 -0 1e-45 -1e-45 1.2e-38 3.4028235e38 -3.4e38 0.5 -0.5 1.5 126.5 -127.5 8388608"
 )
@@ -91,6 +94,9 @@ def observations_of(record: PolicyRecord, random, count: int) -> np.ndarray:
     shape = (count, record.obs_size)
     if record.input_kind == "bits":
         return random.choice(np.array([0, 1, 1, 0, 2, -0.0], np.float32), shape)
+    if record.input_kind == "pixels":
+        pixels = random.integers(-4, 520, shape).astype(np.float32) / 2
+        return np.where(random.random(shape) < 0.15, random.choice(SPECIAL, shape), pixels)
     ties = random.integers(-300, 301, shape).astype(np.float32) / 2
     if record.input_kind == "i8":
         return np.trunc(ties * 2)
@@ -135,7 +141,7 @@ def compare(records: list[PolicyRecord], count: int, seed: int = 1) -> None:
     for record, obs, result in zip(records, observations, results, strict=True):
         net = integer.compile_integer(record)
         quantised = integer.quantise(record, obs)
-        logits = integer.logits(net, quantised)
+        logits = integer.episode(net, quantised)
         actions = integer.actions(record, net.output_exponent, logits)
         for name, expected in (("quantised", quantised), ("logits", logits), ("actions", actions)):
             found = np.frombuffer(base64.b64decode(result[name]), expected.dtype)
@@ -147,6 +153,31 @@ def test_javascript_computes_the_integers_and_actions_of_numpy():
     records = table()
     assert len(records) == 384
     compare(records, count=40)
+
+
+def policies_of_all_layers(count: int, first: int = 0) -> list[PolicyRecord]:
+    """Return random networks of all layers, and those that people train."""
+    random = [deep_record(seed) for seed in range(first, first + count)]
+    return [*random, minatar(), resnet(), recurrent("elman"), recurrent("gated", hidden=(5,))]
+
+
+@needs_node
+def test_javascript_computes_all_layers_and_whole_episodes():
+    compare(policies_of_all_layers(80), count=12)
+
+
+@needs_node
+@pytest.mark.slow
+def test_javascript_computes_the_same_of_many_more_networks():
+    compare(policies_of_all_layers(2500, first=1000), count=12, seed=2)
+
+
+@needs_node
+@pytest.mark.slow
+@pytest.mark.parametrize("type_", LAYER_TYPES)
+def test_javascript_computes_a_hundred_thousand_inputs_of_each_type(type_):
+    for record in of_one_type(type_):
+        compare([record], count=25_000)
 
 
 @needs_node
@@ -201,7 +232,7 @@ def full(record: PolicyRecord) -> PolicyRecord:
     """Return the policy with all optional parts."""
     random = np.random.default_rng(3)
     q = random.integers(0, 2, (3, record.obs_size)).astype(np.int8)
-    logits = integer.logits(integer.compile_integer(record), q)
+    logits = integer.episode(integer.compile_integer(record), q)
     ones = np.ones(record.obs_size, np.float32)
     return dataclasses.replace(
         record,
@@ -228,13 +259,16 @@ def repaired(data: bytes) -> bytes:
     return bytes(body) + struct.pack("<I", zlib.crc32(body))
 
 
-def mutations(random, data: bytes, count: int) -> list[bytes]:
-    """Return files with bytes changed, left out or put in, and a valid check sum."""
+def mutations(random, data: bytes, count: int, stop: int = 0) -> list[bytes]:
+    """Return files with bytes changed, left out or put in, and a valid check sum.
+
+    `stop` is where damage ends; by default at the check sum.
+    """
     mutated = []
     for _ in range(count):
         body = bytearray(data)
         for _ in range(random.integers(1, 3)):
-            at = int(random.integers(8, len(body) - 4))
+            at = int(random.integers(8, stop or len(body) - 4))
             kind = random.integers(6)
             if kind < 3:
                 body[at] = random.choice([0, 1, 2, 127, 128, 242, 243, 255, body[at] ^ 1])
@@ -269,6 +303,23 @@ def assert_same_refusals(files: list[bytes]) -> int:
     return accepted
 
 
+def seeds_of_version_2() -> list[bytes]:
+    """Return small files with every type of layer, skips, and every kind of input."""
+    variants = [
+        recurrent("elman", 2, 3),
+        recurrent("gated", 2, 2, activation="sign", inputs="bits", scales="output"),
+        resnet((5, 5, 1), (2,)),
+        Builder((3, 4, 1), 1, "bits").add("max_pool", window=Window(2, 2, 1, 1)).record(2),
+        Builder((4, 3, 2), 2, "f32", "continuous", kind="binary")
+        .add("convolution", 2, "sign", Window(2, 2, 2, 1))
+        .add("convolution", 2, "int4", Window(1, 1, 1, 0))
+        .add("dense", 2, "int4")
+        .add("dense", 2, "int4", skip=1)
+        .record(2),
+    ]
+    return [tvp.encode(v) for variant in variants for v in (variant, full(variant))]
+
+
 def seeds_of_mutations() -> list[bytes]:
     random = np.random.default_rng(5)
     variants = [
@@ -292,11 +343,24 @@ def test_javascript_accepts_what_python_accepts():
 
 
 @needs_node
+def test_javascript_accepts_what_python_accepts_of_version_2():
+    """The header and the records of layers, where the rules are, are damaged more than the rest."""
+    random = np.random.default_rng(7)
+    files = [
+        m
+        for data in seeds_of_version_2()
+        for m in mutations(random, data, 50) + mutations(random, data, 120, stop=32 + 16 * data[20])
+    ]
+    accepted = assert_same_refusals(files + seeds_of_version_2())
+    assert 20 < accepted < len(files) - 100
+
+
+@needs_node
 @pytest.mark.slow
 def test_javascript_accepts_what_python_accepts_of_many_more():
     random = np.random.default_rng(8)
-    files = [m for data in seeds_of_mutations() for m in mutations(random, data, 8000)]
-    assert_same_refusals(files)
+    for seeds in (seeds_of_mutations(), seeds_of_version_2()):
+        assert_same_refusals([m for data in seeds for m in mutations(random, data, 8000)])
 
 
 # ---------------------------------------------------------------------------------------- physics
@@ -546,12 +610,7 @@ def replay_of_bodies(steps: int, inputs: int) -> dict:
 def replay_of_a_grid(steps: int, shape: tuple[int, int, int]) -> dict:
     random = np.random.default_rng(0)
     bits = random.random((steps, int(np.prod(shape)))) < 0.1
-    return {
-        "rate": 12,
-        "observations": to_base64(np.packbits(bits, axis=1).tobytes()),
-        "rewards": to_base64(np.ones(steps, "<f4").tobytes()),
-        "grid": list(shape),
-    }
+    return html.replay_of_grid(bits, np.ones(steps), shape)
 
 
 @needs_chromium
@@ -571,6 +630,65 @@ def test_a_recorded_episode_is_shown_over_and_over(tmp_path, sizes, output_kind,
     assert attribute(dom, "state") == "running"
     assert 0 < int(shown(dom, "step")) == int(shown(dom, "return")) <= 40
     assert "recorded episode" in shown(dom, "tagline")
+
+
+def of_game(record: PolicyRecord, env: str) -> PolicyRecord:
+    names = {"obs_names": "paddle\nball\ntrail\nbrick", "action_names": "stay\nleft\nright"}
+    return dataclasses.replace(record, metadata={"env": env, **names})
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("record", "replay", "words"),
+    [
+        (
+            of_game(minatar(), "gymnax/Breakout-MinAtar"),
+            replay_of_a_grid(40, (10, 10, 4)),
+            [f"10{TIMES}10{TIMES}4", "recorded episode", "trail", "what a filter finds"],
+        ),
+        (
+            dataclasses.replace(recurrent("gated"), metadata={"env": "gymnax/CartPole-v1"}),
+            None,
+            ["a memory of 6 numbers", "how far its gate is open"],
+        ),
+        slow(of_game(minatar(seed=1), "none"), None, ["Draw on what it sees", "trail"]),
+        slow(
+            resnet((24, 20, 3)),
+            None,
+            [f"24{TIMES}20{TIMES}3", "(14 layers)", "Draw on what it sees"],
+        ),
+        slow(recurrent("elman", 4, 300, activation="sign"), None, ["a memory of 300 numbers"]),
+    ],
+    ids=["game", "memory", "drawn bits", "drawn pixels", "wide memory"],
+)
+def test_pages_of_all_layers_run(tmp_path, record, replay, words):
+    dom, console = browse(html.to_html(record, replay=replay), tmp_path)
+    assert console == []
+    assert attribute(dom, "state") == "running"
+    equal, count = attribute(dom, "selftest").split("/")
+    assert equal == count
+    assert shown(dom, "action")  # a frame was drawn
+    assert re.search(r'id="network"[^>]* style="height: \d{3,4}px', dom)
+    for word in words:
+        assert word in unescape(dom)
+
+
+def test_a_grid_is_recorded_as_bits():
+    shape, random = (4, 5, 3), np.random.default_rng(0)
+    seen = random.integers(0, 2, (7, 60)).astype(np.float32)
+    replay = html.replay_of_grid(seen, np.arange(7.0), shape)
+    bits = np.frombuffer(base64.b64decode(replay["observations"]), np.uint8).reshape(7, -1)
+    np.testing.assert_array_equal(np.unpackbits(bits, axis=1)[:, :60], seen)
+    assert base64.b64decode(replay["rewards"]) == np.arange(7, dtype="<f4").tobytes()
+    assert replay["grid"] == [4, 5, 3]
+    with pytest.raises(ValueError, match="must be 0 or 1"):
+        html.replay_of_grid(seen / 2, np.arange(7.0), shape)
+    with pytest.raises(ValueError, match="6 rewards and observations"):
+        html.replay_of_grid(seen, np.arange(6.0), shape)
 
 
 def test_a_recorded_episode_is_data_of_the_page():

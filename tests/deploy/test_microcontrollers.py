@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from policy_records import make_record
 
-from ternevo.deploy import adc, c_header, c_sizes, integer
+from ternevo.deploy import adc, c_chain, c_header, c_sizes, c_tables, integer
 from ternevo.deploy.record import PolicyRecord
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "deploy"
@@ -141,10 +141,10 @@ CORES = {
 
 def parts_of(record: PolicyRecord) -> c_sizes.Parts:
     net = integer.compile_integer(record)
-    layers = c_header._layers(record, net)
-    writer = c_header._Writer(record, net, "p", "", None, None)
-    list(c_header._tables(writer, layers))
-    return c_header._parts(writer, layers)
+    layers = c_chain.layers_of(record, net)
+    writer = c_tables.Writer(record, net, "p", "", None, None)
+    list(c_chain.tables(writer, layers))
+    return c_chain.parts_of(writer, layers)
 
 
 def test_estimates_grow_with_the_policy():

@@ -9,12 +9,14 @@ import sys
 
 import numpy as np
 import pytest
+from deep_records import deep_record
+from layered_records import Builder, minatar, of_one_type, recurrent, resnet
 from policy_inputs import inputs
 from policy_records import make_record, with_extreme_exponents
 
 import ternevo
-from ternevo.deploy import integer, onnx_graph, tvp
-from ternevo.deploy.record import ACTIVATIONS, PolicyRecord
+from ternevo.deploy import integer, onnx_graph, runtime, tvp
+from ternevo.deploy.record import ACTIVATIONS, LAYER_TYPES, PolicyRecord, Window
 
 onnx = pytest.importorskip("onnx")
 FORMATS = ("int8", "int2")
@@ -58,21 +60,25 @@ def expected(record, obs):
     return integer.actions(record, net.output_exponent, logits), logits
 
 
-def in_reference(data: bytes, obs):
+INPUT_NAMES = ("obs", onnx_graph.MEMORY)
+
+
+def in_reference(data: bytes, *values):
     """Run a file by the interpreter that comes with onnx."""
     from onnx.reference import ReferenceEvaluator
 
     with np.errstate(all="ignore"):
-        return ReferenceEvaluator(onnx.load_from_string(data)).run(None, {"obs": obs})
+        given = dict(zip(INPUT_NAMES, values, strict=False))
+        return ReferenceEvaluator(onnx.load_from_string(data)).run(None, given)
 
 
-def in_onnxruntime(data: bytes, obs):
+def in_onnxruntime(data: bytes, *values):
     """Run a file by onnxruntime, with its optimisations."""
     runtime = pytest.importorskip("onnxruntime", exc_type=ImportError)
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"obs": obs})
+    return session.run(None, dict(zip(INPUT_NAMES, values, strict=False)))
 
 
 def operators(data: bytes) -> set[str]:
@@ -136,6 +142,128 @@ def test_the_widest_layer_is_exact(run):
         run(onnx_graph.to_bytes(record), obs), expected(record, obs), strict=True
     ):
         np.testing.assert_array_equal(found, wanted)
+
+
+def episode(run, data: bytes, record, obs):
+    """Return actions, logits and memories of an episode, and of a second one beside it."""
+    [told] = [
+        p.value for p in onnx.load_from_string(data).metadata_props if p.key == "first_memory"
+    ]
+    memory = np.repeat(np.array([json.loads(told)], np.int8), 2, axis=0)
+    found = []
+    for row in obs:
+        *outputs, memory = run(data, np.stack([row, row]), memory)
+        found.append([*outputs, memory])
+        for output in found[-1]:
+            np.testing.assert_array_equal(output[0], output[1])
+    return [np.stack([step[i][0] for step in found]) for i in range(3)]
+
+
+def expected_episode(record, obs):
+    """Return the actions, logits and memories of integer.py."""
+    net = integer.compile_integer(record)
+    memory, found = net.memory, []
+    for q in integer.quantise(record, obs):
+        memory, logits = integer.step(net, memory, q)
+        found.append((logits, memory))
+    logits, memories = (np.stack(each) for each in zip(*found, strict=True))
+    return integer.actions(record, net.output_exponent, logits), logits, memories
+
+
+def compare_layers(records, run, weights, steps=6):
+    """Assert that a graph of each computes what NumPy does."""
+    rng = np.random.default_rng(0)
+    for record in records:
+        obs = deep_observations(record, rng, steps)
+        data = onnx_graph.to_bytes(record, weights)
+        if record.memory_size:
+            found, wanted = episode(run, data, record, obs), expected_episode(record, obs)
+        else:
+            found, wanted = run(data, obs), expected(record, obs)
+        for each, right in zip(found, wanted, strict=True):
+            assert each.dtype == (np.int64 if right.ndim == 1 else right.dtype)
+            np.testing.assert_array_equal(each, right)
+
+
+def deep_observations(record, rng, count):
+    if record.input_kind != "pixels":
+        return observations(record, rng, count)[:count]
+    pixels = rng.integers(-4, 520, (count, record.obs_size)) / 2
+    special = rng.choice(np.array(SPECIAL, np.float32), pixels.shape)
+    return np.where(rng.random(pixels.shape) < 0.1, special, pixels).astype(np.float32)
+
+
+NETWORKS = [minatar(), resnet(), recurrent("elman"), recurrent("gated", hidden=(5,))]
+
+
+@pytest.mark.parametrize("weights", FORMATS)
+def test_it_computes_all_layers_in_the_reference(weights):
+    compare_layers([*map(deep_record, range(20)), *NETWORKS[1:]], in_reference, weights, steps=3)
+
+
+@pytest.mark.parametrize("weights", FORMATS)
+def test_it_computes_all_layers_in_onnxruntime(weights):
+    compare_layers([*map(deep_record, range(30)), *NETWORKS], in_onnxruntime, weights)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", [in_reference, in_onnxruntime])
+def test_it_computes_many_more_networks(run):
+    compare_layers(map(deep_record, range(1000, 2500)), run, "int8", steps=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", [in_reference, in_onnxruntime])
+@pytest.mark.parametrize("type_", LAYER_TYPES)
+def test_it_computes_a_hundred_thousand_inputs_of_each_type(type_, run):
+    rng, count = np.random.default_rng(0), 25_000
+    for record in of_one_type(type_):
+        net, data = integer.compile_integer(record), onnx_graph.to_bytes(record)
+        obs = deep_observations(record, rng, count)
+        memory = rng.integers(-1, 2, (count, record.memory_size)).astype(np.int8)
+        after, logits = integer.step(net, memory, integer.quantise(record, obs))
+        found = run(data, obs, *([memory] if record.memory_size else []))
+        np.testing.assert_array_equal(found[1], logits)
+        for now in found[2:]:
+            np.testing.assert_array_equal(now, after)
+
+
+@pytest.mark.parametrize("run", [in_reference, in_onnxruntime])
+def test_the_widest_convolution_is_exact(run):
+    """Sums of 65,536 inputs, each at the end of its range, and the largest bias: below 2**24."""
+    made = Builder((16, 16, 255), inputs="i8")
+    record = made.add("convolution", 2, "int8", Window(16, 16, 1, 0)).record(2)
+    first = record.layers[0]
+    ones = {"weights": np.ones_like(first.weights), "bias": np.ones_like(first.bias)}
+    first = dataclasses.replace(first, **ones, exponent=24, bias_exponent=-24)
+    record = dataclasses.replace(record, layers=(first, record.layers[1]))
+    obs = np.full((1, record.obs_size), 127, np.int8)
+    for found, wanted in zip(
+        run(onnx_graph.to_bytes(record), obs), expected(record, obs), strict=True
+    ):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("run", [in_reference, in_onnxruntime])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "int8", "int4", "sign", "ternary"])
+def test_all_layers_with_floats_agree_with_numpy_up_to_rounding(activation, run):
+    rng = np.random.default_rng(4)
+    is_float = activation in ("tanh", "relu")
+    for seed, kind in itertools.product(range(6), ["float", "ternary"]):
+        if kind == "ternary" and not is_float:
+            continue
+        record = deep_record(seed, kinds=(kind,), activations=(activation,))
+        policy = runtime.Policy(record)
+        data, obs = onnx_graph.to_bytes(record), deep_observations(record, rng, 4)
+        q, memory = policy.quantise(obs), policy.reset(4)
+        for turn in range(2):
+            now = np.roll(obs, turn, 0)
+            memory_before = memory
+            memory, wanted = policy.step_logits_q(memory, np.roll(q, turn, 0))
+            found = run(data, now, *([memory_before] if record.memory_size else []))
+            np.testing.assert_allclose(found[1], wanted, rtol=1e-4, atol=1e-4)
+            for after in found[2:]:
+                np.testing.assert_allclose(after, memory, rtol=1e-4, atol=1e-4)
 
 
 def test_of_equal_logits_the_first_wins():

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from deep_records import deep_record
 from policy_inputs import inputs
 from policy_records import (
     check_against_reference,
@@ -420,17 +421,31 @@ class TestExtension:
 
 
 def corpus(count: int) -> list[bytes]:
-    """Return files of all kinds, whole, cut off, and changed under a right check sum."""
-    rng = np.random.default_rng(0)
+    """Return files of version 1, whole, cut off, and changed under a right check sum."""
     whole = [tvp.encode(with_everything(record, 2)) for record in list(table())[::7]]
     whole += [tvp.encode(mixed(seed)) for seed in range(20)]
     whole += [tvp.encode(with_everything(make_record((3, 4, 2), "tanh", "float")))]
     whole += [tvp.encode(with_squares(with_extreme_exponents(make_record((5, 4, 2)))))]
+    return damaged(whole, count)
+
+
+def second_corpus(count: int) -> list[bytes]:
+    """Return the same of version 2."""
+    records = [deep_record(seed) for seed in range(60 + count // 50)]
+    whole = [tvp.encode(with_everything(record, 2)) for record in records]
+    return damaged([data for data in whole if data[8] == 2], count)
+
+
+def damaged(whole: list[bytes], count: int) -> list[bytes]:
+    """Return the files, and `count` that are cut off or changed, most with a right check sum."""
+    rng = np.random.default_rng(0)
     small = [data for data in whole if len(data) < 600]
     files = list(whole)
     for _ in range(count):
         data = bytearray(small[rng.integers(len(small))])
-        for place in rng.integers(0, len(data), rng.integers(1, 5)):
+        # As often in the header and the records of layers as in all that follows.
+        reach = len(data) if rng.random() < 0.5 else 32 + 16 * data[20]
+        for place in rng.integers(0, min(reach, len(data)), rng.integers(1, 5)):
             data[place] = rng.integers(256)
         if rng.random() < 0.3:
             data = data[: rng.integers(len(data))]
@@ -444,14 +459,15 @@ def expected(data: bytes) -> str:
         record = tvp.decode(data)
     except PolicyFormatError as error:
         return f"refused {error.offset} {error.reason}"
+    assert tvp.encode(record) == data
     if not record.is_integer:
         return "floats"
     net = integer.compile_integer(record)
     place, row = np.arange(record.obs_size), np.arange(4)[:, None]
     q = ((37 * place + 91 * row + 11) % 255 - 127).astype(np.int8)
-    found = integer.logits(net, q)
+    found = integer.episode(net, q)
     obs = q.astype(np.float32) / 8
-    acted = integer.logits(net, integer.quantise(record, obs))
+    acted = integer.episode(net, integer.quantise(record, obs))
     taken = integer.actions(record, net.output_exponent, acted)
     texts = [" ".join(map(str, found.ravel())), " ".join(map(str, taken.view(np.int32).ravel()))]
     return f"logits {texts[0]} actions {texts[1]}"
@@ -483,8 +499,20 @@ def test_the_sanitizers_find_nothing_in_many_files(kernel, driver, tmp_path):
     check_under_sanitizers(driver, tmp_path, kernel, corpus(6000))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", ["portable", "avx2", "avx512"])
+def test_the_sanitizers_find_nothing_in_many_files_of_version_2(kernel, driver, tmp_path):
+    count = 100_000 if kernel == "avx2" else 20_000
+    check_under_sanitizers(driver, tmp_path, kernel, second_corpus(count))
+
+
 def test_the_sanitizers_find_nothing(driver, tmp_path):
     check_under_sanitizers(driver, tmp_path, "portable", corpus(400))
+
+
+@pytest.mark.parametrize("kernel", ["portable", "avx2", "avx512"])
+def test_the_sanitizers_find_nothing_in_version_2(kernel, driver, tmp_path):
+    check_under_sanitizers(driver, tmp_path, kernel, second_corpus(300))
 
 
 def check_under_sanitizers(driver: Path, folder: Path, kernel: str, files: list[bytes]) -> None:

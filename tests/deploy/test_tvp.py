@@ -160,8 +160,8 @@ REFUSALS = [
     (b"", 0, "not a .tvp policy file"),
     (b"\x89TVP\n\n\x1a\n" + CARTPOLE[8:], 0, "not a .tvp policy file"),
     (CARTPOLE[:47], 47, "the file is cut off"),
-    (edited(CARTPOLE, 8, b"\2"), 8, "version 2.0; this ternevo reads 1.0"),
-    (edited(CARTPOLE, 9, b"\1"), 8, "version 1.1; this ternevo reads 1.0"),
+    (edited(CARTPOLE, 8, b"\3"), 8, "version 3.0; this ternevo reads 1.0 and 2.0"),
+    (edited(CARTPOLE, 9, b"\1"), 8, "version 1.1; this ternevo reads 1.0 and 2.0"),
     (edited(CARTPOLE, 10, b"\1\2"), 10, "unknown flags 0x0201"),
     (CARTPOLE + b"x", 12, f"{len(CARTPOLE)} bytes were written, and there are {END + 5}"),
     (edited(CARTPOLE, 16, b"\0\0"), 16, "0 inputs; must be 1 to 4096"),
@@ -180,7 +180,7 @@ REFUSALS = [
     (edited(CARTPOLE, 24, b"\x09"), 24, "output shift 9; 0 to 8"),
     (edited(CARTPOLE, 25, b"\x09"), 25, "observation shift 9; 0 to 8"),
     (edited(CARTPOLE, 31, b"\1"), 26, "reserved bytes are not 0"),
-    (edited(CARTPOLE, LAYER_0, b"\2"), 32, "a convolution; no version so far has them"),
+    (edited(CARTPOLE, LAYER_0, b"\2"), 32, "unknown type of layer 2"),
     (edited(CARTPOLE, LAYER_0, b"\0"), 32, "unknown type of layer 0"),
     (edited(CARTPOLE, LAYER_0 + 1, b"\7"), 33, "activation 7; must be 0 to 6"),
     (edited(CARTPOLE, LAYER_0 + 1, b"\0"), 33, "only the last layer has no activation"),
@@ -397,9 +397,7 @@ def test_sizes_are_not_believed():
     """A few bytes that promise many weights are refused before any memory is taken."""
     header = bytearray(CARTPOLE[:32])
     header[16:21] = b"\0\x10\0\x10\2"
-    layers = b"".join(
-        tvp.LAYER.pack(1, activation, 0, 0, 4096, 0, 0, 0, 0, 0, 0) for activation in (1, 0)
-    )
+    layers = b"".join(tvp.LAYER.pack(1, activation, 0, 0, 4096, 0, 0, b"") for activation in (1, 0))
     data = sealed(bytes(header) + layers + bytes(100))
     tracemalloc.start()
     try:
@@ -429,8 +427,8 @@ def test_the_largest_layer_is_read():
 
 
 def test_what_does_not_fit_is_not_written():
-    with pytest.raises(PolicyFormatError, match="byte 16: 4097 inputs"):
-        tvp.encode(make_record((4097, 1)))
+    with pytest.raises(PolicyFormatError, match="byte 36: 4097 outputs"):
+        tvp.encode(make_record((1, 4097, 1)))
     with pytest.raises(PolicyFormatError, match="does not fit into a file"):
         tvp.encode(make_record((4, 70_000)))
 

@@ -14,7 +14,7 @@ const toBase64 = ({ buffer, byteOffset, byteLength }) =>
   Buffer.from(buffer, byteOffset, byteLength).toString("base64");
 
 const jobs = {
-  // What a policy computes of observations.
+  // What a policy computes of observations; of a policy with memory they are one episode.
   compute({ policy, observations }) {
     const net = evaluator(decode(fromBase64(policy)));
     const { inputs, outputs, outputKind } = net.policy;
@@ -22,6 +22,7 @@ const jobs = {
     const isDiscrete = outputKind === "discrete";
     const quantised = new Int8Array(all.length), logits = new Int32Array(count * outputs);
     const actions = isDiscrete ? new Int32Array(count) : new Float32Array(count * outputs);
+    net.reset();
     for (let n = 0; n < count; n++) {
       const action = net.act(all.subarray(n * inputs, (n + 1) * inputs));
       quantised.set(net.quantised, n * inputs);

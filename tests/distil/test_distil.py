@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from layered_records import Builder
 
 import ternevo
 from ternevo import gym
@@ -305,6 +306,10 @@ def box(*bounds, shape=(1,)):
         (
             SimpleNamespace(predict=lambda obs, deterministic: (np.zeros(2, int), ("h",))),
             *("CartPole-v1", {}, "has a memory"),
+        ),
+        (
+            runtime.Policy(Builder((4,), inputs="i8").add("elman", 3).record(2)),
+            *("CartPole-v1", {}, "the teacher Policy has a memory, which a student cannot learn"),
         ),
         ("model.zip", "CartPole-v1", {}, r"must be a .onnx, a .tvp or .*load a zip"),
         ("no_such_module:model", "CartPole-v1", {}, "cannot import teacher 'no_such_module:model'"),

@@ -1,9 +1,10 @@
 """Run by test_ppo.py in a process of its own, with two CPU devices.
 
-    python ppo_on_devices.py OUT.npz
+    python ppo_on_devices.py OUT.npz CASE...
 
 trains on one device and on two: with environments that they share, where what the critic learns
-does not depend on the random numbers of each, and with a number of them that they cannot share.
+does not depend on the random numbers of each, for policies without memory and with one; and with
+a number of them that they cannot share.
 """
 
 import sys
@@ -14,7 +15,7 @@ import optax
 
 from ternevo import envs
 from ternevo.machine import devices
-from ternevo.settings.policies import MLP
+from ternevo.settings.policies import MLP, PolicySettings, Recurrent
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.numbered import unwrapped
 from ternevo.training import loop
@@ -24,13 +25,15 @@ CASES = {  # generations, and settings
     # action pays the same. One minibatch has all of it.
     "shared": (1, {"num_envs": 512, "num_steps": 1, "num_minibatches": 1, "max_grad_norm": 0.0}),
     "uneven": (4, {"num_envs": 3, "num_steps": 8, "num_minibatches": 2}),
+    "remembering": (1, {"num_envs": 512, "num_steps": 1, "num_minibatches": 1, "max_grad_norm": 0}),
 }
+POLICIES = {"remembering": Recurrent(memory_size=4)}
 
 
-def trained(generations: int, options: dict) -> list[np.ndarray]:
+def trained(policy_settings: PolicySettings, generations: int, options: dict) -> list[np.ndarray]:
     """Return the leaves of the critic's mean gradients and of all moments, then of all learned."""
     env = envs.make("probe/random_length", 40)
-    policy = MLP((4,)).build(env.obs, env.action)
+    policy = policy_settings.build(env.obs, env.action)
     strategy = STRATEGIES["ppo"].of(critic_hidden_sizes=(8,), **options)
     strategy = strategy.build(env, policy, "ternary", generations)
     first = loop.start(jax.random.key(0), strategy)
@@ -44,11 +47,13 @@ def trained(generations: int, options: dict) -> list[np.ndarray]:
 def main() -> None:
     devices.use_cores(2)
     found = {}
-    for name, case in CASES.items():
+    for name in sys.argv[2:]:
+        case = CASES[name]
+        settings = POLICIES.get(name, MLP((4,)))
         with devices.on_all_devices(1):
-            alone = trained(*case)
+            alone = trained(settings, *case)
         with devices.on_all_devices(2):
-            together = trained(*case)
+            together = trained(settings, *case)
         for i, (one, two) in enumerate(zip(alone, together, strict=True)):
             found |= {f"{name}/{i}/one": one, f"{name}/{i}/two": two}
     np.savez(sys.argv[1], **found)

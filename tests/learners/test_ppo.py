@@ -23,7 +23,7 @@ from ternevo.learners import ppo
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.numbered import unwrapped
-from ternevo.strategies.on_policy import Networks
+from ternevo.strategies.on_policy import Networks, critic_of
 from ternevo.training import loop
 from ternevo.types import ActionSpec, ObsSpec
 
@@ -421,7 +421,7 @@ class Trained:
     def values(self, obs):
         """Values in units of rewards."""
         quantised = self._quantised(obs)
-        return jax.vmap(lambda s: self.networks.value(s.learned, quantised(s)))(self.state)
+        return jax.vmap(lambda s: self.networks.value(s.learned, quantised(s), ()))(self.state)
 
     def actions(self, obs):
         quantised = self._quantised(obs)
@@ -541,11 +541,43 @@ def test_metrics_are_scalars_with_the_same_names_in_each_generation():
     np.testing.assert_allclose(metrics["return/mean"], metrics["episode/length"])
 
 
+def test_the_critic_sees_a_bit_at_the_size_of_one():
+    """The numbers of other observations reach 127, and a bit is 1: a 32nd of it is nothing."""
+    settings = STRATEGIES["ppo"](critic_hidden_sizes=())
+    numbers = jnp.array([1.0, 0.0, 1.0])
+    for kind, scale in (("planes", 1.0), ("pixels", 1 / 32), ("floats", 1 / 32)):
+        critic = critic_of(settings, ObsSpec((3,), kind))
+        params = critic.init(jax.random.key(0), numbers)
+        kernel = params["params"]["Dense_0"]["kernel"][:, 0]
+        value = critic.apply(params, numbers)
+        np.testing.assert_allclose(value, scale * (kernel[0] + kernel[2]), rtol=1e-6)
+
+
 def test_every_observation_is_in_the_moments():
     run = trained("probe/sign", 60, kind="float", use_bias=False)
     moments = run.shipped.moments
     np.testing.assert_array_equal(moments.count, 60 * 16 * 8)
     np.testing.assert_allclose(moments.deviation**2 + moments.mean**2, 1.0, rtol=1e-4)
+
+
+BEFORE_SEQUENCES = {  # of the last generation of each seed, at commit cb6fdc8
+    "return/mean": [3.6857142448425293, 2.5714285373687744, 4.066666603088379, 3.279069662094116],
+    "loss/value": [0.565617561340332, 0.4891608953475952, 0.5483967065811157, 0.46568986773490906],
+    "ppo/entropy": [
+        0.5812673568725586,
+        0.5637354850769043,
+        0.6815699934959412,
+        0.42484021186828613,
+    ],
+}
+
+
+def test_policies_without_memory_learn_as_before_there_were_sequences():
+    """Numbers of the commit before. Another processor may round otherwise, but it counts alike."""
+    metrics = trained("probe/random_length", 5, 6, gamma=0.9).metrics
+    for name, before in BEFORE_SEQUENCES.items():
+        tolerance = 0 if name == "return/mean" else 1e-4
+        np.testing.assert_allclose(metrics[name][:, -1], before, rtol=tolerance, err_msg=name)
 
 
 @pytest.mark.exact
@@ -561,23 +593,37 @@ def test_chunks_of_generations_change_no_bit():
     chex.assert_trees_all_equal(last(6), last(4), strict=True)
 
 
-def test_two_devices_learn_together(tmp_path):
-    """The critic's gradient is the mean of theirs; what they cannot share each does by itself."""
-    script, out = Path(__file__).with_name("ppo_on_devices.py"), tmp_path / "two.npz"
-    subprocess.run([sys.executable, script, out], check=True, env=os.environ)
+def on_devices(out: Path, *names: str) -> dict:
+    """Run the cases of `ppo_on_devices.py`; return for each the arrays of one device and of two."""
+    script = Path(__file__).with_name("ppo_on_devices.py")
+    subprocess.run([sys.executable, script, out, *names], check=True, env=os.environ)
     with np.load(out) as found:
-        pairs = {
+        return {
             name: [
                 (found[key], found[key.removesuffix("one") + "two"])
                 for key in found.files
                 if key.startswith(name) and key.endswith("one")
             ]
-            for name in ("shared", "uneven")
+            for name in names
         }
+
+
+NUM_CRITIC_AND_MOMENTS = 4 + 3 + 3
+
+
+def test_two_devices_learn_together(tmp_path):
+    """The critic's gradient is the mean of theirs; what they cannot share each does by itself."""
+    pairs = on_devices(tmp_path / "two.npz", "shared", "uneven")
     for one, two in pairs["uneven"]:
         np.testing.assert_array_equal(one, two)
-    num_critic_and_moments = 4 + 3 + 3
-    for one, two in pairs["shared"][:num_critic_and_moments]:
+    for one, two in pairs["shared"][:NUM_CRITIC_AND_MOMENTS]:
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_two_devices_learn_together_from_sequences(tmp_path):
+    pairs = on_devices(tmp_path / "two.npz", "remembering")
+    for one, two in pairs["remembering"][:NUM_CRITIC_AND_MOMENTS]:
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
 
 

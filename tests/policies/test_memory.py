@@ -11,6 +11,7 @@ from remembering_policies import Plastic, Recurrent
 
 from ternevo import envs, gym, play, problems, run
 from ternevo.arithmetic.observation import Quantiser
+from ternevo.deploy import runtime
 from ternevo.keys import MEMORY
 from ternevo.policies import acting, contract, policy_file
 from ternevo.policies.acting import Actor
@@ -20,12 +21,17 @@ from ternevo.rollouts.episode import recorder
 from ternevo.rollouts.lanes import begin_episode
 from ternevo.rollouts.population import Rollout, episode_keys, evaluate
 from ternevo.rollouts.transitions import Agent, Yardsticks
-from ternevo.settings.policies import MLP
+from ternevo.settings.policies import MLP, Recurrent as BuiltIn, file_suffix
 from ternevo.settings.wrappers import Wrappers
 from ternevo.types import ObservationMoments, PolicyParams, Population
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-SETTINGS = {"recurrent": Recurrent(), "plastic": Plastic()}
+SETTINGS = {
+    "recurrent": Recurrent(),
+    "plastic": Plastic(),
+    "elman": BuiltIn((3,), "sign", cell="elman", memory_size=5),
+    "gated": BuiltIn(memory_size=5, scales="output"),
+}
 CARTPOLE = envs.make("gymnax/CartPole-v1", 40)
 UNITS = Quantiser(jnp.zeros(4), jnp.full(4, 32.0))
 each_policy = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
@@ -76,7 +82,7 @@ def test_transitions_carry_the_memory_that_was_acted_with(settings):
         memory, output = jax.vmap(policy.apply, (None, 0, 0))(params, taken.memory, taken.inputs())
         return memory, output, jnp.argmax(output, axis=-1)
 
-    agent = Agent(params, act, lambda raw: raw, lambda obs: obs[:, 0])
+    agent = Agent(params, act, lambda raw: raw, lambda obs, memory: obs[:, 0])
     slots = transitions.begin(env, policy, params, jax.random.key(1), 3)
     unit = Quantiser(jnp.zeros(1), jnp.ones(1))
     key = jax.random.key(2)
@@ -102,10 +108,13 @@ def test_transitions_carry_the_memory_that_was_acted_with(settings):
 def test_a_saved_policy_steps_as_it_was_recorded(settings, tmp_path, monkeypatch):
     policy = settings.build(CARTPOLE.obs, CARTPOLE.action)
     moments = ObservationMoments(jnp.ones(4), jnp.zeros(4), jnp.full(4, 0.5))
-    path, name = tmp_path / "policy.npz", f"remembering_policies:{type(settings).__name__}"
+    is_built_in = isinstance(settings, BuiltIn)
+    name = "recurrent" if is_built_in else f"remembering_policies:{type(settings).__name__}"
+    path = tmp_path / f"policy{file_suffix(name)}"
     params = PolicyParams(policy.init(KEY), moments)
     policy_file.save(path, CARTPOLE, name, settings, params)
     saved = policy_file.load(path, trust=name)
+    assert saved.policy_name == name
     key = jax.random.key(5)
     recorded = recorder(policy, CARTPOLE)(saved.weights, saved.quantiser, key)
     state, obs = begin_episode(CARTPOLE, key)
@@ -160,3 +169,23 @@ def test_gymnasium_is_stepped_with_the_memory_of_each_episode():
     alone = gym.evaluate(stepped, "CartPole-v1", 3, seed=7, num_envs=1)
     together = gym.evaluate(stepped, "CartPole-v1", 3, seed=7, num_envs=2)
     np.testing.assert_array_equal(alone.returns, together.returns)
+
+
+@pytest.mark.parametrize("name", ["elman", "gated"])
+def test_what_ships_keeps_the_memory_of_each_episode(name):
+    """The runtime in three lanes, in one, and JAX step by step have the same returns."""
+    settings = SETTINGS[name]
+    policy = settings.build(CARTPOLE.obs, CARTPOLE.action)
+    moments = ObservationMoments(jnp.ones(4), jnp.zeros(4), jnp.full(4, 0.5))
+    params = PolicyParams(policy.init(jax.random.key(2)), moments)
+    record = policy_file.record_of(settings, CARTPOLE.obs, CARTPOLE.action, params)
+    shipping, saved = runtime.Policy(record), policy_file.from_record(record)
+    interface = gym.Interface(4, 2, "discrete", record.low, record.high, {})
+    stepped = gym.Stepped(interface, *saved.compiled())
+    found = [
+        gym.evaluate(shipping, "CartPole-v1", 3, seed=7, num_envs=3),
+        gym.evaluate(shipping, "CartPole-v1", 3, seed=7, num_envs=1),
+        gym.evaluate(stepped, "CartPole-v1", 3, seed=7, num_envs=2),
+    ]
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0].returns, other.returns)

@@ -17,7 +17,7 @@ from ternevo.arithmetic import actions, latents, observation, ternary
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.deploy import tvp
 from ternevo.machine import devices
-from ternevo.policies import mlp
+from ternevo.policies import layers
 from ternevo.settings.policies import MLP
 from ternevo.types import ActionSpec, ObservationMoments, ObsSpec, Tensor
 
@@ -273,10 +273,10 @@ def test_random_policies_of_different_keys_differ():
 
 def test_sums_of_the_widest_layer_are_exact_in_float32():
     """Biases included; wider ones are refused."""
-    assert 127 * (tvp.MAX_WIDTH + 2**mlp.BIAS_SHIFT_LIMIT) < 2**24
-    MLP(()).build(ObsSpec((tvp.MAX_WIDTH,)), ACTION)
+    assert 127 * (tvp.MAX_FAN_IN + 2**layers.BIAS_SHIFT_LIMIT) < 2**24
+    MLP(()).build(ObsSpec((tvp.MAX_OBSERVATION,)), ACTION)
     with pytest.raises(ValueError, match="do not fit into a policy file"):
-        MLP(()).build(ObsSpec((tvp.MAX_WIDTH + 1,)), ACTION)
+        MLP(()).build(ObsSpec((tvp.MAX_OBSERVATION + 1,)), ACTION)
 
 
 @pytest.mark.parametrize(
@@ -535,9 +535,12 @@ def test_a_unit_that_is_all_wrong_heals_itself(scale):
 @pytest.mark.parametrize(
     ("hidden_sizes", "message"),
     [
-        ((4097,), "do not fit into a policy file: at most 16 layers of 4096; lower --hidden_sizes"),
-        ((2,) * 16, "do not fit into a policy file: at most 16 layers of 4096"),
-        ((4096, 1024), "weights, and a policy file holds 4,194,304"),
+        ((4097,), "4,097 outputs of a layer do not fit into a policy file; at most 4,096; change"),
+        (
+            (2,) * 48,
+            "49 layers do not fit into a policy file; at most 48; change --hidden_sizes",
+        ),
+        ((4096, 1024), "weights do not fit into a policy file; at most 4,194,304"),
     ],
     ids=["wide", "deep", "large"],
 )

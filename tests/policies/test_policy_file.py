@@ -134,7 +134,11 @@ def test_what_a_device_needs_is_a_policy_too(saved):
 @pytest.mark.parametrize(
     ("of_record", "of_layer", "message"),
     [
-        ({"input_kind": "i8", "mean": NONE, "exponent": NONE.astype(np.int8)}, {}, "take floats"),
+        (
+            {"input_kind": "i8", "mean": NONE, "exponent": NONE.astype(np.int8)},
+            {},
+            "made of these",
+        ),
         ({}, {"kind": "binary", "weights": ONES, "bias": ONES[:, 0]}, "layers differ in weights"),
         ({}, {"bias": None, "bias_exponent": 0}, "layers differ in use_bias"),
     ],

@@ -10,11 +10,13 @@ from html.parser import HTMLParser
 import matplotlib
 import numpy as np
 import pytest
+from layered_records import Builder
 from matplotlib.figure import Figure
 from policy_records import make_record
 
 from ternevo import report
 from ternevo.deploy import tvp
+from ternevo.deploy.record import Window
 from ternevo.files import replace_text
 from ternevo.policies import policy_archive
 from ternevo.report import figures, page, tables, targets, writing
@@ -151,6 +153,13 @@ def test_weights_of_both_kinds_of_policy_files(tmp_path):
     arrays = {"gate/weight/values": trits, "gate/bias/values": trits, "gate/weight/exponent": trits}
     policy_archive.write(tmp_path / "b.npz", {}, arrays)
     assert list(read_weights(tmp_path / "b.npz")) == ["gate/weight"]
+
+
+def test_a_pool_has_no_weights_to_report(tmp_path):
+    network = Builder((6, 6, 2)).add("convolution", 3, window=Window(3, 3, 1, 0))
+    network = network.add("max_pool", window=Window(2, 2, 2, 0))
+    (tmp_path / "a.tvp").write_bytes(tvp.encode(network.record()))
+    assert list(read_weights(tmp_path / "a.tvp")) == ["layer 1", "layer 3"]
 
 
 # ----------------------------------------------------------------------------------------- tables

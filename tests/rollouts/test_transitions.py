@@ -26,7 +26,7 @@ def collect(env, actions_of=lambda key, taken: jnp.ones(NUM_ENVS, jnp.int32), sc
         return taken.memory, jnp.zeros((NUM_ENVS, env.action.size)), raw
 
     params = policy.init(jax.random.key(0))
-    agent = Agent(params, act, lambda raw: raw, lambda obs: obs[:, 0] + 1000)
+    agent = Agent(params, act, lambda raw: raw, lambda obs, memory: obs[:, 0] + 1000)
     quantiser = Quantiser(jnp.zeros(env.obs.size), jnp.full(env.obs.size, scale))
 
     @quick_jit

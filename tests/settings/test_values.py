@@ -159,6 +159,7 @@ def test_a_value_that_is_missing_or_too_much(argv, line, capsys):
         (["--n_envs", "8"], "--n_envs; --num_envs is an option of --strategy ppo"),
         (["--strategy", "ppo", "--n_envs", "8"], "--n_envs; did you mean --num_envs?"),
         (["--gamma", "1"], "--gamma; it is an option of --strategy ppo"),
+        (["--cell", "elman"], "--cell; it is an option of --policy recurrent"),
         (["--population_sise", "8"], "--population_sise; did you mean --population_size?"),
         (["--no_lr"], "--no_lr; --help lists the options"),
         (["--strategy_name", "x"], "--strategy_name; did you mean --strategy?"),

@@ -144,7 +144,7 @@ def with_everything(record: PolicyRecord, count: int = 3) -> PolicyRecord:
         moments = Moments(*rng.random((2, record.obs_size), np.float32))
     if record.is_integer:
         q = random_integers(record, rng, count)
-        vectors = Vectors(q, integer.logits(integer.compile_integer(record), q))
+        vectors = Vectors(q, integer.episode(integer.compile_integer(record), q))
     metadata = {"env": "probe/é", "seed": "3", "ωμέγα": "日本 😀"}
     return dataclasses.replace(record, metadata=metadata, moments=moments, vectors=vectors)
 

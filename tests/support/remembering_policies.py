@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ternevo.arithmetic.weights import kind_of
+from ternevo.policies.mlp import ACTIVATIONS
 from ternevo.settings.policies import PolicySettings
 from ternevo.types import ActionSpec, ObsSpec, Policy, Tensor
 
@@ -67,3 +68,40 @@ class Plastic(PolicySettings):
             return (fast, jax.nn.one_hot(jnp.argmax(fast), action.size)), fast
 
         return Policy(drawn(self, {"bias": (action.size,)}), reset, apply)
+
+
+@dataclasses.dataclass(frozen=True)
+class Elman(PolicySettings):
+    """Units on a grid see the observation and themselves; they begin at 0, or at a shipped bias.
+
+    Its derivative is the straight-through one, so that gradients flow through the memory.
+    """
+
+    num_units: int = 8
+    activation: str = "int8"
+    starts_at_bias: bool = False
+
+    def build(self, obs: ObsSpec, action: ActionSpec) -> Policy:
+        grid = ACTIVATIONS[self.activation]
+        shapes = {
+            "first": (self.num_units,),
+            "hidden": (obs.size + self.num_units, self.num_units),
+            "output": (self.num_units, action.size),
+        }
+        shapes = shapes if self.starts_at_bias else {k: shapes[k] for k in ("hidden", "output")}
+
+        def units(tensor, values):
+            scale = jnp.ldexp(jnp.float32(1), -tensor.exponent.astype(jnp.int32) - grid.bits)
+            return (values @ tensor.values.astype(jnp.float32)) * scale
+
+        def reset(params, key):
+            if not self.starts_at_bias:
+                return jnp.zeros(self.num_units)
+            return grid.full_scale * params["first"].values.astype(jnp.float32)
+
+        def apply(params, memory, inputs):
+            values = jnp.concatenate([inputs.obs.ravel(), memory])
+            memory = grid.activate(units(params["hidden"], values))
+            return memory, units(params["output"], memory)
+
+        return Policy(drawn(self, shapes), reset, apply, memory_scale=grid.full_scale)

@@ -71,6 +71,14 @@ def test_python_and_the_command_line_say_the_same():
     assert config_of("brax/ant", "ppo", "mlp", options | {"frame_stack": 2}) == parse(argv)
 
 
+def test_lists_in_lists_are_taken_too():
+    argv = ["--policy", "conv", "--filters", "((8,3,2),(4,2,1))"]
+    filters = {"filters": [[8, 3, 2], [4, 2, 1]]}
+    assert config_of("gymnax/CartPole-v1", "ternary_nes", "conv", filters) == parse(argv)
+    with pytest.raises(ValueError, match=r"filters must be tuple\[tuple.*got \(8, 3, 2\)"):
+        config_of("gymnax/CartPole-v1", "ternary_nes", "conv", {"filters": [8, 3, 2]})
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

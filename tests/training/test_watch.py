@@ -1,19 +1,24 @@
 """Watching a run: animations change no number, show what would ship, and never stop training."""
 
+import base64
 import json
+import re
 import sys
 from pathlib import Path
 
 import chex
 import jax
+import numpy as np
 import pytest
 from PIL import Image
 from tracked import events, hyper_parameters, scalars
 
+import ternevo
 from ternevo import envs, keys, play, run
 from ternevo.arithmetic import observation
 from ternevo.policies import policy_file
 from ternevo.rollouts import episode
+from ternevo.rollouts.lanes import begin_episode
 from ternevo.runs import sinks
 from ternevo.runs.sinks import read_jsonl
 from ternevo.settings.play import has_screen
@@ -270,6 +275,34 @@ def test_play_opens_what_it_drew_or_what_was_drawn(watched, tmp_path, monkeypatc
     play.main([str(watched), "--open", "True", "--out", str(tmp_path / "new")])
     assert opened == [path.as_uri(), (tmp_path / "new.png").as_uri()]
     assert f"terminated\n{tmp_path / 'new.png'}" in capsys.readouterr().out
+
+
+def test_play_writes_a_page_of_a_game(tmp_path, capsys):
+    """With what the policy saw at each step, from which the page computes it anew."""
+    out = ("--out", str(tmp_path / "shown"), "--open", "False")
+    play.main(["hub:Breakout-MinAtar", "--to", "page", *out, "--episode_length", "5"])
+    assert f"{tmp_path / 'shown.html'}\n" in capsys.readouterr().out
+    page = (tmp_path / "shown.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    replay = data["replay"]
+    packed = np.frombuffer(base64.b64decode(replay["observations"]), np.uint8)
+    seen = np.unpackbits(packed.reshape(-1, 50), axis=1).astype(np.float32)
+    assert (replay["grid"], data["title"]) == ([10, 10, 4], "8,076 bytes play Breakout-MinAtar")
+    env, policy = envs.make("gymnax/Breakout-MinAtar"), ternevo.load("hub:Breakout-MinAtar")
+    state, obs = begin_episode(env, jax.random.key(0))
+    for step, shown in enumerate(seen, 1):
+        np.testing.assert_array_equal(shown, obs)
+        key = jax.random.fold_in(jax.random.key(0), step)
+        state, timestep = env.step(key, state, jax.numpy.asarray(policy.act(shown)))
+        obs = timestep.obs
+    assert len(seen) == 5
+
+
+def test_a_page_of_another_task_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        play.main(["hub:CartPole-v1", "--to", "page", "--episode_length", "3"])
+    assert exit_.value.code == 2
+    assert "--to page shows games whose observations are bits" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

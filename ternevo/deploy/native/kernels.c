@@ -1,6 +1,9 @@
 /* Three kernels, one file: plain C, AVX2, and AVX-512 with VNNI. What differs is how a layer sums;
    all agree bit for bit, as sums of integers have no order.
 
+   A policy of short dense layers is plain: one function of each kernel runs it, on the stack. All
+   others are deep: see there.
+
    Values between layers. Plain C: int16. AVX2 and AVX-512: bytes of value + 128, as their
    instructions multiply unsigned by signed; 128 times the sum of the weights goes into the bias.
    After a sign the two have bits instead (1 is -1), and count: with planes M (weight is not 0)
@@ -31,19 +34,41 @@ typedef volatile float float32; /* to memory and back, where sums are wider than
 #define ALIGNMENT 64
 #define PADDED_WIDTH (TVP_MAX_WIDTH + 64)
 #define PLAIN_BLOCK 16
+#define PATCHES 4     /* that are summed side by side */
+#define SLACK 64      /* bytes past an array, read or written by whole registers */
+#define ROUNDED_UP(size) (((size_t)(size) + 63) / 64 * 64)
+#define TABLE_BITS 6    /* inputs of 0 and 1 that one entry of a table sums */
+#define TABLE_ENTRIES (1 << TABLE_BITS)
+#define TABLE_RUN 56    /* bits that a word holds from any bit of its first byte on */
+#define MAX_TABLE 65536 /* bytes: what still leaves room in a cache */
+#define MAX_DEEP_VALUES ((size_t)1 << 18) /* more than these, and one observation is run at a time */
 
 typedef struct {
-    int inputs, out;
-    int rows;   /* outputs, padded to whole blocks of the kernel */
-    int blocks; /* of rows */
-    int groups; /* of inputs: 4 bytes, or the bits of a lane, or PLAIN_BLOCK in plain C */
+    int type;
+    int inputs, out; /* of the matrix: out are its rows without padding */
+    int rows;        /* outputs, padded to whole blocks of the kernel */
+    int blocks;      /* of rows */
+    int groups;      /* of inputs: 4 bytes, or the bits of a lane, or PLAIN_BLOCK in plain C */
     int is_bits;
     int activation, shift, threshold, limit;
+    int full_scale;  /* of its inputs */
+    int gate_shift;  /* of the gates of TVP_GATED */
+    int run, run_groups; /* inputs side by side in an image, and their groups; see `prepare_deep` */
     int32_t *own;  /* [rows], where outputs have exponents: the threshold of each after a ternary
                       activation, how far the logits of each are shifted to the left, else the
                       shift of each; NULL where `shift` and `threshold` are those of all */
     int32_t *bias; /* [rows], with what the kernel folds into it */
     void *weights; /* in the kernel's layout */
+    /* What only deep policies need. */
+    int height, width, stride, padding, has_skip;
+    int joins_patches; /* values of neighbouring patches have no gaps, nor exponents of their own */
+    tvp_shape shape, after;
+    int grid;         /* log2 of a unit of what it gives */
+    int16_t *table;   /* of a first convolution of bits, or NULL: see `prepare_table` */
+    int chunks, table_rows;
+    int32_t *offsets; /* [groups], in bytes from the start of a patch */
+    size_t in, given, added; /* where its inputs, its values and what is added are */
+    size_t memory;
 } net_layer;
 
 typedef struct {
@@ -54,11 +79,25 @@ typedef struct {
     int (*is_supported)(void);
     void (*quantise)(const kernels_net *net, const float *obs, int8_t *q); /* into PADDED_WIDTH */
     void (*run)(const kernels_net *net, const int8_t *q, int32_t *sums);   /* the same */
+    /* The sums [count][rows] of patches: of at most PATCHES. */
+    void (*sum)(const net_layer *layer, const uint8_t *const *patches, int count, int16_t *wide,
+                int32_t *sums);
+    /* The values of `size` sums of any activation, as bytes, `added` is NULL without a skip. There
+       are [rows] of them, or a multiple where outputs have no exponents of their own. */
+    void (*finish)(const net_layer *layer, const int32_t *sums, const uint8_t *added, int size,
+                   uint8_t *to);
+    void (*pack)(const uint8_t *bytes, int count, uint8_t *bits); /* a bit for each sign */
+    /* The first layer by its table, from an observation on; NULL: there are none. */
+    void (*look_up)(const net_layer *layer, const float *obs, uint8_t *bits, uint8_t *to);
 } kernel;
 
 struct kernels_net {
     const kernel *kernel;
     int input_kind, input_shift, obs_size, num_outputs, num_layers;
+    int is_plain, memory_size;
+    int deep_rows;       /* observations at a time */
+    size_t values, total; /* bytes of the values of one observation, and of a `kernels_work` */
+    size_t joined, joined_size, wide, sums, logits, q; /* where these are */
     float *mean, *scale;  /* padded to 16 */
     float *centre, *half; /* of the action range */
     float *low, *high;
@@ -90,27 +129,54 @@ static float clip_to_full_scale(float value) {
     return value > 127.0f ? 127.0f : value;
 }
 
+static float clip_pixel(float value) {
+    value = value == value ? value : 128.0f;
+    value = value < 1.0f ? 1.0f : value;
+    return value > 255.0f ? 255.0f : value;
+}
+
+/* A loop for each kind, so that compilers turn it into vectors. */
 static void quantise_plain(const kernels_net *net, const float *obs, int8_t *q) {
-    for (int i = 0; i < net->obs_size; i++) {
-        if (net->input_kind == TVP_F32) {
+    const int count = net->obs_size;
+    switch (net->input_kind) {
+    case TVP_F32:
+        for (int i = 0; i < count; i++) {
             float32 centred = obs[i] - net->mean[i];
             q[i] = (int8_t)round_to_int(clip_to_full_scale(centred * net->scale[i]));
-        } else if (net->input_kind == TVP_I8) {
+        }
+        break;
+    case TVP_I8:
+        for (int i = 0; i < count; i++) {
             q[i] = (int8_t)clip_to_full_scale(obs[i]);
-        } else {
+        }
+        break;
+    case TVP_BITS:
+        for (int i = 0; i < count; i++) {
             q[i] = obs[i] != 0.0f;
+        }
+        break;
+    default:
+        for (int i = 0; i < count; i++) {
+            q[i] = (int8_t)(round_to_int(clip_pixel(obs[i])) - 128);
         }
     }
 }
 
-/* sums * 2**-shift, half to even, clipped. A shift to the left by 8 already fills any grid. */
-static inline int32_t on_grid(int32_t sum, int shift, int32_t limit) {
+/* sums * 2**-shift, half to even. A shift to the left by 8 already fills any grid, as does 256. */
+static inline int32_t rounded(int32_t sum, int shift) {
     if (shift > 0) {
-        sum = (sum + ((1 << (shift - 1)) - 1) + (sum >> shift & 1)) >> shift;
-    } else {
-        sum *= 1 << (shift < -8 ? 8 : -shift);
+        return (sum + ((1 << (shift - 1)) - 1) + (sum >> shift & 1)) >> shift;
     }
-    return sum < -limit ? -limit : sum > limit ? limit : sum;
+    sum = sum < -256 ? -256 : sum > 256 ? 256 : sum;
+    return sum * (1 << (shift < -8 ? 8 : -shift));
+}
+
+static inline int32_t clipped(int32_t value, int32_t limit) {
+    return value < -limit ? -limit : value > limit ? limit : value;
+}
+
+static inline int32_t on_grid(int32_t sum, int shift, int32_t limit) {
+    return clipped(rounded(sum, shift), limit);
 }
 
 static inline int32_t activate(const net_layer *layer, int32_t sum) {
@@ -137,8 +203,15 @@ static int always(void) {
     return 1;
 }
 
-/* One loop, so that compilers turn it into multiply-and-add of pairs (SSE2, NEON). */
-static int32_t dot_plain(const int16_t *weights, const int16_t *values, int count) {
+#if defined(__GNUC__) || defined(__clang__)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE static inline
+#endif
+
+/* One loop, so that compilers turn it into multiply-and-add of pairs (SSE2, NEON). Inline, so that
+   they see that the count is a multiple of PLAIN_BLOCK. */
+ALWAYS_INLINE int32_t dot_plain(const int16_t *weights, const int16_t *values, int count) {
     int32_t sum = 0;
     for (int i = 0; i < count; i++) {
         sum += weights[i] * values[i];
@@ -171,6 +244,39 @@ static void run_plain(const kernels_net *net, const int8_t *q, int32_t *sums) {
                 values[r] = (int16_t)activate(layer, sums[r]);
             }
         }
+    }
+}
+
+/* A patch in int16, run by run as in the matrix, then the products of all rows. */
+static void sum_patches_plain(const net_layer *layer, const uint8_t *const *patches, int count,
+                              int16_t *wide, int32_t *sums) {
+    const int padded = layer->groups * PLAIN_BLOCK;
+    for (int p = 0; p < count; p++) {
+        const int16_t *row = layer->weights;
+        for (int start = 0; start < layer->inputs; start += layer->run) {
+            const uint8_t *from = patches[p] + layer->offsets[start / layer->run];
+            for (int i = 0; i < layer->run; i++) {
+                wide[start + i] = (int16_t)(from[i] - 128);
+            }
+        }
+        memset(wide + layer->inputs, 0, (size_t)(padded - layer->inputs) * sizeof *wide);
+        for (int r = 0; r < layer->out; r++, row += padded) {
+            sums[p * layer->rows + r] = layer->bias[r] + dot_plain(row, wide, padded);
+        }
+    }
+}
+
+static void finish_plain(const net_layer *layer, const int32_t *sums, const uint8_t *added,
+                         int size, uint8_t *to) {
+    for (int r = 0; r < size; r++) {
+        int32_t value;
+        if (added != NULL) {
+            int shift = layer->own != NULL ? layer->own[r] : layer->shift;
+            value = clipped(rounded(sums[r], shift) + added[r] - 128, layer->limit);
+        } else {
+            value = layer->own != NULL ? activate_own(layer, r, sums[r]) : activate(layer, sums[r]);
+        }
+        to[r] = (uint8_t)(value + 128);
     }
 }
 
@@ -212,7 +318,28 @@ static int has_avx2(void) {
     return __builtin_cpu_supports("avx2");
 }
 
+/* 1 where a number is not 0; NaN is not. */
+AVX2 static void quantise_bits_avx2(const float *obs, int count, int8_t *q) {
+    const __m256 zero = _mm256_setzero_ps();
+    int i = 0;
+    for (; i + 8 <= count; i += 8) {
+        __m256i ones = _mm256_castps_si256(
+            _mm256_cmp_ps(_mm256_loadu_ps(obs + i), zero, _CMP_NEQ_UQ));
+        __m128i words =
+            _mm_packs_epi32(_mm256_castsi256_si128(ones), _mm256_extracti128_si256(ones, 1));
+        words = _mm_abs_epi8(_mm_packs_epi16(words, words));
+        _mm_storel_epi64((__m128i *)(void *)(q + i), words);
+    }
+    for (; i < count; i++) {
+        q[i] = obs[i] != 0.0f;
+    }
+}
+
 AVX2 static void quantise_avx2(const kernels_net *net, const float *obs, int8_t *q) {
+    if (net->input_kind == TVP_BITS) {
+        quantise_bits_avx2(obs, net->obs_size, q);
+        return;
+    }
     if (net->input_kind != TVP_F32) {
         quantise_plain(net, obs, q);
         return;
@@ -272,7 +399,7 @@ AVX2 static inline __attribute__((always_inline)) void sum_avx2(const net_layer 
     }
 }
 
-#define GROUPS_OF_UINT8 31 /* 31 counts of at most 8 stay below 2**8 */
+#define GROUPS_OF_UINT8 248 /* 31 counts of eights, each at most 8, stay below 2**8 */
 
 AVX2 static inline __m256i count_avx2(__m256i negatives) {
     const __m256i low = _mm256_set1_epi8(15);
@@ -284,48 +411,116 @@ AVX2 static inline __m256i count_avx2(__m256i negatives) {
                            _mm256_shuffle_epi8(counts, high));
 }
 
-/* Sum by counting bits: 32 rows at a time, a byte of 8 inputs each. */
-AVX2 static void count_layer_avx2(const net_layer *layer, const uint8_t *bits, int32_t *sums) {
+/* The negatives of 8 inputs of 32 rows. */
+AVX2 static inline __m256i negatives_avx2(const uint8_t *planes, uint8_t byte) {
+    __m256i masked = _mm256_and_si256(_mm256_set1_epi8((char)byte), LOAD256(planes));
+    return _mm256_xor_si256(LOAD256(planes + 32), masked);
+}
+
+/* Add three bits to one of the same place and one of the next: a carry-save adder. */
+AVX2 static inline __m256i add_bits_avx2(__m256i *total, __m256i b, __m256i c) {
+    __m256i either = _mm256_xor_si256(*total, b);
+    __m256i carry = _mm256_or_si256(_mm256_and_si256(*total, b), _mm256_and_si256(either, c));
+    *total = _mm256_xor_si256(either, c);
+    return carry;
+}
+
+/* Take twice the counts, which are `small` and 8 times `large`, off the sums of 32 rows. */
+AVX2 static inline void take_counts_avx2(__m256i small, __m256i large, int32_t *sums) {
+    uint8_t counts[64];
+    STORE256(counts, small);
+    STORE256(counts + 32, large);
+    for (int j = 0; j < 32; j += 8) {
+        __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(counts + j));
+        __m128i more = _mm_loadl_epi64((const __m128i *)(const void *)(counts + 32 + j));
+        __m256i twice = _mm256_slli_epi32(_mm256_cvtepu8_epi32(eight), 1);
+        __m256i larger = _mm256_slli_epi32(_mm256_cvtepu8_epi32(more), 4);
+        __m256i sum = _mm256_sub_epi32(LOAD256(sums + j), _mm256_add_epi32(twice, larger));
+        STORE256(sums + j, sum);
+    }
+}
+
+#define BYTE_AT(g) bits[offsets != NULL ? offsets[g] : (g)]
+
+/* Sum by counting bits: 32 rows at a time, a byte of 8 inputs each, one after another or where the
+   offsets say. Eight bytes are first added bit by bit, so that only what they carry is counted. */
+AVX2 static inline __attribute__((always_inline)) void count_layer_avx2(const net_layer *layer,
+                                                                        const uint8_t *bits,
+                                                                        const int32_t *offsets,
+                                                                        int32_t *sums) {
     const uint8_t *planes = layer->weights;
     for (int r = 0; r < layer->rows; r += 32) {
         memcpy(sums + r, layer->bias + r, 32 * sizeof *sums);
         for (int start = 0; start < layer->groups; start += GROUPS_OF_UINT8) {
-            int left = layer->groups - start;
+            int left = layer->groups - start, g = start;
             int stop = start + (left < GROUPS_OF_UINT8 ? left : GROUPS_OF_UINT8);
-            __m256i count = _mm256_setzero_si256();
-            for (int g = start; g < stop; g++, planes += 64) {
-                __m256i masked = _mm256_and_si256(_mm256_set1_epi8((char)bits[g]), LOAD256(planes));
-                count = _mm256_add_epi8(
-                    count, count_avx2(_mm256_xor_si256(LOAD256(planes + 32), masked)));
+            __m256i small = _mm256_setzero_si256(), eights = small;
+            if (left >= 16) {
+                __m256i ones = small, twos = small, fours = small;
+                for (; g + 8 <= stop; g += 8, planes += 512) {
+                    __m256i v[8];
+                    for (int i = 0; i < 8; i++) {
+                        v[i] = negatives_avx2(planes + 64 * i, BYTE_AT(g + i));
+                    }
+                    __m256i a = add_bits_avx2(&ones, v[0], v[1]);
+                    __m256i b = add_bits_avx2(&ones, v[2], v[3]);
+                    __m256i first = add_bits_avx2(&twos, a, b);
+                    a = add_bits_avx2(&ones, v[4], v[5]);
+                    b = add_bits_avx2(&ones, v[6], v[7]);
+                    __m256i second = add_bits_avx2(&twos, a, b);
+                    __m256i carried = add_bits_avx2(&fours, first, second);
+                    eights = _mm256_add_epi8(eights, count_avx2(carried));
+                }
+                twos = count_avx2(twos);
+                fours = count_avx2(fours);
+                fours = _mm256_add_epi8(fours, fours);
+                small = _mm256_add_epi8(twos, fours);
+                small = _mm256_add_epi8(_mm256_add_epi8(small, small), count_avx2(ones));
             }
-            uint8_t counts[32];
-            STORE256(counts, count);
-            for (int j = 0; j < 32; j += 8) {
-                __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(counts + j));
-                __m256i twice = _mm256_slli_epi32(_mm256_cvtepu8_epi32(eight), 1);
-                STORE256(sums + r + j, _mm256_sub_epi32(LOAD256(sums + r + j), twice));
+            for (; g < stop; g++, planes += 64) {
+                __m256i count = count_avx2(negatives_avx2(planes, BYTE_AT(g)));
+                small = _mm256_add_epi8(small, count);
             }
+            take_counts_avx2(small, eights, sums + r);
         }
     }
 }
 
-AVX2 static inline __m256i activate_avx2(const net_layer *layer, __m256i sum) {
+AVX2 static inline __m256i clip_avx2(const net_layer *layer, __m256i value) {
+    value = _mm256_min_epi32(value, _mm256_set1_epi32(layer->limit));
+    return _mm256_max_epi32(value, _mm256_set1_epi32(-layer->limit));
+}
+
+AVX2 static inline __m256i round_avx2(const net_layer *layer, __m256i sum) {
     const __m256i one = _mm256_set1_epi32(1);
-    if (layer->activation == TVP_TERNARY_ACTIVATION) {
-        __m256i above = _mm256_cmpgt_epi32(sum, _mm256_set1_epi32(layer->threshold));
-        __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32(-layer->threshold), sum);
-        return _mm256_sub_epi32(below, above);
-    }
     if (layer->shift > 0) {
         const __m128i count = _mm_cvtsi32_si128(layer->shift);
         __m256i odd = _mm256_and_si256(_mm256_sra_epi32(sum, count), one);
         __m256i half_less = _mm256_set1_epi32((1 << (layer->shift - 1)) - 1);
         sum = _mm256_sra_epi32(_mm256_add_epi32(_mm256_add_epi32(sum, half_less), odd), count);
     } else {
+        sum = _mm256_max_epi32(_mm256_min_epi32(sum, _mm256_set1_epi32(256)),
+                               _mm256_set1_epi32(-256));
         sum = _mm256_sll_epi32(sum, _mm_cvtsi32_si128(layer->shift < -8 ? 8 : -layer->shift));
     }
-    sum = _mm256_min_epi32(sum, _mm256_set1_epi32(layer->limit));
-    return _mm256_max_epi32(sum, _mm256_set1_epi32(-layer->limit));
+    return sum;
+}
+
+AVX2 static inline __m256i activate_avx2(const net_layer *layer, __m256i sum) {
+    if (layer->activation == TVP_TERNARY_ACTIVATION) {
+        __m256i above = _mm256_cmpgt_epi32(sum, _mm256_set1_epi32(layer->threshold));
+        __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32(-layer->threshold), sum);
+        return _mm256_sub_epi32(below, above);
+    }
+    return clip_avx2(layer, round_avx2(layer, sum));
+}
+
+/* 8 values, as bytes of value + 128. */
+AVX2 static inline void put_bytes_avx2(uint8_t *to, __m256i values) {
+    __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));
+    words = _mm_xor_si128(_mm_packs_epi16(words, words), _mm_set1_epi8(-128));
+    _mm_storel_epi64((__m128i *)(void *)to, words);
 }
 
 AVX2 static void activate_layer_avx2(const net_layer *layer, const int32_t *sums, uint8_t *x) {
@@ -340,11 +535,7 @@ AVX2 static void activate_layer_avx2(const net_layer *layer, const int32_t *sums
         return;
     }
     for (int r = 0; r < layer->rows; r += 8) {
-        __m256i values = activate_avx2(layer, LOAD256(sums + r));
-        __m128i words =
-            _mm_packs_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));
-        words = _mm_xor_si128(_mm_packs_epi16(words, words), _mm_set1_epi8(-128));
-        _mm_storel_epi64((__m128i *)(void *)(x + r), words);
+        put_bytes_avx2(x + r, activate_avx2(layer, LOAD256(sums + r)));
     }
 }
 
@@ -355,7 +546,7 @@ AVX2 static void run_avx2(const kernels_net *net, const int8_t *q, int32_t *sums
     for (int i = 0; i < net->num_layers; i++, layer++) {
         int block = 0;
         if (layer->is_bits) {
-            count_layer_avx2(layer, x, sums);
+            count_layer_avx2(layer, x, NULL, sums);
         } else {
             for (; block + 4 <= layer->blocks; block += 4) {
                 sum_avx2(layer, block, 4, x, sums);
@@ -370,6 +561,219 @@ AVX2 static void run_avx2(const kernels_net *net, const int8_t *q, int32_t *sums
     }
 }
 
+/* Put away the sums of pairs of 8 rows from `row` on, added to those of the groups before. */
+AVX2 static inline void add_pairs_avx2(const net_layer *layer, int row, int is_first, __m256i pairs,
+                                       int32_t *sums) {
+    __m256i before = LOAD256(is_first ? layer->bias + row : sums + row);
+    __m256i sum = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    STORE256(sums + row, _mm256_add_epi32(before, sum));
+}
+
+#define ADD_PRODUCTS(total, values, weights) \
+    (total) = _mm256_add_epi16(_mm256_maddubs_epi16(values, weights), total)
+
+/* Sum two blocks of 8 rows for PATCHES patches, whose groups lie where the offsets say. Eight
+   accumulators by name: as an array compilers put some of them into memory. */
+AVX2 static void tile_avx2(const net_layer *layer, int block, const uint8_t *const *patches,
+                           int32_t *sums) {
+    const size_t stride = (size_t)layer->groups * 32;
+    const int8_t *w = (const int8_t *)layer->weights + (size_t)block * stride;
+    const uint8_t *x0 = patches[0], *x1 = patches[1], *x2 = patches[2], *x3 = patches[3];
+    for (int start = 0; start < layer->groups; start += GROUPS_OF_INT16) {
+        int left = layer->groups - start;
+        int stop = start + (left < GROUPS_OF_INT16 ? left : GROUPS_OF_INT16);
+        __m256i a0, a1, a2, a3, b0, b1, b2, b3;
+        a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = _mm256_setzero_si256();
+        for (int g = start; g < stop; g++, w += 32) {
+            const int32_t offset = layer->offsets[g];
+            const __m256i wa = LOAD256(w), wb = LOAD256(w + stride);
+            __m256i values = _mm256_set1_epi32(load_group(x0 + offset));
+            ADD_PRODUCTS(a0, values, wa);
+            ADD_PRODUCTS(b0, values, wb);
+            values = _mm256_set1_epi32(load_group(x1 + offset));
+            ADD_PRODUCTS(a1, values, wa);
+            ADD_PRODUCTS(b1, values, wb);
+            values = _mm256_set1_epi32(load_group(x2 + offset));
+            ADD_PRODUCTS(a2, values, wa);
+            ADD_PRODUCTS(b2, values, wb);
+            values = _mm256_set1_epi32(load_group(x3 + offset));
+            ADD_PRODUCTS(a3, values, wa);
+            ADD_PRODUCTS(b3, values, wb);
+        }
+        const __m256i pairs[PATCHES][2] = {{a0, b0}, {a1, b1}, {a2, b2}, {a3, b3}};
+        for (int p = 0; p < PATCHES; p++) {
+            int32_t *to = sums + p * layer->rows;
+            add_pairs_avx2(layer, 8 * block, start == 0, pairs[p][0], to);
+            add_pairs_avx2(layer, 8 * block + 8, start == 0, pairs[p][1], to);
+        }
+    }
+}
+
+/* The same of one block and one patch: four accumulators, as each waits for the one before. */
+AVX2 static void strip_avx2(const net_layer *layer, int block, const uint8_t *x, int32_t *sums) {
+    const int8_t *w = (const int8_t *)layer->weights + (size_t)block * (size_t)layer->groups * 32;
+    const int32_t *offsets = layer->offsets;
+    for (int start = 0; start < layer->groups; start += GROUPS_OF_INT16) {
+        int left = layer->groups - start, g = start;
+        int stop = start + (left < GROUPS_OF_INT16 ? left : GROUPS_OF_INT16);
+        __m256i a, b, c, d;
+        a = b = c = d = _mm256_setzero_si256();
+        for (; g + 4 <= stop; g += 4, w += 128) {
+            ADD_PRODUCTS(a, _mm256_set1_epi32(load_group(x + offsets[g])), LOAD256(w));
+            ADD_PRODUCTS(b, _mm256_set1_epi32(load_group(x + offsets[g + 1])), LOAD256(w + 32));
+            ADD_PRODUCTS(c, _mm256_set1_epi32(load_group(x + offsets[g + 2])), LOAD256(w + 64));
+            ADD_PRODUCTS(d, _mm256_set1_epi32(load_group(x + offsets[g + 3])), LOAD256(w + 96));
+        }
+        for (; g < stop; g++, w += 32) {
+            ADD_PRODUCTS(a, _mm256_set1_epi32(load_group(x + offsets[g])), LOAD256(w));
+        }
+        a = _mm256_add_epi16(_mm256_add_epi16(a, b), _mm256_add_epi16(c, d));
+        add_pairs_avx2(layer, 8 * block, start == 0, a, sums);
+    }
+}
+
+AVX2 static void sum_patches_avx2(const net_layer *layer, const uint8_t *const *patches, int count,
+                                  int16_t *wide, int32_t *sums) {
+    (void)wide;
+    int block = 0;
+    if (layer->is_bits) {
+        for (int p = 0; p < count; p++) {
+            count_layer_avx2(layer, patches[p], layer->offsets, sums + p * layer->rows);
+        }
+        return;
+    }
+    for (; count == PATCHES && block + 2 <= layer->blocks; block += 2) {
+        tile_avx2(layer, block, patches, sums);
+    }
+    for (; block < layer->blocks; block++) {
+        for (int p = 0; p < count; p++) {
+            strip_avx2(layer, block, patches[p], sums + p * layer->rows);
+        }
+    }
+}
+
+AVX2 static void finish_avx2(const net_layer *layer, const int32_t *sums, const uint8_t *added,
+                             int size, uint8_t *to) {
+    const __m256i one = _mm256_set1_epi32(1), offset = _mm256_set1_epi32(128);
+    if (layer->own != NULL) {
+        finish_plain(layer, sums, added, size, to);
+    } else if (layer->activation == TVP_SIGN) {
+        for (int r = 0; r < size; r += 8) {
+            put_bytes_avx2(to + r,
+                           _mm256_or_si256(_mm256_srai_epi32(LOAD256(sums + r), 31), one));
+        }
+    } else if (added == NULL) {
+        for (int r = 0; r < size; r += 8) {
+            put_bytes_avx2(to + r, activate_avx2(layer, LOAD256(sums + r)));
+        }
+    } else {
+        for (int r = 0; r < size; r += 8) {
+            __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(added + r));
+            __m256i more = _mm256_sub_epi32(_mm256_cvtepu8_epi32(eight), offset);
+            __m256i values = _mm256_add_epi32(round_avx2(layer, LOAD256(sums + r)), more);
+            put_bytes_avx2(to + r, clip_avx2(layer, values));
+        }
+    }
+}
+
+/* The upper bit of value + 128 is 0 where the sign is -1. */
+AVX2 static void pack_avx2(const uint8_t *bytes, int count, uint8_t *bits) {
+    for (int i = 0; i < count; i += 32) {
+        uint32_t word = ~(uint32_t)_mm256_movemask_epi8(LOAD256(bytes + i));
+        memcpy(bits + i / 8, &word, sizeof word);
+    }
+}
+
+/* A bit for each number that is not 0. What follows, the next row of a batch, is fetched meanwhile. */
+AVX2 static void pack_floats_avx2(const float *obs, int count, uint8_t *bits) {
+    const __m256 zero = _mm256_setzero_ps();
+    const uintptr_t row = (uintptr_t)count * sizeof *obs;
+    int i = 0;
+    for (; i + 8 <= count; i += 8) {
+        __m256 is_one = _mm256_cmp_ps(_mm256_loadu_ps(obs + i), zero, _CMP_NEQ_UQ);
+        bits[i / 8] = (uint8_t)_mm256_movemask_ps(is_one);
+        _mm_prefetch((const char *)((uintptr_t)(obs + i) + row), _MM_HINT_T0); /* of any address */
+    }
+    for (; i < count; i++) {
+        bits[i / 8] = (uint8_t)((i % 8 ? bits[i / 8] : 0) | (obs[i] != 0.0f) << i % 8);
+    }
+}
+
+/* The values of 16 sums below 2**11 in size, in 16 bits. */
+AVX2 static inline __m128i activate_words_avx2(const net_layer *layer, __m256i sum) {
+    const __m256i limit = _mm256_set1_epi16((int16_t)layer->limit);
+    if (layer->activation == TVP_SIGN) {
+        sum = _mm256_or_si256(_mm256_srai_epi16(sum, 15), _mm256_set1_epi16(1));
+    } else if (layer->activation == TVP_TERNARY_ACTIVATION) {
+        int threshold = layer->threshold < 4096 ? layer->threshold : 4096;
+        __m256i above = _mm256_cmpgt_epi16(sum, _mm256_set1_epi16((int16_t)threshold));
+        __m256i below = _mm256_cmpgt_epi16(_mm256_set1_epi16((int16_t)-threshold), sum);
+        sum = _mm256_sub_epi16(below, above);
+    } else {
+        if (layer->shift > 0) { /* by more than 12 bits all are 0, as by 12 */
+            int shift = layer->shift < 12 ? layer->shift : 12;
+            const __m128i count = _mm_cvtsi32_si128(shift);
+            __m256i half_less = _mm256_set1_epi16((int16_t)((1 << (shift - 1)) - 1));
+            __m256i odd = _mm256_and_si256(_mm256_sra_epi16(sum, count), _mm256_set1_epi16(1));
+            sum = _mm256_add_epi16(_mm256_add_epi16(sum, half_less), odd);
+            sum = _mm256_sra_epi16(sum, count);
+        } else {
+            sum = _mm256_min_epi16(sum, limit);
+            sum = _mm256_max_epi16(sum, _mm256_sub_epi16(_mm256_setzero_si256(), limit));
+            sum = _mm256_sll_epi16(sum, _mm_cvtsi32_si128(layer->shift < -8 ? 8 : -layer->shift));
+        }
+        sum = _mm256_min_epi16(sum, limit);
+        sum = _mm256_max_epi16(sum, _mm256_sub_epi16(_mm256_setzero_si256(), limit));
+    }
+    return _mm_xor_si128(_mm_packs_epi16(_mm256_castsi256_si128(sum),
+                                         _mm256_extracti128_si256(sum, 1)),
+                         _mm_set1_epi8(-128));
+}
+
+/* Run a convolution of bits: each patch is a few runs of bits of the image, and the sums of a run
+   are those of its chunks, which are looked up. Always inline, so that sizes are constants. */
+AVX2 static inline __attribute__((always_inline)) void look_up_places(
+    const net_layer *layer, const uint8_t *bits, const int height, const int chunks,
+    const size_t rows, uint8_t *to) {
+    const int channels = layer->shape.channels, row_bits = layer->shape.width * channels;
+    const int step = layer->stride * channels, out = layer->after.channels;
+    for (int y = 0; y < layer->after.height; y++) {
+        unsigned first = (unsigned)(y * layer->stride * row_bits);
+        for (int x = 0; x < layer->after.width; x++, first += (unsigned)step, to += out) {
+            for (size_t r = 0; r < rows; r += 16) {
+                const int16_t *table = layer->table + r;
+                __m256i sum = _mm256_setzero_si256();
+                unsigned bit = first;
+                for (int i = 0; i < height; i++, bit += (unsigned)row_bits) {
+                    uint64_t word;
+                    memcpy(&word, bits + bit / 8, sizeof word);
+                    word >>= bit % 8;
+                    for (int j = 0; j < chunks; j++, table += TABLE_ENTRIES * rows) {
+                        size_t entry = (size_t)(word >> j * TABLE_BITS) % TABLE_ENTRIES;
+                        sum = _mm256_add_epi16(sum, LOAD256(table + entry * rows));
+                    }
+                }
+                _mm_storeu_si128((__m128i *)(void *)(to + r), activate_words_avx2(layer, sum));
+            }
+        }
+    }
+}
+
+/* With constants for windows of 3 by 3 places and 16 outputs: what MinAtar's policies have. */
+AVX2 static void look_up_avx2(const net_layer *layer, const float *obs, uint8_t *bits,
+                              uint8_t *to) {
+    pack_floats_avx2(obs, tvp_values(&layer->shape), bits);
+    int chunks = layer->height == 3 && layer->table_rows == 16 ? layer->chunks : 0;
+    switch (chunks) {
+    case 2: look_up_places(layer, bits, 3, 2, 16, to); break;
+    case 3: look_up_places(layer, bits, 3, 3, 16, to); break;
+    case 4: look_up_places(layer, bits, 3, 4, 16, to); break;
+    case 5: look_up_places(layer, bits, 3, 5, 16, to); break;
+    default:
+        look_up_places(layer, bits, layer->height, layer->chunks, (size_t)layer->table_rows, to);
+    }
+}
+
 /* ------------------------------------------------------------------------------------ AVX-512 */
 
 static int has_avx512(void) {
@@ -379,6 +783,10 @@ static int has_avx512(void) {
 }
 
 AVX512 static void quantise_avx512(const kernels_net *net, const float *obs, int8_t *q) {
+    if (net->input_kind == TVP_BITS) {
+        quantise_bits_avx2(obs, net->obs_size, q);
+        return;
+    }
     if (net->input_kind != TVP_F32) {
         quantise_plain(net, obs, q);
         return;
@@ -468,13 +876,20 @@ AVX512 static inline __m512i count_avx512(const uint64_t *planes, __m512i bits, 
     return _mm512_add_epi64(count, _mm512_popcnt_epi64(negatives));
 }
 
-/* Sum 16 rows by counting bits, 8 to a register. */
-AVX512 static inline __m512i count_block_avx512(const net_layer *layer, int row,
-                                                const uint64_t *in) {
+/* Sum 16 rows by counting bits, 8 to a register: of words one after another, or of a patch. */
+AVX512 static inline __attribute__((always_inline)) __m512i count_block_avx512(const net_layer *layer, int row,
+                                                const uint64_t *in,
+                                                const uint8_t *patch) {
     const uint64_t *planes = (const uint64_t *)layer->weights + row * layer->groups * 2;
     __m512i first = _mm512_setzero_si512(), second = _mm512_setzero_si512();
     for (int g = 0; g < layer->groups; g++, planes += 32) {
-        __m512i bits = _mm512_set1_epi64((long long)in[g]);
+        uint64_t word;
+        if (patch == NULL) {
+            word = in[g];
+        } else {
+            memcpy(&word, patch + layer->offsets[g], sizeof word);
+        }
+        __m512i bits = _mm512_set1_epi64((long long)word);
         first = count_avx512(planes, bits, first);
         second = count_avx512(planes + 16, bits, second);
     }
@@ -489,12 +904,12 @@ AVX512 static inline void count_layer_avx512(const net_layer *layer, const uint6
     int row = 0;
     for (; row + 64 <= layer->rows; row += 64) {
         for (int b = 0; b < 4; b++) {
-            total[b] = count_block_avx512(layer, row + 16 * b, in);
+            total[b] = count_block_avx512(layer, row + 16 * b, in, NULL);
         }
         put_avx512(layer, row, total, 4, sums, words);
     }
     for (; row < layer->rows; row += 16) {
-        total[0] = count_block_avx512(layer, row, in);
+        total[0] = count_block_avx512(layer, row, in, NULL);
         put_avx512(layer, row, total, 1, sums, words);
     }
 }
@@ -513,6 +928,8 @@ AVX512 static inline __m512i activate_avx512(const net_layer *layer, __m512i sum
         __m512i half_less = _mm512_set1_epi32((1 << (layer->shift - 1)) - 1);
         sum = _mm512_sra_epi32(_mm512_add_epi32(_mm512_add_epi32(sum, half_less), odd), count);
     } else {
+        sum = _mm512_max_epi32(_mm512_min_epi32(sum, _mm512_set1_epi32(256)),
+                               _mm512_set1_epi32(-256));
         sum = _mm512_sll_epi32(sum, _mm_cvtsi32_si128(layer->shift < -8 ? 8 : -layer->shift));
     }
     sum = _mm512_min_epi32(sum, _mm512_set1_epi32(layer->limit));
@@ -554,16 +971,79 @@ AVX512 static void run_avx512(const kernels_net *net, const int8_t *q, int32_t *
     }
 }
 
+AVX512 static inline __attribute__((always_inline)) void tile_avx512(
+    const net_layer *layer, int block, const int width, const uint8_t *const *patches,
+    const int count, int32_t *sums) {
+    const size_t stride = (size_t)layer->groups * 64;
+    const int8_t *w = (const int8_t *)layer->weights + (size_t)block * stride;
+    __m512i total[8];
+    for (int p = 0; p < count; p++) {
+        for (int b = 0; b < width; b++) {
+            total[p * width + b] = LOAD512(layer->bias + 16 * (block + b));
+        }
+    }
+    for (int g = 0; g < layer->groups; g++, w += 64) {
+        const int32_t offset = layer->offsets[g];
+        for (int p = 0; p < count; p++) {
+            __m512i values = _mm512_set1_epi32(load_group(patches[p] + offset));
+            for (int b = 0; b < width; b++) {
+                total[p * width + b] = _mm512_dpbusd_epi32(total[p * width + b], values,
+                                                           LOAD512(w + (size_t)b * stride));
+            }
+        }
+    }
+    for (int p = 0; p < count; p++) {
+        for (int b = 0; b < width; b++) {
+            _mm512_storeu_si512(sums + p * layer->rows + 16 * (block + b), total[p * width + b]);
+        }
+    }
+}
+
+AVX512 static void sum_patches_avx512(const net_layer *layer, const uint8_t *const *patches,
+                                      int count, int16_t *wide, int32_t *sums) {
+    (void)wide;
+    int block = 0;
+    if (layer->is_bits) {
+        for (int p = 0; p < count; p++) {
+            for (int r = 0; r < layer->rows; r += 16) {
+                __m512i total = count_block_avx512(layer, r, NULL, patches[p]);
+                _mm512_storeu_si512(sums + p * layer->rows + r, total);
+            }
+        }
+    } else if (count == PATCHES) {
+        for (; block + 2 <= layer->blocks; block += 2) {
+            tile_avx512(layer, block, 2, patches, PATCHES, sums);
+        }
+        for (; block < layer->blocks; block++) {
+            tile_avx512(layer, block, 1, patches, PATCHES, sums);
+        }
+    } else {
+        for (; block + 4 <= layer->blocks; block += 4) {
+            for (int p = 0; p < count; p++) {
+                tile_avx512(layer, block, 4, patches + p, 1, sums + p * layer->rows);
+            }
+        }
+        for (; block < layer->blocks; block++) {
+            for (int p = 0; p < count; p++) {
+                tile_avx512(layer, block, 1, patches + p, 1, sums + p * layer->rows);
+            }
+        }
+    }
+}
+
 #endif
 
 /* ------------------------------------------------------------------------------------- choice */
 
 static const kernel KERNELS[] = {
 #if HAS_X86
-    {"avx512", 16, 16, 64, has_avx512, quantise_avx512, run_avx512},
-    {"avx2", 8, 32, 8, has_avx2, quantise_avx2, run_avx2},
+    {"avx512", 16, 16, 64, has_avx512, quantise_avx512, run_avx512, sum_patches_avx512, finish_avx2,
+     pack_avx2, look_up_avx2},
+    {"avx2", 8, 32, 8, has_avx2, quantise_avx2, run_avx2, sum_patches_avx2, finish_avx2, pack_avx2,
+     look_up_avx2},
 #endif
-    {"portable", 1, 0, 0, always, quantise_plain, run_plain},
+    {"portable", 1, 0, 0, always, quantise_plain, run_plain, sum_patches_plain, finish_plain, NULL,
+     NULL},
 };
 #define NUM_KERNELS (sizeof KERNELS / sizeof KERNELS[0])
 
@@ -610,12 +1090,18 @@ static int32_t bias_size(int full_scale, int shift) {
     return shift < -8 ? 0 : on_grid(full_scale, -shift, full_scale); /* full scale is below 2**7 */
 }
 
+/* Each run of inputs has groups of its own, of which the last may not be full. */
+static int group_of(const net_layer *layer, int input, int size) {
+    return input / layer->run * layer->run_groups + input % layer->run / size;
+}
+
 static int64_t place_of(const net_layer *layer, const kernel *k, int row, int input) {
     int64_t block = row / k->block, lane = row % k->block;
     if (k->block == 1) {
         return (int64_t)row * layer->groups * PLAIN_BLOCK + input;
     }
-    return ((block * layer->groups + input / 4) * k->block + lane) * 4 + input % 4;
+    int64_t group = group_of(layer, input, 4), in_group = input % layer->run % 4;
+    return ((block * layer->groups + group) * k->block + lane) * 4 + in_group;
 }
 
 /* Planes: blocks of rows, then lanes of inputs, then one register of M and one of N for each part
@@ -623,12 +1109,14 @@ static int64_t place_of(const net_layer *layer, const kernel *k, int row, int in
 static void set_bit(const net_layer *layer, const kernel *k, int row, int input, int weight) {
     const int lane_bytes = k->lane / 8, size = k->lane == 8 ? 32 : 64, rows = size / lane_bytes;
     uint8_t *bytes = layer->weights;
-    size_t step = (size_t)(row / k->bit_block) * (size_t)layer->groups + (size_t)(input / k->lane);
+    size_t step = (size_t)(row / k->bit_block) * (size_t)layer->groups;
+    step += (size_t)group_of(layer, input, k->lane);
     size_t part = step * (size_t)(k->bit_block / rows) + (size_t)(row % k->bit_block / rows);
     size_t place = part * 2 * (size_t)size;
-    place += (size_t)(row % rows * lane_bytes + input % k->lane / 8);
-    bytes[place] |= (uint8_t)((weight != 0) << input % 8);
-    bytes[place + (size_t)size] |= (uint8_t)((weight < 0) << input % 8);
+    int bit = input % layer->run % k->lane;
+    place += (size_t)(row % rows * lane_bytes + bit / 8);
+    bytes[place] |= (uint8_t)((weight != 0) << bit % 8);
+    bytes[place + (size_t)size] |= (uint8_t)((weight < 0) << bit % 8);
 }
 
 static void place_weights(net_layer *layer, const kernel *k, const tvp_layer *from) {
@@ -661,7 +1149,7 @@ static int exponent_of(const tvp_layer *layer, int row) {
 /* The exponent of the layer, or the largest of its outputs: that of the logits. */
 static int largest_exponent(const tvp_layer *layer) {
     int largest = exponent_of(layer, 0);
-    for (int r = 1; r < layer->out; r++) {
+    for (int r = 1; r < layer->rows; r++) {
         int exponent = exponent_of(layer, r);
         largest = exponent > largest ? exponent : largest;
     }
@@ -679,13 +1167,25 @@ static int prepare_own(net_layer *layer, const tvp_layer *from, int in_bits, int
     if (layer->own == NULL) {
         return -1;
     }
-    for (int r = 0; r < from->out; r++) {
+    for (int r = 0; r < from->rows; r++) {
         int unit_bits = exponent_of(from, r) + in_bits;
-        layer->own[r] = layer->activation == TVP_NONE ? largest - exponent_of(from, r)
+        int is_gate = from->type == TVP_GATED && r >= from->out;
+        layer->own[r] = is_gate                          ? unit_bits + 1 - out_bits
+                        : layer->activation == TVP_NONE ? largest - exponent_of(from, r)
                         : layer->activation == TVP_TERNARY_ACTIVATION ? threshold_of(unit_bits)
                                                                       : unit_bits - out_bits;
     }
     return 0;
+}
+
+/* What the bias of a row adds. */
+static int32_t bias_of(const net_layer *layer, const tvp_layer *from, int row) {
+    size_t count = (size_t)from->rows * (size_t)from->inputs;
+    if (!from->has_bias) {
+        return 0;
+    }
+    int shift = exponent_of(from, row) - from->bias_exponent;
+    return bias_size(layer->full_scale, shift) * from->weights[count + (size_t)row];
 }
 
 static int prepare_layer(net_layer *layer, const kernel *k, const tvp_layer *from,
@@ -693,10 +1193,15 @@ static int prepare_layer(net_layer *layer, const kernel *k, const tvp_layer *fro
     int group = layer->is_bits ? k->lane : k->block == 1 ? PLAIN_BLOCK : 4;
     int block = layer->is_bits ? k->bit_block : k->block;
     layer->inputs = from->inputs;
-    layer->out = from->out;
-    layer->blocks = (from->out + block - 1) / block;
+    layer->out = from->rows;
+    layer->blocks = (from->rows + block - 1) / block;
     layer->rows = layer->blocks * block;
-    layer->groups = (from->inputs + group - 1) / group;
+    layer->run = from->type == TVP_CONVOLUTION ? from->width * from->shape.channels : from->inputs;
+    layer->run_groups = (layer->run + group - 1) / group;
+    layer->groups = layer->inputs / layer->run * layer->run_groups;
+    if (k->block == 1) { /* in plain C runs are put together */
+        layer->groups = (layer->inputs + group - 1) / group;
+    }
     size_t places = (size_t)layer->rows * (size_t)layer->groups * (size_t)group;
     /* bits: two planes; plain C: int16; else bytes */
     size_t size = layer->is_bits ? places / 4 : k->block == 1 ? 2 * places : places;
@@ -705,12 +1210,18 @@ static int prepare_layer(net_layer *layer, const kernel *k, const tvp_layer *fro
     if (layer->bias == NULL || layer->weights == NULL) {
         return -1;
     }
-    for (int r = 0; r < from->out && from->has_bias; r++) {
-        int32_t size = bias_size(full_scale, exponent_of(from, r) - from->bias_exponent);
-        layer->bias[r] = size * from->weights[(size_t)from->out * (size_t)from->inputs + (size_t)r];
+    layer->full_scale = full_scale;
+    for (int r = 0; r < from->rows; r++) {
+        layer->bias[r] = bias_of(layer, from, r);
     }
     place_weights(layer, k, from);
     return 0;
+}
+
+/* Whether a layer counts bits: it takes signs, and in an image each place has whole bytes. */
+static int counts_bits(const kernels_net *net, const tvp_layer *from) {
+    return net->kernel->bit_block > 0 && from->before == TVP_SIGN && !tvp_is_cell(from) &&
+           (from->type == TVP_DENSE || from->shape.channels % 8 == 0);
 }
 
 /* Fold exponents into biases and shifts, as `compile_integer` does. */
@@ -721,24 +1232,139 @@ static int prepare_layers(kernels_net *net, const tvp_policy *p) {
     for (int i = 0; i < p->num_layers; i++) {
         const tvp_layer *from = &p->layers[i];
         net_layer *layer = &net->layers[i];
+        layer->type = from->type;
+        if (from->type == TVP_MAX_POOL) {
+            continue;
+        }
         int inputs_full_scale = full_scale, in_bits = bits;
         unit_bits = largest_exponent(from) + bits;
-        layer->is_bits =
-            net->kernel->bit_block > 0 && i > 0 && net->layers[i - 1].activation == TVP_SIGN;
+        layer->is_bits = counts_bits(net, from);
         layer->activation = from->activation;
-        bits = BITS[from->activation];
+        layer->grid = bits = BITS[from->activation];
         full_scale = layer->limit = LIMITS[from->activation];
         layer->shift = unit_bits - bits;
+        layer->gate_shift = unit_bits + 1 - bits;
         layer->threshold = threshold_of(unit_bits);
         if (prepare_layer(layer, net->kernel, from, inputs_full_scale) != 0) {
             return -1;
         }
-        if (from->exponents != NULL && from->activation != TVP_SIGN &&
-            prepare_own(layer, from, in_bits, bits) != 0) {
+        int needs_own = from->activation != TVP_SIGN;
+        if (from->exponents != NULL && needs_own && prepare_own(layer, from, in_bits, bits) != 0) {
             return -1;
         }
     }
     net->output_scale = power_of_two(-(unit_bits + p->output_shift));
+    return 0;
+}
+
+/* Where a patch has its groups: one run after another, each in a row of the image. A bit is a byte
+   in plain C, which has one offset for each run. */
+static int prepare_offsets(const kernels_net *net, net_layer *layer) {
+    int is_plain = net->kernel->block == 1, runs = layer->inputs / layer->run;
+    int of_run = is_plain ? 1 : layer->run_groups;
+    int step = layer->is_bits ? net->kernel->lane / 8 : 4;
+    int row = (layer->shape.width + 2 * layer->padding) * layer->shape.channels;
+    row = layer->is_bits ? row / 8 : row;
+    layer->offsets = allocate((size_t)runs * (size_t)of_run * sizeof *layer->offsets);
+    for (int i = 0; layer->offsets != NULL && i < runs * of_run; i++) {
+        layer->offsets[i] = i / of_run * row + i % of_run * step;
+    }
+    return layer->offsets != NULL ? 0 : -1;
+}
+
+/* Whether the first layer is a convolution of bits that tables run: one shift for all outputs, runs
+   that fit into a word, and tables that are small. */
+static int has_table(const kernels_net *net, const tvp_layer *from) {
+    const net_layer *layer = &net->layers[0];
+    int chunks = (layer->run + TABLE_BITS - 1) / TABLE_BITS;
+    size_t rows = (size_t)(from->out + 15) / 16 * 16;
+    size_t size = (size_t)(from->height * chunks * TABLE_ENTRIES) * rows * sizeof(int16_t);
+    return net->kernel->look_up != NULL && net->input_kind == TVP_BITS &&
+           from->type == TVP_CONVOLUTION && from->padding == 0 && layer->own == NULL &&
+           layer->run <= TABLE_RUN && size <= MAX_TABLE;
+}
+
+/* Fill a table [height][chunks][entries][rows] with the sums of the inputs that are 1 in the number
+   of an entry; the first chunk has the biases too. The last of a run takes no more bits than are
+   its own. Sums stay below 16 * 56 + 2**8. */
+static int prepare_table(net_layer *layer, const tvp_layer *from) {
+    layer->chunks = (layer->run + TABLE_BITS - 1) / TABLE_BITS;
+    layer->table_rows = (from->out + 15) / 16 * 16;
+    size_t rows = (size_t)layer->table_rows, chunks = (size_t)(from->height * layer->chunks);
+    layer->table = allocate(chunks * TABLE_ENTRIES * rows * sizeof *layer->table);
+    if (layer->table == NULL) {
+        return -1;
+    }
+    for (size_t i = 0; i < chunks * TABLE_ENTRIES; i++) {
+        int chunk = (int)(i / TABLE_ENTRIES), entry = (int)(i % TABLE_ENTRIES);
+        int start = chunk % layer->chunks * TABLE_BITS;
+        int size = layer->run - start < TABLE_BITS ? layer->run - start : TABLE_BITS;
+        for (int r = 0; r < from->out; r++) {
+            const int8_t *weights = from->weights + (size_t)r * (size_t)from->inputs +
+                                    chunk / layer->chunks * layer->run + start;
+            int sum = chunk == 0 ? bias_of(layer, from, r) : 0;
+            for (int bit = 0; bit < size; bit++) {
+                sum += entry >> bit & 1 ? weights[bit] : 0;
+            }
+            layer->table[i * rows + (size_t)r] = (int16_t)sum;
+        }
+    }
+    return 0;
+}
+
+/* What lies in front of a layer's inputs: a border, or what a memory is joined to, or bits. */
+static size_t joined_size_of(const tvp_layer *from) {
+    size_t height = (size_t)(from->shape.height + 2 * from->padding);
+    size_t width = (size_t)(from->shape.width + 2 * from->padding);
+    size_t image = height * width * (size_t)from->shape.channels;
+    return ROUNDED_UP(image + (tvp_is_cell(from) ? (size_t)from->out : 0)) + SLACK;
+}
+
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+/* Lay out the values of an observation, one layer after another, and then what all layers share. */
+static int prepare_deep(kernels_net *net, const tvp_policy *p) {
+    size_t at = 0, rows = 0, inputs = 0, memory = 0, joined = 0;
+    size_t given = ROUNDED_UP(p->obs_size) + SLACK;
+    for (int i = 0; i < p->num_layers; i++) {
+        const tvp_layer *from = &p->layers[i];
+        net_layer *layer = &net->layers[i];
+        layer->in = at;
+        layer->given = at += given;
+        layer->added = from->skip > 0 ? net->layers[i - (from->skip - 1)].in : 0;
+        layer->has_skip = from->skip > 0;
+        layer->joins_patches =
+            from->type == TVP_CONVOLUTION && layer->rows == from->out && layer->own == NULL;
+        layer->memory = memory;
+        layer->height = from->height;
+        layer->width = from->width;
+        layer->stride = from->stride;
+        layer->padding = from->padding;
+        layer->shape = from->shape;
+        layer->after = from->shape_after;
+        given = ROUNDED_UP(tvp_values(&from->shape_after)) + 2 * SLACK;
+        memory += tvp_is_cell(from) ? (size_t)from->out : 0;
+        rows = larger(rows, (size_t)layer->rows);
+        inputs = larger(inputs, (size_t)layer->inputs);
+        joined = larger(joined, joined_size_of(from));
+        if (from->type != TVP_MAX_POOL && prepare_offsets(net, layer) != 0) {
+            return -1;
+        }
+    }
+    if (has_table(net, &p->layers[0]) && prepare_table(&net->layers[0], &p->layers[0]) != 0) {
+        return -1;
+    }
+    net->values = at + given;
+    net->deep_rows = net->values + joined > MAX_DEEP_VALUES ? 1 : PATCHES;
+    net->joined = net->values * (size_t)net->deep_rows;
+    net->joined_size = joined;
+    net->wide = net->joined + joined * (size_t)net->deep_rows;
+    net->sums = net->wide + ROUNDED_UP(2 * (inputs + PLAIN_BLOCK));
+    net->logits = net->sums + PATCHES * ROUNDED_UP(4 * rows);
+    net->q = net->logits + (size_t)net->deep_rows * ROUNDED_UP(4 * (size_t)p->num_outputs);
+    net->total = net->q + ROUNDED_UP(p->obs_size) + SLACK;
     return 0;
 }
 
@@ -781,6 +1407,14 @@ static int prepare_range(kernels_net *net, const tvp_policy *p) {
     return 0;
 }
 
+static int is_plain_policy(const tvp_policy *p) {
+    int is_plain = p->obs_size <= TVP_MAX_WIDTH;
+    for (int i = 0; i < p->num_layers; i++) {
+        is_plain = is_plain && p->layers[i].type == TVP_DENSE && p->layers[i].skip == 0;
+    }
+    return is_plain;
+}
+
 kernels_net *kernels_prepare(const tvp_policy *policy) {
     kernels_net *net = policy->is_integer ? calloc(1, sizeof *net) : NULL;
     if (net == NULL) {
@@ -792,7 +1426,10 @@ kernels_net *kernels_prepare(const tvp_policy *policy) {
     net->obs_size = policy->obs_size;
     net->num_outputs = policy->num_outputs;
     net->num_layers = policy->num_layers;
-    if (prepare_layers(net, policy) || prepare_inputs(net, policy) || prepare_range(net, policy)) {
+    net->memory_size = policy->memory_size;
+    net->is_plain = is_plain_policy(policy);
+    if (prepare_layers(net, policy) || prepare_inputs(net, policy) || prepare_range(net, policy) ||
+        (!net->is_plain && prepare_deep(net, policy))) {
         kernels_free(net);
         return NULL;
     }
@@ -804,6 +1441,8 @@ void kernels_free(kernels_net *net) {
         return;
     }
     for (int i = 0; i < TVP_MAX_LAYERS; i++) {
+        release(net->layers[i].table);
+        release(net->layers[i].offsets);
         release(net->layers[i].own);
         release(net->layers[i].bias);
         release(net->layers[i].weights);
@@ -814,6 +1453,275 @@ void kernels_free(kernels_net *net) {
     free(net);
 }
 
+/* --------------------------------------------------------------------------------------- deep */
+
+/* A deep policy runs layer by layer on up to PATCHES observations. Values lie as bytes of value +
+   128, images as [height][width][channels], each layer's in a place of its own, so that skips find
+   them. A convolution reads its patches where they are: a run of `width * channels` bytes in each
+   of `height` rows, so the matrix has these runs padded to whole groups. A dense layer has one
+   patch for each observation. Before a layer that counts bits its values are packed. */
+
+typedef struct {
+    const kernels_net *net;
+    uint8_t *base;
+    int8_t *memory;
+    int count; /* of observations */
+} deep_call;
+
+/* Patches that wait for their sums, and where they belong. */
+typedef struct {
+    const uint8_t *patches[PATCHES];
+    int observation[PATCHES], place[PATCHES], count;
+} waiting;
+
+static uint8_t *values_at(const deep_call *call, size_t at, int observation) {
+    return call->base + (size_t)observation * call->net->values + at;
+}
+
+static int8_t *memory_at(const deep_call *call, const net_layer *layer, int observation) {
+    return call->memory + (size_t)observation * (size_t)call->net->memory_size + layer->memory;
+}
+
+static void pool(const net_layer *layer, const uint8_t *from, uint8_t *to) {
+    const int channels = layer->shape.channels;
+    for (int y = 0; y < layer->after.height; y++) {
+        for (int x = 0; x < layer->after.width; x++, to += channels) {
+            int top = y * layer->stride - layer->padding, left = x * layer->stride - layer->padding;
+            memset(to, 0, (size_t)channels); /* below every value */
+            for (int i = top < 0 ? 0 : top; i < top + layer->height && i < layer->shape.height; i++) {
+                for (int j = left < 0 ? 0 : left;
+                     j < left + layer->width && j < layer->shape.width; j++) {
+                    const uint8_t *place =
+                        from + ((size_t)i * (size_t)layer->shape.width + (size_t)j) * (size_t)channels;
+                    for (int c = 0; c < channels; c++) {
+                        to[c] = place[c] > to[c] ? place[c] : to[c];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* Copy an image into the middle of one with a border of zeros. */
+static void add_border(const net_layer *layer, const uint8_t *from, uint8_t *to) {
+    const size_t channels = (size_t)layer->shape.channels, pad = (size_t)layer->padding;
+    const size_t inner = (size_t)layer->shape.width * channels, outer = inner + 2 * pad * channels;
+    memset(to, 128, ((size_t)layer->shape.height + 2 * pad) * outer);
+    for (int y = 0; y < layer->shape.height; y++) {
+        memcpy(to + (pad + (size_t)y) * outer + pad * channels, from + (size_t)y * inner, inner);
+    }
+}
+
+/* Return what the patches of a layer are taken from. */
+static const uint8_t *inputs_at(const deep_call *call, const net_layer *layer, int observation) {
+    const kernels_net *net = call->net;
+    const uint8_t *values = values_at(call, layer->in, observation);
+    uint8_t *joined = call->base + net->joined + (size_t)observation * net->joined_size;
+    int size = tvp_values(&layer->shape);
+    if (layer->is_bits) {
+        net->kernel->pack(values, size, joined);
+        return joined;
+    }
+    if (layer->padding > 0) {
+        add_border(layer, values, joined);
+        return joined;
+    }
+    if (layer->type == TVP_ELMAN || layer->type == TVP_GATED) {
+        const int8_t *memory = memory_at(call, layer, observation);
+        memcpy(joined, values, (size_t)size);
+        for (int i = 0; i < layer->after.channels; i++) {
+            joined[size + i] = (uint8_t)(memory[i] + 128);
+        }
+        return joined;
+    }
+    return values;
+}
+
+/* Move the memory towards its candidates, by as many parts of a unit as the gates say. */
+static void finish_gated(const net_layer *layer, const int32_t *sums, int8_t *memory, uint8_t *to) {
+    const int size = layer->after.channels, bits = layer->grid, unit = 1 << bits;
+    for (int r = 0; r < size; r++) {
+        int32_t wanted = layer->own != NULL ? activate_own(layer, r, sums[r])
+                                            : activate(layer, sums[r]);
+        int32_t change = wanted - memory[r], gate = sums[size + r];
+        if (bits == 0) {
+            change = gate > 0 ? change : 0;
+        } else {
+            int shift = layer->own != NULL ? layer->own[size + r] : layer->gate_shift;
+            gate = on_grid(gate, shift, unit) + unit / 2;
+            gate = gate < 0 ? 0 : gate > unit ? unit : gate;
+            change = rounded(gate * change, bits);
+        }
+        memory[r] = (int8_t)(memory[r] + change);
+        to[r] = (uint8_t)(memory[r] + 128);
+    }
+}
+
+/* Make values of the sums of one patch. */
+static void finish_patch(const deep_call *call, const net_layer *layer, int observation, int place,
+                         const int32_t *sums) {
+    const kernels_net *net = call->net;
+    size_t offset = (size_t)place * (size_t)layer->after.channels;
+    uint8_t *to = values_at(call, layer->given, observation) + offset;
+    if (layer->activation == TVP_NONE) {
+        uint8_t *logits = call->base + net->logits;
+        size_t size = (size_t)net->num_outputs * sizeof *sums;
+        memcpy(logits + (size_t)observation * size, sums, size);
+    } else if (layer->type == TVP_GATED) {
+        finish_gated(layer, sums, memory_at(call, layer, observation), to);
+    } else {
+        const uint8_t *added =
+            layer->has_skip ? values_at(call, layer->added, observation) + offset : NULL;
+        net->kernel->finish(layer, sums, added, layer->rows, to);
+    }
+    if (layer->type == TVP_ELMAN) {
+        int8_t *memory = memory_at(call, layer, observation);
+        for (int i = 0; i < layer->after.channels; i++) {
+            memory[i] = (int8_t)(to[i] - 128);
+        }
+    }
+}
+
+/* The same of patches whose values lie one after another, as their sums do. */
+static void finish_side_by_side(const deep_call *call, const net_layer *layer, waiting *list,
+                                const int32_t *sums) {
+    int observation = list->observation[0];
+    size_t offset = (size_t)list->place[0] * (size_t)layer->after.channels;
+    const uint8_t *added =
+        layer->has_skip ? values_at(call, layer->added, observation) + offset : NULL;
+    call->net->kernel->finish(layer, sums, added, PATCHES * layer->rows,
+                              values_at(call, layer->given, observation) + offset);
+    list->count = 0;
+}
+
+static void sum_waiting(const deep_call *call, const net_layer *layer, waiting *list) {
+    const kernels_net *net = call->net;
+    int32_t *sums = (int32_t *)(void *)(call->base + net->sums);
+    int16_t *wide = (int16_t *)(void *)(call->base + net->wide);
+    net->kernel->sum(layer, list->patches, list->count, wide, sums);
+    if (layer->joins_patches && list->count == PATCHES &&
+        list->observation[0] == list->observation[PATCHES - 1]) {
+        finish_side_by_side(call, layer, list, sums);
+        return;
+    }
+    for (int i = 0; i < list->count; i++) {
+        finish_patch(call, layer, list->observation[i], list->place[i], sums + i * layer->rows);
+    }
+    list->count = 0;
+}
+
+static void run_layer(const deep_call *call, const net_layer *layer) {
+    waiting list = {{NULL}, {0}, {0}, 0};
+    int is_image = layer->type == TVP_CONVOLUTION;
+    int bits = layer->is_bits ? 8 : 1;
+    int across = is_image ? layer->stride * layer->shape.channels / bits : 0;
+    int row = (layer->shape.width + 2 * layer->padding) * layer->shape.channels / bits;
+    int down = is_image ? layer->stride * row : 0;
+    for (int b = 0; b < call->count; b++) {
+        if (layer->type == TVP_MAX_POOL) {
+            pool(layer, values_at(call, layer->in, b), values_at(call, layer->given, b));
+            continue;
+        }
+        const uint8_t *inputs = inputs_at(call, layer, b);
+        for (int y = 0; y < layer->after.height; y++) {
+            for (int x = 0; x < layer->after.width; x++) {
+                list.patches[list.count] = inputs + y * down + x * across;
+                list.observation[list.count] = b;
+                list.place[list.count++] = y * layer->after.width + x;
+                if (list.count == PATCHES) {
+                    sum_waiting(call, layer, &list);
+                }
+            }
+        }
+    }
+    if (list.count > 0) {
+        sum_waiting(call, layer, &list);
+    }
+}
+
+/* The first layer's inputs, as bytes of value + 128. */
+static void put_inputs(const deep_call *call, const int8_t *q, int observation) {
+    uint8_t *to = values_at(call, 0, observation);
+    const int shift = call->net->input_shift, count = call->net->obs_size;
+    for (int i = 0; shift == 0 && i < count; i++) {
+        to[i] = (uint8_t)((uint8_t)q[i] ^ 128);
+    }
+    for (int i = 0; shift > 0 && i < count; i++) {
+        to[i] = (uint8_t)((q[i] >> shift) + 128);
+    }
+}
+
+/* ------------------------------------------------------------------------------------- results */
+
+/* The place of the largest logit, the lowest one of equals. */
+static int best_of(const int32_t *logits, int count) {
+    int best = 0;
+    for (int i = 1; i < count; i++) {
+        best = logits[i] > logits[best] ? i : best;
+    }
+    return best;
+}
+
+static void actions_of(const kernels_net *net, const int32_t *logits, float *action) {
+    for (int i = 0; i < net->num_outputs; i++) {
+        float unit = (float)logits[i] * net->output_scale;
+        unit = unit < -1.0f ? -1.0f : unit > 1.0f ? 1.0f : unit;
+        volatile float moved = unit * net->half[i]; /* volatile: no fused multiply-add */
+        float value = net->centre[i] + moved;
+        value = value < net->low[i] ? net->low[i] : value;
+        action[i] = value > net->high[i] ? net->high[i] : value;
+    }
+}
+
+/* Give logits of outputs with exponents the largest of these: below 2**28 of inputs within the
+   grid, and as in NumPy modulo 2**32 of others. */
+static void align(const kernels_net *net, int32_t *logits) {
+    const int32_t *own = net->layers[net->num_layers - 1].own;
+    for (int r = 0; own != NULL && r < net->num_outputs; r++) {
+        logits[r] = (int32_t)((uint32_t)logits[r] << own[r]);
+    }
+}
+
+static void run_deep(deep_call *call, kernels_task task, const void *from, void *to) {
+    const kernels_net *net = call->net;
+    const size_t inputs = (size_t)net->obs_size, outputs = (size_t)net->num_outputs;
+    int8_t *padded = (int8_t *)call->base + net->q;
+    /* Integers may be others than 0 and 1. */
+    int looks_up = net->layers[0].table != NULL && task < KERNELS_LOGITS_Q;
+    for (int b = 0; b < call->count; b++) {
+        const int8_t *q = padded;
+        const float *obs = (const float *)from + (size_t)b * inputs;
+        if (looks_up) {
+            net->kernel->look_up(net->layers, obs, call->base + net->joined,
+                                 values_at(call, net->layers[0].given, b));
+            continue;
+        }
+        if (task == KERNELS_LOGITS_Q) {
+            q = (const int8_t *)from + (size_t)b * inputs;
+        } else {
+            net->kernel->quantise(net, obs, padded);
+        }
+        if (task == KERNELS_QUANTISE) {
+            memcpy((int8_t *)to + (size_t)b * inputs, q, inputs);
+        }
+        put_inputs(call, q, b);
+    }
+    for (int i = looks_up; i < net->num_layers && task != KERNELS_QUANTISE; i++) {
+        run_layer(call, &net->layers[i]);
+    }
+    for (int b = 0; b < call->count && task != KERNELS_QUANTISE; b++) {
+        int32_t *logits = (int32_t *)(void *)(call->base + net->logits) + (size_t)b * outputs;
+        align(net, logits);
+        if (task == KERNELS_ACT) {
+            ((int32_t *)to)[b] = best_of(logits, net->num_outputs);
+        } else if (task == KERNELS_ACT_CONTINUOUS) {
+            actions_of(net, logits, (float *)to + (size_t)b * outputs);
+        } else {
+            memcpy((int32_t *)to + (size_t)b * outputs, logits, outputs * sizeof *logits);
+        }
+    }
+}
+
 /* -------------------------------------------------------------------------------------- calls */
 
 /* What lies past the inputs meets weights of 0, yet is read: it must be there and be defined. */
@@ -821,64 +1729,109 @@ static void clear_tail(const kernels_net *net, int8_t *q) {
     memset(q + net->obs_size, 0, 16);
 }
 
-/* Run the layers, and give logits of outputs with exponents the largest of these. */
-static void run(const kernels_net *net, const int8_t *q, int32_t *sums) {
-    const int32_t *own = net->layers[net->num_layers - 1].own;
+static void run_plain_net(const kernels_net *net, const int8_t *q, int32_t *sums) {
     net->kernel->run(net, q, sums);
-    for (int r = 0; own != NULL && r < net->num_outputs; r++) {
-        sums[r] *= 1 << own[r]; /* below 2**28 */
-    }
+    align(net, sums);
 }
 
 static void run_floats(const kernels_net *net, const float *obs, int32_t *sums) {
     int8_t q[PADDED_WIDTH];
     clear_tail(net, q);
     net->kernel->quantise(net, obs, q);
-    run(net, q, sums);
-}
-
-void kernels_quantise(const kernels_net *net, const float *obs, int8_t *q) {
-    int8_t padded[PADDED_WIDTH];
-    net->kernel->quantise(net, obs, padded);
-    memcpy(q, padded, (size_t)net->obs_size);
-}
-
-void kernels_logits_q(const kernels_net *net, const int8_t *q, int32_t *logits) {
-    int8_t padded[PADDED_WIDTH];
-    int32_t sums[PADDED_WIDTH];
-    memcpy(padded, q, (size_t)net->obs_size);
-    clear_tail(net, padded);
-    run(net, padded, sums);
-    memcpy(logits, sums, (size_t)net->num_outputs * sizeof *logits);
-}
-
-void kernels_logits(const kernels_net *net, const float *obs, int32_t *logits) {
-    int32_t sums[PADDED_WIDTH];
-    run_floats(net, obs, sums);
-    memcpy(logits, sums, (size_t)net->num_outputs * sizeof *logits);
+    run_plain_net(net, q, sums);
 }
 
 int kernels_act(const kernels_net *net, const float *obs) {
     int32_t sums[PADDED_WIDTH];
     run_floats(net, obs, sums);
-    int best = 0;
-    int32_t largest = sums[0];
-    for (int i = 1; i < net->num_outputs; i++) {
-        best = sums[i] > largest ? i : best;
-        largest = sums[i] > largest ? sums[i] : largest;
-    }
-    return best;
+    return best_of(sums, net->num_outputs);
 }
 
 void kernels_act_continuous(const kernels_net *net, const float *obs, float *action) {
     int32_t sums[PADDED_WIDTH];
     run_floats(net, obs, sums);
-    for (int i = 0; i < net->num_outputs; i++) {
-        float unit = (float)sums[i] * net->output_scale;
-        unit = unit < -1.0f ? -1.0f : unit > 1.0f ? 1.0f : unit;
-        volatile float moved = unit * net->half[i]; /* volatile: no fused multiply-add */
-        float value = net->centre[i] + moved;
-        value = value < net->low[i] ? net->low[i] : value;
-        action[i] = value > net->high[i] ? net->high[i] : value;
+    actions_of(net, sums, action);
+}
+
+static void quantise_row(const kernels_net *net, const float *obs, int8_t *q) {
+    int8_t padded[PADDED_WIDTH];
+    net->kernel->quantise(net, obs, padded);
+    memcpy(q, padded, (size_t)net->obs_size);
+}
+
+static void logits_q_row(const kernels_net *net, const int8_t *q, int32_t *logits) {
+    int8_t padded[PADDED_WIDTH];
+    int32_t sums[PADDED_WIDTH];
+    memcpy(padded, q, (size_t)net->obs_size);
+    clear_tail(net, padded);
+    run_plain_net(net, padded, sums);
+    memcpy(logits, sums, (size_t)net->num_outputs * sizeof *logits);
+}
+
+static void logits_row(const kernels_net *net, const float *obs, int32_t *logits) {
+    int32_t sums[PADDED_WIDTH];
+    run_floats(net, obs, sums);
+    memcpy(logits, sums, (size_t)net->num_outputs * sizeof *logits);
+}
+
+static void run_plain_row(const kernels_net *net, kernels_task task, const void *from, void *to) {
+    switch (task) {
+    case KERNELS_ACT: *(int32_t *)to = kernels_act(net, from); break;
+    case KERNELS_ACT_CONTINUOUS: kernels_act_continuous(net, from, to); break;
+    case KERNELS_LOGITS: logits_row(net, from, to); break;
+    case KERNELS_LOGITS_Q: logits_q_row(net, from, to); break;
+    case KERNELS_QUANTISE: quantise_row(net, from, to); break;
+    }
+}
+
+/* Bytes of a row of what a task reads, and of what it writes. */
+static size_t row_read(const kernels_net *net, kernels_task task) {
+    return (size_t)net->obs_size * (task == KERNELS_LOGITS_Q ? 1 : sizeof(float));
+}
+
+static size_t row_written(const kernels_net *net, kernels_task task) {
+    if (task == KERNELS_QUANTISE) {
+        return (size_t)net->obs_size;
+    }
+    return sizeof(int32_t) * (task == KERNELS_ACT ? 1 : (size_t)net->num_outputs);
+}
+
+int kernels_is_plain(const kernels_net *net) {
+    return net->is_plain;
+}
+
+kernels_work *kernels_begin(const kernels_net *net) {
+    return allocate(net->total + 1);
+}
+
+void kernels_end(kernels_work *work) {
+    release(work);
+}
+
+void kernels_reset(const kernels_net *net, int8_t *memory) {
+    for (int i = 0; i < net->num_layers; i++) {
+        const net_layer *layer = &net->layers[i];
+        if (layer->type == TVP_ELMAN || layer->type == TVP_GATED) {
+            memset(memory + layer->memory, layer->activation == TVP_SIGN,
+                   (size_t)layer->after.channels);
+        }
+    }
+}
+
+void kernels_run(const kernels_net *net, kernels_work *work, kernels_task task, const void *from,
+                 int8_t *memory, void *to, size_t rows) {
+    const size_t read = row_read(net, task), written = row_written(net, task);
+    const size_t at_once = net->is_plain ? 1 : (size_t)net->deep_rows;
+    for (size_t i = 0; i < rows; i += at_once) {
+        const uint8_t *source = (const uint8_t *)from + i * read;
+        uint8_t *target = (uint8_t *)to + i * written;
+        if (net->is_plain) {
+            run_plain_row(net, task, source, target);
+            continue;
+        }
+        int8_t *own = memory != NULL ? memory + i * (size_t)net->memory_size : NULL;
+        int count = (int)(rows - i < at_once ? rows - i : at_once);
+        deep_call call = {net, (uint8_t *)work, own, count};
+        run_deep(&call, task, source, target);
     }
 }

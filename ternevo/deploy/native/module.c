@@ -13,8 +13,9 @@
 typedef struct {
     PyObject_HEAD
     kernels_net *net;
+    kernels_work *spare; /* of no call at the moment, or NULL; taken and put back under the GIL */
     PyObject *convert; /* makes float32 of what is not, or NULL; it must not refer to the policy */
-    Py_ssize_t inputs, outputs;
+    Py_ssize_t inputs, outputs, memory_size;
     int is_discrete;
 } policy;
 
@@ -190,17 +191,61 @@ static int has_two(const char *name, Py_ssize_t count) {
 
 /* ------------------------------------------------------------------------------------- methods */
 
+/* What a call of a deep policy works in: the spare one, or a new one where threads share it. */
+static int take_work(policy *self, kernels_work **work) {
+    *work = NULL;
+    if (kernels_is_plain(self->net)) {
+        return 0;
+    }
+    *work = self->spare;
+    self->spare = NULL;
+    if (*work == NULL) {
+        *work = kernels_begin(self->net);
+    }
+    if (*work == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+static void put_back(policy *self, kernels_work *work) {
+    if (self->spare == NULL) {
+        self->spare = work;
+    } else {
+        kernels_end(work);
+    }
+}
+
+/* A policy with memory is stepped. */
+static int has_no_memory(const policy *self) {
+    if (self->memory_size > 0) {
+        PyErr_SetString(PyExc_ValueError, "the policy has a memory; use step(memories, obs, out)");
+    }
+    return self->memory_size == 0;
+}
+
 static PyObject *policy_act(PyObject *object, PyObject *obs) {
     policy *self = (policy *)object;
     Py_buffer view;
+    kernels_work *work;
+    int32_t action;
     if (!self->is_discrete) {
         PyErr_SetString(PyExc_TypeError, "actions are continuous; use act_into(obs, out)");
         return NULL;
     }
-    if (open_observation(self, obs, &view) != 0) {
+    if (!has_no_memory(self) || open_observation(self, obs, &view) != 0) {
         return NULL;
     }
-    int action = kernels_act(self->net, view.buf);
+    if (kernels_is_plain(self->net)) {
+        action = kernels_act(self->net, view.buf);
+    } else if (take_work(self, &work) == 0) {
+        kernels_run(self->net, work, KERNELS_ACT, view.buf, NULL, &action, 1);
+        put_back(self, work);
+    } else {
+        PyBuffer_Release(&view);
+        return NULL;
+    }
     PyBuffer_Release(&view);
     return PyLong_FromLong(action);
 }
@@ -208,98 +253,148 @@ static PyObject *policy_act(PyObject *object, PyObject *obs) {
 static PyObject *policy_act_into(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
     policy *self = (policy *)object;
     Py_buffer obs, out;
+    kernels_work *work;
     const wanted w = {"out", "float32", "f", 4, 1, 1, {self->outputs, 0}};
     if (self->is_discrete) {
         PyErr_SetString(PyExc_TypeError, "actions are discrete; use act(obs)");
         return NULL;
     }
-    if (!has_two("act_into(obs, out)", count) || open_observation(self, arguments[0], &obs) != 0) {
+    if (!has_no_memory(self) || !has_two("act_into(obs, out)", count) ||
+        open_observation(self, arguments[0], &obs) != 0) {
         return NULL;
     }
     if (open_array(arguments[1], &w, &out) != 0) {
         PyBuffer_Release(&obs);
         return NULL;
     }
-    kernels_act_continuous(self->net, obs.buf, out.buf);
+    int status = take_work(self, &work);
+    if (status == 0) {
+        kernels_run(self->net, work, KERNELS_ACT_CONTINUOUS, obs.buf, NULL, out.buf, 1);
+        put_back(self, work);
+    }
     PyBuffer_Release(&obs);
     PyBuffer_Release(&out);
+    if (status != 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 
-/* What a method does for each row of its first array. */
-typedef enum { ACT_DISCRETE, ACT_CONTINUOUS, LOGITS, LOGITS_Q, QUANTISE } work;
-
-static void run_rows(const policy *self, work what, const void *from, void *to, Py_ssize_t rows) {
-    const float *obs = from;
-    const int8_t *q = from;
-    for (Py_ssize_t i = 0; i < rows; i++) {
-        Py_ssize_t in = i * self->inputs, out = i * self->outputs;
-        switch (what) {
-        case ACT_DISCRETE: ((int32_t *)to)[i] = kernels_act(self->net, obs + in); break;
-        case ACT_CONTINUOUS:
-            kernels_act_continuous(self->net, obs + in, (float *)to + out);
-            break;
-        case LOGITS: kernels_logits(self->net, obs + in, (int32_t *)to + out); break;
-        case LOGITS_Q: kernels_logits_q(self->net, q + in, (int32_t *)to + out); break;
-        case QUANTISE: kernels_quantise(self->net, obs + in, (int8_t *)to + in); break;
-        }
-    }
-}
-
-/* Work without the GIL, then let both arrays go. */
-static PyObject *run_and_close(policy *self, work what, Py_buffer *from, Py_buffer *to) {
-    Py_ssize_t rows = from->shape[0];
+/* Work without the GIL, then let the arrays go. `memories` is NULL without memory. */
+static PyObject *run_and_close(policy *self, kernels_task what, Py_buffer *from,
+                               Py_buffer *memories, Py_buffer *to) {
+    size_t rows = (size_t)from->shape[0];
     const void *source = from->buf;
-    void *target = to->buf;
-    Py_BEGIN_ALLOW_THREADS
-    run_rows(self, what, source, target, rows);
-    Py_END_ALLOW_THREADS
+    void *target = to->buf, *memory = memories != NULL ? memories->buf : NULL;
+    kernels_work *work;
+    int status = take_work(self, &work);
+    if (status == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        kernels_run(self->net, work, what, source, memory, target, rows);
+        Py_END_ALLOW_THREADS
+        put_back(self, work);
+    }
     PyBuffer_Release(from);
     PyBuffer_Release(to);
+    if (memories != NULL) {
+        PyBuffer_Release(memories);
+    }
+    if (status != 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
+}
+
+/* Open what actions, or logits, are written to. */
+static int open_results(policy *self, kernels_task what, PyObject *out, Py_ssize_t rows,
+                        Py_buffer *view) {
+    if (what == KERNELS_ACT) {
+        return open_int32(out, rows, 0, view);
+    }
+    if (what == KERNELS_ACT_CONTINUOUS) {
+        return open_float32(out, rows, self->outputs, view);
+    }
+    return open_int32(out, rows, self->outputs, view);
+}
+
+static kernels_task action_of(const policy *self) {
+    return self->is_discrete ? KERNELS_ACT : KERNELS_ACT_CONTINUOUS;
+}
+
+static int open_source(policy *self, kernels_task what, PyObject *from, Py_buffer *view) {
+    const wanted w = {"q", "int8", "b", 1, 0, 2, {-1, self->inputs}};
+    return what == KERNELS_LOGITS_Q ? open_array(from, &w, view) : open_rows(self, from, view);
+}
+
+/* The arguments of a step: memories, which change, rows, and what is written to. */
+static PyObject *step(policy *self, kernels_task what, PyObject *const *arguments) {
+    Py_buffer from, memories, to;
+    if (open_source(self, what, arguments[1], &from) != 0) {
+        return NULL;
+    }
+    const wanted w = {"memories", "int8", "b", 1, 1, 2, {from.shape[0], self->memory_size}};
+    if (open_array(arguments[0], &w, &memories) != 0) {
+        PyBuffer_Release(&from);
+        return NULL;
+    }
+    if (open_results(self, what, arguments[2], from.shape[0], &to) != 0) {
+        PyBuffer_Release(&from);
+        PyBuffer_Release(&memories);
+        return NULL;
+    }
+    return run_and_close(self, what, &from, &memories, &to);
+}
+
+static int has_three(const char *name, Py_ssize_t count) {
+    if (count != 3) {
+        PyErr_Format(PyExc_TypeError, "%s takes 3 arguments, not %zd", name, count);
+    }
+    return count == 3;
+}
+
+static PyObject *policy_step(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
+    policy *self = (policy *)object;
+    if (!has_three("step(memories, obs, out)", count)) {
+        return NULL;
+    }
+    return step(self, action_of(self), arguments);
+}
+
+static PyObject *policy_step_logits_q(PyObject *object, PyObject *const *arguments,
+                                      Py_ssize_t count) {
+    policy *self = (policy *)object;
+    if (!has_three("step_logits_q(memories, q, out)", count)) {
+        return NULL;
+    }
+    return step(self, KERNELS_LOGITS_Q, arguments);
+}
+
+/* Rows and what is written to, of a policy without memory. */
+static PyObject *run_batch(policy *self, kernels_task what, PyObject *const *arguments) {
+    Py_buffer from, to;
+    if (!has_no_memory(self) || open_source(self, what, arguments[0], &from) != 0) {
+        return NULL;
+    }
+    if (open_results(self, what, arguments[1], from.shape[0], &to) != 0) {
+        PyBuffer_Release(&from);
+        return NULL;
+    }
+    return run_and_close(self, what, &from, NULL, &to);
 }
 
 static PyObject *policy_act_batch(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
     policy *self = (policy *)object;
-    Py_buffer obs, out;
-    if (!has_two("act_batch(obs, out)", count) || open_rows(self, arguments[0], &obs) != 0) {
-        return NULL;
-    }
-    int status = self->is_discrete
-                     ? open_int32(arguments[1], obs.shape[0], 0, &out)
-                     : open_float32(arguments[1], obs.shape[0], self->outputs, &out);
-    if (status != 0) {
-        PyBuffer_Release(&obs);
-        return NULL;
-    }
-    return run_and_close(self, self->is_discrete ? ACT_DISCRETE : ACT_CONTINUOUS, &obs, &out);
+    return has_two("act_batch(obs, out)", count) ? run_batch(self, action_of(self), arguments) : NULL;
 }
 
 static PyObject *policy_logits(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
     policy *self = (policy *)object;
-    Py_buffer obs, out;
-    if (!has_two("logits(obs, out)", count) || open_rows(self, arguments[0], &obs) != 0) {
-        return NULL;
-    }
-    if (open_int32(arguments[1], obs.shape[0], self->outputs, &out) != 0) {
-        PyBuffer_Release(&obs);
-        return NULL;
-    }
-    return run_and_close(self, LOGITS, &obs, &out);
+    return has_two("logits(obs, out)", count) ? run_batch(self, KERNELS_LOGITS, arguments) : NULL;
 }
 
 static PyObject *policy_logits_q(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
     policy *self = (policy *)object;
-    Py_buffer q, out;
-    const wanted w = {"q", "int8", "b", 1, 0, 2, {-1, self->inputs}};
-    if (!has_two("logits_q(q, out)", count) || open_array(arguments[0], &w, &q) != 0) {
-        return NULL;
-    }
-    if (open_int32(arguments[1], q.shape[0], self->outputs, &out) != 0) {
-        PyBuffer_Release(&q);
-        return NULL;
-    }
-    return run_and_close(self, LOGITS_Q, &q, &out);
+    return has_two("logits_q(q, out)", count) ? run_batch(self, KERNELS_LOGITS_Q, arguments) : NULL;
 }
 
 static PyObject *policy_quantise(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
@@ -313,7 +408,7 @@ static PyObject *policy_quantise(PyObject *object, PyObject *const *arguments, P
         PyBuffer_Release(&obs);
         return NULL;
     }
-    return run_and_close(self, QUANTISE, &obs, &out);
+    return run_and_close(self, KERNELS_QUANTISE, &obs, NULL, &out);
 }
 
 /* ----------------------------------------------------------------------------------- the class */
@@ -328,6 +423,7 @@ static int set_up(policy *self, PyObject *data) {
     self->net = kernels_prepare(&decoded);
     self->inputs = decoded.obs_size;
     self->outputs = decoded.num_outputs;
+    self->memory_size = decoded.memory_size;
     self->is_discrete = decoded.output_kind == TVP_DISCRETE;
     tvp_free(&decoded);
     if (!is_integer) {
@@ -361,6 +457,7 @@ static PyObject *policy_new(PyTypeObject *type, PyObject *arguments, PyObject *k
 static void policy_dealloc(PyObject *object) {
     policy *self = (policy *)object;
     PyTypeObject *type = Py_TYPE(object);
+    kernels_end(self->spare);
     kernels_free(self->net);
     Py_XDECREF(self->convert);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
@@ -379,6 +476,10 @@ static PyMethodDef policy_methods[] = {
     {"logits", FAST(policy_logits), METH_FASTCALL, "logits(obs, out): the same for logits."},
     {"logits_q", FAST(policy_logits_q), METH_FASTCALL,
      "logits_q(q, out): the same for quantised observations, int8."},
+    {"step", FAST(policy_step), METH_FASTCALL,
+     "step(memories, obs, out): act_batch of a policy with memory; memories, int8, are changed."},
+    {"step_logits_q", FAST(policy_step_logits_q), METH_FASTCALL,
+     "step_logits_q(memories, q, out): the same for the logits of quantised observations."},
     {"quantise", FAST(policy_quantise), METH_FASTCALL, "quantise(obs, out): fill out, int8."},
     {NULL, NULL, 0, NULL},
 };

@@ -12,10 +12,15 @@
 
 #define HEADER_SIZE 32
 #define LAYER_SIZE 12
+#define LAYER_SIZE_2 16 /* in version 2, with the window and the skip */
 #define CHUNK_SIZE 8
 #define MAX_METADATA 65536
 #define MAX_VECTORS 65535
 #define MAX_PRODUCTS ((uint64_t)1 << 28) /* of all test vectors */
+#define MAX_EVALUATION ((uint64_t)1 << 30) /* products of one evaluation */
+#define MAX_LAYERS_1 16
+#define MAX_FAN_IN 65536
+#define MAX_WINDOW 16
 #define MAX_BOUND 1e30f
 #define EXPONENT_LIMIT 24        /* of weights and biases */
 #define EXPONENT_SPREAD 8         /* between the outputs of a layer */
@@ -106,8 +111,8 @@ static int check_frame(reader *r) {
     NEED(r->size >= HEADER_SIZE + LAYER_SIZE + 4, r, r->size, "the file is cut off");
     r->end = r->size - 4;
     r->at = HEADER_SIZE;
-    NEED(data[8] == 1 && data[9] == 0, r, 8, "version %d.%d; this ternevo reads 1.0", data[8],
-         data[9]);
+    NEED((data[8] == 1 || data[8] == 2) && data[9] == 0, r, 8,
+         "version %d.%d; this ternevo reads 1.0 and 2.0", data[8], data[9]);
     NEED(read_u16(data + 10) == 0, r, 10, "unknown flags 0x%04x", read_u16(data + 10));
     uint32_t total = read_u32(data + 12);
     NEED(total == r->size, r, 12, "%lu bytes were written, and there are %zu",
@@ -115,6 +120,20 @@ static int check_frame(reader *r) {
     uint32_t wanted = read_u32(data + r->end), found = crc32_of(data, r->end);
     NEED(found == wanted, r, r->end, "check sum %08lx instead of %08lx", (unsigned long)found,
          (unsigned long)wanted);
+    return TVP_OK;
+}
+
+/* The last bytes of the header: of version 2, the shape of an image. */
+static int read_image(reader *r, tvp_policy *p) {
+    const uint8_t *data = r->data;
+    uint64_t height = read_u16(data + 26), width = read_u16(data + 28), depth = read_u16(data + 30);
+    int is_image = height != 0 || width != 0 || depth != 0;
+    tvp_shape flat = {0, 1, 1, p->obs_size}, image = {1, (int)height, (int)width, (int)depth};
+    NEED(p->version == 2 || !is_image, r, 26, "reserved bytes are not 0");
+    NEED(!is_image || height * width * depth == (uint64_t)p->obs_size, r, 26,
+         "an image of %d by %d by %d is not %d inputs", (int)height, (int)width, (int)depth,
+         p->obs_size);
+    p->shape = is_image ? image : flat;
     return TVP_OK;
 }
 
@@ -129,13 +148,18 @@ static int read_header(reader *r, tvp_policy *p) {
     p->output_kind = data[23];
     p->output_shift = read_i8(data[24]);
     p->observation_shift = data[25];
-    NEED(1 <= p->obs_size && p->obs_size <= TVP_MAX_WIDTH, r, 16, "%d inputs; must be 1 to %d",
-         p->obs_size, TVP_MAX_WIDTH);
+    p->version = data[8];
+    int most = p->version == 1 ? TVP_MAX_WIDTH : TVP_MAX_OBSERVATION;
+    NEED(1 <= p->obs_size && p->obs_size <= most, r, 16, "%d inputs; must be 1 to %d", p->obs_size,
+         most);
     NEED(1 <= p->num_outputs && p->num_outputs <= TVP_MAX_WIDTH, r, 18,
          "%d outputs; must be 1 to %d", p->num_outputs, TVP_MAX_WIDTH);
-    NEED(1 <= p->num_layers && p->num_layers <= TVP_MAX_LAYERS, r, 20,
-         "%d layers; must be 1 to %d", p->num_layers, TVP_MAX_LAYERS);
-    NEED(p->input_kind <= TVP_BITS, r, 21, "kind of input %d; must be 0 to 2", p->input_kind);
+    most = p->version == 1 ? MAX_LAYERS_1 : TVP_MAX_LAYERS;
+    NEED(1 <= p->num_layers && p->num_layers <= most, r, 20, "%d layers; must be 1 to %d",
+         p->num_layers, most);
+    int last_kind = p->version == 1 ? TVP_BITS : TVP_PIXELS;
+    NEED(p->input_kind <= last_kind, r, 21, "kind of input %d; must be 0 to %d", p->input_kind,
+         last_kind);
     int largest = p->input_kind == TVP_BITS ? 1 : 8;
     NEED(1 <= p->observation_bits && p->observation_bits <= largest, r, 22,
          "%d observation bits; must be 1 to %d", p->observation_bits, largest);
@@ -144,29 +168,41 @@ static int read_header(reader *r, tvp_policy *p) {
          p->output_shift, MAX_SHIFT);
     NEED(p->observation_shift <= MAX_SHIFT, r, 25, "observation shift %d; 0 to %d",
          p->observation_shift, MAX_SHIFT);
-    for (int i = 26; i < HEADER_SIZE; i++) {
-        NEED(data[i] == 0, r, 26, "reserved bytes are not 0");
-    }
-    return TVP_OK;
+    return read_image(r, p);
 }
 
-static int read_layer_record(reader *r, tvp_policy *p, int index, int inputs) {
-    const uint8_t *fields;
-    size_t at = r->at;
-    tvp_layer *layer = &p->layers[index];
-    TRY(take(r, LAYER_SIZE, "layer", &fields));
-    NEED(fields[0] != 2, r, at, "a convolution; no version so far has them");
-    NEED(fields[0] == 1, r, at, "unknown type of layer %d", fields[0]);
+int tvp_values(const tvp_shape *shape) {
+    return shape->height * shape->width * shape->channels;
+}
+
+int tvp_is_cell(const tvp_layer *layer) {
+    return layer->type == TVP_ELMAN || layer->type == TVP_GATED;
+}
+
+static int takes_image(const tvp_layer *layer) {
+    return layer->type == TVP_CONVOLUTION || layer->type == TVP_MAX_POOL;
+}
+
+static int same_shape(const tvp_shape *a, const tvp_shape *b) {
+    return a->is_image == b->is_image && a->height == b->height && a->width == b->width &&
+           a->channels == b->channels;
+}
+
+/* The part of a record that both versions have; a pool has 0 there but for its size. */
+static int read_layer_start(reader *r, tvp_layer *layer, const uint8_t *fields, int is_last) {
+    size_t at = (size_t)(fields - r->data);
+    int is_pool = layer->type == TVP_MAX_POOL;
     layer->activation = fields[1];
     layer->kind = fields[2];
     layer->has_bias = fields[3] & 1;
     layer->has_outputs = fields[3] >> 1;
-    layer->inputs = inputs;
     layer->out = read_u16(fields + 4);
     layer->exponent = read_i8(fields[6]);
     layer->bias_exponent = read_i8(fields[7]);
     NEED(layer->activation <= TVP_RELU, r, at + 1, "activation %d; must be 0 to 6", layer->activation);
-    NEED((layer->activation == TVP_NONE) == (index == p->num_layers - 1), r, at + 1,
+    NEED(!is_pool || layer->activation == TVP_NONE, r, at + 1, "a pool has no activation");
+    NEED(!is_pool || (fields[2] == 0 && fields[3] == 0), r, at + 2, "a pool has no weights");
+    NEED(is_pool || (layer->activation == TVP_NONE) == is_last, r, at + 1,
          "only the last layer has no activation");
     NEED(layer->kind <= TVP_FLOAT, r, at + 2, "kind of weights %d; must be 0 to 2", layer->kind);
     NEED(fields[3] <= 3, r, at + 3, "layer flags %d; must be 0 to 3", fields[3]);
@@ -174,34 +210,182 @@ static int read_layer_record(reader *r, tvp_policy *p, int index, int inputs) {
          "float weights have no exponents");
     NEED(1 <= layer->out && layer->out <= TVP_MAX_WIDTH, r, at + 4, "%d outputs; must be 1 to %d",
          layer->out, TVP_MAX_WIDTH);
-    int limit = layer->kind == TVP_FLOAT || layer->has_outputs ? 0 : EXPONENT_LIMIT;
+    int limit = layer->kind == TVP_FLOAT || layer->has_outputs || is_pool ? 0 : EXPONENT_LIMIT;
     NEED(abs(layer->exponent) <= limit, r, at + 6, "exponent %d; at most %d in size",
          layer->exponent, limit);
-    limit = layer->kind == TVP_FLOAT || !layer->has_bias ? 0 : EXPONENT_LIMIT;
-    NEED(abs(layer->bias_exponent) <= limit, r, at + 7, "exponent of biases %d; at most %d in size",
-         layer->bias_exponent, limit);
-    NEED(read_u32(fields + 8) == 0, r, at + 8, "a dense layer has no geometry");
+    limit = layer->kind != TVP_FLOAT && layer->has_bias ? EXPONENT_LIMIT : 0;
+    NEED(abs(layer->bias_exponent) <= limit, r, at + 7,
+         "exponent of biases %d; at most %d in size", layer->bias_exponent, limit);
     return TVP_OK;
 }
 
+/* The window of a convolution or a pool, against the image that it takes. */
+static int read_window(reader *r, tvp_layer *layer, const uint8_t *fields) {
+    static const char names[3][7] = {"height", "width", "stride"};
+    const tvp_shape *shape = &layer->shape;
+    size_t at = (size_t)(fields - r->data);
+    int is_pool = layer->type == TVP_MAX_POOL;
+    NEED(shape->is_image, r, at, "a convolution or a pool takes an image");
+    for (size_t i = 0; i < 3; i++) {
+        NEED(1 <= fields[8 + i] && fields[8 + i] <= MAX_WINDOW, r, at + 8 + i,
+             "%s %d of a window; must be 1 to %d", names[i], fields[8 + i], MAX_WINDOW);
+    }
+    layer->height = fields[8];
+    layer->width = fields[9];
+    layer->stride = fields[10];
+    layer->padding = fields[11];
+    int most = (layer->height < layer->width ? layer->height : layer->width) - 1;
+    NEED(layer->padding <= most, r, at + 11, "padding %d; must be 0 to %d", layer->padding, most);
+    NEED(is_pool || layer->before != TVP_SIGN || layer->padding == 0, r, at + 11,
+         "signs have no 0 to pad with");
+    int down = shape->height + 2 * layer->padding - layer->height;
+    int across = shape->width + 2 * layer->padding - layer->width;
+    NEED(down >= 0 && across >= 0, r, at + 8,
+         "a window of %d by %d does not fit an image of %d by %d", layer->height, layer->width,
+         shape->height, shape->width);
+    NEED(!is_pool || layer->out == shape->channels, r, at + 4, "a pool gives %d channels",
+         shape->channels);
+    tvp_shape after = {1, down / layer->stride + 1, across / layer->stride + 1, layer->out};
+    layer->shape_after = after;
+    return TVP_OK;
+}
+
+/* What a row of the matrix multiplies, and how many values the layer gives. */
+static int check_sizes(reader *r, tvp_layer *layer, size_t at) {
+    const tvp_shape *after = &layer->shape_after;
+    uint64_t values =
+        (uint64_t)after->height * (uint64_t)after->width * (uint64_t)after->channels;
+    NEED(layer->inputs <= MAX_FAN_IN, r, at, "%d inputs of an output; at most %d", layer->inputs,
+         MAX_FAN_IN);
+    NEED(values <= TVP_MAX_VALUES, r, at + 4, "a layer of %llu values; at most %llu",
+         (unsigned long long)values, (unsigned long long)TVP_MAX_VALUES);
+    return TVP_OK;
+}
+
+/* What a skip adds must be there, on the same grid, and of the same shape. */
+static int check_skip(reader *r, const tvp_policy *p, int index, size_t at) {
+    static const char *const names[] = {"none", "int8", "int4", "sign", "ternary"};
+    const tvp_layer *layer = &p->layers[index];
+    if (layer->skip == 0) {
+        return TVP_OK;
+    }
+    NEED((layer->type == TVP_DENSE || layer->type == TVP_CONVOLUTION) &&
+             index != p->num_layers - 1,
+         r, at, "only a convolution or a dense layer before the last has a skip");
+    NEED(layer->activation != TVP_SIGN && layer->activation != TVP_TERNARY_ACTIVATION, r, at,
+         "a skip before the activation %s", names[layer->activation]);
+    NEED(layer->skip <= index, r, at, "skip %d of layer %d; at most %d", layer->skip, index, index);
+    const tvp_layer *source = layer - (layer->skip - 1);
+    NEED(source->before == layer->activation, r, at, "a skip adds values of another grid");
+    NEED(same_shape(&source->shape, &layer->shape_after), r, at,
+         "a skip adds values of another shape");
+    return TVP_OK;
+}
+
+static int inputs_of(const tvp_layer *layer) {
+    if (layer->type == TVP_MAX_POOL) {
+        return 0;
+    }
+    if (layer->type == TVP_CONVOLUTION) {
+        return layer->height * layer->width * layer->shape.channels;
+    }
+    return tvp_values(&layer->shape) + (tvp_is_cell(layer) ? layer->out : 0);
+}
+
+static int read_layer_record(reader *r, tvp_policy *p, int index) {
+    const uint8_t *fields;
+    size_t at = r->at, size = p->version == 1 ? LAYER_SIZE : LAYER_SIZE_2;
+    int is_last = index == p->num_layers - 1;
+    tvp_layer *layer = &p->layers[index];
+    TRY(take(r, size, "layer", &fields));
+    layer->type = fields[0];
+    NEED(TVP_DENSE <= layer->type && layer->type <= (p->version == 1 ? TVP_DENSE : TVP_GATED), r,
+         at, "unknown type of layer %d", layer->type);
+    NEED(layer->type == TVP_DENSE || !is_last, r, at, "the last layer must be dense");
+    TRY(read_layer_start(r, layer, fields, is_last));
+    layer->shape = index == 0 ? p->shape : layer[-1].shape_after;
+    layer->before = index == 0                         ? -1
+                    : layer[-1].type == TVP_MAX_POOL ? layer[-1].before
+                                                     : layer[-1].activation;
+    if (takes_image(layer)) {
+        TRY(read_window(r, layer, fields));
+    } else {
+        tvp_shape after = {0, 1, 1, layer->out};
+        layer->shape_after = after;
+        for (int i = 8; i < 12; i++) {
+            NEED(fields[i] == 0, r, at + 8, "a %s has no geometry",
+                 layer->type == TVP_DENSE ? "dense layer" : "cell");
+        }
+    }
+    layer->inputs = inputs_of(layer);
+    layer->rows = layer->type == TVP_MAX_POOL ? 0
+                  : layer->type == TVP_GATED  ? 2 * layer->out
+                                              : layer->out;
+    if (p->version == 2) {
+        layer->skip = fields[12];
+        TRY(check_sizes(r, layer, at));
+        TRY(check_skip(r, p, index, at + 12));
+        NEED(fields[13] == 0 && fields[14] == 0 && fields[15] == 0, r, at + 13,
+             "reserved bytes are not 0");
+    }
+    return TVP_OK;
+}
+
+/* Weights and biases; size_t holds them: at most 8192 * 65537. */
 static size_t count_of(const tvp_layer *layer) {
-    return (size_t)layer->out * (size_t)(layer->inputs + layer->has_bias);
+    return (size_t)layer->rows * (size_t)(layer->inputs + layer->has_bias);
+}
+
+/* Products of an evaluation; comparisons of a pool count as much. */
+static uint64_t products_of(const tvp_layer *layer) {
+    const tvp_shape *after = &layer->shape_after;
+    uint64_t places = (uint64_t)after->height * (uint64_t)after->width;
+    if (layer->type == TVP_MAX_POOL) {
+        return places * (uint64_t)layer->out * (uint64_t)(layer->height * layer->width);
+    }
+    return places * (uint64_t)layer->rows * (uint64_t)layer->inputs;
+}
+
+static uint64_t all_products(const tvp_policy *p) {
+    uint64_t products = 0; /* at most 48 * 2**18 * 2**17 */
+    for (int i = 0; i < p->num_layers; i++) {
+        products += products_of(&p->layers[i]);
+    }
+    return products;
+}
+
+static int is_held_by_version_1(const tvp_policy *p) {
+    int is_held = p->input_kind != TVP_PIXELS && p->obs_size <= TVP_MAX_WIDTH &&
+                  p->num_layers <= MAX_LAYERS_1;
+    for (int i = 0; i < p->num_layers; i++) {
+        is_held = is_held && p->layers[i].type == TVP_DENSE && p->layers[i].skip == 0;
+    }
+    return is_held;
 }
 
 static int read_layer_records(reader *r, tvp_policy *p) {
-    size_t total = 0; /* at most 16 * 4096 * 4097 */
-    int inputs = p->obs_size;
+    uint64_t total = 0;
     p->is_integer = 1;
     for (int i = 0; i < p->num_layers; i++) {
         const tvp_layer *layer = &p->layers[i];
-        TRY(read_layer_record(r, p, i, inputs));
-        inputs = layer->out;
+        TRY(read_layer_record(r, p, i));
         total += count_of(layer);
+        p->memory_size += tvp_is_cell(layer) ? layer->out : 0;
         p->is_integer &= layer->kind != TVP_FLOAT && layer->activation < TVP_TANH;
     }
-    NEED(inputs == p->num_outputs, r, 18, "%d outputs, and the last layer has %d", p->num_outputs,
-         inputs);
-    NEED(total <= TVP_MAX_WEIGHTS, r, 20, "more than %zu weights", TVP_MAX_WEIGHTS);
+    int outputs = p->layers[p->num_layers - 1].out;
+    NEED(outputs == p->num_outputs, r, 18, "%d outputs, and the last layer has %d", p->num_outputs,
+         outputs);
+    NEED(total <= TVP_MAX_WEIGHTS, r, 20, "more than %llu weights",
+         (unsigned long long)TVP_MAX_WEIGHTS);
+    if (p->version == 1) {
+        return TVP_OK;
+    }
+    NEED(all_products(p) <= MAX_EVALUATION, r, 20, "an evaluation takes more than %llu products",
+         (unsigned long long)MAX_EVALUATION);
+    NEED(!p->shape.is_image || takes_image(&p->layers[0]), r, 26,
+         "the first layer does not take an image");
+    NEED(!is_held_by_version_1(p), r, 8, "version 2.0 of a policy that version 1.0 can hold");
     return TVP_OK;
 }
 
@@ -316,7 +500,7 @@ static int read_bits(reader *r, size_t count, int8_t **values) {
 
 static int read_exponents(reader *r, tvp_layer *layer) {
     const uint8_t *bytes;
-    size_t start = r->at, count = (size_t)layer->out;
+    size_t start = r->at, count = (size_t)layer->rows;
     int least = 127, most = -128;
     TRY(take(r, count, "exponents", &bytes));
     layer->exponents = malloc(count);
@@ -338,6 +522,9 @@ static int read_exponents(reader *r, tvp_layer *layer) {
 
 static int read_payload(reader *r, tvp_layer *layer) {
     const uint8_t *unused;
+    if (layer->type == TVP_MAX_POOL) {
+        return TVP_OK;
+    }
     if (layer->has_outputs) {
         TRY(read_exponents(r, layer));
     }
@@ -428,15 +615,20 @@ static int read_moments(reader *r, const tvp_policy *p, size_t size, size_t coun
     return TVP_OK;
 }
 
-/* Run the policy on the examples. */
+/* Run the policy on the examples, which are one episode if it has a memory. */
 static int check_vectors(reader *r, const tvp_policy *p, size_t count, const uint8_t *inputs,
                          const uint8_t *logits) {
     size_t start = (size_t)(logits - r->data), outputs = (size_t)p->num_outputs;
-    int32_t *found = malloc(outputs * sizeof *found);
     kernels_net *net = kernels_prepare(p);
-    int status = found != NULL && net != NULL ? TVP_OK : TVP_NO_MEMORY;
+    int32_t *found = malloc(outputs * sizeof *found);
+    kernels_work *work = net != NULL ? kernels_begin(net) : NULL;
+    int8_t *memory = malloc((size_t)p->memory_size + 1);
+    int status = found && work && memory ? TVP_OK : TVP_NO_MEMORY;
+    if (status == TVP_OK) {
+        kernels_reset(net, memory);
+    }
     for (size_t i = 0; i < count && status == TVP_OK; i++) {
-        kernels_logits_q(net, (const int8_t *)inputs + i * (size_t)p->obs_size, found);
+        kernels_run(net, work, KERNELS_LOGITS_Q, inputs + i * (size_t)p->obs_size, memory, found, 1);
         for (size_t j = 0; j < outputs && status == TVP_OK; j++) {
             size_t offset = 4 * (i * outputs + j);
             if ((uint32_t)found[j] != read_u32(logits + offset)) {
@@ -445,7 +637,9 @@ static int check_vectors(reader *r, const tvp_policy *p, size_t count, const uin
             }
         }
     }
+    kernels_end(work);
     kernels_free(net);
+    free(memory);
     free(found);
     return status;
 }
@@ -459,10 +653,7 @@ static int read_vectors(reader *r, const tvp_policy *p, size_t size) {
     uint32_t count = read_u32(bytes);
     NEED(1 <= count && count <= MAX_VECTORS, r, at, "%lu test vectors; must be 1 to %d",
          (unsigned long)count, MAX_VECTORS);
-    uint64_t products = 0;
-    for (int i = 0; i < p->num_layers; i++) {
-        products += (uint64_t)count * (uint64_t)p->layers[i].inputs * (uint64_t)p->layers[i].out;
-    }
+    uint64_t products = (uint64_t)count * all_products(p); /* below 2**46 */
     NEED(products <= MAX_PRODUCTS, r, at, "%lu test vectors take more than 2**28 products",
          (unsigned long)count);
     uint64_t wanted = 4 + (uint64_t)count * (obs_size + 4 * outputs); /* below 2**31 */

@@ -4,12 +4,16 @@ globalThis.ternevo = (() => {
   "use strict";
 
   const MAGIC = [0x89, 0x54, 0x56, 0x50, 0x0d, 0x0a, 0x1a, 0x0a];
-  const INPUT_KINDS = ["f32", "i8", "bits"];
+  const INPUT_KINDS = ["f32", "i8", "bits", "pixels"];
   const OUTPUT_KINDS = ["discrete", "continuous"];
   const WEIGHT_KINDS = ["ternary", "binary", "float"];
   const ACTIVATIONS = ["none", "int8", "int4", "sign", "ternary", "tanh", "relu"];
-  const HEADER_SIZE = 32, LAYER_SIZE = 12, CHECK_SIZE = 4;
-  const MAX_BYTES = 2 ** 24, MAX_WIDTH = 4096, MAX_LAYERS = 16, MAX_WEIGHTS = 2 ** 24;
+  const LAYER_TYPES = ["dense", "convolution", "max_pool", "elman", "gated"]; // codes count from 1
+  const IMAGE_TYPES = ["convolution", "max_pool"], CELL_TYPES = ["elman", "gated"];
+  const HEADER_SIZE = 32, LAYER_SIZES = [0, 12, 16], CHECK_SIZE = 4; // of a layer, by version
+  const MAX_BYTES = 2 ** 24, MAX_WIDTH = 4096, MAX_WEIGHTS = 2 ** 24, MAX_EVALUATION = 2 ** 30;
+  const MAX_OBSERVATION = [0, MAX_WIDTH, 65535], MAX_LAYERS = [0, 16, 48]; // by version
+  const MAX_FAN_IN = 65536, MAX_VALUES = 2 ** 18, MAX_WINDOW = 16;
   const MAX_METADATA = 65536, MAX_VECTORS = 65535, MAX_PRODUCTS = 2 ** 28;
   const MAX_BOUND = Math.fround(1e30), MAX_SHIFT = 8;
   const EXPONENT_LIMIT = 24, EXPONENT_SPREAD = 8, INPUT_EXPONENT_LIMIT = 120;
@@ -90,77 +94,156 @@ globalThis.ternevo = (() => {
     const { bytes, view } = reader;
     need(bytes.length <= MAX_BYTES, 0, "too large");
     need(MAGIC.every((byte, i) => bytes[i] === byte), 0, "not a .tvp policy file");
-    need(bytes.length >= HEADER_SIZE + LAYER_SIZE + CHECK_SIZE, bytes.length, "cut off");
+    need(bytes.length >= HEADER_SIZE + LAYER_SIZES[1] + CHECK_SIZE, bytes.length, "cut off");
     reader.take(HEADER_SIZE, "header");
-    need(bytes[8] === 1 && bytes[9] === 0, 8, `version ${bytes[8]}.${bytes[9]} instead of 1.0`);
+    const version = bytes[8], isKnown = (version === 1 || version === 2) && bytes[9] === 0;
+    need(isKnown, 8, `version ${version}.${bytes[9]} instead of 1.0 or 2.0`);
     need(view.getUint16(10, true) === 0, 10, "unknown flags");
     need(view.getUint32(12, true) === bytes.length, 12, "cut off, or there is too much");
     const sum = crc32(bytes.subarray(0, reader.end));
     need(view.getUint32(reader.end, true) === sum, reader.end, "the check sum is wrong: damaged");
     const inputs = view.getUint16(16, true), outputs = view.getUint16(18, true);
     const layers = bytes[20], bits = bytes[22];
-    need(inputs >= 1 && inputs <= MAX_WIDTH, 16, `${inputs} inputs`);
+    need(inputs >= 1 && inputs <= MAX_OBSERVATION[version], 16, `${inputs} inputs`);
     need(outputs >= 1 && outputs <= MAX_WIDTH, 18, `${outputs} outputs`);
-    need(layers >= 1 && layers <= MAX_LAYERS, 20, `${layers} layers`);
-    need(bytes[21] < INPUT_KINDS.length, 21, "unknown kind of input");
+    need(layers >= 1 && layers <= MAX_LAYERS[version], 20, `${layers} layers`);
+    const kinds = INPUT_KINDS.length - (version === 1); // pixels came with version 2
+    need(bytes[21] < kinds, 21, "unknown kind of input");
     const inputKind = INPUT_KINDS[bytes[21]];
     need(bits >= 1 && bits <= (inputKind === "bits" ? 1 : 8), 22, `${bits} observation bits`);
     need(bytes[23] < OUTPUT_KINDS.length, 23, "unknown kind of output");
     need(bytes[24] <= MAX_SHIFT, 24, "output shift");
     need(bytes[25] <= MAX_SHIFT, 25, "observation shift");
-    need(bytes.subarray(26, HEADER_SIZE).every((byte) => byte === 0), 26, "reserved bytes");
+    const image = [26, 28, 30].map((at) => view.getUint16(at, true)), hasImage = image.some(Boolean);
+    need(version === 2 || !hasImage, 26, "reserved bytes");
+    need(!hasImage || product(image) === inputs, 26, "the image has another number of inputs");
     return {
-      inputs, outputs, inputKind, outputKind: OUTPUT_KINDS[bytes[23]], numLayers: layers,
+      version, inputs, outputs, inputKind, outputKind: OUTPUT_KINDS[bytes[23]], numLayers: layers,
       observationBits: bits, outputShift: bytes[24], observationShift: bytes[25],
-      metadata: new Map(), vectors: null,
+      image: hasImage ? image : null, metadata: new Map(), vectors: null,
     };
   }
 
+  const product = (sizes) => sizes.reduce((all, size) => all * size, 1);
+
   function readLayerRecords(reader, policy) {
     const heads = [];
-    let inputs = policy.inputs, weights = 0;
-    for (let i = 0; i < policy.numLayers; i++) {
-      const at = reader.take(LAYER_SIZE, "layer");
-      const [type, activation, kind, flags] = reader.bytes.subarray(at, at + 4);
-      const hasBias = flags & 1, hasOutputs = (flags & 2) === 2;
-      const outputs = reader.view.getUint16(at + 4, true);
-      const exponent = reader.view.getInt8(at + 6), biasExponent = reader.view.getInt8(at + 7);
-      need(type === 1, at, `layer of type ${type}`);
-      need(activation < ACTIVATIONS.length, at + 1, "unknown activation");
-      need((activation === 0) === (i === policy.numLayers - 1), at + 1, "activation of the last");
-      need(activation < ACTIVATIONS.indexOf("tanh"), at + 1, "computes with floats");
-      need(kind < WEIGHT_KINDS.length, at + 2, "unknown kind of weights");
-      need(kind !== WEIGHT_KINDS.indexOf("float"), at + 2, "computes with floats");
-      need(flags <= 3, at + 3, "layer flags");
-      need(outputs >= 1 && outputs <= MAX_WIDTH, at + 4, `${outputs} outputs`);
-      need(Math.abs(exponent) <= (hasOutputs ? 0 : EXPONENT_LIMIT), at + 6, "exponent");
-      need(Math.abs(biasExponent) <= (hasBias ? EXPONENT_LIMIT : 0), at + 7, "bias exponent");
-      need(reader.view.getUint32(at + 8, true) === 0, at + 8, "a dense layer has no geometry");
-      heads.push({
-        inputs, outputs, hasBias: hasBias === 1, hasOutputs, kind: WEIGHT_KINDS[kind], exponent, biasExponent,
-        activation: ACTIVATIONS[activation],
-      });
-      weights += outputs * (inputs + hasBias);
-      inputs = outputs;
-    }
-    need(inputs === policy.outputs, 18, "the last layer has another number of outputs");
-    need(weights <= MAX_WEIGHTS, 20, "too many weights");
+    while (heads.length < policy.numLayers) heads.push(readLayerRecord(reader, policy, heads));
+    const total = (name) => heads.reduce((sum, head) => sum + head[name], 0);
+    need(heads[heads.length - 1].outputs === policy.outputs, 18, "the last layer has other outputs");
+    need(total("count") <= MAX_WEIGHTS, 20, "too many weights");
+    if (policy.version === 1) return heads;
+    need(total("products") <= MAX_EVALUATION, 20, "an evaluation takes too many products");
+    const seesImage = IMAGE_TYPES.includes(heads[0].type);
+    need(seesImage || !policy.image, 26, "the first layer does not take an image");
+    const isFirst = policy.inputKind !== "pixels" && policy.inputs <= MAX_OBSERVATION[1]
+      && policy.numLayers <= MAX_LAYERS[1] && heads.every((h) => h.type === "dense" && !h.skip);
+    need(!isFirst, 8, "version 2.0 of a policy that version 1.0 can hold");
     return heads;
+  }
+
+  // Reads a layer; `heads` are those before it.
+  function readLayerRecord(reader, policy, heads) {
+    const at = reader.take(LAYER_SIZES[policy.version], "layer"), { bytes } = reader;
+    const isLast = heads.length === policy.numLayers - 1, before = heads[heads.length - 1];
+    need(bytes[at] >= 1 && bytes[at] <= (policy.version === 1 ? 1 : LAYER_TYPES.length), at,
+      `unknown type of layer ${bytes[at]}`);
+    const head = { type: LAYER_TYPES[bytes[at] - 1], ...readLayerStart(reader, at, isLast) };
+    need(head.type === "dense" || !isLast, at, "the last layer must be dense");
+    head.shape = before ? before.after : policy.image || [policy.inputs];
+    head.grid = before ? before.gridAfter : ""; // that its inputs are on; "" of the observation
+    const window = Array.from(bytes.subarray(at + 8, at + 12));
+    head.skip = policy.version === 1 ? 0 : bytes[at + 12];
+    head.window = null;
+    if (IMAGE_TYPES.includes(head.type)) head.window = readWindow(window, at, head);
+    else need(!window.some(Boolean), at + 8, "a dense layer or a cell has no geometry");
+    addSizes(head);
+    if (policy.version === 1) return head;
+    need(head.fanIn <= MAX_FAN_IN, at, `${head.fanIn} inputs of an output`);
+    need(product(head.after) <= MAX_VALUES, at + 4, `a layer of ${product(head.after)} values`);
+    if (head.skip) checkSkip(at + 12, head, heads, isLast);
+    need(bytes.subarray(at + 13, at + 16).every((byte) => byte === 0), at + 13, "reserved bytes");
+    return head;
+  }
+
+  // The part of a record that both versions have; a pool has 0 there but for its channels.
+  function readLayerStart(reader, at, isLast) {
+    const [type, activation, kind, flags] = reader.bytes.subarray(at, at + 4);
+    const isPool = LAYER_TYPES[type - 1] === "max_pool";
+    const hasBias = (flags & 1) === 1, hasOutputs = (flags & 2) === 2;
+    const outputs = reader.view.getUint16(at + 4, true);
+    const exponent = reader.view.getInt8(at + 6), biasExponent = reader.view.getInt8(at + 7);
+    need(activation < ACTIVATIONS.length, at + 1, "unknown activation");
+    need((activation === 0) === (isLast || isPool), at + 1, "only pools and the last have none");
+    need(activation < ACTIVATIONS.indexOf("tanh"), at + 1, "computes with floats");
+    need(kind < WEIGHT_KINDS.length, at + 2, "unknown kind of weights");
+    need(!isPool || (kind === 0 && flags === 0), at + 2, "a pool has no weights");
+    need(kind !== WEIGHT_KINDS.indexOf("float"), at + 2, "computes with floats");
+    need(flags <= 3, at + 3, "layer flags");
+    need(outputs >= 1 && outputs <= MAX_WIDTH, at + 4, `${outputs} outputs`);
+    need(Math.abs(exponent) <= (hasOutputs || isPool ? 0 : EXPONENT_LIMIT), at + 6, "exponent");
+    need(Math.abs(biasExponent) <= (hasBias ? EXPONENT_LIMIT : 0), at + 7, "bias exponent");
+    return {
+      hasBias, hasOutputs, outputs, kind: WEIGHT_KINDS[kind], exponent, biasExponent,
+      activation: ACTIVATIONS[activation],
+    };
+  }
+
+  function readWindow([height, width, stride, padding], at, { type, shape, grid, outputs }) {
+    need(shape.length === 3, at, "a convolution or a pool takes an image");
+    const sizes = [height, width, stride], isPool = type === "max_pool";
+    need(sizes.every((n) => n >= 1 && n <= MAX_WINDOW), at + 8, `a window of ${sizes}`);
+    need(padding < Math.min(height, width), at + 11, `padding ${padding}`);
+    need(isPool || grid !== "sign" || !padding, at + 11, "signs have no 0 to pad with");
+    const fits = height <= shape[0] + 2 * padding && width <= shape[1] + 2 * padding;
+    need(fits, at + 8, "the window does not fit the image");
+    need(!isPool || outputs === shape[2], at + 4, `a pool gives ${shape[2]} channels`);
+    return { height, width, stride, padding };
+  }
+
+  // The matrix [rows, fanIn], the shape `after` a layer, and what an evaluation takes.
+  function addSizes(head) {
+    const { type, window, shape, outputs } = head, isPool = type === "max_pool";
+    const places = (size, length) =>
+      Math.floor((size + 2 * window.padding - length) / window.stride) + 1;
+    head.inputs = product(shape);
+    head.isCell = CELL_TYPES.includes(type);
+    head.after = window
+      ? [places(shape[0], window.height), places(shape[1], window.width), outputs] : [outputs];
+    head.gridAfter = isPool ? head.grid : head.activation;
+    head.rows = isPool ? 0 : type === "gated" ? 2 * outputs : outputs;
+    const patch = window ? window.height * window.width * shape[2] : 0;
+    head.fanIn = isPool ? 0 : window ? patch : head.inputs + (head.isCell ? outputs : 0);
+    head.places = window ? head.after[0] * head.after[1] : 1;
+    head.count = head.rows * (head.fanIn + head.hasBias);
+    head.products = head.places * (isPool ? patch : head.rows * head.fanIn);
+  }
+
+  // What a skip adds must be there, on the same grid, and of the same shape.
+  function checkSkip(at, head, heads, isLast) {
+    const takes = ["dense", "convolution"].includes(head.type) && !isLast;
+    need(takes, at, "only a convolution or a dense layer before the last has a skip");
+    need(!["sign", "ternary"].includes(head.activation), at, "a skip before a sign or a trit");
+    need(head.skip <= heads.length, at, `skip ${head.skip} of layer ${heads.length}`);
+    const source = [...heads, head][heads.length - head.skip + 1];
+    need(source.grid === head.activation, at, "a skip adds values of another grid");
+    const isSame = source.shape.length === head.after.length
+      && source.shape.every((size, i) => size === head.after[i]);
+    need(isSame, at, "a skip adds values of another shape");
   }
 
   function readPayload(reader, head) {
     const exponents = readExponents(reader, head);
-    const split = head.outputs * head.inputs;
-    const count = split + (head.hasBias ? head.outputs : 0);
-    const values = (head.kind === "binary" ? readBits : readTrits)(reader, count);
+    const split = head.rows * head.fanIn;
+    const values = (head.kind === "binary" ? readBits : readTrits)(reader, head.count);
     const bias = head.hasBias ? values.subarray(split) : null;
     return { ...head, exponents, weights: values.subarray(0, split), bias };
   }
 
-  // Of each output, whether the file has one or many.
+  // Of each row, whether the file has one or many.
   function readExponents(reader, head) {
-    if (!head.hasOutputs) return new Int8Array(head.outputs).fill(head.exponent);
-    const start = reader.take(head.outputs, "exponents");
+    if (!head.hasOutputs) return new Int8Array(head.rows).fill(head.exponent);
+    const start = reader.take(head.rows, "exponents");
     const exponents = Int8Array.from(reader.bytes.subarray(start, reader.at));
     need(exponents.every((e) => Math.abs(e) <= EXPONENT_LIMIT), start, "exponent of an output");
     const apart = Math.max(...exponents) - Math.min(...exponents);
@@ -251,7 +334,7 @@ globalThis.ternevo = (() => {
     const start = reader.take(4, "test vectors"), count = reader.view.getUint32(start, true);
     need(count >= 1 && count <= MAX_VECTORS, start, `${count} test vectors`);
     let products = 0;
-    for (const layer of policy.layers) products += count * layer.inputs * layer.outputs;
+    for (const layer of policy.layers) products += count * layer.products;
     need(products <= MAX_PRODUCTS, start, "test vectors take too many products");
     need(size === 4 + count * (policy.inputs + 4 * policy.outputs), start - 4, "size of vectors");
     const raw = reader.take(count * policy.inputs, "inputs");
@@ -281,44 +364,80 @@ globalThis.ternevo = (() => {
   const halfToEven = (value) => value + MAGIC_ROUND - MAGIC_ROUND;
   const clip = (value, low, high) => Math.min(Math.max(value, low), high);
 
-  // Folds exponents into integer biases, and into a shift and a threshold of each output.
+  // Folds exponents into integer biases, and into a shift and a threshold of each row.
   function compile(policy) {
     const isBits = policy.inputKind === "bits", observed = policy.observationBits;
     let bits = observed - 1 - policy.observationShift, unitBits = 0;
     let fullScale = Math.max(2 ** (observed - 1) - 1, 1);
     const layers = policy.layers.map((layer) => {
+      const from = fullScale;
+      if (layer.type === "max_pool") return { ...layer, from, limit: from };
       const units = layer.exponents.map((e) => e + bits); // one unit is 2**units of the sums
       const biasShift = (e) => Math.min(e - layer.biasExponent, BIAS_SHIFT_LIMIT);
-      const from = fullScale;
       const bias = Int32Array.from(layer.exponents, (e, i) =>
         layer.bias ? layer.bias[i] * halfToEven(from * 2 ** biasShift(e)) : 0);
       unitBits = Math.max(...units);
       [bits, fullScale] = GRIDS[layer.activation];
-      // Logits get the smallest unit of all outputs: they are shifted to the left.
-      const shift = units.map((u) => u - (layer.activation === "none" ? unitBits : bits));
+      // Logits get the smallest unit of all outputs: they are shifted to the left. The gates of a
+      // gated cell come after its candidates, and open by half a unit for each unit.
+      const isGate = (row) => layer.type === "gated" && row >= layer.outputs;
+      const shift = units.map((u, row) =>
+        u + isGate(row) - (layer.activation === "none" ? unitBits : bits));
       const threshold = Float64Array.from(units, (u) => (u >= 1 ? 2 ** (u - 1) : 0));
-      return { ...layer, bias, shift, threshold, from, limit: fullScale };
+      return { ...layer, bias, shift, threshold, from, unit: 2 ** bits, limit: fullScale };
     });
     const inputShift = isBits ? 0 : 8 - observed;
     return { inputShift, layers, outputExponent: unitBits + policy.outputShift };
   }
 
-  function activate(layer, row, sum) {
+  // sum * 2**-shift, rounded half to even.
+  const onGrid = (sum, shift) => (shift <= 0 ? sum * 2 ** -shift
+    : (sum + 2 ** (shift - 1) - 1 + ((sum >> shift) & 1)) >> shift);
+
+  function activate(layer, row, sum, added = 0) {
     const shift = layer.shift[row], threshold = layer.threshold[row], { limit } = layer;
     if (layer.activation === "none") return sum * 2 ** -shift;
     if (layer.activation === "sign") return sum >= 0 ? 1 : -1;
     if (layer.activation === "ternary") return (sum > threshold ? 1 : 0) - (sum < -threshold ? 1 : 0);
-    if (shift <= 0) return clip(sum * 2 ** -shift, -limit, limit);
-    return clip((sum + 2 ** (shift - 1) - 1 + ((sum >> shift) & 1)) >> shift, -limit, limit);
+    return clip(onGrid(sum, shift) + added, -limit, limit);
   }
 
-  // What acts. Its arrays are used anew by every call, and are there to be looked at:
-  // `quantised` observations, and of each layer `inputs`, `sums` and what follows.
+  // A number of a gated memory: a gate of 0 to `unit` parts of a unit moves it to the candidate.
+  function gated(layer, row, sums, memory) {
+    const change = activate(layer, row, sums[row]) - memory;
+    return memory + onGrid(opening(layer, row, sums) * change, Math.log2(layer.unit));
+  }
+
+  function opening(layer, row, sums) {
+    const gate = row + layer.outputs;
+    if (layer.unit === 1) return sums[gate] > 0 ? 1 : 0;
+    return clip(onGrid(sums[gate], layer.shift[gate]) + layer.unit / 2, 0, layer.unit);
+  }
+
+  // Places of an image [height, width, channels] that a window sees from the place (row, column)
+  // of its results: `visit(at, n)` gets where the channels of its n-th place start, -1 for padding.
+  function look({ window, shape }, row, column, visit) {
+    const top = row * window.stride - window.padding, left = column * window.stride - window.padding;
+    for (let ky = 0, n = 0; ky < window.height; ky++) {
+      for (let kx = 0; kx < window.width; kx++, n++) {
+        const y = top + ky, x = left + kx;
+        const isIn = y >= 0 && y < shape[0] && x >= 0 && x < shape[1];
+        visit(isIn ? (y * shape[1] + x) * shape[2] : -1, n);
+      }
+    }
+  }
+
+  // What acts. Its arrays are used anew by every call, and are there to be looked at: `quantised`
+  // observations, `values` between layers, and the `sums` of each. What a cell gives is also its
+  // memory: it stays until the next call, or until `reset`.
   function evaluator(policy) {
     const net = compile(policy), { layers } = net, last = layers.length - 1;
     const quantised = new Int8Array(policy.inputs);
-    const values = [policy.inputs, ...layers.map((l) => l.outputs)].map((n) => new Int32Array(n));
-    const sums = layers.map((layer) => new Int32Array(layer.outputs));
+    const sizes = [policy.inputs, ...layers.map((layer) => product(layer.after))];
+    const values = sizes.map((size) => new Int32Array(size));
+    const sums = layers.map((layer) => new Int32Array(layer.places * layer.rows));
+    const taken = layers.map((layer, k) =>
+      layer.window || layer.isCell ? new Int32Array(layer.fanIn) : values[k]);
     const scale = Array.from(policy.exponent, (e) => 2 ** e);
     const action = new Float32Array(policy.outputs);
 
@@ -327,7 +446,10 @@ globalThis.ternevo = (() => {
         const x = observation[i];
         if (policy.inputKind === "bits") quantised[i] = x !== 0 ? 1 : 0;
         else if (policy.inputKind === "i8") quantised[i] = clip(x, -127, 127);
-        else {
+        else if (policy.inputKind === "pixels") {
+          const pixel = halfToEven(clip(Math.fround(x), 0, 255));
+          quantised[i] = Number.isNaN(pixel) ? 0 : Math.max(pixel - 128, -127);
+        } else {
           const centred = Math.fround(Math.fround(x) - policy.mean[i]);
           const v = Math.fround(centred * scale[i]);
           quantised[i] = Number.isNaN(v) ? 0 : halfToEven(clip(v, -127, 127));
@@ -336,19 +458,65 @@ globalThis.ternevo = (() => {
       return quantised;
     }
 
+    // Every layer with weights is a matrix; layers differ in what they multiply it by.
+    function multiply(k, place) {
+      const { weights, bias, rows, fanIn } = layers[k], from = taken[k], to = sums[k];
+      for (let row = 0, at = 0, put = place * rows; row < rows; row++, put++) {
+        let sum = bias[row];
+        for (let i = 0; i < fanIn; i++, at++) sum = (sum + Math.imul(weights[at], from[i])) | 0;
+        to[put] = sum;
+      }
+    }
+
+    function convolve(k) {
+      const layer = layers[k], from = values[k], patch = taken[k], channels = layer.shape[2];
+      const take = (at, n) => {
+        for (let c = 0; c < channels; c++) patch[n * channels + c] = at < 0 ? 0 : from[at + c];
+      };
+      for (let place = 0, across = layer.after[1]; place < layer.places; place++) {
+        look(layer, Math.floor(place / across), place % across, take);
+        multiply(k, place);
+      }
+    }
+
+    function pool(k) {
+      const layer = layers[k], from = values[k], to = values[k + 1], channels = layer.shape[2];
+      for (let place = 0, across = layer.after[1]; place < layer.places; place++) {
+        const best = to.subarray(place * channels, (place + 1) * channels).fill(-(2 ** 31));
+        look(layer, Math.floor(place / across), place % across, (at) => {
+          for (let c = 0; at >= 0 && c < channels; c++) best[c] = Math.max(best[c], from[at + c]);
+        });
+      }
+    }
+
+    function run(k) {
+      const layer = layers[k], { rows } = layer, to = values[k + 1];
+      if (layer.type === "max_pool") return pool(k);
+      if (layer.isCell) {
+        taken[k].set(values[k]);
+        taken[k].set(to, layer.inputs);
+      }
+      if (layer.window) convolve(k);
+      else multiply(k, 0);
+      const added = layer.skip ? values[k - layer.skip + 1] : null;
+      for (let i = 0; i < to.length; i++) {
+        if (layer.type === "gated") to[i] = gated(layer, i, sums[k], to[i]);
+        else to[i] = activate(layer, i % rows, sums[k][i], added ? added[i] : 0);
+      }
+    }
+
     function forward(q = quantised) {
       for (let i = 0; i < q.length; i++) values[0][i] = q[i] >> net.inputShift;
-      for (let k = 0; k <= last; k++) {
-        const layer = layers[k], { weights, bias, inputs, outputs } = layer;
-        const from = values[k], to = values[k + 1];
-        for (let row = 0, at = 0; row < outputs; row++) {
-          let sum = bias[row];
-          for (let i = 0; i < inputs; i++, at++) sum = (sum + Math.imul(weights[at], from[i])) | 0;
-          to[row] = activate(layer, row, sum);
-          sums[k][row] = k < last ? sum : to[row]; // logits have one unit
-        }
-      }
+      for (let k = 0; k <= last; k++) run(k);
+      sums[last].set(values[last + 1]); // logits have one unit
       return sums[last];
+    }
+
+    // Before the first step memories are 0, or +1 after a sign, which has no 0.
+    function reset() {
+      layers.forEach((layer, k) => {
+        if (layer.isCell) values[k + 1].fill(layer.activation === "sign" ? 1 : 0);
+      });
     }
 
     // A whole number (the lowest wins a tie), or float32 in the range of each component.
@@ -374,8 +542,13 @@ globalThis.ternevo = (() => {
       return decide();
     }
 
-    const { outputExponent } = net;
-    return { policy, layers, outputExponent, quantised, values, sums, quantise, forward, decide, act };
+    reset();
+    const { outputExponent } = net, hasMemory = layers.some((layer) => layer.isCell);
+    return {
+      policy, layers, outputExponent, hasMemory, quantised, values, sums,
+      quantise, forward, reset, decide, act,
+      opening: (k, i) => opening(layers[k], i, sums[k]) / layers[k].unit,
+    };
   }
 
   return { PolicyError, decode, compile, evaluator };

@@ -17,10 +17,14 @@
   const colours = {};
   function readColours() {
     const style = getComputedStyle(document.documentElement);
-    for (const name of ["card", "ink", "soft", "line", "plus", "minus", "zero", "accent"]) {
+    for (const name of ["card", "ink", "soft", "line", "plus", "minus", "zero", "accent", "screen", "off"]) {
       colours[name] = style.getPropertyValue("--" + name).trim();
     }
+    colours.channels = Array.from({ length: 10 }, (_, k) =>
+      style.getPropertyValue(`--channel-${k}`).trim());
   }
+
+  const colourOfChannel = (k) => colours.channels[k % colours.channels.length];
 
   const colourOf = (value) => (value > 0 ? colours.plus : value < 0 ? colours.minus : colours.zero);
 
@@ -211,6 +215,8 @@
     "Pendulum-v1": drawPendulum,
   };
 
+  const { layersView, picture } = globalThis.ternevoLayers({ surface, element, colours, box, signed });
+
   // -------------------------------------------------------------------------------- the worlds
 
   // A world has `observe()`, `step(action)` and `draw(blend, action)`; `blend` is how far it is
@@ -262,15 +268,21 @@
     };
   }
 
+  // Bits of rows that begin with a byte each, the highest first, as `numpy.packbits` has them.
+  function bitOf(bytes, size) {
+    const packed = Math.ceil(size / 8);
+    return (row, i) => (bytes[row * packed + (i >> 3)] >> (7 - (i & 7))) & 1;
+  }
+
   // What a policy sees at each step of a recorded episode. Observations are kept as the integers
   // that its quantiser makes, and come back as numbers from which it makes the same again.
   function recordedObservations(policy, replay) {
     const bytes = fromBase64(replay.observations), integers = new Int8Array(bytes.buffer);
     const values = new Float32Array(policy.inputs), { inputKind, inputs } = policy;
-    const packed = Math.ceil(inputs / 8);
     const valueOf = {
-      bits: (at, i) => (bytes[at * packed + (i >> 3)] >> (7 - (i & 7))) & 1,
+      bits: bitOf(bytes, inputs),
       i8: (at, i) => integers[at * inputs + i],
+      pixels: (at, i) => integers[at * inputs + i] + 128,
       f32: (at, i) => policy.mean[i] + integers[at * inputs + i] / 2 ** policy.exponent[i],
     }[replay.grid ? "bits" : inputKind];
     return (at) => {
@@ -286,6 +298,7 @@
     const scene = surface(element("scene")), observations = recordedObservations(policy, replay);
     const rewards = new Float32Array(fromBase64(replay.rewards).buffer), last = rewards.length - 1;
     const drawing = replay.bodies ? bodiesDrawing(replay.bodies) : gridDrawing(replay.grid);
+    if (replay.grid) showLegend(replay.grid[2], data.obsNames);
     let step = 0;
     const observe = () => observations(Math.min(step, last));
     return {
@@ -339,22 +352,72 @@
     }
   }
 
+  // Where a picture of so many rows and columns stands on a surface.
+  function placed([rows, columns], w, h) {
+    const unit = Math.min((w - 16) / columns, (h - 16) / rows);
+    return { unit, left: (w - columns * unit) / 2, top: (h - rows * unit) / 2 };
+  }
+
   // Observations that are a picture of bits, [rows, columns, channels]: a colour for each channel.
-  function gridDrawing([rows, columns, channels]) {
+  function gridDrawing(shape) {
+    const [rows, columns, channels] = shape;
     return (c, w, h, _, observe) => {
-      const seen = observe(), unit = Math.min(w / columns, h / rows) * 0.96;
-      const left = (w - columns * unit) / 2, top = (h - rows * unit) / 2;
-      const shades = [colours.accent, colours.minus, colours.line, colours.soft, colours.ink];
+      const seen = observe(), { unit, left, top } = drawScreen(c, w, h, shape);
+      const radius = Math.min(4, unit / 8), space = unit >= 6 ? 1 : 0;
       for (let i = 0; i < rows * columns; i++) {
-        const x = left + (i % columns) * unit, y = top + Math.floor(i / columns) * unit;
-        box(c, x + 1, y + 1, unit - 2, unit - 2, 3, colours.zero);
+        let colour = colours.off;
         for (let k = channels - 1; k >= 0; k--) {
-          if (seen[i * channels + k]) {
-            box(c, x + 1, y + 1, unit - 2, unit - 2, 3, shades[k % shades.length]);
-          }
+          if (seen[i * channels + k]) colour = colourOfChannel(k);
         }
+        box(c, left + (i % columns) * unit + space, top + Math.floor(i / columns) * unit + space,
+          unit - 2 * space, unit - 2 * space, radius, colour);
       }
     };
+  }
+
+  function drawScreen(c, w, h, shape) {
+    const place = placed(shape, w, h), [rows, columns] = shape;
+    box(c, place.left - 7, place.top - 7, columns * place.unit + 14, rows * place.unit + 14, 9, colours.screen);
+    return place;
+  }
+
+  // The last channel of a picture of numbers, from dark to light; `shareOf` is 0 to 1.
+  function greyDrawing(shape, shareOf) {
+    const [rows, columns, channels] = shape;
+    const greys = Array.from({ length: 255 }, (_, i) => Array(3).fill(Math.round(24 + 0.85 * i)));
+    const made = picture(columns, rows, greys);
+    return (c, w, h) => {
+      const { unit, left, top } = drawScreen(c, w, h, shape);
+      for (let i = 0; i < rows * columns; i++) {
+        const share = shareOf(i * channels + channels - 1);
+        made.put(i % columns, Math.floor(i / columns), 2 * share - 1);
+      }
+      made.show();
+      c.imageSmoothingEnabled = false;
+      c.drawImage(made.canvas, left, top, columns * unit, rows * unit);
+    };
+  }
+
+  // What the colours of channels are; with `onChoose` each is a button.
+  function showLegend(channels, names, onChoose = null) {
+    const chips = Array.from({ length: Math.min(channels, 32) }, (_, k) => {
+      const word = names.length === channels ? names[k] : `channel ${k}`;
+      const chip = create(onChoose ? "button" : "span", "", "chip"), colour = create("i", "");
+      colour.style.background = `var(--channel-${k % colours.channels.length})`;
+      chip.append(colour, word);
+      if (onChoose) {
+        chip.type = "button";
+        chip.addEventListener("click", () => choose(k));
+      }
+      return chip;
+    });
+    function choose(k) {
+      chips.forEach((chip, i) => chip.setAttribute("aria-pressed", String(i === k)));
+      onChoose(k);
+    }
+    if (onChoose) choose(0);
+    element("channels").append(...chips);
+    element("channels").hidden = names.length !== channels && !onChoose;
   }
 
   const MAX_SLIDERS = 32;
@@ -442,6 +505,78 @@
           input.output.textContent = short(values[i]);
         });
       },
+    };
+  }
+
+  // An image to draw on, which wanders to the right: for policies that see one.
+  function drawnWorld(policy, data) {
+    const [rows, columns, channels] = policy.image, scene = surface(element("scene"));
+    const isBits = policy.inputKind === "bits", values = new Float32Array(policy.inputs);
+    const mean = (i) => (policy.inputKind === "f32" ? policy.mean[i] : policy.inputKind === "pixels" ? 128 : 0);
+    const reach = (i) => (policy.inputKind === "f32" ? 127 / 2 ** policy.exponent[i] : 127);
+    const put = (i, share) => { // of 0 to 1
+      values[i] = isBits ? share > 0.5 : mean(i) + (2 * share - 1) * reach(i);
+    };
+    const shareOf = (i) => (isBits ? values[i] : clip((values[i] - mean(i)) / reach(i) / 2 + 0.5, 0, 1));
+    const drawing = isBits ? gridDrawing(policy.image) : greyDrawing(policy.image, shareOf);
+    let channel = channels - 1;
+
+    function stir() {
+      for (let i = 0; i < values.length; i++) put(i, 0);
+      const blots = clip(Math.round((rows * columns) / 12), 4, 14);
+      for (let n = 0; n < blots; n++) {
+        const any = (size) => Math.floor(Math.random() * size);
+        paint(any(rows), any(columns), isBits ? any(channels) : channel, Math.max(1, rows / 12));
+      }
+    }
+
+    // One place of a grid of bits, or a blot of a larger picture, in all channels.
+    function paint(y, x, k, size) {
+      for (let dy = 0; dy < size; dy++) {
+        for (let dx = 0; dx < size; dx++) {
+          const at = (Math.min(y + dy, rows - 1) * columns + ((x + dx) % columns)) * channels;
+          if (isBits) put(at + k, 1 - values[at + k]);
+          else for (let c = 0; c < channels; c++) put(at + c, 0.95);
+          if (isBits) return;
+        }
+      }
+    }
+
+    function wander() {
+      const row = columns * channels;
+      for (let y = 0; y < rows; y++) {
+        const line = values.subarray(y * row, (y + 1) * row), end = line.slice(row - channels);
+        line.copyWithin(channels, 0);
+        line.set(end);
+      }
+    }
+
+    element("scene").addEventListener("pointerdown", (event) => {
+      const { unit, left, top } = placed(policy.image, scene.width, scene.height);
+      const x = Math.floor((event.offsetX - left) / unit), y = Math.floor((event.offsetY - top) / unit);
+      if (x >= 0 && x < columns && y >= 0 && y < rows) paint(y, x, channel, Math.max(1, rows / 12));
+    });
+    if (isBits) showLegend(channels, data.obsNames, (k) => (channel = k));
+    stir();
+    return {
+      task: null,
+      rate: 5,
+      actionNames: data.actionNames,
+      observationNames: namesOf(policy, data),
+      observe: () => values,
+      isDone: () => false,
+      step() {
+        wander();
+        return 0;
+      },
+      reset: stir,
+      push() {},
+      draw() {
+        const { context: c, width: w, height: h } = scene;
+        c.clearRect(0, 0, w, h);
+        drawing(c, w, h, 0, () => values);
+      },
+      directionFrom: () => 1,
     };
   }
 
@@ -704,21 +839,34 @@
         inputs(c, observation);
         logits(c, blocks[blocks.length - 1], chosen);
       },
+      remember() {},
+      forget() {},
       refit: () => view.fit(),
       detailed: () => layout.detailed,
     };
   }
 
+  const isMatrices = (policy) => policy.layers.every((l) => l.type === "dense" && !l.skip);
+
   // --------------------------------------------------------------------------------- the numbers
+
+  function exampleObservations(policy, examples) {
+    const bytes = fromBase64(examples.observations);
+    if (policy.inputKind !== "bits") return new Float32Array(bytes.buffer);
+    const bit = bitOf(bytes, policy.inputs);
+    return Float32Array.from({ length: examples.count * policy.inputs }, (_, at) =>
+      bit(Math.floor(at / policy.inputs), at % policy.inputs));
+  }
 
   // NumPy computed the examples; all integers and actions must be the same.
   function selftest(net, examples) {
     const { policy } = net, read = (name, Kind) => new Kind(fromBase64(examples[name]).buffer);
-    const observations = read("observations", Float32Array), logits = read("logits", Int32Array);
+    const observations = exampleObservations(policy, examples), logits = read("logits", Int32Array);
     const isDiscrete = policy.outputKind === "discrete";
     const actions = read("actions", isDiscrete ? Int32Array : Float32Array);
     const isSame = (a, b) => a === b || (a !== a && b !== b);
     let equal = 0;
+    net.reset(); // with a memory they are one episode
     for (let n = 0; n < examples.count; n++) {
       const row = (all, size) => all.subarray(n * size, (n + 1) * size);
       const action = net.act(row(observations, policy.inputs));
@@ -736,8 +884,8 @@
   // still, as it does in a browser that is being tested.
   async function measure(policy) {
     const net = evaluator(policy), samples = 64;
-    const work = policy.layers.reduce((sum, layer) => sum + layer.weights.length, 0);
-    const centre = (i) => (policy.inputKind === "f32" ? policy.mean[i] : 0);
+    const work = policy.layers.reduce((sum, layer) => sum + layer.products, 0);
+    const centre = (i) => ({ f32: policy.mean[i], pixels: 128 })[policy.inputKind] || 0;
     const reach = (i) => (policy.inputKind === "f32" ? 127 / 2 ** policy.exponent[i] : 127);
     const observations = Array.from({ length: samples }, () => Float32Array.from(
       { length: policy.inputs }, (_, i) => centre(i) + (2 * Math.random() - 1) * reach(i)));
@@ -784,9 +932,26 @@
     element("save").href = URL.createObjectURL(blob);
   }
 
-  function wordsOfWorld(task, replay) {
+  function wordsOfWorld(policy, task, replay) {
     if (task) return "Push it: it does not know you are there.";
-    return replay ? "It sees again what it saw in a recorded episode." : "Move its observations.";
+    if (replay) return "It sees again what it saw in a recorded episode.";
+    return policy.image ? "Draw on what it sees." : "Move its observations.";
+  }
+
+  function wordsOfNetwork(policy) {
+    const weighted = policy.layers.filter((layer) => layer.weights.length);
+    const weights = weighted.every((l) => l.kind === "binary") ? "−1 and +1" : "−1, 0 and +1";
+    const memory = policy.layers.reduce((sum, l) => sum + (l.isCell ? l.outputs : 0), 0);
+    const remembers = memory ? ` and a memory of ${count(memory)} numbers` : "";
+    return `A neural network with the weights ${weights}${remembers}, computed in integers by this page. `;
+  }
+
+  // The shapes between layers; of a deep network the first, how many, and the last.
+  function wordsOfShape(policy) {
+    const shapes = [policy.image || [policy.inputs], ...policy.layers.map((layer) => layer.after)];
+    const words = shapes.map((shape) => shape.join("×"));
+    if (words.length <= 6) return words.join("–");
+    return `${words[0]}–(${policy.layers.length} layers)–${words[words.length - 1]}`;
   }
 
   function showWords(data, bytes, policy, task) {
@@ -795,16 +960,22 @@
     const headline = data.title || `${count(bytes.length)} bytes ${sentence}`;
     element("headline").textContent = headline;
     document.title = `${headline} · ${name}`;
-    const isBinary = policy.layers.every((layer) => layer.kind === "binary");
-    const weights = isBinary ? "−1 and +1" : "−1, 0 and +1";
-    element("tagline").textContent =
-      `A neural network with the weights ${weights}, computed in integers by this page. `
-      + wordsOfWorld(task, data.replay);
+    element("tagline").textContent = wordsOfNetwork(policy) + wordsOfWorld(policy, task, data.replay);
     element("env").textContent = name;
-    const sizes = [policy.inputs, ...policy.layers.map((layer) => layer.outputs)];
-    element("shape").textContent = sizes.join("–");
+    element("shape").textContent = wordsOfShape(policy);
     element("identity").textContent = data.id.slice(0, 12);
     element("identity").title = `SHA-256 of the file: ${data.id}`;
+  }
+
+  function showLayersNote(policy) {
+    const has = (...types) => policy.layers.some((layer) => types.includes(layer.type));
+    const [first] = policy.layers;
+    element("network-note").textContent = [
+      has("convolution") ? "Each picture: what a filter finds, and where." : "",
+      first.type === "convolution" ? "Below it: the filter, a square for each channel that it sees." : "",
+      has("elman", "gated") ? "Each cell: a number that it keeps; below it the steps before." : "",
+      has("gated") ? "Bars: how far its gate is open." : "",
+    ].filter(Boolean).join(" ");
   }
 
   function showNote(net, policy, isDetailed) {
@@ -831,13 +1002,22 @@
   }
 
   function run(net, world) {
-    const network = networkView(net, world);
+    const network = isMatrices(net.policy) ? networkView(net, world) : layersView(net, world);
     const session = { steps: 0, total: 0, lag: 0, wait: 0, paused: false, last: 0 };
-    let action = net.act(world.observe());
+    let action = preview();
+
+    // What the first step will do: looked at, and not taken, which a memory would keep.
+    function preview() {
+      net.reset();
+      const first = net.act(world.observe());
+      net.reset();
+      return first;
+    }
 
     function restart() {
       world.reset();
-      action = net.act(world.observe());
+      network.forget();
+      action = preview();
       Object.assign(session, { steps: 0, total: 0, wait: 0 });
       element("notice").classList.remove("shown");
     }
@@ -848,6 +1028,7 @@
         return;
       }
       action = net.act(world.observe());
+      network.remember();
       session.total += world.step(action);
       session.steps += 1;
       if (world.isDone()) {
@@ -924,8 +1105,10 @@
   function worldOf(data, policy, name, task) {
     const { replay } = data;
     if (task) return taskWorld(name, task);
-    for (const id of ["left", "right", replay ? "push" : "returns"]) element(id).hidden = true;
+    const without = replay ? ["push"] : policy.image ? ["push", "returns"] : ["returns"];
+    for (const id of ["left", "right", ...without]) element(id).hidden = true;
     if (replay) return replayWorld(policy, data);
+    if (policy.image) return drawnWorld(policy, data);
     element("push").firstChild.textContent = "Stir ";
     return sliderWorld(policy, data);
   }
@@ -954,11 +1137,15 @@
     showBytes(bytes, policy.parts);
     element("check").textContent = `Checked just now: ${data.examples.count} of `
       + `${data.examples.count} examples give the same integers and actions here as in NumPy, bit for bit.`;
+    const isPlain = isMatrices(policy);
+    document.documentElement.dataset.view = isPlain ? "weights" : "layers";
+    element("brain-title").textContent = isPlain ? "Every weight, live" : "Every layer, live";
     const world = worldOf(data, policy, name, task);
     const widest = Math.max(5, ...world.actionNames.map((name) => name.length));
     element("action").style.minWidth = `${widest}ch`;
     const network = run(net, world);
-    showNote(net, policy, network.detailed());
+    if (isPlain) showNote(net, policy, network.detailed());
+    else showLayersNote(policy);
     element("measure").addEventListener("click", () => showSpeed(policy));
     setTimeout(() => showSpeed(policy), 400);
     state.state = "running";

@@ -6,10 +6,18 @@ behind it are in the module of the same name in `ternevo.policies`.
 
 import sys
 
+from ternevo.settings.policies.conv import Conv as Conv
 from ternevo.settings.policies.mlp import MLP as MLP
+from ternevo.settings.policies.recurrent import Recurrent as Recurrent
+from ternevo.settings.policies.resnet import ResNet as ResNet
 from ternevo.settings.policies.settings import PolicySettings as PolicySettings
 
-POLICIES: dict[str, type[PolicySettings]] = {"mlp": MLP}
+POLICIES: dict[str, type[PolicySettings]] = {
+    "mlp": MLP,
+    "conv": Conv,
+    "resnet": ResNet,
+    "recurrent": Recurrent,
+}
 
 
 def file_suffix(policy_name: str) -> str:

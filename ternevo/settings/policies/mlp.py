@@ -1,14 +1,14 @@
 """`--policy mlp`: a multi-layer perceptron with integer arithmetic."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from ternevo.settings.meaning import option
-from ternevo.settings.policies.settings import PolicySettings
+from ternevo.settings.policies.layered import Layered
 
 
 @dataclasses.dataclass(frozen=True)
-class MLP(PolicySettings):
+class MLP(Layered):
     """A multi-layer perceptron with integer arithmetic."""
 
     built_by: ClassVar[str] = "ternevo.policies.mlp:build"
@@ -16,33 +16,3 @@ class MLP(PolicySettings):
 
     hidden_sizes: tuple[int, ...] = option((64, 64), costs_memory=True)
     """Width of each hidden layer."""
-    activation: Literal["int8", "int4", "sign", "ternary", "tanh", "relu"] = "int8"
-    """Hidden activation. int8 is a hard tanh on an 8-bit grid; tanh and relu are float."""
-    use_bias: bool = True
-    """Whether layers have biases."""
-    scales: Literal["layer", "output"] = "layer"
-    """Which weights share a power-of-two scale: a whole layer, or each output of a layer."""
-    observation_bits: int = 8
-    """Number of bits of a quantised observation, 1 to 8."""
-    observation_shift: int = 2
-    """Four standard deviations of an observation become 2**observation_shift units, 0 to 8."""
-    output_shift: int = 0
-    """Multiply outputs by 2**-output_shift, 0 to 8; larger shifts make first actions smaller."""
-
-    matmul: Literal["auto", "planes", "float32", "bfloat16", "int8"] = "auto"
-    """How to multiply; does not affect results. planes counts bits; auto chooses the fastest."""
-
-    def __post_init__(self) -> None:
-        """Refuse invalid sizes, bits and shifts."""
-        super().__post_init__()
-        if any(size < 1 for size in self.hidden_sizes):
-            raise ValueError(f"hidden_sizes must be positive, got {self.hidden_sizes}")
-        if not 1 <= self.observation_bits <= 8:
-            raise ValueError(f"observation_bits must be 1 to 8, got {self.observation_bits}")
-        if self.scales == "output" and self.weights == "float":
-            raise ValueError(
-                "--scales output needs ternary or binary weights; float weights have no scale"
-            )
-        for name in ("observation_shift", "output_shift"):
-            if not 0 <= getattr(self, name) <= 8:
-                raise ValueError(f"{name} must be 0 to 8, got {getattr(self, name)}")

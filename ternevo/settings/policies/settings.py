@@ -31,6 +31,18 @@ class PolicySettings(Built):
         """Return the codec of this class, not a parent's: a subclass may compute something else."""
         return vars(cls).get("codec")
 
+    def sees(self, obs: "ObsSpec") -> "ObsSpec":
+        """Return an environment's observations as this policy wants them; by default as they are.
+
+        Only the kind may change, such as from "bits" to "planes", which have no moments.
+        """
+        return obs
+
+    @property
+    def windows(self) -> tuple[tuple[int, ...], ...]:
+        """The windows of convolutions, which the shapes of the weights do not tell."""
+        return ()
+
     def build(self, obs: "ObsSpec", action: "ActionSpec") -> "Policy":
         """Return the policy.
 

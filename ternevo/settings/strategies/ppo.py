@@ -26,7 +26,11 @@ class PPO(Settings):
     num_epochs: int = option(4, COUNT)
     """Number of passes over the transitions of a generation."""
     num_minibatches: int = option(8, COUNT)
-    """Number of gradient steps per pass; must divide num_envs * num_steps."""
+    """Number of gradient steps per pass; must divide num_envs * num_steps, and for a policy with
+    memory the number of its sequences: num_envs, or with bptt_length more."""
+    bptt_length: int = option(0, NOT_NEGATIVE)
+    """Only for policies with memory: number of steps through which gradients flow back; must divide
+    num_steps. 0 for all num_steps."""
     lr: float = option(3e-4, POSITIVE, shortens_steps=True, is_data=True)
     """Learning rate of Adam."""
     lr_end: float = option(0.0, NOT_NEGATIVE, is_data=True)
@@ -72,8 +76,23 @@ class PPO(Settings):
                 f"num_minibatches must divide num_envs * num_steps = {self.num_envs} * "
                 f"{self.num_steps} = {self.batch_size}, got {self.num_minibatches}"
             )
+        if self.num_steps % self.sequence_length:
+            raise ValueError(
+                f"bptt_length must divide num_steps = {self.num_steps}, or be 0 for all of them; "
+                f"got {self.bptt_length}"
+            )
 
     @property
     def batch_size(self) -> int:
         """Number of transitions per generation."""
         return self.num_envs * self.num_steps
+
+    @property
+    def sequence_length(self) -> int:
+        """Number of steps in a row that a policy with memory learns from."""
+        return self.bptt_length or self.num_steps
+
+    @property
+    def num_sequences(self) -> int:
+        """Number of such sequences per generation."""
+        return self.batch_size // self.sequence_length

@@ -1,0 +1,133 @@
+/* --------------------------------------------------------------------- images, pools, memory */
+#ifndef TERNEVO_C_LAYERS
+#define TERNEVO_C_LAYERS 1
+
+/* Values between layers are plain int8_t, in one array of a fixed size. It is on the stack; define
+   TERNEVO_MAPS as static to have it in RAM, where a linker sees it, for one thread only. */
+#ifndef TERNEVO_MAPS
+#define TERNEVO_MAPS
+#endif
+
+/* What a kernel for bytes takes, made in place. */
+TERNEVO_INLINE const ternevo_byte *ternevo_raised(int8_t *q, int n) {
+#if TERNEVO_X86
+  int i;
+  for (i = 0; i < n; i++) q[i] = (int8_t)(q[i] ^ -128);
+#else
+  (void)n;
+#endif
+  return (const ternevo_byte *)q;
+}
+
+/* Signs of a kernel: value < 0, and then value <= 0 where there are two planes. */
+TERNEVO_FN void ternevo_pack(const int8_t *q, int n, int planes, ternevo_word *s) {
+  int p, i, j;
+  for (p = 0; p < planes; p++) {
+    for (i = 0; i < TERNEVO_WORDS(n) * TERNEVO_WORD_BITS; i += TERNEVO_WORD_BITS) {
+      ternevo_word word = 0;
+      for (j = 0; j < TERNEVO_WORD_BITS && i + j < n; j++) {
+        word |= (ternevo_word)((ternevo_word)(q[i + j] < p) << j);
+      }
+      *s++ = word;
+    }
+  }
+}
+
+/* What a convolution sees at a place, row by row: zeros beyond the image. */
+TERNEVO_FN void ternevo_patch(const int8_t *image, int height, int width, int channels, int top,
+                              int left, int rows, int columns, int8_t *patch) {
+  int y, x, i;
+  for (y = top; y < top + rows; y++) {
+    for (x = left; x < left + columns; x++) {
+      if (y >= 0 && y < height && x >= 0 && x < width) {
+        const int8_t *from = image + (y * width + x) * channels;
+        for (i = 0; i < channels; i++) *patch++ = from[i];
+      } else {
+        for (i = 0; i < channels; i++) *patch++ = 0;
+      }
+    }
+  }
+}
+
+/* The largest of each channel at a place; what is beyond the image does not count. */
+TERNEVO_FN void ternevo_pooled(const int8_t *image, int height, int width, int channels, int top,
+                               int left, int rows, int columns, int8_t *largest) {
+  int y, x, i;
+  for (i = 0; i < channels; i++) largest[i] = -128;
+  for (y = top; y < top + rows; y++) {
+    for (x = left; x < left + columns; x++) {
+      if (y >= 0 && y < height && x >= 0 && x < width) {
+        const int8_t *from = image + (y * width + x) * channels;
+        for (i = 0; i < channels; i++) {
+          if (from[i] > largest[i]) largest[i] = from[i];
+        }
+      }
+    }
+  }
+}
+
+/* Sums -> int8 or int4, plus what a skip adds. Tables of shifts and thresholds are for outputs with
+   exponents of their own, else 0. Sums beyond twice the limit are clipped whatever is added. */
+TERNEVO_FN void ternevo_to_grid(const int32_t *sums, int n, const int8_t *shifts, int shift,
+                                int32_t limit, const int8_t *added, int8_t *y) {
+  int i;
+  for (i = 0; i < n; i++) {
+    const int by = shifts ? (int8_t)TERNEVO_U8(shifts + i) : shift;
+    int32_t v = ternevo_round(sums[i], by, 2 * limit) + (added ? added[i] : 0);
+    y[i] = (int8_t)(v > limit ? limit : v < -limit ? -limit : v);
+  }
+}
+
+TERNEVO_FN void ternevo_to_signs(const int32_t *sums, int n, int8_t *y) {
+  int i;
+  for (i = 0; i < n; i++) y[i] = (int8_t)(sums[i] < 0 ? -1 : 1);
+}
+
+TERNEVO_FN void ternevo_to_trits(const int32_t *sums, int n, const int32_t *thresholds,
+                                 int32_t threshold, int8_t *y) {
+  int i;
+  for (i = 0; i < n; i++) {
+    const int32_t t = thresholds ? (int32_t)TERNEVO_U32(thresholds + i) : threshold;
+    y[i] = (int8_t)((sums[i] > t) - (sums[i] < -t));
+  }
+}
+
+/* A memory goes a part of the way to the candidates; a unit of the grid is 2**bits. */
+TERNEVO_FN void ternevo_gate(const int32_t *sums, int n, const int8_t *shifts, int shift, int bits,
+                             const int8_t *candidates, int8_t *memory) {
+  const int32_t unit = (int32_t)1 << bits;
+  int i;
+  for (i = 0; i < n; i++) {
+    int32_t gate = sums[i] > 0;
+    if (bits) {
+      const int by = shifts ? (int8_t)TERNEVO_U8(shifts + i) : shift;
+      gate = ternevo_round(sums[i], by, unit) + unit / 2;
+      gate = gate > unit ? unit : gate < 0 ? 0 : gate;
+    }
+    gate *= candidates[i] - memory[i];
+    memory[i] = (int8_t)(memory[i] + ternevo_round(gate, bits, 2 * unit));
+  }
+}
+
+#ifndef TERNEVO_NO_FLOAT
+/* Pixels that come as floats: rounded half to even, less 128. */
+TERNEVO_INLINE void ternevo_pixels(const float *obs, int n, int8_t *q) {
+  int i;
+  for (i = 0; i < n; i++) {
+    TERNEVO_FLOAT v = obs[i];
+    v = v == v ? v : 128.0f;
+    v = v > 255.0f ? 255.0f : v;
+    v = v < 1.0f ? 1.0f : v;
+    v = v + 12582912.0f; /* 1.5 * 2**23: no digit is left below 1 */
+    v = v - 12582912.0f;
+    q[i] = (int8_t)((int)v - 128);
+  }
+}
+#endif
+
+TERNEVO_FN void ternevo_pixels_u8(const uint8_t *pixels, int n, int8_t *q) {
+  int i;
+  for (i = 0; i < n; i++) q[i] = (int8_t)(pixels[i] ? pixels[i] - 128 : -127);
+}
+
+#endif /* TERNEVO_C_LAYERS */
