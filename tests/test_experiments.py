@@ -11,6 +11,7 @@ from ternevo.settings.command_line import parse
 
 PAGES = sorted(Path(__file__).parents[1].joinpath("experiments").glob("*.yaml"))
 
+
 def marks_of(page):
     """The ant stands for all of brax, whose programs take seconds each to trace."""
     is_slow = page.stem.startswith("brax_") and page.stem != "brax_ant"
