@@ -70,7 +70,7 @@ def evosax(algorithm: str, *options: str, **ranges: tuple[float, float]) -> Cont
 ARMS = {
     "ternary": Contender(
         "ternary_nes",
-        ("--scale_sigma", "0.3", "--scale_lr", "0.2"),
+        ("--scale_sigma", "0.3", "--scale_lr", "0.2", "--averaging", "0.8"),
         {"sigma": (0.1, 0.6), "lr": (0.6, 2.4), "eta": (0.05, 0.3)},
     ),
     "SNES": evosax("SNES", "--optimizer", "sgd", sigma=(0.05, 0.5), lr=(0.5, 2.0)),
@@ -128,7 +128,10 @@ TUNED = tuple(TASKS)[:7]
 """Those on which a run takes seconds, so that every arm can be tuned."""
 
 
-DEFAULTS = ("--sigma", "0.2", "--lr", "1.2")
+DEFAULTS = (
+    *("--sigma", "0.2", "--lr", "1.2", "--eta", "0.2"),
+    *("--scale_sigma", "0.2", "--scale_lr", "0.1", "--averaging", "0.8"),
+)
 """Said again, as pages have settings of their own."""
 
 ABLATIONS: dict[str, tuple[str, ...]] = {

@@ -48,7 +48,7 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "PPO, conv, float": ("ppo", (*PPO, *CONV)),
     "PPO, conv, ternary": (
         "ppo",
-        (*PPO, *CONV, *TERNARY, "--observation_shift", "2", "--lr", "0.002"),
+        (*PPO, *CONV, *TERNARY, "--observation_shift", "0", "--lr", "0.002"),
     ),
     "evolution, MLP, ternary": ("ternary_nes", ("--observation_shift", "2")),
     "evolution, conv, ternary": ("ternary_nes", (*CONV, "--observation_shift", "2")),
