@@ -141,28 +141,32 @@ def _clipped_normal(spec: ActionSpec, init_log_std: float) -> Distribution:
     )
 
 
+def median(output: Float[Array, "*batch size"]) -> Float[Array, "*batch size"]:
+    """Return the numbers whose tanh is the clipped output: the median of a tanh-normal."""
+    wanted = jnp.arctanh(jnp.clip(output, -LARGEST_MEDIAN, LARGEST_MEDIAN))
+    # Slope 1: arctanh has slope 25 near the clip, and an output beyond it would get none.
+    return output + jax.lax.stop_gradient(wanted - output)
+
+
 def _tanh_normal(spec: ActionSpec, init_log_std: float) -> Distribution:
     """Return the tanh of a normal whose median is the clipped output: the action that ships."""
 
-    def mean(output: jax.Array) -> jax.Array:
-        wanted = jnp.arctanh(jnp.clip(output, -LARGEST_MEDIAN, LARGEST_MEDIAN))
-        # Slope 1: arctanh has slope 25 near the clip, and an output beyond it would get none.
-        return output + jax.lax.stop_gradient(wanted - output)
-
     def sample(key: Key, log_std: jax.Array, output: jax.Array) -> jax.Array:
-        return mean(output) + jnp.exp(log_std) * jax.random.normal(key, output.shape)
+        return median(output) + jnp.exp(log_std) * jax.random.normal(key, output.shape)
 
     def log_slope(raw: jax.Array) -> jax.Array:
         """Return log(1 - tanh(raw)^2) without cancellation."""
         return jnp.sum(2 * (math.log(2) - raw - jax.nn.softplus(-2 * raw)), axis=-1)
 
     def log_prob(log_std: jax.Array, output: jax.Array, raw: jax.Array) -> jax.Array:
-        return _normal_log_prob(log_std, mean(output), raw) - log_slope(raw)
+        return _normal_log_prob(log_std, median(output), raw) - log_slope(raw)
 
     def entropy(log_std: jax.Array, output: jax.Array, raw: jax.Array) -> jax.Array:
         """Estimate the entropy from one earlier raw action, moved to the current distribution."""
-        noise = jax.lax.stop_gradient((raw - mean(output)) * jnp.exp(-log_std))
-        return _normal_entropy(log_std, output) + log_slope(mean(output) + jnp.exp(log_std) * noise)
+        noise = jax.lax.stop_gradient((raw - median(output)) * jnp.exp(-log_std))
+        return _normal_entropy(log_std, output) + log_slope(
+            median(output) + jnp.exp(log_std) * noise
+        )
 
     return Distribution(
         lambda: jnp.full(spec.size, init_log_std),

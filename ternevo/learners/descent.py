@@ -1,13 +1,18 @@
 """Gradient steps on minibatches, the same for every learner."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import optax
 
 from ternevo.machine import devices
-from ternevo.types import Metrics
+from ternevo.types import Metrics, Number
+
+T = TypeVar("T")
+
+LossOf = Callable[[Any], tuple[jax.Array, Metrics]]
+"""Maps params to the loss, and to what is worth reporting."""
 
 Loss = Callable[[Any, Any], tuple[jax.Array, Metrics]]
 """Maps params and a minibatch to the loss, and to what is worth reporting."""
@@ -40,3 +45,19 @@ def on_rows(
         return (optax.apply_updates(params, changes), opt_state), metrics
 
     return one_minibatch
+
+
+def descend(
+    optimizer: optax.GradientTransformation, loss: LossOf, params: T, opt_state: optax.OptState
+) -> tuple[T, optax.OptState, Metrics]:
+    """Take one step against the gradient of `loss(params)`; return params, state and metrics."""
+    gradient, metrics = jax.grad(loss, has_aux=True)(params)
+    changes, opt_state = optimizer.update(gradient, opt_state, params)  # pyright: ignore
+    moved: Any = optax.apply_updates(params, changes)  # pyright: ignore (optax types no NamedTuples)
+    return moved, opt_state, metrics
+
+
+def towards(new: T, old: T, rate: Number) -> T:
+    """Return the old parameters moved towards the new ones by a rate, 0 to 1 (Polyak averaging)."""
+    moved: Any = optax.incremental_update(new, old, rate)  # pyright: ignore (as above)
+    return moved

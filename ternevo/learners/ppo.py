@@ -1,6 +1,6 @@
-"""The arithmetic of proximal policy optimisation: advantages, losses, epochs of minibatches.
+"""Proximal policy optimisation: advantages, losses, epochs of minibatches, and the learner of them.
 
-Nothing here knows about environments. Axis names: a batch has `steps` of `envs`.
+Nothing here steps an environment. Axis names: a batch has `steps` of `envs`.
 
 References:
   Schulman et al. 2016, "High-Dimensional Continuous Control Using Generalized Advantage
@@ -10,16 +10,28 @@ References:
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Float32
 
-from ternevo.learners import descent
+from ternevo.arithmetic import actions
+from ternevo.arithmetic.actions import Distribution
+from ternevo.arithmetic.ternary import WeightName
+from ternevo.arithmetic.weights import latents_of
+from ternevo.learners import descent, through_time
+from ternevo.learners.critics import CRITIC_SCALE, Critic
+from ternevo.learners.latents import LatentPolicy, Latents, latent_policy
+from ternevo.learners.learner import Learner
+from ternevo.learners.through_time import Sequences
 from ternevo.machine import devices
-from ternevo.types import Key, Metrics, Number
+from ternevo.rollouts.transitions import Agent, Taken, Transitions
+from ternevo.types import Env, Key, Memory, Metrics, Number, ObsSpec, Params, Policy
+
+if TYPE_CHECKING:
+    from ternevo.settings.strategies.ppo import PPO
 
 
 class Coefficients(NamedTuple):
@@ -179,3 +191,256 @@ def update(
     keys = jax.random.split(key, num_epochs)
     (params, opt_state), metrics = jax.lax.scan(one_epoch, (params, opt_state), keys)
     return params, opt_state, jax.tree.map(jnp.mean, metrics)
+
+
+# ------------------------------------------------------------------------------ the learner
+
+
+class Learned(NamedTuple):
+    """Everything trained by gradients: latents of the policy's tensors, and unshipped parts."""
+
+    latents: Latents
+    distribution: Float32[Array, "..."]
+    critic: Any
+
+
+class LearnerState(NamedTuple):
+    """What is learned, and the state of its optimiser."""
+
+    learned: Learned
+    optimizer: optax.OptState
+
+
+class Rollout(NamedTuple):
+    """Experience of an agent, with rewards as the losses see them.
+
+    Attributes:
+      transitions: the steps, leaves [steps, envs, ...].
+      last_obs: the quantised observations after the last step [envs, obs].
+      last_memory: the policy's memories then.
+      restart_keys: the keys [steps, envs] of memories that began, see `transitions.restart_keys`.
+    """
+
+    transitions: Transitions
+    last_obs: jax.Array
+    last_memory: Memory
+    restart_keys: Key
+
+
+class Networks(NamedTuple):
+    """The functions of the learned parts."""
+
+    latent: LatentPolicy
+    distribution: Distribution
+    critic: Critic
+
+    def init(self, key: Key, obs_size: int) -> Learned:
+        """Return latents that represent a policy from `policy.init`, and a fresh critic."""
+        key_policy, key_latents, key_critic = jax.random.split(key, 3)
+        policy = self.latent.policy.init(key_policy)
+        memory = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self.latent.first_memory())
+        critic = self.critic.init(key_critic, jnp.zeros(obs_size), self._shown(memory, ()))
+        latents = latents_of(key_latents, policy, self.latent.weights)
+        return Learned(latents, self.distribution.init(), critic)
+
+    def shipped(self, learned: Learned) -> Params:
+        """Return the policy's params as they would be shipped."""
+        return self.latent.shipped(learned.latents)
+
+    def agent(self, learned: Learned, num_envs: int) -> Agent:
+        """Return the actor for `num_envs` environments."""
+        packed = self.latent.policy.packing(num_envs).pack(self.shipped(learned))
+
+        def act(key: Key, taken: Taken) -> tuple[Memory, jax.Array, jax.Array]:
+            memory, output = self.latent.apply(packed, taken.memory, taken.inputs())
+            return memory, output, self.distribution.sample(key, learned.distribution, output)
+
+        def value(obs: jax.Array, memory: Memory) -> jax.Array:
+            return self.value(learned, obs, memory)
+
+        return Agent(packed, act, self.distribution.to_action, value)
+
+    def value(self, learned: Learned, obs: jax.Array, memory: Memory) -> jax.Array:
+        """Return the values [...] of quantised observations [..., obs], seen with these memories.
+
+        They are the memories before the observation, with leaves [..., *shape].
+        """
+        values: Any = self.critic.apply(learned.critic, obs, self._shown(memory, obs.shape[:-1]))
+        return values
+
+    def _shown(self, memory: Memory, batch: tuple[int, ...]) -> tuple[jax.Array, ...]:
+        """Return the numbers in memories as the critic sees them, [*batch, size] for each leaf."""
+        scale = self.latent.policy.memory_scale
+        return tuple(
+            leaf.reshape(*batch, -1).astype(jnp.float32) / scale
+            for leaf in jax.tree.leaves(memory)
+            if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        )
+
+    def predict(self, learned: Learned, taken: Taken, raw_action: jax.Array) -> Prediction:
+        """Return the current values of a minibatch of transitions, differentiably."""
+        params = self.latent.differentiable(learned.latents)
+        _, output = self.latent.apply(params, taken.memory, taken.inputs())
+        return Prediction(
+            self.distribution.log_prob(learned.distribution, output, raw_action),
+            self.distribution.entropy(learned.distribution, output, raw_action),
+            self.value(learned, flat(taken.obs), ()),
+        )
+
+    def predict_through_time(
+        self, learned: Learned, found: Sequences, raw_action: jax.Array
+    ) -> Prediction:
+        """Return the current values of sequences of transitions, differentiably.
+
+        The critic sees the memories that were acted with: it does not train the policy's memory.
+        """
+        params = self.latent.differentiable(learned.latents)
+        output = through_time.outputs(self.latent.policy, params, found)
+        return Prediction(
+            self.distribution.log_prob(learned.distribution, output, raw_action),
+            self.distribution.entropy(learned.distribution, output, raw_action),
+            self.value(learned, flat(found.taken.obs, 2), found.taken.memory),
+        )
+
+
+def learner(
+    settings: "PPO",
+    env: Env,
+    policy: Policy,
+    weights: WeightName,
+    optimizer: optax.GradientTransformation,
+) -> Learner:
+    """Return PPO as a learner, whose experience is a `Rollout`.
+
+    Args:
+      settings: the settings of PPO.
+      env: what the policy is for; only its observations and actions matter.
+      policy: the policy.
+      weights: the kind of weights.
+      optimizer: the optimiser of all learned parts.
+
+    Raises:
+      ValueError: the action distribution does not fit the environment's actions, or the settings
+        do not fit the policy's memory.
+    """
+    networks = Networks(
+        latent_policy(policy, weights),
+        actions.distribution(settings.action_distribution, env.action, settings.init_log_std),
+        critic_of(settings, env.obs),
+    )
+    _check_memory(settings, networks)
+    has_memory = networks.latent.has_memory
+    predict = networks.predict_through_time if has_memory else networks.predict
+
+    def init(key: Key) -> LearnerState:
+        learned = networks.init(key, env.obs.size)
+        return LearnerState(learned, optimizer.init(learned))
+
+    def improve(key: Key, state: LearnerState, found: Rollout) -> tuple[LearnerState, Metrics]:
+        batch = _rows(settings, has_memory, found, _batch(settings, networks, state.learned, found))
+        learned, opt_state, metrics = update(
+            predict,
+            _coefficients(settings),
+            optimizer,
+            settings.num_epochs,
+            settings.num_minibatches,
+            key,
+            state.learned,
+            state.optimizer,
+            batch,
+        )
+        return LearnerState(learned, opt_state), metrics
+
+    return Learner(
+        init,
+        lambda state, num_envs: networks.agent(state.learned, num_envs),
+        improve,
+        lambda state: networks.shipped(state.learned),
+        has_memory,
+    )
+
+
+def critic_of(settings: "PPO", obs: ObsSpec) -> Critic:
+    """Return the critic of observations, which sees them at about one standard deviation."""
+    scale = 1.0 if obs.kind == "planes" else CRITIC_SCALE
+    return Critic(settings.critic_hidden_sizes, settings.critic_activation, scale)
+
+
+def flat(obs: jax.Array, num_axes: int = 1) -> jax.Array:
+    """Flatten observations [*batch, ...] to vectors [*batch, obs], as the critic expects."""
+    return obs.reshape(*obs.shape[:num_axes], -1)
+
+
+def _coefficients(settings: "PPO") -> Coefficients:
+    """Return the configuration of the loss."""
+    return Coefficients(
+        settings.clip_epsilon,
+        settings.value_clip_epsilon,
+        settings.value_coefficient,
+        settings.entropy_coefficient,
+    )
+
+
+def _check_memory(settings: "PPO", networks: Networks) -> None:
+    """Refuse settings that do not fit a policy with memory, or without."""
+    if not networks.latent.has_memory:
+        if settings.bptt_length:
+            raise ValueError(
+                "--bptt_length is for policies with memory, and this one has none; omit it, "
+                f"got {settings.bptt_length}"
+            )
+        return
+    latent = networks.latent
+    latents = jax.eval_shape(latent.init, jax.random.key(0))
+    differentiable = jax.eval_shape(latent.differentiable, latents)
+    through_time.check_memory(latent.policy, latent.template, differentiable)
+    if settings.num_sequences % settings.num_minibatches:
+        raise ValueError(
+            "a policy with memory learns from whole sequences: --num_minibatches must divide "
+            f"--num_envs {settings.num_envs} times the "
+            f"{settings.num_steps // settings.sequence_length} sequences of each, got "
+            f"{settings.num_minibatches}"
+        )
+
+
+def _batch(settings: "PPO", networks: Networks, learned: Learned, found: Rollout) -> Sample:
+    """Compute what the losses need, once for all epochs; leaves [steps, envs, ...]."""
+    transitions = found.transitions
+    taken = transitions.taken
+    values = networks.value(learned, flat(taken.obs, 2), taken.memory)
+    last_value = networks.value(learned, found.last_obs, found.last_memory)
+    estimates = advantages(
+        transitions.reward,
+        values,
+        last_value,
+        transitions.final_value,
+        transitions.terminated,
+        transitions.truncated,
+        settings.gamma,
+        settings.gae_lambda,
+    )
+    log_prob = networks.distribution.log_prob(
+        learned.distribution, transitions.output, transitions.raw_action
+    )
+    scaled = normalise(estimates) if settings.normalize_advantages else estimates
+    return Sample(
+        taken,
+        transitions.raw_action,
+        log_prob,
+        values,
+        scaled,
+        estimates + values,
+    )
+
+
+def _rows(settings: "PPO", has_memory: bool, found: Rollout, batch: Sample) -> Sample:
+    """Return the rows that minibatches are made of, from leaves [steps, envs, ...].
+
+    They are transitions [steps * envs, ...], or for a policy with memory sequences of them.
+    """
+    if not has_memory:
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+    transitions, length = found.transitions, settings.sequence_length
+    is_done = transitions.terminated | transitions.truncated
+    sequences = through_time.sequences(transitions.taken, is_done, found.restart_keys, length)
+    return through_time.cut(batch._replace(inputs=()), length)._replace(inputs=sequences)

@@ -4,7 +4,7 @@ Axis words: `steps` of `envs`, `obs` components.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -81,17 +81,48 @@ class Yardsticks(NamedTuple):
     discounted_returns: Quantiser
 
 
+class Watch(NamedTuple):
+    """What stays the same from step to step: the quantiser, the units, the discount."""
+
+    quantiser: Quantiser
+    yardsticks: Yardsticks
+    discount: Number
+
+
+class Carry(NamedTuple):
+    """What changes from step to step: the environments, and the sums over the steps so far."""
+
+    slots: Slots
+    tally: Tally
+
+
+class Step(NamedTuple):
+    """One step in all environments: what was seen, done and found, before any restart.
+
+    `after` is what the environments show after the step; where an episode ended, its final
+    observation. `memory` is the policy's memory then.
+    """
+
+    seen: Seen
+    taken: Taken
+    output: Float[Array, "envs action"]
+    raw_action: jax.Array
+    timestep: Timestep
+    after: Seen
+    memory: Memory
+
+
 class Agent(NamedTuple):
     """The policy that acts in all environments at once.
 
-    `act(key, taken)` returns new memories, outputs and raw actions; `to_action` turns one raw
-    action into an action of the environment; `value(obs, memory)` returns the critic's values of
-    quantised observations, with the memories before them. `params` determine the actions, and the
-    memory at the start of an episode.
+    `act(draw, taken)`, where `draw` is a key or other randomness, returns new memories, outputs and
+    raw actions; `to_action` turns one raw action into an action of the environment;
+    `value(obs, memory)` returns the critic's values of quantised observations, with the memories
+    before them. `params` determine the actions, and the memory at the start of an episode.
     """
 
     params: Params
-    act: Callable[[Key, Taken], tuple[Memory, jax.Array, jax.Array]]
+    act: Callable[[Any, Taken], tuple[Memory, jax.Array, jax.Array]]
     to_action: Callable[[jax.Array], jax.Array]
     value: Callable[[jax.Array, Memory], jax.Array]
 
@@ -158,35 +189,63 @@ def collect(
     num_envs = slots.episode_length.shape[0]
     key_starts, key_steps = jax.random.split(key)
     starts = begin(env, policy, agent.params, key_starts, num_envs + num_steps)
+    watch = Watch(quantiser, yardsticks, discount)
 
-    def one_step(carry: tuple, row: tuple[jax.Array, Key]) -> tuple[tuple, Transitions]:
-        slots, tally = carry
+    def one_step(carry: Carry, row: tuple[jax.Array, Key]) -> tuple[Carry, Transitions]:
         number, key = row
         key_act, key_env = jax.random.split(key)
-        taken = _take(env, quantiser, slots)
-        memory, output, raw_action = agent.act(key_act, taken)
-        env_state, timestep = jax.vmap(env.step)(
-            jax.random.split(key_env, num_envs), slots.env, jax.vmap(agent.to_action)(raw_action)
-        )
-        after = _go_on(slots, env_state, memory, timestep, discount)
-        is_done = timestep.terminated | timestep.truncated
-        fresh = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, number, num_envs), starts)
-        transition = Transitions(
-            taken,
-            output,
-            raw_action,
-            timestep.reward,
-            timestep.terminated,
-            timestep.truncated,
-            _final_values(agent, quantiser, timestep, memory),
-        )
-        tally = _count(env, tally, slots.seen.obs, yardsticks, after, is_done)
-        return (restart(after, fresh, is_done), tally), transition
+        keys = jax.random.split(key_env, num_envs)
+        start = fresh(starts, number, num_envs)
+        carry, step = advance(env, agent, watch, carry, start, key_act, keys)
+        return carry, _transition(agent, quantiser, step)
 
     rows = jnp.arange(num_steps), jax.random.split(key_steps, num_steps)
-    carry = slots, _no_tally(env, slots, yardsticks)
+    carry = Carry(slots, no_tally(env, slots, yardsticks))
     (slots, tally), transitions = jax.lax.scan(one_step, carry, rows)
     return slots, transitions, tally
+
+
+def fresh(starts: Slots, number: jax.Array, num_envs: int) -> Slots:
+    """Return the starts of episodes for those environments that need one, from a position on."""
+    return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, number, num_envs), starts)
+
+
+def advance(
+    env: Env, agent: Agent, watch: Watch, carry: Carry, starts: Slots, draw: Any, keys: Key
+) -> tuple[Carry, Step]:
+    """Take one step in every environment, and begin another episode where one ended.
+
+    Args:
+      env: the environment.
+      agent: what acts.
+      watch: what stays the same from step to step.
+      carry: the environments, and the sums so far.
+      starts: the start that an environment takes if its episode ends.
+      draw: the randomness of `agent.act`.
+      keys: a key for the step of each environment.
+    """
+    slots, tally = carry
+    taken = _take(env, watch.quantiser, slots)
+    memory, output, raw_action = agent.act(draw, taken)
+    env_state, timestep = jax.vmap(env.step)(keys, slots.env, jax.vmap(agent.to_action)(raw_action))
+    after = _go_on(slots, env_state, memory, timestep, watch.discount)
+    is_done = timestep.terminated | timestep.truncated
+    tally = _count(env, tally, slots.seen.obs, watch.yardsticks, after, is_done)
+    step = Step(slots.seen, taken, output, raw_action, timestep, after.seen, memory)
+    return Carry(restart(after, starts, is_done), tally), step
+
+
+def _transition(agent: Agent, quantiser: Quantiser, step: Step) -> Transitions:
+    """Return what on-policy learners need of a step."""
+    return Transitions(
+        step.taken,
+        step.output,
+        step.raw_action,
+        step.timestep.reward,
+        step.timestep.terminated,
+        step.timestep.truncated,
+        _final_values(agent, quantiser, step.timestep, step.memory),
+    )
 
 
 def _take(env: Env, quantiser: Quantiser, slots: Slots) -> Taken:
@@ -209,7 +268,8 @@ def _go_on(
     )
 
 
-def _no_tally(env: Env, slots: Slots, yardsticks: Yardsticks) -> Tally:
+def no_tally(env: Env, slots: Slots, yardsticks: Yardsticks) -> Tally:
+    """Return the sums before the first step."""
     zeros = jnp.zeros(slots.episode_length.shape[0], jnp.int32)
     discounted = slots.discounted_return[:, None]
     summed = observation.summed_size(env.obs)

@@ -14,7 +14,7 @@ import numpy as np
 from ternevo.machine import devices
 from ternevo.names import check
 from ternevo.strategies.evaluated import EvaluationState
-from ternevo.types import Key, Metrics, Strategy, is_buffer
+from ternevo.types import Key, Metrics, Strategy
 
 
 def keys_of(seeds: Sequence[int]) -> Key:
@@ -45,18 +45,9 @@ def across_seeds(strategy: Strategy, num_seeds: int) -> Strategy:
     Args:
       strategy: the strategy of one seed, from `with_evaluation`.
       num_seeds: the number of seeds; 1 leaves the strategy unchanged.
-
-    Raises:
-      ValueError: the state has a `Buffer`, which taking turns would copy in every generation.
     """
     if num_seeds == 1:
         return strategy
-    state = jax.eval_shape(strategy.init, jax.random.key(0))
-    if any(map(is_buffer, jax.tree.leaves(state, is_leaf=is_buffer))):
-        raise ValueError(
-            f"--num_seeds must be 1 with a strategy that keeps a buffer, got {num_seeds}: start a "
-            "run for each seed"
-        )
     numbers = lambda: _repeated(strategy.numbers(), num_seeds)  # noqa: E731
     if jax.default_backend() == "cpu":
         return Strategy(

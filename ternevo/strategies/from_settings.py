@@ -3,14 +3,22 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from ternevo import problems
 from ternevo.algorithms.schedules import learning_rate
 from ternevo.arithmetic.ternary import WeightName
+from ternevo.learners import actor_critic, q_learning
+from ternevo.learners.ppo import learner as ppo_learner
 from ternevo.problems import Plan
+from ternevo.settings.strategies.dqn import DQN
 from ternevo.settings.strategies.evolution import Evolution, check_heeded
+from ternevo.settings.strategies.off_policy import ActorCritic, OffPolicy
 from ternevo.settings.strategies.ppo import PPO
+from ternevo.settings.strategies.sac import SAC
+from ternevo.settings.strategies.td3 import TD3
+from ternevo.strategies import off_policy
 from ternevo.strategies.evolve import evolve
 from ternevo.strategies.latents import evolve_latents
 from ternevo.strategies.numbered import numbered
@@ -80,9 +88,87 @@ def ppo(
         optimizer = optax.adam(learning_rate(settings, steps), eps=1e-5)
         if settings.max_grad_norm:
             optimizer = optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), optimizer)
-        return learn(settings, env, policy, weights, optimizer)
+        learner = ppo_learner(settings, env, policy, weights, optimizer)
+        return learn(settings, env, policy, learner)
 
     return numbered(settings, build)
+
+
+def dqn(
+    settings: DQN, env: Env, policy: Policy, weights: WeightName, num_generations: int
+) -> Strategy:
+    """Return the strategy of deep Q-learning.
+
+    Raises:
+      ValueError: actions are continuous, or the policy or its buffer does not fit.
+    """
+    total = num_generations * settings.pace.steps_per_generation
+
+    def build(settings: DQN) -> Strategy:
+        rate = learning_rate(settings.rate, settings.num_updates(num_generations))
+        learner = q_learning.learner(settings, env, policy, weights, _adam(settings, rate))
+        span = settings.exploration_fraction * total
+
+        def exploring(steps: jax.Array) -> jax.Array:
+            done = jnp.minimum(steps / span, 1.0)
+            return settings.epsilon_start + done * (settings.epsilon_end - settings.epsilon_start)
+
+        return off_policy.learn(settings, env, policy, learner, exploring)
+
+    return numbered(settings, build)
+
+
+def td3(
+    settings: TD3, env: Env, policy: Policy, weights: WeightName, num_generations: int
+) -> Strategy:
+    """Return the strategy of TD3, or of DDPG.
+
+    Raises:
+      ValueError: actions are discrete, or the policy or its buffer does not fit.
+    """
+
+    def build(settings: TD3) -> Strategy:
+        optimizers = _optimizers(settings, num_generations)
+        learner = actor_critic.td3(settings, env, policy, weights, optimizers)
+        return off_policy.learn(settings, env, policy, learner, _never)
+
+    return numbered(settings, build)
+
+
+def sac(
+    settings: SAC, env: Env, policy: Policy, weights: WeightName, num_generations: int
+) -> Strategy:
+    """Return the strategy of soft actor-critic.
+
+    Raises:
+      ValueError: actions are discrete, or the policy or its buffer does not fit.
+    """
+
+    def build(settings: SAC) -> Strategy:
+        optimizers = _optimizers(settings, num_generations)
+        learner = actor_critic.sac(settings, env, policy, weights, optimizers)
+        return off_policy.learn(settings, env, policy, learner, _never)
+
+    return numbered(settings, build)
+
+
+def _never(steps: jax.Array) -> jax.Array:
+    """Return that no action is at random once learning has started."""
+    return jnp.zeros(steps.shape)
+
+
+def _optimizers(settings: ActorCritic, num_generations: int) -> actor_critic.Optimizers:
+    """Return Adam for the actor, the critics and the temperature."""
+    rate = learning_rate(settings.rate, settings.num_updates(num_generations))
+    critics = _adam(settings, settings.critic_lr)
+    return actor_critic.Optimizers(_adam(settings, rate), critics, optax.adam(settings.critic_lr))
+
+
+def _adam(settings: OffPolicy, rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+    """Return Adam, of gradients that are cut to the largest norm, if there is one."""
+    if not settings.max_grad_norm:
+        return optax.adam(rate)
+    return optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), optax.adam(rate))
 
 
 def plan(settings: Evolution, env: Env, num_generations: int) -> Plan:

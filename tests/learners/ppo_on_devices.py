@@ -39,8 +39,8 @@ def trained(policy_settings: PolicySettings, generations: int, options: dict) ->
     first = loop.start(jax.random.key(0), strategy)
     state = unwrapped(list(loop.train(strategy, first, generations))[-1].state.strategy)
     # Of Adam: its steps are all of about one length, whatever the gradient.
-    gradients = optax.tree.get(state.optimizer, "mu")
-    parts = (gradients.critic, state.rewards, state.moments, state.learned)
+    gradients = optax.tree.get(state.learner.optimizer, "mu")
+    parts = (gradients.critic, state.rewards, state.moments, state.learner.learned)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(parts)]
 
 

@@ -20,10 +20,12 @@ from ternevo import envs
 from ternevo.arithmetic import actions, observation, ternary
 from ternevo.arithmetic.weights import kind_of
 from ternevo.learners import ppo
+from ternevo.learners.critics import Critic
+from ternevo.learners.latents import latent_policy
+from ternevo.learners.ppo import Networks, critic_of
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.numbered import unwrapped
-from ternevo.strategies.on_policy import Networks, critic_of
 from ternevo.training import loop
 from ternevo.types import ActionSpec, ObsSpec
 
@@ -407,12 +409,9 @@ class Trained:
         self.env, self.policy, self.metrics = env, policy, metrics
         self.state = unwrapped(state)
         self.shipped = jax.vmap(strategy.params)(state)
-        template = jax.eval_shape(policy.init, jax.random.key(0))
-        from ternevo.strategies.on_policy import Critic
-
         distribution = actions.distribution(settings.action_distribution, env.action, 0.0)
         critic = Critic(settings.critic_hidden_sizes, settings.critic_activation)
-        self.networks = Networks(policy, template, kind, distribution, critic)
+        self.networks = Networks(latent_policy(policy, kind), distribution, critic)
 
     def _quantised(self, obs):
         obs = jnp.asarray(obs, jnp.float32)
@@ -421,7 +420,11 @@ class Trained:
     def values(self, obs):
         """Values in units of rewards."""
         quantised = self._quantised(obs)
-        return jax.vmap(lambda s: self.networks.value(s.learned, quantised(s), ()))(self.state)
+
+        def value(state):
+            return self.networks.value(state.learner.learned, quantised(state), ())
+
+        return jax.vmap(value)(self.state)
 
     def actions(self, obs):
         quantised = self._quantised(obs)

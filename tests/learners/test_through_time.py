@@ -217,7 +217,7 @@ def test_the_critic_sees_the_observation_and_the_memory(settings, size):
     """Recall shows two numbers; the memory of `Plastic` is two arrays of two."""
     env = envs.make("probe/recall", 4)
     strategy = PPO().build(env, settings.build(env.obs, env.action), "ternary", 1)
-    critic = unwrapped(jax.eval_shape(strategy.init, KEY)).learned.critic
+    critic = unwrapped(jax.eval_shape(strategy.init, KEY)).learner.learned.critic
     assert critic["params"]["Dense_0"]["kernel"].shape == (size, 64)
 
 

@@ -9,11 +9,14 @@ from ternevo.settings.strategies.binary_nes import BinaryNES
 from ternevo.settings.strategies.cem import CEM
 from ternevo.settings.strategies.compact_ga import CompactGA
 from ternevo.settings.strategies.cosyne import CoSyNE
+from ternevo.settings.strategies.dqn import DQN
 from ternevo.settings.strategies.latent import Latent
 from ternevo.settings.strategies.one_plus_lambda import OnePlusLambda
 from ternevo.settings.strategies.pbil import PBIL
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.settings.strategies.random_search import RandomSearch
+from ternevo.settings.strategies.sac import SAC
+from ternevo.settings.strategies.td3 import DDPG, TD3
 from ternevo.settings.strategies.ternary_ga import TernaryGA
 from ternevo.settings.strategies.ternary_nes import TernaryNES
 from ternevo.settings.strategies.trust_region import TrustRegion
@@ -35,4 +38,8 @@ STRATEGIES = {
     "latent": Latent,
     "evosax": Latent,
     "ppo": PPO,
+    "dqn": DQN,
+    "td3": TD3,
+    "ddpg": DDPG,
+    "sac": SAC,
 }

@@ -1,0 +1,76 @@
+"""A policy that is learned as float latents: from them to what ships, and to what gradients see."""
+
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Float, Float32
+
+from ternevo.arithmetic.ternary import WeightName
+from ternevo.arithmetic.weights import (
+    WeightKind,
+    discretize_all,
+    kind_of,
+    latents_of,
+    straight_through_all,
+)
+from ternevo.types import Inputs, Key, Memory, Params, Policy
+
+Latents = list[Float32[Array, "..."]]
+"""An array for each tensor of a policy, in the order of `ternary.tensors`."""
+
+
+class LatentPolicy(NamedTuple):
+    """A policy, the shapes of its params, and the kind of weights that its latents are cut into."""
+
+    policy: Policy
+    template: Params
+    weights: WeightKind
+
+    def init(self, key: Key) -> Latents:
+        """Return latents that represent a policy from `policy.init`."""
+        key_policy, key_latents = jax.random.split(key)
+        return latents_of(key_latents, self.policy.init(key_policy), self.weights)
+
+    def shipped(self, latents: Latents) -> Params:
+        """Return the params as they would be shipped."""
+        return discretize_all(self.template, latents, self.weights)
+
+    def differentiable(self, latents: Latents) -> Params:
+        """Return the same params in float32, with straight-through gradients."""
+        return straight_through_all(self.template, latents, self.weights)
+
+    def apply(
+        self, params: Any, memory: Memory, inputs: Inputs
+    ) -> tuple[Memory, Float[Array, "batch action"]]:
+        """Return the memories and outputs for inputs [batch]."""
+        return jax.vmap(self.policy.apply, (None, 0, 0))(params, memory, inputs)
+
+    def outputs(self, params: Any, inputs: Inputs) -> Float[Array, "batch action"]:
+        """Return the outputs for inputs [batch] of a policy without memory."""
+        return jax.vmap(lambda row: self.policy.apply(params, (), row)[1])(inputs)
+
+    def first_memory(self) -> Memory:
+        """Return the shapes of a memory."""
+        return jax.eval_shape(self.policy.reset, self.template, jax.random.key(0))
+
+    def check_memoryless(self, strategy: str) -> None:
+        """Refuse a policy with memory.
+
+        Raises:
+          ValueError: it has one.
+        """
+        if self.has_memory:
+            raise ValueError(
+                f"--strategy {strategy} replays single steps, and this policy has a memory; use "
+                "--strategy ppo, or another --policy"
+            )
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the policy has a memory, so that it learns from sequences."""
+        return bool(jax.tree.leaves(self.first_memory()))
+
+
+def latent_policy(policy: Policy, weights: WeightName) -> LatentPolicy:
+    """Return a policy as it is learned, for a kind of weights."""
+    return LatentPolicy(policy, jax.eval_shape(policy.init, jax.random.key(0)), kind_of(weights))

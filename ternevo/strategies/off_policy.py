@@ -1,0 +1,361 @@
+"""Step, remember, replay: one generation of an off-policy learner on any environment."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32
+
+from ternevo.arithmetic import observation
+from ternevo.learners.critics import Lens
+from ternevo.learners.learner import Learner
+from ternevo.learners.replay import Experience, Replay, Shape, replay
+from ternevo.machine import device_memory, devices
+from ternevo.policies.acting import Seen
+from ternevo.rollouts import step_count
+from ternevo.rollouts.transitions import (
+    Agent,
+    Carry,
+    Slots,
+    Step,
+    Taken,
+    Watch,
+    Yardsticks,
+    advance,
+    begin,
+    fresh,
+    no_tally,
+)
+from ternevo.settings import wrappers
+from ternevo.strategies.learning import (
+    episode_metrics,
+    moments_of_observations,
+    weight_metrics,
+)
+from ternevo.types import (
+    Buffer,
+    Env,
+    Key,
+    Metrics,
+    ObservationMoments,
+    Policy,
+    PolicyParams,
+    Strategy,
+)
+
+if TYPE_CHECKING:
+    from ternevo.settings.strategies.off_policy import OffPolicy
+
+MOST_STARTS = 64
+"""The number of starts of episodes that are drawn for a generation, besides one an environment.
+
+Where more episodes end in a generation, starts come again; a start costs about as much as a step.
+"""
+
+Exploring = Callable[[jax.Array], jax.Array]
+"""Maps the number of environment steps so far to the share of actions at random."""
+
+
+class OffPolicyState(NamedTuple):
+    """The state of an off-policy learner; `noise` is the exploration noise of the last step."""
+
+    learner: Any
+    experience: Buffer
+    slots: Slots
+    noise: Float[Array, "envs action"]
+    moments: ObservationMoments
+    steps: Int32[Array, ""]
+
+
+class Draws(NamedTuple):
+    """The randomness of steps, leaves [*steps, envs, ...].
+
+    It is the noise of the learner, an action at random, whether that is taken, and a key.
+    """
+
+    noise: jax.Array
+    action: jax.Array
+    is_random: jax.Array
+    key: Key
+
+
+class Setting(NamedTuple):
+    """What stays the same in a generation: how to step, how to see, whether to learn."""
+
+    starts: Slots
+    watch: Watch
+    lens: Lens
+    is_learning: jax.Array
+
+
+class Loop(NamedTuple):
+    """What an off-policy generation is made of, and its inner loops, from the outside in."""
+
+    settings: "OffPolicy"
+    env: Env
+    learner: Learner
+    ring: Replay
+
+    def rounds(
+        self, setting: Setting, carry: tuple[Any, Any, Carry], draws: Draws, keys: Key
+    ) -> tuple[tuple[Any, Any, Carry], Metrics]:
+        """Step and learn in turns; return what was learned, the ring and the environments."""
+
+        def one_round(carry: tuple, row: tuple) -> tuple[tuple, Metrics]:
+            learned, experience, places = carry
+            number, drawn, key = row
+            places, steps = self.steps(setting, learned, places, drawn, number)
+            experience = self.ring.add(experience, steps)
+            learned, metrics = self.updates(setting, learned, experience, key)
+            return (learned, experience, places), metrics
+
+        rows = jnp.arange(self.settings.pace.num_rounds), draws, keys
+        return jax.lax.scan(one_round, carry, rows)
+
+    def steps(
+        self, setting: Setting, learned: Any, places: Carry, drawn: Draws, number: jax.Array
+    ) -> tuple[Carry, Experience]:
+        """Step all environments a few times; return the steps [envs, steps]."""
+        pace = self.settings.pace
+        agent = at_random(self.learner.agent(learned, pace.num_envs))
+        num_starts = setting.starts.episode_length.shape[0] - pace.num_envs + 1
+
+        def one_step(places: Carry, row: tuple) -> tuple[Carry, Experience]:
+            number, drawn = row
+            start = fresh(setting.starts, number % num_starts, pace.num_envs)
+            places, step = advance(self.env, agent, setting.watch, places, start, drawn, drawn.key)
+            return places, experience_of(step)
+
+        numbers = number * pace.train_every + jnp.arange(pace.train_every)
+        places, found = jax.lax.scan(one_step, places, (numbers, drawn))
+        return places, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), found)
+
+    def updates(
+        self, setting: Setting, learned: Any, experience: Any, key: Key
+    ) -> tuple[Any, Metrics]:
+        """Take the gradient steps of a round; before learning starts, none."""
+
+        def one_update(learned: Any, key: Key) -> tuple[Any, Metrics]:
+            key_sample, key_update = jax.random.split(key)
+            batch = setting.lens.batch(self.ring.sample(experience, key_sample))
+            return self.learner.update(key_update, learned, batch)
+
+        def go() -> tuple[Any, Metrics]:
+            keys = jax.random.split(key, self.settings.pace.num_updates)
+            return jax.lax.scan(one_update, learned, keys)
+
+        _, shapes = jax.eval_shape(go)
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        # The ring stays outside: a `cond` that returns it would copy it for every seed under vmap.
+        return jax.lax.cond(setting.is_learning, go, lambda: (learned, nothing))
+
+
+def learn(
+    settings: "OffPolicy", env: Env, policy: Policy, learner: Learner, exploring: Exploring
+) -> Strategy:
+    """Return an off-policy learner as a strategy.
+
+    Args:
+      settings: its settings.
+      env: the environment.
+      policy: the policy.
+      learner: a learner of `critics.Batch`es.
+      exploring: how many of the actions are at random.
+
+    Raises:
+      ValueError: the buffer does not fit into memory, or not the frames of one sample into it.
+    """
+    pace = settings.pace
+    ring = ring_of(settings, env)
+    loop = Loop(settings, env, learner, ring)
+
+    def init(key: Key) -> OffPolicyState:
+        key_learner, key_slots, key_noise = jax.random.split(key, 3)
+        learned = learner.init(key_learner)
+        params = learner.agent(learned, pace.num_envs).params
+        return OffPolicyState(
+            learned,
+            Buffer(ring.init(example(env))),
+            begin(env, policy, params, key_slots, pace.num_envs),
+            jax.random.normal(key_noise, (pace.num_envs, env.action.size)),
+            observation.empty(env.obs.size),
+            jnp.zeros((), jnp.int32),
+        )
+
+    def step(key: Key, state: OffPolicyState) -> tuple[OffPolicyState, Metrics]:
+        return devices.split(by_itself, (False, False))(key, state)
+
+    def by_itself(device: jax.Array, key: Key, state: OffPolicyState) -> tuple[Any, Metrics]:
+        del device  # every device does the same
+        with devices.alone():
+            return generation(key, state)
+
+    def generation(key: Key, state: OffPolicyState) -> tuple[OffPolicyState, Metrics]:
+        key_draws, key_starts, key_learn = jax.random.split(key, 3)
+        draws, noise = draw(settings, env, key_draws, state, exploring)
+        params = learner.agent(state.learner, pace.num_envs).params
+        num_starts = pace.num_envs + min(pace.num_rounds * pace.train_every, MOST_STARTS)
+        starts = begin(env, policy, params, key_starts, num_starts)
+        setting = setting_of(settings, env, state, starts)
+        yardsticks = setting.watch.yardsticks
+        carry = (
+            state.learner,
+            state.experience.data,
+            Carry(state.slots, no_tally(env, state.slots, yardsticks)),
+        )
+        keys = jax.random.split(key_learn, pace.num_rounds)
+        (learned, experience, places), metrics = loop.rounds(setting, carry, draws, keys)
+        seen = moments_of_observations(env, places.tally, yardsticks)
+        after = OffPolicyState(
+            learned,
+            Buffer(experience),
+            places.slots,
+            noise,
+            observation.merge(state.moments, seen),
+            state.steps + pace.steps_per_generation,
+        )
+        found = jax.tree.map(jnp.mean, metrics) | episode_metrics(places.tally)
+        found |= weight_metrics(params_of(state), params_of(after))
+        found["replay/random_actions"] = jnp.mean(draws.is_random.astype(jnp.float32))
+        return after, found | step_count.metrics(step_count.of_number(pace.steps_per_generation))
+
+    def params_of(state: OffPolicyState) -> PolicyParams:
+        return PolicyParams(learner.params(state.learner), state.moments)
+
+    return Strategy(init, step, params_of)
+
+
+# ------------------------------------------------------------------------------- the pieces
+
+
+def setting_of(settings: "OffPolicy", env: Env, state: OffPolicyState, starts: Slots) -> Setting:
+    """Return what stays the same in the next generation.
+
+    The first generation never learns: it measures observations, of which it sees the signs.
+    """
+    quantiser = observation.freeze(state.moments, env.obs.kind)
+    is_blind = ~observation.is_unit_known(env.obs, state.moments)
+    shown = observation.shown(quantiser, is_blind)
+    unused = observation.freeze(observation.empty(1))  # of discounted returns
+    return Setting(
+        starts,
+        Watch(shown, Yardsticks(quantiser, unused), 0.0),
+        Lens(env.obs, state.moments, shown),
+        (state.steps > 0) & (state.steps >= settings.replayed.learning_starts),
+    )
+
+
+def draw(
+    settings: "OffPolicy", env: Env, key: Key, state: OffPolicyState, exploring: Exploring
+) -> tuple[Draws, jax.Array]:
+    """Draw the randomness of a generation at once: [rounds, steps, envs, ...], and the last noise.
+
+    Noise is normal in every step, and correlated from step to step. So are actions at random.
+    """
+    pace = settings.pace
+    num_steps = pace.num_rounds * pace.train_every
+    key_noise, key_action, key_random, key_env = jax.random.split(key, 4)
+    sizes = num_steps, pace.num_envs
+    noise, last = correlated(settings, key_noise, state.noise, num_steps)
+    if env.action.kind == "discrete":
+        action = jax.random.randint(key_action, sizes, 0, env.action.size)
+    else:
+        action = jax.lax.erf(noise / math.sqrt(2))  # uniform in [-1, 1], as the noise is normal
+    so_far = state.steps + pace.num_envs * jnp.arange(num_steps)
+    share = jnp.where(so_far < settings.replayed.learning_starts, 1.0, exploring(so_far))
+    is_random = jax.random.uniform(key_random, sizes) < share[:, None]
+    keys = jax.random.split(key_env, sizes)
+    draws = Draws(noise, action, is_random, keys)
+    cut = lambda x: x.reshape(pace.num_rounds, pace.train_every, *x.shape[1:])  # noqa: E731
+    return jax.tree.map(cut, draws), last
+
+
+def correlated(
+    settings: "OffPolicy", key: Key, noise: Float[Array, "envs action"], num_steps: int
+) -> tuple[Float[Array, "steps envs action"], Float[Array, "envs action"]]:
+    """Return standard normal noise that goes on from the last, and the last of it."""
+    fresh_noise = jax.random.normal(key, (num_steps, *noise.shape))
+    share = settings.noise_correlation
+    rest = jnp.sqrt(jnp.maximum(1.0 - jnp.square(share), 0.0))
+
+    def one_step(noise: jax.Array, drawn: jax.Array) -> tuple[jax.Array, jax.Array]:
+        noise = share * noise + rest * drawn
+        return noise, noise
+
+    last, found = jax.lax.scan(one_step, noise, fresh_noise)
+    return found, last
+
+
+def at_random(agent: Agent) -> Agent:
+    """Return the agent that acts at random where its `Draws` say so."""
+
+    def act(drawn: Draws, taken: Taken) -> tuple[Any, jax.Array, jax.Array]:
+        memory, output, action = agent.act(drawn.noise, taken)
+        is_random = drawn.is_random.reshape(-1, *[1] * (action.ndim - 1))
+        return memory, output, jnp.where(is_random, drawn.action, action)
+
+    return agent._replace(act=act)
+
+
+def experience_of(step: Step) -> Experience:
+    """Return what is kept of a step."""
+    timestep = step.timestep
+    return Experience(
+        step.seen,
+        step.raw_action,
+        timestep.reward,
+        timestep.terminated,
+        timestep.truncated,
+        step.after,
+    )
+
+
+def example(env: Env) -> Experience:
+    """Return one step, from which the ring takes shapes and types."""
+    seen = Seen(jnp.zeros(env.obs.size), jnp.zeros(()), jnp.zeros((), bool))
+    is_discrete = env.action.kind == "discrete"
+    action = jnp.zeros((), jnp.int32) if is_discrete else jnp.zeros(env.action.size)
+    no = jnp.zeros((), bool)
+    return Experience(seen, action, jnp.zeros(()), no, no, seen)
+
+
+def ring_of(settings: "OffPolicy", env: Env) -> Replay:
+    """Return the replay buffer of an environment.
+
+    Raises:
+      ValueError: it does not fit into memory, or not the frames of one sample into it.
+    """
+    kept, num_envs = settings.replayed, settings.pace.num_envs
+    num_frames = wrappers.from_text(env.wrappers)[1].frame_stack
+    length = kept.buffer_size // num_envs
+    shape = Shape(num_envs, length, kept.batch_size, kept.n_step, num_frames)
+    least = min(length, -(-kept.learning_starts // num_envs))
+    if shape.window > least:
+        raise ValueError(
+            f"a sample needs {shape.window} steps in a row, n_step {kept.n_step} and frame_stack "
+            f"{num_frames}, and an environment has {least} when learning starts: raise "
+            "--learning_starts or --buffer_size"
+        )
+    ring = replay(shape, env.obs, settings.worth.gamma, settings.worth.reward_scale)
+    needed, free = size_of(ring, env), device_memory.available_bytes()
+    if free is not None and needed > free:
+        raise ValueError(
+            f"a buffer of {kept.buffer_size:,} steps of {env.id} needs {needed / 1e9:.2f} GB, and "
+            f"{free / 1e9:.2f} GB are free: lower --buffer_size to "
+            f"{_fitting(settings, needed, free):,}"
+        )
+    return ring
+
+
+def size_of(ring: Replay, env: Env) -> int:
+    """Return the bytes of a ring."""
+    leaves = jax.tree.leaves(jax.eval_shape(lambda: ring.init(example(env))))
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
+
+
+def _fitting(settings: "OffPolicy", needed: int, free: int) -> int:
+    """Return a round number of steps that takes at most two thirds of the free memory."""
+    most = settings.replayed.buffer_size * free / needed * 2 / 3
+    return int(float(f"{most:.0e}")) if most >= 1 else 1
