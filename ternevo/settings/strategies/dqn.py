@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from ternevo.settings.flat import part
-from ternevo.settings.meaning import COUNT, FRACTION, SHARE, option
+from ternevo.settings.meaning import COUNT, FRACTION, NOT_NEGATIVE, SHARE, option
 from ternevo.settings.strategies.off_policy import OffPolicy, Pace, Replayed
 from ternevo.settings.strategies.parts import Rate
 
@@ -23,6 +23,10 @@ class DQN(OffPolicy):
     pace: Pace = Pace(train_every=4, updates_per_step=0.5)
     replayed: Replayed = Replayed(batch_size=64, n_step=3)
     rate: Rate = part(Rate(lr=1e-3, lr_end=1e-4), lr="Learning rate of Adam.")
+    max_grad_norm: float = option(10.0, NOT_NEGATIVE, shortens_steps=True)
+    """Maximum gradient norm; longer gradients are scaled down to it. 0 for no limit."""
+    critic_hidden_sizes: tuple[int, ...] = option((64, 64), costs_memory=True)
+    """Width of each hidden layer of the state's value, which is float and never shipped."""
     double: bool = True
     """Choose the next action by the learned values and rate it by the target's (double DQN)."""
     dueling: bool = True
