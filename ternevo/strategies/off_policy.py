@@ -59,13 +59,18 @@ Exploring = Callable[[jax.Array], jax.Array]
 
 
 class OffPolicyState(NamedTuple):
-    """The state of an off-policy learner; `noise` is the exploration noise of the last step."""
+    """The state of an off-policy learner.
+
+    `noise` is the exploration noise of the last step. `widest` [obs] are the largest deviations of
+    observations so far, see `shown_moments`.
+    """
 
     learner: Any
     experience: Buffer
     slots: Slots
     noise: Float[Array, "envs action"]
     moments: ObservationMoments
+    widest: Float[Array, " obs"]
     steps: Int32[Array, ""]
 
 
@@ -181,6 +186,7 @@ def learn(
             begin(env, policy, params, key_slots, pace.num_envs),
             jax.random.normal(key_noise, (pace.num_envs, env.action.size)),
             observation.empty(env.obs.size),
+            jnp.zeros(env.obs.size),
             jnp.zeros((), jnp.int32),
         )
 
@@ -208,12 +214,14 @@ def learn(
         keys = jax.random.split(key_learn, pace.num_rounds)
         (learned, experience, places), metrics = loop.rounds(setting, carry, draws, keys)
         seen = moments_of_observations(env, places.tally, yardsticks)
+        moments, widest = measured(settings, state, seen)
         after = OffPolicyState(
             learned,
             Buffer(experience),
             places.slots,
             noise,
-            observation.merge(state.moments, seen),
+            moments,
+            widest,
             state.steps + pace.steps_per_generation,
         )
         found = jax.tree.map(jnp.mean, metrics) | episode_metrics(places.tally)
@@ -222,7 +230,7 @@ def learn(
         return after, found | step_count.metrics(step_count.of_number(pace.steps_per_generation))
 
     def params_of(state: OffPolicyState) -> PolicyParams:
-        return PolicyParams(learner.params(state.learner), state.moments)
+        return PolicyParams(learner.params(state.learner), shown_moments(state))
 
     return Strategy(init, step, params_of)
 
@@ -230,19 +238,46 @@ def learn(
 # ------------------------------------------------------------------------------- the pieces
 
 
+def measured(
+    settings: "OffPolicy", state: OffPolicyState, seen: ObservationMoments
+) -> tuple[ObservationMoments, Float[Array, " obs"]]:
+    """Return the moments of all observations so far, and the largest deviations.
+
+    Like a look of evolution, the first generation only finds the unit, and does not stay part of
+    them, unless there were moments at the start.
+    """
+    spent = settings.pace.steps_per_generation
+    is_look = (state.steps <= spent) & (jnp.max(state.moments.count) <= spent)
+    before = observation.choose(is_look, observation.empty(seen.mean.size), state.moments)
+    moments = observation.merge(before, seen)
+    widest = jnp.maximum(jnp.where(is_look, 0.0, state.widest), moments.deviation)
+    return moments, widest
+
+
+def shown_moments(state: OffPolicyState) -> ObservationMoments:
+    """Return the moments with the largest deviations so far, with which policies see observations.
+
+    Where a policy learns to keep still, deviations shrink. The quantiser would then double what the
+    policy is shown, all at once, and a policy that is learned step by step would be lost.
+    """
+    deviation = jnp.maximum(state.widest, state.moments.deviation)
+    return state.moments._replace(deviation=deviation)
+
+
 def setting_of(settings: "OffPolicy", env: Env, state: OffPolicyState, starts: Slots) -> Setting:
     """Return what stays the same in the next generation.
 
     The first generation never learns: it measures observations, of which it sees the signs.
     """
-    quantiser = observation.freeze(state.moments, env.obs.kind)
+    moments = shown_moments(state)
+    quantiser = observation.freeze(moments, env.obs.kind)
     is_blind = ~observation.is_unit_known(env.obs, state.moments)
     shown = observation.shown(quantiser, is_blind)
     unused = observation.freeze(observation.empty(1))  # of discounted returns
     return Setting(
         starts,
         Watch(shown, Yardsticks(quantiser, unused), 0.0),
-        Lens(env.obs, state.moments, shown),
+        Lens(env.obs, moments, shown),
         (state.steps > 0) & (state.steps >= settings.replayed.learning_starts),
     )
 

@@ -19,6 +19,7 @@ from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.dqn import DQN
 from ternevo.strategies.across_seeds import across_seeds, keys_of
 from ternevo.strategies.numbered import unwrapped
+from ternevo.strategies.off_policy import shown_moments
 from ternevo.training import loop
 from ternevo.types import Inputs, ObsSpec
 
@@ -171,8 +172,8 @@ class Trained:
         obs = jnp.asarray(obs, jnp.float32)
 
         def of_one(state):
-            quantiser = observation.freeze(state.moments, self.env.obs.kind)
-            lens = Lens(self.env.obs, state.moments, quantiser)
+            moments = shown_moments(state)
+            lens = Lens(self.env.obs, moments, observation.freeze(moments, self.env.obs.kind))
             seen = Seen(obs, jnp.zeros(len(obs)), jnp.zeros(len(obs), bool))
             return self.network.of(state.learner.target, lens.view(seen))
 
