@@ -26,10 +26,14 @@ from tune import append, read
 from ternevo.files import replace_text
 from ternevo.policies import policy_file
 from ternevo.runs.intervals import mean_interval
+from ternevo.settings import command_line
+from ternevo.settings.strategies.off_policy import OffPolicy
+from ternevo.settings.strategies.ppo import PPO
 
 RESULTS = PAGES / "results" / "off_policy.jsonl"
 PAGE = ROOT / "docs" / "off_policy.md"
 MARKS = ("<!-- table -->", "<!-- end of table -->")
+CONV = ("--policy", "conv", "--hidden_sizes", "(128,)")
 TERNARY = ("--weights", "ternary", "--activation", "int8")
 
 
@@ -51,7 +55,7 @@ TASKS = {
     "MountainCarContinuous": Task(
         "gymnax_mountaincar_continuous", 50_000, ("sac", "td3"), {"sac": 90}
     ),
-    "Breakout": Task("gymnax_breakout_minatar", 2_000_000, ("dqn",), {"dqn": 10}, 3),
+    "Breakout": Task("gymnax_breakout_minatar", 2_000_000, ("dqn",), {"dqn": 10}, 3, CONV),
     "hopper": Task("brax_hopper", 500_000, ("sac", "td3"), {"sac": 1500}, 2),
     "halfcheetah": Task("brax_halfcheetah", 500_000, ("sac",), {"sac": 2000}, 2),
 }
@@ -97,16 +101,15 @@ def arms_of(task: str) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return the arms of a task by name: the strategy and its options."""
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
     num_steps, learners = TASKS[task].num_steps, TASKS[task].learners
-    steps = ("--num_generations", str(num_steps // 1000), "--steps_per_generation", "1000")
     for learner in learners:
-        found[f"{learner}, float"] = learner, steps
-        found[f"{learner}, ternary"] = learner, (*steps, *TERNARY)
-    found[f"{learners[0]}, float, linear"] = learners[0], (*steps, "--hidden_sizes", "()")
+        found[f"{learner}, float"] = learner, ()
+        found[f"{learner}, ternary"] = learner, TERNARY
+    found[f"{learners[0]}, float, linear"] = learners[0], ("--hidden_sizes", "()")
     found["ppo, float"] = "ppo", ()
     found["ppo, ternary"] = "ppo", TERNARY
     found["ternary_nes"] = "ternary_nes", ()
     waiting = ("--learning_starts", str(num_steps), "--buffer_size", str(num_steps))
-    found["random"] = learners[0], (*steps, *waiting)
+    found["random"] = learners[0], waiting
     return found
 
 
@@ -115,8 +118,8 @@ def run(task: str, name: str, config: OffPolicyConfig) -> None:
     strategy, options = arms_of(task)[name]
     asked = TASKS[task]
     num_seeds = config.num_seeds or asked.num_seeds
-    if strategy == "ppo":
-        options = (*options, *ppo_budget(asked))
+    if strategy != "ternary_nes":
+        options = (*options, *budget(asked, strategy))
     arm = Arm(asked.page, name, strategy, (*asked.options, *options), config.runs_dir, num_seeds)
     arm.run("--num_eval_episodes", "32")
     parts = zip(arm.folders(), arm.rows(), arm.results(), arm.origins(), strict=True)
@@ -138,13 +141,16 @@ def run(task: str, name: str, config: OffPolicyConfig) -> None:
     append(RESULTS, *lines)
 
 
-def ppo_budget(task: Task) -> tuple[str, ...]:
-    """Return the options that give PPO the task's steps, with the batches of its page."""
-    from ternevo.settings import command_line
-
-    page = ["--config", f"experiments/{task.page}.yaml", "--strategy", "ppo"]
+def budget(task: Task, strategy: str) -> tuple[str, ...]:
+    """Return the options that give a gradient learner the task's steps, with its page's pace."""
+    page = ["--config", f"experiments/{task.page}.yaml", "--strategy", strategy]
     settings = command_line.parse(page).strategy
-    count = max(1, round(task.num_steps / settings.batch_size))
+    if isinstance(settings, PPO):
+        size = settings.batch_size
+    else:
+        assert isinstance(settings, OffPolicy)
+        size = settings.pace.steps_per_generation
+    count = max(1, round(task.num_steps / size))
     return "--num_generations", str(count), "--eval_every", str(max(1, count // 10))
 
 
