@@ -439,29 +439,42 @@ def placed(layers: tuple[tuple[Layer, Grid], ...], shape: Shape, inputs: Grid) -
     return Network(tuple(found))
 
 
+MAX_REST = 2**20
+"""More than a file has beside its weights: metadata, ranges, and 13 bytes for each observation."""
+
+
 def check_fits_a_file(net: Network) -> None:
     """Reject, before any training, a network that no policy file can hold.
+
+    The limits are those of `ternevo.deploy.tvp`: what is accepted here can be saved and loaded.
 
     Raises:
       ValueError: it has too many layers or weights, a layer is too wide, or an image too large.
     """
     after = [place.layer.after(place.shape) for place in net.places]
-    sized = [(place.matrix, x) for place, x in zip(net.places, after, strict=True) if place.matrix]
-    fan_ins, rows = zip(*(matrix for matrix, _ in sized), strict=True)
-    count = sum((fan_in + 1) * out for (fan_in, out), _ in sized)
-    products = sum(math.prod(x[:-1]) * fan_in * out for (fan_in, out), x in sized)
+    matrices = [place.matrix for place in net.weighted if place.matrix]
+    fan_ins, rows = zip(*matrices, strict=True)
+    count = sum((fan_in + 1) * out for fan_in, out in matrices)
     for what, found, most in (
         ("layers", len(net.places), tvp.MAX_LAYERS_2),
         ("observations", math.prod(net.places[0].shape), tvp.MAX_OBSERVATION),
         ("inputs of a layer's output", max(fan_ins), tvp.MAX_FAN_IN),
-        ("outputs of a layer", max(rows), tvp.MAX_WIDTH),
+        ("outputs of a layer", max(*rows, *(x[-1] for x in after)), tvp.MAX_WIDTH),
         ("values between two layers", max(map(math.prod, after)), tvp.MAX_VALUES),
-        ("products in a step", products, tvp.MAX_EVALUATION),
+        ("products in a step", sum(map(_work_of, net.places)), tvp.MAX_EVALUATION),
         # As floats, so that the float twin also fits.
-        ("weights", count, tvp.MAX_BYTES // 4),
+        ("weights", count, (tvp.MAX_BYTES - MAX_REST) // 4),
     ):
         if found > most:
             raise ValueError(f"{found:,} {what} do not fit into a policy file; at most {most:,}")
+
+
+def _work_of(place: Place) -> int:
+    """Return the products of a step; comparisons of a pool count as much, as in `deploy/tvp`."""
+    after = place.layer.after(place.shape)
+    if isinstance(place.layer, MaxPool):
+        return math.prod(after) * place.layer.window.height * place.layer.window.width
+    return math.prod(after[:-1]) * math.prod(place.matrix or ())
 
 
 def _check_place(places: list[Place]) -> None:
