@@ -178,7 +178,7 @@ def collect(
             timestep.reward,
             timestep.terminated,
             timestep.truncated,
-            _final_values(agent, quantiser, timestep, memory),
+            _final_values(env, agent, quantiser, timestep, memory),
         )
         tally = _count(env, tally, slots.seen.obs, yardsticks, after, is_done)
         return (restart(after, fresh, is_done), tally), transition
@@ -247,12 +247,13 @@ def _count(
 
 
 def _final_values(
-    agent: Agent, quantiser: Quantiser, timestep: Timestep, memory: Memory
+    env: Env, agent: Agent, quantiser: Quantiser, timestep: Timestep, memory: Memory
 ) -> jax.Array:
     """Return the values of final observations, computed only if some episode is truncated."""
 
     def values() -> jax.Array:
-        return agent.value(observation.quantise(quantiser, timestep.obs), memory)
+        obs = observation.quantise(quantiser, timestep.obs, env.obs.kind)
+        return agent.value(obs, memory)
 
     return jax.lax.cond(
         jnp.any(timestep.truncated),

@@ -295,7 +295,8 @@ def learn(
         )
         rewards = observation.merge(state.rewards, found.rewards)
         transitions = transitions._replace(reward=_scaled(settings, transitions.reward, rewards))
-        batch = _batch(settings, networks, state.learned, quantiser, slots, transitions)
+        last_obs = observation.quantise(quantiser, slots.seen.obs, env.obs.kind)
+        batch = _batch(settings, networks, state.learned, (last_obs, slots.memory), transitions)
         batch = _rows(settings, networks, key_collect, transitions, batch)
         learned, opt_state, metrics = ppo.update(
             predict,
@@ -440,15 +441,16 @@ def _batch(
     settings: "PPO",
     networks: Networks,
     learned: Learned,
-    quantiser: Quantiser,
-    slots: Slots,
+    last: tuple[jax.Array, Memory],
     transitions: Transitions,
 ) -> ppo.Sample:
-    """Compute what the losses need, once for all epochs; leaves [steps, envs, ...]."""
+    """Compute what the losses need, once for all epochs; leaves [steps, envs, ...].
+
+    `last` are the quantised observations after the last step, and the memories.
+    """
     taken = transitions.taken
     values = networks.value(learned, flat(taken.obs, 2), taken.memory)
-    last_obs = observation.quantise(quantiser, slots.seen.obs)
-    last_value = networks.value(learned, last_obs, slots.memory)
+    last_value = networks.value(learned, *last)
     estimates = ppo.advantages(
         transitions.reward,
         values,
