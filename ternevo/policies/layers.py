@@ -64,6 +64,10 @@ class Grid(NamedTuple):
         """Return the number from which a memory starts: 0, or +1 where there is no 0."""
         return float(self.is_sign)
 
+    def is_same(self, other: "Grid") -> bool:
+        """Return whether two grids have the same numbers."""
+        return self[2:6] == other[2:6]
+
 
 def straight_through(hard: Callable, soft: Callable) -> Callable:
     """Return `hard` with the derivative of `soft` (Bengio, Leonard and Courville 2013)."""
@@ -486,18 +490,13 @@ def _check_place(places: list[Place]) -> None:
             raise ValueError(f"{matrix[0]:,} inputs: a sum may exceed 2**24; use fewer")
     if isinstance(layer, Convolution) and layer.window.padding and inputs.is_sign:
         raise ValueError("padding is 0, and signs have no 0: use another --activation")
-    if layer.memory_size and not _is_same(inputs, outputs):
+    if layer.memory_size and not inputs.is_same(outputs):
         raise ValueError(
-            "its inputs and its memory must be numbers of the same size: put a layer before it "
-            "(--hidden_sizes 32), or use --activation int8 with --observation_bits 8"
+            "a cell adds up its inputs and its memory, so both must be numbers of the same size; "
+            "put a dense layer before it, whose outputs are as the memory"
         )
     if layer.skip:
         _check_skip(places)
-
-
-def _is_same(one: Grid, other: Grid) -> bool:
-    """Return whether two grids have the same numbers."""
-    return one[2:5] == other[2:5] and one.is_bit == other.is_bit
 
 
 def _check_skip(places: list[Place]) -> None:
