@@ -254,11 +254,11 @@ def check_against_reference(record: PolicyRecord, count: int = 40) -> None:
     np.testing.assert_array_equal(policy.logits_q(anything), integer.logits(net, anything))
 
 
-def check_table() -> None:
-    """Run all of it: also in processes with another kernel."""
-    for record in table():
+def check_table(step: int = 1) -> None:
+    """Run all of it, or a part: also in processes with another kernel."""
+    for record in itertools.islice(table(), 0, None, step):
         check_against_reference(record)
-    for seed in range(100):
+    for seed in range(0, 100, step):
         check_against_reference(mixed(seed))
     for seed in range(8):
         check_against_reference(with_extreme_exponents(make_record((37, 9, 3), seed=seed)))
