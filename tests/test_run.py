@@ -547,14 +547,17 @@ def make(episode_length=None):
 """
 
 
-def test_components_that_were_never_finite_are_named_once(tmp_path, monkeypatch, capsys):
+def test_what_is_never_finite_or_has_no_effect_is_named_once(tmp_path, monkeypatch, capsys):
     (tmp_path / "broken_lab.py").write_text(BROKEN_LAB)
     monkeypatch.syspath_prepend(tmp_path)
     lab = ("--env", "broken_lab:make", "--runs_dir", str(tmp_path), "--render", "False")
     sizes = ("--hidden_sizes", "()", "--population_size", "8", "--num_final_episodes", "2")
-    run.main([*lab, *sizes, "--num_generations", "3", "--chunk_size", "1"])
+    unused = ("--spreads", "none", "--eta", "0.5")
+    run.main([*lab, *sizes, *unused, "--num_generations", "3", "--chunk_size", "1"])
     said = capsys.readouterr().err
     assert said.count("never finite") == 1
+    line = "warning: --eta 0.5 has no effect: no spread adapts, see --spreads\n"
+    assert said.count(line) == 1
     assert "warning: 2 of 4 components of the observation (1, 3) were never finite up to" in said
 
 

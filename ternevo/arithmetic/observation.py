@@ -58,6 +58,8 @@ LOOK_STEPS = 32
 FIXED = {"integers": (0.0, 1.0), "pixels": (128.0, 1.0), "planes": (0.0, 1.0)}
 """Mean and scale of the kinds of observations that have no moments.
 
+The same as in `ternevo.deploy.integer`, and so are the ranges of `quantise`.
+
 Bits have moments: a bit that is rarely 1 tells more than one that is nearly always 1. Without
 them, PPO with ternary weights and an MLP learned 7 instead of 25 points of Breakout. "planes" are
 bits without moments.
@@ -254,20 +256,26 @@ def from_squares(
 # ------------------------------------------------------------------------------- integers
 
 
-def quantise(quantiser: Quantiser, obs: Float[Array, "*lanes obs"]) -> Float[Array, "*lanes obs"]:
-    """Return integers in [-127, 127] as float32: halves round to even, and NaN becomes 0.
+def quantise(
+    quantiser: Quantiser, obs: Float[Array, "*lanes obs"], kind: ObsKind = "floats"
+) -> Float[Array, "*lanes obs"]:
+    """Return integers in [-127, 127], or of "planes" in [0, 1], as float32.
 
-    The scale is a power of two, so the product is exact and a fused
-    multiply-add cannot change it.
+    Halves round to even, and NaN becomes 0. The scale is a power of two, so the product is exact
+    and a fused multiply-add cannot change it.
 
     Examples:
       >>> quantiser = Quantiser(jnp.zeros(4), jnp.full(4, 16.0))
       >>> quantise(quantiser, jnp.array([0.5, 0.03125, 100.0, jnp.nan])).tolist()
       [8.0, 0.0, 127.0, 0.0]
+      >>> planes = freeze(empty(3), "planes")
+      >>> quantise(planes, jnp.array([0.5, 0.6, -3.0]), "planes").tolist()
+      [0.0, 1.0, 0.0]
     """
+    low, high = (0.0, 1.0) if kind == "planes" else (-FULL_SCALE, FULL_SCALE)
     scaled = (obs.astype(jnp.float32) - quantiser.mean) * quantiser.scale
     scaled = jnp.where(jnp.isnan(scaled), 0.0, scaled)
-    return jnp.round(jnp.clip(scaled, -FULL_SCALE, FULL_SCALE))
+    return jnp.round(jnp.clip(scaled, low, high))
 
 
 def signs(obs_size: int) -> Quantiser:

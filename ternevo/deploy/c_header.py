@@ -224,7 +224,7 @@ def _quantise(writer: Writer) -> Iterable[str]:
     call = {
         "f32": f"ternevo_quantise(obs, @_mean, @_scale, {up}_N_IN, q);",
         "i8": f"ternevo_integers(obs, {up}_N_IN, q);",
-        "bits": f"ternevo_nonzero(obs, {up}_N_IN, q);",
+        "bits": f"ternevo_bits(obs, {up}_N_IN, q);",
         "pixels": f"ternevo_pixels(obs, {up}_N_IN, q);",
     }[writer.record.input_kind]
     yield f"""\

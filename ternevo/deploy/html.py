@@ -173,17 +173,13 @@ def example_observations(record: PolicyRecord) -> NDArray[np.float32]:
     shape = (count, record.obs_size)
     if record.input_kind == "bits":
         return random.integers(0, 2, shape).astype(np.float32)
-    if record.input_kind == "pixels":
-        pixels = (random.integers(0, 511, shape) / 2).astype(np.float32)
-        pixels[0, 0], pixels[1, -1], pixels[2, 0] = np.nan, np.inf, -np.inf
-        return pixels
-    quantised = random.integers(-150, 151, shape).astype(np.float32)
-    if record.input_kind == "i8":
-        return quantised
-    quantised[count // 2 :] += np.float32(0.5)
-    scale = np.ldexp(np.float32(1), -record.exponent.astype(np.int32))
-    with np.errstate(over="ignore"):
-        observations = (quantised * scale + record.mean).astype(np.float32)
+    low, high = (0, 255) if record.input_kind == "pixels" else (-150, 150)
+    observations = random.integers(low, high + 1, shape).astype(np.float32)
+    observations[count // 2 :] += np.float32(0.5)
+    if record.input_kind == "f32":
+        scale = np.ldexp(np.float32(1), -record.exponent.astype(np.int32))
+        with np.errstate(over="ignore"):
+            observations = (observations * scale + record.mean).astype(np.float32)
     observations[0, 0], observations[1, -1], observations[2, 0] = np.nan, np.inf, -np.inf
     return observations
 

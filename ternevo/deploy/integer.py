@@ -21,6 +21,10 @@ GRIDS = {"int8": (7, 127), "int4": (3, 7), "sign": (0, 1), "ternary": (0, 1)}
 """Of each activation: the bits of a unit, and the largest number, which is also the full scale."""
 
 
+MEANS = {"i8": 0.0, "pixels": 128.0}
+"""What stands for 0 in the kinds of inputs that are rounded and have no moments."""
+
+
 class NotIntegerError(ValueError):
     """The policy computes with floats: a float twin, or the activation tanh or relu."""
 
@@ -198,20 +202,19 @@ def bias_size(full_scale: int, shift: PerOutput) -> PerOutput:
 def quantise(record: PolicyRecord, obs: NDArray) -> NDArray[np.int8]:
     """Return the integers int8 [..., in] of observations [..., in].
 
-    "f32": `(obs - mean) * 2**exponent` in float32, NaN gives 0, clipped to [-127, 127], rounded
-    half to even. "i8": clipped to [-127, 127], NaN gives 0. "bits": 1 where not 0. "pixels":
-    rounded half to even, less 128, clipped to [-127, 127], NaN gives 0.
+    One rule for all kinds: `(obs - mean) * 2**exponent` in float32, clipped to [-127, 127],
+    rounded half to even; NaN gives 0. "i8", "pixels" and "bits" have the means of `MEANS` and
+    exponent 0, and "bits" are clipped to [0, 1]: they are 1 where obs is above a half.
     """
-    if record.input_kind == "bits":
-        return (np.asarray(obs) != 0).astype(np.int8)
-    if record.input_kind == "i8":
-        return np.clip(np.nan_to_num(obs, posinf=127, neginf=-127), -127, 127).astype(np.int8)
-    if record.input_kind == "pixels":
-        around = np.rint(np.asarray(obs, np.float32)) - np.float32(128)
-        return np.clip(np.nan_to_num(around, posinf=127, neginf=-127), -127, 127).astype(np.int8)
-    scale = np.ldexp(np.float32(1), record.exponent.astype(np.int32))
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = (np.asarray(obs, np.float32) - record.mean) * scale
+        scaled = np.asarray(obs, np.float32)
+        if record.input_kind == "bits":
+            return (scaled > 0.5).astype(np.int8)
+        if record.input_kind == "f32":
+            scale = np.ldexp(np.float32(1), record.exponent.astype(np.int32))
+            scaled = (scaled - record.mean) * scale
+        else:
+            scaled = scaled - np.float32(MEANS[record.input_kind])
     scaled = np.where(np.isnan(scaled), np.float32(0), scaled)
     return np.rint(np.clip(scaled, -127, 127)).astype(np.int8)
 

@@ -44,12 +44,12 @@ HIGH = np.array({high}, np.float32)
 QUANTISE = '''\
 def quantise(obs):
     """Return int8 [..., inputs] of observations [..., inputs]."""
-    if INPUT_KIND == "bits":
-        return (np.asarray(obs) != 0).astype(np.int8)
-    if INPUT_KIND == "i8":
-        return np.clip(np.nan_to_num(obs, posinf=127, neginf=-127), -127, 127).astype(np.int8)
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled = (np.asarray(obs, np.float32) - MEAN) * SCALE
+        scaled = np.asarray(obs, np.float32)
+        if INPUT_KIND == "bits":
+            return (scaled > 0.5).astype(np.int8)
+        if INPUT_KIND == "f32":
+            scaled = (scaled - MEAN) * SCALE
     scaled = np.where(np.isnan(scaled), np.float32(0), scaled)
     return np.rint(np.clip(scaled, -127, 127)).astype(np.int8)
 
@@ -145,9 +145,8 @@ EXAMPLE_INPUTS = EXAMPLE_INPUTS.reshape(len(EXAMPLE_LOGITS), -1)
 
 """
 PIXELS = """\
-    if INPUT_KIND == "pixels":
-        around = np.rint(np.asarray(obs, np.float32)) - np.float32(128)
-        return np.clip(np.nan_to_num(around, posinf=127, neginf=-127), -127, 127).astype(np.int8)
+        if INPUT_KIND == "pixels":
+            scaled = scaled - np.float32(128)
 """
 LAYERED_CODE = '''\
 def _numbers(layer):
@@ -365,7 +364,8 @@ def _layered(record: PolicyRecord, net: integer.IntegerNet, vectors: Vectors) ->
     )
     quantise = QUANTISE
     if record.input_kind == "pixels":
-        quantise = QUANTISE.replace("    with np.errstate", PIXELS + "    with np.errstate", 1)
+        place = "    scaled = np.where"
+        quantise = QUANTISE.replace(place, PIXELS + place, 1)
     entries = WITH_MEMORY if record.memory_size else WITHOUT_MEMORY
     return data + TRITS + quantise + LAYERED_CODE + entries
 

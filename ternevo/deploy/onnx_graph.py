@@ -320,12 +320,13 @@ def _observations(graph: _Graph, record: PolicyRecord) -> str:
     dtype = "INT8" if record.input_kind == "i8" else "FLOAT"
     obs = graph.declare(graph.inputs, "obs", dtype, "batch", record.obs_size)
     if record.input_kind == "bits":
-        is_zero = graph.add("Equal", obs, graph.constant(0))
-        return graph.add("Where", is_zero, graph.constant(0), graph.constant(1))
+        is_one = graph.add("Greater", obs, graph.constant(0.5))
+        return graph.add("Where", is_one, graph.constant(1), graph.constant(0))
     if record.input_kind == "i8":
         values = graph.add("Max", graph.cast(obs, "FLOAT"), graph.constant(-127))
     elif record.input_kind == "pixels":
-        values = _clipped(graph, graph.add("Sub", graph.add("Round", obs), graph.constant(128)))
+        values = graph.add("Sub", obs, graph.constant(integer.MEANS["pixels"]))
+        values = graph.add("Round", _clipped(graph, values))
     else:
         values = _quantise(graph, record, obs)
     shift = integer.input_shift(record)

@@ -386,8 +386,8 @@ def _check_memory(settings: "PPO", networks: Networks) -> None:
     if not networks.latent.has_memory:
         if settings.bptt_length:
             raise ValueError(
-                "--bptt_length is for policies with memory, and this one has none; omit it, "
-                f"got {settings.bptt_length}"
+                f"--bptt_length {settings.bptt_length} is for policies with memory, and this one "
+                "has none: leave it out, or use --policy recurrent"
             )
         return
     latent = networks.latent
@@ -396,10 +396,11 @@ def _check_memory(settings: "PPO", networks: Networks) -> None:
     through_time.check_memory(latent.policy, latent.template, differentiable)
     if settings.num_sequences % settings.num_minibatches:
         raise ValueError(
-            "a policy with memory learns from whole sequences: --num_minibatches must divide "
-            f"--num_envs {settings.num_envs} times the "
-            f"{settings.num_steps // settings.sequence_length} sequences of each, got "
-            f"{settings.num_minibatches}"
+            "a policy with memory learns from whole sequences, and a generation has "
+            f"{settings.num_sequences} of {settings.sequence_length} steps (--num_envs "
+            f"{settings.num_envs}, --num_steps {settings.num_steps}): --num_minibatches must "
+            f"divide {settings.num_sequences}, got {settings.num_minibatches}; a shorter "
+            "--bptt_length gives more sequences"
         )
 
 

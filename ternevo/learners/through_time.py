@@ -93,6 +93,7 @@ def check_memory(policy: Policy, template: Params, differentiable: Params) -> No
     )
     if acts != learns:
         raise ValueError(
-            f"the policy's reset returns {acts} for the weights that ship, but {learns} for their "
-            "differentiable float32 form; --strategy ppo needs the same memory for both"
+            f"the policy's reset returns a memory of {acts} with the weights that ship, but of "
+            f"{learns} with the float32 weights that --strategy ppo differentiates: make it the "
+            "same for both, such as by .astype(jnp.float32)"
         )

@@ -40,7 +40,7 @@ def seen_after(timestep: Timestep) -> Seen:
 
 def inputs(spec: ObsSpec, quantiser: Quantiser, seen: Seen) -> Inputs:
     """Return the inputs of a policy for one observation [obs]."""
-    integers = observation.quantise(quantiser, seen.obs)
+    integers = observation.quantise(quantiser, seen.obs, spec.kind)
     return Inputs(integers.reshape(spec.shape), seen.feedback, seen.is_first)
 
 

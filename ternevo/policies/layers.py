@@ -64,6 +64,10 @@ class Grid(NamedTuple):
         """Return the number from which a memory starts: 0, or +1 where there is no 0."""
         return float(self.is_sign)
 
+    def is_same(self, other: "Grid") -> bool:
+        """Return whether two grids have the same numbers."""
+        return self[2:6] == other[2:6]
+
 
 def straight_through(hard: Callable, soft: Callable) -> Callable:
     """Return `hard` with the derivative of `soft` (Bengio, Leonard and Courville 2013)."""
@@ -439,29 +443,42 @@ def placed(layers: tuple[tuple[Layer, Grid], ...], shape: Shape, inputs: Grid) -
     return Network(tuple(found))
 
 
+MAX_REST = 2**20
+"""More than a file has beside its weights: metadata, ranges, and 13 bytes for each observation."""
+
+
 def check_fits_a_file(net: Network) -> None:
     """Reject, before any training, a network that no policy file can hold.
+
+    The limits are those of `ternevo.deploy.tvp`: what is accepted here can be saved and loaded.
 
     Raises:
       ValueError: it has too many layers or weights, a layer is too wide, or an image too large.
     """
     after = [place.layer.after(place.shape) for place in net.places]
-    sized = [(place.matrix, x) for place, x in zip(net.places, after, strict=True) if place.matrix]
-    fan_ins, rows = zip(*(matrix for matrix, _ in sized), strict=True)
-    count = sum((fan_in + 1) * out for (fan_in, out), _ in sized)
-    products = sum(math.prod(x[:-1]) * fan_in * out for (fan_in, out), x in sized)
+    matrices = [place.matrix for place in net.weighted if place.matrix]
+    fan_ins, rows = zip(*matrices, strict=True)
+    count = sum((fan_in + 1) * out for fan_in, out in matrices)
     for what, found, most in (
         ("layers", len(net.places), tvp.MAX_LAYERS_2),
         ("observations", math.prod(net.places[0].shape), tvp.MAX_OBSERVATION),
         ("inputs of a layer's output", max(fan_ins), tvp.MAX_FAN_IN),
-        ("outputs of a layer", max(rows), tvp.MAX_WIDTH),
+        ("outputs of a layer", max(*rows, *(x[-1] for x in after)), tvp.MAX_WIDTH),
         ("values between two layers", max(map(math.prod, after)), tvp.MAX_VALUES),
-        ("products in a step", products, tvp.MAX_EVALUATION),
+        ("products in a step", sum(map(_work_of, net.places)), tvp.MAX_EVALUATION),
         # As floats, so that the float twin also fits.
-        ("weights", count, tvp.MAX_BYTES // 4),
+        ("weights", count, (tvp.MAX_BYTES - MAX_REST) // 4),
     ):
         if found > most:
             raise ValueError(f"{found:,} {what} do not fit into a policy file; at most {most:,}")
+
+
+def _work_of(place: Place) -> int:
+    """Return the products of a step; comparisons of a pool count as much, as in `deploy/tvp`."""
+    after = place.layer.after(place.shape)
+    if isinstance(place.layer, MaxPool):
+        return math.prod(after) * place.layer.window.height * place.layer.window.width
+    return math.prod(after[:-1]) * math.prod(place.matrix or ())
 
 
 def _check_place(places: list[Place]) -> None:
@@ -473,18 +490,13 @@ def _check_place(places: list[Place]) -> None:
             raise ValueError(f"{matrix[0]:,} inputs: a sum may exceed 2**24; use fewer")
     if isinstance(layer, Convolution) and layer.window.padding and inputs.is_sign:
         raise ValueError("padding is 0, and signs have no 0: use another --activation")
-    if layer.memory_size and not _is_same(inputs, outputs):
+    if layer.memory_size and not inputs.is_same(outputs):
         raise ValueError(
-            "its inputs and its memory must be numbers of the same size: put a layer before it "
-            "(--hidden_sizes 32), or use --activation int8 with --observation_bits 8"
+            "a cell adds up its inputs and its memory, so both must be numbers of the same size; "
+            "put a dense layer before it, whose outputs are as the memory"
         )
     if layer.skip:
         _check_skip(places)
-
-
-def _is_same(one: Grid, other: Grid) -> bool:
-    """Return whether two grids have the same numbers."""
-    return one[2:5] == other[2:5] and one.is_bit == other.is_bit
 
 
 def _check_skip(places: list[Place]) -> None:

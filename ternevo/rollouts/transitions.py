@@ -197,7 +197,7 @@ def collect(
         keys = jax.random.split(key_env, num_envs)
         start = fresh(starts, number, num_envs)
         carry, step = advance(env, agent, watch, carry, start, key_act, keys)
-        return carry, _transition(agent, quantiser, step)
+        return carry, _transition(env, agent, quantiser, step)
 
     rows = jnp.arange(num_steps), jax.random.split(key_steps, num_steps)
     carry = Carry(slots, no_tally(env, slots, yardsticks))
@@ -235,7 +235,7 @@ def advance(
     return Carry(restart(after, starts, is_done), tally), step
 
 
-def _transition(agent: Agent, quantiser: Quantiser, step: Step) -> Transitions:
+def _transition(env: Env, agent: Agent, quantiser: Quantiser, step: Step) -> Transitions:
     """Return what on-policy learners need of a step."""
     return Transitions(
         step.taken,
@@ -244,7 +244,7 @@ def _transition(agent: Agent, quantiser: Quantiser, step: Step) -> Transitions:
         step.timestep.reward,
         step.timestep.terminated,
         step.timestep.truncated,
-        _final_values(agent, quantiser, step.timestep, step.memory),
+        _final_values(env, agent, quantiser, step.timestep, step.memory),
     )
 
 
@@ -307,12 +307,13 @@ def _count(
 
 
 def _final_values(
-    agent: Agent, quantiser: Quantiser, timestep: Timestep, memory: Memory
+    env: Env, agent: Agent, quantiser: Quantiser, timestep: Timestep, memory: Memory
 ) -> jax.Array:
     """Return the values of final observations, computed only if some episode is truncated."""
 
     def values() -> jax.Array:
-        return agent.value(observation.quantise(quantiser, timestep.obs), memory)
+        obs = observation.quantise(quantiser, timestep.obs, env.obs.kind)
+        return agent.value(obs, memory)
 
     return jax.lax.cond(
         jnp.any(timestep.truncated),

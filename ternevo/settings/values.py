@@ -34,11 +34,15 @@ def canonical(name: str, text: str, kind: Any) -> str:
     Examples:
       >>> canonical("population_size", "1e3", int), canonical("sizes", "[16, 8]", tuple[int, ...])
       ('1000', '(16, 8)')
+      >>> kind = typing.Literal["weight", "none"] | None
+      >>> canonical("spreads", "none", kind), canonical("seed", "none", int | None)
+      ('none', 'None')
       >>> canonical("population_size", "1.5", int)
       Traceback (most recent call last):
       ValueError: --population_size must be a whole number, got '1.5'
     """
-    if is_optional(kind) and text.strip().lower() in ("none", "null"):
+    is_choice = text.strip() in map(str, typing.get_args(base(kind)))  # such as --spreads none
+    if is_optional(kind) and text.strip().lower() in ("none", "null") and not is_choice:
         return "None" if base(kind) is not str else text
     kind = base(kind)
     if is_tuple(kind):

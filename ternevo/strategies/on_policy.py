@@ -136,7 +136,7 @@ def learn(settings: "PPO", env: Env, policy: Policy, learner: Learner) -> Strate
         transitions = transitions._replace(reward=_scaled(settings, transitions.reward, rewards))
         rollout = Rollout(
             transitions,
-            observation.quantise(quantiser, slots.seen.obs),
+            observation.quantise(quantiser, slots.seen.obs, env.obs.kind),
             slots.memory,
             restart_keys(key_collect, own.episode_length.shape[0], settings.num_steps),
         )

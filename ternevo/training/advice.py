@@ -1,4 +1,4 @@
-"""The messages of a run that goes wrong: what diverged, what to lower, what was never finite."""
+"""The messages of a run: what it does not use, what diverged, what to lower, what was unseen."""
 
 import contextlib
 import sys
@@ -11,6 +11,7 @@ from tqdm import tqdm
 from ternevo.arithmetic.observation import summed_size
 from ternevo.machine import device_memory, devices
 from ternevo.settings.flat import flat, with_meaning
+from ternevo.settings.unused import Use, unused
 from ternevo.training.checkpoint import Checkpoints
 from ternevo.training.loop import Divergence
 from ternevo.training.policies import policies_of
@@ -57,6 +58,15 @@ def _what_to_lower(setup: Setup, error: Exception) -> str:
     )
     kept = f"Checkpoint {saved[-1]} is kept" if saved else "There is no checkpoint yet"
     return f"out of memory: {reason}. {first} {others} under another --name. {kept}"
+
+
+def warn_of_unused(setup: Setup) -> None:
+    """Warn about options that were changed and that this run does not use."""
+    if not devices.is_first_process():
+        return
+    config, env = setup.config, setup.env
+    for line in unused(Use(config.strategy, config.policy, env.obs.kind, env.action.kind)):
+        tqdm.write(f"warning: {line}", file=sys.stderr)
 
 
 def warn_of_unseen(setup: Setup, state: TrainState) -> None:

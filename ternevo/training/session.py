@@ -20,7 +20,12 @@ from ternevo.settings.command_line import RunConfig
 from ternevo.strategies.across_seeds import keys_of, of_each_seed
 from ternevo.strategies.warm_start import check_starts
 from ternevo.training import loop, policies
-from ternevo.training.advice import naming_what_to_lower, warn_of_unseen, what_diverged
+from ternevo.training.advice import (
+    naming_what_to_lower,
+    warn_of_unseen,
+    warn_of_unused,
+    what_diverged,
+)
 from ternevo.training.animations import Animations
 from ternevo.training.checkpoint import CheckpointError, Checkpoints
 from ternevo.training.loop import Chunk, Diverged
@@ -75,6 +80,7 @@ def run(
     time = time or Phases()
     with time.phase("importing", f"loading {config.env}"):
         setup = build(config, time)  # not on the mesh: brax binds what it loads to one device
+    warn_of_unused(setup)
     with begun(setup), failure_on_record(setup), naming_what_to_lower(setup):
         train_and_finish(setup, stop or Stop(), sinks)
     return setup.folder

@@ -394,10 +394,11 @@ FN void vst1q_u8(uint8_t *p, uint8x16_t a) { EACH(16) p[i] = a.v[i]; }
 """What the NEON instructions that are used do, in plain C, as arm_neon.h."""
 
 
-def test_neon_in_plain_c(some, tmp_path):
+@pytest.mark.parametrize("files", ["few", pytest.param("some", marks=pytest.mark.slow)])
+def test_neon_in_plain_c(files, request, tmp_path):
     """The kernel itself, as no processor that has NEON is at hand; its speed is not known."""
     (tmp_path / "arm_neon.h").write_text(NEON)
-    compare(some, "gcc", "NEON", "-O1", TABLES, f"-I{tmp_path}")
+    compare(request.getfixturevalue(files), "gcc", "NEON", "-O1", TABLES, f"-I{tmp_path}")
 
 
 def test_neon_compiles(tmp_path):

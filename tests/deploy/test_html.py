@@ -19,7 +19,7 @@ import pytest
 from deep_records import deep_record
 from layered_records import Builder, minatar, of_one_type, recurrent, resnet
 from PIL import Image
-from policy_records import make_record, with_squares
+from policy_records import make_record, near_ties, with_squares
 
 import ternevo.deploy
 from ternevo.deploy import html, integer, tvp
@@ -92,14 +92,11 @@ def table() -> list[PolicyRecord]:
 def observations_of(record: PolicyRecord, random, count: int) -> np.ndarray:
     """Return observations around the quantiser's range, ties of its rounding, and odd floats."""
     shape = (count, record.obs_size)
-    if record.input_kind == "bits":
-        return random.choice(np.array([0, 1, 1, 0, 2, -0.0], np.float32), shape)
-    if record.input_kind == "pixels":
-        pixels = random.integers(-4, 520, shape).astype(np.float32) / 2
-        return np.where(random.random(shape) < 0.15, random.choice(SPECIAL, shape), pixels)
+    if record.input_kind != "f32":
+        obs = near_ties(random, shape, (0, 2) if record.input_kind == "bits" else (-150, 270))
+        obs = np.where(random.random(shape) < 0.5, np.floor(obs), obs)
+        return np.where(random.random(shape) < 0.15, random.choice(SPECIAL, shape), obs)
     ties = random.integers(-300, 301, shape).astype(np.float32) / 2
-    if record.input_kind == "i8":
-        return np.trunc(ties * 2)
     scale = np.ldexp(np.float32(1), -record.exponent.astype(np.int32))
     obs = (ties * scale + record.mean).astype(np.float32)
     noise = (random.normal(size=shape) * 60 * scale + record.mean).astype(np.float32)

@@ -12,7 +12,7 @@ import pytest
 from deep_records import deep_record
 from layered_records import Builder, minatar, of_one_type, recurrent, resnet
 from policy_inputs import inputs
-from policy_records import make_record, with_extreme_exponents
+from policy_records import make_record, near_ties, with_extreme_exponents
 
 import ternevo
 from ternevo.deploy import integer, onnx_graph, runtime, tvp
@@ -45,7 +45,7 @@ def observations(record, rng, count=64):
     if record.input_kind == "i8":
         return rng.integers(-128, 128, shape).astype(np.int8)
     if record.input_kind == "bits":
-        return rng.choice(np.float32([0, -0.0, 1, 1e-45, np.nan]), shape)
+        return rng.choice(np.float32([0, 1, *SPECIAL]), shape)
     obs = rng.normal(size=shape) * rng.choice([0.1, 1, 10, 100], (count, 1))
     mean = np.resize(record.mean, record.obs_size)
     on_ties = mean + (rng.integers(-20, 20, shape) + 0.5) * np.ldexp(1.0, -record.exponent)
@@ -188,7 +188,7 @@ def compare_layers(records, run, weights, steps=6):
 def deep_observations(record, rng, count):
     if record.input_kind != "pixels":
         return observations(record, rng, count)[:count]
-    pixels = rng.integers(-4, 520, (count, record.obs_size)) / 2
+    pixels = near_ties(rng, (count, record.obs_size), (-2, 260))
     special = rng.choice(np.array(SPECIAL, np.float32), pixels.shape)
     return np.where(rng.random(pixels.shape) < 0.1, special, pixels).astype(np.float32)
 

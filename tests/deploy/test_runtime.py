@@ -72,7 +72,8 @@ def as_numpy(record) -> np.ndarray:
 
 
 def test_all_kinds_of_policies_give_the_integers_of_the_reference(backend):
-    check_table()
+    # A step that is prime to the number of values of every property goes through all of them.
+    check_table(11 if backend == "numpy" else 1)
 
 
 @pytest.mark.skipif(NATIVE is None, reason="the extension was not built")

@@ -438,6 +438,7 @@ class Trained:
         return jax.vmap(act)(self.state, self.shipped)
 
 
+@pytest.mark.slow  # the last cell of the corridor below says the same
 def test_the_value_of_a_step_that_pays_one_is_one():
     """`random_length` cut to one step: every action pays 1, and then it terminates."""
     run = trained("probe/random_length", 60, 1, normalize_rewards=False)
@@ -471,13 +472,14 @@ def test_a_termination_is_an_end():
     np.testing.assert_allclose(value, (1.75 + 1.5 + 1) / 3, atol=0.1)
 
 
-@pytest.mark.parametrize("kind", ["ternary", slow("float"), slow("binary")])
+@pytest.mark.parametrize("kind", [slow("ternary"), slow("float"), slow("binary")])
 def test_the_rewarded_action_is_picked(kind):
     assert bool(jnp.all(trained("probe/bandit", 40, kind=kind).actions([[1.0]]) == 1))
 
 
-@pytest.mark.parametrize("kind", ["float", "ternary", slow("binary")])
+@pytest.mark.parametrize("kind", ["float", slow("ternary"), slow("binary")])
 def test_the_action_follows_the_observation(kind):
+    """Ternary weights learn as much from pictures, in test_ppo_sees.py."""
     run = trained("probe/sign", 60, kind=kind, use_bias=False)
     np.testing.assert_array_equal(run.actions([[-1.0], [1.0]]), np.tile([0, 1], (SEEDS, 1)))
     expected = jnp.float32 if kind == "float" else jnp.int8

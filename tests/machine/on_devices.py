@@ -60,7 +60,7 @@ CASES = {  # (strategy, its settings, policy, environment, episode length)
     "memory": ("asng", {"population_size": 32}, MLP((5,)), "probe/double_integrator", None),
     "votes": (
         "vote",
-        {"population_size": 32},
+        {"population_size": 32, "num_episodes": 3, "common_random_numbers": "pairs"},
         MLP((8,), weights="binary"),
         "probe/random_length",
         None,

@@ -22,7 +22,7 @@ from ternevo.settings.strategies.ppo import PPO
 SCRIPT = Path(__file__).with_name("on_devices.py")
 
 
-QUICK = ("split", "pairs", "padded", "votes")
+QUICK = ("split", "padded", "votes")
 """On one device and on two; each is compiled anew, so the others, and eight devices, are slow."""
 
 

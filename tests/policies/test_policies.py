@@ -540,7 +540,7 @@ def test_a_unit_that_is_all_wrong_heals_itself(scale):
             (2,) * 48,
             "49 layers do not fit into a policy file; at most 48; change --hidden_sizes",
         ),
-        ((4096, 1024), "weights do not fit into a policy file; at most 4,194,304"),
+        ((4096, 1024), "weights do not fit into a policy file; at most 3,932,160"),
     ],
     ids=["wide", "deep", "large"],
 )

@@ -66,6 +66,7 @@ def line_of(main, argv, capsys, status=2) -> str:
         *((bool, "Yes", "True"), (bool, "OFF", "False"), (bool | None, "none", "None")),
         *((str, "none", "none"), (str | None, "None", "None"), (Path, "1e3", "1e3")),
         *((Literal["a", "b"], "b", "b"), (Literal["a", "b"] | None, "none", "None")),
+        *((Literal["a", "none"] | None, "none", "none"), (Literal["none"] | None, "null", "None")),
         *(
             (tuple[int, ...], text, "(16, 16)")
             for text in ("16 16", "16,16", "[16, 16]", "(16,16)")

@@ -176,12 +176,20 @@ def observations(record: PolicyRecord, rng, count: int) -> np.ndarray:
     if record.input_kind == "f32":
         ties = rng.integers(-130, 130, shape) + np.float32(0.5)
         tied = np.ldexp(ties, -record.exponent.astype(int)).astype(np.float32) + record.mean
-        obs = np.where(rng.random(shape) < 0.3, tied, obs)
+    else:
+        tied = near_ties(rng, shape, (0, 1) if record.input_kind == "bits" else (-130, 270))
+    obs = np.where(rng.random(shape) < 0.3, tied, obs)
     special = np.array(
         [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-40, 3.4e38, -3.4e38, 127.5, -127.5],
         np.float32,
     )
     return np.where(rng.random(shape) < 0.1, rng.choice(special, shape), obs).astype(np.float32)
+
+
+def near_ties(rng, shape, bounds: tuple[int, int]) -> np.ndarray:
+    """Return numbers halfway between two integers, float32, and those beside them."""
+    ties = rng.integers(*bounds, shape).astype(np.float32) + np.float32(0.5)
+    return np.nextafter(ties, ties + rng.integers(-1, 2, shape).astype(np.float32))
 
 
 def sealed(data: bytes) -> bytes:
@@ -231,8 +239,7 @@ def check_against_reference(record: PolicyRecord, count: int = 40) -> None:
     rng = np.random.default_rng(5)
     policy, net = runtime.Policy(record), integer.compile_integer(record)
     obs = observations(record, rng, count)
-    number = np.where(np.isnan(obs), np.float32(0), obs) if record.input_kind == "i8" else obs
-    q = integer.quantise(record, number)
+    q = integer.quantise(record, obs)
     np.testing.assert_array_equal(policy.quantise(obs), q)
     logits = integer.logits(net, q)
     np.testing.assert_array_equal(policy.logits(obs), logits)
@@ -247,11 +254,11 @@ def check_against_reference(record: PolicyRecord, count: int = 40) -> None:
     np.testing.assert_array_equal(policy.logits_q(anything), integer.logits(net, anything))
 
 
-def check_table() -> None:
-    """Run all of it: also in processes with another kernel."""
-    for record in table():
+def check_table(step: int = 1) -> None:
+    """Run all of it, or a part: also in processes with another kernel."""
+    for record in itertools.islice(table(), 0, None, step):
         check_against_reference(record)
-    for seed in range(100):
+    for seed in range(0, 100, step):
         check_against_reference(mixed(seed))
     for seed in range(8):
         check_against_reference(with_extreme_exponents(make_record((37, 9, 3), seed=seed)))

@@ -110,18 +110,10 @@ TERNEVO_FN void ternevo_gate(const int32_t *sums, int n, const int8_t *shifts, i
 }
 
 #ifndef TERNEVO_NO_FLOAT
-/* Pixels that come as floats: rounded half to even, less 128. */
+/* Pixels that come as floats: less 128, rounded half to even. */
 TERNEVO_INLINE void ternevo_pixels(const float *obs, int n, int8_t *q) {
   int i;
-  for (i = 0; i < n; i++) {
-    TERNEVO_FLOAT v = obs[i];
-    v = v == v ? v : 128.0f;
-    v = v > 255.0f ? 255.0f : v;
-    v = v < 1.0f ? 1.0f : v;
-    v = v + 12582912.0f; /* 1.5 * 2**23: no digit is left below 1 */
-    v = v - 12582912.0f;
-    q[i] = (int8_t)((int)v - 128);
-  }
+  for (i = 0; i < n; i++) q[i] = ternevo_rounded(obs[i], 128.0f);
 }
 #endif
 

@@ -333,21 +333,25 @@ TERNEVO_INLINE void ternevo_quantise(const float *obs, const float *mean, const 
 #endif
 #endif
 
-/* Sensor integers that come as floats: cut towards 0. */
-TERNEVO_INLINE void ternevo_integers(const float *obs, int n, int8_t *q) {
-  int i;
-  for (i = 0; i < n; i++) {
-    float v = obs[i];
-    v = v == v ? v : 0.0f;
-    v = v > 127.0f ? 127.0f : v;
-    v = v < -127.0f ? -127.0f : v;
-    q[i] = (int8_t)v;
-  }
+/* x - mean, rounded half to even and clipped. */
+TERNEVO_INLINE int8_t ternevo_rounded(float x, float mean) {
+#if TERNEVO_SOFT_FLOAT && !TERNEVO_X86
+  return ternevo_quantise_soft(x, mean, 0);
+#else
+  return ternevo_quantise_one(x, mean, 1.0f);
+#endif
 }
 
-TERNEVO_INLINE void ternevo_nonzero(const float *obs, int n, int8_t *q) {
+/* Sensor integers that come as floats: rounded half to even. */
+TERNEVO_INLINE void ternevo_integers(const float *obs, int n, int8_t *q) {
   int i;
-  for (i = 0; i < n; i++) q[i] = (int8_t)(obs[i] != 0.0f);
+  for (i = 0; i < n; i++) q[i] = ternevo_rounded(obs[i], 0.0f);
+}
+
+/* Bits that come as floats: rounded half to even and clipped to 0 and 1. */
+TERNEVO_INLINE void ternevo_bits(const float *obs, int n, int8_t *q) {
+  int i;
+  for (i = 0; i < n; i++) q[i] = (int8_t)(obs[i] > 0.5f);
 }
 #endif
 

@@ -129,12 +129,6 @@ static float clip_to_full_scale(float value) {
     return value > 127.0f ? 127.0f : value;
 }
 
-static float clip_pixel(float value) {
-    value = value == value ? value : 128.0f;
-    value = value < 1.0f ? 1.0f : value;
-    return value > 255.0f ? 255.0f : value;
-}
-
 /* A loop for each kind, so that compilers turn it into vectors. */
 static void quantise_plain(const kernels_net *net, const float *obs, int8_t *q) {
     const int count = net->obs_size;
@@ -147,17 +141,18 @@ static void quantise_plain(const kernels_net *net, const float *obs, int8_t *q) 
         break;
     case TVP_I8:
         for (int i = 0; i < count; i++) {
-            q[i] = (int8_t)clip_to_full_scale(obs[i]);
+            q[i] = (int8_t)round_to_int(clip_to_full_scale(obs[i]));
         }
         break;
     case TVP_BITS:
         for (int i = 0; i < count; i++) {
-            q[i] = obs[i] != 0.0f;
+            q[i] = obs[i] > 0.5f;
         }
         break;
     default:
         for (int i = 0; i < count; i++) {
-            q[i] = (int8_t)(round_to_int(clip_pixel(obs[i])) - 128);
+            float32 centred = obs[i] - 128.0f;
+            q[i] = (int8_t)round_to_int(clip_to_full_scale(centred));
         }
     }
 }
@@ -318,20 +313,20 @@ static int has_avx2(void) {
     return __builtin_cpu_supports("avx2");
 }
 
-/* 1 where a number is not 0; NaN is not. */
+/* 1 where a number is above a half, which NaN is not. */
 AVX2 static void quantise_bits_avx2(const float *obs, int count, int8_t *q) {
-    const __m256 zero = _mm256_setzero_ps();
+    const __m256 half = _mm256_set1_ps(0.5f);
     int i = 0;
     for (; i + 8 <= count; i += 8) {
         __m256i ones = _mm256_castps_si256(
-            _mm256_cmp_ps(_mm256_loadu_ps(obs + i), zero, _CMP_NEQ_UQ));
+            _mm256_cmp_ps(_mm256_loadu_ps(obs + i), half, _CMP_GT_OQ));
         __m128i words =
             _mm_packs_epi32(_mm256_castsi256_si128(ones), _mm256_extracti128_si256(ones, 1));
         words = _mm_abs_epi8(_mm_packs_epi16(words, words));
         _mm_storel_epi64((__m128i *)(void *)(q + i), words);
     }
     for (; i < count; i++) {
-        q[i] = obs[i] != 0.0f;
+        q[i] = obs[i] > 0.5f;
     }
 }
 
@@ -684,18 +679,18 @@ AVX2 static void pack_avx2(const uint8_t *bytes, int count, uint8_t *bits) {
     }
 }
 
-/* A bit for each number that is not 0. What follows, the next row of a batch, is fetched meanwhile. */
+/* A bit for each number: 1 above a half. What follows, the next row of a batch, is fetched meanwhile. */
 AVX2 static void pack_floats_avx2(const float *obs, int count, uint8_t *bits) {
-    const __m256 zero = _mm256_setzero_ps();
+    const __m256 half = _mm256_set1_ps(0.5f);
     const uintptr_t row = (uintptr_t)count * sizeof *obs;
     int i = 0;
     for (; i + 8 <= count; i += 8) {
-        __m256 is_one = _mm256_cmp_ps(_mm256_loadu_ps(obs + i), zero, _CMP_NEQ_UQ);
+        __m256 is_one = _mm256_cmp_ps(_mm256_loadu_ps(obs + i), half, _CMP_GT_OQ);
         bits[i / 8] = (uint8_t)_mm256_movemask_ps(is_one);
         _mm_prefetch((const char *)((uintptr_t)(obs + i) + row), _MM_HINT_T0); /* of any address */
     }
     for (; i < count; i++) {
-        bits[i / 8] = (uint8_t)((i % 8 ? bits[i / 8] : 0) | (obs[i] != 0.0f) << i % 8);
+        bits[i / 8] = (uint8_t)((i % 8 ? bits[i / 8] : 0) | (obs[i] > 0.5f) << i % 8);
     }
 }
 

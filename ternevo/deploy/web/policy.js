@@ -438,22 +438,21 @@ globalThis.ternevo = (() => {
     const sums = layers.map((layer) => new Int32Array(layer.places * layer.rows));
     const taken = layers.map((layer, k) =>
       layer.window || layer.isCell ? new Int32Array(layer.fanIn) : values[k]);
-    const scale = Array.from(policy.exponent, (e) => 2 ** e);
+    // Kinds of inputs without moments have a mean of their own and exponent 0; bits are 0 or 1.
+    const hasMoments = policy.inputKind === "f32", isBits = policy.inputKind === "bits";
+    const centre = policy.inputKind === "pixels" ? 128 : 0;
+    const mean = hasMoments ? policy.mean : Array(policy.inputs).fill(centre);
+    const scale = hasMoments
+      ? Array.from(policy.exponent, (e) => 2 ** e) : Array(policy.inputs).fill(1);
+    const [low, high] = isBits ? [0, 1] : [-127, 127];
     const action = new Float32Array(policy.outputs);
 
     function quantise(observation) {
       for (let i = 0; i < quantised.length; i++) {
         const x = observation[i];
-        if (policy.inputKind === "bits") quantised[i] = x !== 0 ? 1 : 0;
-        else if (policy.inputKind === "i8") quantised[i] = clip(x, -127, 127);
-        else if (policy.inputKind === "pixels") {
-          const pixel = halfToEven(clip(Math.fround(x), 0, 255));
-          quantised[i] = Number.isNaN(pixel) ? 0 : Math.max(pixel - 128, -127);
-        } else {
-          const centred = Math.fround(Math.fround(x) - policy.mean[i]);
-          const v = Math.fround(centred * scale[i]);
-          quantised[i] = Number.isNaN(v) ? 0 : halfToEven(clip(v, -127, 127));
-        }
+        const centred = Math.fround(Math.fround(x) - mean[i]);
+        const v = Math.fround(centred * scale[i]);
+        quantised[i] = Number.isNaN(v) ? 0 : halfToEven(clip(v, low, high));
       }
       return quantised;
     }

@@ -1,0 +1,47 @@
+"""Options that are not used are named: every row of the table, and nothing of a default run."""
+
+import itertools
+
+import pytest
+
+from ternevo.settings.policies import MLP, POLICIES, Conv
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.settings.unused import ENDS, TABLE, Use, unused
+
+NES, PPO = STRATEGIES["ternary_nes"], STRATEGIES["ppo"]
+CASES = {
+    "eta": Use(NES.of(eta=0.3, spreads="none"), MLP(), "floats", "discrete"),
+    "scale_lr": Use(NES.of(scale_lr=0.3, search_scales=False), MLP(), "floats", "discrete"),
+    "scale_sigma": Use(NES.of(scale_sigma=0.3, distribution="logits"), MLP(), "floats", "discrete"),
+    "init_log_std": Use(PPO.of(init_log_std=-1.0), MLP(), "floats", "discrete"),
+    "observation_bits": Use(NES(), Conv(observation_bits=4), "planes", "discrete"),
+    "lr_end": Use(PPO.of(lr_end=1e-4), MLP(), "floats", "discrete"),
+    "sigma_end": Use(NES.of(sigma_end=0.1), MLP(), "floats", "discrete"),
+}
+
+
+def test_every_row_is_tested():
+    assert set(CASES) == {name for row in TABLE for name in row.names} | {end for end, _ in ENDS}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_has_no_effect_is_named(name):
+    (line,) = unused(CASES[name])
+    assert line.startswith(f"--{name} ") and " has no effect: " in line
+
+
+def test_what_is_used_is_not_named():
+    for use in (
+        Use(NES.of(eta=0.3, scale_lr=0.3), MLP(observation_bits=4), "floats", "discrete"),
+        Use(PPO.of(init_log_std=-1.0), MLP(), "floats", "continuous"),
+        Use(NES(), Conv(observation_bits=4), "pixels", "discrete"),
+        Use(NES.of(sigma_end=0.1, sigma_schedule="cosine"), MLP(), "floats", "discrete"),
+    ):
+        assert unused(use) == []
+
+
+def test_defaults_are_never_named():
+    kinds = itertools.product(STRATEGIES.values(), POLICIES.values(), ("floats", "planes"))
+    for strategy, policy, obs in kinds:
+        for action in ("discrete", "continuous"):
+            assert unused(Use(strategy(), policy(), obs, action)) == []
