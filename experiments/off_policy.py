@@ -55,7 +55,7 @@ TASKS = {
     "MountainCarContinuous": Task(
         "gymnax_mountaincar_continuous", 50_000, ("sac", "td3"), {"sac": 90}
     ),
-    "Breakout": Task("gymnax_breakout_minatar", 2_000_000, ("dqn",), {"dqn": 10}, 3, CONV),
+    "Breakout": Task("gymnax_breakout_minatar", 1_000_000, ("dqn",), {"dqn": 10}, 3, CONV),
     "hopper": Task("brax_hopper", 500_000, ("sac", "td3"), {"sac": 1500}, 2),
     "halfcheetah": Task("brax_halfcheetah", 500_000, ("sac",), {"sac": 2000}, 2),
 }
