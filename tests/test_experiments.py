@@ -8,6 +8,7 @@ import yaml
 
 from ternevo import envs
 from ternevo.settings.command_line import parse
+from ternevo.settings.flat import flat
 
 PAGES = sorted(Path(__file__).parents[1].joinpath("experiments").glob("*.yaml"))
 
@@ -31,8 +32,10 @@ def test_a_page_parses_and_builds(page, name):
     config = parse(["--config", str(page), "--strategy", name])
     block = yaml.safe_load(page.read_text())["strategies"][name]
     assert config.num_generations == block["num_generations"]
-    size = "num_envs" if name == "ppo" else "population_size"
-    assert getattr(config.strategy, size) == block[size]
+    parsed = flat(config.strategy)
+    asked = {option: value for option, value in block.items() if option in parsed}
+    for option, value in asked.items():
+        assert parsed[option] == (tuple(value) if isinstance(value, list) else value)
     env = envs.make(config.env, config.episode_length)
     policy = config.policy.build(env.obs, env.action)
     weights = config.policy.weights
