@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 TRAIN = (
-    *("jax", "flax", "optax", "jaxtyping", "evosax", "gymnax", "six", "brax", "mujoco", "orbax"),
-    *("yaml", "matplotlib", "scipy", "PIL"),
+    *("jax", "flax", "optax", "jaxtyping", "evosax", "flashbax", "gymnax", "six", "brax"),
+    *("mujoco", "orbax", "yaml", "matplotlib", "scipy", "PIL"),
 )
 MODULES = {
     "train": TRAIN,

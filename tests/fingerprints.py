@@ -20,6 +20,9 @@ from pathlib import Path
 ENVS = ("gymnax/CartPole-v1", "brax/inverted_pendulum")
 EVOLUTION = "--population_size=16 --num_episodes=2"
 GRADIENTS = "--num_envs=16 --num_steps=32 --num_minibatches=4"
+REPLAY = "--num_envs=4 --train_every=4 --updates_per_step=0.5 --steps_per_generation=320"
+NEEDS = {"dqn": ENVS[0], "td3": ENVS[1], "ddpg": ENVS[1], "sac": ENVS[1]}
+"""The only one of the two whose actions a learner takes."""
 COMMON = (
     "--episode_length=60 --num_generations=4 --eval_every=2 --num_eval_episodes=4 "
     "--num_final_episodes=4 --hidden_sizes=(16,16) --render=false --seed=3"
@@ -29,7 +32,7 @@ CLOCK = ("seconds", "per_second", "time")
 
 def options_of(strategy: str) -> list[str]:
     """Return the options of a short run of a strategy."""
-    own = GRADIENTS if strategy == "ppo" else EVOLUTION
+    own = {"ppo": GRADIENTS, **dict.fromkeys(NEEDS, REPLAY)}.get(strategy, EVOLUTION)
     kind = "--weights=binary" if strategy == "binary_nes" else "--weights=ternary"
     return [kind, *own.split(), *COMMON.split()]
 
@@ -67,7 +70,7 @@ def record_on(num_devices: int, path: Path) -> None:
 
     found = {}
     for env in ENVS:
-        for strategy in STRATEGIES:
+        for strategy in [name for name in STRATEGIES if NEEDS.get(name, env) == env]:
             with tempfile.TemporaryDirectory() as folder:
                 mine = fingerprint(strategy, env, num_devices, Path(folder) / env.split("/")[1])
             found[f"{strategy} {env} {num_devices}"] = mine

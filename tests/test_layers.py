@@ -33,6 +33,7 @@ ONLY_IN = {  # third-party packages, and who may import them
     "brax": ["envs", "bench"],
     "mujoco": ["envs"],
     "evosax": ["algorithms", "strategies", "bench"],
+    "flashbax": ["learners"],
 }
 NEVER_ON_IMPORT = ["wandb", "tensorboardX", "optuna"]  # optional: imported where they are used
 

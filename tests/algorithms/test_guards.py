@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from gradient_learners import GRADIENTS
 from own_algorithms import ALGORITHMS, SOLUTION, start
 
 from ternevo import envs, run
@@ -19,7 +20,6 @@ from ternevo.rollouts import step_count
 from ternevo.runs.sinks import Console, read_jsonl
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.settings.strategies.ppo import PPO
 from ternevo.strategies import evolve
 from ternevo.strategies.numbered import unwrapped
 from ternevo.types import LEFT_OUT, Scores
@@ -119,7 +119,9 @@ def strategies() -> list:
     found = [
         (name, {"fitness_shaping": choice}) for name in SHAPED for choice in shaping.FITNESS_SHAPING
     ]
-    found += [(name, {}) for name in STRATEGIES if name not in (*SHAPED, "ppo", "evosax", "latent")]
+    found += [
+        (name, {}) for name in STRATEGIES if name not in (*SHAPED, *GRADIENTS, "evosax", "latent")
+    ]
     found += [("latent", {"algorithm": name}) for name in EVOSAX]
     found += [("latent", {"fitness_shaping": choice}) for choice in ("standardize", "baseline")]
     return [
@@ -183,8 +185,8 @@ def test_the_state_of_a_strategy_stays_finite_and_what_was_left_out_is_counted(n
 
 
 def test_the_tables_have_every_strategy():
-    named = {param.values[0] for param in strategies()}
-    assert {STRATEGIES[name] for name in named} | {PPO} == set(STRATEGIES.values())
+    named = {param.values[0] for param in strategies()} | {*GRADIENTS}
+    assert {STRATEGIES[name] for name in named} == set(STRATEGIES.values())
 
 
 def test_returns_whose_mean_overflows_are_out_of_range_not_infinite():

@@ -12,6 +12,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gradient_learners import SMALL
 
 from ternevo import envs, problems
 from ternevo.machine import devices
@@ -79,6 +80,8 @@ CASES = {  # (strategy, its settings, policy, environment, episode length)
         "probe/double_integrator",
         None,
     ),
+    "replayed": ("sac", SMALL["sac"], MLP((5,)), "probe/double_integrator", 6),
+    "rated": ("dqn", SMALL["dqn"], MLP((5,)), "probe/random_length", 6),
 }
 
 

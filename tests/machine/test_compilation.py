@@ -11,6 +11,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
+from gradient_learners import CONTINUOUS, SMALL as OF_LEARNERS
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from ternevo import envs, problems
@@ -32,15 +33,14 @@ KINDS = [
     ("ternary_nes", "float", {}),
     ("evosax", "float", {"algorithm": "SimpleGA"}),  # of evosax's other family
 ]
-ROUTES = ("ternary_nes", "ternary_ga", "latent", "ppo")
+ROUTES = ("ternary_nes", "ternary_ga", "latent", "ppo", "td3")
 RUN = [kind for kind in KINDS if kind[0] in ROUTES and kind[1] == "ternary"]
 """One of each way to train is run; of the others the trace says that they do not differ."""
 ROLLOUTS = 2
 """Rollouts in one program: the strategy's, and that of `with_evaluation`."""
-SMALL = collections.defaultdict(lambda: {"population_size": 8})
-SMALL["ppo"] = {"num_envs": 4, "num_steps": 4, "num_minibatches": 2}
-LOSSES = {"ppo": 1}
-"""Further calls of the policy: in a loss."""
+SMALL = collections.defaultdict(lambda: {"population_size": 8}, OF_LEARNERS)
+LOSSES = {"ppo": 1, "dqn": 3, "td3": 2, "ddpg": 2, "sac": 2}
+"""Further calls of the policy: in a loss, and for the values of what follows."""
 
 
 def counting(functions, calls, *names):
@@ -65,7 +65,8 @@ def counted_strategy(name, weights, options):
     """Return a strategy on a probe, and the counts of what is traced of probe and policy."""
     calls = collections.Counter()
     # Not resets: the shapes of what they return are asked for apart from running them.
-    env = counting(envs.make("probe/random_length", 5), calls, "step")
+    probe = "double_integrator" if name in CONTINUOUS else "random_length"
+    env = counting(envs.make(f"probe/{probe}", 5), calls, "step")
     policy = counting(MLP((4,), weights=weights).build(env.obs, env.action), calls, "apply")
     strategy = STRATEGIES[name].of(**SMALL[name], **options).build(env, policy, weights, 20)
     return evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4), calls

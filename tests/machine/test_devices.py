@@ -12,17 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradient_learners import GRADIENTS
 from on_devices import CASES, DTYPES, bits
 
 from ternevo import run
 from ternevo.machine import devices
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.settings.strategies.ppo import PPO
 
 SCRIPT = Path(__file__).with_name("on_devices.py")
+SUPPORT = Path(__file__).parents[1] / "support"
 
 
-QUICK = ("split", "padded", "votes")
+QUICK = ("split", "padded", "votes", "replayed")
 """On one device and on two; each is compiled anew, so the others, and eight devices, are slow."""
 
 
@@ -32,7 +33,8 @@ def final_states(
     """Return the final states, by the number of devices; one process has the most of them."""
     path = folder / "states.npz"
     command = [sys.executable, SCRIPT, path, ",".join(map(str, counts)), *cases]
-    subprocess.run(command, check=True, env=os.environ)
+    places = os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": places})
     with np.load(path) as file:
         found = dict(file)
     return {
@@ -56,8 +58,9 @@ def slow_states(tmp_path_factory) -> dict[int, dict[str, np.ndarray]]:
 
 
 def test_the_cases_name_every_strategy():
-    """Learners by gradients are in `tests/learners/test_ppo.py`."""
-    assert {STRATEGIES[case[0]] for case in CASES.values()} | {PPO} == set(STRATEGIES.values())
+    """PPO, which shares its work, is in `tests/learners/test_ppo.py`."""
+    named = {case[0] for case in CASES.values()} | {*GRADIENTS}
+    assert {STRATEGIES[name] for name in named} == set(STRATEGIES.values())
 
 
 @pytest.mark.exact

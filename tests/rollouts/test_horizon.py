@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from evosax.algorithms import algorithms
+from gradient_learners import GRADIENTS
 
 from ternevo import envs, problems
 from ternevo.arithmetic.observation import Quantiser
@@ -185,7 +186,9 @@ def check(may_grow: bool, *arguments, **settings):
 
 
 @pytest.mark.parametrize("weights", ["binary", "float"])
-@pytest.mark.parametrize("name", [n for n in STRATEGIES if n not in ("ppo", "latent", "evosax")])
+@pytest.mark.parametrize(
+    "name", [n for n in STRATEGIES if n not in (*GRADIENTS, "latent", "evosax")]
+)
 def test_strategies_that_keep_fitness_need_full_episodes(name, weights):
     if (name, weights) != ("binary_nes", "float"):
         is_archive = (name, weights) == ("one_plus_lambda", "float")  # GradientlessDescent

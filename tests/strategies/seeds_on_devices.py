@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gradient_learners import CONTINUOUS, SMALL
 
 from ternevo import envs, problems
 from ternevo.machine import devices
@@ -31,9 +32,10 @@ COLLECTIVE = re.compile(r" (all-gather|all-reduce|all-to-all|collective-permute)
 
 @functools.cache
 def build(name: str, num_seeds: int) -> Strategy:
-    env = envs.make("gymnax/CartPole-v1", 20)
+    is_pushed = name in CONTINUOUS
+    env = envs.make("probe/double_integrator" if is_pushed else "gymnax/CartPole-v1", 20)
     policy = MLP(hidden_sizes=(4,)).build(env.obs, env.action)
-    sizes = {"num_envs": 4, "num_steps": 8} if name == "ppo" else {"population_size": 16}
+    sizes = SMALL.get(name, {"population_size": 16})
     strategy = STRATEGIES[name].of(**sizes).build(env, policy, "ternary", 20)
     strategy = evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4)
     return across_seeds(strategy, num_seeds)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradient_learners import CONTINUOUS, SMALL
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from ternevo import envs, problems
@@ -33,8 +34,7 @@ WITHOUT = ("compact_ga", "random_search")
 
 
 def settings_of(name, **options):
-    small = {"num_envs": 4, "num_steps": 4, "num_minibatches": 2}
-    return STRATEGIES[name].of(**(small if name == "ppo" else {"population_size": 8}), **options)
+    return STRATEGIES[name].of(**SMALL.get(name, {"population_size": 8}), **options)
 
 
 def built(settings, weights, env="probe/random_length", length=5):
@@ -62,7 +62,8 @@ def test_runs_with_other_numbers_compile_the_same_program(name, weights, options
     settings = settings_of(name, **options)
     assert bool(numbers_of(settings)) == (name not in WITHOUT)
     changed = type(settings).of(**flat(settings) | others(settings))
-    assert program(built(changed, weights)) == program(built(settings, weights))
+    env = "probe/double_integrator" if name in CONTINUOUS else "probe/random_length"
+    assert program(built(changed, weights, env)) == program(built(settings, weights, env))
 
 
 def test_what_is_no_number_makes_another_program():
@@ -97,12 +98,12 @@ def rows(strategy, keys):
     return found, chunks[-1].state
 
 
-@pytest.mark.parametrize("name", ["ternary_nes", "ppo"])
+@pytest.mark.parametrize("name", ["ternary_nes", "ppo", "sac"])
 def test_numbers_reach_the_search(name):
     """A rate of almost 0 leaves the shipped policy alone, in the program in which 1 moves it."""
     fixed = {"search_scales": False} if name == "ternary_nes" else {}
     settings = settings_of(name, **fixed)
-    strategy = built(settings, "float" if name == "ppo" else "ternary", "probe/target")
+    strategy = built(settings, "ternary" if name == "ternary_nes" else "float", "probe/target")
     tiny, large = trials(strategy, [{"lr": 1e-30}]), trials(strategy, [{"lr": 1.0}])
 
     def change(of_trial):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradient_learners import SMALL
 
 from ternevo import envs
 from ternevo.algorithms import nes
@@ -26,7 +27,8 @@ TABLE = [
     ("ternary_nes", "ternary", EVOLUTION),
     ("ternary_nes", "binary", {**EVOLUTION, "search_scales": False}),
     ("latent", "ternary", EVOLUTION),
-    ("ppo", "ternary", {"num_envs": 4, "num_steps": 8, "num_minibatches": 2}),
+    ("ppo", "ternary", SMALL["ppo"]),
+    ("dqn", "ternary", SMALL["dqn"]),
     ("ternary_nes", "ternary", {**EVOLUTION, "distribution": "mean"}),
     ("binary_nes", "binary", EVOLUTION),
     ("pbil", "ternary", EVOLUTION),

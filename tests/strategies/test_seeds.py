@@ -20,6 +20,7 @@ from ternevo.runs.sinks import mean_rows, read_jsonl
 from ternevo.settings.command_line import parse
 
 SCRIPT = Path(__file__).with_name("seeds_on_devices.py")
+SUPPORT = Path(__file__).parents[1] / "support"
 THREE = range(FIRST_SEED, FIRST_SEED + 3)
 ROUNDED = ("metrics/search/entropy", "metrics/search/log_spread", "metrics/loss/", "metrics/ppo/")
 """What XLA may round otherwise among other computations, also without its optimisation."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from evosax.algorithms import algorithms as evosax_algorithms
+from gradient_learners import GRADIENTS
 from policy_inputs import inputs
 
 from ternevo import envs, problems
@@ -18,7 +19,6 @@ from ternevo.names import UnknownName
 from ternevo.problems.episodes import evaluate_policy
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.settings.strategies.ppo import PPO
 from ternevo.strategies import evolve
 from ternevo.strategies.evaluated import evaluated
 from ternevo.types import LEFT_OUT, PolicyParams, Strategy, Tensor
@@ -154,8 +154,9 @@ each_row = pytest.mark.parametrize(
 
 
 def test_the_tables_of_the_tests_name_every_strategy():
-    """Learners by gradients are in `tests/learners/test_ppo.py`."""
-    assert {STRATEGIES[name] for name, _, _ in TABLE} | {PPO} == set(STRATEGIES.values())
+    """Learners by gradients are in `tests/learners/test_ppo.py` and `test_off_policy.py`."""
+    named = {name for name, _, _ in TABLE} | {*GRADIENTS}
+    assert {STRATEGIES[name] for name in named} == set(STRATEGIES.values())
 
 
 @each_row

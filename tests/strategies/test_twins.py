@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from evosax.algorithms import algorithms
 from evosax.core.fitness_shaping import weights_fitness_shaping_fn
+from gradient_learners import GRADIENTS
 
 from ternevo import envs
 from ternevo.algorithms.shaping import shared_weights
@@ -43,7 +44,7 @@ FOLLOWED = {  # what the twin follows besides the settings of every evolutionary
 }
 """`lr_end` is where a schedule ends, which those of SNES and SimpleES do not have."""
 OWN_TWINS = {"cosyne", "random_search"}
-NO_TWIN = {"binary_nes", "latent", "evosax", "ppo"}
+NO_TWIN = {"binary_nes", "latent", "evosax", *GRADIENTS}
 SHARED = set(options_of(Evolution))
 OTHER = {  # a value of each type or name that is not the default and that is allowed
     "search_scales": False,

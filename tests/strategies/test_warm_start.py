@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradient_learners import CONTINUOUS, GRADIENTS, SMALL as OF_LEARNERS
 
 from ternevo import envs, run
 from ternevo.arithmetic import observation, ternary
@@ -18,10 +19,11 @@ from ternevo.strategies import warm_start
 from ternevo.training import session
 from ternevo.training.checkpoint import Checkpoints
 from ternevo.training.setup import build
-from ternevo.types import ObservationMoments, PolicyParams, Strategy, Tensor
+from ternevo.types import Env, ObservationMoments, PolicyParams, Strategy, Tensor
 
 SMALL = {"population_size": 8}
 TABULAR = ("pbil", "cem", "compact_ga", "asng", "trust_region")
+KINDS = ("ternary", "binary", "float")
 TABLE = [
     *(("ternary_nes", "ternary", {**SMALL, "distribution": d}) for d in ("threshold", "logits")),
     *(("ternary_nes", "ternary", {**SMALL, "distribution": d}) for d in ("mean", "sharp")),
@@ -47,9 +49,12 @@ TABLE = [
     ("evosax", "float", {**SMALL, "algorithm": "Sep_CMA_ES"}),
     ("evosax", "ternary", {**SMALL, "algorithm": "SimpleGA"}),
     ("evosax", "float", {**SMALL, "algorithm": "DifferentialEvolution"}),
-    *(("ppo", kind, {"num_envs": 4, "num_steps": 8}) for kind in ("ternary", "binary", "float")),
+    *((name, kind, OF_LEARNERS[name]) for name in ("ppo", "dqn", "sac") for kind in KINDS),
+    ("td3", "ternary", OF_LEARNERS["td3"]),
+    ("ddpg", "binary", OF_LEARNERS["ddpg"]),
 ]
 ENV = envs.make("gymnax/CartPole-v1", 20)
+PUSHED = envs.make("probe/double_integrator")
 MOMENTS = ObservationMoments(
     jnp.full(4, 100.0), jnp.asarray([0.5, -1.0, 3.0, 0.0]), jnp.asarray([0.1, 1.7, 30.0, 0.03])
 )
@@ -59,36 +64,41 @@ def test_the_table_names_every_strategy():
     assert {STRATEGIES[name] for name, _, _ in TABLE} == set(STRATEGIES.values())
 
 
-def drawn(kind: str) -> PolicyParams:
+def drawn(kind: str, env: Env = ENV) -> PolicyParams:
     """Return a policy all of whose tensors, biases too, are drawn; a new policy's are zero."""
-    policy = MLP((6,), weights=kind).build(ENV.obs, ENV.action)
+    policy = MLP((6,), weights=kind).build(env.obs, env.action)
     params = policy.init(jax.random.key(0))
+    moments = jax.tree.map(lambda x: x[: env.obs.size], MOMENTS)
     tensors = [
         # None is zero altogether: the scale of such a tensor means nothing.
         t._replace(values=kind_of(kind).draw(jax.random.key(i), t.values.shape).at[0].set(1))
         for i, t in enumerate(ternary.tensors(params))
     ]
-    return PolicyParams(ternary.replace_tensors(params, tensors), MOMENTS)
+    return PolicyParams(ternary.replace_tensors(params, tensors), moments)
 
 
-def saved(path, kind: str, info=None):
+def saved(path, kind: str, info=None, env: Env = ENV):
     """Write such a policy; return its path."""
-    policy_file.save(path, ENV, "mlp", MLP((6,), weights=kind), drawn(kind), info)
+    policy_file.save(path, env, "mlp", MLP((6,), weights=kind), drawn(kind, env), info)
     return path
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "settings"),
     TABLE,
-    ids=["-".join([name, kind, *map(str, list(s.values())[1:])]) for name, kind, s in TABLE],
+    ids=[
+        "-".join([name, kind, *map(str, [] if name in GRADIENTS else list(s.values())[1:])])
+        for name, kind, s in TABLE
+    ],
 )
 def test_a_strategy_ships_the_saved_policy_before_its_first_generation(
     name, kind, settings, tmp_path
 ):
-    policy = MLP((6,), weights=kind).build(ENV.obs, ENV.action)
-    begin = warm_start.load(saved(tmp_path / "p.tvp", kind), ENV, policy, kind)
+    env = PUSHED if name in CONTINUOUS else ENV
+    policy = MLP((6,), weights=kind).build(env.obs, env.action)
+    begin = warm_start.load(saved(tmp_path / "p.tvp", kind, env=env), env, policy, kind)
     first = warm_start.start_from(policy, begin.params.weights)
-    strategy = STRATEGIES[name].of(**settings).build(ENV, first, kind, 10)
+    strategy = STRATEGIES[name].of(**settings).build(env, first, kind, 10)
     strategy = warm_start.with_moments(strategy, begin.params.moments)
     shipped = strategy.params(jax.jit(strategy.init)(jax.random.key(3)))
     original = policy_file.load(tmp_path / "p.tvp")

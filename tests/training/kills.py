@@ -28,23 +28,42 @@ import jax
 
 from ternevo import run
 from ternevo.settings.strategies import STRATEGIES
+from ternevo.settings.strategies.off_policy import ActorCritic, OffPolicy
 from ternevo.training import session  # noqa: F401
 
 OPTIONS = [
-    *("--env", "probe/corridor", "--episode_length", "6", "--hidden_sizes", "(2,)", "--resume"),
+    *("--episode_length", "6", "--hidden_sizes", "(2,)", "--resume"),
     *("--eval_every", "2", "--num_eval_episodes", "1", "--num_final_episodes", "1"),
     *("--checkpoint_every", "2", "--num_generations", "8", "--chunk_size", "1"),
     *("--num_devices", "1", "--name", "x", "--render_every", "4"),
 ]
 POPULATION = ("--population_size", "4")
+REPLAY = (
+    *("--num_envs", "2", "--train_every", "2", "--updates_per_step", "0.5", "--batch_size", "4"),
+    *("--steps_per_generation", "8", "--learning_starts", "8", "--buffer_size", "32"),
+    *("--critic_hidden_sizes", "(4,)"),
+)
+OFF_POLICY = [name for name, kind in STRATEGIES.items() if issubclass(kind, OffPolicy)]
 OF_STRATEGY = {
     "binary_nes": (*POPULATION, "--weights", "binary"),
     "ppo": ("--num_envs", "2", "--num_steps", "4", "--num_minibatches", "2"),
+    **dict.fromkeys(OFF_POLICY, REPLAY),
     "latent": (*POPULATION, "--algorithm", "Open_ES"),
     "evosax": (*POPULATION, "--algorithm", "SimpleGA"),
 }
-SCENARIOS = {name: ("--strategy", name, *OF_STRATEGY.get(name, POPULATION)) for name in STRATEGIES}
-SCENARIOS["two seeds"] = ("--strategy", "ternary_nes", *POPULATION, "--num_seeds", "2")
+
+
+def scenario(strategy: str, *further: str) -> tuple[str, ...]:
+    """Return the options of a strategy, on a probe with actions that it takes."""
+    is_pushed = issubclass(STRATEGIES[strategy], ActorCritic)
+    env = "probe/double_integrator" if is_pushed else "probe/corridor"
+    own = OF_STRATEGY.get(strategy, POPULATION)
+    return ("--env", env, "--strategy", strategy, *own, *further)
+
+
+SCENARIOS = {name: scenario(name) for name in STRATEGIES}
+SCENARIOS["two seeds"] = scenario("ternary_nes", "--num_seeds", "2")
+SCENARIOS["two buffers"] = scenario("dqn", "--num_seeds", "2")
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "fcntl.flock", "os.chmod"}
 
 
@@ -124,7 +143,7 @@ def measured(root: Path, options: tuple[str, ...]) -> tuple[int, float]:
 
 def outcome(root: Path) -> dict:
     """Return what a finished run left: rows and results without times, policies, names of files."""
-    (folder,) = root.glob("probe/corridor/*/x")
+    (folder,) = root.glob("probe/*/*/x")
     found: dict = {"files": sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))}
     found["files"] = [name for name in found["files"] if "/ocdbt" not in name and "/d/" not in name]
     for path in folder.rglob("*"):
