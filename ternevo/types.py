@@ -345,7 +345,7 @@ class Buffer(NamedTuple):
     """A large part of a strategy's state that is not shipped, such as a replay buffer.
 
     It is not copied when a policy is read, and may differ between devices. A checkpoint may omit
-    it. It belongs to one seed, so `across_seeds` rejects several seeds.
+    it. With several seeds each has its own.
     """
 
     data: Any

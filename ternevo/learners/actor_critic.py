@@ -26,7 +26,7 @@ from ternevo.learners.descent import descend, towards
 from ternevo.learners.latents import LatentPolicy, Latents, latent_policy
 from ternevo.learners.learner import Learner
 from ternevo.rollouts.transitions import Agent, Taken
-from ternevo.types import Env, Key, Memory, Metrics, Params, Policy
+from ternevo.types import Env, Key, Memory, Metrics, Number, Params, Policy
 
 if TYPE_CHECKING:
     from ternevo.settings.strategies.off_policy import ActorCritic
@@ -339,7 +339,7 @@ def sac(
 
 
 def temperature_loss(
-    log_alpha: Float[Array, ""], entropy: Float[Array, ""], target: float
+    log_alpha: Float[Array, ""], entropy: Float[Array, ""], target: Number
 ) -> tuple[Float[Array, ""], Metrics]:
     """Return the loss that raises the temperature where entropy is below its target."""
     loss = log_alpha * (jax.lax.stop_gradient(entropy) - target)

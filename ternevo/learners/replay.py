@@ -73,11 +73,13 @@ class Replay(NamedTuple):
       init: maps one step (leaves without axes) to an empty ring.
       add: maps a ring and steps [envs, steps] to the ring with them in place of the oldest.
       sample: maps a ring and a key to a batch; the ring must hold at least one window.
+      holds: maps a ring and a number of environment steps to whether it holds as many, or is full.
     """
 
     init: Callable[[Experience], Any]
     add: Callable[[Any, Experience], Any]
     sample: Callable[[Any, Key], Sampled]
+    holds: Callable[[Any, int], jax.Array]
 
 
 class Shape(NamedTuple):
@@ -125,6 +127,7 @@ def replay(shape: Shape, obs: ObsSpec, gamma: Number, reward_scale: Number) -> R
         lambda one: ring.init(frames.kept(one)),
         lambda state, rows: ring.add(state, frames.kept(rows)),
         sample,
+        lambda state, count: state.is_full | (shape.num_envs * state.current_index >= count),
     )
 
 

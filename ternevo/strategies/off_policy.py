@@ -204,7 +204,7 @@ def learn(
         params = learner.agent(state.learner, pace.num_envs).params
         num_starts = pace.num_envs + min(pace.num_rounds * pace.train_every, MOST_STARTS)
         starts = begin(env, policy, params, key_starts, num_starts)
-        setting = setting_of(settings, env, state, starts)
+        setting = setting_of(loop, state, starts)
         yardsticks = setting.watch.yardsticks
         carry = (
             state.learner,
@@ -264,11 +264,13 @@ def shown_moments(state: OffPolicyState) -> ObservationMoments:
     return state.moments._replace(deviation=deviation)
 
 
-def setting_of(settings: "OffPolicy", env: Env, state: OffPolicyState, starts: Slots) -> Setting:
+def setting_of(loop: Loop, state: OffPolicyState, starts: Slots) -> Setting:
     """Return what stays the same in the next generation.
 
-    The first generation never learns: it measures observations, of which it sees the signs.
+    The first generation never learns: it measures observations, of which it sees the signs. A run
+    that was resumed without its buffer refills it before it goes on to learn.
     """
+    env, first = loop.env, loop.settings.replayed.learning_starts
     moments = shown_moments(state)
     quantiser = observation.freeze(moments, env.obs.kind)
     is_blind = ~observation.is_unit_known(env.obs, state.moments)
@@ -278,7 +280,7 @@ def setting_of(settings: "OffPolicy", env: Env, state: OffPolicyState, starts: S
         starts,
         Watch(shown, Yardsticks(quantiser, unused), 0.0),
         Lens(env.obs, moments, shown),
-        (state.steps > 0) & (state.steps >= settings.replayed.learning_starts),
+        loop.ring.holds(state.experience.data, first),
     )
 
 

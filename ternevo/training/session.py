@@ -4,6 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 
+import jax
 import jax.numpy as jnp
 
 from ternevo.files import replace_text
@@ -19,7 +20,7 @@ from ternevo.runs.sinks import Records, Sink
 from ternevo.settings.command_line import RunConfig
 from ternevo.strategies.across_seeds import keys_of, of_each_seed
 from ternevo.strategies.warm_start import check_starts
-from ternevo.training import loop, policies
+from ternevo.training import buffers, loop, policies
 from ternevo.training.advice import (
     naming_what_to_lower,
     warn_of_unseen,
@@ -145,6 +146,9 @@ def _train(
         setup.folder.checkpoints, with_buffers=config.checkpoint_buffers
     ) as checkpoints:
         state = start_or_restore(setup, checkpoints)
+        size = buffers.size_of(state)
+        if size and devices.is_first_process():
+            print(buffers.described(config, size), flush=True)
         with contextlib.ExitStack() as stack:
             profiled = config.profile if devices.is_first_process() else None
             around = stack.enter_context(profiling.profiler(profiled))
@@ -187,11 +191,17 @@ def start_or_restore(setup: Setup, checkpoints: Checkpoints) -> TrainState:
 
     Raises:
       CheckpointError: the newest cannot be read, or a run has lost all its checkpoints.
+      ValueError: the buffers of several seeds do not fit into memory.
     """
-    first = loop.start(keys_of(setup.config.seeds), setup.strategy)
+    keys = keys_of(setup.config.seeds)
+    if setup.config.num_seeds > 1:
+        shapes = jax.eval_shape(lambda keys: loop.start(keys, setup.strategy), keys)
+        buffers.check_fit(setup.config, buffers.size_of(shapes))
+    first = loop.start(keys, setup.strategy)
     if setup.config.resume and checkpoints.latest() is not None:
         state = checkpoints.restore(first)
-        print(f"resumed after generation {int(state.generation)}", flush=True)
+        lost = buffers.what_resuming_loses(setup.config, buffers.size_of(state))
+        print(f"resumed after generation {int(state.generation)}{lost}", flush=True)
         return state
     if any(folder.policy.exists() for folder in setup.seed_folders.values()):
         raise CheckpointError(
