@@ -129,7 +129,7 @@ ALL_OF_TRAIN = f"jax, flax, optax and {len(MODULES['train']) - 3} more packages"
         (["export", POLICY, "--to", "onnx"], "an ONNX graph needs onnx", "onnx"),
         (["runs", "runs", "--plot", "x.png"], "--plot needs matplotlib", "train"),
         (["report", "runs"], "a report needs matplotlib and scipy", "train"),
-        (["sweep", "cartpole_grid"], "a sweep needs jax, flax, optax and 12 more", "sweep"),
+        (["sweep", "cartpole_grid"], "a sweep needs jax, flax, optax and 13 more", "sweep"),
         (["distil", "--teacher", "x:y", "--env", "z"], f"distilling needs {ALL_OF_TRAIN}", "train"),
         (["bench"], f"a benchmark needs {ALL_OF_TRAIN}", "train"),
         (["gym", POLICY], "a real environment needs Gymnasium", "gym"),

@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 
+UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
 
 class OutOfMemory(RuntimeError):
     """A device does not have the memory that a program asks for."""
@@ -38,6 +40,19 @@ def available_bytes() -> int | None:
         return None
     lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
     return int(lines["MemAvailable"].split()[0]) * 1024
+
+
+def shown(size: int) -> str:
+    """Return a number of bytes for people.
+
+    Examples:
+      >>> shown(2_400_000), shown(320)
+      ('2.4 MB', '320 bytes')
+    """
+    for factor, unit in UNITS:
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size} bytes"
 
 
 def check_seeds_fit(program: Any, num_seeds: int) -> None:

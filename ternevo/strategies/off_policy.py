@@ -372,16 +372,16 @@ def ring_of(settings: "OffPolicy", env: Env) -> Replay:
     if shape.window > least:
         raise ValueError(
             f"a sample needs {shape.window} steps in a row, n_step {kept.n_step} and frame_stack "
-            f"{num_frames}, and an environment has {least} when learning starts: raise "
-            "--learning_starts or --buffer_size"
+            f"{num_frames}, and an environment has {least} when learning starts: lower --n_step "
+            "or --frame_stack, or raise --learning_starts and --buffer_size"
         )
     ring = replay(shape, env.obs, settings.worth.gamma, settings.worth.reward_scale)
     needed, free = size_of(ring, env), device_memory.available_bytes()
     if free is not None and needed > free:
         raise ValueError(
-            f"a buffer of {kept.buffer_size:,} steps of {env.id} needs {needed / 1e9:.2f} GB, and "
-            f"{free / 1e9:.2f} GB are free: lower --buffer_size to "
-            f"{_fitting(settings, needed, free):,}"
+            f"a buffer of {kept.buffer_size:,} steps of {env.id} needs "
+            f"{device_memory.shown(needed)}, and {device_memory.shown(free)} are free: lower "
+            f"--buffer_size to {_fitting(settings, needed, free)}"
         )
     return ring
 

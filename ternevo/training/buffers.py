@@ -10,8 +10,6 @@ from ternevo.settings.command_line import RunConfig
 from ternevo.settings.strategies.off_policy import OffPolicy
 from ternevo.types import Buffer, is_buffer
 
-UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-
 
 def size_of(state: Any) -> int:
     """Return the bytes of all buffers of a state, or of the shapes of one."""
@@ -32,8 +30,8 @@ def check_fit(config: RunConfig, size: int) -> None:
     if free is not None and size > free:
         what = "--num_seeds or --buffer_size" if _replays(config) else "--num_seeds"
         raise ValueError(
-            f"buffers of {config.num_seeds} seeds at once need {size / 1e9:.2f} GB, and "
-            f"{free / 1e9:.2f} GB are free: lower {what}"
+            f"buffers of {config.num_seeds} seeds at once need {device_memory.shown(size)}, "
+            f"and {device_memory.shown(free)} are free: lower {what}"
         )
 
 
@@ -48,7 +46,7 @@ def described(config: RunConfig, size: int) -> str:
       'buffers     2 MB on the device for each of 3 seeds'
     """
     of_each = size / config.num_seeds
-    where = f"{shown(round(of_each))} on the device"
+    where = f"{device_memory.shown(round(of_each))} on the device"
     if config.num_seeds > 1:
         where += f" for each of {config.num_seeds} seeds"
     if not isinstance(config.strategy, OffPolicy):  # not `_replays`, for the type checker
@@ -69,19 +67,6 @@ def what_resuming_loses(config: RunConfig, size: int) -> str:
         f" with empty buffers (--checkpoint_buffers False): it goes on otherwise than a run that "
         f"never stopped{refilled}"
     )
-
-
-def shown(size: int) -> str:
-    """Return a number of bytes for people.
-
-    Examples:
-      >>> shown(2_400_000), shown(320)
-      ('2.4 MB', '320 bytes')
-    """
-    for factor, unit in UNITS:
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}"
-    return f"{size} bytes"
 
 
 def _replays(config: RunConfig) -> bool:

@@ -109,6 +109,14 @@ FREE = {
             ["--strategy", "ppo"],
             {"num_devices", "distributed", "num_lanes", "population_chunk"},  # two are not its own
         ),
+        (
+            ["--strategy", "sac"],
+            {"num_devices", "distributed", "num_lanes", "population_chunk"},
+        ),
+        (
+            ["--strategy", "dqn"],  # whose exploration falls during the run
+            {"num_devices", "distributed", "num_lanes", "population_chunk", "num_generations"},
+        ),
     ],
 )
 def test_what_a_resumed_run_may_change(argv, fixed):
@@ -130,5 +138,6 @@ def test_what_costs_memory_and_what_shortens_steps():
     assert found["ternary_nes"] == ["sigma", "lr"]
     assert found["cosyne"] == ["mutation_sigma"]
     assert found["asng"] == ["init_step"]
-    assert found["ppo"] == ["lr", "max_grad_norm"]
+    assert found["ppo"] == found["dqn"] == ["lr", "max_grad_norm"]
+    assert found["td3"] == found["ddpg"] == found["sac"] == ["lr", "max_grad_norm", "critic_lr"]
     assert found["ternary_ga"] == []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from gradient_learners import GRADIENTS, OFF_POLICY
 
 from ternevo import export, gym, play
 from ternevo.bench import __main__ as bench
@@ -149,6 +150,10 @@ def test_a_value_that_is_missing_or_too_much(argv, line, capsys):
 # --- unknown options ----------------------------------------------------------------------------
 
 
+LEARNERS = f"--strategy {', '.join(GRADIENTS)}"
+REPLAYING = f"--strategy {', '.join(OFF_POLICY)}"
+
+
 @pytest.mark.parametrize(
     ("argv", "hint"),
     [
@@ -157,9 +162,11 @@ def test_a_value_that_is_missing_or_too_much(argv, line, capsys):
         (["--generations", "8"], "--generations; did you mean --num_generations?"),
         (["--learning-rate", "8"], "--learning-rate; did you mean --lr?"),
         (["--algo", "ppo"], "--algo; did you mean --strategy?"),
-        (["--n_envs", "8"], "--n_envs; --num_envs is an option of --strategy ppo"),
+        (["--n_envs", "8"], f"--n_envs; --num_envs is an option of {LEARNERS}"),
         (["--strategy", "ppo", "--n_envs", "8"], "--n_envs; did you mean --num_envs?"),
-        (["--gamma", "1"], "--gamma; it is an option of --strategy ppo"),
+        (["--gamma", "1"], f"--gamma; it is an option of {LEARNERS}"),
+        (["--utd", "1"], f"--utd; --updates_per_step is an option of {REPLAYING}"),
+        (["--checkpoint_replay", "1"], "--checkpoint_replay; did you mean --checkpoint_buffers?"),
         (["--cell", "elman"], "--cell; it is an option of --policy recurrent"),
         (["--population_sise", "8"], "--population_sise; did you mean --population_size?"),
         (["--no_lr"], "--no_lr; --help lists the options"),

@@ -115,20 +115,20 @@ class OffPolicy(Settings):
         if kept.batch_size > kept.learning_starts:
             raise ValueError(
                 f"batch_size must be at most learning_starts = {kept.learning_starts}, got "
-                f"{kept.batch_size}: raise --learning_starts"
+                f"{kept.batch_size}: lower --batch_size or raise --learning_starts"
             )
         length = kept.buffer_size // pace.num_envs
         if kept.n_step > min(length, kept.learning_starts // pace.num_envs):
             raise ValueError(
                 f"n_step must be at most the steps of an environment in the buffer ({length}) and "
                 f"before learning starts ({kept.learning_starts // pace.num_envs}), got "
-                f"{kept.n_step}"
+                f"{kept.n_step}: lower --n_step, or raise --buffer_size and --learning_starts"
             )
         if kept.buffer_size < kept.learning_starts or length < pace.train_every:
             least = max(kept.learning_starts, pace.num_envs * pace.train_every)
             raise ValueError(
                 f"buffer_size must be at least learning_starts and num_envs * train_every, here "
-                f"{least}, got {kept.buffer_size}"
+                f"{least}, got {kept.buffer_size}: raise --buffer_size"
             )
 
     def num_updates(self, num_generations: int) -> int:
