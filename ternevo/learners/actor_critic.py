@@ -153,8 +153,8 @@ def parts(
     """
     if env.action.kind != "continuous":
         raise ValueError(
-            f"--strategy {settings.word} needs continuous actions, and {env.id} has "
-            f"{env.action.size} discrete ones; use --strategy dqn"
+            f"--strategy {settings.word} needs continuous actions, and {env.id} has discrete ones "
+            f"({env.action.size}); use --strategy dqn"
         )
     latent = latent_policy(policy, weights)
     latent.check_memoryless(settings.word)

@@ -120,8 +120,8 @@ def learner(
     """
     if env.action.kind != "discrete":
         raise ValueError(
-            f"--strategy dqn needs discrete actions, and {env.id} has {env.action.size} continuous "
-            "ones; use --strategy sac or td3"
+            f"--strategy dqn needs discrete actions, and {env.id} has continuous ones "
+            f"({env.action.size}); use --strategy sac or td3"
         )
     value = Critic(settings.critic_hidden_sizes, settings.critic_activation, 1.0)
     network = QNetwork(latent_policy(policy, weights), value if settings.dueling else None)

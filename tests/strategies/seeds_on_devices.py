@@ -1,8 +1,9 @@
 """Run by test_seeds.py in a process of its own, with two CPU devices.
 
-    python seeds_on_devices.py OUT.npz COUNT...
+    python seeds_on_devices.py OUT.npz STRATEGY COUNT...
 
-trains so many seeds. 2 or 4 each device runs by itself; of 3 they share the populations.
+trains so many seeds of a strategy. 2 or 4 each device runs by itself; of 3 they share the
+populations.
 """
 
 import functools
@@ -102,13 +103,13 @@ class Compiled:
 
 def main() -> None:
     devices.use_cores(2)
-    found = {}
+    found, name = {}, sys.argv[2]
     with devices.on_all_devices():
-        for count in map(int, sys.argv[2:]):
+        for count in map(int, sys.argv[3:]):
             seeds = range(FIRST_SEED, FIRST_SEED + count)
-            found |= {f"{count}/{k}": x for k, x in trained("ternary_nes", seeds).items()}
-            found[f"{count}/messages"] = np.asarray(num_messages("ternary_nes", count))
-            found[f"{count}/compiled"] = np.asarray(num_compiled_later("ternary_nes", count))
+            found |= {f"{count}/{k}": x for k, x in trained(name, seeds).items()}
+            found[f"{count}/messages"] = np.asarray(num_messages(name, count))
+            found[f"{count}/compiled"] = np.asarray(num_compiled_later(name, count))
     np.savez(sys.argv[1], **found)
 
 

@@ -44,8 +44,12 @@ def assert_each_is_alone(name: str, together: dict[str, np.ndarray], num_seeds: 
     [
         "ternary_nes",
         "ppo",
-        pytest.param("ternary_ga", marks=pytest.mark.slow),
-        pytest.param("latent", marks=pytest.mark.slow),
+        "dqn",
+        "sac",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("ternary_ga", "latent", "td3", "ddpg")
+        ),
     ],
 )
 def test_seeds_together_are_the_seeds_alone(name):
@@ -54,20 +58,31 @@ def test_seeds_together_are_the_seeds_alone(name):
 
 @pytest.mark.exact
 @pytest.mark.parametrize(
-    "messages", [{4: 0, 3: 3}, pytest.param({2: 0}, marks=pytest.mark.slow)], ids=["some", "a pair"]
+    ("name", "messages"),
+    [
+        ("ternary_nes", {4: 0, 3: 3}),
+        pytest.param("ternary_nes", {2: 0}, marks=pytest.mark.slow),
+        ("sac", {3: 1}),
+        pytest.param("sac", {2: 0}, marks=pytest.mark.slow),
+        pytest.param("dqn", {3: 1, 2: 0}, marks=pytest.mark.slow),
+    ],
+    ids=["some", "a pair", "replayed", "a replayed pair", "rated"],
 )
-def test_seeds_on_two_devices(messages, tmp_path):
+def test_seeds_on_two_devices(name, messages, tmp_path):
     """Each has two seeds, or one, and they do not talk; or both share the populations of three.
+
+    Of three seeds that replay, each device learns all alike; they share the tests of what ships.
 
     Then they talk as often as for one seed: messages that are independent may wait for each other
     for ever. Each case runs one program in all chunks, also after a checkpoint.
     """
-    command = [sys.executable, SCRIPT, tmp_path / "two.npz", *map(str, messages)]
-    subprocess.run(command, check=True, env=os.environ)
+    command = [sys.executable, SCRIPT, tmp_path / "two.npz", name, *map(str, messages)]
+    places = os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")])
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": places})
     with np.load(tmp_path / "two.npz") as found:
         for count, expected in messages.items():
             together = {key.removeprefix(f"{count}/"): found[key] for key in found.files}
-            assert_each_is_alone("ternary_nes", together, count)
+            assert_each_is_alone(name, together, count)
             assert (together["messages"], together["compiled"]) == (expected, 0)
 
 
@@ -81,7 +96,7 @@ def test_the_shipped_policies_are_tested_only_when_that_is_due(backend, monkeypa
     assert " cond[" in str(program)
 
 
-@pytest.mark.parametrize("name", ["ternary_nes", "ppo"])
+@pytest.mark.parametrize("name", ["ternary_nes", "ppo", "dqn"])
 def test_seeds_side_by_side_are_the_seeds_in_turn(name, monkeypatch):
     """As an accelerator runs them. XLA may round the floats of another batch size otherwise."""
     in_turn = trained(name, THREE)

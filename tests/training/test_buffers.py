@@ -8,7 +8,9 @@ import pytest
 from ternevo import run
 from ternevo.machine import devices
 from ternevo.runs.sinks import read_jsonl
-from ternevo.strategies.across_seeds import across_seeds
+from ternevo.strategies.across_seeds import across_seeds, keys_of
+from ternevo.strategies.evaluated import EvaluationState
+from ternevo.training import buffers
 from ternevo.training.checkpoint import Checkpoints
 from ternevo.types import Buffer, PolicyParams, Strategy, TrainState, is_buffer
 
@@ -82,9 +84,11 @@ def test_a_resumed_run_goes_on_with_the_buffer_or_with_an_empty_one(filling):
     assert filling(4, "--resume") == [1, 3, 6, 10]
 
 
-def test_a_checkpoint_may_leave_the_buffer_out(filling):
+def test_a_checkpoint_may_leave_the_buffer_out(filling, capsys):
     assert filling(2, "--checkpoint_buffers", "False") == [1, 3]
     assert filling(4, "--resume", "--checkpoint_buffers", "False") == [1, 3, 3, 7]
+    said = "resumed after generation 2 with empty buffers (--checkpoint_buffers False): it goes on"
+    assert f"{said} otherwise than a run that never stopped\n" in capsys.readouterr().out
 
 
 def test_a_checkpoint_without_buffers_is_smaller(tmp_path):
@@ -102,14 +106,41 @@ def test_a_checkpoint_without_buffers_is_smaller(tmp_path):
     assert sizes[1] < 100_000 < 500_000 < sizes[0]
 
 
-def test_buffers_belong_to_one_seed():
-    def init(key):
-        return Buffer(jnp.zeros(3))
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_each_seed_has_a_buffer_of_its_own(backend, monkeypatch):
+    """In turn, or side by side: each seed writes its own numbers."""
 
-    strategy = Strategy(init, lambda key, state: (state, {}), lambda state: PolicyParams((), ()))
+    def step(key, state):
+        rows, count = state.strategy
+        rows = rows.data.at[count].set(jax.random.uniform(key))
+        return state._replace(strategy=(Buffer(rows), count + 1)), {}
+
+    def init(key):
+        first = Buffer(jnp.zeros(3)), jnp.zeros((), jnp.int32)
+        zero = jnp.zeros((), jnp.int32)
+        return EvaluationState(first, zero, (), zero, jnp.zeros(()))  # pyright: ignore
+
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    strategy = Strategy(init, step, lambda state: PolicyParams((), ()))
     assert across_seeds(strategy, 1) is strategy
-    with pytest.raises(ValueError, match="--num_seeds must be 1 with a strategy that keeps a buf"):
-        across_seeds(strategy, 2)
+    together = across_seeds(strategy, 2)
+    keys = keys_of([5, 6])
+    state = together.init(keys)
+    for _ in range(2):
+        state, _ = jax.jit(together.step)(keys, state)
+    rows, count = state.strategy
+    assert is_buffer(rows)
+    expected = [[jax.random.uniform(key)] * 2 + [0] for key in keys]
+    np.testing.assert_array_equal(rows.data, expected)
+    np.testing.assert_array_equal(count, [2, 2])
+    assert buffers.size_of(state) == 2 * 3 * 4
+
+
+def test_what_is_said_of_a_buffer_that_is_not_replayed(filling, capsys):
+    filling(1)
+    assert "\nbuffers     4 kB on the device\n" in capsys.readouterr().out
+    filling(2, "--resume")
+    assert "resumed after generation 1\n" in capsys.readouterr().out
 
 
 def test_buffers_stay_out_of_what_devices_hold_alike():

@@ -6,6 +6,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from gradient_learners import SMALL
 
 from ternevo import envs, problems
 from ternevo.settings.policies import MLP
@@ -15,14 +16,21 @@ from ternevo.training import loop
 from ternevo.training.checkpoint import CheckpointError, Checkpoints
 from ternevo.types import LEFT_OUT, Strategy
 
-KINDS = [("ternary_nes", "ternary"), ("ternary_ga", "ternary"), ("latent", "float")]
+KINDS = [
+    *(("ternary_nes", "ternary"), ("ternary_ga", "ternary"), ("latent", "float")),
+    ("dqn", "ternary"),  # its replay buffer is in the checkpoint
+]
 
 
 @functools.cache
 def small(name: str = "ternary_nes", weights: str = "ternary") -> Strategy:
     env = envs.make("gymnax/CartPole-v1", 20)
     policy = MLP(hidden_sizes=(4,), weights=weights).build(env.obs, env.action)
-    strategy = STRATEGIES[name].of(population_size=8).build(env, policy, weights, 20)
+    strategy = (
+        STRATEGIES[name]
+        .of(**SMALL.get(name, {"population_size": 8}))
+        .build(env, policy, weights, 20)
+    )
     return evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4)
 
 
