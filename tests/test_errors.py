@@ -8,6 +8,7 @@ import sys
 
 import jax
 import pytest
+from gradient_learners import options_of
 
 from ternevo import envs, export, gym, installation, play, run
 from ternevo.arithmetic import observation
@@ -210,8 +211,15 @@ EXHAUSTED = "RESOURCE_EXHAUSTED: Out of memory allocating 400000000000000 bytes.
             [*TINY, "--strategy", "ppo", "--num_envs", "8", "--num_steps", "16"],
             ["Lower --num_seeds (now 1), --num_envs (now 8), --num_steps (now 16), --hidden_sizes"],
         ),
+        (
+            [*TINY, "--strategy", "dqn", *options_of("dqn")],
+            [
+                "Lower --num_seeds (now 1), --buffer_size (now 64), --batch_size (now 8), "
+                "--critic_hidden_sizes (now (8,)), --hidden_sizes"
+            ],
+        ),
     ],
-    ids=["evolution", "ppo"],
+    ids=["evolution", "ppo", "dqn"],
 )
 def test_out_of_memory_names_what_to_lower(arguments, parts, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "advance", raising(jax.errors.JaxRuntimeError(EXHAUSTED)))
@@ -219,7 +227,7 @@ def test_out_of_memory_names_what_to_lower(arguments, parts, tmp_path, monkeypat
     assert f"error: out of memory: {EXHAUSTED}" in message
     assert message.endswith("under another --name. There is no checkpoint yet")
     assert all(part in message for part in parts), message
-    assert "num_lanes" not in message or "ppo" not in arguments
+    assert "num_lanes" not in message or "--strategy" not in arguments
 
 
 def test_jax_raises_that_error():

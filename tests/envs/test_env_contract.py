@@ -74,7 +74,7 @@ def mine(**changes):
         (1.0, -1.0, "component 0 is between 1 and -1"),
     ],
 )
-@pytest.mark.parametrize("strategy", ["ternary_nes", "ppo"])
+@pytest.mark.parametrize("strategy", ["ternary_nes", "ppo", "sac"])
 def test_a_run_refuses_bounds_that_no_file_can_hold(
     strategy, low, high, words, monkeypatch, tmp_path, capsys
 ):

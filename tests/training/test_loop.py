@@ -26,11 +26,8 @@ KINDS = [
 def small(name: str = "ternary_nes", weights: str = "ternary") -> Strategy:
     env = envs.make("gymnax/CartPole-v1", 20)
     policy = MLP(hidden_sizes=(4,), weights=weights).build(env.obs, env.action)
-    strategy = (
-        STRATEGIES[name]
-        .of(**SMALL.get(name, {"population_size": 8}))
-        .build(env, policy, weights, 20)
-    )
+    settings = STRATEGIES[name].of(**SMALL.get(name, {"population_size": 8}))
+    strategy = settings.build(env, policy, weights, 20)
     return evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4)
 
 
