@@ -82,7 +82,7 @@ def test_every_seed_solves_a_probe_by_as_many_gradient_steps_as_were_asked_for(
     keys = jax.random.split(jax.random.key(0), SEEDS)
     shipped, updates, steps, metrics, earned = quick_jit(jax.vmap(go))(keys)
     if env is PUSHED:
-        assert np.all(np.mean(earned, axis=1) > -0.7), earned
+        assert np.all(np.mean(earned, axis=1) > -1) and np.mean(earned) > -0.5, earned
     else:
         np.testing.assert_array_equal(earned, 1.0)
     for tensor in ternary.tensors(shipped.weights):

@@ -154,7 +154,7 @@ each_row = pytest.mark.parametrize(
 
 
 def test_the_tables_of_the_tests_name_every_strategy():
-    """Learners by gradients are in `tests/learners/test_ppo.py` and `test_off_policy.py`."""
+    """Learners by gradients are in `test_learning_by_replay.py` and `learners/test_ppo.py`."""
     named = {name for name, _, _ in TABLE} | {*GRADIENTS}
     assert {STRATEGIES[name] for name in named} == set(STRATEGIES.values())
 
