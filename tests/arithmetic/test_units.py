@@ -59,8 +59,13 @@ def trained(name: str, factor, offset, gain):
     return metrics, shipped, observation.freeze(shipped.moments)
 
 
+of_each = pytest.mark.parametrize(
+    "name", ["ternary_nes", "ppo", pytest.param("dqn", marks=pytest.mark.slow)]
+)
+
+
 @pytest.mark.exact
-@pytest.mark.parametrize("name", SETTINGS)
+@of_each
 def test_training_in_other_units_is_the_same_bit_for_bit(name):
     """From the first generation on, which looks at its episodes beforehand."""
     metrics, shipped, quantiser = trained(name, ONES, ZEROS, ONES)
@@ -77,7 +82,7 @@ def test_training_in_other_units_is_the_same_bit_for_bit(name):
         np.testing.assert_array_equal(other.moments.deviation, shipped.moments.deviation * factor)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@of_each
 def test_a_sensor_that_is_always_nan_is_one_that_is_always_zero(name):
     """Policies are shown 0 in both cases, and nothing else may differ, to the bit."""
     broken, dead = ONES.copy(), ONES.copy()
@@ -92,7 +97,7 @@ def test_a_sensor_that_is_always_nan_is_one_that_is_always_zero(name):
         np.testing.assert_array_equal(ours[others], theirs[others])
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@of_each
 def test_a_sensor_that_is_always_infinite_takes_nothing_from_the_others(name):
     offset = np.array([0.0, 0.0, np.inf, 0.0], np.float32)
     _, shipped, quantiser = trained(name, ONES, offset, ONES)
@@ -104,7 +109,7 @@ def test_a_sensor_that_is_always_infinite_takes_nothing_from_the_others(name):
     assert (quantiser.mean[2], quantiser.scale[2]) == (0, 16)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@of_each
 def test_what_is_far_from_zero_is_scaled_by_how_it_moves(name):
     """A sine of large numbers has a deviation of about 0.7."""
     deviation = np.array([10, 1, 1e-4, 1e30], np.float32)

@@ -36,6 +36,7 @@ KINDS = [
 ROUTES = ("ternary_nes", "ternary_ga", "latent", "ppo", "td3")
 RUN = [kind for kind in KINDS if kind[0] in ROUTES and kind[1] == "ternary"]
 """One of each way to train is run; of the others the trace says that they do not differ."""
+SLOW = ("td3",)
 ROLLOUTS = 2
 """Rollouts in one program: the strategy's, and that of `with_evaluation`."""
 SMALL = collections.defaultdict(lambda: {"population_size": 8}, OF_LEARNERS)
@@ -73,8 +74,12 @@ def counted_strategy(name, weights, options):
 
 
 def each(kinds):
-    ids = ["-".join(kind[:2]) for kind in kinds]
-    return pytest.mark.parametrize(("name", "weights", "options"), kinds, ids=ids)
+    slow = SLOW if kinds is RUN else ()
+    rows = [
+        pytest.param(*kind, id="-".join(kind[:2]), marks=[pytest.mark.slow] * (kind[0] in slow))
+        for kind in kinds
+    ]
+    return pytest.mark.parametrize(("name", "weights", "options"), rows)
 
 
 @each(KINDS)

@@ -23,7 +23,7 @@ SCRIPT = Path(__file__).with_name("on_devices.py")
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
-QUICK = ("split", "padded", "votes", "replayed")
+QUICK = ("split", "padded", "votes")
 """On one device and on two; each is compiled anew, so the others, and eight devices, are slow."""
 
 

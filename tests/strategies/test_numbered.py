@@ -29,6 +29,8 @@ CASES = [
     ("latent", "float", {"algorithm": "SimpleGA", "sigma_schedule": "linear"}),
     ("ternary_nes", "ternary", {"lr_schedule": "cosine", "fitness_shaping": "baseline"}),
 ]
+SLOW = ("td3", "ddpg")
+"""Much like `sac`, as far as numbers go."""
 WITHOUT = ("compact_ga", "random_search")
 """Strategies without a number that a program could share."""
 
@@ -56,7 +58,13 @@ def others(settings, factor=0.9):
 
 
 @pytest.mark.parametrize(
-    ("name", "weights", "options"), CASES, ids=["-".join(map(str, case)) for case in CASES]
+    ("name", "weights", "options"),
+    [
+        pytest.param(
+            *case, id="-".join(map(str, case)), marks=[pytest.mark.slow] * (case[0] in SLOW)
+        )
+        for case in CASES
+    ],
 )
 def test_runs_with_other_numbers_compile_the_same_program(name, weights, options):
     settings = settings_of(name, **options)
@@ -98,7 +106,9 @@ def rows(strategy, keys):
     return found, chunks[-1].state
 
 
-@pytest.mark.parametrize("name", ["ternary_nes", "ppo", "sac"])
+@pytest.mark.parametrize(
+    "name", ["ternary_nes", "ppo", pytest.param("sac", marks=pytest.mark.slow)]
+)
 def test_numbers_reach_the_search(name):
     """A rate of almost 0 leaves the shipped policy alone, in the program in which 1 moves it."""
     fixed = {"search_scales": False} if name == "ternary_nes" else {}

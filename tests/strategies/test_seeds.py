@@ -44,11 +44,10 @@ def assert_each_is_alone(name: str, together: dict[str, np.ndarray], num_seeds: 
     [
         "ternary_nes",
         "ppo",
-        "dqn",
         "sac",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("ternary_ga", "latent", "td3", "ddpg")
+            for name in ("ternary_ga", "latent", "dqn", "td3", "ddpg")
         ),
     ],
 )
@@ -96,7 +95,7 @@ def test_the_shipped_policies_are_tested_only_when_that_is_due(backend, monkeypa
     assert " cond[" in str(program)
 
 
-@pytest.mark.parametrize("name", ["ternary_nes", "ppo", "dqn"])
+@pytest.mark.parametrize("name", ["ternary_nes", "ppo", "sac"])
 def test_seeds_side_by_side_are_the_seeds_in_turn(name, monkeypatch):
     """As an accelerator runs them. XLA may round the floats of another batch size otherwise."""
     in_turn = trained(name, THREE)

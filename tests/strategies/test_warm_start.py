@@ -23,7 +23,6 @@ from ternevo.types import Env, ObservationMoments, PolicyParams, Strategy, Tenso
 
 SMALL = {"population_size": 8}
 TABULAR = ("pbil", "cem", "compact_ga", "asng", "trust_region")
-KINDS = ("ternary", "binary", "float")
 TABLE = [
     *(("ternary_nes", "ternary", {**SMALL, "distribution": d}) for d in ("threshold", "logits")),
     *(("ternary_nes", "ternary", {**SMALL, "distribution": d}) for d in ("mean", "sharp")),
@@ -49,7 +48,8 @@ TABLE = [
     ("evosax", "float", {**SMALL, "algorithm": "Sep_CMA_ES"}),
     ("evosax", "ternary", {**SMALL, "algorithm": "SimpleGA"}),
     ("evosax", "float", {**SMALL, "algorithm": "DifferentialEvolution"}),
-    *((name, kind, OF_LEARNERS[name]) for name in ("ppo", "dqn", "sac") for kind in KINDS),
+    *(("ppo", kind, OF_LEARNERS["ppo"]) for kind in ("ternary", "binary", "float")),
+    *((name, kind, OF_LEARNERS[name]) for name in ("dqn", "sac") for kind in ("ternary", "float")),
     ("td3", "ternary", OF_LEARNERS["td3"]),
     ("ddpg", "binary", OF_LEARNERS["ddpg"]),
 ]

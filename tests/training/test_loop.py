@@ -18,7 +18,8 @@ from ternevo.types import LEFT_OUT, Strategy
 
 KINDS = [
     *(("ternary_nes", "ternary"), ("ternary_ga", "ternary"), ("latent", "float")),
-    ("dqn", "ternary"),  # its replay buffer is in the checkpoint
+    # Its replay buffer is in the checkpoint; `test_off_policy_runs.py` stops a run of it.
+    pytest.param("dqn", "ternary", marks=pytest.mark.slow),
 ]
 
 
