@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gradient_learners import CONTINUOUS, OFF_POLICY, REPLAYED
+from gradient_learners import CONTINUOUS, REPLAYED
 from policy_inputs import inputs
 
 from ternevo import envs
@@ -123,7 +123,9 @@ def has_moved(before, after) -> bool:
     return any(not np.array_equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", OFF_POLICY)
+@pytest.mark.parametrize(
+    "name", ["dqn", "td3", "sac", pytest.param("ddpg", marks=pytest.mark.slow)]
+)
 def test_nothing_moves_in_the_warm_up_and_then_targets_move_when_they_are_due(name):
     env = PUSHED if name in CONTINUOUS else CORRIDOR
     settings = {**ONE_AT_A_TIME, **PERIODS[name], "tau": 0.5, "lr": 0.01}

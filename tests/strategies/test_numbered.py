@@ -29,7 +29,7 @@ CASES = [
     ("latent", "float", {"algorithm": "SimpleGA", "sigma_schedule": "linear"}),
     ("ternary_nes", "ternary", {"lr_schedule": "cosine", "fitness_shaping": "baseline"}),
 ]
-SLOW = ("td3", "ddpg")
+SLOW = ("dqn", "td3", "ddpg")
 """Much like `sac`, as far as numbers go."""
 WITHOUT = ("compact_ga", "random_search")
 """Strategies without a number that a program could share."""

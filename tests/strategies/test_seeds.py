@@ -95,7 +95,9 @@ def test_the_shipped_policies_are_tested_only_when_that_is_due(backend, monkeypa
     assert " cond[" in str(program)
 
 
-@pytest.mark.parametrize("name", ["ternary_nes", "ppo", "sac"])
+@pytest.mark.parametrize(
+    "name", ["ternary_nes", "ppo", pytest.param("sac", marks=pytest.mark.slow)]
+)
 def test_seeds_side_by_side_are_the_seeds_in_turn(name, monkeypatch):
     """As an accelerator runs them. XLA may round the floats of another batch size otherwise."""
     in_turn = trained(name, THREE)
