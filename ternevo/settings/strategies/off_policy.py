@@ -69,8 +69,8 @@ class Replayed(Part):
     batch_size: int = option(128, COUNT, costs_memory=True)
     """Number of samples of a gradient step."""
     learning_starts: int = option(1000, COUNT)
-    """Number of environment steps at random before the first gradient step, rounded up to whole
-    generations. At least batch_size."""
+    """Number of environment steps at random before learning starts, with the next generation. At
+    least batch_size."""
     n_step: int = option(1, COUNT)
     """Number of rewards in a row that a target adds up before it trusts a value."""
 
@@ -91,8 +91,6 @@ class OffPolicy(Settings):
 
     word: ClassVar[str] = ""
     """Its name on the command line."""
-
-    fixed_on_resume: ClassVar[tuple[str, ...]] = ("num_devices", "distributed")
 
     pace: Pace = Pace()
     replayed: Replayed = Replayed()
