@@ -1,10 +1,11 @@
 """Convolutions beside an MLP on MinAtar, float and ternary, by gradients and by evolution.
 
-    python experiments/minatar.py --num_seeds 1
+    python experiments/minatar.py --num_seeds 3
 
 runs what results/minatar.jsonl lacks, one line for each seed, and writes the table of
-docs/seeing.md. Gradients get 2 million steps with the settings of the game's page; evolution gets
-the budget that the study gave to its MLPs. Every arm is an ordinary `python -m ternevo.run`.
+docs/seeing.md. Gradients get 2 million steps with the settings of the game's page, and convolutions
+also 10 million on Breakout; evolution gets the budget that the study gave to its MLPs. Every arm is
+an ordinary `python -m ternevo.run`.
 """
 
 import dataclasses
@@ -29,7 +30,8 @@ MARKS = ("<!-- table -->", "<!-- end of table -->")
 
 CONV = ("--policy", "conv", "--hidden_sizes", "(128,)")
 TERNARY = ("--weights", "ternary", "--activation", "int8")
-PPO = ("--num_generations", "245", "--eval_every", "35")
+SHORT = ("--num_generations", "245", "--eval_every", "35")
+LONG = ("--num_generations", "1221", "--eval_every", "111")
 GAMES = {
     "Breakout": "gymnax_breakout_minatar",
     "Asterix": "gymnax_asterix_minatar",
@@ -42,14 +44,14 @@ EVOLVED = {
 }
 """The budgets of the study."""
 
+CONV_TERNARY = (*CONV, *TERNARY, "--observation_shift", "0", "--lr", "0.002")
 ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "PPO, MLP, float": ("ppo", PPO),
-    "PPO, MLP, ternary": ("ppo", (*PPO, *TERNARY, "--observation_shift", "3", "--lr", "0.002")),
-    "PPO, conv, float": ("ppo", (*PPO, *CONV)),
-    "PPO, conv, ternary": (
-        "ppo",
-        (*PPO, *CONV, *TERNARY, "--observation_shift", "0", "--lr", "0.002"),
-    ),
+    "PPO, MLP, float": ("ppo", SHORT),
+    "PPO, MLP, ternary": ("ppo", (*SHORT, *TERNARY, "--observation_shift", "3", "--lr", "0.002")),
+    "PPO, conv, float": ("ppo", (*SHORT, *CONV)),
+    "PPO, conv, ternary": ("ppo", (*SHORT, *CONV_TERNARY)),
+    "PPO, conv, float, 10 M steps": ("ppo", (*LONG, *CONV)),
+    "PPO, conv, ternary, 10 M steps": ("ppo", (*LONG, *CONV_TERNARY)),
     "evolution, MLP, ternary": ("ternary_nes", ("--observation_shift", "2")),
     "evolution, conv, ternary": ("ternary_nes", (*CONV, "--observation_shift", "2")),
 }
@@ -62,7 +64,7 @@ class MinAtarConfig:
     games: tuple[str, ...] = tuple(GAMES)
     """Which games."""
     arms: tuple[str, ...] = tuple(ARMS)
-    """Which arms; evolution plays Breakout and Freeway only."""
+    """Which arms; evolution plays Breakout and Freeway only, and 10 M steps are for Breakout."""
     num_seeds: int = 3
     """Seeds of an arm, from 0; an arm that has lines is not run again."""
     jobs: int = 2
@@ -93,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def budget(game: str, arm: str) -> tuple[str, ...] | None:
     """Return the options of a game's budget, None if the arm does not play it."""
+    if arm.endswith("10 M steps"):
+        return () if game == "Breakout" else None
     return EVOLVED.get(game) if arm.startswith("evolution") else ()
 
 
