@@ -18,6 +18,7 @@ TRAIN = (
 )
 MODULES = {
     "train": TRAIN,
+    "bench": ("rejax",),
     "sweep": (*TRAIN, "optuna"),
     "digits": ("sklearn",),
     "gym": ("gymnasium",),

@@ -175,6 +175,51 @@ class BesidePPO:
 
 
 @dataclasses.dataclass(frozen=True)
+class BesideRejax:
+    """Steps and updates of an off-policy learner with float networks, against rejax's."""
+
+    env: str
+    episode_length: int
+    """The time limit in training; final policies are measured with the environment's own."""
+    algorithm: Literal["dqn", "sac"]
+    num_envs: int
+    num_updates: int
+    """Number of updates after each step in all environments."""
+    buffer_size: int
+    batch_size: int
+    learning_starts: int
+    lr: float
+    tau: float
+    """How far targets move after these updates."""
+    gamma: float = 0.99
+    exploration_fraction: float = 0.5
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Hidden layers of policies and critics, with ReLU. rejax's DQN has these sizes."""
+    num_generations: int = 4
+    """Number of generations that are timed."""
+    steps_of_generation: int = 1000
+    """Number of steps of a generation, in all environments."""
+    num_steps: int = 20_000
+    """Number of steps of a whole run, which tells what is learned."""
+    num_seeds: int = 0
+    """Number of whole runs; 0 for none."""
+
+    @property
+    def updates_of_generation(self) -> int:
+        """Return the number of updates in a generation."""
+        return self.steps_of_generation // self.num_envs * self.num_updates
+
+    @property
+    def generations_before_learning(self) -> int:
+        """Return the number of generations before the first with updates."""
+        return -(-self.learning_starts // self.steps_of_generation)
+
+    def build(self) -> Contest:
+        """Return ternevo and rejax."""
+        return _built("off_policy:build", self)
+
+
+@dataclasses.dataclass(frozen=True)
 class Deployed:
     """Evaluations of one policy on one core, in C, Python, NumPy, JAX and onnxruntime."""
 
@@ -215,6 +260,8 @@ class DeployedConv:
 EVOSAX = "evosax always runs to the last step, and its cost does not depend on weights"
 PPO = "updates of PPO from a random policy, float MLPs (64, 64) with tanh, against a plain PPO"
 BESIDE_PPO = (Comparison("reference PPO", "rate"), Comparison("reference PPO", "memory"))
+REJAX = "float MLPs (64, 64) with ReLU, against rejax, where that is installed"
+BESIDE_REJAX = (Comparison("rejax", "rate", 1.5), Comparison("rejax", "memory"))
 LIMITS = (Comparison("physics", "rate"), Comparison("forward", "rate"))
 
 
@@ -328,6 +375,40 @@ CASES: dict[str, Case] = {
         ),
         BESIDE_PPO,
     ),
+    "dqn_cartpole": Case(
+        "CartPole, 10 environments, 5 updates of 100 samples after each of their steps, double, a "
+        f"buffer of 50,000: DQN, {REJAX}; returns after 50,000 steps",
+        ("cpu",),
+        BesideRejax(
+            *("gymnax/CartPole-v1", 500, "dqn", 10, 5, 50_000, 100, 5000, 1e-3, 0.02),
+            num_steps=50_000,
+            num_seeds=3,
+        ),
+        BESIDE_REJAX,
+    ),
+    "sac_pendulum": Case(
+        "Pendulum, 1 environment, 1 update of 256 samples after each step, a buffer of 10,000: "
+        f"SAC, {REJAX}; returns after 10,000 steps",
+        ("cpu",),
+        BesideRejax(
+            *("gymnax/Pendulum-v1", 200, "sac", 1, 1, 10_000, 256, 1000, 1e-3, 0.02),
+            num_generations=2,
+            num_steps=10_000,
+            num_seeds=3,
+        ),
+        BESIDE_REJAX,
+    ),
+    "sac_pendulum_50": Case(
+        "sac_pendulum with a time limit of 50 in training",
+        ("cpu",),
+        BesideRejax(
+            *("gymnax/Pendulum-v1", 50, "sac", 1, 1, 10_000, 256, 1000, 1e-3, 0.02),
+            num_generations=2,
+            num_steps=10_000,
+            num_seeds=3,
+        ),
+        BESIDE_REJAX,
+    ),
     "deploy_binary": Case(
         "a binary network 64-64-1 with signs, inputs 0 and 1: 600 bytes; others have claimed "
         "500,000 evaluations per second for such a network",
@@ -435,6 +516,31 @@ CASES: dict[str, Case] = {
         ("quick",),
         BesidePPO("gymnax/CartPole-v1", 20, 4, 2, 2, num_steps=8, hidden_sizes=(8,)),
         BESIDE_PPO,
+    ),
+    "dqn_quick": Case(
+        "dqn_cartpole at a toy size",
+        ("quick",),
+        BesideRejax(
+            *("gymnax/CartPole-v1", 20, "dqn", 2, 1, 64, 4, 16, 1e-3, 0.02),
+            num_generations=1,
+            steps_of_generation=16,
+            num_steps=64,
+            num_seeds=1,
+        ),
+        tuple(Comparison(c.rival, c.kind) for c in BESIDE_REJAX),
+    ),
+    "sac_quick": Case(
+        "sac_pendulum at a toy size",
+        ("quick",),
+        BesideRejax(
+            *("gymnax/Pendulum-v1", 20, "sac", 1, 1, 64, 4, 16, 1e-3, 0.02),
+            hidden_sizes=(8,),
+            num_generations=1,
+            steps_of_generation=16,
+            num_steps=64,
+            num_seeds=1,
+        ),
+        tuple(Comparison(c.rival, c.kind) for c in BESIDE_REJAX),
     ),
     "deploy_quick": Case(
         "5-9-3 with signs, a few evaluations",

@@ -1,0 +1,203 @@
+"""Steps and updates of our DQN and SAC as compiled by `loop.advance`, beside rejax's.
+
+Both run on one device, from a state whose buffer has been filled up to the first updates, and take
+the same number of steps in the same number of environments, with as many updates. Networks are
+float, with equal layers. Ours sees integers, as it would be deployed.
+
+A whole run of each tells what is learned in equal steps. rejax stops values at a time limit as if
+the task had ended there. The final policies act without exploration, in the same episodes.
+"""
+
+import statistics
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ternevo import envs
+from ternevo.arithmetic import observation
+from ternevo.bench.cases import BesideRejax
+from ternevo.bench.contest import Contest, Contestant, Record
+from ternevo.bench.measure import compiled
+from ternevo.installation import MissingExtra, require
+from ternevo.machine import devices
+from ternevo.policies.acting import Actor, seen_first
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies.dqn import DQN
+from ternevo.settings.strategies.off_policy import OffPolicy, Pace, Replayed
+from ternevo.settings.strategies.parts import Rate
+from ternevo.settings.strategies.sac import SAC
+from ternevo.training import loop
+from ternevo.types import Env, Key, Policy, Strategy
+
+NUM_EPISODES = 100
+"""Number of episodes in which a final policy is measured."""
+
+Act = Callable[[jax.Array], jax.Array]
+"""Maps an observation to an action of the environment."""
+
+
+class Runner(NamedTuple):
+    """An implementation of a learner.
+
+    `init(key)` returns a state, and `advance(state, n)`, which is jitted, the state after n
+    generations of equally many steps. It may use up the given state. `actor(state)` returns the
+    final policy, without exploration.
+    """
+
+    name: str
+    init: Callable[[Key], Any]
+    advance: Any
+    actor: Callable[[Any], Act]
+
+
+def build(setting: BesideRejax) -> Contest:
+    """Return ternevo and, where it is installed, rejax."""
+    contestants, notes = [], {"updates": setting.num_generations * setting.updates_of_generation}
+    for name, make in {"ternevo": ours, "rejax": _rejax}.items():
+        try:
+            runner = make(setting)
+        except MissingExtra as missing:
+            contestants.append(Contestant(name, lambda: None, skipped=str(missing)))
+            continue
+        contestants.append(_timed(runner, setting))
+        notes |= _learned(runner, setting)
+    return Contest(contestants, notes)
+
+
+def _rejax(setting: BesideRejax) -> Runner:
+    """Return rejax's learner.
+
+    Raises:
+      MissingExtra: rejax is not installed.
+    """
+    require("a comparison with rejax", "bench", "rejax")
+    from ternevo.bench import rejax_runner
+
+    return rejax_runner.runner(setting)
+
+
+def _timed(runner: Runner, setting: BesideRejax) -> Contestant:
+    """Return the contestant that runs some generations, once learning has started."""
+    count = jnp.asarray(setting.num_generations, jnp.int32)
+    waiting = jnp.asarray(setting.generations_before_learning + 1, jnp.int32)
+    with devices.on_all_devices(1):
+        first = runner.init(jax.random.key(0))
+        contestant = compiled(runner.name, runner.advance, first, count, run=lambda: None)
+        state = runner.advance(first, waiting)
+
+    def run() -> Any:
+        # A copy, because `advance` consumes the state.
+        with devices.on_all_devices(1):
+            return runner.advance(jax.tree.map(jnp.copy, state), count)
+
+    steps = setting.num_generations * setting.steps_of_generation
+    return contestant._replace(run=run, generations=setting.num_generations, env_steps=steps)
+
+
+def _learned(runner: Runner, setting: BesideRejax) -> Record:
+    """Return the mean returns of final policies: their median over the seeds, and the worst."""
+    if not setting.num_seeds:
+        return {}
+    count = jnp.asarray(setting.num_steps // setting.steps_of_generation, jnp.int32)
+    env = envs.make(setting.env)
+    means = []
+    with devices.on_all_devices(1):
+        for seed in range(setting.num_seeds):
+            state = runner.advance(runner.init(jax.random.key(seed)), count)
+            found = returns(env, runner.actor(state), jax.random.key(1000), NUM_EPISODES)
+            means.append(float(jnp.mean(found)))
+    return {
+        f"return of {runner.name}": statistics.median(means),
+        f"worst return of {runner.name}": min(means),
+    }
+
+
+def returns(env: Env, act: Act, key: Key, num_episodes: int) -> Float[Array, " episodes"]:
+    """Return the returns of some episodes."""
+
+    def one_step(carry: tuple, key: Key) -> tuple[tuple, None]:
+        state, obs, is_alive, total = carry
+        state, step = env.step(key, state, act(obs))
+        total += jnp.where(is_alive, step.reward, 0.0)
+        is_alive &= ~(step.terminated | step.truncated)
+        return (state, step.obs, is_alive, total), None
+
+    def one_episode(key: Key) -> jax.Array:
+        key_task, key_reset, key_steps = jax.random.split(key, 3)
+        state, obs = env.reset(key_reset, env.draw_task(key_task))
+        first = (state, obs, jnp.asarray(True), jnp.zeros(()))
+        keys = jax.random.split(key_steps, env.episode_length)
+        return jax.lax.scan(one_step, first, keys)[0][3]
+
+    return jax.jit(jax.vmap(one_episode))(jax.random.split(key, num_episodes))
+
+
+# ------------------------------------------------------------------------------------- ours
+
+
+def ours(setting: BesideRejax) -> Runner:
+    """Return our learner."""
+    env = envs.make(setting.env, setting.episode_length)
+    settings = MLP(hidden_sizes=setting.hidden_sizes, activation="relu", weights="float")
+    policy = settings.build(env.obs, env.action)
+    num_generations = setting.num_steps // setting.steps_of_generation
+    strategy = settings_of(setting).build(env, policy, "float", num_generations)
+    return Runner(
+        "ternevo",
+        lambda key: loop.start(key, strategy),
+        _advance(strategy),
+        lambda state: _final(env, policy, strategy, state),
+    )
+
+
+def _advance(strategy: Strategy) -> Any:
+    """Return `loop.advance` of a strategy, without the metrics."""
+    return jax.jit(lambda state, count: loop.advance(strategy, state, count)[0], donate_argnums=0)
+
+
+def _final(env: Env, policy: Policy, strategy: Strategy, state: Any) -> Act:
+    """Return what our final policy does."""
+    params = strategy.params(state.strategy)
+    quantiser = observation.freeze(params.moments, env.obs.kind)
+    actor = Actor(policy, env.obs, env.action)
+    return lambda obs: actor.act(params.weights, quantiser, (), seen_first(obs))[1]
+
+
+def settings_of(setting: BesideRejax) -> OffPolicy:
+    """Return our settings for what rejax does."""
+    pace = Pace(
+        num_envs=setting.num_envs,
+        train_every=1,
+        updates_per_step=setting.num_updates / setting.num_envs,
+        steps_per_generation=setting.steps_of_generation,
+    )
+    replayed = Replayed(
+        buffer_size=setting.buffer_size,
+        batch_size=setting.batch_size,
+        learning_starts=setting.learning_starts,
+        n_step=1,
+    )
+    rate = Rate(lr=setting.lr)
+    if setting.algorithm == "dqn":
+        return DQN(
+            pace,
+            replayed,
+            rate,
+            double=True,
+            dueling=False,
+            # rejax moves its target once after all updates in a row.
+            target_period=setting.num_updates,
+            tau=setting.tau,
+            exploration_fraction=setting.exploration_fraction,
+        )
+    return SAC(
+        pace,
+        replayed,
+        rate,
+        critic_hidden_sizes=setting.hidden_sizes,
+        critic_lr=setting.lr,
+        tau=setting.tau,
+    )
