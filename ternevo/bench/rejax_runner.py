@@ -45,21 +45,21 @@ def _strongly_typed(x: Any) -> jax.Array:
 def _algorithm(setting: BesideRejax) -> Any:
     """Return the algorithm with its settings. Observations are normalised, as ours are."""
     env, params = merging(setting.env.partition("/")[2], setting.episode_length)
-    common = dict(
-        env=env,
-        env_params=params,
-        agent_kwargs={"activation": "relu"},
-        total_timesteps=setting.num_steps,
-        learning_rate=setting.lr,
-        gamma=setting.gamma,
-        polyak=1 - setting.tau,
-        num_envs=setting.num_envs,
-        buffer_size=setting.buffer_size,
-        fill_buffer=setting.learning_starts,
-        batch_size=setting.batch_size,
-        num_epochs=setting.num_updates,
-        normalize_observations=True,
-    )
+    common = {
+        "env": env,
+        "env_params": params,
+        "agent_kwargs": {"activation": "relu"},
+        "total_timesteps": setting.num_steps,
+        "learning_rate": setting.lr,
+        "gamma": setting.gamma,
+        "polyak": 1 - setting.tau,
+        "num_envs": setting.num_envs,
+        "buffer_size": setting.buffer_size,
+        "fill_buffer": setting.learning_starts,
+        "batch_size": setting.batch_size,
+        "num_epochs": setting.num_updates,
+        "normalize_observations": True,
+    }
     if setting.algorithm == "dqn":
         return rejax.DQN.create(**common, exploration_fraction=setting.exploration_fraction)
     sizes = setting.hidden_sizes
