@@ -34,6 +34,9 @@ from ternevo.settings.policies import MLP
 KINDS = ("time", "rate", "share", "memory", "bandwidth", "evaluations", "speed")
 
 WANTED = {  # what the bench is there to show: (case, rival, kind) and the goal
+    **{
+        (name, "rejax", "rate"): 1.5 for name in ("dqn_cartpole", "sac_pendulum", "sac_pendulum_50")
+    },
     ("cartpole_random", "evosax", "time"): 4.0,
     ("cartpole_random", "evosax", "memory"): 10.0,
     ("cartpole_trained", "evosax", "time"): 1.5,
