@@ -186,6 +186,7 @@ def settings_of(setting: BesideRejax) -> OffPolicy:
             pace,
             replayed,
             rate,
+            max_grad_norm=0.0,
             double=True,
             dueling=False,
             # rejax moves its target once after all updates in a row.
