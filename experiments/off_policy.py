@@ -57,7 +57,7 @@ TASKS = {
     ),
     "Breakout": Task("gymnax_breakout_minatar", 1_000_000, ("dqn",), {"dqn": 10}, 3, CONV),
     "hopper": Task("brax_hopper", 250_000, ("sac",), {"sac": 1500}, 2),
-    "halfcheetah": Task("brax_halfcheetah", 250_000, ("sac",), {"sac": 2000}, 2),
+    "halfcheetah": Task("brax_halfcheetah", 500_000, ("sac",), {"sac": 2000}, 2),
 }
 
 
