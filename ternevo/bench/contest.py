@@ -36,3 +36,21 @@ class Contest(NamedTuple):
 
 class CaseError(RuntimeError):
     """A case cannot run as described."""
+
+
+Act = Callable[[Any], Any]
+"""Maps an observation to an action of the environment."""
+
+
+class Runner(NamedTuple):
+    """An implementation of a learner.
+
+    `init(key)` returns a state, and `advance(state, n)`, which is jitted, the state after n
+    generations of equally many steps. It may use up the given state. `actor(state)` returns the
+    final policy, without exploration.
+    """
+
+    name: str
+    init: Callable[[Any], Any]
+    advance: Any
+    actor: Callable[[Any], Act]

@@ -9,8 +9,7 @@ the task had ended there. The final policies act without exploration, in the sam
 """
 
 import statistics
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from jaxtyping import Array, Float
 from ternevo import envs
 from ternevo.arithmetic import observation
 from ternevo.bench.cases import BesideRejax
-from ternevo.bench.contest import Contest, Contestant, Record
+from ternevo.bench.contest import Act, Contest, Contestant, Record, Runner
 from ternevo.bench.measure import compiled
 from ternevo.installation import MissingExtra, require
 from ternevo.machine import devices
@@ -34,23 +33,6 @@ from ternevo.types import Env, Key, Policy, Strategy
 
 NUM_EPISODES = 100
 """Number of episodes in which a final policy is measured."""
-
-Act = Callable[[jax.Array], jax.Array]
-"""Maps an observation to an action of the environment."""
-
-
-class Runner(NamedTuple):
-    """An implementation of a learner.
-
-    `init(key)` returns a state, and `advance(state, n)`, which is jitted, the state after n
-    generations of equally many steps. It may use up the given state. `actor(state)` returns the
-    final policy, without exploration.
-    """
-
-    name: str
-    init: Callable[[Key], Any]
-    advance: Any
-    actor: Callable[[Any], Act]
 
 
 def build(setting: BesideRejax) -> Contest:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import rejax  # pyright: ignore[reportMissingImports] (of the extra "bench")
 
 from ternevo.bench.cases import BesideRejax
-from ternevo.bench.off_policy import Act, Runner
+from ternevo.bench.contest import Act, Runner
 from ternevo.types import Key
 
 
