@@ -17,7 +17,6 @@ from ternevo.settings.strategies.evolution import Evolution, check_heeded
 from ternevo.settings.strategies.off_policy import ActorCritic, OffPolicy
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.settings.strategies.sac import SAC
-from ternevo.settings.strategies.td3 import TD3
 from ternevo.strategies import off_policy
 from ternevo.strategies.evolve import evolve
 from ternevo.strategies.latents import evolve_latents
@@ -118,35 +117,19 @@ def dqn(
     return numbered(settings, build)
 
 
-def td3(
-    settings: TD3, env: Env, policy: Policy, weights: WeightName, num_generations: int
+def continuous(
+    settings: ActorCritic, env: Env, policy: Policy, weights: WeightName, num_generations: int
 ) -> Strategy:
-    """Return the strategy of TD3, or of DDPG.
+    """Return the strategy of SAC, TD3 or DDPG.
 
     Raises:
       ValueError: actions are discrete, or the policy or its buffer does not fit.
     """
 
-    def build(settings: TD3) -> Strategy:
+    def build(settings: ActorCritic) -> Strategy:
         optimizers = _optimizers(settings, num_generations)
-        learner = actor_critic.td3(settings, env, policy, weights, optimizers)
-        return off_policy.learn(settings, env, policy, learner, _never)
-
-    return numbered(settings, build)
-
-
-def sac(
-    settings: SAC, env: Env, policy: Policy, weights: WeightName, num_generations: int
-) -> Strategy:
-    """Return the strategy of soft actor-critic.
-
-    Raises:
-      ValueError: actions are discrete, or the policy or its buffer does not fit.
-    """
-
-    def build(settings: SAC) -> Strategy:
-        optimizers = _optimizers(settings, num_generations)
-        learner = actor_critic.sac(settings, env, policy, weights, optimizers)
+        make = actor_critic.sac if isinstance(settings, SAC) else actor_critic.td3
+        learner = make(settings, env, policy, weights, optimizers)  # pyright: ignore (TD3 else)
         return off_policy.learn(settings, env, policy, learner, _never)
 
     return numbered(settings, build)

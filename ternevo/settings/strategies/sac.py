@@ -16,7 +16,7 @@ class SAC(ActorCritic):
     steps.
     """
 
-    built_by: ClassVar[str] = "ternevo.strategies.from_settings:sac"
+    built_by: ClassVar[str] = "ternevo.strategies.from_settings:continuous"
     word: ClassVar[str] = "sac"
 
     init_log_std: float = -0.5

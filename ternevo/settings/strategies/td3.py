@@ -15,7 +15,7 @@ class TD3(ActorCritic):
     environment steps.
     """
 
-    built_by: ClassVar[str] = "ternevo.strategies.from_settings:td3"
+    built_by: ClassVar[str] = "ternevo.strategies.from_settings:continuous"
     word: ClassVar[str] = "td3"
 
     exploration_noise: float = option(0.1, NOT_NEGATIVE, is_data=True)
