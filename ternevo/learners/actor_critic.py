@@ -211,7 +211,8 @@ def td3(
         def loss(actor: Actor) -> tuple[jax.Array, Metrics]:
             action = bounded(own.output(actor.latents, batch.seen))
             value = -jnp.mean(own.twins.values(critics, batch.seen.floats, action)[0])
-            return value, {"loss/policy": value}
+            # It stands for all steps of the delay: the others, in `wait`, report 0.
+            return value, {"loss/policy": settings.policy_delay * value}
 
         def learn() -> tuple[Any, ...]:
             actor, opt, own_metrics = descend(

@@ -1,9 +1,9 @@
 r"""Deep Q-learning: the policy's outputs rate the actions, up to numbers that do not ship.
 
 $Q(s, a) = e^{c} f_a(s) + b$ with the outputs $f$ of the policy, whose argmax ships. A ternary
-policy has coarse outputs, so the scale $c$ and the offset $b$ are learned beside it in float. With
-`dueling`, $Q(s, a) = V(s) + e^{c} (f_a(s) - \bar f(s))$ with a float network $V$: then the policy
-has to tell actions apart, and nothing else.
+policy has coarse outputs, so the scale $c$ and the offset $b$ are learned beside it in float; with
+float weights $c$ is 0. With `dueling`, $Q(s, a) = V(s) + e^{c} (f_a(s) - \bar f(s))$ with a float
+network $V$: then the policy has to tell actions apart, and nothing else.
 
 References:
   Mnih et al. 2015, "Human-level control through deep reinforcement learning".

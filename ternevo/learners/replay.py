@@ -31,6 +31,14 @@ DTYPES: dict[ObsKind, Any] = {
 }
 """How each kind of observation is kept."""
 
+RANGES: dict[ObsKind, tuple[float, float, float]] = {
+    "bits": (0.0, 1.0, 0.0),
+    "planes": (0.0, 1.0, 0.0),
+    "pixels": (0.0, 255.0, 128.0),
+    "integers": (-127.0, 127.0, 0.0),
+}
+"""Range of each kind that is kept as integers, and what stands for NaN; see `quantise`."""
+
 
 class Experience(NamedTuple):
     """Steps of environments, leaves [*batch, ...]: what was seen, done and found.
@@ -155,6 +163,17 @@ def _at(x: jax.Array, index: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, index.reshape(-1, *[1] * (x.ndim - 1)), axis=1)[:, 0]
 
 
+def _in_type(kind: ObsKind, obs: jax.Array) -> jax.Array:
+    """Return observations as they are kept; what is outside its contract is rounded and clipped.
+
+    A plain cast would wrap a pixel of 300 to 44, and policies are shown 255.
+    """
+    if kind in RANGES:
+        low, high, middle = RANGES[kind]
+        obs = jnp.round(jnp.clip(jnp.where(jnp.isnan(obs), middle, obs), low, high))
+    return obs.astype(DTYPES[kind])
+
+
 class Frames(NamedTuple):
     """How stacks of `count` frames are kept and put together; a count of 1 changes nothing.
 
@@ -166,8 +185,10 @@ class Frames(NamedTuple):
 
     def kept(self, steps: Experience) -> Experience:
         """Return steps with the newest frame of each observation, in the type of its kind."""
-        dtype = DTYPES[self.obs.kind]
-        keep = lambda seen: seen._replace(obs=self._newest(seen.obs).astype(dtype))  # noqa: E731
+
+        def keep(seen: Seen) -> Seen:
+            return seen._replace(obs=_in_type(self.obs.kind, self._newest(seen.obs)))
+
         return steps._replace(seen=keep(steps.seen), after=keep(steps.after))
 
     def seen(self, rows: Experience, index: jax.Array) -> Seen:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from ternevo.settings.flat import Part, flat
 from ternevo.settings.policies.layered import Layered
+from ternevo.settings.strategies.dqn import DQN
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.settings.strategies.ternary_nes import TernaryNES
 
@@ -49,6 +50,18 @@ TABLE = (
         ("init_log_std",),
         lambda use: use.action == "discrete",
         "actions are discrete",
+    ),
+    Unused(
+        DQN,
+        ("noise_correlation",),
+        lambda use: True,
+        "DQN explores by actions at random",
+    ),
+    Unused(
+        DQN,
+        ("critic_hidden_sizes", "critic_activation"),
+        lambda use: not use.strategy.dueling,
+        "there is no float network of the state's value, see --dueling",
     ),
     Unused(
         Layered,

@@ -102,6 +102,21 @@ def test_observations_are_kept_in_the_smallest_type_that_holds_them(kind):
     assert batch.seen.obs.dtype == jnp.float32
 
 
+@pytest.mark.parametrize("kind", ["planes", "pixels", "integers"])
+def test_observations_outside_their_contract_are_replayed_as_policies_see_them(kind):
+    shown = jnp.array([-300, -1, 0.4, 0.6, 1, 127.6, 254.5, 300, jnp.inf, -jnp.inf, jnp.nan])
+    obs = ObsSpec(shown.shape, kind)
+    env = envs.make("probe/bandit")._replace(obs=obs)
+    frames, quantiser = Frames(obs, 1), observation.freeze(observation.empty(obs.size), kind)
+    step = example(env)._replace(seen=Seen(shown, jnp.zeros(()), jnp.zeros((), bool)))
+    kept = frames.kept(step).seen.obs
+    assert kept.dtype == DTYPES[kind]
+    replayed, acted = (
+        observation.quantise(quantiser, x.astype(jnp.float32), kind) for x in (kept, shown)
+    )
+    np.testing.assert_array_equal(replayed, acted)
+
+
 @pytest.mark.parametrize("num_steps", [1, 3])
 @pytest.mark.parametrize("lifetime", [1, 2])
 def test_stacked_frames_are_kept_once_and_stacked_when_sampled(num_steps, lifetime):

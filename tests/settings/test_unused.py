@@ -8,13 +8,20 @@ from ternevo.settings.policies import MLP, POLICIES, Conv
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.unused import ENDS, TABLE, Use, unused
 
-NES, PPO = STRATEGIES["ternary_nes"], STRATEGIES["ppo"]
+NES, PPO, DQN = STRATEGIES["ternary_nes"], STRATEGIES["ppo"], STRATEGIES["dqn"]
 CASES = {
     "eta": Use(NES.of(eta=0.3, spreads="none"), MLP(), "floats", "discrete"),
     "scale_lr": Use(NES.of(scale_lr=0.3, search_scales=False), MLP(), "floats", "discrete"),
     "scale_sigma": Use(NES.of(scale_sigma=0.3, distribution="logits"), MLP(), "floats", "discrete"),
     "init_log_std": Use(PPO.of(init_log_std=-1.0), MLP(), "floats", "discrete"),
     "observation_bits": Use(NES(), Conv(observation_bits=4), "planes", "discrete"),
+    "noise_correlation": Use(DQN.of(noise_correlation=0.9), MLP(), "floats", "discrete"),
+    "critic_hidden_sizes": Use(
+        DQN.of(critic_hidden_sizes=(8,), dueling=False), MLP(), "floats", "discrete"
+    ),
+    "critic_activation": Use(
+        DQN.of(critic_activation="tanh", dueling=False), MLP(), "floats", "discrete"
+    ),
     "lr_end": Use(PPO.of(lr_end=1e-4), MLP(), "floats", "discrete"),
     "sigma_end": Use(NES.of(sigma_end=0.1), MLP(), "floats", "discrete"),
 }
@@ -34,6 +41,7 @@ def test_what_is_used_is_not_named():
     for use in (
         Use(NES.of(eta=0.3, scale_lr=0.3), MLP(observation_bits=4), "floats", "discrete"),
         Use(PPO.of(init_log_std=-1.0), MLP(), "floats", "continuous"),
+        Use(DQN.of(critic_hidden_sizes=(8,)), MLP(), "floats", "discrete"),
         Use(NES(), Conv(observation_bits=4), "pixels", "discrete"),
         Use(NES.of(sigma_end=0.1, sigma_schedule="cosine"), MLP(), "floats", "discrete"),
     ):
