@@ -22,6 +22,9 @@ MODULES = {
     "sweep": (*TRAIN, "optuna"),
     "digits": ("sklearn",),
     "gym": ("gymnasium",),
+    "mujoco": ("gymnasium", "mujoco"),
+    "box2d": ("gymnasium", "Box2D"),
+    "atari": ("gymnasium", "ale_py", "cv2"),
     "onnx": ("onnx",),
     "render": ("pygame",),
     "tensorboard": ("tensorboardX",),
@@ -29,6 +32,9 @@ MODULES = {
 }
 """The modules that an extra brings, by the name of the extra."""
 PACKAGES = {
+    "Box2D": "box2d",
+    "ale_py": "ale-py",
+    "cv2": "opencv-python-headless",
     "PIL": "pillow",
     "gymnasium": "Gymnasium",
     "orbax": "orbax-checkpoint",

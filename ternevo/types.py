@@ -146,11 +146,26 @@ class Examples(NamedTuple):
     num_test: int
 
 
+class Host(NamedTuple):
+    """A simulator outside JAX, see `ternevo/host`.
+
+    Attributes:
+      suite: its suite.
+      name: its name in the suite.
+      num_workers: number of processes that simulate when a population is scored.
+    """
+
+    suite: str
+    name: str
+    num_workers: int
+
+
 class Env(NamedTuple):
     """An environment as pure functions, without auto-reset. See `ternevo.envs.make`.
 
     `reset(key, task)` begins an episode of a task drawn by `draw_task(key)`. `examples` is set
-    if an episode is a single labelled example, so that no episode loop is needed. `wrappers`
+    if an episode is a single labelled example, so that no episode loop is needed. `host` is set if
+    the simulator is outside JAX; `reset` and `step` then call out, see `ternevo/envs/outside.py`. `wrappers`
     describes the wrappers around the environment, in the form that a policy file stores.
 
     `obs_names` and `action_names` say what the numbers mean, with units where there are any, such
@@ -167,6 +182,7 @@ class Env(NamedTuple):
     step: Callable[[Key, EnvState, jax.Array], tuple[EnvState, Timestep]]
     draw_task: Callable[[Key], Task] = no_task
     examples: Examples | None = None
+    host: Host | None = None
     wrappers: str = ""
     obs_names: tuple[str, ...] = ()
     action_names: tuple[str, ...] = ()
@@ -201,7 +217,9 @@ class Policy(NamedTuple):
     `arithmetic.actions`). `packing(num_episodes)` says how to run that many episodes of each member
     fast: `pack` computes once what depends only on the params. `reset` and `apply` also accept
     packed params, and return the same results for them. `memory_scale` is the full scale of the
-    numbers in the memory; a learner divides by it what it shows to a critic.
+    numbers in the memory; a learner divides by it what it shows to a critic. `encoder()`
+    returns a function from params and a quantiser, both of NumPy arrays, to the bytes of a policy
+    file, which does not call JAX; None if the policy has no such file.
     """
 
     init: Callable[[Key], Params]
@@ -209,6 +227,7 @@ class Policy(NamedTuple):
     apply: Callable[[Params, Memory, Inputs], tuple[Memory, jax.Array]]
     packing: Callable[[int], Packing] = lambda episodes: Packing(lambda params: params, episodes)
     memory_scale: float = 1.0
+    encoder: Callable[[], Callable[[Params, Any], bytes]] | None = None
 
 
 def no_memory(params: Params, key: Key) -> Memory:

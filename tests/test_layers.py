@@ -15,6 +15,7 @@ ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows a
     ["settings"],
     ["arithmetic"],
     ["deploy", "hub"],
+    ["host"],
     ["envs"],
     ["policies"],
     ["algorithms"],
@@ -31,7 +32,7 @@ ROOMS = [  # in the order of docs/architecture.md; a row imports from the rows a
 ONLY_IN = {  # third-party packages, and who may import them
     "gymnax": ["envs", "bench"],
     "brax": ["envs", "bench"],
-    "mujoco": ["envs"],
+    "mujoco": ["envs", "host"],
     "evosax": ["algorithms", "strategies", "bench"],
     "flashbax": ["learners"],
 }

@@ -25,6 +25,9 @@ SUITES = {
     "digits": "ternevo.envs.digits",
     "gymnax": "ternevo.envs.gymnax",
     "brax": "ternevo.envs.brax",
+    "mujoco": "ternevo.envs.mujoco",
+    "box2d": "ternevo.envs.box2d",
+    "atari": "ternevo.envs.atari",
 }
 
 # gymnax imports it, and with it pandas and scipy.stats, for the pictures of two environments.

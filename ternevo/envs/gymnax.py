@@ -12,8 +12,6 @@ of 3. MetaMaze-misc moves an agent that reaches the goal to a random cell and co
 early only if that cell is the goal too.
 """
 
-import io
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,7 +25,8 @@ import numpy as np
 from gymnax.environments import spaces
 from PIL import Image
 
-from ternevo.envs import traces
+from ternevo.envs import pictures, traces
+from ternevo.host.gymnasium_worlds import draw_in_memory
 from ternevo.installation import require
 from ternevo.names import check
 from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
@@ -101,16 +100,8 @@ ACTION_NAMES = {
 }
 BITS = "-MinAtar"
 """Suffix of the names of environments whose observations are 0 and 1."""
-HEADLESS = {  # frames are drawn in memory: no greeting, no window, no search for a sound card
-    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
-    "SDL_VIDEODRIVER": "dummy",
-    "SDL_AUDIODRIVER": "dummy",
-}
-MAX_FRAMES = 250
 GRID_SECONDS = 0.1
 """Seconds for which a picture shows one step of a grid world."""
-PALETTE_FRAMES = 16
-"""Frames of an animation whose colours it may have."""
 GRID_PIXELS = 320
 """Approximate height of a picture of a grid world."""
 
@@ -180,9 +171,9 @@ def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
     key = jax.random.key(0)
     obs = np.asarray(jax.vmap(lambda state: env.observe(key, state, None, params))(states))
     if obs.ndim >= 3 and min(obs.shape[1:3]) > 1:
-        shown = _evenly(obs)
+        shown = pictures.evenly(obs)
         seconds = GRID_SECONDS * len(obs) / len(shown)
-        return _save_gif(map(_draw_grid, shown), seconds, stem)
+        return pictures.save_gif(map(_draw_grid, shown), seconds, stem)
     return traces.draw(f"gymnax/{name}", obs.reshape(len(obs), -1), stem)
 
 
@@ -219,25 +210,18 @@ def _strongly_typed(state: EnvState) -> EnvState:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), state)
 
 
-def _evenly(sequence: Any) -> Any:
-    """Return at most MAX_FRAMES items, evenly spaced, including the first and the last."""
-    count = min(len(sequence), MAX_FRAMES)
-    return [sequence[i] for i in np.linspace(0, len(sequence) - 1, count).round().astype(int)]
-
-
 def _save_classic_control(
     name: str, params: Any, trajectory: Sequence[EnvState], stem: Path
 ) -> Path:
     require(f"drawing gymnax/{name}", "render")
-    for variable, value in HEADLESS.items():
-        os.environ.setdefault(variable, value)
+    draw_in_memory()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pygame imports a deprecated pkg_resources
         import gymnasium
         from gymnax.visualize import vis_gym
 
         painter: Any = gymnasium.make(name, render_mode="rgb_array").unwrapped
-        shown = _evenly(trajectory)
+        shown = pictures.evenly(trajectory)
         seconds = len(trajectory) / len(shown) / painter.metadata["render_fps"]
 
         def frames() -> Iterator[Image.Image]:
@@ -250,7 +234,7 @@ def _save_classic_control(
                 yield Image.fromarray(painter.render())
 
         try:
-            return _save_gif(frames(), seconds, stem)
+            return pictures.save_gif(frames(), seconds, stem)
         finally:
             painter.close()
 
@@ -265,25 +249,3 @@ def _draw_grid(obs: np.ndarray) -> Image.Image:
     scale = max(1, GRID_PIXELS // planes.shape[0])
     size = (planes.shape[1] * scale, planes.shape[0] * scale)
     return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
-
-
-def _save_gif(frames: Iterator[Image.Image], seconds: float, stem: Path) -> Path:
-    """Write frames, each shown for `seconds`, to `<stem>.gif`."""
-    shown = list(frames)
-    palette = _palette(shown)
-    first, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in shown]
-    buffer = io.BytesIO()
-    milliseconds = max(20, round(1000 * seconds))  # browsers slow down anything shorter
-    first.save(buffer, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
-    return traces.write(stem, ".gif", buffer.getvalue())
-
-
-def _palette(frames: Sequence[Image.Image]) -> Image.Image:
-    """Return 64 colours for all frames; choosing them for each takes most of the time of a GIF."""
-    step = -(-len(frames) // PALETTE_FRAMES)
-    chosen = frames[::step]
-    width, height = chosen[0].size
-    sheet = Image.new("RGB", (width, height * len(chosen)))
-    for row, frame in enumerate(chosen):
-        sheet.paste(frame, (0, row * height))
-    return sheet.quantize(64)

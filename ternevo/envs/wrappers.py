@@ -32,12 +32,16 @@ def wrap(env: Env, wrappers: Wrappers) -> Env:
     """Return the environment with all wrappers that the settings ask for.
 
     Raises:
-      ValueError: an episode of the environment is one labelled example, which has no next step.
+      ValueError: an episode of the environment is one labelled example, which has no next step, or
+        it runs outside JAX.
     """
     text = wrappers.to_text(env.episode_length)
     if text and env.examples is not None:
         asked = text.partition(",")[2].replace(",", ", ")
         raise ValueError(f"{env.id} takes no wrappers, as an episode is one example; got {asked}")
+    if text and env.host is not None:
+        asked = text.partition(",")[2].replace(",", ", ")
+        raise ValueError(f"{env.id} takes no wrappers, as it runs outside JAX; got {asked}")
     if wrappers.action_repeat > 1:
         env = action_repeat(env, wrappers.action_repeat)
     if wrappers.sticky_actions > 0:

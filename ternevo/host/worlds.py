@@ -1,5 +1,6 @@
 """What a simulator outside JAX is: a number of worlds that are reset and stepped, some at a time."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -36,6 +37,11 @@ class Spec(NamedTuple):
     episode_length: int
     obs_names: tuple[str, ...] = ()
     action_names: tuple[str, ...] = ()
+
+    @property
+    def obs_size(self) -> int:
+        """Return the number of components of an observation."""
+        return math.prod(self.obs_shape)
 
 
 class Stepped(NamedTuple):

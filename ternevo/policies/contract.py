@@ -17,6 +17,7 @@ from ternevo.arithmetic import ternary
 from ternevo.arithmetic.weights import WeightKind, kind_of
 from ternevo.deploy import tvp
 from ternevo.names import WrongObject, of_type
+from ternevo.policies import deployed
 from ternevo.settings.policies import PolicySettings
 from ternevo.types import (
     ActionSpec,
@@ -49,7 +50,7 @@ def build(settings: PolicySettings, obs: ObsSpec, action: ActionSpec) -> Policy:
     params = jax.eval_shape(policy.init, jax.random.key(0))
     _check_params(name, params, kind_of(settings.weights))
     _check_apply(name, policy, params, obs, action)
-    return policy
+    return deployed.with_encoder(policy, settings, obs, action)
 
 
 def shown_to(settings: PolicySettings, env: Env) -> Env:

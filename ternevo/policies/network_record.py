@@ -97,19 +97,26 @@ def _layer_of(place: Place, settings: Layered, activation: str, params: dict[str
     if not place.matrix:
         nothing = np.zeros((0, 0), np.int8)
         return Layer(nothing, None, "ternary", "none", 0, 0, TYPES[type(layer)], window)
+    return Layer(
+        **weights_of(params),
+        kind=settings.weights,
+        activation=activation,
+        type=TYPES[type(layer)],
+        window=window,
+        skip=layer.skip,
+    )
+
+
+def weights_of(params: dict[str, Tensor]) -> dict[str, Any]:
+    """Return the fields of a `Layer` that hold its weights. Of NumPy arrays it is made without JAX."""
     values, exponent = params["weight"]
     bias = params.get("bias")
-    return Layer(
-        np.asarray(values).T,
-        None if bias is None else np.asarray(bias.values),
-        settings.weights,
-        activation,
-        np.asarray(exponent) if has_outputs(params["weight"]) else int(exponent),
-        0 if bias is None else int(bias.exponent),
-        TYPES[type(layer)],
-        window,
-        layer.skip,
-    )
+    return {
+        "weights": np.asarray(values).T,
+        "bias": None if bias is None else np.asarray(bias.values),
+        "exponent": np.asarray(exponent) if has_outputs(params["weight"]) else int(exponent),
+        "bias_exponent": 0 if bias is None else int(bias.exponent),
+    }
 
 
 def params_of(record: PolicyRecord) -> Params:

@@ -32,7 +32,7 @@ from ternevo.deploy.record import (
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.files import replacing
 from ternevo.names import Trust, UnknownName, check_trusted, lookup_settings
-from ternevo.policies import contract, network_record, policy_archive
+from ternevo.policies import contract, deployed, network_record, policy_archive
 from ternevo.policies.acting import Actor, Seen
 from ternevo.settings.policies import POLICIES, PolicySettings
 from ternevo.types import (
@@ -262,7 +262,7 @@ def from_record(record: PolicyRecord, own: str | None = None) -> SavedPolicy:
         env_id=str(told.pop(ENV, "")),
         policy_name=name,
         settings=settings,
-        policy=settings.build(obs, action),
+        policy=deployed.with_encoder(settings.build(obs, action), settings, obs, action),
         weights=weights,
         quantiser=_quantiser_of(record, obs),
         moments=_moments_of(record),

@@ -1,9 +1,10 @@
-"""Problems on which populations are scored: episodes of an environment, or labelled examples.
+"""Problems on which populations are scored: episodes of an environment in JAX or outside it, or labelled
+examples.
 
 `of(policy, env, plan)` is the problem of an environment. Nothing here decides what to run next.
 """
 
-from ternevo.problems import episodes, supervised
+from ternevo.problems import episodes, host, supervised
 from ternevo.problems.episodes import Plan
 from ternevo.types import Env, Policy, Problem
 
@@ -19,4 +20,6 @@ def of(policy: Policy, env: Env, plan: Plan | None = None) -> Problem:
     plan = plan or Plan(1)
     if env.examples is not None:
         return supervised.supervised(policy, env, plan)
+    if env.host is not None:
+        return host.host(policy, env, plan)
     return episodes.episodes(policy, env, plan)

@@ -62,7 +62,7 @@ def episodes(policy: Policy, env: Env, plan: Plan) -> Problem:
             return evaluate(rollout, params, keys, quantiser, yardstick, horizon, is_spread)
 
         shape = size_of(population.params), plan.num_episodes
-        return _look_and_run(env, run, moments, shape, jnp.asarray(limit, jnp.int32))
+        return look_and_run(env, run, moments, shape, jnp.asarray(limit, jnp.int32))
 
     def test(key: Key, params: Params, quantiser: Quantiser, num_episodes: int) -> Scores:
         return evaluate_policy(policy, env, params, quantiser, key, num_episodes)
@@ -94,7 +94,7 @@ def evaluate_policy(
     return scores._replace(returns=scores.returns.T, lengths=scores.lengths.T)
 
 
-def _look_and_run(
+def look_and_run(
     env: Env,
     run: Callable[[Quantiser, Quantiser, jax.Array], Scores],
     moments: ObservationMoments,

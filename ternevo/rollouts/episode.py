@@ -7,6 +7,8 @@ import jax
 import numpy as np
 
 from ternevo.arithmetic.observation import Quantiser
+from ternevo.deploy import runtime
+from ternevo.host import showing
 from ternevo.keys import MEMORY
 from ternevo.policies import contract
 from ternevo.policies.acting import Actor, Seen, seen_after, seen_first
@@ -17,6 +19,8 @@ from ternevo.types import Env, EnvState, Key, Memory, Params, Policy, Timestep
 
 class Recording(NamedTuple):
     """One episode: all states from reset to the end, one more than the rewards.
+
+    Of a simulator outside JAX, states are pictures of some of its steps.
 
     `observations` [steps, obs] are what the policy saw before each step.
     """
@@ -37,6 +41,8 @@ def recorder(policy: Policy, env: Env) -> Callable[[Params, Quantiser, Key], Rec
 
     It compiles only once, and then accepts other weights, quantisers and keys.
     """
+    if env.host:
+        return _recorder_outside(policy, env)
     actor = Actor(policy, env.obs, env.action)
 
     @jax.jit
@@ -70,6 +76,21 @@ def recorder(policy: Policy, env: Env) -> Callable[[Params, Quantiser, Key], Rec
             if terminated or timestep.truncated:
                 break
         return Recording(states, np.stack(shown), np.asarray(rewards), terminated)
+
+    return play
+
+
+def _recorder_outside(policy: Policy, env: Env) -> Callable[[Params, Quantiser, Key], Recording]:
+    """Return a recorder of a simulator outside JAX; its states are pictures [height, width, 3]."""
+    assert env.host and policy.encoder
+    host, encode = env.host, policy.encoder()
+
+    def play(weights: Params, quantiser: Quantiser, key: Key) -> Recording:
+        weights, quantiser = jax.tree.map(np.asarray, (weights, quantiser))
+        deployed = runtime.Policy.from_bytes(encode(weights, quantiser))
+        seed = int(jax.random.bits(key, (), np.uint32) >> 1)
+        found = showing.play(host.suite, host.name, deployed, seed, env.episode_length)
+        return Recording(*found)
 
     return play
 

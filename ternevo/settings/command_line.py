@@ -19,6 +19,7 @@ from ternevo.commands import prog
 from ternevo.machine import startup
 from ternevo.names import check, lookup_settings
 from ternevo.settings import listing, options, pages, smoke, spelling
+from ternevo.settings.environments import is_outside_jax
 from ternevo.settings.flags import Box, first_line, in_boxes, options_in, values_in
 from ternevo.settings.flat import changed, check as check_settings, flat
 from ternevo.settings.meaning import COUNT, NOT_NEGATIVE, option, unseen
@@ -95,7 +96,8 @@ class RunConfig:
     episodes/ folder and to the trackers. Of several seeds, only the first is drawn."""
     num_devices: int = unseen(0, NOT_NEGATIVE)
     """Number of devices, or of CPU devices per process if --distributed; 0 for all (CPU: one per
-    core, up to 8)."""
+    core, up to 8). Of environments outside JAX, such as mujoco/..., the number of processes that
+    simulate."""
     distributed: bool = unseen(False)
     """Split the run over several hosts; start the same command on each. See docs/scaling.md."""
     compilation_cache: bool = unseen(True)
@@ -124,6 +126,11 @@ class RunConfig:
     def seeds(self) -> range:
         """Return the seeds trained together."""
         return range(self.seed, self.seed + self.num_seeds)
+
+    @property
+    def num_jax_devices(self) -> int:
+        """Return the number of devices of JAX; simulators outside it need one, and are processes."""
+        return 1 if is_outside_jax(self.env) else self.num_devices
 
     @property
     def seed_label(self) -> str:

@@ -6,6 +6,9 @@ BRAX_BACKENDS = ("spring", "positional", "generalized", "mjx")
 ONLY_BACKENDS = {"brax/fast": ("spring",), "brax/swimmer": ("generalized",)}
 """The environments of brax that only some of them simulate."""
 
+OUTSIDE_JAX = ("mujoco", "box2d", "atari")
+"""The suites whose simulators are outside JAX: populations are scored by processes of their own."""
+
 ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "gymnax/CartPole-v1": ("4 floats", "2 discrete"),
     "gymnax/Pendulum-v1": ("3 floats", "1 continuous"),
@@ -44,6 +47,11 @@ ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "brax/reacher": ("11 floats", "2 continuous"),
     "brax/swimmer": ("8 floats", "2 continuous"),
     "brax/walker2d": ("17 floats", "6 continuous"),
+    "box2d/LunarLander-v3": ("8 floats", "4 discrete"),
+    "box2d/LunarLanderContinuous-v3": ("8 floats", "2 continuous"),
+    "box2d/BipedalWalker-v3": ("24 floats", "4 continuous"),
+    "box2d/BipedalWalkerHardcore-v3": ("24 floats", "4 continuous"),
+    "box2d/CarRacing-v3": ("96x96x3 pixels", "3 continuous"),
     "digits/8x8": ("8x8 integers", "10 discrete"),
     "probe/bandit": ("1 float", "2 discrete"),
     "probe/sign": ("1 float", "2 discrete"),
@@ -59,6 +67,11 @@ ENVIRONMENTS: dict[str, tuple[str, str]] = {
 }
 """What an environment observes and which actions it takes, by id. A test compares it with all
 environments."""
+
+
+def is_outside_jax(env_id: str) -> bool:
+    """Return whether an environment's simulator is outside JAX."""
+    return ":" not in env_id and env_id.partition("/")[0] in OUTSIDE_JAX
 
 
 def full_id(env_id: str) -> str:

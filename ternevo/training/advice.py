@@ -103,8 +103,6 @@ def what_diverged(
     setup: Setup, checkpoints: Checkpoints, found: Divergence, generation: int
 ) -> str:
     """Say where training diverged, what was saved before, and what to lower."""
-    kept = checkpoints.latest()
-    saved = f"the newest checkpoint is {setup.folder.checkpoints / str(kept)}"
     where = f"in generation {generation} of seed {setup.config.seeds[found.seed]}"
     what = f"{found.metric} is {found.value} {where}"
     if found.metric == LEFT_OUT:
@@ -114,6 +112,14 @@ def what_diverged(
     )
     return (
         f"training diverged: {what}; "
-        f"{saved if kept is not None else 'there is no checkpoint yet'}. "
+        f"{what_is_saved(setup, checkpoints)}. "
         f"Try {f'a smaller {smaller}' if smaller else 'other settings'}, under another --name"
     )
+
+
+def what_is_saved(setup: Setup, checkpoints: Checkpoints) -> str:
+    """Say which checkpoint is the newest."""
+    kept = checkpoints.latest()
+    if kept is None:
+        return "there is no checkpoint yet"
+    return f"the newest checkpoint is {setup.folder.checkpoints / str(kept)}"

@@ -10,7 +10,7 @@ import jax
 
 from ternevo import envs, keys, problems
 from ternevo.files import replace_text
-from ternevo.machine import devices
+from ternevo.machine import callbacks, devices
 from ternevo.machine.interruption import ended_by_signals
 from ternevo.names import UnknownName
 from ternevo.policies import policy_file
@@ -168,9 +168,11 @@ def final_evaluations(setup: Setup) -> list[dict[str, dict[str, Any]]]:
     def evaluated(path: Path, seed: int) -> dict[str, Any]:
         saved = policy_file.load(path, trust=setup.config.policy_name)
         key = jax.random.fold_in(jax.random.key(seed), keys.FINAL_EVALUATION)
-        return _summary(run(saved.weights, saved.quantiser, key))
+        returns = jax.block_until_ready(run(saved.weights, saved.quantiser, key))
+        callbacks.raise_error()
+        return _summary(returns)
 
-    with devices.on_own_devices():
+    with devices.on_one_device() if setup.env.host else devices.on_own_devices():
         return [
             {
                 "policy": evaluated(folder.policy, seed),

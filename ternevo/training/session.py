@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from ternevo.files import replace_text
+from ternevo.host.scoring import HostError
 from ternevo.installation import MissingExtra
-from ternevo.machine import device_memory, devices, profiling
+from ternevo.machine import callbacks, device_memory, devices, profiling
 from ternevo.machine.device_memory import OutOfMemory
 from ternevo.machine.interruption import Stop, on_signals
 from ternevo.machine.phases import Phases
@@ -26,6 +27,7 @@ from ternevo.training.advice import (
     warn_of_unseen,
     warn_of_unused,
     what_diverged,
+    what_is_saved,
 )
 from ternevo.training.animations import Animations
 from ternevo.training.checkpoint import CheckpointError, Checkpoints
@@ -41,7 +43,7 @@ def errors_as_status() -> Iterator[None]:
     """Print an error of a run as one line, and exit with 1 if training failed, otherwise 2."""
     try:
         yield
-    except (Diverged, OutOfMemory) as error:
+    except (Diverged, HostError, OutOfMemory) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     except (CheckpointError, RunFolderError, MissingExtra, OSError, ValueError) as error:
@@ -74,7 +76,7 @@ def run(
       SystemExit: the run was stopped; its state is saved.
     """
     devices.check_float32()
-    devices.use_cores(config.num_devices)
+    devices.use_cores(config.num_jax_devices)
     if config.distributed:
         devices.join_processes()
     devices.check_there_are_some()
@@ -108,7 +110,7 @@ def train_and_finish(setup: Setup, stop: Stop, sinks: Sequence[Sink]) -> None:
     """Train on all devices; then, unless the run was stopped, write its results."""
     config = setup.config
     with contextlib.ExitStack() as until_finished:
-        with devices.on_all_devices(0 if config.distributed else config.num_devices):
+        with devices.on_all_devices(0 if config.distributed else config.num_jax_devices):
             with on_signals(stop):
                 records = _train(setup, stop, sinks, until_finished)
             stopped_by = devices.agreed(stop.signal)
@@ -245,13 +247,17 @@ def record(setup: Setup, records: Records, checkpoints: Checkpoints, chunk: Chun
 
     Raises:
       Diverged: it did.
+      HostError: a simulator outside JAX failed.
     """
     found = loop.divergence(chunk.metrics)
+    failed = callbacks.take_error()
     total = len(next(iter(chunk.metrics.values())))
-    count = total if found is None else found.row
+    count = found.row if found else 0 if failed else total
     finite = {name: values[:count] for name, values in chunk.metrics.items()}
     metrics_of_each = of_each_seed(finite, setup.config.num_seeds, axis=1)
     records.write(metrics_of_each, chunk.first_generation, chunk.seconds * count / total)
+    if failed:
+        raise HostError(f"{failed}; {what_is_saved(setup, checkpoints)}") from failed
     if found:
         generation = chunk.first_generation + count + 1
         raise loop.Diverged(what_diverged(setup, checkpoints, found, generation))

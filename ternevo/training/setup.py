@@ -46,6 +46,8 @@ def build(config: RunConfig, time: Phases | None = None) -> Setup:
         profiling.make_profile_folder(config.profile)
     (enable_compilation_cache if config.compilation_cache else disable_compilation_cache)()
     made = envs.make(config.env, config.episode_length, config.wrappers)
+    if made.host and config.num_devices:
+        made = made._replace(host=made.host._replace(num_workers=config.num_devices))
     env = contract.shown_to(config.policy, made)
     policy = contract.build(config.policy, env.obs, env.action)
     folder = run_folder.folder_of(config, env.id)

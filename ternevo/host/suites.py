@@ -1,0 +1,17 @@
+"""The suites of simulators outside JAX, imported when one of their environments is named."""
+
+import importlib
+
+from ternevo.host.worlds import Suite
+
+SUITES = {
+    "mujoco": "ternevo.host.mujoco",
+    "box2d": "ternevo.host.box2d",
+    "atari": "ternevo.host.atari",
+}
+"""The module of each suite, which has a `SUITE`."""
+
+
+def suite(name: str) -> Suite:
+    """Return a suite by its name."""
+    return importlib.import_module(SUITES[name]).SUITE
