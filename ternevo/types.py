@@ -165,7 +165,7 @@ class Env(NamedTuple):
 
     `reset(key, task)` begins an episode of a task drawn by `draw_task(key)`. `examples` is set
     if an episode is a single labelled example, so that no episode loop is needed. `host` is set if
-    the simulator is outside JAX; `reset` and `step` then call out, see `ternevo/envs/outside.py`. `wrappers`
+    the simulator is outside JAX; `reset` and `step` then call out of the program. `wrappers`
     describes the wrappers around the environment, in the form that a policy file stores.
 
     `obs_names` and `action_names` say what the numbers mean, with units where there are any, such

@@ -163,8 +163,8 @@ def _received(worker: _Worker, terms: Terms) -> Scored | None:
     except (EOFError, ConnectionResetError):
         code = worker.process.wait()
         raise HostError(
-            f"a process that simulates {terms.spec.id} ended with exit code {code}; its messages are "
-            "above, if there are any"
+            f"a process that simulates {terms.spec.id} ended with exit code {code}; its messages, "
+            "if there are any, are above"
         ) from None
     if kind == "error":
         raise HostError(content)

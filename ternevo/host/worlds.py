@@ -1,4 +1,4 @@
-"""What a simulator outside JAX is: a number of worlds that are reset and stepped, some at a time."""
+"""What a simulator outside JAX is: worlds that are reset and stepped, some at a time."""
 
 import math
 from collections.abc import Callable

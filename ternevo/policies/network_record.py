@@ -108,7 +108,7 @@ def _layer_of(place: Place, settings: Layered, activation: str, params: dict[str
 
 
 def weights_of(params: dict[str, Tensor]) -> dict[str, Any]:
-    """Return the fields of a `Layer` that hold its weights. Of NumPy arrays it is made without JAX."""
+    """Return the fields of a `Layer` that hold its weights, made of NumPy arrays without JAX."""
     values, exponent = params["weight"]
     bias = params.get("bias")
     return {

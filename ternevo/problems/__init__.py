@@ -1,5 +1,4 @@
-"""Problems on which populations are scored: episodes of an environment in JAX or outside it, or labelled
-examples.
+"""Problems on which populations are scored: episodes, in JAX or outside it, or labelled examples.
 
 `of(policy, env, plan)` is the problem of an environment. Nothing here decides what to run next.
 """

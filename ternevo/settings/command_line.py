@@ -129,7 +129,7 @@ class RunConfig:
 
     @property
     def num_jax_devices(self) -> int:
-        """Return the number of devices of JAX; simulators outside it need one, and are processes."""
+        """Return the number of devices of JAX: one if the simulator is outside it."""
         return 1 if is_outside_jax(self.env) else self.num_devices
 
     @property
