@@ -4,11 +4,15 @@ BipedalWalkerHardcore draws another course for each seed. CarRacing shows pictur
 """
 
 import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ternevo import installation
 from ternevo.host import gymnasium_worlds
 from ternevo.host.gymnasium_worlds import GymnasiumWorlds
-from ternevo.host.worlds import Spec, Suite
+from ternevo.host.worlds import Rows, Spec, Suite
 from ternevo.names import check
 
 NAMES = (
@@ -63,11 +67,34 @@ def spec(name: str) -> Spec:
     )
 
 
-def open_worlds(name: str, count: int, num_threads: int) -> GymnasiumWorlds:
+class Box2DWorlds(GymnasiumWorlds):
+    """Worlds of Box2D, each of which begins every episode with a fresh `b2World`.
+
+    Gymnasium only takes its bodies out and puts others in. What remains in the world, such as the
+    order of contacts, changes rounding: an episode of BipedalWalker would depend on those before.
+    """
+
+    def reset(self, rows: Rows, seeds: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Begin an episode in each of these worlds; see `Worlds`."""
+        for row in rows:
+            _renew(self.envs[row].unwrapped)
+        return super().reset(rows, seeds)
+
+
+def _renew(env: Any) -> None:
+    """Give an environment a fresh world with the properties of its own."""
+    env._destroy()
+    old = env.world
+    fresh = type(old)(gravity=old.gravity)
+    fresh.contactListener, old.contactListener = old.contactListener, None
+    env.world = fresh
+
+
+def open_worlds(name: str, count: int, num_threads: int) -> Box2DWorlds:
     """Return a number of worlds, which one thread steps; see `spec` for errors."""
     del num_threads
     _check(name)
-    return gymnasium_worlds.open_gymnasium(name, count)
+    return Box2DWorlds(lambda: gymnasium_worlds.make(name), count)
 
 
 def _check(name: str) -> None:

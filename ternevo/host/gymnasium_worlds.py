@@ -34,8 +34,8 @@ class GymnasiumWorlds:
           make: returns an environment.
           count: how many.
         """
-        self._envs = [make() for _ in range(count)]
-        action = self._envs[0].action_space
+        self.envs = [make() for _ in range(count)]
+        action = self.envs[0].action_space
         self._first = int(getattr(action, "start", 0))
         self._like: tuple[Any, tuple[int, ...]] = action.dtype, action.shape
 
@@ -43,7 +43,7 @@ class GymnasiumWorlds:
         """Begin an episode in each of these worlds; see `Worlds`."""
         return np.stack(
             [
-                _flat(self._envs[row].reset(seed=int(seed))[0])
+                _flat(self.envs[row].reset(seed=int(seed))[0])
                 for row, seed in zip(rows, seeds, strict=True)
             ]
         )
@@ -51,7 +51,7 @@ class GymnasiumWorlds:
     def step(self, rows: Rows, actions: NDArray[Any]) -> Stepped:
         """Step these worlds; see `Worlds`."""
         found = [
-            self._envs[row].step(self._to_action(action))
+            self.envs[row].step(self._to_action(action))
             for row, action in zip(rows, actions, strict=True)
         ]
         # An environment that truncates by itself, as CarRacing does, has ended all the same.
@@ -69,11 +69,11 @@ class GymnasiumWorlds:
 
     def picture(self, row: int) -> NDArray[np.uint8]:
         """Return a picture of a world; see `Worlds`."""
-        return np.asarray(self._envs[row].render(), np.uint8)
+        return np.asarray(self.envs[row].render(), np.uint8)
 
     def close(self) -> None:
         """Close the environments."""
-        for env in self._envs:
+        for env in self.envs:
             env.close()
 
 
