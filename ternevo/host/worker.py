@@ -1,4 +1,4 @@
-"""What a worker does: `python -m ternevo.host.worker PIPE SUITE NAME NUM_WORLDS`."""
+"""What a worker does: `python -m ternevo.host.worker PARENT PIPE SUITE NAME NUM_WORLDS`."""
 
 import os
 import sys
@@ -31,8 +31,8 @@ class _Signs:
 
 def main(argv: list[str]) -> None:
     """Answer until the other end of the pipe is closed."""
-    descriptor, suite_name, name, num_worlds = argv
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    parent, descriptor, suite_name, name, num_worlds = argv
+    threading.Thread(target=_end_with_parent, args=(int(parent),), daemon=True).start()
     pipe, worlds = Connection(int(descriptor)), None
     while True:
         try:

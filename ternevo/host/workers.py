@@ -25,6 +25,10 @@ PIECES_PER_WORKER = 4
 """Into how many pieces a worker's share is cut, so that none waits long for the last."""
 
 
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""A core for each worker."""
+
+
 class Place(NamedTuple):
     """Where a worker scores: a suite, a name in it, and the number of worlds."""
 
@@ -139,13 +143,14 @@ def _pieces(files: Sequence[bytes], jobs: Sequence[Job], count: int) -> list[Pie
 
 def _started(place: Place) -> _Worker:
     ours, theirs = Pipe()
-    command = [sys.executable, "-m", "ternevo.host.worker", str(theirs.fileno()), *map(str, place)]
+    arguments = map(str, (os.getpid(), theirs.fileno(), *place))
+    command = [sys.executable, "-m", "ternevo.host.worker", *arguments]
     process = subprocess.Popen(
         command,
         pass_fds=[theirs.fileno()],
         stdin=subprocess.DEVNULL,
         process_group=0,  # Ctrl-C is for us alone: we finish the generation and save
-        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        env=os.environ | _ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     theirs.close()
     return _Worker(process, ours)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,7 @@ class Stepped(NamedTuple):
     terminated: NDArray[np.bool_]
 
 
+@runtime_checkable
 class Worlds(Protocol):
     """A number of independent worlds of one environment, each in an episode of its own.
 

@@ -50,7 +50,7 @@ def use_cores(num_devices: int = 0) -> None:
     GPUs and TPUs are not affected. If JAX has already started, as in a notebook, its devices stay.
 
     Raises:
-      NoDevice: JAX has started with a different number of CPU devices, and `num_devices` is not 0.
+      NoDevice: JAX has started with fewer CPU devices than `num_devices`.
     """
     wanted = startup.num_cpu_devices(num_devices)
     if jax.config.jax_num_cpu_devices == wanted:  # pyright: ignore
@@ -59,10 +59,11 @@ def use_cores(num_devices: int = 0) -> None:
         jax.config.update("jax_num_cpu_devices", wanted)
     except RuntimeError as error:
         there = jax.devices() if num_devices else []
-        if there and there[0].platform == "cpu" and len(there) != num_devices:
+        if there and there[0].platform == "cpu" and len(there) < num_devices:
             raise NoDevice(
-                f"num_devices must be {len(there)}, got {num_devices}: JAX has started in this "
-                f"process, with {len(there)} CPU devices. Omit num_devices or restart the process"
+                f"num_devices must be at most {len(there)}, got {num_devices}: JAX has started in "
+                f"this process, with {len(there)} CPU devices. Omit num_devices or restart the "
+                "process"
             ) from error
 
 

@@ -3,9 +3,17 @@
 `of(policy, env, plan)` is the problem of an environment. Nothing here decides what to run next.
 """
 
+import contextlib
+
+from ternevo.machine import devices
 from ternevo.problems import episodes, host, supervised
 from ternevo.problems.episodes import Plan
 from ternevo.types import Env, Policy, Problem
+
+
+def own_devices(env: Env) -> contextlib.AbstractContextManager:
+    """Set the mesh to the devices of this host that can share an evaluation in an environment."""
+    return devices.on_one_device() if env.host else devices.on_own_devices()
 
 
 def of(policy: Policy, env: Env, plan: Plan | None = None) -> Problem:

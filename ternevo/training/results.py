@@ -10,7 +10,7 @@ import jax
 
 from ternevo import envs, keys, problems
 from ternevo.files import replace_text
-from ternevo.machine import callbacks, devices
+from ternevo.machine import callbacks
 from ternevo.machine.interruption import ended_by_signals
 from ternevo.names import UnknownName
 from ternevo.policies import policy_file
@@ -172,7 +172,7 @@ def final_evaluations(setup: Setup) -> list[dict[str, dict[str, Any]]]:
         callbacks.raise_error()
         return _summary(returns)
 
-    with devices.on_one_device() if setup.env.host else devices.on_own_devices():
+    with problems.own_devices(setup.env):
         return [
             {
                 "policy": evaluated(folder.policy, seed),

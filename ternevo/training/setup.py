@@ -11,6 +11,7 @@ from ternevo.policies import contract
 from ternevo.runs import run_folder
 from ternevo.runs.run_folder import RunFolder
 from ternevo.settings.command_line import RunConfig
+from ternevo.settings.environments import is_outside_jax
 from ternevo.strategies import warm_start
 from ternevo.strategies.across_seeds import across_seeds
 from ternevo.strategies.evaluated import evaluated
@@ -46,7 +47,7 @@ def build(config: RunConfig, time: Phases | None = None) -> Setup:
         profiling.make_profile_folder(config.profile)
     (enable_compilation_cache if config.compilation_cache else disable_compilation_cache)()
     made = envs.make(config.env, config.episode_length, config.wrappers)
-    if made.host and config.num_devices:
+    if made.host and is_outside_jax(config.env) and config.num_devices:
         made = made._replace(host=made.host._replace(num_workers=config.num_devices))
     env = contract.shown_to(config.policy, made)
     policy = contract.build(config.policy, env.obs, env.action)
