@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from ternevo import installation
 from ternevo.host.mujoco_names import names_of
 from ternevo.host.mujoco_tasks import TASKS, Task
-from ternevo.host.worlds import Rows, Spec, Stepped, Suite, Worlds
+from ternevo.host.worlds import Rows, Spec, Stepped, Suite
 from ternevo.names import check
 
+WHAT = "a MuJoCo environment"
 PICTURE = (240, 320)
 """The height and the width of a picture."""
 
@@ -45,8 +46,10 @@ def spec(name: str) -> Spec:
 
     Raises:
       UnknownName: there is none with this name.
+      MissingExtra: MuJoCo or Gymnasium is not installed.
     """
     task = _task(name)
+    installation.require(WHAT, "mujoco", "mujoco", "gymnasium")
     obs_names, action_names = names_of(name)
     return Spec(
         id=f"mujoco/{name}",
@@ -67,7 +70,7 @@ def fps(name: str) -> float:
     return 1 / _task(name).seconds
 
 
-def open_worlds(name: str, count: int, num_threads: int) -> Worlds:
+def open_worlds(name: str, count: int, num_threads: int) -> "MujocoWorlds":
     """Open worlds of an environment.
 
     Args:
@@ -80,7 +83,7 @@ def open_worlds(name: str, count: int, num_threads: int) -> Worlds:
       MissingExtra: MuJoCo or Gymnasium is not installed.
     """
     task = _task(name)
-    installation.require("mujoco environments", "mujoco", "mujoco", "gymnasium")
+    installation.require(WHAT, "mujoco", "mujoco", "gymnasium")
     return MujocoWorlds(task, count, num_threads)
 
 
@@ -94,8 +97,8 @@ class MujocoWorlds:
     """
 
     def __init__(self, task: Task, count: int, num_threads: int):
-        self._mujoco = installation.load("mujoco environments", "mujoco", "mujoco")
-        seeding = installation.load("mujoco environments", "mujoco", "gymnasium.utils.seeding")
+        self._mujoco = installation.load(WHAT, "mujoco", "mujoco")
+        seeding = installation.load(WHAT, "mujoco", "gymnasium.utils.seeding")
         self._random = seeding.np_random
         self._task = task
         self._model = _load(self._mujoco, task)
@@ -177,7 +180,7 @@ class MujocoWorlds:
 
 
 def _task(name: str) -> Task:
-    return TASKS[check("mujoco environment", name, TASKS)]
+    return TASKS[check("MuJoCo environment", name, TASKS)]
 
 
 def _load(mujoco: Any, task: Task) -> Any:
