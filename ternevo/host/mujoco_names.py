@@ -7,22 +7,22 @@ def names_of(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return OBS_NAMES.get(name, OBS_NAMES.get(body, ())), ACTION_NAMES[body]
 
 
-def angles(*joints: str) -> tuple[str, ...]:
+def _angles(*joints: str) -> tuple[str, ...]:
     """Name the angles of joints."""
     return tuple(f"{joint} angle (rad)" for joint in joints)
 
 
-def speeds(*joints: str) -> tuple[str, ...]:
+def _speeds(*joints: str) -> tuple[str, ...]:
     """Name the angular velocities of joints."""
     return tuple(f"{joint} velocity (rad/s)" for joint in joints)
 
 
-def torques(*joints: str) -> tuple[str, ...]:
+def _torques(*joints: str) -> tuple[str, ...]:
     """Name the torques on joints."""
     return tuple(f"{joint} torque" for joint in joints)
 
 
-def axes(text: str) -> tuple[str, ...]:
+def _axes(text: str) -> tuple[str, ...]:
     """Name three components: "at {} (m)" is "at x (m)", "at y (m)" and "at z (m)"."""
     return tuple(text.format(axis) for axis in "xyz")
 
@@ -54,24 +54,24 @@ PUSHER = (
 )
 
 
-def planar(joints: tuple[str, ...], height: str = "torso height (m)") -> tuple[str, ...]:
+def _planar(joints: tuple[str, ...], height: str = "torso height (m)") -> tuple[str, ...]:
     """Return the names for a body that moves in a plane: height and pitch, then joints."""
     return (
-        *(height, *angles("torso", *joints)),
+        *(height, *_angles("torso", *joints)),
         *("torso velocity forward (m/s)", "torso velocity upward (m/s)"),
-        *speeds("torso", *joints),
+        *_speeds("torso", *joints),
     )
 
 
-def free(joints: tuple[str, ...]) -> tuple[str, ...]:
+def _free(joints: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names for a body that moves in space: height and orientation, then joints."""
     return (
         "torso height (m)",
         *(f"torso orientation, quaternion {part}" for part in "wxyz"),
-        *angles(*joints),
-        *axes("torso velocity {} (m/s)"),
-        *axes("torso angular velocity {} (rad/s)"),
-        *speeds(*joints),
+        *_angles(*joints),
+        *_axes("torso velocity {} (m/s)"),
+        *_axes("torso angular velocity {} (rad/s)"),
+        *_speeds(*joints),
     )
 
 
@@ -81,8 +81,8 @@ def _forces(bodies: tuple[str, ...]) -> tuple[str, ...]:
         name
         for body in bodies
         for name in (
-            *axes(f"torque {{}} on {body} (N m)"),
-            *axes(f"force {{}} on {body} (N)"),
+            *_axes(f"torque {{}} on {body} (N m)"),
+            *_axes(f"force {{}} on {body} (N)"),
         )
     )
 
@@ -91,31 +91,31 @@ def _inertia(body: str) -> tuple[str, ...]:
     """Name how a body's mass lies around the centre of mass of all, as MuJoCo's `cinert` says."""
     return (
         *(f"{body} inertia {pair} (kg m2)" for pair in ("xx", "yy", "zz", "xy", "xz", "yz")),
-        *axes(f"{body} mass times offset {{}} (kg m)"),
+        *_axes(f"{body} mass times offset {{}} (kg m)"),
         f"{body} mass (kg)",
     )
 
 
 def _velocity(body: str) -> tuple[str, ...]:
     return (
-        *axes(f"{body} angular velocity about {{}} (rad/s)"),
-        *axes(f"{body} velocity at the centre of mass {{}} (m/s)"),
+        *_axes(f"{body} angular velocity about {{}} (rad/s)"),
+        *_axes(f"{body} velocity at the centre of mass {{}} (m/s)"),
     )
 
 
 WHOLE_HUMANOID = (
-    *free(HUMANOID),
+    *_free(HUMANOID),
     *(name for body in HUMANOID_BODIES for name in _inertia(body)),
     *(name for body in HUMANOID_BODIES for name in _velocity(body)),
     *(f"{joint} motor torque (N m)" for joint in HUMANOID),
     *_forces(HUMANOID_BODIES),
 )
 OBS_NAMES: dict[str, tuple[str, ...]] = {
-    "Ant": (*free(ANT), *_forces(ANT_BODIES)),
-    "Ant-v4": free(ANT),
-    "HalfCheetah": planar(CHEETAH, "torso height, 0 at 0.7 m (m)"),
-    "Hopper": planar(ONE_LEG),
-    "Walker2d": planar(TWO_LEGS),
+    "Ant": (*_free(ANT), *_forces(ANT_BODIES)),
+    "Ant-v4": _free(ANT),
+    "HalfCheetah": _planar(CHEETAH, "torso height, 0 at 0.7 m (m)"),
+    "Hopper": _planar(ONE_LEG),
+    "Walker2d": _planar(TWO_LEGS),
     "Humanoid": WHOLE_HUMANOID,
     "HumanoidStandup": WHOLE_HUMANOID,
     "InvertedPendulum": (
@@ -126,40 +126,40 @@ OBS_NAMES: dict[str, tuple[str, ...]] = {
         "cart position (m)",
         *("sine of the lower hinge's angle", "sine of the upper hinge's angle"),
         *("cosine of the lower hinge's angle", "cosine of the upper hinge's angle"),
-        *("cart velocity (m/s)", *speeds("lower hinge", "upper hinge")),
+        *("cart velocity (m/s)", *_speeds("lower hinge", "upper hinge")),
         "force of the rail's end on the cart (N)",
     ),
     "Reacher": (
         *("cosine of the first joint's angle", "cosine of the second joint's angle"),
         *("sine of the first joint's angle", "sine of the second joint's angle"),
         *("target position x (m)", "target position y (m)"),
-        *speeds("first joint", "second joint"),
+        *_speeds("first joint", "second joint"),
         *("fingertip minus target x (m)", "fingertip minus target y (m)"),
     ),
     "Pusher": (
-        *angles(*PUSHER),
-        *speeds(*PUSHER),
-        *axes("fingertip position {} (m)"),
-        *axes("object position {} (m)"),
-        *axes("goal position {} (m)"),
+        *_angles(*PUSHER),
+        *_speeds(*PUSHER),
+        *_axes("fingertip position {} (m)"),
+        *_axes("object position {} (m)"),
+        *_axes("goal position {} (m)"),
     ),
     "Swimmer": (
-        *angles("body", *SWIMMER),
+        *_angles("body", *SWIMMER),
         *("velocity x (m/s)", "velocity y (m/s)"),
-        *speeds("body", *SWIMMER),
+        *_speeds("body", *SWIMMER),
     ),
 }
 HUMANOID_MOTORS = ("abdomen y", "abdomen z", "abdomen x", *LEGS, *ARMS)
 ACTION_NAMES: dict[str, tuple[str, ...]] = {
-    "Ant": torques(*ANT[6:], *ANT[:6]),  # the motors begin with the fourth leg
-    "HalfCheetah": torques(*CHEETAH),
-    "Hopper": torques(*ONE_LEG),
-    "Walker2d": torques(*TWO_LEGS),
-    "Humanoid": torques(*HUMANOID_MOTORS),
-    "HumanoidStandup": torques(*HUMANOID_MOTORS),
+    "Ant": _torques(*ANT[6:], *ANT[:6]),  # the motors begin with the fourth leg
+    "HalfCheetah": _torques(*CHEETAH),
+    "Hopper": _torques(*ONE_LEG),
+    "Walker2d": _torques(*TWO_LEGS),
+    "Humanoid": _torques(*HUMANOID_MOTORS),
+    "HumanoidStandup": _torques(*HUMANOID_MOTORS),
     "InvertedPendulum": ("force on the cart",),
     "InvertedDoublePendulum": ("force on the cart",),
-    "Reacher": torques("first joint", "second joint"),
-    "Pusher": torques(*PUSHER),
-    "Swimmer": torques(*SWIMMER),
+    "Reacher": _torques("first joint", "second joint"),
+    "Pusher": _torques(*PUSHER),
+    "Swimmer": _torques(*SWIMMER),
 }
