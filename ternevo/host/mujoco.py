@@ -7,11 +7,13 @@ bodies and the forces of contacts, which some tasks need. Observations and rewar
 all worlds at once, in `mujoco_tasks`.
 
 One thing differs: where physics diverges, Gymnasium goes on from the model's initial state and says
-nothing in what it returns. Here the observation is NaN.
+nothing in what it returns. Here the episode ends, without a reward for the step.
 """
 
+import ctypes.util
 import importlib.util
 import os
+import sys
 import weakref
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -98,6 +100,7 @@ class MujocoWorlds:
     """
 
     def __init__(self, task: Task, count: int, num_threads: int):
+        _draw_without_screen()
         self._mujoco = installation.load(WHAT, "mujoco", "mujoco")
         seeding = installation.load(WHAT, "mujoco", "gymnasium.utils.seeding")
         self._random = seeding.np_random
@@ -136,7 +139,9 @@ class MujocoWorlds:
         speeds = (places - self._places[rows]) / self._task.seconds
         self._places[rows] = places
         reward, terminated = self._task.judge(seen, actions, speeds)
-        return Stepped(self._observe(seen), reward, terminated)
+        stepped = Stepped(self._observe(seen), reward, terminated)
+        is_lost = ~np.isfinite(seen).all(axis=1)
+        return _ended(stepped, is_lost) if is_lost.any() else stepped
 
     def picture(self, row: int) -> NDArray[np.uint8]:
         """Return a picture [height, width, 3] of a world.
@@ -180,6 +185,15 @@ class MujocoWorlds:
             return self._task.observe(seen).astype(np.float32)
 
 
+def _ended(stepped: Stepped, is_lost: NDArray[np.bool_]) -> Stepped:
+    """Return a step in which some episodes have ended, as their physics has diverged."""
+    return Stepped(
+        np.where(is_lost[:, None], np.float32(0), stepped.obs),
+        np.where(is_lost, 0.0, stepped.reward),
+        stepped.terminated | is_lost,
+    )
+
+
 def _task(name: str) -> Task:
     return TASKS[check("MuJoCo environment", name, TASKS)]
 
@@ -193,6 +207,13 @@ def _load(mujoco: Any, task: Task) -> Any:
         model = mujoco.MjModel.from_xml_path(str(path))
     model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     return model
+
+
+def _draw_without_screen() -> None:
+    """Choose EGL for pictures where there is no screen; MuJoCo looks when it is imported."""
+    is_bare = sys.platform == "linux" and not os.environ.get("DISPLAY")
+    if is_bare and ctypes.util.find_library("EGL"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 @contextmanager
