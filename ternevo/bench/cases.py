@@ -257,10 +257,35 @@ class DeployedConv:
         return _built("deploy_conv:build", self)
 
 
+@dataclasses.dataclass(frozen=True)
+class Outside:
+    """A generation in a simulator outside JAX, against the simulator alone, and Gymnasium."""
+
+    env: str
+    episode_length: int
+    population_size: int
+    members_in_python: int
+    """Number of members that are evaluated one after the other in Gymnasium."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+
+    def build(self) -> Contest:
+        """Return ternevo, the suite alone, and Gymnasium; of MuJoCo also its rollouts."""
+        return _built("outside:build", self)
+
+
 EVOSAX = "evosax always runs to the last step, and its cost does not depend on weights"
 PPO = "updates of PPO from a random policy, float MLPs (64, 64) with tanh, against a plain PPO"
 BESIDE_PPO = (Comparison("reference PPO", "rate"), Comparison("reference PPO", "memory"))
 REJAX = "float MLPs (64, 64) with ReLU, against rejax, where that is installed"
+OUTSIDE = (
+    "a generation of ternary_nes from random MLPs (64, 64) on all cores, against the simulator "
+    "alone on all cores with random actions, and one environment of Gymnasium stepped from Python"
+)
+BESIDE_ALONE = (Comparison("suite alone", "rate"), Comparison("member by member", "rate"))
+BESIDE_ROLLOUT = (
+    Comparison("mujoco.rollout", "rate", 0.8),
+    Comparison("mujoco.rollout, all steps at once", "rate"),
+)
 BESIDE_REJAX = (Comparison("rejax", "rate", 1.5), Comparison("rejax", "memory"))
 LIMITS = (Comparison("physics", "rate"), Comparison("forward", "rate"))
 
@@ -408,6 +433,18 @@ CASES: dict[str, Case] = {
             num_seeds=3,
         ),
         BESIDE_REJAX,
+    ),
+    "outside_halfcheetah": Case(
+        f"MuJoCo's HalfCheetah-v5, 128 x 1 episode, time limit 1,000: {OUTSIDE}",
+        ("cpu",),
+        Outside("mujoco/HalfCheetah-v5", 1000, 128, members_in_python=8),
+        (*BESIDE_ALONE, *BESIDE_ROLLOUT),
+    ),
+    "outside_lander": Case(
+        f"Box2D's LunarLander-v3, 128 x 1 episode, time limit 1,000: {OUTSIDE}",
+        ("cpu",),
+        Outside("box2d/LunarLander-v3", 1000, 128, members_in_python=32),
+        BESIDE_ALONE,
     ),
     "deploy_binary": Case(
         "a binary network 64-64-1 with signs, inputs 0 and 1: 600 bytes; others have claimed "

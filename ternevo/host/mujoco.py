@@ -105,7 +105,7 @@ class MujocoWorlds:
         seeding = installation.load(WHAT, "mujoco", "gymnasium.utils.seeding")
         self._random = seeding.np_random
         self._task = task
-        self._model = _load(self._mujoco, task)
+        self._model = model_of(self._mujoco, task)
         self._data = [self._mujoco.MjData(self._model) for _ in range(count)]
         self._controls = [data.ctrl for data in self._data]
         self._parts = [task.read(self._model, data) for data in self._data]
@@ -198,7 +198,7 @@ def _task(name: str) -> Task:
     return TASKS[check("MuJoCo environment", name, TASKS)]
 
 
-def _load(mujoco: Any, task: Task) -> Any:
+def model_of(mujoco: Any, task: Task) -> Any:
     """Return the model of a task, whose simulation is not begun again where it diverges."""
     found = importlib.util.find_spec("gymnasium")
     assert found is not None and found.origin is not None

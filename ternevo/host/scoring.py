@@ -4,7 +4,6 @@ Free worlds take the next episode from a queue. A result does not depend on how 
 are, or on what runs beside it: each episode depends on its policy and its seed only.
 """
 
-import collections
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -93,25 +92,47 @@ def score(
     """
     queue = _Queue(worlds, policies, jobs, terms, no_results(len(jobs), terms))
     queue.begin(np.arange(min(num_worlds, len(jobs))))
-    while queue.running:
+    while queue.lanes.players:
         queue.step()
         alive()
     return queue.results
 
 
-class _Lane:
-    """A world with its current episode."""
+class _Lanes(NamedTuple):
+    """Episodes that run, in arrays with a row for each."""
 
-    def __init__(self, number: int, policy: Policy, obs: NDArray[np.float32]):
-        self.number, self.obs, self.length = number, obs, 0
-        self.memory = policy.reset() if policy.record.memory_size else None
-        self.policy = policy
+    rows: NDArray[np.intp]
+    numbers: NDArray[np.intp]
+    obs: NDArray[np.float32]
+    results: Scored
+    players: list["_Player"]
 
-    def act(self) -> Any:
-        """Return the action of the deployed policy."""
-        if self.memory is None:
-            return self.policy.act(self.obs)
-        self.memory, action = self.policy.step(self.memory, self.obs)
+    def where(self, mask: NDArray[np.bool_]) -> "_Lanes":
+        """Return some of them."""
+        players = [player for player, is_one in zip(self.players, mask, strict=True) if is_one]
+        results = Scored(*(of_all[mask] for of_all in self.results))
+        return _Lanes(self.rows[mask], self.numbers[mask], self.obs[mask], results, players)
+
+    def and_those(self, others: "_Lanes") -> "_Lanes":
+        """Return these and others."""
+        first, last = (
+            [lanes.rows, lanes.numbers, lanes.obs, *lanes.results] for lanes in (self, others)
+        )
+        rows, numbers, obs, *results = map(np.concatenate, zip(first, last, strict=True))
+        return _Lanes(rows, numbers, obs, Scored(*results), self.players + others.players)
+
+
+class _Player:
+    """A policy in one episode, with its memory if it has one."""
+
+    def __init__(self, policy: Policy):
+        has_memory = policy.record.memory_size > 0
+        self.policy, self.memory = policy, policy.reset() if has_memory else None
+        self.act = self._step if has_memory else policy.act
+
+    def _step(self, obs: NDArray[np.float32]) -> Any:
+        assert self.memory is not None
+        self.memory, action = self.policy.step(self.memory, obs)
         return action
 
 
@@ -128,69 +149,83 @@ class _Queue:
     ):
         self.worlds, self.policies, self.jobs = worlds, policies, jobs
         self.terms, self.results = terms, results
-        self.waiting = collections.deque(range(len(jobs)))
-        self.running: dict[int, _Lane] = {}
-        discrete = bool(policies) and policies[0].record.output_kind == "discrete"
-        self.dtype = np.int32 if discrete else np.float32
+        self.seeds = np.asarray([job.seed for job in jobs], np.int64)
+        self.num_begun = 0
+        nobody = np.empty(0, np.intp)
+        obs = np.empty((0, terms.spec.obs_size), np.float32)
+        self.lanes = _Lanes(nobody, nobody, obs, no_results(0, terms), [])
 
     def begin(self, rows: NDArray[np.intp]) -> None:
         """Begin waiting episodes in free worlds, as far as there are any."""
-        rows = rows[: len(self.waiting)]
-        if not len(rows):
+        numbers = np.arange(self.num_begun, min(self.num_begun + len(rows), len(self.jobs)))
+        if not len(numbers):
             return
-        numbers = [self.waiting.popleft() for _ in rows]
-        seeds = np.asarray(self._seeds(numbers), np.int64)
-        obs = self._call(numbers, lambda: self.worlds.reset(rows, seeds))
-        nothing = np.zeros(len(rows))
-        start = Stepped(obs, nothing, nothing.astype(bool))
-        check(self.terms.spec, start, self._seeds(numbers), self.results.lengths[numbers])
-        for row, number, own in zip(rows, numbers, obs, strict=True):
-            policy = self.policies[self.jobs[number].policy]
-            self.running[int(row)] = _Lane(number, policy, own)
+        self.num_begun += len(numbers)
+        rows = rows[: len(numbers)]
+        obs = self._call(numbers, lambda: self.worlds.reset(rows, self.seeds[numbers]))
+        start = no_results(len(numbers), self.terms)
+        shown = Stepped(obs, start.returns, start.returns.astype(bool))
+        check(self.terms.spec, shown, self.seeds[numbers], start.lengths)
+        players = [_Player(self.policies[self.jobs[number].policy]) for number in numbers]
+        self.lanes = self.lanes.and_those(_Lanes(rows, numbers, obs, start, players))
 
     def step(self) -> None:
         """Step all worlds; where an episode ends, begin another one."""
-        rows = np.fromiter(self.running, np.intp, len(self.running))
-        lanes = list(self.running.values())
-        numbers = [lane.number for lane in lanes]
-        self._count(numbers, np.stack([lane.obs for lane in lanes]))
-        actions = np.asarray([lane.act() for lane in lanes], self.dtype)
-        found = self._call(numbers, lambda: self.worlds.step(rows, actions))
-        check(self.terms.spec, found, self._seeds(numbers), self.results.lengths[numbers])
-        self.results.returns[numbers] += found.reward
-        self.results.lengths[numbers] += 1
-        ended = found.terminated | (self.results.lengths[numbers] >= self.terms.horizon)
-        for lane, own in zip(lanes, found.obs, strict=True):
-            lane.obs = own
+        lanes = self.lanes
+        results, numbers = lanes.results, lanes.numbers
+        add_observations(results.sums, lanes.obs, self.terms.pivot)
+        actions = self._actions()
+        found = self._call(numbers, lambda: self.worlds.step(lanes.rows, actions))
+        check(self.terms.spec, found, self.seeds[numbers], results.lengths)
+        results.returns[:] += found.reward
+        results.lengths[:] += 1
+        self.lanes = lanes._replace(obs=found.obs)
+        ended = found.terminated | (results.lengths >= self.terms.horizon)
         if ended.any():
-            for row in rows[ended]:
-                del self.running[int(row)]
-            self.begin(rows[ended])
+            over = self.lanes.where(ended)
+            for of_all, own in zip(self.results, over.results, strict=True):
+                of_all[over.numbers] = own
+            self.lanes = self.lanes.where(~ended)
+            self.begin(over.rows)
 
-    def _count(self, numbers: list[int], obs: NDArray[np.float32]) -> None:
-        """Add the observations acted on."""
-        summed = len(self.terms.pivot)
-        if summed:
-            values = obs[:, :summed].astype(np.float64)
-            is_finite = np.abs(values) < LARGEST
-            distance = np.where(is_finite, values - self.terms.pivot, 0.0)
-            terms = np.stack([is_finite, distance, distance * distance], axis=1)
-            self.results.sums[numbers] += terms
+    def _actions(self) -> NDArray[Any]:
+        """Return the actions of the deployed policies, int32 [k] or float32 [k, size]."""
+        spec, players = self.terms.spec, self.lanes.players
+        is_discrete = spec.action_kind == "discrete"
+        shape = len(players) if is_discrete else (len(players), spec.action_size)
+        actions = np.empty(shape, np.int32 if is_discrete else np.float32)
+        for i, (player, obs) in enumerate(zip(players, self.lanes.obs, strict=True)):
+            actions[i] = player.act(obs)
+        return actions
 
-    def _call(self, numbers: list[int], function: Callable[[], Any]) -> Any:
+    def _call(self, numbers: NDArray[np.intp], function: Callable[[], Any]) -> Any:
         """Call the simulator; say where it failed."""
         try:
             return function()
         except Exception as error:
-            seeds = self._seeds(numbers)
+            seeds = self.seeds[numbers]
             listed = ", ".join(map(str, seeds[:4])) + (", ..." if len(seeds) > 4 else "")
             raise HostError(
                 f"{self.terms.spec.id} raised {type(error).__name__}: {error} (in one of the "
                 f"episodes of the seeds {listed})"
             ) from error
 
-    def _seeds(self, numbers: list[int]) -> list[int]:
-        return [self.jobs[number].seed for number in numbers]
+
+def add_observations(
+    sums: NDArray[np.float64], obs: NDArray[np.float32], pivot: NDArray[np.float64]
+) -> None:
+    """Add observations [k, obs] to the sums [k, 3, summed] of `Scored`."""
+    summed = len(pivot)
+    if not summed:
+        return
+    values = obs[:, :summed].astype(np.float64)
+    distance = values - pivot
+    is_finite = np.abs(values) < LARGEST
+    if not is_finite.all():
+        distance = np.where(is_finite, distance, 0.0)
+    sums[:, 0] += is_finite
+    sums[:, 1] += distance
+    sums[:, 2] += distance * distance
 
 
 def check(

@@ -8,10 +8,11 @@ started it.
 import atexit
 import contextlib
 import functools
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
@@ -21,8 +22,9 @@ from ternevo.host.scoring import HostError, Job, Scored, Terms, no_results
 HANGS_AFTER = 120.0
 """Seconds without a step after which a worker is said to hang."""
 
-PIECES_PER_WORKER = 4
-"""Into how many pieces a worker's share is cut, so that none waits long for the last."""
+SHARE = 0.5
+"""How much of a worker's share of what is left is in a piece: the last ones are small, so that no
+worker waits long for another."""
 
 
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -71,7 +73,7 @@ class Workers:
         """
         try:
             self._start()
-            return self._run(_pieces(files, jobs, self.count), terms, len(jobs))
+            return self._run(self._pieces(files, jobs), terms, len(jobs))
         except BaseException:
             self.close()
             raise
@@ -81,8 +83,8 @@ class Workers:
             for _ in range(self.count):
                 self._workers.append(_started(self.place))
 
-    def _run(self, pieces: list[Piece], terms: Terms, num_jobs: int) -> Scored:
-        results, waiting = no_results(num_jobs, terms), iter(pieces)
+    def _run(self, waiting: Iterator[Piece], terms: Terms, num_jobs: int) -> Scored:
+        results = no_results(num_jobs, terms)
         working: dict[Any, tuple[_Worker, Piece]] = {}
 
         def give(worker: _Worker) -> None:
@@ -109,6 +111,17 @@ class Workers:
                     give(worker)
         return results
 
+    def _pieces(self, files: Sequence[bytes], jobs: Sequence[Job]) -> Iterator[Piece]:
+        """Cut the jobs into pieces, in order: none so small that worlds are mostly idle."""
+        least = min(self.place.num_worlds // 2, math.ceil(len(jobs) / self.count))
+        end = 0
+        for size in _sizes(len(jobs), self.count, max(1, least)):
+            numbers = list(range(end, end := end + size))
+            needed = sorted({jobs[number].policy for number in numbers})
+            place = {policy: i for i, policy in enumerate(needed)}
+            own = [jobs[number]._replace(policy=place[jobs[number].policy]) for number in numbers]
+            yield Piece(numbers, own, [files[policy] for policy in needed])
+
     def close(self) -> None:
         """Stop the processes; `score` would start others."""
         workers, self._workers = self._workers, []
@@ -127,18 +140,13 @@ def shared(place: Place, count: int) -> Workers:
     return workers
 
 
-def _pieces(files: Sequence[bytes], jobs: Sequence[Job], count: int) -> list[Piece]:
-    """Cut the jobs into pieces of about the same size, in order."""
-    num_pieces = max(1, min(len(jobs), count * PIECES_PER_WORKER))
-    ends = [len(jobs) * (i + 1) // num_pieces for i in range(num_pieces)]
-    pieces = []
-    for begin, end in zip([0, *ends], ends, strict=False):
-        numbers = list(range(begin, end))
-        needed = sorted({jobs[number].policy for number in numbers})
-        place = {policy: i for i, policy in enumerate(needed)}
-        own = [jobs[number]._replace(policy=place[jobs[number].policy]) for number in numbers]
-        pieces.append(Piece(numbers, own, [files[policy] for policy in needed]))
-    return pieces
+def _sizes(num_jobs: int, count: int, least: int) -> Iterator[int]:
+    """Yield the sizes of pieces, most of which are at least `least`."""
+    left = num_jobs
+    while left:
+        size = min(left, max(least, math.ceil(SHARE * left / count)))
+        yield size
+        left -= size
 
 
 def _started(place: Place) -> _Worker:

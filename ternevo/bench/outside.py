@@ -1,0 +1,123 @@
+"""A generation in a simulator outside JAX, beside the simulator alone and Gymnasium from Python.
+
+All of them use all cores, except the last: it is what evaluates a policy without ternevo, one
+environment that a loop in Python steps. Steps of the simulator alone are those of random actions.
+"""
+
+import concurrent.futures
+import functools
+import multiprocessing
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ternevo import envs, gym
+from ternevo.arithmetic import observation
+from ternevo.bench import outside_alone
+from ternevo.bench.cases import Outside
+from ternevo.bench.contest import Contest, Contestant
+from ternevo.bench.loop import advancing
+from ternevo.deploy.runtime import Policy
+from ternevo.installation import MissingExtra
+from ternevo.machine import startup
+from ternevo.policies import contract
+from ternevo.problems.host import WORLDS_PER_WORKER
+from ternevo.runs import sinks
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies.ternary_nes import TernaryNES
+from ternevo.types import Env
+
+
+def build(setting: Outside) -> Contest:
+    """Return a generation, the suite alone, MuJoCo's rollouts where it is one, and Gymnasium."""
+    try:
+        env = envs.make(setting.env, setting.episode_length)
+    except MissingExtra as missing:
+        return Contest([Contestant("ternevo", lambda: None, skipped=str(missing))], {})
+    ours = _generation(setting, env)
+    contestants = [ours, _alone(setting, env), _member_by_member(setting, env)]
+    if setting.env.startswith("mujoco/"):
+        contestants += [_rollouts(setting, env, is_open) for is_open in (False, True)]
+    return Contest(contestants, {"cores": startup.num_cores()})
+
+
+def _generation(setting: Outside, env: Env) -> Contestant:
+    """Return the first generation of ternary_nes; every run restarts, so the steps are equal."""
+    policy = contract.build(MLP(hidden_sizes=setting.hidden_sizes), env.obs, env.action)
+    nes = TernaryNES(population_size=setting.population_size, num_episodes=1)
+    contestant = advancing("ternevo", nes.build(env, policy, "ternary", 1), 1, num_devices=1)
+    _, metrics = contestant.run()
+    return contestant._replace(env_steps=sinks.steps_of(metrics, 0))
+
+
+def _alone(setting: Outside, env: Env) -> Contestant:
+    """Return the worlds of ternevo with random actions: one process and thread for each core."""
+    assert env.host
+    count = startup.num_cores()
+    pool = concurrent.futures.ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+    steps = setting.population_size * setting.episode_length // (count * WORLDS_PER_WORKER)
+    job = functools.partial(
+        outside_alone.step_worlds, env.host.suite, env.host.name, WORLDS_PER_WORKER
+    )
+
+    def run() -> int:
+        return sum(pool.map(functools.partial(job, steps, setting.episode_length), range(count)))
+
+    return Contestant("suite alone", run, env_steps=steps * count * WORLDS_PER_WORKER)
+
+
+def _rollouts(setting: Outside, env: Env, is_open: bool) -> Contestant:
+    """Return `mujoco.rollout` alone, which stands still between the steps that a policy takes.
+
+    Args:
+      setting: the sizes.
+      env: the environment.
+      is_open: whether the actions of an episode are known before it begins, so that one call does
+        all of its steps. No policy can act so.
+    """
+    assert env.host
+    name = "mujoco.rollout, all steps at once" if is_open else "mujoco.rollout"
+    run = outside_alone.rollouts(
+        env.host.name,
+        setting.population_size,
+        setting.episode_length,
+        startup.num_cores(),
+        is_open=is_open,
+    )
+    return Contestant(name, run, env_steps=setting.population_size * setting.episode_length)
+
+
+def _member_by_member(setting: Outside, env: Env) -> Contestant:
+    """Return one environment of Gymnasium that a loop in Python steps, with deployed policies."""
+    assert env.host
+    members = setting.members_in_python
+    policies = _random_policies(setting, env, members)
+    one = gym.make(env.host.name, {"max_episode_steps": setting.episode_length})
+    run = functools.partial(_evaluate, policies, one)
+    return Contestant("member by member", run, env_steps=run())
+
+
+def _evaluate(policies: list[Policy], env: Any) -> int:
+    """Play an episode with each policy; return the number of steps."""
+    steps, to_action = 0, gym.actor(env.action_space)
+    observe = gym.observer(env.observation_space)
+    for member, policy in enumerate(policies):
+        obs, is_over = env.reset(seed=member)[0], False
+        while not is_over:
+            obs, _, terminated, truncated, _ = env.step(to_action(policy.act(observe(obs))))
+            steps, is_over = steps + 1, terminated or truncated
+    return steps
+
+
+def _random_policies(setting: Outside, env: Env, count: int) -> list[Policy]:
+    """Return policies as a generation begins with."""
+    policy = contract.build(MLP(hidden_sizes=setting.hidden_sizes), env.obs, env.action)
+    assert policy.encoder
+    encode: Callable[..., bytes] = policy.encoder()
+    seen = observation.empty(env.obs.size)
+    quantiser = jax.tree.map(np.asarray, observation.freeze(seen, env.obs.kind))
+    keys = jax.random.split(jax.random.key(0), count)
+    members = [jax.tree.map(np.asarray, policy.init(key)) for key in keys]
+    return [Policy.from_bytes(encode(member, quantiser)) for member in members]
