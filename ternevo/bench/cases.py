@@ -435,9 +435,9 @@ CASES: dict[str, Case] = {
         BESIDE_REJAX,
     ),
     "outside_halfcheetah": Case(
-        f"MuJoCo's HalfCheetah-v5, 128 x 1 episode, time limit 1,000: {OUTSIDE}",
+        f"MuJoCo's HalfCheetah-v5, 128 x 1 episode, time limit 500: {OUTSIDE}",
         ("cpu",),
-        Outside("mujoco/HalfCheetah-v5", 1000, 128, members_in_python=8),
+        Outside("mujoco/HalfCheetah-v5", 500, 128, members_in_python=8),
         (*BESIDE_ALONE, *BESIDE_ROLLOUT),
     ),
     "outside_lander": Case(

@@ -39,7 +39,7 @@ def build(setting: Outside) -> Contest:
     ours = _generation(setting, env)
     contestants = [ours, _alone(setting, env), _member_by_member(setting, env)]
     if setting.env.startswith("mujoco/"):
-        contestants += [_rollouts(setting, env, is_open) for is_open in (False, True)]
+        contestants += _rollouts(setting, env)
     return Contest(contestants, {"cores": startup.num_cores()})
 
 
@@ -68,25 +68,28 @@ def _alone(setting: Outside, env: Env) -> Contestant:
     return Contestant("suite alone", run, env_steps=steps * count * WORLDS_PER_WORKER)
 
 
-def _rollouts(setting: Outside, env: Env, is_open: bool) -> Contestant:
-    """Return `mujoco.rollout` alone, which stands still between the steps that a policy takes.
+def _rollouts(setting: Outside, env: Env) -> list[Contestant]:
+    """Return `mujoco.rollout` alone, with the actions of random policies, known beforehand.
 
-    Args:
-      setting: the sizes.
-      env: the environment.
-      is_open: whether the actions of an episode are known before it begins, so that one call does
-        all of its steps. No policy can act so.
+    "mujoco.rollout" has a call for each step of the environment, as a policy needs it. The other
+    does all steps in one call.
     """
     assert env.host
-    name = "mujoco.rollout, all steps at once" if is_open else "mujoco.rollout"
-    run = outside_alone.rollouts(
-        env.host.name,
-        setting.population_size,
-        setting.episode_length,
-        startup.num_cores(),
-        is_open=is_open,
-    )
-    return Contestant(name, run, env_steps=setting.population_size * setting.episode_length)
+    policies = _random_policies(setting, env, setting.population_size)
+    name, count = env.host.name, startup.num_cores()
+    actions = outside_alone.actions_of(name, policies, setting.episode_length)
+    steps = actions.shape[0] * actions.shape[1]
+    return [
+        Contestant(
+            title,
+            outside_alone.rollouts(name, actions, count, is_open=is_open),
+            env_steps=steps,
+        )
+        for title, is_open in (
+            ("mujoco.rollout", False),
+            ("mujoco.rollout, all steps at once", True),
+        )
+    ]
 
 
 def _member_by_member(setting: Outside, env: Env) -> Contestant:
