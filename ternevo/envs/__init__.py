@@ -28,6 +28,7 @@ SUITES = {
     "mujoco": "ternevo.envs.mujoco",
     "box2d": "ternevo.envs.box2d",
     "atari": "ternevo.envs.atari",
+    "playground": "ternevo.envs.playground",
 }
 
 # gymnax imports it, and with it pandas and scipy.stats, for the pictures of two environments.

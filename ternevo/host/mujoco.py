@@ -100,7 +100,7 @@ class MujocoWorlds:
     """
 
     def __init__(self, task: Task, count: int, num_threads: int):
-        _draw_without_screen()
+        draw_without_screen()
         self._mujoco = installation.load(WHAT, "mujoco", "mujoco")
         seeding = installation.load(WHAT, "mujoco", "gymnasium.utils.seeding")
         self._random = seeding.np_random
@@ -209,7 +209,7 @@ def model_of(mujoco: Any, task: Task) -> Any:
     return model
 
 
-def _draw_without_screen() -> None:
+def draw_without_screen() -> None:
     """Choose EGL for pictures where there is no screen; MuJoCo looks when it is imported."""
     is_bare = sys.platform == "linux" and not os.environ.get("DISPLAY")
     if is_bare and ctypes.util.find_library("EGL"):

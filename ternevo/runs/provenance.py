@@ -12,7 +12,10 @@ from typing import Any
 
 from ternevo.machine import startup
 
-PACKAGES = ("ternevo", "jax", "jaxlib", "flax", "optax", "evosax", "gymnax", "brax", "numpy")
+PACKAGES = (
+    *("ternevo", "jax", "jaxlib", "flax", "optax", "evosax", "gymnax", "brax", "numpy"),
+    *("gymnasium", "mujoco", "box2d", "ale-py"),
+)
 
 
 def describe() -> dict[str, Any]:
