@@ -61,6 +61,9 @@ EXAMPLES = (
 SUITE = "gymnasium"
 """The suite of Gymnasium's environments, before their name, in the metadata of a policy."""
 
+SAME_NAMES = ("gymnax", "mujoco", "box2d", SUITE)
+"""The suites whose environments are called as Gymnasium's are."""
+
 NUM_ENVS = 32
 """Number of environments to step together, with one call of the policy for all."""
 
@@ -408,7 +411,8 @@ class GymConfig:
     policy: str | None = None
     """package.module:Class of a policy of your own; it is never imported from the file alone."""
     env: str | None = None
-    """Gymnasium's name of the environment; defaults to that of the policy's gymnax environment."""
+    """Gymnasium's name of the environment; defaults to that of the policy's own environment, if it
+    is one of gymnax, MuJoCo or Box2D."""
     episodes: int = 128
     """Number of episodes."""
     seed: int = 0
@@ -443,8 +447,11 @@ def run(config: GymConfig) -> Evaluation:
 def _same_name(record: PolicyRecord | Interface, path: Path) -> str:
     """Return Gymnasium's name of the environment in which a policy was trained or distilled."""
     suite, _, name = record.metadata.get("env", "").partition("/")
-    if suite not in ("gymnax", SUITE):
-        raise ValueError("the policy has no gymnax environment; name Gymnasium's with --env")
+    if suite not in SAME_NAMES:
+        raise ValueError(
+            f"{path} was not trained in an environment of {', '.join(SAME_NAMES[:-1])}, whose names "
+            "are Gymnasium's; name Gymnasium's environment with --env"
+        )
     check_trusted(path, "env", name, trust=False)  # Gymnasium imports the part before a colon
     return name
 

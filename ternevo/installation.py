@@ -72,6 +72,11 @@ def require(what: str, extra: str, *modules: str) -> None:
         raise MissingExtra(f"{what} needs {_listed(packages)}: {command(extra)}", name=missing[0])
 
 
+def has(extra: str) -> bool:
+    """Return whether all packages of an extra are installed, without importing them."""
+    return all(map(_is_installed, MODULES[extra]))
+
+
 def load(what: str, extra: str, module: str) -> Any:
     """Import a module of an extra and return it; see `require`."""
     require(what, extra, module.partition(".")[0])

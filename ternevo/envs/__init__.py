@@ -125,6 +125,8 @@ def _find(env_id: str) -> tuple[ModuleType, str]:
             return suite, name
     ids = available()
     near = _near(env_id, ids)
+    if suite_name in SUITES:
+        ids = [id_ for id_ in ids if id_.startswith(f"{suite_name}/")]
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise UnknownName(
         f"unknown environment {env_id!r}.{hint} Allowed: {', '.join(ids)},"
@@ -135,10 +137,13 @@ def _find(env_id: str) -> tuple[ModuleType, str]:
 def _near(env_id: str, ids: Sequence[str]) -> list[str]:
     """Return ids that the user may have meant, ignoring case, suite and backend."""
     by_word = {id_.casefold(): id_ for id_ in ids}
-    by_word |= {id_.casefold().partition("/")[2]: id_ for id_ in ids}
     wanted = env_id.casefold().partition("@")[0]
-    for word in (wanted, wanted.rpartition("/")[2]):
-        if word in by_word:
-            return [by_word[word]]
-    words = difflib.get_close_matches(wanted, by_word, n=3, cutoff=0.6)
+    if wanted in by_word:
+        return [by_word[wanted]]
+    suite, _, name = wanted.rpartition("/")
+    in_suite = {id_.casefold().partition("/")[2]: id_ for id_ in ids if id_.startswith(f"{suite}/")}
+    if words := difflib.get_close_matches(name, in_suite, n=3, cutoff=0.6):
+        return [in_suite[word] for word in words]
+    by_word |= {id_.casefold().partition("/")[2]: id_ for id_ in ids}
+    words = [name] if name in by_word else difflib.get_close_matches(wanted, by_word, n=3)
     return list(dict.fromkeys(by_word[word] for word in words))

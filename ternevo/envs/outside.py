@@ -19,6 +19,7 @@ from PIL import Image
 
 from ternevo.envs import pictures
 from ternevo.host import scoring, suites
+from ternevo.host.showing import Picture
 from ternevo.host.worlds import Spec, Stepped, Worlds
 from ternevo.machine import callbacks, startup
 from ternevo.types import ActionSpec, Env, EnvState, Host, Key, ObsSpec, Task, Timestep
@@ -190,8 +191,9 @@ def _by_worlds(places: list[_Place]) -> dict[Worlds, np.ndarray]:
     return {worlds: np.asarray(mine) for worlds, mine in found.items()}
 
 
-def render(suite_name: str, name: str, states: Sequence[Any], stem: Path) -> Path:
-    """Write pictures [height, width, 3] of an episode as an animation, `<stem>.gif`."""
+def render(suite_name: str, name: str, states: Sequence[Picture], stem: Path) -> Path:
+    """Write pictures of an episode as an animation at the speed of the task, `<stem>.gif`."""
     shown = pictures.evenly(states)
-    seconds = len(states) / len(shown) / suites.suite(suite_name).fps(name)
-    return pictures.save_gif(map(Image.fromarray, shown), seconds, stem)
+    seconds = shown[-1].step / len(shown) / suites.suite(suite_name).fps(name)
+    frames = (Image.fromarray(picture.pixels) for picture in shown)
+    return pictures.save_gif(frames, seconds, stem)

@@ -29,7 +29,8 @@ def save_gif(frames: Iterator[Image.Image], seconds: float, stem: Path) -> Path:
     palette = _palette(shown)
     first, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in shown]
     buffer = io.BytesIO()
-    milliseconds = max(20, round(1000 * seconds))  # browsers slow down anything shorter
+    # A GIF counts hundredths of a second, and browsers slow down what is shorter than two.
+    milliseconds = 10 * max(2, round(100 * seconds))
     first.save(buffer, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
     return traces.write(stem, ".gif", buffer.getvalue())
 

@@ -10,12 +10,20 @@ from ternevo.host.scoring import check
 from ternevo.host.suites import suite
 
 MOST_PICTURES = 250
+"""About how many pictures of an episode are kept."""
+
+
+class Picture(NamedTuple):
+    """A picture [height, width, 3] of a world after some number of steps."""
+
+    step: int
+    pixels: NDArray[np.uint8]
 
 
 class Shown(NamedTuple):
-    """An episode: pictures [height, width, 3], what the policy saw, and what it earned."""
+    """An episode: how it looks, what the policy saw, and what it earned."""
 
-    pictures: list[NDArray[np.uint8]]
+    pictures: list[Picture]
     observations: NDArray[np.float32]
     rewards: NDArray[np.float64]
     terminated: bool
@@ -35,7 +43,7 @@ def play(suite_name: str, name: str, policy: Policy, seed: int, horizon: int) ->
         memory = policy.reset()
         while len(rewards) < horizon and not terminated:
             if len(rewards) % every == 0:
-                pictures.append(worlds.picture(0))
+                pictures.append(Picture(len(rewards), worlds.picture(0)))
             if len(pictures) > MOST_PICTURES:  # a longer episode than it seemed: show half of them
                 pictures, every = pictures[::2], 2 * every
             seen.append(obs[0])
@@ -44,7 +52,7 @@ def play(suite_name: str, name: str, policy: Policy, seed: int, horizon: int) ->
             check(spec, stepped, [seed], np.asarray([len(rewards)]))
             obs, terminated = stepped.obs, bool(stepped.terminated[0])
             rewards.append(stepped.reward[0])
-        pictures.append(worlds.picture(0))
+        pictures.append(Picture(len(rewards), worlds.picture(0)))
     finally:
         worlds.close()
     return Shown(pictures, np.stack(seen), np.asarray(rewards), terminated)

@@ -26,7 +26,7 @@ class _Signs:
         now = time.monotonic()
         if now - self.last > SECONDS_PER_SIGN:
             self.last = now
-            self.pipe.send(("alive", None))
+            self.pipe.send(("alive", None))  # if nobody listens, `main` ends
 
 
 def main(argv: list[str]) -> None:
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
     while True:
         try:
             message = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             break
         try:
             if worlds is None:
@@ -47,7 +47,10 @@ def main(argv: list[str]) -> None:
             answer = "error", str(error)
         except Exception as error:
             answer = "error", f"{suite_name}/{name} failed with {type(error).__name__}: {error}"
-        pipe.send(answer)
+        try:
+            pipe.send(answer)
+        except BrokenPipeError:
+            break
     if worlds is not None:
         worlds.close()
 

@@ -107,7 +107,8 @@ class _Outside:
         """
         if devices.count() != 1:
             raise ValueError(
-                f"{self.env.id} runs outside JAX, which needs one JAX device, not {devices.count()}"
+                f"{self.env.id} runs outside JAX, which needs one JAX device, not "
+                f"{devices.count()}: use --num_devices 1"
             )
         size, num_episodes = size_of(params), seeds.shape[1]
         floats = jax.ShapeDtypeStruct((size, num_episodes), jnp.float32)

@@ -20,7 +20,7 @@ from ternevo.types import Env, EnvState, Key, Memory, Params, Policy, Timestep
 class Recording(NamedTuple):
     """One episode: all states from reset to the end, one more than the rewards.
 
-    Of a simulator outside JAX, states are pictures of some of its steps.
+    Of a simulator outside JAX, states are a `Picture` of some of its steps.
 
     `observations` [steps, obs] are what the policy saw before each step.
     """
@@ -81,7 +81,7 @@ def recorder(policy: Policy, env: Env) -> Callable[[Params, Quantiser, Key], Rec
 
 
 def _recorder_outside(policy: Policy, env: Env) -> Callable[[Params, Quantiser, Key], Recording]:
-    """Return a recorder of a simulator outside JAX; its states are pictures [height, width, 3]."""
+    """Return a recorder of a simulator outside JAX; its states are `Picture`s."""
     assert env.host and policy.encoder
     host, encode = env.host, policy.encoder()
 

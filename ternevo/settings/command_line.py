@@ -116,6 +116,11 @@ class RunConfig:
             check_settings(record)
         for name in filter(None, self.track.split(",")):
             check("tracker", name.strip(), TRACKERS)
+        if self.distributed and is_outside_jax(self.env):
+            raise ValueError(
+                f"{self.env} is simulated by processes of one host: leave out --distributed, and "
+                "start a run for each seed on a host of its own"
+            )
         if self.distributed and self.num_seeds > 1:
             raise ValueError(
                 f"--distributed splits one seed over the hosts, got --num_seeds {self.num_seeds}: "

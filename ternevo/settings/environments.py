@@ -6,6 +6,9 @@ BRAX_BACKENDS = ("spring", "positional", "generalized", "mjx")
 ONLY_BACKENDS = {"brax/fast": ("spring",), "brax/swimmer": ("generalized",)}
 """The environments of brax that only some of them simulate."""
 
+OPTIONAL = ("digits", "playground", "mujoco", "box2d", "atari")
+"""The suites that need an extra of their own name."""
+
 OUTSIDE_JAX = ("mujoco", "box2d", "atari")
 """The suites whose simulators are outside JAX: populations are scored by processes of their own."""
 

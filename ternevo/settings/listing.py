@@ -3,7 +3,8 @@
 import shutil
 import textwrap
 
-from ternevo.settings.environments import BRAX_BACKENDS, ENVIRONMENTS, ONLY_BACKENDS
+from ternevo import installation
+from ternevo.settings.environments import BRAX_BACKENDS, ENVIRONMENTS, ONLY_BACKENDS, OPTIONAL
 from ternevo.settings.flags import first_line
 from ternevo.settings.strategies import STRATEGIES
 
@@ -32,8 +33,15 @@ def envs() -> str:
         rows,
         f"brax simulates with one of {backends}, as in brax/ant@mjx; the first is the default. "
         f"There is {' and '.join(only)}. An environment of your own is --env "
-        "package.module:factory.",
+        f"package.module:factory.{_what_is_missing()}",
     )
+
+
+def _what_is_missing() -> str:
+    """Return how to install the suites that cannot be used yet."""
+    suites = [suite for suite in OPTIONAL if not installation.has(suite)]
+    commands = "; ".join(f"{suite}: {installation.command(suite)}" for suite in suites)
+    return f" Not installed here: {commands}" if suites else ""
 
 
 def _page(head: tuple[str, ...], rows: list[tuple[str, ...]], note: str) -> str:

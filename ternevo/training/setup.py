@@ -16,7 +16,7 @@ from ternevo.strategies import warm_start
 from ternevo.strategies.across_seeds import across_seeds
 from ternevo.strategies.evaluated import evaluated
 from ternevo.strategies.warm_start import Start
-from ternevo.types import Env, Policy, Strategy
+from ternevo.types import Env, Host, Policy, Strategy
 
 
 class Setup(NamedTuple):
@@ -48,7 +48,7 @@ def build(config: RunConfig, time: Phases | None = None) -> Setup:
     (enable_compilation_cache if config.compilation_cache else disable_compilation_cache)()
     made = envs.make(config.env, config.episode_length, config.wrappers)
     if made.host and is_outside_jax(config.env) and config.num_devices:
-        made = made._replace(host=made.host._replace(num_workers=config.num_devices))
+        made = made._replace(host=_in_processes(made.host, config.num_devices))
     env = contract.shown_to(config.policy, made)
     policy = contract.build(config.policy, env.obs, env.action)
     folder = run_folder.folder_of(config, env.id)
@@ -60,6 +60,20 @@ def build(config: RunConfig, time: Phases | None = None) -> Setup:
         warm_start.check_windows(begin, config.policy.windows)
     strategy = build_strategy(config, env, policy, begin)
     return Setup(config, env, policy, strategy, folder, begin, time or Phases())
+
+
+def _in_processes(host: Host, count: int) -> Host:
+    """Return where an environment is simulated, by that many processes.
+
+    Raises:
+      ValueError: they are more than the cores, and would only wait for each other.
+    """
+    if count > host.num_workers:
+        raise ValueError(
+            f"num_devices must be at most {host.num_workers}, got {count}: {host.suite}/{host.name} "
+            f"runs in that many processes, one for each core, of which there are {host.num_workers}"
+        )
+    return host._replace(num_workers=count)
 
 
 def build_strategy(config: RunConfig, env: Env, policy: Policy, begin: Start | None) -> Strategy:

@@ -415,6 +415,8 @@ def test_random_lengths_are_uniform_and_shown():
         ("brax/ant@", "unknown brax backend ''"),
         ("gymnax/CartPole-v1@spring", "Did you mean 'CartPole-v1'"),
         ("probe/bandits", "Did you mean 'probe/bandit'"),
+        ("mujoco/HalfCheetah", "Did you mean 'mujoco/HalfCheetah-v5' or 'mujoco/HalfCheetah-v4'"),
+        ("box2d/LunarLander-v2", "Did you mean 'box2d/LunarLander-v3' or 'box2d/LunarLanderCont"),
         ("gymnax/MNISTBandit-bsuite", "unknown environment"),
         ("", "Allowed: probe/bandit, "),
     ],
