@@ -1,22 +1,22 @@
 """Atari 2600 games: "atari/pong", or with sticky actions "atari/pong@sticky".
 
-A step is 4 frames of one action. Policies see the last 4 steps as grey pictures of 84 x 84, each
-the maximum of a step's last two frames. An episode begins after 1 to 30 frames without action, of
-which the first is FIRE in games that have it, and ends when the game is over, or after half an hour
-(108,000 frames). Rewards are the game's own, neither clipped nor scaled, and actions are the
-minimal set of the game. So are the tables of deep GA (Such et al. 2017) and evolution strategies
-(Salimans et al. 2017), and DQN's but for its clipped rewards.
+A step repeats an action for 4 frames. Policies see the last 4 steps as grey pictures of 84 x 84;
+each is the maximum of the last two frames of its step. An episode begins after 1 to 30 frames
+without action, the first of which is FIRE in games that have it. It ends when the game is over, or
+after half an hour (108,000 frames). Rewards are the game's own, neither clipped nor scaled, and the
+actions are the game's minimal set. The tables of DQN (Mnih et al. 2015), evolution strategies
+(Salimans et al. 2017) and deep GA (Such et al. 2017) use such episodes, without sticky actions.
 
-Without sticky actions a game is deterministic: seeds differ in the frames before the start alone,
-so that a game has at most 30 different episodes for a policy. With "@sticky" each frame repeats the
-frame before's action with probability 0.25, as Machado et al. 2018 recommend and Gymnasium's
+Without them a game is deterministic: seeds differ only in the number of frames before the start, so
+that a policy has at most 30 different episodes. With "@sticky", each frame repeats the action of
+the frame before with probability 0.25, as Machado et al. 2018 recommend and as Gymnasium's
 "ALE/Pong-v5" does.
 
-The emulator is ale-py's, which brings the games. It is under the GPL-2 and only imported when an
-environment of this suite is opened. All chance is ours, and no emulator's: seeds mean the same on
-all platforms. ALE's `reset_game` leaves memory as it was, so that a quarter of the games,
-Frostbite and Freeway among them, go on otherwise after other episodes. Loading a game anew takes
-65 ms, 20 times as long. So we reset, and then restore the state of a game that was just loaded.
+The emulator and the games come with ale-py. It is under the GPL-2, and is imported only when an
+environment of this suite is made. Random numbers are drawn here, not in ale-py, so that a seed
+means the same on all platforms. ALE's `reset_game` does not clear memory: in a quarter of the
+games, such as Frostbite and Freeway, an episode would depend on those before it. Loading a game
+anew takes 65 ms, as long as 250 steps. So a reset restores the state after loading, and takes 4 ms.
 """
 
 import collections
@@ -95,7 +95,8 @@ def spec(name: str) -> Spec:
 def open_worlds(name: str, count: int, num_threads: int) -> "AtariWorlds":
     """Return a number of worlds, which one thread steps; see `spec` for errors.
 
-    Further threads would wait: ale-py holds the interpreter's lock while it emulates.
+    More threads would not help: ale-py holds the interpreter's lock while it emulates. Its vector
+    environment does not, but it must load the game for each episode.
     """
     del num_threads
     game, sticky = _parsed(name)
@@ -166,7 +167,7 @@ class _Console:
 
     def begin(self, seed: int) -> None:
         """Begin the episode of a seed."""
-        self._ale.reset_game()  # what the state lacks
+        self._ale.reset_game()  # for what the state lacks, which matters in Q*bert and Tetris
         self._ale.restoreSystemState(self._just_loaded)
         self._random = np.random.default_rng(seed)
         self._action = self._first
@@ -193,9 +194,8 @@ class _Console:
 
     def _seen(self) -> NDArray[np.uint8]:
         """Return what a policy sees of the last two screens; the last one becomes the maximum."""
-        older, last = self._screens
-        np.maximum(older, last, out=last)
-        return self._cv2.resize(last, (SIDE, SIDE), interpolation=self._cv2.INTER_AREA)
+        np.maximum(self._screens[0], self._screens[1], out=self._screens[1])
+        return self._cv2.resize(self._screens[1], (SIDE, SIDE), interpolation=self._cv2.INTER_AREA)
 
     def show(self, obs: NDArray[np.float32]) -> None:
         """Write the last frames into an observation [SIDE * SIDE, STACKED]."""
