@@ -159,9 +159,9 @@ class _Console:
         self._ale, self._sticky = _loaded(game), sticky
         self._just_loaded = self._ale.cloneSystemState()
         self._actions = self._ale.getMinimalActionSet()
-        self._nothing = self._actions[0]  # NOOP is the first one of every game
-        fire = [action for action in self._actions if action.name == "FIRE"]
-        self._first = fire[0] if fire else self._nothing
+        action = installation.load("an Atari game", "atari", "ale_py").Action
+        self._nothing = action.NOOP  # which is not one of Backgammon's
+        self._first = action.FIRE if action.FIRE in self._actions else action.NOOP
         self._screens = np.zeros((2, *self._ale.getScreenDims()), np.uint8)
         self._frames: collections.deque[NDArray[np.uint8]] = collections.deque(maxlen=STACKED)
 

@@ -122,6 +122,31 @@ def test_seeds_differ_without_sticky_actions_only_before_the_start():
         assert (np.stack(obs)[:, 0] == np.stack(obs)[:, 1]).all() == is_same
 
 
+def test_backgammon_waits_without_an_action_of_its_own():
+    assert atari.spec("backgammon").action_names == ("FIRE", "RIGHT", "LEFT")
+    acted, worlds = [], atari.open_worlds("backgammon", 1, 1)
+    console = worlds._consoles[0]
+    ale, seed = console._ale, 4
+    console._ale = Heard(ale, acted)
+    worlds.reset(np.asarray([0]), np.asarray([seed]))
+    waited = atari.frames_before(np.random.default_rng(seed))
+    assert acted == ["FIRE", *["NOOP"] * (waited - 1)]
+
+
+class Heard:
+    """An emulator, with the names of the actions it was given."""
+
+    def __init__(self, ale, acted):
+        self._ale, self._acted = ale, acted
+
+    def act(self, action):
+        self._acted.append(action.name)
+        return self._ale.act(action)
+
+    def __getattr__(self, name):
+        return getattr(self._ale, name)
+
+
 def test_rewards_are_not_clipped():
     _, rewards, _ = played(atari.open_worlds("space_invaders", 1, 1), 0, 0, 250, 6)
     assert max(rewards) > 1 and set(np.mod(rewards, 5)) == {0}
@@ -200,10 +225,9 @@ def test_wrong_names():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", atari.names())
 def test_every_game_begins_anew(name):
-    """After other episodes, and with FIRE and NOOP as they should be."""
+    """After other episodes too, and it is not over before it begins."""
     worlds, size = atari.open_worlds(name, 2, 1), atari.spec(name).action_size
-    assert atari.spec(name).action_names[0] == "NOOP"
-    first = played(worlds, 0, 5, 300, size)
-    played(worlds, 1, 6, 1000, size)
-    assert_same(played(worlds, 1, 5, 300, size), first)
-    assert len(first[1]) > 20  # it is not over before it begins
+    first = played(worlds, 0, 5, 150, size)
+    played(worlds, 1, 6, 500, size)
+    assert_same(played(worlds, 1, 5, 150, size), first)
+    assert len(first[1]) > 20
