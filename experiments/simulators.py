@@ -9,7 +9,8 @@ of gradient learners change `--weights` and `--activation`, the float arm of evo
 """
 
 import dataclasses
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ class Task(NamedTuple):
 
     page: str
     learners: tuple[str, ...] = ()
-    goals: dict[str, float] = {}
+    goals: Mapping[str, float] = types.MappingProxyType({})
 
 
 TASKS = {
