@@ -39,11 +39,12 @@ def main() -> None:
             seen = "x".join(map(str, spec.obs_shape))
             low, high = (f"{min(side):g}" if side else "" for side in (spec.low, spec.high))
             within = f", {low} to {high}" if spec.low else ""
-            print(
-                f"| `{spec.id}` | {seen} {spec.obs_kind} | {spec.action_size} {spec.action_kind}"
-                f"{within} | {spec.episode_length:,} | {licence} | {speed(suite_name, name):,.0f} |",
-                flush=True,
+            cells = (
+                *(f"`{spec.id}`", f"{seen} {spec.obs_kind}"),
+                f"{spec.action_size} {spec.action_kind}{within}",
+                *(f"{spec.episode_length:,}", licence, f"{speed(suite_name, name):,.0f}"),
             )
+            print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -449,8 +449,8 @@ def _same_name(record: PolicyRecord | Interface, path: Path) -> str:
     suite, _, name = record.metadata.get("env", "").partition("/")
     if suite not in SAME_NAMES:
         raise ValueError(
-            f"{path} was not trained in an environment of {', '.join(SAME_NAMES[:-1])}, whose names "
-            "are Gymnasium's; name Gymnasium's environment with --env"
+            f"{path} was not trained in an environment of {', '.join(SAME_NAMES[:-1])}, which are "
+            "called as in Gymnasium; name Gymnasium's with --env"
         )
     check_trusted(path, "env", name, trust=False)  # Gymnasium imports the part before a colon
     return name

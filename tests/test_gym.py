@@ -13,6 +13,9 @@ from ternevo import envs, gym
 from ternevo.deploy import integer, tvp
 from ternevo.deploy.record import Layer, PolicyRecord
 from ternevo.envs import brax
+from ternevo.host import scoring
+from ternevo.host.scoring import Job, Terms
+from ternevo.host.suites import suite
 from ternevo.names import UnknownName
 
 gymnasium = pytest.importorskip("gymnasium")
@@ -243,6 +246,30 @@ def test_the_command_line_says_what_is_wrong_in_a_line(tmp_path, capsys):
             gym.main([str(path), *arguments])
         assert stopped.value.code == 2
         assert message in capsys.readouterr().err
+
+
+# --------------------------------------------------------- what MuJoCo and Box2D have in common
+
+
+@pytest.mark.parametrize("env_id", ["mujoco/Swimmer-v5", "box2d/LunarLander-v3"])
+def test_training_scores_what_gymnasium_does(env_id, tmp_path, capsys):
+    """Of the same seeds, the worlds of a population and Gymnasium give the same returns."""
+    suite_name, name = env_id.split("/")
+    pytest.importorskip({"mujoco": "mujoco", "box2d": "Box2D"}[suite_name])
+    spec = suite(suite_name).spec(name)
+    weights = np.random.default_rng(0).integers(-1, 2, (spec.action_size, spec.obs_size))
+    bounds = (spec.low, spec.high) if spec.low else ()
+    path = tmp_path / "policy.tvp"
+    path.write_bytes(tvp.encode(one_layer(weights, [5] * spec.obs_size, *bounds, env=env_id)))
+    policy = gym.load(path)
+    worlds, jobs = suite(suite_name).open_worlds(name, 2, 1), [Job(0, 7 + i) for i in range(3)]
+    terms = Terms(spec, spec.episode_length, np.empty(0))
+    scored = scoring.score(worlds, 2, [policy], jobs, terms)
+    worlds.close()
+    found = gym.run(gym.GymConfig(path, episodes=3, seed=7, num_envs=3))
+    assert found.env_id == name
+    np.testing.assert_array_equal(found.returns, scored.returns)
+    np.testing.assert_array_equal(found.lengths, scored.lengths)
 
 
 # ------------------------------------------------------------------- what gymnax has in common

@@ -5,9 +5,13 @@ environment that a loop in Python steps. Steps of the simulator alone are those 
 """
 
 import concurrent.futures
+import contextlib
 import functools
+import math
 import multiprocessing
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -40,7 +44,36 @@ def build(setting: Outside) -> Contest:
     contestants = [ours, _alone(setting, env), _member_by_member(setting, env)]
     if setting.env.startswith("mujoco/"):
         contestants += _rollouts(setting, env)
-    return Contest(contestants, {"cores": startup.num_cores()})
+    micros = {
+        f"CPU us/step of {contestant.name}": cpu_seconds_of(contestant.run) * 1e6 / steps
+        for contestant in contestants
+        if (steps := contestant.env_steps)
+    }
+    return Contest(contestants, {"cores": startup.num_cores(), **micros})
+
+
+def cpu_seconds_of(run: Callable[[], Any]) -> float:
+    """Return the CPU time of a run after another, of this process and those that it started.
+
+    Beside wall time it tells whether cores were busy, with this or with other work.
+    """
+    jax.block_until_ready(run())
+    begin = _cpu_seconds()
+    jax.block_until_ready(run())
+    return _cpu_seconds() - begin
+
+
+def _cpu_seconds() -> float:
+    """Return the CPU time of this process and its children so far; NaN where there is no /proc."""
+    if not Path("/proc/self/stat").exists():
+        return math.nan
+    total = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            parent, *_, user, system = path.read_text().rpartition(")")[2].split()[1:13]
+            is_ours = os.getpid() in (int(parent), int(path.parent.name))
+            total += is_ours and int(user) + int(system)
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def _generation(setting: Outside, env: Env) -> Contestant:

@@ -70,8 +70,8 @@ def _in_processes(host: Host, count: int) -> Host:
     """
     if count > host.num_workers:
         raise ValueError(
-            f"num_devices must be at most {host.num_workers}, got {count}: {host.suite}/{host.name} "
-            f"runs in that many processes, one for each core, of which there are {host.num_workers}"
+            f"num_devices must be at most {host.num_workers}, the number of cores, got {count}: "
+            f"{host.suite}/{host.name} is simulated by that many processes"
         )
     return host._replace(num_workers=count)
 

@@ -5,9 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import ternevo
+from ternevo.envs import outside
 from ternevo.host.scoring import HostError
+from ternevo.host.showing import Picture
 from ternevo.machine import callbacks
 from ternevo.rollouts.lanes import begin_episode
 
@@ -85,6 +88,14 @@ def test_an_error_is_kept_and_the_program_gets_nan():
     assert np.isnan(timestep.obs).all()
     with pytest.raises(ArithmeticError, match="the drift is lost"):
         callbacks.raise_error()
+
+
+def test_an_animation_has_the_speed_of_the_task(tmp_path):
+    """Ten steps a second, of which every fourth is shown: 40 steps in 11 pictures."""
+    shown = [Picture(4 * i, np.full((8, 8, 3), 20 * i, np.uint8)) for i in range(11)]
+    path = outside.render("fake_suite", "drift", shown, tmp_path / "drift")
+    with Image.open(path) as gif:
+        assert (gif.n_frames, gif.info["duration"]) == (11, 360)
 
 
 @pytest.mark.parametrize(

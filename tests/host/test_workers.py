@@ -1,18 +1,17 @@
 """Processes that simulate: the same scores for any number, clear errors, and no orphans."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
+from processes import is_running, wait_until
 from test_scoring import JOBS, files_of, scored, terms_of
 
 from ternevo.host import workers
-from ternevo.host.scoring import HostError
+from ternevo.host.scoring import HostError, Job
 from ternevo.host.workers import Place, Workers
 from ternevo.settings.policies import MLP
 
@@ -20,22 +19,6 @@ from ternevo.settings.policies import MLP
 @pytest.fixture(scope="module")
 def files():
     return files_of(MLP((4,)))
-
-
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")  # one that has ended may wait for an init that never asks
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_until(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
-    return condition()
 
 
 def test_any_number_of_workers_gives_the_same_scores(files):
@@ -51,6 +34,21 @@ def test_any_number_of_workers_gives_the_same_scores(files):
             crew.close()
         assert len(pids) == count
         assert not any(map(is_running, pids))
+
+
+@given(st.integers(1, 300), st.integers(1, 9), st.integers(1, 40))
+def test_pieces_are_all_jobs_in_order_and_become_smaller(num_jobs, count, num_worlds):
+    jobs = [Job(i // 3, i) for i in range(num_jobs)]
+    files = [bytes([i]) for i in range(100)]
+    crew = Workers(Place("fake_suite", "drift", num_worlds), count)
+    pieces = list(crew._pieces(files, jobs))
+    assert [number for piece in pieces for number in piece.numbers] == list(range(num_jobs))
+    for piece in pieces:
+        found = [(piece.files[job.policy], job.seed) for job in piece.jobs]
+        assert found == [(files[number // 3], number) for number in piece.numbers]
+    sizes = [len(piece.numbers) for piece in pieces]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] <= -(-num_jobs // count)  # all workers get some
 
 
 @pytest.mark.parametrize(
@@ -80,6 +78,7 @@ def test_a_failure_is_an_error_and_stops_all_processes(files, name, words, monke
 PARENT = """
 import sys, threading
 sys.path[:0] = {path!r}
+from processes import is_running, wait_until
 from test_scoring import JOBS, files_of, terms_of
 from ternevo.host.workers import Place, Workers
 from ternevo.settings.policies import MLP
