@@ -31,8 +31,10 @@ takes fractions of them in [-1, 1]; humanoid, reacher and inverted_double_pendul
 observations of different sizes. brax/swimmer was not compared.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -111,13 +113,16 @@ def evaluate(
     seed: int = 0,
     *,
     num_envs: int = NUM_ENVS,
+    num_threads: int = 1,
     make_kwargs: dict[str, Any] | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Evaluate a policy in a Gymnasium environment.
 
     Episode i starts with `reset(seed=seed + i)`. An integer policy gives the same result every
-    time and with any `num_envs`. A float policy does so if it computes the same in any batch.
+    time and with any `num_envs` and `num_threads`. A float policy does so if it computes the same
+    in any batch. Box2D's environments round differently after other episodes in the same
+    environment: they give the same result with the same `num_envs`, or with one for each episode.
 
     Args:
       policy: an object with `act_batch(obs [n, in])` or `act(obs [in])`; with a `record`, as in
@@ -127,6 +132,8 @@ def evaluate(
       episodes: number of episodes.
       seed: seed of the first episode.
       num_envs: number of environments to step together.
+      num_threads: number of threads that step them, which makes MuJoCo's faster: others hold
+        Python's lock.
       make_kwargs: further arguments of `gymnasium.make`, such as `max_episode_steps`; some
         environments never end without it.
       progress: whether to show a progress bar.
@@ -137,8 +144,11 @@ def evaluate(
       ValueError: policy and environment do not fit, a count is below 1, or the environment cannot
         be made.
     """
-    if min(episodes, num_envs) < 1:
-        raise ValueError(f"episodes and num_envs must be at least 1, got {episodes} and {num_envs}")
+    if min(episodes, num_envs, num_threads) < 1:
+        raise ValueError(
+            "episodes, num_envs and num_threads must be at least 1, got "
+            f"{episodes}, {num_envs} and {num_threads}"
+        )
     if isinstance(policy, str | Path):
         policy = load(policy)
     envs = []
@@ -147,7 +157,9 @@ def evaluate(
             envs.append(make(env_id, make_kwargs or {}))
             if len(envs) == 1 and hasattr(policy, "record"):
                 check_fits(policy.record, env_id, envs[0])
-        return _play_all(_acting(policy, seed), envs, env_id, episodes, seed, progress)
+        with _stepper(num_threads) as step:
+            move = _Moves(_acting(policy, seed), step)
+            return _play_all(move, envs, env_id, episodes, seed, progress)
     finally:
         for env in envs:
             env.close()
@@ -359,8 +371,36 @@ class _Lane:
         return self.reward, bool(terminated or truncated)
 
 
+class _Moves(NamedTuple):
+    """How lanes move: `act` gives their actions, `step` rewards and whether episodes are over."""
+
+    act: Callable[[list[_Lane]], Any]
+    step: Callable[[list[_Lane], Any], list[tuple[float, bool]]]
+
+
+@contextlib.contextmanager
+def _stepper(num_threads: int) -> Iterator[Callable[[list[_Lane], Any], list[tuple[float, bool]]]]:
+    """Yield a function that steps lanes with their actions, each thread some of them in a row."""
+
+    def step(lanes: list[_Lane], actions: Any) -> list[tuple[float, bool]]:
+        return [lane.step(action) for lane, action in zip(lanes, actions, strict=True)]
+
+    if num_threads == 1:
+        yield step
+        return
+    with ThreadPoolExecutor(num_threads) as pool:
+
+        def step_in_threads(lanes: list[_Lane], actions: Any) -> list[tuple[float, bool]]:
+            size = -(-len(lanes) // num_threads)
+            pieces = [slice(i, i + size) for i in range(0, len(lanes), size)]
+            found = pool.map(lambda piece: step(lanes[piece], actions[piece]), pieces)
+            return [one for piece in found for one in piece]
+
+        yield step_in_threads
+
+
 def _play_all(
-    act: Callable[[list[_Lane]], Any],
+    move: _Moves,
     envs: list,
     env_id: str,
     episodes: int,
@@ -371,7 +411,7 @@ def _play_all(
     lanes = [_Lane(env, observe, to_action) for env in envs]
     returns, lengths = np.zeros(episodes), np.zeros(episodes, np.int64)
     with tqdm(total=episodes, unit="episode", disable=not progress) as bar:
-        for episode, reward, is_over in _steps(act, lanes, episodes, seed):
+        for episode, reward, is_over in _steps(move, lanes, episodes, seed):
             returns[episode] += reward
             lengths[episode] += 1
             bar.update(is_over)
@@ -379,17 +419,16 @@ def _play_all(
 
 
 def _steps(
-    act: Callable[[list[_Lane]], Any], lanes: list[_Lane], episodes: int, seed: int
+    move: _Moves, lanes: list[_Lane], episodes: int, seed: int
 ) -> Iterator[tuple[int, float, bool]]:
     """Yield each step's episode, reward and whether it ended; free lanes start the next one."""
     waiting = iter(range(episodes))
     for lane, episode in zip(lanes, waiting, strict=False):
         lane.begin(episode, seed + episode)
     while lanes:
-        actions = act(lanes)
         running = []
-        for lane, action in zip(lanes, actions, strict=True):
-            reward, is_over = lane.step(action)
+        found = move.step(lanes, move.act(lanes))
+        for lane, (reward, is_over) in zip(lanes, found, strict=True):
             yield lane.episode, reward, is_over
             following = next(waiting, None) if is_over else None
             if following is not None:
@@ -419,6 +458,9 @@ class GymConfig:
     """Seed of the first episode; each later episode adds 1."""
     num_envs: int = NUM_ENVS
     """Number of environments to step together. Does not affect results."""
+    num_threads: int = 1
+    """Number of threads that step them; more are faster with MuJoCo only. Does not affect
+    results."""
     which: Literal["best", "last"] = "best"
     """Which policy of the run to evaluate."""
 
@@ -440,8 +482,15 @@ def run(config: GymConfig) -> Evaluation:
             "in the same way, and call ternevo.gym.load and evaluate"
         )
     env_id = config.env or _same_name(policy.record, path)
-    episodes, seed, num_envs = config.episodes, config.seed, config.num_envs
-    return evaluate(policy, env_id, episodes, seed, num_envs=num_envs, progress=True)
+    return evaluate(
+        policy,
+        env_id,
+        config.episodes,
+        config.seed,
+        num_envs=config.num_envs,
+        num_threads=config.num_threads,
+        progress=True,
+    )
 
 
 def _same_name(record: PolicyRecord | Interface, path: Path) -> str:

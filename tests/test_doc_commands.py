@@ -32,7 +32,7 @@ ELSEWHERE = {  # pages whose blocks another test runs, with the files that the p
     "results.md": "hours of the study",
     "search.md": "hours of the search",
 }
-MODULES_OF = {"distil.md": {"my_teachers.py": 0}}
+MODULES_OF = {"distil.md": {"my_teachers.py": 0}, "simulators.md": {"my_sim.py": 0}}
 """The files that a page tells its reader to write: the number of the block with their code."""
 
 LEFT_OUT = {  # what a line contains, and why a test cannot run it

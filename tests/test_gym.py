@@ -102,9 +102,10 @@ def test_returns_depend_on_the_seed_and_nothing_else(record, env_id):
     kwargs = {"make_kwargs": {"max_episode_steps": 150}}
     wanted = gym.evaluate(Reference(record), env_id, 9, 5, num_envs=4, **kwargs)
     assert len(set(wanted.returns)) > 1
-    for num_envs in (1, 2, 9, 50):
+    for num_envs, num_threads in ((1, 1), (2, 2), (9, 4), (50, 1)):
         policy = Reference(record)
-        found = gym.evaluate(policy, env_id, 9, 5, num_envs=num_envs, **kwargs)
+        counts = {"num_envs": num_envs, "num_threads": num_threads}
+        found = gym.evaluate(policy, env_id, 9, 5, **counts, **kwargs)
         np.testing.assert_array_equal(found.returns, wanted.returns)
         np.testing.assert_array_equal(found.lengths, wanted.lengths)
         assert policy.calls >= -(-wanted.lengths.sum() // num_envs)
@@ -199,7 +200,7 @@ def test_what_cannot_be_made_or_counted_is_refused():
         gym.evaluate(policy, "CartPole-v1", make_kwargs={"gravity": 3})
     with pytest.raises(ValueError, match="cannot make no_such_module:Env-v0"):
         gym.evaluate(policy, "no_such_module:Env-v0")
-    for counts in ({"episodes": 0}, {"num_envs": 0}):
+    for counts in ({"episodes": 0}, {"num_envs": 0}, {"num_threads": 0}):
         with pytest.raises(ValueError, match="at least 1"):
             gym.evaluate(policy, "CartPole-v1", **counts)
 

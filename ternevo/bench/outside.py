@@ -41,7 +41,7 @@ def build(setting: Outside) -> Contest:
     except MissingExtra as missing:
         return Contest([Contestant("ternevo", lambda: None, skipped=str(missing))], {})
     ours = _generation(setting, env)
-    contestants = [ours, _alone(setting, env), _member_by_member(setting, env)]
+    contestants = [ours, _alone(ours.env_steps or 0, setting, env), _member_by_member(setting, env)]
     if setting.env.startswith("mujoco/"):
         contestants += _rollouts(setting, env)
     micros = {
@@ -85,12 +85,12 @@ def _generation(setting: Outside, env: Env) -> Contestant:
     return contestant._replace(env_steps=sinks.steps_of(metrics, 0))
 
 
-def _alone(setting: Outside, env: Env) -> Contestant:
-    """Return the worlds of ternevo with random actions: one process and thread for each core."""
+def _alone(num_steps: int, setting: Outside, env: Env) -> Contestant:
+    """Return the worlds of ternevo with random actions, about as many: a process for each core."""
     assert env.host
     count = startup.num_cores()
     pool = concurrent.futures.ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
-    steps = setting.population_size * setting.episode_length // (count * WORLDS_PER_WORKER)
+    steps = max(1, num_steps // (count * WORLDS_PER_WORKER))
     job = functools.partial(
         outside_alone.step_worlds, env.host.suite, env.host.name, WORLDS_PER_WORKER
     )
