@@ -267,6 +267,8 @@ class Outside:
     members_in_python: int
     """Number of members that are evaluated one after the other in Gymnasium."""
     hidden_sizes: tuple[int, ...] = (64, 64)
+    filters: tuple[tuple[int, int, int], ...] = ()
+    """Outputs, kernel and stride of each convolution before the hidden layers."""
 
     def build(self) -> Contest:
         """Return ternevo, the suite alone, and Gymnasium; of MuJoCo also its rollouts."""
@@ -278,8 +280,8 @@ PPO = "updates of PPO from a random policy, float MLPs (64, 64) with tanh, again
 BESIDE_PPO = (Comparison("reference PPO", "rate"), Comparison("reference PPO", "memory"))
 REJAX = "float MLPs (64, 64) with ReLU, against rejax, where that is installed"
 OUTSIDE = (
-    "a generation of ternary_nes from random MLPs (64, 64) on all cores, against the simulator "
-    "alone on all cores with random actions, and one environment of Gymnasium stepped from Python"
+    "a generation of ternary_nes from random policies on all cores, against the simulator alone on "
+    "all cores with random actions, and one environment of Gymnasium stepped from Python"
 )
 BESIDE_ALONE = (Comparison("suite alone", "rate"), Comparison("member by member", "rate"))
 BESIDE_ROLLOUT = (
@@ -435,15 +437,26 @@ CASES: dict[str, Case] = {
         BESIDE_REJAX,
     ),
     "outside_halfcheetah": Case(
-        f"MuJoCo's HalfCheetah-v5, 128 x 1 episode, time limit 500: {OUTSIDE}",
+        f"MuJoCo's HalfCheetah-v5, 128 x 1 episode, time limit 500, MLPs (64, 64): {OUTSIDE}",
         ("cpu",),
         Outside("mujoco/HalfCheetah-v5", 500, 128, members_in_python=8),
         (*BESIDE_ALONE, *BESIDE_ROLLOUT),
     ),
     "outside_lander": Case(
-        f"Box2D's LunarLander-v3, 128 x 1 episode, time limit 1,000: {OUTSIDE}",
+        f"Box2D's LunarLander-v3, 128 x 1 episode, time limit 1,000, MLPs (64, 64): {OUTSIDE}",
         ("cpu",),
         Outside("box2d/LunarLander-v3", 1000, 128, members_in_python=32),
+        BESIDE_ALONE,
+    ),
+    "outside_pong": Case(
+        f"Atari's pong, 32 x 1 episode, time limit 100, 16 filters of 8x8, 32 of 4x4: {OUTSIDE}",
+        ("cpu",),
+        Outside(
+            *("atari/pong", 100, 32),
+            members_in_python=4,
+            hidden_sizes=(128,),
+            filters=((16, 8, 4), (32, 4, 2)),
+        ),
         BESIDE_ALONE,
     ),
     "deploy_binary": Case(

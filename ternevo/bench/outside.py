@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ternevo import envs, gym
+from ternevo import envs, gym, installation
 from ternevo.arithmetic import observation
 from ternevo.bench import outside_alone
 from ternevo.bench.cases import Outside
@@ -29,9 +29,9 @@ from ternevo.machine import startup
 from ternevo.policies import contract
 from ternevo.problems.host import WORLDS_PER_WORKER
 from ternevo.runs import sinks
-from ternevo.settings.policies import MLP
+from ternevo.settings.policies import MLP, Conv, PolicySettings
 from ternevo.settings.strategies.ternary_nes import TernaryNES
-from ternevo.types import Env
+from ternevo.types import Env, Host
 
 
 def build(setting: Outside) -> Contest:
@@ -78,11 +78,18 @@ def _cpu_seconds() -> float:
 
 def _generation(setting: Outside, env: Env) -> Contestant:
     """Return the first generation of ternary_nes; every run restarts, so the steps are equal."""
-    policy = contract.build(MLP(hidden_sizes=setting.hidden_sizes), env.obs, env.action)
+    env = contract.shown_to(_settings(setting), env)
+    policy = contract.build(_settings(setting), env.obs, env.action)
     nes = TernaryNES(population_size=setting.population_size, num_episodes=1)
     contestant = advancing("ternevo", nes.build(env, policy, "ternary", 1), 1, num_devices=1)
     _, metrics = contestant.run()
     return contestant._replace(env_steps=sinks.steps_of(metrics, 0))
+
+
+def _settings(setting: Outside) -> PolicySettings:
+    if setting.filters:
+        return Conv(hidden_sizes=setting.hidden_sizes, filters=setting.filters)
+    return MLP(hidden_sizes=setting.hidden_sizes)
 
 
 def _alone(num_steps: int, setting: Outside, env: Env) -> Contestant:
@@ -130,9 +137,24 @@ def _member_by_member(setting: Outside, env: Env) -> Contestant:
     assert env.host
     members = setting.members_in_python
     policies = _random_policies(setting, env, members)
-    one = gym.make(env.host.name, {"max_episode_steps": setting.episode_length})
+    one = _gymnasium(env.host, setting.episode_length)
     run = functools.partial(_evaluate, policies, one)
     return Contestant("member by member", run, env_steps=run())
+
+
+def _gymnasium(host: Host, episode_length: int) -> Any:
+    """Return Gymnasium's own environment, which shows and does the same."""
+    limit = {"max_episode_steps": episode_length}
+    if host.suite != "atari":
+        return gym.make(host.name, limit)
+    wrappers = installation.load("an Atari game", "atari", "gymnasium.wrappers")
+    game = "".join(word.capitalize() for word in host.name.split("_"))
+    frames = {"frameskip": 1, "repeat_action_probability": 0.0}
+    env = wrappers.AtariPreprocessing(gym.make(f"ale_py:ALE/{game}-v5", frames))
+    env = wrappers.TimeLimit(wrappers.FrameStackObservation(env, 4), **limit)
+    space = installation.load("an Atari game", "atari", "gymnasium.spaces")
+    last = functools.partial(np.moveaxis, source=0, destination=-1)
+    return wrappers.TransformObservation(env, last, space.Box(0, 255, (84, 84, 4), np.uint8))
 
 
 def _evaluate(policies: list[Policy], env: Any) -> int:
@@ -149,7 +171,7 @@ def _evaluate(policies: list[Policy], env: Any) -> int:
 
 def _random_policies(setting: Outside, env: Env, count: int) -> list[Policy]:
     """Return policies as a generation begins with."""
-    policy = contract.build(MLP(hidden_sizes=setting.hidden_sizes), env.obs, env.action)
+    policy = contract.build(_settings(setting), env.obs, env.action)
     assert policy.encoder
     encode: Callable[..., bytes] = policy.encoder()
     seen = observation.empty(env.obs.size)
