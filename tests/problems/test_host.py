@@ -17,8 +17,10 @@ from ternevo.policies import contract
 from ternevo.problems import Plan
 from ternevo.problems.episodes import keys_of
 from ternevo.problems.host import seeds_of
+from ternevo.settings.command_line import parse
 from ternevo.settings.policies import MLP
-from ternevo.types import Population
+from ternevo.training import setup
+from ternevo.types import Host, Population
 
 TINY = {
     **{"num_generations": 4, "population_size": 8, "hidden_sizes": [4], "num_episodes": 2},
@@ -95,3 +97,11 @@ def test_wrappers_and_policies_without_a_file_are_refused(drift):
     own = contract.build(MLP((4,)), drift.obs, drift.action)._replace(encoder=None)
     with pytest.raises(ValueError, match=r"policies run from their \.tvp file"):
         problems.of(own, drift)
+
+
+def test_several_hosts_and_more_processes_than_cores_are_refused():
+    with pytest.raises(SystemExit):
+        parse(["--env", "box2d/LunarLander-v3", "--distributed"])
+    assert setup._in_processes(Host("box2d", "LunarLander-v3", 4), 3).num_workers == 3
+    with pytest.raises(ValueError, match=r"num_devices must be at most 4, .* got 99: box2d/LunarL"):
+        setup._in_processes(Host("box2d", "LunarLander-v3", 4), 99)
