@@ -45,6 +45,20 @@ def test_worlds_are_the_environments_of_gymnasium(name):
     env.close()
 
 
+def test_pictures_change_no_episode():
+    """LunarLander adds sparks once it is drawn."""
+    worlds, rows = suite("box2d").open_worlds("LunarLander-v3", 2, 1), np.arange(2)
+    worlds.reset(rows, np.array([4, 4]))
+    for action in (2, 1, 3, 2) * 15:
+        assert worlds.picture(1).std() > 0
+        obs, reward, terminated = worlds.step(rows, np.full(2, action, np.int32))
+        np.testing.assert_array_equal(obs[0], obs[1])
+        assert reward[0] == reward[1]
+        if terminated.all():
+            break
+    worlds.close()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_episode_does_not_depend_on_its_world_or_on_those_before(name):
     spec = suite("box2d").spec(name)
