@@ -34,6 +34,7 @@ ONLY_IN = {  # third-party packages, and who may import them
     "brax": ["envs", "bench"],
     "mujoco": ["envs", "host"],
     "evosax": ["algorithms", "strategies", "bench"],
+    "ale_py": ["host"],
     "flashbax": ["learners"],
 }
 NEVER_ON_IMPORT = ["wandb", "tensorboardX", "optuna"]  # optional: imported where they are used

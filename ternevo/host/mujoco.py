@@ -140,7 +140,7 @@ class MujocoWorlds:
         self._places[rows] = places
         reward, terminated = self._task.judge(seen, actions, speeds)
         stepped = Stepped(self._observe(seen), reward, terminated)
-        is_lost = ~np.isfinite(seen).all(axis=1)
+        is_lost = np.asarray(~np.isfinite(seen).all(axis=1))
         return _ended(stepped, is_lost) if is_lost.any() else stepped
 
     def picture(self, row: int) -> NDArray[np.uint8]:

@@ -9,6 +9,33 @@ ONLY_BACKENDS = {"brax/fast": ("spring",), "brax/swimmer": ("generalized",)}
 OUTSIDE_JAX = ("mujoco", "box2d", "atari")
 """The suites whose simulators are outside JAX: populations are scored by processes of their own."""
 
+ATARI = {
+    3: ("backgammon freeway skiing "),
+    4: ("atlantis atlantis2 blackjack breakout casino kaboom "),
+    5: ("frogger pacman surround tetris video_checkers "),
+    6: (
+        "air_raid basic_math bowling carnival demon_attack galaxian king_kong name_this_game "
+        "pong pooyan qbert sir_lancelot space_invaders up_n_down "
+    ),
+    7: ("assault "),
+    8: ("gopher phoenix tutankham "),
+    9: ("asterix beam_rider crazy_climber enduro koolaid lost_luggage ms_pacman video_pinball "),
+    10: ("amidar mr_do othello tic_tac_toe_3d time_pilot video_chess wizard_of_wor "),
+    12: ("turmoil "),
+    14: ("asteroids keystone_kapers kung_fu_master "),
+    16: ("journey_escape "),
+    18: (
+        "adventure alien bank_heist battle_zone berzerk boxing centipede chopper_command "
+        "crossbow darkchambers defender donkey_kong double_dunk earthworld elevator_action "
+        "entombed et fishing_derby flag_capture frostbite gravitar hangman haunted_house hero "
+        "human_cannonball ice_hockey jamesbond kangaroo klax krull laser_gates mario_bros "
+        "miniature_golf montezuma_revenge pitfall pitfall2 private_eye riverraid road_runner "
+        "robotank seaquest solaris space_war star_gunner superman tennis trondead venture "
+        "video_cube word_zapper yars_revenge zaxxon "
+    ),
+}
+"""The games of Atari by the number of their actions."""
+
 ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "gymnax/CartPole-v1": ("4 floats", "2 discrete"),
     "gymnax/Pendulum-v1": ("3 floats", "1 continuous"),
@@ -106,6 +133,11 @@ ENVIRONMENTS: dict[str, tuple[str, str]] = {
 }
 """What an environment observes and which actions it takes, by id. A test compares it with all
 environments."""
+
+ENVIRONMENTS |= {
+    f"atari/{name}": ("84x84x4 pixels", f"{count} discrete")
+    for name, count in sorted((name, count) for count in ATARI for name in ATARI[count].split())
+}
 
 
 def is_outside_jax(env_id: str) -> bool:
