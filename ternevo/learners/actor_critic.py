@@ -165,7 +165,7 @@ def parts(
             f"--strategy {settings.word} needs continuous actions, and {env.id} has discrete ones "
             f"({env.action.size}); use --strategy dqn"
         )
-    latent = latent_policy(policy, weights, settings.pruning)
+    latent = latent_policy(policy, weights, settings.pruning.is_on)
     latent.check_memoryless(settings.word)
     critic = Critic(settings.critic_hidden_sizes, settings.critic_activation, 1.0)
     return Parts(latent, Twins(critic, settings.num_critics), optimizers)

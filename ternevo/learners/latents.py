@@ -1,6 +1,6 @@
 """A policy that is learned as float latents: from them to what ships, and to what gradients see."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Float, Float32
@@ -16,9 +16,6 @@ from ternevo.arithmetic.weights import (
 )
 from ternevo.learners import sparsity
 from ternevo.types import Inputs, Key, Memory, Params, Policy
-
-if TYPE_CHECKING:
-    from ternevo.settings.strategies.parts import Pruning
 
 Latents = list[Float32[Array, "..."]]
 """An array for each tensor of a policy, in the order of `ternary.tensors`."""
@@ -87,17 +84,16 @@ class LatentPolicy(NamedTuple):
         return bool(jax.tree.leaves(self.first_memory()))
 
 
-def latent_policy(policy: Policy, weights: WeightName, pruning: "Pruning") -> LatentPolicy:
-    """Return a policy as it is learned, for a kind of weights.
+def latent_policy(policy: Policy, weights: WeightName, is_sparse: bool = False) -> LatentPolicy:
+    """Return a policy as it is learned, for a kind of weights, of which some may be pruned.
 
     Raises:
       ValueError: weights are to be pruned to 0, which such weights cannot be.
     """
-    kind, is_sparse = kind_of(weights), pruning.sparsity > 0
+    kind = kind_of(weights)
     if is_sparse and not kind.has_zero:
         raise ValueError(
-            f"--sparsity must be 0 with --weights {weights}, which have no 0, got "
-            f"{pruning.sparsity}"
+            f"--sparsity must be 0 with --weights {weights}, which have no 0 to be pruned to"
         )
     template = jax.eval_shape(policy.init, jax.random.key(0))
     return LatentPolicy(policy, template, kind, is_sparse)

@@ -322,7 +322,7 @@ def learner(
         do not fit the policy's memory.
     """
     networks = Networks(
-        latent_policy(policy, weights, settings.pruning),
+        latent_policy(policy, weights, settings.pruning.is_on),
         actions.distribution(settings.action_distribution, env.action, settings.init_log_std),
         critic_of(settings, env.obs),
     )

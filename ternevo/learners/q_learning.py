@@ -126,7 +126,7 @@ def learner(
         )
     value = Critic(settings.critic_hidden_sizes, settings.critic_activation, 1.0)
     network = QNetwork(
-        latent_policy(policy, weights, settings.pruning), value if settings.dueling else None
+        latent_policy(policy, weights, settings.pruning.is_on), value if settings.dueling else None
     )
     network.latent.check_memoryless("dqn")
 

@@ -157,7 +157,7 @@ def _pruning(
     settings: Pruning, optimizer: optax.GradientTransformation, num_updates: int
 ) -> optax.GradientTransformation:
     """Return the optimiser, which also prunes if the settings say so, in a run of some updates."""
-    if not settings.sparsity:
+    if not settings.is_on:
         return optimizer
     first = round(settings.prune_start * num_updates)
     span = max(1, round(settings.prune_end * num_updates) - first)

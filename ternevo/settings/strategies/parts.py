@@ -46,9 +46,14 @@ class Pruning(Part):
                 f"prune_end must be above prune_start = {self.prune_start}, got {self.prune_end}"
             )
 
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is pruned."""
+        return self.sparsity > 0
+
     def best_from(self, num_generations: int) -> int:
         """Return the first generation whose policy is as sparse as it is to be."""
-        return math.ceil(self.prune_end * num_generations) + 1 if self.sparsity else 0
+        return math.ceil(self.prune_end * num_generations) + 1 if self.is_on else 0
 
 
 @dataclasses.dataclass(frozen=True)
