@@ -25,6 +25,7 @@ from ternevo.learners.critics import Batch, Critic, Twins, View
 from ternevo.learners.descent import descend, towards
 from ternevo.learners.latents import LatentPolicy, Latents, latent_policy
 from ternevo.learners.learner import Learner
+from ternevo.learners.sparsity import as_pruned
 from ternevo.rollouts.transitions import Agent, Taken
 from ternevo.types import Env, Key, Memory, Metrics, Number, Params, Policy
 
@@ -130,6 +131,14 @@ class Parts(NamedTuple):
         """Return the weights that ship."""
         return self.latent.shipped(state.target_actor.latents)
 
+    def targets(
+        self, actor: Actor, critics: Any, state: LearnerState, tau: Number
+    ) -> tuple[Actor, Any]:
+        """Return the older copies, moved towards what is learned."""
+        older = state.target_actor, state.target_critics
+        moved, target_critics = towards((actor, critics), older, tau)
+        return (as_pruned(moved, actor) if self.latent.is_sparse else moved), target_critics
+
     def fit(self, state: LearnerState, batch: Batch, wanted: jax.Array) -> tuple[Any, ...]:
         """Move the critics towards the wanted values; return params, optimiser state, metrics."""
 
@@ -156,7 +165,7 @@ def parts(
             f"--strategy {settings.word} needs continuous actions, and {env.id} has discrete ones "
             f"({env.action.size}); use --strategy dqn"
         )
-    latent = latent_policy(policy, weights)
+    latent = latent_policy(policy, weights, settings.pruning.is_on)
     latent.check_memoryless(settings.word)
     critic = Critic(settings.critic_hidden_sizes, settings.critic_activation, 1.0)
     return Parts(latent, Twins(critic, settings.num_critics), optimizers)
@@ -218,10 +227,7 @@ def td3(
             actor, opt, own_metrics = descend(
                 own.optimizers.actor, loss, state.actor, state.optimizers[0]
             )
-            targets = towards(
-                (actor, critics), (state.target_actor, state.target_critics), settings.tau
-            )
-            return actor, opt, targets, own_metrics
+            return actor, opt, own.targets(actor, critics, state, settings.tau), own_metrics
 
         def wait() -> tuple[Any, ...]:
             targets = state.target_actor, state.target_critics
@@ -321,9 +327,7 @@ def sac(
             state.temperature,
             state.optimizers[2],
         )
-        target_actor, target_critics = towards(
-            (actor, critics), (state.target_actor, state.target_critics), settings.tau
-        )
+        target_actor, target_critics = own.targets(actor, critics, state, settings.tau)
         states = actor_opt, critic_opt, heat_opt
         after = LearnerState(
             actor,

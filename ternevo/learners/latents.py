@@ -7,12 +7,14 @@ from jaxtyping import Array, Float, Float32
 
 from ternevo.arithmetic.ternary import WeightName
 from ternevo.arithmetic.weights import (
+    Mask,
     WeightKind,
     discretize_all,
     kind_of,
     latents_of,
     straight_through_all,
 )
+from ternevo.learners import sparsity
 from ternevo.types import Inputs, Key, Memory, Params, Policy
 
 Latents = list[Float32[Array, "..."]]
@@ -20,24 +22,35 @@ Latents = list[Float32[Array, "..."]]
 
 
 class LatentPolicy(NamedTuple):
-    """A policy, the shapes of its params, and the kind of weights that its latents are cut into."""
+    """A policy, the shapes of its params, and the kind of weights that its latents are cut into.
+
+    If `is_sparse`, a weight whose latent is 0 is pruned, see `learners/sparsity.py`.
+    """
 
     policy: Policy
     template: Params
     weights: WeightKind
+    is_sparse: bool = False
 
     def init(self, key: Key) -> Latents:
         """Return latents that represent a policy from `policy.init`."""
-        key_policy, key_latents = jax.random.split(key)
-        return latents_of(key_latents, self.policy.init(key_policy), self.weights)
+        return self.drawn(*jax.random.split(key))
+
+    def drawn(self, key_policy: Key, key_latents: Key) -> Latents:
+        """Return the same from a key for the policy and one for the latents."""
+        latents = latents_of(key_latents, self.policy.init(key_policy), self.weights)
+        return sparsity.unpruned(latents) if self.is_sparse else latents
 
     def shipped(self, latents: Latents) -> Params:
         """Return the params as they would be shipped."""
-        return discretize_all(self.template, latents, self.weights)
+        return discretize_all(self.template, latents, self.weights, self._masks(latents))
 
     def differentiable(self, latents: Latents) -> Params:
         """Return the same params in float32, with straight-through gradients."""
-        return straight_through_all(self.template, latents, self.weights)
+        return straight_through_all(self.template, latents, self.weights, self._masks(latents))
+
+    def _masks(self, latents: Latents) -> list[Mask] | None:
+        return sparsity.masks_of(latents) if self.is_sparse else None
 
     def apply(
         self, params: Any, memory: Memory, inputs: Inputs
@@ -71,6 +84,16 @@ class LatentPolicy(NamedTuple):
         return bool(jax.tree.leaves(self.first_memory()))
 
 
-def latent_policy(policy: Policy, weights: WeightName) -> LatentPolicy:
-    """Return a policy as it is learned, for a kind of weights."""
-    return LatentPolicy(policy, jax.eval_shape(policy.init, jax.random.key(0)), kind_of(weights))
+def latent_policy(policy: Policy, weights: WeightName, is_sparse: bool = False) -> LatentPolicy:
+    """Return a policy as it is learned, for a kind of weights, of which some may be pruned.
+
+    Raises:
+      ValueError: weights are to be pruned to 0, which such weights cannot be.
+    """
+    kind = kind_of(weights)
+    if is_sparse and not kind.has_zero:
+        raise ValueError(
+            f"--sparsity must be 0 with --weights {weights}, which have no 0 to be pruned to"
+        )
+    template = jax.eval_shape(policy.init, jax.random.key(0))
+    return LatentPolicy(policy, template, kind, is_sparse)

@@ -20,7 +20,6 @@ from jaxtyping import Array, Bool, Float, Float32
 from ternevo.arithmetic import actions
 from ternevo.arithmetic.actions import Distribution
 from ternevo.arithmetic.ternary import WeightName
-from ternevo.arithmetic.weights import latents_of
 from ternevo.learners import descent, through_time
 from ternevo.learners.critics import CRITIC_SCALE, Critic
 from ternevo.learners.latents import LatentPolicy, Latents, latent_policy
@@ -237,10 +236,9 @@ class Networks(NamedTuple):
     def init(self, key: Key, obs_size: int) -> Learned:
         """Return latents that represent a policy from `policy.init`, and a fresh critic."""
         key_policy, key_latents, key_critic = jax.random.split(key, 3)
-        policy = self.latent.policy.init(key_policy)
         memory = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self.latent.first_memory())
         critic = self.critic.init(key_critic, jnp.zeros(obs_size), self._shown(memory, ()))
-        latents = latents_of(key_latents, policy, self.latent.weights)
+        latents = self.latent.drawn(key_policy, key_latents)
         return Learned(latents, self.distribution.init(), critic)
 
     def shipped(self, learned: Learned) -> Params:
@@ -324,7 +322,7 @@ def learner(
         do not fit the policy's memory.
     """
     networks = Networks(
-        latent_policy(policy, weights),
+        latent_policy(policy, weights, settings.pruning.is_on),
         actions.distribution(settings.action_distribution, env.action, settings.init_log_std),
         critic_of(settings, env.obs),
     )

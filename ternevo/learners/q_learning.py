@@ -23,6 +23,7 @@ from ternevo.learners.critics import Batch, Critic, View
 from ternevo.learners.descent import descend, towards
 from ternevo.learners.latents import LatentPolicy, Latents, latent_policy
 from ternevo.learners.learner import Learner
+from ternevo.learners.sparsity import as_pruned
 from ternevo.rollouts.transitions import Agent, Taken
 from ternevo.types import Env, Key, Memory, Metrics, Params, Policy
 
@@ -124,7 +125,9 @@ def learner(
             f"({env.action.size}); use --strategy sac or td3"
         )
     value = Critic(settings.critic_hidden_sizes, settings.critic_activation, 1.0)
-    network = QNetwork(latent_policy(policy, weights), value if settings.dueling else None)
+    network = QNetwork(
+        latent_policy(policy, weights, settings.pruning.is_on), value if settings.dueling else None
+    )
     network.latent.check_memoryless("dqn")
 
     def init(key: Key) -> LearnerState:
@@ -151,6 +154,8 @@ def learner(
         is_due = count % settings.target_period == 0
         rate = jnp.where(is_due, settings.tau, 0.0)
         target = towards(learned, state.target, rate)
+        if network.latent.is_sparse:
+            target = as_pruned(target, learned)
         return LearnerState(learned, target, opt_state, count), metrics
 
     def params(state: LearnerState) -> Params:

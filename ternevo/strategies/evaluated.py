@@ -20,12 +20,15 @@ class EvaluationState(NamedTuple):
     best_return: Float[Array, ""]
 
 
-def evaluated(strategy: Strategy, problem: Problem, every: int, num_episodes: int) -> Strategy:
+def evaluated(
+    strategy: Strategy, problem: Problem, every: int, num_episodes: int, best_from: int = 0
+) -> Strategy:
     """Return the strategy that also evaluates its current policy, on keys not used in training.
 
     The first generation is evaluated too. The metrics "eval/..." are NaN in
     generations without an evaluation. `best` is the policy with the highest mean
     return in such an evaluation; of equals it is the latest, which has learned the most.
+    From generation `best_from` on, only policies from then on count.
 
     Raises:
       ValueError: `every` or `num_episodes` is less than 1.
@@ -57,7 +60,10 @@ def evaluated(strategy: Strategy, problem: Problem, every: int, num_episodes: in
             ),
             lambda: (jnp.asarray(jnp.nan),) * 3,
         )
-        is_better = (mean >= state.best_return) & jnp.isfinite(mean)
+        is_better = mean >= state.best_return
+        if best_from:
+            is_better |= state.best_generation < best_from
+        is_better &= jnp.isfinite(mean)
         best, best_generation, best_return = jax.tree.map(
             lambda new, old: jnp.where(is_better, new, old),
             (current, generation, mean),

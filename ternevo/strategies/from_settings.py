@@ -9,12 +9,13 @@ import optax
 from ternevo import problems
 from ternevo.algorithms.schedules import learning_rate
 from ternevo.arithmetic.ternary import WeightName
-from ternevo.learners import actor_critic, q_learning
+from ternevo.learners import actor_critic, q_learning, sparsity
 from ternevo.learners.ppo import learner as ppo_learner
 from ternevo.problems import Plan
 from ternevo.settings.strategies.dqn import DQN
 from ternevo.settings.strategies.evolution import Evolution, check_heeded
 from ternevo.settings.strategies.off_policy import ActorCritic, OffPolicy
+from ternevo.settings.strategies.parts import Pruning
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.settings.strategies.sac import SAC
 from ternevo.strategies import off_policy
@@ -87,6 +88,7 @@ def ppo(
         optimizer = optax.adam(learning_rate(settings, steps), eps=1e-5)
         if settings.max_grad_norm:
             optimizer = optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), optimizer)
+        optimizer = _pruning(settings.pruning, optimizer, steps)
         learner = ppo_learner(settings, env, policy, weights, optimizer)
         return learn(settings, env, policy, learner)
 
@@ -104,8 +106,10 @@ def dqn(
     total = num_generations * settings.pace.steps_per_generation
 
     def build(settings: DQN) -> Strategy:
-        rate = learning_rate(settings.rate, settings.num_updates(num_generations))
-        learner = q_learning.learner(settings, env, policy, weights, _adam(settings, rate))
+        updates = settings.num_updates(num_generations)
+        rate = learning_rate(settings.rate, updates)
+        optimizer = _pruning(settings.pruning, _adam(settings, rate), updates)
+        learner = q_learning.learner(settings, env, policy, weights, optimizer)
         span = settings.exploration_fraction * total
 
         def exploring(steps: jax.Array) -> jax.Array:
@@ -142,9 +146,26 @@ def _never(steps: jax.Array) -> jax.Array:
 
 def _optimizers(settings: ActorCritic, num_generations: int) -> actor_critic.Optimizers:
     """Return Adam for the actor, the critics and the temperature."""
-    rate = learning_rate(settings.rate, settings.num_updates(num_generations))
+    updates = settings.num_policy_updates(num_generations)
+    rate = learning_rate(settings.rate, updates)
     critics = _adam(settings, settings.critic_lr)
-    return actor_critic.Optimizers(_adam(settings, rate), critics, optax.adam(settings.critic_lr))
+    actor = _pruning(settings.pruning, _adam(settings, rate), updates)
+    return actor_critic.Optimizers(actor, critics, optax.adam(settings.critic_lr))
+
+
+def _pruning(
+    settings: Pruning, optimizer: optax.GradientTransformation, num_updates: int
+) -> optax.GradientTransformation:
+    """Return the optimiser, which also prunes if the settings say so, in a run of some updates."""
+    if not settings.is_on:
+        return optimizer
+    first = round(settings.prune_start * num_updates)
+    span = max(1, round(settings.prune_end * num_updates) - first)
+    num_events = min(settings.prune_events, span)
+    plan = sparsity.Plan(
+        settings.sparsity, first, num_events, span // num_events, settings.sparsity_allocation
+    )
+    return sparsity.pruned(optimizer, plan)
 
 
 def _adam(settings: OffPolicy, rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:

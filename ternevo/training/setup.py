@@ -84,5 +84,6 @@ def build_strategy(config: RunConfig, env: Env, policy: Policy, begin: Start | N
     if begin:
         strategy = warm_start.with_moments(strategy, begin.params.moments)
     problem = problems.of(policy, env)
-    strategy = evaluated(strategy, problem, config.eval_every, config.num_eval_episodes)
+    best_from = config.strategy.best_from(config.num_generations)
+    strategy = evaluated(strategy, problem, config.eval_every, config.num_eval_episodes, best_from)
     return across_seeds(strategy, config.num_seeds)

@@ -395,9 +395,10 @@ def return_of(exponent: int) -> float:
     return -((2.0 ** -(exponent + 3) - 0.5) ** 2)
 
 
-def watched(exponents, every: int):
+def watched(exponents, every: int, best_from: int = 0):
     policy = MLP((), use_bias=False, observation_shift=0).build(TARGET.obs, TARGET.action)
-    strategy = evaluated(scripted(exponents), problems.of(policy, TARGET), every, num_episodes=2)
+    problem = problems.of(policy, TARGET)
+    strategy = evaluated(scripted(exponents), problem, every, num_episodes=2, best_from=best_from)
 
     @quick_jit
     def go(key):
@@ -459,3 +460,13 @@ def test_evaluating_never_or_on_nothing_is_refused(every, num_episodes):
     policy = MLP(()).build(TARGET.obs, TARGET.action)
     with pytest.raises(ValueError, match="eval_every and num_eval_episodes"):
         evaluated(scripted([0]), problems.of(policy, TARGET), every, num_episodes)
+
+
+def test_only_late_policies_are_the_best_if_asked_for():
+    """A policy that is not yet pruned must not ship as the best of a sparse run."""
+    exponents = [1, -2, 0, 1, 0, -1]  # the best is the first that is evaluated
+    for best_from, generation in ((0, 1), (3, 5), (9, 5)):
+        _, state, metrics = watched(exponents, 1, best_from)
+        assert int(state.best_generation) == generation
+        assert float(state.best_return) == pytest.approx(return_of(exponents[generation]), abs=1e-7)
+        assert float(metrics["eval/best_return"][0]) == pytest.approx(0.0, abs=1e-7)

@@ -13,7 +13,7 @@ from ternevo.settings.meaning import (
     SHARE,
     option,
 )
-from ternevo.settings.strategies.parts import Rate
+from ternevo.settings.strategies.parts import Pruning, Rate
 from ternevo.settings.strategies.settings import Settings
 
 
@@ -96,6 +96,7 @@ class OffPolicy(Settings):
     replayed: Replayed = Replayed()
     rate: Rate = part(Rate(lr=3e-4, lr_end=3e-5), lr="Learning rate of Adam for the policy.")
     worth: Worth = Worth()
+    pruning: Pruning = Pruning()
     noise_correlation: float = option(0.0, BELOW_ONE, is_data=True)
     """Correlation of the exploration noise from step to step, 0 to below 1. White noise (0) hardly
     moves a heavy body; its distribution in each step stays the same."""
@@ -129,11 +130,19 @@ class OffPolicy(Settings):
                 f"{least}, got {kept.buffer_size}: raise --buffer_size"
             )
 
+    def best_from(self, num_generations: int) -> int:
+        """Return the first generation whose policy is as sparse as it is to be."""
+        return self.pruning.best_from(num_generations)
+
     def num_updates(self, num_generations: int) -> int:
-        """Return the number of gradient steps of a run, over which learning rates change."""
+        """Return the number of gradient steps of a run."""
         waiting = -(-self.replayed.learning_starts // self.pace.steps_per_generation)
         per_generation = self.pace.num_rounds * self.pace.num_updates
         return max(1, (num_generations - max(1, waiting)) * per_generation)
+
+    def num_policy_updates(self, num_generations: int) -> int:
+        """Return the number of gradient steps of the policy, which its schedules span."""
+        return self.num_updates(num_generations)
 
 
 @dataclasses.dataclass(frozen=True)

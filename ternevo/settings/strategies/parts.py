@@ -1,10 +1,11 @@
 """Parts that several strategies share, each declared, checked and documented once."""
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 from ternevo.settings.flat import Part
-from ternevo.settings.meaning import POSITIVE, SHARE, option
+from ternevo.settings.meaning import BELOW_ONE, COUNT, FRACTION, POSITIVE, SHARE, option
 
 Schedule = Literal["constant", "linear", "cosine", "exponential"]
 
@@ -19,6 +20,40 @@ class Rate(Part):
     """Learning rate at the end of the run; ignored by a constant schedule."""
     lr_schedule: Schedule = "constant"
     """How the learning rate changes over the run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pruning(Part):
+    """Weights that are pruned to 0 while a policy is learned, the smallest first."""
+
+    sparsity: float = option(0.0, BELOW_ONE)
+    """Share of the policy's weights to prune to 0, 0 to below 1; biases stay."""
+    sparsity_allocation: Literal["layer", "global", "erk"] = "layer"
+    """Where: the same share of each layer, the smallest weights of all layers, or shares by
+    Erdos-Renyi-kernel, in which small layers stay denser."""
+    prune_start: float = option(0.2, FRACTION)
+    """Share of the gradient steps of the run before pruning starts, 0 to 1."""
+    prune_end: float = option(0.8, FRACTION)
+    """Share of the gradient steps of the run at which the sparsity is reached, 0 to 1."""
+    prune_events: int = option(100, COUNT)
+    """Number of times that weights are pruned; the share grows along a cubic curve."""
+
+    def __post_init__(self) -> None:
+        """Refuse an end before the start."""
+        super().__post_init__()
+        if self.prune_end <= self.prune_start:
+            raise ValueError(
+                f"prune_end must be above prune_start = {self.prune_start}, got {self.prune_end}"
+            )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is pruned."""
+        return self.sparsity > 0
+
+    def best_from(self, num_generations: int) -> int:
+        """Return the first generation whose policy is as sparse as it is to be."""
+        return math.ceil(self.prune_end * num_generations) + 1 if self.is_on else 0
 
 
 @dataclasses.dataclass(frozen=True)

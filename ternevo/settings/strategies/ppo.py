@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar, Literal
 
 from ternevo.settings.meaning import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, option
-from ternevo.settings.strategies.parts import Schedule
+from ternevo.settings.strategies.parts import Pruning, Schedule
 from ternevo.settings.strategies.settings import Settings
 
 
@@ -65,6 +65,7 @@ class PPO(Settings):
     """Width of each hidden layer of the critic, which is float and never shipped."""
     critic_activation: Literal["tanh", "relu", "swish"] = "tanh"
     """Activation of the critic's hidden layers."""
+    pruning: Pruning = Pruning()
 
     def __post_init__(self) -> None:
         """Refuse minibatches of unequal size, and a decay to 0 that would be there at once."""
@@ -81,6 +82,10 @@ class PPO(Settings):
                 f"bptt_length must divide num_steps = {self.num_steps}, or be 0 for all of them; "
                 f"got {self.bptt_length}"
             )
+
+    def best_from(self, num_generations: int) -> int:
+        """Return the first generation whose policy is as sparse as it is to be."""
+        return self.pruning.best_from(num_generations)
 
     @property
     def batch_size(self) -> int:

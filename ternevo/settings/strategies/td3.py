@@ -27,6 +27,10 @@ class TD3(ActorCritic):
     target_noise_clip: float = option(0.5, NOT_NEGATIVE, is_data=True)
     """Largest size of that noise."""
 
+    def num_policy_updates(self, num_generations: int) -> int:
+        """Return the number of gradient steps of the policy, of which some are left out."""
+        return max(1, self.num_updates(num_generations) // self.policy_delay)
+
 
 @dataclasses.dataclass(frozen=True)
 class DDPG(TD3):
