@@ -110,7 +110,8 @@ class _Lanes(NamedTuple):
     def where(self, mask: NDArray[np.bool_]) -> "_Lanes":
         """Return some of them."""
         players = [player for player, is_one in zip(self.players, mask, strict=True) if is_one]
-        results = Scored(*(of_all[mask] for of_all in self.results))
+        returns, lengths, sums = self.results
+        results = Scored(returns[mask], lengths[mask], sums[mask])
         return _Lanes(self.rows[mask], self.numbers[mask], self.obs[mask], results, players)
 
     def and_those(self, others: "_Lanes") -> "_Lanes":
@@ -166,7 +167,7 @@ class _Queue:
         start = no_results(len(numbers), self.terms)
         shown = Stepped(obs, start.returns, start.returns.astype(bool))
         check(self.terms.spec, shown, self.seeds[numbers], start.lengths)
-        players = [_Player(self.policies[self.jobs[number].policy]) for number in numbers]
+        players = [_Player(self.policies[self.jobs[number].policy]) for number in numbers.tolist()]
         self.lanes = self.lanes.and_those(_Lanes(rows, numbers, obs, start, players))
 
     def step(self) -> None:
