@@ -6,7 +6,8 @@ import jax
 import pytest
 import yaml
 
-from ternevo import envs
+from ternevo import envs, problems
+from ternevo.policies import contract
 from ternevo.settings.command_line import parse
 from ternevo.settings.flat import flat
 
@@ -37,12 +38,13 @@ def test_a_page_parses_and_builds(page, name):
     for option, value in asked.items():
         assert parsed[option] == (tuple(value) if isinstance(value, list) else value)
     env = envs.make(config.env, config.episode_length)
-    policy = config.policy.build(env.obs, env.action)
+    policy = contract.build(config.policy, env.obs, env.action)
     weights = config.policy.weights
     strategy = config.strategy.build(env, policy, weights, config.num_generations)
     key = jax.eval_shape(jax.random.key, 0)
     state = jax.eval_shape(strategy.init, key)
-    after, metrics = jax.eval_shape(strategy.step, key, state)
+    with problems.own_devices(env):
+        after, metrics = jax.eval_shape(strategy.step, key, state)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state
     )

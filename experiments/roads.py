@@ -1,0 +1,136 @@
+"""Roads to a small policy: gradient learners whose policies are pruned, float and ternary.
+
+    python experiments/roads.py --tasks CartPole
+
+runs what results/roads.jsonl lacks, one line for each seed, and writes the table of docs/pruning.md.
+Every arm is an ordinary `python -m ternevo.run` of a task's page with `--sparsity`, as many steps
+as dense.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import tyro
+from arms import PAGES, ROOT, Arm, check_all, origin, side_by_side
+from study import outcome, size_of
+from study_results import Row, values
+from study_words import number, spread, table
+from tune import append, read
+
+from ternevo.files import replace_text
+from ternevo.policies import policy_file
+from ternevo.runs.intervals import mean_interval
+
+RESULTS = PAGES / "results" / "roads.jsonl"
+PAGE = ROOT / "docs" / "pruning.md"
+MARKS = ("<!-- table -->", "<!-- end of table -->")
+TERNARY = ("--weights", "ternary", "--activation", "int8")
+SPARSITIES = ("0", "0.5", "0.8", "0.9", "0.95", "0.98")
+
+
+class Task(NamedTuple):
+    """A task: its page, the learner, its number of generations."""
+
+    page: str
+    learner: str
+    num_generations: int
+
+
+TASKS = {
+    "CartPole": Task("gymnax_cartpole", "dqn", 50),
+    "Pendulum": Task("gymnax_pendulum", "sac", 20),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RoadsConfig:
+    """Run what is not there yet, and write the table."""
+
+    tasks: tuple[str, ...] = tuple(TASKS)
+    """Which tasks."""
+    num_seeds: int = 5
+    """Seeds of an arm, from 0."""
+    jobs: int = 2
+    """Runs side by side, each on one device."""
+    runs_dir: Path = Path("runs/roads")
+    """Where the runs are kept."""
+    table_only: bool = False
+    """Run nothing."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run, and write the table."""
+    config = tyro.cli(
+        RoadsConfig, args=argv, prog="python experiments/roads.py", use_underscores=True
+    )
+    check_all("task", config.tasks, TASKS)
+    if not config.table_only:
+        done = {(row["task"], row["arm"]) for row in read(RESULTS)}
+        work = [(task, arm) for task in config.tasks for arm in arms() if (task, arm) not in done]
+        side_by_side(lambda w: run(*w, config), work, config.jobs, "roads")
+    text = page_of(read(RESULTS))
+    before, _, rest = PAGE.read_text().partition(MARKS[0])
+    replace_text(PAGE, f"{before}{MARKS[0]}\n\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    print(text)
+
+
+def arms() -> dict[str, tuple[str, ...]]:
+    """Return the options of each arm by its name."""
+    return {
+        f"{kind}, {sparsity}": (*options, "--sparsity", sparsity)
+        for kind, options in (("float", ()), ("ternary", TERNARY))
+        for sparsity in SPARSITIES
+    }
+
+
+def run(task: str, name: str, config: RoadsConfig) -> None:
+    """Run the seeds of an arm on a task, and append a line for each."""
+    asked = TASKS[task]
+    budget = "--num_generations", str(asked.num_generations)
+    options = (*arms()[name], *budget, "--eval_every", str(asked.num_generations // 10))
+    arm = Arm(asked.page, name, asked.learner, options, config.runs_dir, config.num_seeds)
+    arm.run()
+    parts = zip(arm.folders(), arm.rows(), arm.results(), arm.origins(), strict=True)
+    append(
+        RESULTS,
+        *(
+            {
+                **{"task": task, "arm": name, "seed": seed, "num_seeds": config.num_seeds},
+                **outcome(metrics, result),
+                **size_of(policy_file.load(folder / "policy.tvp").weights),
+                **origin(record),
+            }
+            for seed, (folder, metrics, result, record) in enumerate(parts)
+        ),
+    )
+
+
+def page_of(rows: list[Row]) -> str:
+    """Return the table as Markdown, a row for each arm of each task that was run."""
+    head = "task | weights, share pruned | last policy | seeds | steps | weights that are not 0"
+    cells = [
+        row_of(task, arm, found)
+        for task in TASKS
+        for arm in arms()
+        if (found := [row for row in rows if (row["task"], row["arm"]) == (task, arm)])
+    ]
+    return table(head, cells) + "\n"
+
+
+def row_of(task: str, arm: str, found: list[Row]) -> tuple[str, ...]:
+    """Return what an arm reached on a task."""
+    kept = values(found, "nonzeros")
+    return (
+        f"{task}, {TASKS[task].learner}",
+        arm,
+        spread(mean_interval(values(found, "return_last"))),
+        f"{len(found)}",
+        f"{int(values(found, 'env_steps').mean()):,}",
+        f"{number(float(kept.mean()))} of {found[0]['num_weights']:,}",
+    )
+
+
+if __name__ == "__main__":
+    main()
