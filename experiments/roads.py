@@ -2,9 +2,9 @@
 
     python experiments/roads.py --tasks CartPole
 
-runs what results/roads.jsonl lacks, one line for each seed, and writes the table of docs/pruning.md.
-Every arm is an ordinary `python -m ternevo.run` of a task's page with `--sparsity`, as many steps
-as dense.
+runs what results/roads.jsonl lacks, one line for each seed, and writes the table of
+docs/pruning.md. Every arm is an ordinary `python -m ternevo.run` of a task's page with
+`--sparsity`, and takes as many steps as the dense one.
 """
 
 import dataclasses
