@@ -56,7 +56,7 @@ TASKS = {
         "gymnax_mountaincar_continuous", 50_000, ("sac", "td3"), {"sac": 90}
     ),
     "Breakout": Task("gymnax_breakout_minatar", 1_000_000, ("dqn",), {"dqn": 10}, 3, CONV),
-    "hopper": Task("brax_hopper", 250_000, ("sac",), {"sac": 1500}, 2),
+    "hopper": Task("brax_hopper", 124_928, ("sac",), {"sac": 1500}, 2),
     "halfcheetah": Task("brax_halfcheetah", 500_000, ("sac",), {"sac": 2000}, 2),
 }
 
