@@ -221,7 +221,8 @@ class Topology(NamedTuple):
       num_hidden: largest number of hidden nodes.
       max_depth: largest number of links from an observation to an output, without circles; None
         if links may form circles, because nodes remember.
-      unit: the weight of a link that passes a number on unchanged to a node of gain 2**0.
+      start_gain: the logarithm of the gain of a new output, or of any node of a float policy. A
+        number goes through a node with a gain of 2**0 and a link of weight 1 unchanged.
       params: maps the weights [sources, nodes], 0 where there is no link, and the logarithms int8
         [nodes] of the gains of nodes to params. A float policy has no gains and ignores them.
       links: the inverse of `params`.
@@ -231,7 +232,7 @@ class Topology(NamedTuple):
     num_outputs: int
     num_hidden: int
     max_depth: int | None
-    unit: float
+    start_gain: int
     params: Callable[[Array, Array], Params]
     links: Callable[[Params], tuple[Array, Array]]
 

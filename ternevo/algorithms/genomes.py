@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Int8, Int32, Shaped
 
-from ternevo.types import Key, Params, Topology
+from ternevo.types import Key, Number, Params, Topology
 
-MAX_GAIN = 3
-"""Gains are 2**-MAX_GAIN to 2**MAX_GAIN."""
+MIN_GAIN, MAX_GAIN = -2, 6
+"""Gains are 2**MIN_GAIN to 2**MAX_GAIN: a gain of 1 passes the full scale of numbers on."""
 
 
 class Genome(NamedTuple):
@@ -135,7 +135,7 @@ def aligned(graph: Graph, genome: Genome, other: Genome) -> Alignment:
 
 
 def distance(
-    graph: Graph, genome: Genome, other: Genome, of_gene: jax.Array, of_weight: jax.Array
+    graph: Graph, genome: Genome, other: Genome, of_gene: Number, of_weight: Number
 ) -> Float[Array, ""]:
     """Return how different two genomes are.
 
@@ -297,7 +297,8 @@ def grown(
     free = jnp.argmax(genome.node == 0)
     new = graph.topology.num_outputs + free
     into, out = (growth.source, new), (graph.first + new, growth.target)
-    unit = jnp.asarray(graph.topology.unit, genome.weight.dtype)
+    # A number goes through the new node unchanged, so that it does not lower the score at once.
+    unit = 2.0**-graph.topology.start_gain if graph.is_float else 1
     split = Genome(
         genome.node.at[free].set(node),
         genome.innovation.at[into].set(number).at[out].set(number + 1),

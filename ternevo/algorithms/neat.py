@@ -2,10 +2,12 @@
 
 Every member of a generation is a child of the last one. Children are told apart into species by
 the distance of their genomes, and a species gets children in proportion to the mean score of its
-members. Constants and rules are those of the authors' C++ code, version 1.2; three rules differ:
+members. Constants and rules are those of the authors' C++ code, version 1.2, but:
 
 - A score is a return minus the least return of the generation, as returns may be negative.
-- A node that splits a link passes on what it gets, unless it is beyond its range.
+- A population without progress goes on as it is, instead of with its two best species.
+- A node that splits a link passes numbers on unchanged.
+- Among equal scores, chance decides who is fitter; integers have equal scores often.
 - Trits are redrawn, and a node has a gain of 2**k that is mutated by itself.
 """
 
@@ -24,9 +26,7 @@ from ternevo.settings.strategies.neat import NEAT
 from ternevo.types import Key, Metrics, Params, Policy, Search
 
 STALE_SHARE = 0.01
-"""A species without progress gets this share of its children."""
-PATIENCE = 5
-"""Further generations without progress after which only the two best species have children."""
+"""A species without progress gets this share of its children, unless it is the best one."""
 ELITE_FROM = 5
 """A species with more children than this keeps its best member unchanged."""
 UNCHANGED = 0.2
@@ -61,8 +61,6 @@ class State(NamedTuple):
       score: their returns; higher is better.
       species_of: the slot of the species of each.
       species: all species.
-      best: the best score ever.
-      stale: generations since then.
       threshold: the distance at which another species begins.
       next_node: the id of the next new node.
       next_number: the next innovation number.
@@ -74,8 +72,6 @@ class State(NamedTuple):
     score: Float32[Array, " population"]
     species_of: Int32[Array, " population"]
     species: Species
-    best: Float32[Array, ""]
-    stale: Int32[Array, ""]
     threshold: Float32[Array, ""]
     next_node: Int32[Array, ""]
     next_number: Int32[Array, ""]
@@ -147,8 +143,6 @@ def _start(settings: NEAT, graph: Graph, policy: Policy, key: Key) -> State:
         jnp.zeros(size),
         jnp.zeros(size, jnp.int32),
         species,
-        jnp.full((), LOWEST),
-        jnp.zeros((), jnp.int32),
         jnp.asarray(settings.species_threshold, jnp.float32),
         jnp.asarray(graph.topology.num_hidden + 1, jnp.int32),
         jnp.asarray(graph.topology.num_sources * graph.topology.num_nodes + 1, jnp.int32),
@@ -179,8 +173,6 @@ def _told(
 ) -> State:
     """Return the state after a generation was scored."""
     species_of = speciate(settings, graph, population, state.species, state.threshold)
-    best = jnp.max(score)
-    is_better = best > state.best
     species = _updated(settings, population, score, species_of, state.species)
     move = jnp.sign(jnp.sum(species.is_alive) - settings.target_species) * THRESHOLD_STEP
     moved = jnp.maximum(state.threshold + move, LEAST_THRESHOLD)
@@ -189,8 +181,6 @@ def _told(
         score=score,
         species_of=species_of,
         species=species,
-        best=jnp.maximum(best, state.best),
-        stale=jnp.where(is_better, 0, state.stale + 1),
         threshold=moved if settings.target_species else state.threshold,
         champion=jax.tree.map(lambda x: x[jnp.argmax(score)], population),
         is_first=jnp.asarray(False),
@@ -258,7 +248,7 @@ def _updated(
 
 
 def num_children(
-    score: jax.Array, species_of: jax.Array, species: Species, stagnation: int, stale: jax.Array
+    score: jax.Array, species_of: jax.Array, species: Species, stagnation: int
 ) -> Int32[Array, " species"]:
     """Return how many children each species has: in proportion to its mean score.
 
@@ -267,7 +257,6 @@ def num_children(
       species_of: the species of each.
       species: all species.
       stagnation: generations without progress after which a species counts as stale.
-      stale: generations without progress of the population.
     """
     size, slots = score.size, species.stale.size
     span = jnp.max(score) - jnp.min(score)
@@ -275,10 +264,9 @@ def num_children(
     is_member = species_of == jnp.arange(slots)[:, None]
     members = jnp.sum(is_member, 1)
     mean = jnp.sum(jnp.where(is_member, above, 0), 1) / jnp.maximum(members, 1)
-    mean = jnp.where(species.stale > stagnation, STALE_SHARE * mean, mean)
-    rank = jnp.argsort(jnp.argsort(jnp.where(species.is_alive, -species.best, jnp.inf)))
-    only_best = stale > stagnation + PATIENCE
-    mean = jnp.where(only_best & (rank > 1), 0.0, mean)
+    freshest = jnp.lexsort((species.stale, -species.best, ~species.is_alive))[0]
+    is_stale = (species.stale > stagnation) & (jnp.arange(slots) != freshest)
+    mean = jnp.where(is_stale, STALE_SHARE * mean, mean)
     total = jnp.sum(mean)
     shares = jnp.where(total > 0, mean / jnp.where(total > 0, total, 1), members / size)
     return _in_proportion(shares, size)
@@ -309,14 +297,18 @@ class Parents(NamedTuple):
 
 
 def parents(settings: NEAT, key: Key, state: State) -> Parents:
-    """Draw the parents of all children."""
-    size, keys = settings.population_size, jax.random.split(key, 5)
+    """Draw the parents of all children; among equal scores, chance decides who is fitter.
+
+    Integers have equal scores often, and a rule such as the smaller genome would stop growth.
+    """
+    size, keys = settings.population_size, jax.random.split(key, 7)
     species = state.species
-    counts = num_children(state.score, state.species_of, species, settings.stagnation, state.stale)
+    counts = num_children(state.score, state.species_of, species, settings.stagnation)
     ends = jnp.cumsum(counts)
     slot = jnp.searchsorted(ends, jnp.arange(size), side="right")
     place = jnp.arange(size) - (ends - counts)[slot]
-    order = jnp.lexsort((-state.score, state.species_of))
+    at_random = jax.random.uniform(keys[6], (size,))
+    order = jnp.lexsort((at_random, -state.score, state.species_of))
     members = jnp.sum(state.species_of == jnp.arange(counts.size)[:, None], 1)
     starts = jnp.cumsum(members) - members
     allowed = jnp.floor(settings.survival_ratio * members).astype(jnp.int32) + 1
@@ -332,11 +324,8 @@ def parents(settings: NEAT, key: Key, state: State) -> Parents:
     is_strange = jax.random.bernoulli(keys[2], settings.interspecies_rate, (size,))
     second = jnp.where(is_strange, stranger, drawn(keys[3]))
     is_crossed = ~is_kept & jax.random.bernoulli(keys[4], settings.crossover_share, (size,))
-    links = jax.vmap(genomes.num_links)(state.population)
-    is_tie = state.score[second] == state.score[first]
-    is_second = (state.score[second] > state.score[first]) | (
-        is_tie & (links[second] < links[first])
-    )
+    better = state.score[second] - state.score[first]
+    is_second = (better > 0) | ((better == 0) & jax.random.bernoulli(keys[5], shape=(size,)))
     is_second = is_second & is_crossed
     return Parents(
         jnp.where(is_second, second, first),
@@ -379,7 +368,8 @@ def _children(settings: NEAT, graph: Graph, key: Key, state: State) -> tuple[Gen
     children = _where(is_grown, grown, _where(is_mutated, changed, children))
     new = jnp.max(jnp.where(is_grown, rank + 1, 0))
     return children, state._replace(
-        next_node=state.next_node + new, next_number=state.next_number + 2 * new
+        next_node=state.next_node + new,
+        next_number=state.next_number + 2 * new,
     )
 
 
@@ -449,7 +439,7 @@ def _changed(settings: NEAT, graph: Graph, key: Key, genome: Genome) -> Genome:
     if not graph.is_float:
         node = _any_of(keys[2], genomes.nodes_in_use(graph, genome))
         step = jax.random.rademacher(keys[3], (), jnp.int8)
-        moved = jnp.clip(gain.at[node].add(step), -genomes.MAX_GAIN, genomes.MAX_GAIN)
+        moved = jnp.clip(gain.at[node].add(step), genomes.MIN_GAIN, genomes.MAX_GAIN)
         gain = jnp.where(jax.random.bernoulli(keys[4], settings.gain_rate), moved, gain)
     is_on, flat = genome.is_on.ravel(), has_link.ravel()
     place = _any_of(keys[5], flat)

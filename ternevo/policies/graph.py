@@ -18,7 +18,7 @@ from jaxtyping import Array, Int8, Shaped
 
 from ternevo.policies import deployed, layers
 from ternevo.policies.layers import ACTIVATIONS, OUTPUT, BitPlanes, Dense, Elman, Network, Product
-from ternevo.settings.policies.graph import Graph
+from ternevo.settings.policies.graph import OBSERVATION_SHIFT, Graph
 from ternevo.types import (
     ActionSpec,
     Inputs,
@@ -32,8 +32,11 @@ from ternevo.types import (
     Topology,
 )
 
-START_GAIN = 1
-"""The gain of a new output is 2**START_GAIN."""
+FLOAT_BIAS = 2.0**-OBSERVATION_SHIFT
+"""Size of the input that a float bias is: one standard deviation of an observation. A trit as bias
+adds one unit, which saturates a node by itself, whatever the gain."""
+START_GAIN = OBSERVATION_SHIFT
+"""The gain of a new node is 2**START_GAIN: of floats and trits the same."""
 
 
 class Sizes(NamedTuple):
@@ -126,9 +129,8 @@ def _start(sizes: Sizes, drawn: Params) -> Params:
     values = jnp.where((at[0] < sizes.obs) & (at[1] < sizes.outputs), values, 0)
     exponent = layer["weight"].exponent
     if exponent.ndim:
-        gains = jnp.where(at[1] < sizes.outputs, START_GAIN, 0)
-        exponent = (sizes.shift - gains).astype(jnp.int8)
-        layer = {**layer, "bias": Tensor(layer["bias"].values, jnp.int8(sizes.shift + 1))}
+        exponent = jnp.full(sizes.nodes, sizes.shift - START_GAIN, jnp.int8)
+        layer = {**layer, "bias": Tensor(layer["bias"].values, jnp.int8(sizes.shift))}
     else:  # as if only the observations were the inputs of a node
         values = values * np.sqrt((sizes.obs + sizes.nodes) / sizes.obs).astype(np.float32)
     return ({**layer, "weight": Tensor(values, exponent)},)
@@ -192,20 +194,22 @@ def _passing(
 
 def _topology(settings: Graph, sizes: Sizes) -> Topology:
     is_float = settings.weights == "float"
+    size = FLOAT_BIAS if is_float else 1
 
     def params(matrix: Shaped[Array, "sources nodes"], gain: Int8[Array, " nodes"]) -> Params:
         dtype = jnp.float32 if is_float else jnp.int8
         exponent = jnp.zeros((), jnp.int8) if is_float else (sizes.shift - gain).astype(jnp.int8)
-        of_bias = jnp.int8(0 if is_float else sizes.shift + 1)
-        rows, bias = matrix.astype(dtype), matrix[sizes.obs].astype(dtype)
+        of_bias = jnp.int8(0 if is_float else sizes.shift)
+        rows, bias = matrix.astype(dtype), (matrix[sizes.obs] * size).astype(dtype)
         links = jnp.concatenate([rows[: sizes.obs], rows[sizes.obs + 1 :]])
         return ({"weight": Tensor(links, exponent), "bias": Tensor(bias, of_bias)},)
 
     def links(params: Params) -> tuple[jax.Array, jax.Array]:
         (layer,) = params
         values, exponent = layer["weight"]
-        rows = values[: sizes.obs], layer["bias"].values[None], values[sizes.obs :]
-        gain = jnp.zeros(sizes.nodes, jnp.int8) if is_float else sizes.shift - exponent
+        bias = (layer["bias"].values / size).astype(values.dtype)
+        rows = values[: sizes.obs], bias[None], values[sizes.obs :]
+        gain = jnp.full(sizes.nodes, START_GAIN) if is_float else sizes.shift - exponent
         return jnp.concatenate(rows), gain.astype(jnp.int8)
 
     return Topology(
@@ -213,7 +217,7 @@ def _topology(settings: Graph, sizes: Sizes) -> Topology:
         sizes.outputs,
         settings.max_hidden,
         sizes.depth,
-        2.0**-sizes.shift if is_float else 1.0,
+        START_GAIN,
         params,
         links,
     )

@@ -9,7 +9,8 @@ from ternevo.settings.policies.settings import PolicySettings
 
 OBSERVATION_BITS = {"int8": 8, "int4": 4, "ternary": 2}
 """Bits of an observation for each activation: a node adds up observations and other nodes."""
-OBSERVATION_SHIFT = 1
+OBSERVATION_SHIFT = 2
+"""Full scale of a number, an observation or a node, times a weight of 1 is 4 units."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,7 +32,7 @@ class NEAT(Evolution):
     """Largest change of a weight in a mutation; float weights only."""
     weight_limit: float = option(8.0, NOT_NEGATIVE, is_data=True)
     """Largest size of a weight; float weights only."""
-    redraws: float = option(2.0, NOT_NEGATIVE, is_data=True)
+    redraws: float = option(1.0, NOT_NEGATIVE, is_data=True)
     """Expected number of trits that a mutation of weights redraws; ternary weights only."""
     gain_rate: float = option(0.3, FRACTION, is_data=True)
     """Share of the mutations that leave the topology alone that double or halve the gain of a
@@ -55,7 +55,7 @@ class NEAT(Evolution):
     """Distance for each unit of the mean difference of weights of common links."""
     max_species: int = option(32, COUNT, costs_memory=True)
     """Largest number of species; 1 turns speciation off. Further members join the nearest one."""
-    target_species: int = option(0, NOT_NEGATIVE)
+    target_species: int = option(10, NOT_NEGATIVE)
     """Number of species towards which the threshold moves by 0.1 a generation; 0 keeps it."""
     stagnation: int = option(15, COUNT)
     """Generations without progress after which a species has hardly any children."""
