@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--weights", default="ternary")
     parser.add_argument("--optimization", type=int, default=3, help="of XLA; 0 compiles fast")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     options = dict(option.split("=", 1) for option in given.options)
     options = {name: _value(text) for name, text in options.items()}
     of_policy = {
