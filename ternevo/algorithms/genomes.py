@@ -269,42 +269,45 @@ def history_of(graph: Graph, genome: Genome, growth: Growth) -> Int32[Array, "3"
     return jnp.stack([kind, *(jnp.where(kind > 0, x, 0) for x in (first, second))])
 
 
-def grown(
-    graph: Graph,
-    genome: Genome,
-    growth: Growth,
-    node: jax.Array,
-    number: jax.Array,
-    weight: jax.Array,
-) -> Genome:
-    """Return a genome with the node or link that it adds.
+class New(NamedTuple):
+    """What is new of a genome that grows.
 
-    Args:
-      graph: the sizes.
-      genome: the genome.
-      growth: what it adds, at a candidate.
+    Attributes:
       node: id of the node.
       number: innovation number of the link, or of the link into the node; the one out of it has
         the next.
       weight: of the link.
+      gain: logarithm of the gain of the node, of trits.
+    """
+
+    node: Int32[Array, "*population"]
+    number: Int32[Array, "*population"]
+    weight: Shaped[Array, "*population"]
+    gain: Int8[Array, "*population"]
+
+
+def grown(graph: Graph, genome: Genome, growth: Growth, new: New) -> Genome:
+    """Return a genome with the node or link that it adds, at a candidate.
+
+    With a gain of 1, numbers go through a new node unchanged, if they are in its range, so that the
+    score is not lower at once.
     """
     at = growth.source, growth.target
     linked = genome._replace(
-        innovation=genome.innovation.at[at].set(number),
-        weight=genome.weight.at[at].set(weight),
+        innovation=genome.innovation.at[at].set(new.number),
+        weight=genome.weight.at[at].set(new.weight),
         is_on=genome.is_on.at[at].set(True),
     )
     free = jnp.argmax(genome.node == 0)
-    new = graph.topology.num_outputs + free
-    into, out = (growth.source, new), (graph.first + new, growth.target)
-    # A number goes through the new node unchanged, so that it does not lower the score at once.
+    slot = graph.topology.num_outputs + free
+    into, out = (growth.source, slot), (graph.first + slot, growth.target)
     unit = 2.0**-graph.topology.start_gain if graph.is_float else 1
     split = Genome(
-        genome.node.at[free].set(node),
-        genome.innovation.at[into].set(number).at[out].set(number + 1),
+        genome.node.at[free].set(new.node),
+        genome.innovation.at[into].set(new.number).at[out].set(new.number + 1),
         genome.weight.at[into].set(unit).at[out].set(genome.weight[at]),
         genome.is_on.at[at].set(False).at[into].set(True).at[out].set(True),
-        genome.gain.at[new].set(0),
+        genome.gain.at[slot].set(new.gain),
     )
     return jax.tree.map(
         lambda old, a, b: jnp.where(growth.is_node, a, jnp.where(growth.is_link, b, old)),

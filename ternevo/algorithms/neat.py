@@ -6,7 +6,7 @@ members. Constants and rules are those of the authors' C++ code, version 1.2, bu
 
 - A score is a return minus the least return of the generation, as returns may be negative.
 - A population without progress goes on as it is, instead of with its two best species.
-- A node that splits a link passes numbers on unchanged.
+- A node that splits a link passes numbers on unchanged; of trits, every second one is steeper.
 - Among equal scores, chance decides who is fitter; integers have equal scores often.
 - Trits are redrawn, and a node has a gain of 2**k that is mutated by itself.
 """
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32
 
 from ternevo.algorithms import genomes
-from ternevo.algorithms.genomes import Genome, Graph, Growth
+from ternevo.algorithms.genomes import Genome, Graph, Growth, New
 from ternevo.arithmetic.ternary import WeightName
 from ternevo.machine import devices
 from ternevo.settings.strategies.neat import NEAT
@@ -353,23 +353,20 @@ def _children(settings: NEAT, graph: Graph, key: Key, state: State) -> tuple[Gen
         jax.random.split(keys[3], size), children, is_mutated
     )
     rank = same_history(jax.vmap(lambda *own: genomes.history_of(graph, *own))(children, growth))
-    key_weight, key_change = jax.random.split(keys[4])
-    grown = jax.vmap(lambda *own: genomes.grown(graph, *own))(
-        children,
-        growth,
-        state.next_node + rank,
-        state.next_number + 2 * rank,
-        _new_weights(graph, key_weight, size),
+    key_new, key_change = jax.random.split(keys[4])
+    new = _new(graph, key_new, size)._replace(
+        node=state.next_node + rank, number=state.next_number + 2 * rank
     )
+    grown = jax.vmap(lambda *own: genomes.grown(graph, *own))(children, growth, new)
     changed = jax.vmap(lambda *own: _changed(settings, graph, *own))(
         jax.random.split(key_change, size), children
     )
     is_grown = growth.is_node | growth.is_link
     children = _where(is_grown, grown, _where(is_mutated, changed, children))
-    new = jnp.max(jnp.where(is_grown, rank + 1, 0))
+    count = jnp.max(jnp.where(is_grown, rank + 1, 0))
     return children, state._replace(
-        next_node=state.next_node + new,
-        next_number=state.next_number + 2 * new,
+        next_node=state.next_node + count,
+        next_number=state.next_number + 2 * count,
     )
 
 
@@ -422,10 +419,16 @@ def _any_of(key: Key, mask: Bool[Array, " places"]) -> Int32[Array, ""]:
     return jnp.argmax(jnp.where(mask, 1 + jax.random.uniform(key, mask.shape), 0))
 
 
-def _new_weights(graph: Graph, key: Key, size: int) -> jax.Array:
+def _new(graph: Graph, key: Key, size: int) -> New:
+    """Draw the weights of new links, and the gains of new nodes: 1, or that of a new output."""
+    keys = jax.random.split(key)
+    none = jnp.zeros(size, jnp.int32)
     if graph.is_float:
-        return jax.random.uniform(key, (size,), minval=-1.0)
-    return jax.random.rademacher(key, (size,), jnp.int8)
+        weight = jax.random.uniform(keys[0], (size,), minval=-1.0)
+        return New(none, none, weight, jnp.full(size, graph.topology.start_gain, jnp.int8))
+    is_steep = jax.random.bernoulli(keys[1], shape=(size,))
+    gain = jnp.where(is_steep, graph.topology.start_gain, 0).astype(jnp.int8)
+    return New(none, none, jax.random.rademacher(keys[0], (size,), jnp.int8), gain)
 
 
 def _changed(settings: NEAT, graph: Graph, key: Key, genome: Genome) -> Genome:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ternevo.algorithms import genomes, neat
-from ternevo.algorithms.genomes import Genome, Graph, Growth
+from ternevo.algorithms.genomes import Genome, Graph, Growth, New
 from ternevo.settings.policies import MLP, Graph as GraphPolicy
 from ternevo.settings.strategies.neat import NEAT
 from ternevo.types import ActionSpec, Inputs, ObsSpec
@@ -116,7 +116,9 @@ def test_a_new_node_passes_numbers_on():
     policy, graph = graph_of("float", "feed_forward")
     genome = genomes.from_params(graph, policy.init(jax.random.key(1)))
     growth = Growth(jnp.asarray(True), jnp.asarray(False), jnp.int32(0), jnp.int32(0))
-    grown = genomes.grown(graph, genome, growth, jnp.int32(9), jnp.int32(70), jnp.float32(0))
+    grown = genomes.grown(
+        graph, genome, growth, New(jnp.int32(9), jnp.int32(70), jnp.float32(0), jnp.int8(2))
+    )
     assert (int(grown.innovation[0, 1]), int(grown.innovation[4, 0])) == (70, 71)
     assert not bool(grown.is_on[0, 0]) and int(grown.node[0]) == 9
     for q in ((-100.0, 3.0), (5.0, 127.0)):

@@ -34,7 +34,7 @@ class NEAT(Evolution):
     """Largest size of a weight; float weights only."""
     redraws: float = option(1.0, NOT_NEGATIVE, is_data=True)
     """Expected number of trits that a mutation of weights redraws; ternary weights only."""
-    gain_rate: float = option(0.3, FRACTION, is_data=True)
+    gain_rate: float = option(0.5, FRACTION, is_data=True)
     """Share of the mutations that leave the topology alone that double or halve the gain of a
     node; ternary weights only."""
     toggle_rate: float = option(0.0, FRACTION, is_data=True)
