@@ -33,7 +33,7 @@ UNCHANGED = 0.2
 """Share of crossovers that are not mutated too."""
 LOWEST = -1e30
 """Below any score; not infinite, as a state must stay finite."""
-THRESHOLD_STEP, LEAST_THRESHOLD = 0.1, 0.3
+THRESHOLD_FACTOR, LEAST_THRESHOLD = 1.1, 0.3
 """How the threshold moves towards a number of species, and where it stops."""
 
 
@@ -174,8 +174,9 @@ def _told(
     """Return the state after a generation was scored."""
     species_of = speciate(settings, graph, population, state.species, state.threshold)
     species = _updated(settings, population, score, species_of, state.species)
-    move = jnp.sign(jnp.sum(species.is_alive) - settings.target_species) * THRESHOLD_STEP
-    moved = jnp.maximum(state.threshold + move, LEAST_THRESHOLD)
+    towards = jnp.sign(jnp.sum(species.is_alive) - settings.target_species)
+    moved = state.threshold * THRESHOLD_FACTOR ** towards.astype(jnp.float32)
+    moved = jnp.maximum(moved, LEAST_THRESHOLD)
     return state._replace(
         population=population,
         score=score,

@@ -112,7 +112,8 @@ class RunFolder:
     def written(self) -> list[Path]:
         """All files that the run replaces, except episodes."""
         policies = [self.start, self.policy, self.best_policy]
-        return [self.config, self.metrics, *policies, self.curve, self.network, self.failure, self.result]
+        pictures = [self.curve, self.network]
+        return [self.config, self.metrics, *policies, *pictures, self.failure, self.result]
 
 
 def folder_of(config: RunConfig, env_id: str) -> RunFolder:

@@ -56,6 +56,6 @@ class NEAT(Evolution):
     max_species: int = option(32, COUNT, costs_memory=True)
     """Largest number of species; 1 turns speciation off. Further members join the nearest one."""
     target_species: int = option(10, NOT_NEGATIVE)
-    """Number of species towards which the threshold moves by 0.1 a generation; 0 keeps it."""
+    """Number of species towards which the threshold moves by a tenth a generation; 0 keeps it."""
     stagnation: int = option(15, COUNT)
     """Generations without progress after which a species has hardly any children."""
