@@ -209,6 +209,44 @@ class Inputs(NamedTuple):
     is_first: Bool[Array, ""]
 
 
+class Topology(NamedTuple):
+    """What a search over topologies needs to know of a policy that is a graph.
+
+    Sources of links are the observations, a bias that is always on, and the nodes; targets are the
+    nodes, of which the first are the outputs and the others hidden.
+
+    Attributes:
+      num_inputs: number of observations.
+      num_outputs: number of outputs.
+      num_hidden: largest number of hidden nodes.
+      max_depth: largest number of links from an observation to an output, without circles; None
+        if links may form circles, because nodes remember.
+      start_gain: the logarithm of the gain of a new output, or of any node of a float policy. A
+        number goes through a node with a gain of 2**0 and a link of weight 1 unchanged.
+      params: maps the weights [sources, nodes], 0 where there is no link, and the logarithms int8
+        [nodes] of the gains of nodes to params. A float policy has no gains and ignores them.
+      links: the inverse of `params`.
+    """
+
+    num_inputs: int
+    num_outputs: int
+    num_hidden: int
+    max_depth: int | None
+    start_gain: int
+    params: Callable[[Array, Array], Params]
+    links: Callable[[Params], tuple[Array, Array]]
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of outputs and hidden nodes."""
+        return self.num_outputs + self.num_hidden
+
+    @property
+    def num_sources(self) -> int:
+        """Number of observations, the bias and all nodes."""
+        return self.num_inputs + 1 + self.num_nodes
+
+
 class Policy(NamedTuple):
     """A policy as pure functions.
 
@@ -219,7 +257,8 @@ class Policy(NamedTuple):
     packed params, and return the same results for them. `memory_scale` is the full scale of the
     numbers in the memory; a learner divides by it what it shows to a critic. `encoder()`
     returns a function from params and a quantiser, both of NumPy arrays, to the bytes of a policy
-    file, which does not call JAX; None if the policy has no such file.
+    file, which does not call JAX; None if the policy has no such file. `topology` is set if the
+    policy is a graph whose links can be searched.
     """
 
     init: Callable[[Key], Params]
@@ -228,6 +267,7 @@ class Policy(NamedTuple):
     packing: Callable[[int], Packing] = lambda episodes: Packing(lambda params: params, episodes)
     memory_scale: float = 1.0
     encoder: Callable[[], Callable[[Params, Any], bytes]] | None = None
+    topology: Topology | None = None
 
 
 def no_memory(params: Params, key: Key) -> Memory:

@@ -23,6 +23,7 @@ from ternevo.types import Env, EnvState
 SUITES = {
     "probe": "ternevo.envs.probe",
     "digits": "ternevo.envs.digits",
+    "control": "ternevo.envs.control",
     "gymnax": "ternevo.envs.gymnax",
     "brax": "ternevo.envs.brax",
     "mujoco": "ternevo.envs.mujoco",

@@ -7,7 +7,6 @@ call out of a compiled program, where JAX must not be called.
 import dataclasses
 import importlib
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import numpy as np
@@ -27,20 +26,39 @@ def with_encoder(
     policy: Policy, settings: PolicySettings, obs: ObsSpec, action: ActionSpec
 ) -> Policy:
     """Return the policy with its `encoder`, if it is one of ternevo, whose layers are known."""
-    if type(settings) not in POLICIES.values():
+    if policy.encoder is not None or type(settings) not in POLICIES.values():
         return policy
-    return policy._replace(encoder=partial(_encoder, policy, settings, obs, action))
+
+    def make() -> Encode:
+        shapes = jax.eval_shape(policy.init, jax.random.key(0))
+        return encoder(settings, obs, action, shapes)
+
+    return policy._replace(encoder=make)
 
 
-def _encoder(policy: Policy, settings: PolicySettings, obs: ObsSpec, action: ActionSpec) -> Encode:
-    shapes = jax.eval_shape(policy.init, jax.random.key(0))
+def encoder(
+    settings: PolicySettings,
+    obs: ObsSpec,
+    action: ActionSpec,
+    shapes: Params,
+    unroll: Callable[[Params], Params] = lambda params: params,
+) -> Encode:
+    """Return the function from params and a quantiser to the bytes of a policy file.
+
+    Args:
+      settings: the settings of the policy; they have a codec.
+      obs: the observations.
+      action: the actions.
+      shapes: params, or their shapes.
+      unroll: maps params of NumPy arrays to a dict of tensors for each layer of the file.
+    """
     codec = importlib.import_module(str(type(settings).own_codec()))
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
     empty = PolicyParams(zeros, observation.empty(obs.size))
     template = dataclasses.replace(codec.to_record(settings, obs, action, empty), moments=None)
 
     def encode(params: Params, quantiser: Quantiser) -> bytes:
-        return tvp.encode(_filled(template, params, quantiser))
+        return tvp.encode(_filled(template, unroll(params), quantiser))
 
     return encode
 

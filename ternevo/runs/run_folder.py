@@ -79,6 +79,11 @@ class RunFolder:
         return self.path / "curve.png"
 
     @property
+    def network(self) -> Path:
+        """The picture of the best policy, if it is a graph."""
+        return self.path / "network.png"
+
+    @property
     def episode(self) -> Path:
         """The rendered episode, without its suffix."""
         return self.path / "episode"
@@ -107,7 +112,8 @@ class RunFolder:
     def written(self) -> list[Path]:
         """All files that the run replaces, except episodes."""
         policies = [self.start, self.policy, self.best_policy]
-        return [self.config, self.metrics, *policies, self.curve, self.failure, self.result]
+        pictures = [self.curve, self.network]
+        return [self.config, self.metrics, *policies, *pictures, self.failure, self.result]
 
 
 def folder_of(config: RunConfig, env_id: str) -> RunFolder:

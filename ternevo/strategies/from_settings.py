@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from ternevo import problems
+from ternevo.algorithms import neat as neat_search
 from ternevo.algorithms.schedules import learning_rate
 from ternevo.arithmetic.ternary import WeightName
 from ternevo.learners import actor_critic, q_learning, sparsity
@@ -14,6 +15,7 @@ from ternevo.learners.ppo import learner as ppo_learner
 from ternevo.problems import Plan
 from ternevo.settings.strategies.dqn import DQN
 from ternevo.settings.strategies.evolution import Evolution, check_heeded
+from ternevo.settings.strategies.neat import NEAT
 from ternevo.settings.strategies.off_policy import ActorCritic, OffPolicy
 from ternevo.settings.strategies.parts import Pruning
 from ternevo.settings.strategies.ppo import PPO
@@ -70,6 +72,23 @@ def latents(
             return settings.search_algorithm(solution, weights, num_generations)
 
         return evolve_latents(make, problem, policy, weights)
+
+    return numbered(settings, build)
+
+
+def neat(
+    settings: NEAT, env: Env, policy: Policy, weights: WeightName, num_generations: int
+) -> Strategy:
+    """Return the strategy that searches the topology of a graph.
+
+    Raises:
+      ValueError: the policy is not a graph.
+    """
+    problem = problems.of(policy, env, plan(settings, env, num_generations))
+
+    def build(settings: NEAT) -> Strategy:
+        search, decode = neat_search.search(settings, policy, weights)
+        return evolve(search, problem, decode)
 
     return numbered(settings, build)
 

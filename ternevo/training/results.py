@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from ternevo import envs, keys, problems
 from ternevo.files import replace_text
@@ -15,7 +16,7 @@ from ternevo.machine.interruption import ended_by_signals
 from ternevo.names import UnknownName
 from ternevo.policies import policy_file
 from ternevo.rollouts import episode
-from ternevo.runs import plots
+from ternevo.runs import plots, topology
 from ternevo.runs.run_folder import RunFolder
 from ternevo.runs.sinks import Records, Result, Row, read_jsonl
 from ternevo.training.setup import Setup
@@ -64,6 +65,7 @@ def finish(setup: Setup, records: Records) -> None:
         for folder, result in zip(folders.values(), results, strict=True):
             _write_result(folder, result)
         all_seeds = _finish_seeds(setup, results) if config.num_seeds > 1 else ""
+        draw_networks(setup)
     with ended_by_signals(
         f"after the final evaluation: policies and results are saved in {setup.folder.path}; "
         f"python -m ternevo.play {folders[config.seed].path} draws an episode"
@@ -86,6 +88,8 @@ def _show(setup: Setup, results: list[Result], all_seeds: str) -> None:
     if all_seeds:
         print(f"all seeds   {all_seeds}")
     print(f"curve       {setup.folder.curve}")
+    if setup.policy.topology is not None:
+        print(f"network     {folders[config.seed].network}")
     print(f"checkpoint  {setup.folder.checkpoints / str(results[0]['generation'])}")
     if config.render:
         with setup.time.phase("drawing", "drawing an episode"):
@@ -203,6 +207,18 @@ def render_best(setup: Setup) -> str:
     except (ModuleNotFoundError, UnknownName) as error:
         return f"not rendered: {error}"
     return f"{path}  return {recorded.total:.1f} in {len(recorded.rewards)} steps"
+
+
+def draw_networks(setup: Setup) -> None:
+    """Draw the best policy of each seed, if policies are graphs."""
+    graph = setup.policy.topology
+    if graph is None:
+        return
+    for folder in setup.seed_folders.values():
+        saved = policy_file.load(folder.best_policy, trust=setup.config.policy_name)
+        weights, gains = map(np.asarray, graph.links(saved.weights))
+        links = topology.Links(weights, gains, graph.num_outputs)
+        topology.draw(links, setup.env.obs_names, setup.env.action_names, folder.network)
 
 
 def _in_words(result: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from gradient_learners import SMALL
 
 from ternevo import envs, problems
 from ternevo.machine import devices
-from ternevo.settings.policies import MLP
+from ternevo.settings.policies import MLP, Graph
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.evaluated import evaluated
 from ternevo.training import loop
@@ -67,6 +67,13 @@ CASES = {  # (strategy, its settings, policy, environment, episode length)
         None,
     ),
     "synapses": ("cosyne", {"population_size": 16}, MLP((5,)), "probe/corridor", None),
+    "topologies": (
+        "neat",
+        {"population_size": 16, "add_node_rate": 0.3},
+        Graph(max_hidden=3),
+        "probe/corridor",
+        None,
+    ),
     "tables": ("pbil", {"population_size": 16}, MLP((5,)), "probe/corridor", None),
     "elite": ("cem", {"population_size": 16}, MLP((5,)), "probe/corridor", None),
     "duels": ("compact_ga", {"population_size": 32}, MLP((5,)), "probe/double_integrator", None),

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import pytest
 from gradient_learners import CONTINUOUS, SMALL as OF_LEARNERS
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
+from policies_of_strategies import mlp_for
 
 from ternevo import envs, problems
 from ternevo.machine import compilation_cache
 from ternevo.runs import claims
 from ternevo.settings.command_line import parse
-from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.evaluated import evaluated
 from ternevo.training import loop, results, session
@@ -68,7 +68,8 @@ def counted_strategy(name, weights, options):
     # Not resets: the shapes of what they return are asked for apart from running them.
     probe = "double_integrator" if name in CONTINUOUS else "random_length"
     env = counting(envs.make(f"probe/{probe}", 5), calls, "step")
-    policy = counting(MLP((4,), weights=weights).build(env.obs, env.action), calls, "apply")
+    policy = mlp_for(name, (4,), weights=weights).build(env.obs, env.action)
+    policy = counting(policy, calls, "apply")
     strategy = STRATEGIES[name].of(**SMALL[name], **options).build(env, policy, weights, 20)
     return evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4), calls
 

@@ -18,7 +18,15 @@ from ternevo.names import WrongObject
 from ternevo.policies import contract, policy_file
 from ternevo.policies.acting import seen_first
 from ternevo.policies.policy_archive import OBS_KINDS
-from ternevo.settings.policies import MLP, POLICIES, Conv, PolicySettings, Recurrent, ResNet
+from ternevo.settings.policies import (
+    MLP,
+    POLICIES,
+    Conv,
+    Graph,
+    PolicySettings,
+    Recurrent,
+    ResNet,
+)
 from ternevo.strategies import warm_start
 from ternevo.types import ActionSpec, Inputs, ObsKind, ObsSpec, PolicyParams, Tensor
 
@@ -54,12 +62,27 @@ CASES: dict[str, tuple[PolicySettings, ObsSpec]] = {
     ),
     "gated of 4 bits": (Recurrent((7, 5), "int4", memory_size=6), ObsSpec(FLAT, "integers")),
     "gated of trits": (Recurrent((7,), "ternary", memory_size=6), ObsSpec(FLAT)),
+    "graph": (Graph(max_hidden=5), ObsSpec(FLAT)),
+    "graph without memory": (Graph(max_hidden=5, update="feed_forward"), ObsSpec(FLAT)),
+    "graph of 4 bits": (
+        Graph(max_hidden=3, update="feed_forward", max_depth=2, activation="int4"),
+        ObsSpec(FLAT, "integers"),
+    ),
+    "graph of trits": (
+        Graph(max_hidden=3, update="feed_forward", max_depth=3, activation="ternary"),
+        ObsSpec(FLAT, "pixels"),
+    ),
 }
 FLOATS = {
     "conv": (Conv(activation="relu", weights="float"), ObsSpec(IMAGE, "bits")),
     "resnet": (ResNet(channels=(4,), activation="relu", weights="float"), ObsSpec(IMAGE, "pixels")),
     "elman": (Recurrent((6,), "tanh", cell="elman", weights="float"), ObsSpec(FLAT)),
     "gated": (Recurrent((6,), "tanh", weights="float"), ObsSpec(FLAT)),
+    "graph": (Graph(max_hidden=3, weights="float"), ObsSpec(FLAT)),
+    "graph without memory": (
+        Graph(max_hidden=3, update="feed_forward", weights="float"),
+        ObsSpec(FLAT),
+    ),
 }
 each = pytest.mark.parametrize(("settings", "obs"), CASES.values(), ids=CASES)
 floats = pytest.mark.parametrize(("settings", "obs"), FLOATS.values(), ids=FLOATS)

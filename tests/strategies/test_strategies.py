@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from evosax.algorithms import algorithms as evosax_algorithms
 from gradient_learners import GRADIENTS
+from policies_of_strategies import mlp_for
 from policy_inputs import inputs
 
 from ternevo import envs, problems
@@ -63,6 +64,8 @@ TABLE = [
     ("cosyne", "ternary", {}),
     ("cosyne", "binary", {}),
     ("cosyne", "float", {}),
+    ("neat", "ternary", {}),
+    ("neat", "float", {}),
     ("one_plus_lambda", "ternary", {}),
     ("one_plus_lambda", "binary", {}),
     ("one_plus_lambda", "float", {}),
@@ -75,7 +78,7 @@ TABLE = [
 ]
 RICH = (
     *("pbil", "cem", "compact_ga", "asng", "trust_region", "vote"),
-    *("cosyne", "one_plus_lambda", "random_search", "latent"),
+    *("cosyne", "neat", "one_plus_lambda", "random_search", "latent"),
 )
 """Of these only the first row is run by default: what their kinds of weights share, others test."""
 ALSO_SLOW = [
@@ -121,7 +124,7 @@ def all_finite(tree) -> jax.Array:
 def history(row: int) -> History:
     """Train inside jit(scan). Without biases a policy is an odd function, as the optimum is."""
     name, kind, options = TABLE[row]
-    policy = MLP((4,), weights=kind, use_bias=False).build(ENV.obs, ENV.action)
+    policy = mlp_for(name, (4,), weights=kind, use_bias=False).build(ENV.obs, ENV.action)
     settings = STRATEGIES[name].of(
         population_size=32, num_episodes=8, common_random_numbers="none", **options
     )
@@ -163,12 +166,12 @@ def test_the_tables_of_the_tests_name_every_strategy():
 def test_what_is_shipped_has_the_dtypes_and_values_of_its_kind(row):
     kind, shipped = TABLE[row][1], history(row).shipped
     for tensor in ternary.tensors(shipped.weights):
-        assert (tensor.exponent.dtype, tensor.exponent.shape) == (jnp.int8, (SEEDS,))
+        assert (tensor.exponent.dtype, tensor.exponent.shape[0]) == (jnp.int8, SEEDS)
         assert tensor.values.dtype == (jnp.float32 if kind == "float" else jnp.int8)
         if kind != "float":
             assert set(np.unique(tensor.values).tolist()) <= VALUES[kind]
     shapes = [layer["weight"].values.shape[1:] for layer in shipped.weights]
-    assert shapes == [(1, 4), (4, 2)]
+    assert shapes == ([(6, 5)] if TABLE[row][0] == "neat" else [(1, 4), (4, 2)])
 
 
 @each_row
@@ -190,7 +193,8 @@ def test_the_probe_is_solved(row):
     def act(shipped):
         quantiser = observation.freeze(shipped.moments)
         quantised = [observation.quantise(quantiser, jnp.array([x])) for x in (-1.0, 1.0)]
-        outputs = [run.policy.apply(shipped.weights, (), inputs(x))[1] for x in quantised]
+        memory = run.policy.reset(shipped.weights, jax.random.key(0))
+        outputs = [run.policy.apply(shipped.weights, memory, inputs(x))[1] for x in quantised]
         return jnp.stack([actions.mode(ENV.action, output) for output in outputs])
 
     np.testing.assert_array_equal(act(run.shipped), [[0, 1]] * SEEDS)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gradient_learners import CONTINUOUS, GRADIENTS, SMALL as OF_LEARNERS
+from policies_of_strategies import mlp_for
 
 from ternevo import envs, run
 from ternevo.arithmetic import observation, ternary
@@ -37,6 +38,8 @@ TABLE = [
     ("vote", "binary", SMALL),
     ("cosyne", "ternary", SMALL),
     ("cosyne", "float", SMALL),
+    ("neat", "ternary", SMALL),
+    ("neat", "float", SMALL),
     ("one_plus_lambda", "ternary", SMALL),
     ("one_plus_lambda", "binary", SMALL),
     ("ternary_ga", "ternary", SMALL),
@@ -64,9 +67,9 @@ def test_the_table_names_every_strategy():
     assert {STRATEGIES[name] for name, _, _ in TABLE} == set(STRATEGIES.values())
 
 
-def drawn(kind: str, env: Env = ENV) -> PolicyParams:
+def drawn(kind: str, env: Env = ENV, name: str = "") -> PolicyParams:
     """Return a policy all of whose tensors, biases too, are drawn; a new policy's are zero."""
-    policy = MLP((6,), weights=kind).build(env.obs, env.action)
+    policy = mlp_for(name, (6,), weights=kind).build(env.obs, env.action)
     params = policy.init(jax.random.key(0))
     moments = jax.tree.map(lambda x: x[: env.obs.size], MOMENTS)
     tensors = [
@@ -77,9 +80,10 @@ def drawn(kind: str, env: Env = ENV) -> PolicyParams:
     return PolicyParams(ternary.replace_tensors(params, tensors), moments)
 
 
-def saved(path, kind: str, info=None, env: Env = ENV):
+def saved(path, kind: str, info=None, env: Env = ENV, name: str = ""):
     """Write such a policy; return its path."""
-    policy_file.save(path, env, "mlp", MLP((6,), weights=kind), drawn(kind, env), info)
+    settings, own = mlp_for(name, (6,), weights=kind), "graph" if name == "neat" else "mlp"
+    policy_file.save(path, env, own, settings, drawn(kind, env, name), info)
     return path
 
 
@@ -95,8 +99,9 @@ def test_a_strategy_ships_the_saved_policy_before_its_first_generation(
     name, kind, settings, tmp_path
 ):
     env = PUSHED if name in CONTINUOUS else ENV
-    policy = MLP((6,), weights=kind).build(env.obs, env.action)
-    begin = warm_start.load(saved(tmp_path / "p.tvp", kind, env=env), env, policy, kind)
+    policy = mlp_for(name, (6,), weights=kind).build(env.obs, env.action)
+    path = saved(tmp_path / "p.tvp", kind, env=env, name=name)
+    begin = warm_start.load(path, env, policy, kind)
     first = warm_start.start_from(policy, begin.params.weights)
     strategy = STRATEGIES[name].of(**settings).build(env, first, kind, 10)
     strategy = warm_start.with_moments(strategy, begin.params.moments)

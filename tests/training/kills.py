@@ -32,7 +32,7 @@ from ternevo.settings.strategies.off_policy import ActorCritic, OffPolicy
 from ternevo.training import session  # noqa: F401
 
 OPTIONS = [
-    *("--episode_length", "6", "--hidden_sizes", "(2,)", "--resume"),
+    *("--episode_length", "6", "--resume"),
     *("--eval_every", "2", "--num_eval_episodes", "1", "--num_final_episodes", "1"),
     *("--checkpoint_every", "2", "--num_generations", "8", "--chunk_size", "1"),
     *("--num_devices", "1", "--name", "x", "--render_every", "4"),
@@ -50,6 +50,7 @@ OF_STRATEGY = {
     **dict.fromkeys(OFF_POLICY, REPLAY),
     "latent": (*POPULATION, "--algorithm", "Open_ES"),
     "evosax": (*POPULATION, "--algorithm", "SimpleGA"),
+    "neat": (*POPULATION, "--policy", "graph", "--max_hidden", "2"),
 }
 
 
@@ -58,6 +59,7 @@ def scenario(strategy: str, *further: str) -> tuple[str, ...]:
     is_pushed = issubclass(STRATEGIES[strategy], ActorCritic)
     env = "probe/double_integrator" if is_pushed else "probe/corridor"
     own = OF_STRATEGY.get(strategy, POPULATION)
+    own = own if "--policy" in own else (*own, "--hidden_sizes", "(2,)")
     return ("--env", env, "--strategy", strategy, *own, *further)
 
 

@@ -7,6 +7,7 @@ behind it are in the module of the same name in `ternevo.policies`.
 import sys
 
 from ternevo.settings.policies.conv import Conv as Conv
+from ternevo.settings.policies.graph import Graph as Graph
 from ternevo.settings.policies.mlp import MLP as MLP
 from ternevo.settings.policies.recurrent import Recurrent as Recurrent
 from ternevo.settings.policies.resnet import ResNet as ResNet
@@ -17,6 +18,7 @@ POLICIES: dict[str, type[PolicySettings]] = {
     "conv": Conv,
     "resnet": ResNet,
     "recurrent": Recurrent,
+    "graph": Graph,
 }
 
 

@@ -11,6 +11,7 @@ from ternevo.settings.strategies.compact_ga import CompactGA
 from ternevo.settings.strategies.cosyne import CoSyNE
 from ternevo.settings.strategies.dqn import DQN
 from ternevo.settings.strategies.latent import Latent
+from ternevo.settings.strategies.neat import NEAT
 from ternevo.settings.strategies.one_plus_lambda import OnePlusLambda
 from ternevo.settings.strategies.pbil import PBIL
 from ternevo.settings.strategies.ppo import PPO
@@ -33,6 +34,7 @@ STRATEGIES = {
     "vote": Vote,
     "ternary_ga": TernaryGA,
     "cosyne": CoSyNE,
+    "neat": NEAT,
     "one_plus_lambda": OnePlusLambda,
     "random_search": RandomSearch,
     "latent": Latent,

@@ -1,0 +1,182 @@
+"""How many evaluations NEAT takes to solve a task, over seeds.
+
+    python experiments/neat.py control/xor --policy.update feed_forward --solved 0.9
+
+prints a line for each seed and one for all. A run ends with the generation in which a member gets
+--solved, or after --generations. With --generalise, for two poles, the champion must also balance
+100,000 steps and 1,000 steps from 200 of 625 starts, as Gruau, Whitley and Pyeatt (1996) ask.
+
+Options of `--strategy neat` and `--policy graph` are given by name, such as `species_threshold=4`.
+"""
+
+import argparse
+import ast
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ternevo import envs
+from ternevo.arithmetic import observation
+from ternevo.envs import control
+from ternevo.policies.acting import Actor, seen_after, seen_first
+from ternevo.settings.policies import Graph
+from ternevo.settings.strategies.neat import NEAT
+from ternevo.types import Env, Policy, PolicyParams, Strategy
+
+NUM_STARTS, LONG = 200, 100_000
+
+
+class Solved(NamedTuple):
+    """How a seed ended: generation and evaluations, None if it is not solved."""
+
+    generation: int | None
+    evaluations: int
+    hidden: int
+    links: int
+    starts: int
+    seconds: float
+
+
+def main() -> None:
+    """Run all seeds, one after another, with one compiled program."""
+    given = parsed()
+    options = dict(option.split("=", 1) for option in given.options)
+    options = {name: _value(text) for name, text in options.items()}
+    names = [name for name in ("max_hidden", "update", "max_depth") if name in options]
+    of_policy = {name: options.pop(name) for name in names}
+    env = envs.make(given.env, given.episode_length)
+    policy = Graph(weights=given.weights, **of_policy).build(env.obs, env.action)
+    settings = NEAT.of(**options)
+    strategy = settings.build(env, policy, given.weights, given.generations)
+    is_solved = generalisation(env, policy) if given.generalise else lambda params: (True, 0)
+    run = solver(strategy, is_solved, settings.population_size, given)
+    rows = []
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
+        rows.append(run(seed))
+        print(seed, *rows[-1], flush=True)
+    print(summary(rows))
+
+
+def parsed() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("env")
+    parser.add_argument("options", nargs="*", help="name=value of the strategy or the policy")
+    parser.add_argument("--solved", type=float, required=True, help="the return that is enough")
+    parser.add_argument("--generalise", action="store_true", help="test champions, see above")
+    parser.add_argument("--generations", type=int, default=100)
+    parser.add_argument("--episode_length", type=int)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first_seed", type=int, default=0)
+    parser.add_argument("--weights", default="ternary")
+    parser.add_argument("--optimization", type=int, default=3, help="of XLA; 0 compiles fast")
+    return parser.parse_intermixed_args()
+
+
+def _value(text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except ValueError:
+        return text
+
+
+def solver(
+    strategy: Strategy,
+    is_solved: Callable[[PolicyParams], tuple[bool, int]],
+    population: int,
+    given: argparse.Namespace,
+) -> Callable[[int], Solved]:
+    """Return the function that runs a seed until it is solved; all is compiled by then."""
+    compiled = {"xla_backend_optimization_level": given.optimization}
+    init, step, params = (
+        jax.jit(f, compiler_options=compiled)
+        for f in (strategy.init, strategy.step, strategy.params)
+    )
+    first = init(jax.random.key(0), *strategy.numbers())
+    is_solved(params(step(jax.random.key(0), first)[0]))
+
+    def run(seed: int) -> Solved:
+        key, start = jax.random.key(seed), time.perf_counter()
+        state, done, starts = init(key, *strategy.numbers()), None, 0
+        for generation in range(given.generations):
+            state, metrics = step(jax.random.fold_in(key, generation), state)
+            if float(metrics["return/max"]) >= given.solved:
+                is_done, starts = is_solved(params(state))
+                if is_done:
+                    done = generation + 1
+                    break
+        return Solved(
+            done,
+            (generation + 1) * population,
+            int(metrics["search/champion_hidden"]),
+            int(metrics["search/champion_links"]),
+            starts,
+            round(time.perf_counter() - start, 2),
+        )
+
+    return run
+
+
+def generalisation(env: Env, policy: Policy) -> Callable[[PolicyParams], tuple[bool, int]]:
+    """Return the test of a policy: whether it is a solution, and the starts that it balances."""
+    actor = Actor(policy, env.obs, env.action)
+    starts = np.stack([control.start_of(x) for x in itertools.product(control.LEVELS, repeat=4)])
+
+    def lasting(params: PolicyParams, tasks: Any, limit: jax.Array) -> jax.Array:
+        """Return how many steps are balanced from each start."""
+        quantiser = observation.freeze(params.moments, env.obs.kind)
+
+        def begin(task: jax.Array) -> tuple:
+            state, obs = env.reset(jax.random.key(0), task)
+            memory = policy.reset(params.weights, jax.random.key(0))
+            return state, memory, seen_first(obs), jnp.asarray(True)
+
+        def go_on(carry: tuple) -> tuple:
+            state, memory, seen, is_up = carry
+            memory, action = actor.act(params.weights, quantiser, memory, seen)
+            state, timestep = env.step(jax.random.key(0), state, action)
+            return state, memory, seen_after(timestep), is_up & ~timestep.terminated
+
+        def body(carry: tuple) -> tuple:
+            count, lasted, runs = carry
+            runs = jax.vmap(go_on)(runs)
+            return count + 1, lasted + runs[3], runs
+
+        runs = jax.vmap(begin)(tasks)
+        start = jnp.zeros((), jnp.int32), jnp.zeros(len(tasks), jnp.int32), runs
+        still = lambda carry: (carry[0] < limit) & jnp.any(carry[2][3])  # noqa: E731
+        return jax.lax.while_loop(still, body, start)[1]
+
+    measure = jax.jit(lasting)
+    upright = jnp.asarray(env.draw_task(jax.random.key(0)))[None]
+
+    def is_solved(params: PolicyParams) -> tuple[bool, int]:
+        balanced = int(jnp.sum(measure(params, jnp.asarray(starts), jnp.int32(1000)) >= 1000))
+        if balanced < NUM_STARTS:
+            return False, balanced
+        return int(measure(params, upright, jnp.int32(LONG))[0]) >= LONG, balanced
+
+    return is_solved
+
+
+def summary(rows: list[Solved]) -> str:
+    """Return how many seeds are solved, and the median evaluations, unsolved ones the most."""
+    solved = [row for row in rows if row.generation is not None]
+    evaluations = [row.evaluations if row.generation is not None else float("inf") for row in rows]
+    hidden = statistics.fmean(row.hidden for row in solved) if solved else float("nan")
+    seconds, done = sum(row.seconds for row in rows), sum(row.evaluations for row in rows)
+    return (
+        f"{len(solved)} of {len(rows)} solved; median {np.median(evaluations):g} evaluations, "
+        f"mean of solved {np.mean([row.evaluations for row in solved] or [np.nan]):.0f}; "
+        f"{hidden:.1f} hidden; {done / seconds:.0f} evaluations a second"
+    )
+
+
+if __name__ == "__main__":
+    main()

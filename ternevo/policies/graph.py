@@ -1,0 +1,223 @@
+"""A network of any topology, computed by the layers of `ternevo.policies.layers`.
+
+Its nodes are the outputs, one for each component of the action, and then hidden ones. One matrix
+[observations + nodes, nodes] holds all links, 0 where there is none, so params are a single
+{"weight", "bias"} dict. A recurrent graph is Elman's cell and a layer that selects the
+outputs. One without memory is `max_depth` dense layers of the same links, which pass observations
+on unchanged, and the same selection. So a graph needs no arithmetic, no place in a file and no
+runtime of its own.
+"""
+
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int8, Shaped
+
+from ternevo.policies import deployed, layers
+from ternevo.policies.layers import ACTIVATIONS, OUTPUT, BitPlanes, Dense, Elman, Network, Product
+from ternevo.settings.policies.graph import OBSERVATION_SHIFT, Graph
+from ternevo.types import (
+    ActionSpec,
+    Inputs,
+    Key,
+    Memory,
+    ObsSpec,
+    Packing,
+    Params,
+    Policy,
+    Tensor,
+    Topology,
+)
+
+FLOAT_BIAS = 2.0**-OBSERVATION_SHIFT
+"""Size of the input that a float bias is: one standard deviation of an observation. A trit as bias
+adds one unit, which saturates a node by itself, whatever the gain."""
+START_GAIN = OBSERVATION_SHIFT
+"""The gain of a new node is 2**START_GAIN: of floats and trits the same."""
+
+
+class Sizes(NamedTuple):
+    """The numbers of observations, outputs and nodes, and what links are scaled by.
+
+    Attributes:
+      obs: number of observations.
+      outputs: number of outputs, the first nodes.
+      nodes: number of nodes.
+      shift: a trit with the exponent `shift` passes an observation on to a node unchanged.
+      depth: number of updates in a step of a graph without memory; None for a recurrent one.
+    """
+
+    obs: int
+    outputs: int
+    nodes: int
+    shift: int
+    depth: int | None
+
+
+def build(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Policy:
+    """Return the policy for observations of `obs.size` and actions of `action.size`.
+
+    Raises:
+      ValueError: the network does not fit into a policy file, or `matmul` needs integers but the
+        settings have floats.
+    """
+    sizes, net = sizes_of(settings, obs, action), network(settings, obs, action)
+    inner = layers.policy(settings.layered, net)
+    of_links = _links_only(settings, obs, sizes)
+
+    def apply(params: Params, memory: Memory, inputs: Inputs) -> tuple[Memory, jax.Array]:
+        is_packed = isinstance(params[0], Product | BitPlanes)
+        return inner.apply(params if is_packed else unroll(jnp, sizes, params), memory, inputs)
+
+    def packing(num_episodes: int) -> Packing:
+        plain = inner.packing(num_episodes)
+        return plain._replace(pack=lambda params: plain.pack(unroll(jnp, sizes, params)))
+
+    def init(key: Key) -> Params:
+        return _start(sizes, layers.init(settings.layered, of_links, key))
+
+    policy = Policy(init, inner.reset, apply, packing, inner.memory_scale)
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    return policy._replace(
+        topology=_topology(settings, sizes),
+        encoder=lambda: deployed.encoder(
+            settings, obs, action, shapes, lambda params: unroll(np, sizes, params)
+        ),
+    )
+
+
+def sizes_of(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Sizes:
+    """Return the sizes of a graph."""
+    shift = ACTIVATIONS[settings.activation].bits
+    shift -= layers.observation_grid(settings.layered, obs).bits
+    depth = None if settings.update == "recurrent" else settings.max_depth
+    return Sizes(obs.size, action.size, action.size + settings.max_hidden, shift, depth)
+
+
+def network(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Network:
+    """Return the layers that compute a graph.
+
+    Raises:
+      ValueError: they do not fit into a policy file, or observations are bits without moments.
+    """
+    sizes, hidden = sizes_of(settings, obs, action), ACTIVATIONS[settings.activation]
+    cells = [Elman(sizes.nodes)]
+    if sizes.depth is not None:
+        cells = [Dense(sizes.obs + sizes.nodes)] * sizes.depth
+    grid = layers.observation_grid(settings.layered, obs)
+    try:
+        return layers.network((*cells, Dense(sizes.outputs)), obs.shape, grid, hidden)
+    except ValueError as error:
+        raise ValueError(f"{error}; change --max_hidden or --max_depth") from error
+
+
+def _links_only(settings: Graph, obs: ObsSpec, sizes: Sizes) -> Network:
+    """Return a network whose only weights are those of the links."""
+    shape, hidden = (sizes.obs + sizes.nodes,), ACTIVATIONS[settings.activation]
+    grid = layers.observation_grid(settings.layered, obs)
+    return layers.placed(((Dense(sizes.nodes), hidden),), shape, grid._replace(activate=OUTPUT[0]))
+
+
+def _start(sizes: Sizes, drawn: Params) -> Params:
+    """Return drawn params in which observations are linked to outputs, and nothing else."""
+    (layer,) = drawn
+    values = layer["weight"].values
+    at = jnp.arange(sizes.obs + sizes.nodes)[:, None], jnp.arange(sizes.nodes)
+    values = jnp.where((at[0] < sizes.obs) & (at[1] < sizes.outputs), values, 0)
+    exponent = layer["weight"].exponent
+    if exponent.ndim:
+        exponent = jnp.full(sizes.nodes, sizes.shift - START_GAIN, jnp.int8)
+        layer = {**layer, "bias": Tensor(layer["bias"].values, jnp.int8(sizes.shift))}
+    else:  # as if only the observations were the inputs of a node
+        values = values * np.sqrt((sizes.obs + sizes.nodes) / sizes.obs).astype(np.float32)
+    return ({**layer, "weight": Tensor(values, exponent)},)
+
+
+# --------------------------------------------------------------------- layers that compute it
+
+
+def unroll(xp: ModuleType, sizes: Sizes, params: Params) -> Params:
+    """Return the params of the layers that compute a graph; see `network`.
+
+    Args:
+      xp: jax.numpy, or NumPy for arrays of NumPy.
+      sizes: of the graph.
+      params: its params.
+    """
+    (links,) = params
+    selection = _selection(xp, sizes, links["weight"].values.dtype)
+    if sizes.depth is None:
+        return links, {"weight": selection}
+    first, later = _passing(xp, sizes, links, sizes.shift), _passing(xp, sizes, links, 0)
+    first["weight"] = first["weight"]._replace(values=first["weight"].values[: sizes.obs])
+    return first, *[later] * (sizes.depth - 1), {"weight": selection}
+
+
+def _selection(xp: ModuleType, sizes: Sizes, dtype: Any) -> Tensor:
+    """Return the weights that select the outputs, the first nodes after the observation, if any."""
+    before = 0 if sizes.depth is None else sizes.obs
+    values = xp.eye(before + sizes.nodes, sizes.outputs, -before, dtype)
+    return Tensor(values, xp.zeros((), xp.int8))
+
+
+def _passing(
+    xp: ModuleType, sizes: Sizes, links: dict[str, Tensor], shift: int
+) -> dict[str, Tensor]:
+    """Return the links as a layer that also passes the observation on, for inputs of any grid.
+
+    Args:
+      xp: jax.numpy or NumPy.
+      sizes: of the graph.
+      links: the params.
+      shift: of the inputs of the layer, as `Sizes.shift` is of observations.
+    """
+    (values, exponent), bias = links["weight"], links["bias"]
+    own = xp.eye(sizes.obs + sizes.nodes, sizes.obs, dtype=values.dtype)
+    other = shift - sizes.shift
+    if not exponent.ndim:  # floats, which have the exponent 0
+        values, own = values * 2.0**-other, own * 2.0**-shift
+        bias = bias._replace(values=bias.values * 2.0**-other)
+    else:
+        exponent = xp.concatenate([xp.full(sizes.obs, shift, xp.int8), exponent + xp.int8(other)])
+        bias = bias._replace(exponent=bias.exponent + xp.int8(other))
+    weight = xp.concatenate([own, values], 1).astype(links["weight"].values.dtype)
+    nothing = xp.zeros(sizes.obs, bias.values.dtype)
+    padded = xp.concatenate([nothing, bias.values]).astype(links["bias"].values.dtype)
+    return {"weight": Tensor(weight, exponent), "bias": bias._replace(values=padded)}
+
+
+# ------------------------------------------------------------------------ what a search sees
+
+
+def _topology(settings: Graph, sizes: Sizes) -> Topology:
+    is_float = settings.weights == "float"
+    size = FLOAT_BIAS if is_float else 1
+
+    def params(matrix: Shaped[Array, "sources nodes"], gain: Int8[Array, " nodes"]) -> Params:
+        dtype = jnp.float32 if is_float else jnp.int8
+        exponent = jnp.zeros((), jnp.int8) if is_float else (sizes.shift - gain).astype(jnp.int8)
+        of_bias = jnp.int8(0 if is_float else sizes.shift)
+        rows, bias = matrix.astype(dtype), (matrix[sizes.obs] * size).astype(dtype)
+        links = jnp.concatenate([rows[: sizes.obs], rows[sizes.obs + 1 :]])
+        return ({"weight": Tensor(links, exponent), "bias": Tensor(bias, of_bias)},)
+
+    def links(params: Params) -> tuple[jax.Array, jax.Array]:
+        (layer,) = params
+        values, exponent = layer["weight"]
+        bias = (layer["bias"].values / size).astype(values.dtype)
+        rows = values[: sizes.obs], bias[None], values[sizes.obs :]
+        gain = jnp.full(sizes.nodes, START_GAIN) if is_float else sizes.shift - exponent
+        return jnp.concatenate(rows), gain.astype(jnp.int8)
+
+    return Topology(
+        sizes.obs,
+        sizes.outputs,
+        settings.max_hidden,
+        sizes.depth,
+        START_GAIN,
+        params,
+        links,
+    )

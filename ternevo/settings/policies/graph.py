@@ -1,0 +1,59 @@
+"""`--policy graph`: nodes and links of any topology, with integer arithmetic."""
+
+import dataclasses
+from typing import ClassVar, Literal
+
+from ternevo.settings.meaning import COUNT, at_least, check, option
+from ternevo.settings.policies.layered import Layered
+from ternevo.settings.policies.settings import PolicySettings
+
+OBSERVATION_BITS = {"int8": 8, "int4": 4, "ternary": 2}
+"""Bits of an observation for each activation: a node adds up observations and other nodes."""
+OBSERVATION_SHIFT = 2
+"""Full scale of a number, an observation or a node, times a weight of 1 is 4 units."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph(PolicySettings):
+    """A network of any topology, for `--strategy neat`; it starts without hidden nodes.
+
+    A node adds up its links, which are trits, and multiplies the sum by a gain of 2**k of its own.
+    """
+
+    built_by: ClassVar[str] = "ternevo.policies.graph:build"
+    codec: ClassVar[str | None] = "ternevo.policies.graph_record"
+
+    max_hidden: int = option(16, COUNT, costs_memory=True)
+    """Largest number of hidden nodes."""
+    update: Literal["recurrent", "feed_forward"] = "recurrent"
+    """recurrent updates all nodes once a step, and they remember. feed_forward has no memory and
+    updates all nodes max_depth times in each step, starting from 0."""
+    max_depth: int = option(4, at_least(2), costs_memory=True)
+    """Largest number of links from an observation to an action; only for feed_forward."""
+    activation: Literal["int8", "int4", "ternary"] = "int8"
+    """Activation of all nodes, a hard tanh on a grid of 8 bits, 4 bits, or three numbers."""
+    matmul: Literal["auto", "planes", "float32", "bfloat16", "int8"] = "auto"
+    """How to multiply; does not affect results. planes counts bits; auto chooses the fastest."""
+
+    def __post_init__(self) -> None:
+        """Refuse invalid sizes, and weights without a zero, which stands for no link."""
+        super().__post_init__()
+        check("max_hidden", self.max_hidden, COUNT)
+        check("max_depth", self.max_depth, at_least(2))
+        if self.weights == "binary":
+            raise ValueError(
+                "--policy graph needs a 0 for links that are not there, and binary weights are -1 "
+                "or +1; use --weights ternary or float"
+            )
+
+    @property
+    def layered(self) -> Layered:
+        """The settings of the layers that compute it."""
+        return Layered(
+            activation=self.activation,
+            scales="layer" if self.weights == "float" else "output",
+            observation_bits=OBSERVATION_BITS[self.activation],
+            observation_shift=OBSERVATION_SHIFT,
+            matmul=self.matmul,
+            weights=self.weights,
+        )

@@ -1,0 +1,265 @@
+"""NEAT: genomes by hand, what mutations and crossover may do, and who has children."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ternevo.algorithms import genomes, neat
+from ternevo.algorithms.genomes import Genome, Graph, Growth, New
+from ternevo.settings.policies import MLP, Graph as GraphPolicy
+from ternevo.settings.strategies.neat import NEAT
+from ternevo.types import ActionSpec, Inputs, ObsSpec
+
+OBS, ACTION = ObsSpec((2,)), ActionSpec("continuous", 1, (-1.0,), (1.0,))
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+GROWING = NEAT(
+    population_size=40, add_node_rate=0.3, add_link_rate=0.6, circle_share=0.3, toggle_rate=0.2
+)
+
+
+def graph_of(weights="ternary", update="recurrent", max_hidden=3):
+    policy = GraphPolicy(max_hidden=max_hidden, update=update, weights=weights).build(OBS, ACTION)
+    return policy, Graph(policy.topology, weights == "float")
+
+
+def by_hand(links: dict[tuple[int, int], tuple[int, float]], nodes=(0, 0, 0), off=()) -> Genome:
+    """Return a genome of two observations (0, 1), a bias (2), an output (3) and hidden nodes (4-6).
+
+    Args:
+      links: innovation number and weight of each link by its source and the slot of its target,
+        of which 0 is the output.
+      nodes: ids of the hidden nodes.
+      off: numbers of the links that are off.
+    """
+    number, weight = np.zeros((7, 4), np.int32), np.zeros((7, 4), np.float32)
+    for at, (innovation, value) in links.items():
+        number[at], weight[at] = innovation, value
+    is_on = (number > 0) & ~np.isin(number, off)
+    return Genome(
+        *map(jnp.asarray, (np.array(nodes, np.int32), number, weight, is_on)),
+        jnp.zeros(4, jnp.int8),
+    )
+
+
+ONE = by_hand(
+    {(0, 0): (1, 0.5), (1, 0): (2, -1.0), (0, 1): (5, 1.0), (4, 0): (6, 2.0)}, (7, 0, 0), off=(1,)
+)
+"""A node of id 7 in the first slot, which split link 1."""
+OTHER = by_hand(
+    {
+        **{(0, 0): (1, 1.5), (1, 0): (2, 3.0), (0, 2): (5, 4.0), (5, 0): (6, 2.0)},
+        **{(1, 1): (8, 9.0), (4, 0): (9, 9.0)},
+    },
+    (11, 7, 0),
+)
+"""The same node in the second slot, and another one in the first, which split link 2."""
+
+
+def test_genes_are_aligned_by_their_history_and_not_by_their_slots():
+    _, graph = graph_of("float")
+    found = genomes.aligned(graph, ONE, OTHER)
+    np.testing.assert_array_equal(found.has_link, ONE.innovation > 0)
+    weights = {(0, 0): 1.5, (1, 0): 3.0, (0, 1): 4.0, (4, 0): 2.0}
+    for at, weight in weights.items():
+        assert float(found.weight[at]) == weight
+    np.testing.assert_array_equal(found.has_node, [True, True, False, False])
+    back = genomes.aligned(graph, OTHER, ONE)
+    assert int(back.has_link.sum()) == 4 and not back.has_link[1, 1] and not back.has_link[4, 0]
+
+
+def test_distance_is_that_of_the_paper_by_hand():
+    """Two links of the other alone; differences 1, 4, 3 and 0 of four common ones."""
+    _, graph = graph_of("float")
+    measure = functools.partial(genomes.distance, graph, of_gene=1.0, of_weight=0.4)
+    assert float(measure(ONE, OTHER)) == pytest.approx(2 + 0.4 * 8 / 4)
+    assert float(measure(OTHER, ONE)) == pytest.approx(2 + 0.4 * 8 / 4)
+    assert float(measure(ONE, ONE)) == 0
+
+
+def test_a_child_has_the_topology_of_the_fitter_parent_and_weights_of_both():
+    _, graph = graph_of("float")
+    keys = jax.random.split(jax.random.key(0), 500)
+    children = jax.vmap(lambda key: genomes.crossed(graph, key, ONE, OTHER))(keys)
+    np.testing.assert_array_equal(children.innovation, np.tile(ONE.innovation, (500, 1, 1)))
+    assert set(np.unique(children.weight[:, 0, 0])) == {0.5, 1.0, 1.5}
+    assert set(np.unique(children.weight[:, 1, 0])) == {-1.0, 1.0, 3.0}
+    off = 1 - children.is_on[:, 0, 0].mean()  # off in one parent
+    assert abs(off - genomes.STAYS_OFF) < 0.07
+    assert bool(children.is_on[:, 1, 0].all())
+
+
+def test_equal_mutations_of_a_generation_get_the_same_numbers():
+    """Nodes in place of the same link, and links between the same nodes in other slots."""
+    _, graph = graph_of("float")
+    yes, no = jnp.asarray(True), jnp.asarray(False)
+    at = lambda source, target: (jnp.int32(source), jnp.int32(target))  # noqa: E731
+    rows = [
+        genomes.history_of(graph, genome, Growth(*growth))
+        for genome, growth in (
+            (ONE, (no, yes, *at(1, 1))),  # from observation 1 to node 7
+            (OTHER, (no, yes, *at(1, 2))),
+            (OTHER, (no, yes, *at(1, 3))),
+            (ONE, (yes, no, *at(0, 1))),  # in place of link 5
+            (OTHER, (yes, no, *at(0, 2))),
+            (OTHER, (yes, no, *at(5, 0))),
+            (ONE, (no, no, *at(0, 0))),
+        )
+    ]
+    a, b, c, d, e, f, _ = np.asarray(neat.same_history(jnp.stack(rows)))
+    assert a == b and d == e and len({a, c, d, f}) == 4
+
+
+def test_a_new_node_passes_numbers_on():
+    policy, graph = graph_of("float", "feed_forward")
+    genome = genomes.from_params(graph, policy.init(jax.random.key(1)))
+    growth = Growth(jnp.asarray(True), jnp.asarray(False), jnp.int32(0), jnp.int32(0))
+    grown = genomes.grown(
+        graph, genome, growth, New(jnp.int32(9), jnp.int32(70), jnp.float32(0), jnp.int8(2))
+    )
+    assert (int(grown.innovation[0, 1]), int(grown.innovation[4, 0])) == (70, 71)
+    assert not bool(grown.is_on[0, 0]) and int(grown.node[0]) == 9
+    for q in ((-100.0, 3.0), (5.0, 127.0)):
+        inputs = Inputs(jnp.array(q), jnp.zeros(()), jnp.asarray(False))
+        before, after = (
+            policy.apply(genomes.to_params(graph, x), policy.reset((), KEY), inputs)[1]
+            for x in (genome, grown)
+        )
+        np.testing.assert_allclose(after, before, atol=4 / 128)  # the node rounds
+
+
+KEY = jax.random.key(0)
+
+
+@functools.cache
+def evolved(weights: str, update: str, generations: int = 12):
+    """Return the graph and the last population of a search by chance, which grows fast."""
+    policy, graph = graph_of(weights, update, 5)
+    search, _ = neat.search(GROWING, policy, weights)
+
+    def one(state, key):
+        population, state = search.ask(key, state)
+        fitness = jax.random.normal(key, (GROWING.population_size,))
+        return search.tell(key, population, fitness, state), population
+
+    run = quick_jit(
+        lambda key: jax.lax.scan(one, search.init(key), jax.random.split(key, generations))
+    )
+    state, populations = run(jax.random.key(3))
+    return graph, state, populations
+
+
+@pytest.mark.parametrize(
+    ("weights", "update"), [("float", "recurrent"), ("ternary", "feed_forward")]
+)
+def test_numbers_and_ids_mean_the_same_in_all_genomes(weights, update):
+    """Of the whole history: a number is one pair of nodes, an id appears once in a genome."""
+    graph, state, populations = evolved(weights, update)
+    first, outputs = graph.first, graph.topology.num_outputs
+    ends: dict[int, tuple[int, int]] = {}
+    node, innovation = np.asarray(populations.node), np.asarray(populations.innovation)
+    for ids, numbers in zip(node.reshape(-1, 5), innovation.reshape(-1, 9, 6), strict=True):
+        names = [*range(-outputs, 0), *ids]
+        sources = [*range(-100, -100 + first), *names]
+        used = numbers[numbers > 0]
+        assert len(set(used)) == len(used) and len(set(ids[ids > 0])) == (ids > 0).sum()
+        for s, t in np.argwhere(numbers > 0):
+            pair = (sources[s], names[t])
+            assert 0 not in pair and ends.setdefault(int(numbers[s, t]), pair) == pair
+    assert innovation.max() < int(state.next_number) and node.max() < int(state.next_node)
+    assert node[-1].any(1).mean() > 0.5  # they grew
+
+
+def test_a_graph_without_memory_has_no_circle_and_is_as_deep_as_allowed():
+    graph, _, populations = evolved("ternary", "feed_forward")
+    depths = [depth_of(graph, x) for x in np.asarray(populations.innovation).reshape(-1, 9, 6)]
+    assert max(depths) == graph.topology.max_depth
+
+
+def depth_of(graph, numbers) -> int:
+    """Return the most links on a way; endless where there is a circle."""
+    between = numbers[graph.first :] > 0
+    ways, depth = np.eye(len(between), dtype=int), 0
+    while ways.any():
+        ways, depth = (ways @ between > 0).astype(int), depth + 1
+        assert depth <= len(between), "a circle"
+    return depth  # links between nodes, and one from an observation
+
+
+def test_a_recurrent_graph_has_circles_and_weights_stay_in_range():
+    graph, _, populations = evolved("float", "recurrent")
+    numbers = np.asarray(populations.innovation[-1])
+    assert any(
+        (np.linalg.matrix_power((x[graph.first :] > 0).astype(int), 6) > 0).any() for x in numbers
+    )
+    assert float(jnp.abs(populations.weight).max()) <= GROWING.weight_limit
+    assert not bool((np.asarray(populations.weight)[np.asarray(populations.innovation) == 0]).any())
+
+
+def test_trits_stay_trits_and_gains_in_range():
+    _, _, populations = evolved("ternary", "feed_forward")
+    assert populations.weight.dtype == jnp.int8
+    assert set(np.unique(populations.weight)) == {-1, 0, 1}
+    gains = np.unique(populations.gain)
+    assert gains.min() >= genomes.MIN_GAIN and gains.max() <= genomes.MAX_GAIN and len(gains) > 3
+
+
+@pytest.mark.parametrize(
+    ("weights", "update"), [("float", "recurrent"), ("ternary", "feed_forward")]
+)
+def test_params_are_a_genome_and_back(weights, update):
+    """Also of a policy that was saved: what is off is 0 there."""
+    graph, state, _ = evolved(weights, update)
+    back = jax.vmap(
+        lambda genome: genomes.to_params(
+            graph, genomes.from_params(graph, genomes.to_params(graph, genome))
+        )
+    )(state.population)
+    there = jax.vmap(lambda genome: genomes.to_params(graph, genome))(state.population)
+    jax.tree.map(np.testing.assert_array_equal, back, there)
+
+
+def test_children_are_in_proportion_to_mean_scores():
+    """Means 1 and 3 above the least score, then a species without progress."""
+    alive, of = jnp.array([True, True, False]), jnp.array([0] * 4 + [1] * 4)
+    score = jnp.array([0.0, 2, 1, 1, 3, 3, 3, 3])
+    species = neat.Species((), alive, jnp.array([2.0, 3.0, 0]), jnp.array([0, 0, 0]))  # pyright: ignore
+    count = functools.partial(neat.num_children, score, of, stagnation=15)
+    np.testing.assert_array_equal(count(species), [2, 6, 0])
+    np.testing.assert_array_equal(count(species._replace(stale=jnp.array([16, 0, 0]))), [0, 8, 0])
+    best_is_stale = species._replace(stale=jnp.array([16, 16, 0]))
+    np.testing.assert_array_equal(count(best_is_stale), [0, 8, 0])
+    equal = neat.num_children(jnp.ones(8), of, species, 15)
+    np.testing.assert_array_equal(equal, [4, 4, 0])
+
+
+def test_species_are_told_apart_and_one_is_none():
+    _, graph = graph_of("float")
+    population = jax.tree.map(lambda a, b: jnp.stack([a, b, a, b]), ONE, OTHER)
+    settings = NEAT(population_size=4, max_species=3)
+    species = neat.Species(
+        jax.tree.map(lambda x: jnp.stack([x] * 3), OTHER),
+        jnp.array([False, True, False]),
+        jnp.zeros(3),
+        jnp.zeros(3, jnp.int32),
+    )
+    apart = neat.speciate(settings, graph, population, species, jnp.float32(2.0))
+    np.testing.assert_array_equal(apart, [0, 1, 0, 1])
+    near = neat.speciate(settings, graph, population, species, jnp.float32(3.0))
+    np.testing.assert_array_equal(near, 1)
+    only = neat.speciate(
+        NEAT(population_size=4, max_species=1),
+        graph,
+        population,
+        jax.tree.map(lambda x: x[1:2], species),
+        jnp.float32(0.0),
+    )
+    np.testing.assert_array_equal(only, 0)
+
+
+def test_a_network_of_layers_is_refused_with_what_to_use():
+    policy = MLP((4,)).build(OBS, ACTION)
+    with pytest.raises(ValueError, match="add --policy graph"):
+        neat.search(NEAT(), policy, "ternary")
