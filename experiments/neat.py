@@ -79,7 +79,7 @@ def parsed() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
-def _value(text: str) -> object:
+def _value(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except ValueError:

@@ -1,6 +1,7 @@
 """NEAT: genomes by hand, what mutations and crossover may do, and who has children."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,9 @@ GROWING = NEAT(
 )
 
 
-def graph_of(weights="ternary", update="recurrent", max_hidden=3):
+def graph_of(weights: Any = "ternary", update: Any = "recurrent", max_hidden: int = 3):
     policy = GraphPolicy(max_hidden=max_hidden, update=update, weights=weights).build(OBS, ACTION)
+    assert policy.topology is not None
     return policy, Graph(policy.topology, weights == "float")
 
 
@@ -38,10 +40,10 @@ def by_hand(links: dict[tuple[int, int], tuple[int, float]], nodes=(0, 0, 0), of
     for at, (innovation, value) in links.items():
         number[at], weight[at] = innovation, value
     is_on = (number > 0) & ~np.isin(number, off)
-    return Genome(
-        *map(jnp.asarray, (np.array(nodes, np.int32), number, weight, is_on)),
-        jnp.zeros(4, jnp.int8),
+    parts = map(
+        jnp.asarray, (np.array(nodes, np.int32), number, weight, is_on, np.zeros(4, np.int8))
     )
+    return Genome._make(parts)
 
 
 ONE = by_hand(
@@ -134,7 +136,7 @@ KEY = jax.random.key(0)
 
 
 @functools.cache
-def evolved(weights: str, update: str, generations: int = 12):
+def evolved(weights: Any, update: Any, generations: int = 12):
     """Return the graph and the last population of a search by chance, which grows fast."""
     policy, graph = graph_of(weights, update, 5)
     search, _ = neat.search(GROWING, policy, weights)

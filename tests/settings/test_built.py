@@ -9,14 +9,14 @@ from ternevo.settings.policies import MLP, POLICIES
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.evolution import Evolution
 
-SEARCHES = [name for name, kind in STRATEGIES.items() if issubclass(kind, Evolution)]
+SEARCHES = {kind.searched_by for kind in STRATEGIES.values() if issubclass(kind, Evolution)} - {""}
 
 
 @pytest.mark.parametrize(
     ("function", "method"),
     [
         *((kind.built_by, kind.build) for kind in [*STRATEGIES.values(), *POLICIES.values()]),
-        *((STRATEGIES[name].searched_by, Evolution.search_algorithm) for name in SEARCHES),
+        *((searched_by, Evolution.search_algorithm) for searched_by in SEARCHES),
     ],
 )
 def test_what_settings_name_is_there_and_takes_the_arguments_of_their_method(function, method):
