@@ -187,7 +187,7 @@ def check(may_grow: bool, *arguments, **settings):
 
 @pytest.mark.parametrize("weights", ["binary", "float"])
 @pytest.mark.parametrize(
-    "name", [n for n in STRATEGIES if n not in (*GRADIENTS, "latent", "evosax")]
+    "name", [n for n in STRATEGIES if n not in (*GRADIENTS, "latent", "evosax", "neat")]
 )
 def test_strategies_that_keep_fitness_need_full_episodes(name, weights):
     if (name, weights) != ("binary_nes", "float"):

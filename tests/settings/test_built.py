@@ -9,7 +9,9 @@ from ternevo.settings.policies import MLP, POLICIES
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.evolution import Evolution
 
-SEARCHES = {kind.searched_by for kind in STRATEGIES.values() if issubclass(kind, Evolution)} - {""}
+SEARCHES = sorted(
+    {kind.searched_by for kind in STRATEGIES.values() if issubclass(kind, Evolution)} - {""}
+)
 
 
 @pytest.mark.parametrize(
