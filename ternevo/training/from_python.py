@@ -10,7 +10,7 @@ import numpy as np
 
 from ternevo import envs, keys, problems
 from ternevo.deploy import runtime
-from ternevo.machine import devices
+from ternevo.machine import callbacks, devices
 from ternevo.machine.compilation_cache import enable_compilation_cache
 from ternevo.machine.interruption import Stop
 from ternevo.names import check_trusted
@@ -131,6 +131,7 @@ def evaluate(
       UnknownName: there is no such environment.
       UntrustedName: the file names code, and `trust` is False.
       ValueError: `num_episodes` is less than 1, or the policy does not fit the environment.
+      HostError: a simulator outside JAX failed.
     """
     if num_episodes < 1:
         raise ValueError(f"num_episodes must be at least 1, got {num_episodes}")
@@ -144,6 +145,8 @@ def evaluate(
     scores = jax.jit(lambda key: problem.test(key, saved.weights, saved.quantiser, num_episodes))(
         key
     )
+    jax.block_until_ready(scores.returns)
+    callbacks.raise_error()
     return Returns(np.ravel(scores.returns), np.ravel(scores.lengths))
 
 

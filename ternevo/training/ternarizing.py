@@ -15,6 +15,7 @@ from ternevo import envs, problems
 from ternevo.arithmetic import ternary
 from ternevo.deploy.tvp import TRITS_PER_BYTE
 from ternevo.keys import FRESH_EPISODES
+from ternevo.machine import callbacks
 from ternevo.machine.compilation_cache import enable_compilation_cache
 from ternevo.names import Trust
 from ternevo.policies import contract, policy_file
@@ -99,7 +100,10 @@ def evaluate_both(
 
     key = jax.random.fold_in(jax.random.key(seed), FRESH_EPISODES)
     with problems.own_devices(env):
-        return jax.jit(run)([(saved.weights, saved.quantiser) for saved in (first, second)], key)
+        found = jax.jit(run)([(saved.weights, saved.quantiser) for saved in (first, second)], key)
+        jax.block_until_ready(found)
+    callbacks.raise_error()
+    return found
 
 
 def packed_size(params: Params) -> int:

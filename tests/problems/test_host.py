@@ -81,6 +81,9 @@ def test_a_run_is_the_same_when_it_is_resumed(tmp_path):
 def test_search_finds_the_policy_that_keeps_near_zero():
     policy = ternevo.train("fake_suite:drift", **TINY | {"num_generations": 20}, num_devices=1)
     assert ternevo.evaluate(policy, "fake_suite:drift", num_episodes=20).mean > 39
+    with pytest.raises(HostError, match="the drift is lost"):
+        ternevo.evaluate(policy, "fake_suite:raises", num_episodes=2)
+    assert callbacks.take_error() is None
 
 
 def test_a_failing_simulator_ends_the_run_with_its_message(tmp_path):
