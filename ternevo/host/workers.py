@@ -122,12 +122,17 @@ class Workers:
             own = [jobs[number]._replace(policy=place[jobs[number].policy]) for number in numbers]
             yield Piece(numbers, own, [files[policy] for policy in needed])
 
+    def kill(self) -> None:
+        """Kill the processes, from any thread; a `score` that is running raises HostError."""
+        for worker in list(self._workers):
+            worker.process.kill()
+
     def close(self) -> None:
         """Stop the processes; `score` would start others."""
+        self.kill()
         workers, self._workers = self._workers, []
         for worker in workers:
             worker.pipe.close()
-            worker.process.kill()
         for worker in workers:
             worker.process.wait()
 

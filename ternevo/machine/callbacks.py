@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import io_callback
 
+from ternevo.machine import interruption
+
 
 class _Kept:
     """The first error since it was last asked for."""
@@ -25,7 +27,8 @@ def call(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
     """Call a function of NumPy arrays once each time the program comes by.
 
     Args:
-      function: returns a pytree of arrays. While an error is kept it is not called.
+      function: returns a pytree of arrays. It is not called while an error is kept, or when the
+        program was abandoned.
       shapes: what it returns, a pytree of `jax.ShapeDtypeStruct`. After an error the program gets
         NaN instead, and zeros for integers.
       *args: pytrees of arrays.
@@ -33,11 +36,12 @@ def call(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
 
     def guarded(*args: Any) -> Any:
         with _Kept.lock:
-            if _Kept.error is None:
+            if _Kept.error is None and not interruption.is_abandoned():
                 try:
                     return function(*jax.tree.map(np.asarray, args))
                 except Exception as error:
-                    _Kept.error = error
+                    if not interruption.is_abandoned():  # which may be what made it fail
+                        _Kept.error = error
         return jax.tree.map(_nothing, shapes)
 
     return io_callback(guarded, shapes, *args)

@@ -2,11 +2,15 @@
 
 Either way a run in training finishes the current chunk of generations and saves the state. What
 follows has no state to save: a signal ends it, and the message says what is kept.
+
+Python runs the handler of a signal between two of its own steps, so not before a compiled program
+has returned. A thread therefore hears of signals as they come.
 """
 
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -34,31 +38,57 @@ class Stop:
         self.signal = self.signal or number
 
 
+_is_abandoned = threading.Event()
+_when_abandoned: dict[Callable[[], object], None] = {}
+
+
+def is_abandoned() -> bool:
+    """Return whether nobody will look at what the compiled program that runs returns."""
+    return _is_abandoned.is_set()
+
+
+def when_abandoned(function: Callable[[], object]) -> None:
+    """Call a function, from another thread, when `is_abandoned` becomes true: it ends the wait."""
+    _when_abandoned[function] = None
+
+
+def _abandon() -> None:
+    _is_abandoned.set()
+    for function in list(_when_abandoned):
+        function()
+
+
 @contextlib.contextmanager
 def on_signals(stop: Stop) -> Iterator[None]:
     """Make SIGINT, SIGTERM and SIGHUP only set `stop`; a second SIGINT raises KeyboardInterrupt.
 
+    It does so when the compiled program returns, which no longer waits for simulators outside JAX.
     SIGHUP stays ignored under `nohup`. Only the main thread of a process may handle
     signals: in any other thread, this does nothing.
     """
-    interrupts = 0
+    handled, heard = [], []
 
     def handle(number: int, frame: object) -> None:
         del frame
-        nonlocal interrupts
-        interrupts += number == signal.SIGINT
-        if interrupts > 1:
+        handled.append(number)
+        stop.because_of(number)
+        # Two that come during one step of Python are handled once.
+        if max(handled.count(signal.SIGINT), heard.count(signal.SIGINT)) > 1:
             raise KeyboardInterrupt
-        if not stop.signal:
-            stop.because_of(number)
+
+    def hear(number: int) -> None:
+        heard.append(number)
+        if len(heard) == 1:
             # Not with print: the signal may have interrupted one.
             with contextlib.suppress(OSError):
                 os.write(2, b"stopping after this chunk\n")
+        if number == signal.SIGINT and heard.count(number) == 2:
+            _abandon()
 
     if not _is_main_thread():
         yield
         return
-    with handled_by(handle):
+    with handled_by(handle), heard_by(hear):
         yield
 
 
@@ -87,7 +117,10 @@ def ended_by_signals(message: str) -> Iterator[None]:
         raise Interrupted(number)
 
     try:
-        with handled_by(handle) if _is_main_thread() else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            if _is_main_thread():
+                stack.enter_context(handled_by(handle))
+                stack.enter_context(heard_by(lambda number: _abandon()))
             yield
     except Interrupted as error:
         print(f"interrupted {message}", flush=True)
@@ -118,6 +151,31 @@ def handled_by(handle: Callable[[int, Any], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def heard_by(hear: Callable[[int], object]) -> Iterator[None]:
+    """Call a function as one of `SIGNALS` comes that is handled, in a thread of its own."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)  # as `set_wakeup_fd` demands
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+
+    def listen() -> None:
+        while numbers := ours.recv(64):
+            for number in numbers:
+                if number in SIGNALS:
+                    hear(number)
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        theirs.close()
+        thread.join()
+        ours.close()
+        _is_abandoned.clear()
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from ternevo.host import workers
 from ternevo.host.scoring import Job, Scored, Terms
 from ternevo.host.suites import suite
 from ternevo.host.workers import Place, Workers
-from ternevo.machine import callbacks, devices
+from ternevo.machine import callbacks, devices, interruption
 from ternevo.problems.episodes import Plan, keys_of, look_and_run
 from ternevo.rollouts import step_count
 from ternevo.rollouts.population import size_of
@@ -72,8 +72,10 @@ def host(policy: Policy, env: Env, plan: Plan) -> Problem:
 
 
 def workers_of(host: Host) -> Workers:
-    """Return the processes that simulate an environment."""
-    return workers.shared(Place(host.suite, host.name, WORLDS_PER_WORKER), host.num_workers)
+    """Return the processes that simulate an environment; a second Ctrl-C kills them."""
+    found = workers.shared(Place(host.suite, host.name, WORLDS_PER_WORKER), host.num_workers)
+    interruption.when_abandoned(found.kill)
+    return found
 
 
 def seeds_of(keys: Key) -> jax.Array:

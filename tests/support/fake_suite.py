@@ -74,6 +74,11 @@ def make(name, episode_length=None):
     return outside.make("fake_suite", name, episode_length)
 
 
+def hangs(episode_length=None):
+    """The factory of `--env fake_suite:hangs`."""
+    return make("hangs", episode_length)
+
+
 def drift(episode_length=None):
     """The factory of `--env fake_suite:drift`."""
     return make("drift", episode_length)
