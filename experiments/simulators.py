@@ -33,22 +33,37 @@ TERNARY = ("--weights", "ternary", "--activation", "int8")
 
 
 class Task(NamedTuple):
-    """A task: its page, which learners its page has besides evolution, and goals by arm."""
+    """A task: its page, its learners, what is called evolution, and goals by arm."""
 
     page: str
     learners: tuple[str, ...] = ()
+    evolution: Mapping[str, str] = types.MappingProxyType({"evolution": "ternary_nes"})
     goals: Mapping[str, float] = types.MappingProxyType({})
 
 
+ATARI = {"GA": "ternary_ga", "ES": "ternary_nes", "random search": "random_search"}
+FRAMES_OF_A_STEP = 4
+PUBLISHED = """\
+| published: GA, 1 and 6 billion frames | 4,536 and 6,220 | 969 and 1,422 | - |
+| published: ES, 1 billion | 370 | 760 | - |
+| published: random search, 1 billion | 1,164 | 488 | - |
+| published: DQN, 200 million | 797 | 163 | - |
+"""
+"""Such et al., "Deep Neuroevolution", 2017, table 1, which has no pong; ES from Salimans et al."""
+
 TASKS = {
     "LunarLander": Task(
-        "box2d_lunar_lander", ("dqn",), {"evolution, ternary": 200, "dqn, float": 150}
+        "box2d_lunar_lander", ("dqn",), goals={"evolution, ternary": 200, "dqn, float": 150}
     ),
-    "BipedalWalker": Task("box2d_bipedal_walker", (), {"evolution, ternary": 254}),
+    "BipedalWalker": Task("box2d_bipedal_walker", goals={"evolution, ternary": 254}),
     "Swimmer": Task("mujoco_swimmer"),
     "Hopper": Task("mujoco_hopper", ("sac",)),
     "HalfCheetah": Task("mujoco_halfcheetah", ("sac",)),
+    "frostbite": Task("atari_frostbite", ("dqn",), ATARI),
+    "venture": Task("atari_venture", ("dqn",), ATARI),
+    "pong": Task("atari_pong", ("dqn",), ATARI),
 }
+GAMES = ("frostbite", "venture", "pong")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +76,8 @@ class SimulatorsConfig:
     """Which arms, such as "evolution, ternary"; () for all of a task."""
     num_seeds: int = 3
     """Seeds of an arm, from 0."""
+    num_episodes: int = 100
+    """Fresh episodes of the final evaluation."""
     jobs: int = 2
     """Runs side by side, each with one process that simulates."""
     runs_dir: Path = Path("runs/simulators")
@@ -89,10 +106,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def arms_of(task: str) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return the arms of a task by name: the strategy and its options."""
-    found: dict[str, tuple[str, tuple[str, ...]]] = {
-        "evolution, ternary": ("ternary_nes", ()),
-        "evolution, float": ("ternary_nes", ("--weights", "float")),
-    }
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for name, strategy in TASKS[task].evolution.items():
+        found[f"{name}, ternary"] = strategy, ()
+        found[f"{name}, float"] = strategy, ("--weights", "float")
     for learner in TASKS[task].learners:
         found[f"{learner}, float"] = learner, ()
         found[f"{learner}, ternary"] = learner, TERNARY
@@ -103,7 +120,7 @@ def run(task: str, name: str, config: SimulatorsConfig) -> None:
     """Run the seeds of an arm on a task, and append a line for each."""
     strategy, options = arms_of(task)[name]
     arm = Arm(TASKS[task].page, name, strategy, options, config.runs_dir, config.num_seeds)
-    arm.run("--num_final_episodes", "100")
+    arm.run("--num_final_episodes", str(config.num_episodes))
     parts = zip(arm.folders(), arm.rows(), arm.results(), arm.origins(), strict=True)
     append(
         RESULTS,
@@ -120,15 +137,43 @@ def run(task: str, name: str, config: SimulatorsConfig) -> None:
 
 
 def page_of(rows: list[Row]) -> str:
-    """Return the table as Markdown, a row for each arm of each task that was run."""
+    """Return the tables as Markdown: a row for each arm of each task that was run, and Atari."""
     head = "task | arm | last policy | goal | seeds | steps | seconds a seed | bytes"
     cells = [
         row_of(task, arm, found)
         for task in TASKS
+        if task not in GAMES
         for arm in arms_of(task)
-        if (found := [row for row in rows if (row["task"], row["arm"]) == (task, arm)])
+        if (found := of(rows, task, arm))
     ]
-    return table(head, cells) + "\n"
+    return f"{table(head, cells)}\n\n{atari(rows)}"
+
+
+def of(rows: list[Row], task: str, arm: str) -> list[Row]:
+    """Return the rows of an arm on a task."""
+    return [row for row in rows if (row["task"], row["arm"]) == (task, arm)]
+
+
+def atari(rows: list[Row]) -> str:
+    """Return the table of Atari: a row for each arm, a column for each game."""
+
+    def cell(game: str, arm: str) -> str:
+        found = of(rows, game, arm)
+        if not found:
+            return NONE
+        last, best = (
+            ", ".join(number(x) for x in values(found, name))
+            for name in ("return_last", "return_best")
+        )
+        frames = FRAMES_OF_A_STEP * np.mean(values(found, "env_steps")) / 1e6
+        return f"{last} ({best}); {frames:.1f} M, {number(float(found[0]['bytes']) / 1000)} kB"
+
+    cells = [
+        (arm, *(cell(game, arm) for game in GAMES))
+        for arm in arms_of(GAMES[0])
+        if any(of(rows, game, arm) for game in GAMES)
+    ]
+    return table(f"arm | {' | '.join(GAMES)}", cells) + "\n" + PUBLISHED
 
 
 def row_of(task: str, arm: str, found: list[Row]) -> tuple[str, ...]:
