@@ -75,8 +75,9 @@ class Policy:
     """A policy, ready to act: quantiser, network and action mapping.
 
     Observations are float32, one [in] or a batch [n, in]; of a policy that takes images also
-    [height, width, channels] or [n, height, width, channels]. Lists and other dtypes are converted,
-    which takes longer. `act` of discrete actions costs a tenth of a microsecond with the extension.
+    [height, width, channels] or [n, height, width, channels]. Other dtypes are converted: a single
+    one in C, if it is an array. Lists take longer. `act` of discrete actions costs a tenth of a
+    microsecond with the extension.
 
     Attributes:
       record: what the file holds.
@@ -312,7 +313,7 @@ def _names(names: set[str]) -> str:
 
 def _floats(obs: Any) -> NDArray[np.float32]:
     """Return contiguous float32; what is too large becomes infinite, as in C."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(obs, np.float32, order="C")
 
 

@@ -4,6 +4,7 @@
 #define Py_LIMITED_API 0x030B0000
 #endif
 #include <Python.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,12 +149,84 @@ static int open_array(PyObject *array, const wanted *w, Py_buffer *view) {
     return -1;
 }
 
-/* Observations, one or a row each. What is not float32 goes through `convert`, if there is one. */
-static int open_observation(policy *self, PyObject *obs, Py_buffer *view) {
-    const wanted w = {"an observation", "float32", "f", 4, 0, 1, {self->inputs, 0}};
-    if (try_open(obs, &w, view) == 0) {
-        return 0;
+/* The largest observation of another dtype that is made float32 here, on the stack. */
+enum { MOST_CONVERTED = 1024 };
+
+/* One observation: an open array, whose numbers may be in `converted` instead. */
+typedef struct {
+    Py_buffer view;
+    const float *values;
+    float converted[MOST_CONVERTED];
+} observation;
+
+/* A NumPy dtype that is 64 bits wide on all platforms but is called `l` on some. */
+#if LONG_MAX == INT32_MAX
+typedef int32_t c_long;
+typedef uint32_t c_ulong;
+#else
+typedef int64_t c_long;
+typedef uint64_t c_ulong;
+#endif
+
+/* Make float32 of an array as NumPy does; return -1 if it is not of the shape, or of another kind
+   than bool, integers and float64. */
+static int convert_here(Py_buffer *view, Py_ssize_t size, float *to) {
+    const char *format = view->format == NULL ? "B" : view->format;
+    if (*format == '@' || *format == '=' || (*format == '<' && PY_LITTLE_ENDIAN)) {
+        format++;
     }
+    if (view->ndim != 1 || view->shape[0] != size || format[0] == '\0' || format[1] != '\0') {
+        return -1;
+    }
+#define CONVERT(letter, type)                                       \
+    case letter: {                                                  \
+        const type *from = view->buf;                               \
+        if (view->itemsize != (Py_ssize_t)sizeof(type) ||           \
+            (uintptr_t)view->buf % sizeof(type) != 0) {             \
+            return -1; /* `=` and `<` may be of any size, anywhere */ \
+        }                                                           \
+        for (Py_ssize_t i = 0; i < size; i++) {                     \
+            to[i] = (float)from[i];                                 \
+        }                                                           \
+        return 0;                                                   \
+    }
+    switch (format[0]) {
+        CONVERT('?', uint8_t)
+        CONVERT('b', int8_t)
+        CONVERT('B', uint8_t)
+        CONVERT('h', int16_t)
+        CONVERT('H', uint16_t)
+        CONVERT('i', int32_t)
+        CONVERT('I', uint32_t)
+        CONVERT('l', c_long)
+        CONVERT('L', c_ulong)
+        CONVERT('q', int64_t)
+        CONVERT('Q', uint64_t)
+        CONVERT('d', double)
+    default:
+        return -1;
+    }
+#undef CONVERT
+}
+
+/* Open one observation. What is not float32 is converted here, or else by `convert`, if there is
+   one: lists, other shapes of an image, strides. */
+static int open_observation(policy *self, PyObject *obs, observation *found) {
+    const wanted w = {"an observation", "float32", "f", 4, 0, 1, {self->inputs, 0}};
+    Py_buffer *view = &found->view;
+    if (PyObject_GetBuffer(obs, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT) == 0) {
+        if (is_of_format(view, &w) && is_of_shape(view, &w)) {
+            found->values = view->buf;
+            return 0;
+        }
+        found->values = found->converted;
+        if (self->inputs <= MOST_CONVERTED &&
+            convert_here(view, self->inputs, found->converted) == 0) {
+            return 0;
+        }
+        PyBuffer_Release(view);
+    }
+    PyErr_Clear();
     if (self->convert == NULL) {
         raise_unwanted(obs, &w);
         return -1;
@@ -163,6 +236,7 @@ static int open_observation(policy *self, PyObject *obs, Py_buffer *view) {
         return -1;
     }
     int status = open_array(converted, &w, view); /* the view keeps the array */
+    found->values = view->buf;
     Py_DECREF(converted);
     return status;
 }
@@ -227,32 +301,33 @@ static int has_no_memory(const policy *self) {
 
 static PyObject *policy_act(PyObject *object, PyObject *obs) {
     policy *self = (policy *)object;
-    Py_buffer view;
+    observation found;
     kernels_work *work;
     int32_t action;
     if (!self->is_discrete) {
         PyErr_SetString(PyExc_TypeError, "actions are continuous; use act_into(obs, out)");
         return NULL;
     }
-    if (!has_no_memory(self) || open_observation(self, obs, &view) != 0) {
+    if (!has_no_memory(self) || open_observation(self, obs, &found) != 0) {
         return NULL;
     }
     if (kernels_is_plain(self->net)) {
-        action = kernels_act(self->net, view.buf);
+        action = kernels_act(self->net, found.values);
     } else if (take_work(self, &work) == 0) {
-        kernels_run(self->net, work, KERNELS_ACT, view.buf, NULL, &action, 1);
+        kernels_run(self->net, work, KERNELS_ACT, found.values, NULL, &action, 1);
         put_back(self, work);
     } else {
-        PyBuffer_Release(&view);
+        PyBuffer_Release(&found.view);
         return NULL;
     }
-    PyBuffer_Release(&view);
+    PyBuffer_Release(&found.view);
     return PyLong_FromLong(action);
 }
 
 static PyObject *policy_act_into(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
     policy *self = (policy *)object;
-    Py_buffer obs, out;
+    observation obs;
+    Py_buffer out;
     kernels_work *work;
     const wanted w = {"out", "float32", "f", 4, 1, 1, {self->outputs, 0}};
     if (self->is_discrete) {
@@ -264,15 +339,15 @@ static PyObject *policy_act_into(PyObject *object, PyObject *const *arguments, P
         return NULL;
     }
     if (open_array(arguments[1], &w, &out) != 0) {
-        PyBuffer_Release(&obs);
+        PyBuffer_Release(&obs.view);
         return NULL;
     }
     int status = take_work(self, &work);
     if (status == 0) {
-        kernels_run(self->net, work, KERNELS_ACT_CONTINUOUS, obs.buf, NULL, out.buf, 1);
+        kernels_run(self->net, work, KERNELS_ACT_CONTINUOUS, obs.values, NULL, out.buf, 1);
         put_back(self, work);
     }
-    PyBuffer_Release(&obs);
+    PyBuffer_Release(&obs.view);
     PyBuffer_Release(&out);
     if (status != 0) {
         return NULL;
