@@ -214,7 +214,7 @@ def test_an_observation_of_any_dtype_is_what_numpy_makes_of_it(backend, dtype, o
     np.testing.assert_array_equal(policy.act(obs[0, ::-1]), policy.act(floats[0, ::-1].copy()))
     unaligned = np.zeros(5 * wide.itemsize + 1, np.uint8)[1:].view(wide)
     np.testing.assert_array_equal(policy.act(unaligned), policy.act(np.zeros(5)))
-    with pytest.raises(ValueError, match="has shape .4,"):
+    with pytest.raises(ValueError, match=r"has shape .4,"):
         policy.act(obs[0, :4])
 
 
@@ -440,12 +440,13 @@ class TestExtension:
 
     def test_memory_is_let_go(self):
         """Refusals and calls in a row leave no references behind."""
-        obs, policy = np.zeros(4), self.policy
-        before = sys.getrefcount(obs)
+        refused, obs, policy = np.zeros(4, np.float16), np.zeros(4), self.policy
+        before = sys.getrefcount(refused), sys.getrefcount(obs)
         for _ in range(100):
             with pytest.raises(TypeError):
-                policy.act(obs)
-        assert sys.getrefcount(obs) == before
+                policy.act(refused)
+            policy.act(obs)
+        assert (sys.getrefcount(refused), sys.getrefcount(obs)) == before
 
 
 # ------------------------------------------------------------------------- under the sanitizers
