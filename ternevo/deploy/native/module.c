@@ -15,7 +15,9 @@ typedef struct {
     PyObject_HEAD
     kernels_net *net;
     kernels_work *spare; /* of no call at the moment, or NULL; taken and put back under the GIL */
-    PyObject *convert; /* makes float32 of what is not, or NULL; it must not refer to the policy */
+    /* Functions, or NULL, which must not refer to the policy: one makes float32 of what is not, the
+       other a new array for a continuous action. */
+    PyObject *convert, *new_action;
     Py_ssize_t inputs, outputs, memory_size;
     int is_discrete;
 } policy;
@@ -299,60 +301,56 @@ static int has_no_memory(const policy *self) {
     return self->memory_size == 0;
 }
 
+/* Fill `to` with the action for one observation. */
+static int act(policy *self, kernels_task what, const float *obs, void *to) {
+    kernels_work *work;
+    if (take_work(self, &work) != 0) {
+        return -1;
+    }
+    kernels_run(self->net, work, what, obs, NULL, to, 1);
+    put_back(self, work);
+    return 0;
+}
+
+static PyObject *act_discrete(policy *self, const float *obs) {
+    int32_t action;
+    if (kernels_is_plain(self->net)) {
+        action = kernels_act(self->net, obs);
+    } else if (act(self, KERNELS_ACT, obs, &action) != 0) {
+        return NULL;
+    }
+    return PyLong_FromLong(action);
+}
+
+static PyObject *act_continuous(policy *self, const float *obs) {
+    const wanted w = {"the new action", "float32", "f", 4, 1, 1, {self->outputs, 0}};
+    Py_buffer view;
+    PyObject *action = PyObject_CallNoArgs(self->new_action);
+    if (action == NULL || open_array(action, &w, &view) != 0) {
+        Py_XDECREF(action);
+        return NULL;
+    }
+    if (act(self, KERNELS_ACT_CONTINUOUS, obs, view.buf) != 0) {
+        Py_CLEAR(action);
+    }
+    PyBuffer_Release(&view);
+    return action;
+}
+
 static PyObject *policy_act(PyObject *object, PyObject *obs) {
     policy *self = (policy *)object;
     observation found;
-    kernels_work *work;
-    int32_t action;
-    if (!self->is_discrete) {
-        PyErr_SetString(PyExc_TypeError, "actions are continuous; use act_into(obs, out)");
+    if (!self->is_discrete && self->new_action == NULL) {
+        PyErr_SetString(PyExc_TypeError, "actions are continuous; Policy needs new_action");
         return NULL;
     }
     if (!has_no_memory(self) || open_observation(self, obs, &found) != 0) {
         return NULL;
     }
-    if (kernels_is_plain(self->net)) {
-        action = kernels_act(self->net, found.values);
-    } else if (take_work(self, &work) == 0) {
-        kernels_run(self->net, work, KERNELS_ACT, found.values, NULL, &action, 1);
-        put_back(self, work);
-    } else {
-        PyBuffer_Release(&found.view);
-        return NULL;
-    }
+    PyObject *action =
+        self->is_discrete ? act_discrete(self, found.values) : act_continuous(self, found.values);
     PyBuffer_Release(&found.view);
-    return PyLong_FromLong(action);
-}
-
-static PyObject *policy_act_into(PyObject *object, PyObject *const *arguments, Py_ssize_t count) {
-    policy *self = (policy *)object;
-    observation obs;
-    Py_buffer out;
-    kernels_work *work;
-    const wanted w = {"out", "float32", "f", 4, 1, 1, {self->outputs, 0}};
-    if (self->is_discrete) {
-        PyErr_SetString(PyExc_TypeError, "actions are discrete; use act(obs)");
-        return NULL;
-    }
-    if (!has_no_memory(self) || !has_two("act_into(obs, out)", count) ||
-        open_observation(self, arguments[0], &obs) != 0) {
-        return NULL;
-    }
-    if (open_array(arguments[1], &w, &out) != 0) {
-        PyBuffer_Release(&obs.view);
-        return NULL;
-    }
-    int status = take_work(self, &work);
-    if (status == 0) {
-        kernels_run(self->net, work, KERNELS_ACT_CONTINUOUS, obs.values, NULL, out.buf, 1);
-        put_back(self, work);
-    }
-    PyBuffer_Release(&obs.view);
-    PyBuffer_Release(&out);
-    if (status != 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return action;
 }
 
 /* Work without the GIL, then let the arrays go. `memories` is NULL without memory. */
@@ -509,10 +507,18 @@ static int set_up(policy *self, PyObject *data) {
     return self->net == NULL ? -1 : 0;
 }
 
+/* Return a new reference to a function, or NULL for None. */
+static PyObject *function_or_null(PyObject *object) {
+    PyObject *function = object == Py_None ? NULL : object;
+    Py_XINCREF(function);
+    return function;
+}
+
 static PyObject *policy_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
-    static char *names[] = {"data", "convert", NULL};
-    PyObject *data, *convert = NULL;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O|O:Policy", names, &data, &convert)) {
+    static char *names[] = {"data", "convert", "new_action", NULL};
+    PyObject *data, *convert = NULL, *new_action = NULL;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O|OO:Policy", names, &data, &convert,
+                                     &new_action)) {
         return NULL;
     }
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
@@ -524,8 +530,8 @@ static PyObject *policy_new(PyTypeObject *type, PyObject *arguments, PyObject *k
         Py_DECREF(self);
         return NULL;
     }
-    self->convert = convert == Py_None ? NULL : convert;
-    Py_XINCREF(self->convert);
+    self->convert = function_or_null(convert);
+    self->new_action = function_or_null(new_action);
     return (PyObject *)self;
 }
 
@@ -535,6 +541,7 @@ static void policy_dealloc(PyObject *object) {
     kernels_end(self->spare);
     kernels_free(self->net);
     Py_XDECREF(self->convert);
+    Py_XDECREF(self->new_action);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
     Py_DECREF(type);
 }
@@ -543,9 +550,7 @@ static void policy_dealloc(PyObject *object) {
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))
 
 static PyMethodDef policy_methods[] = {
-    {"act", policy_act, METH_O, "act(obs): the discrete action for one observation."},
-    {"act_into", FAST(policy_act_into), METH_FASTCALL,
-     "act_into(obs, out): fill out with the continuous action for one observation."},
+    {"act", policy_act, METH_O, "act(obs): the action for one observation."},
     {"act_batch", FAST(policy_act_batch), METH_FASTCALL,
      "act_batch(obs, out): fill out with an action for each row; other threads run meanwhile."},
     {"logits", FAST(policy_logits), METH_FASTCALL, "logits(obs, out): the same for logits."},
@@ -560,7 +565,7 @@ static PyMethodDef policy_methods[] = {
 };
 
 static PyType_Slot policy_slots[] = {
-    {Py_tp_doc, "Policy(data, convert=None): an integer policy of the bytes of a .tvp file."},
+    {Py_tp_doc, "Policy(data, convert=None, new_action=None): an integer policy of the bytes of a .tvp."},
     {Py_tp_new, policy_new},
     {Py_tp_dealloc, policy_dealloc},
     {Py_tp_methods, policy_methods},
