@@ -1,6 +1,6 @@
 """Ask, score, tell: one generation of any search on any problem.
 
-Returns are maximised, but searches minimise fitness: the only sign change is in `_fitness`.
+Returns are maximised, but searches minimise fitness: the only sign change is in `fitness_of`.
 """
 
 from collections.abc import Callable
@@ -69,13 +69,13 @@ def evolve(
             jax.vmap(decode)(solutions), search.pairs_are_adjacent, search.is_spread()
         )
         scores = problem.evaluate(key_eval, population, state.moments, state.generation)
-        told = search.tell(key_tell, solutions, _fitness(scores.returns), asked)
+        told = search.tell(key_tell, solutions, fitness_of(scores.returns), asked)
         told, is_left_out = keep_finite(state.search, told)
         moments = observation.merge(state.moments, scores.moments)
         state = EvolveState(told, moments, state.generation + 1)
-        metrics = _metrics(scores) | step_count.metrics(scores.steps)
+        metrics = metrics_of(scores) | step_count.metrics(scores.steps)
         metrics |= {LEFT_OUT: is_left_out.astype(jnp.int32)}
-        return state, metrics | search.metrics(told) | _weight_metrics(params(state))
+        return state, metrics | search.metrics(told) | weight_metrics_of(params(state))
 
     def params(state: EvolveState) -> PolicyParams:
         return PolicyParams(decode(search.solution(state.search)), state.moments)
@@ -83,7 +83,7 @@ def evolve(
     return Strategy(init, step, params)
 
 
-def _fitness(returns: Float[Array, "population episodes"]) -> Float[Array, " population"]:
+def fitness_of(returns: Float[Array, "population episodes"]) -> Float[Array, " population"]:
     """Return the negative mean return; a member with unusable returns gets the worst fitness.
 
     If no member has usable returns, all get a fitness worse than any that is likely to follow.
@@ -92,7 +92,8 @@ def _fitness(returns: Float[Array, "population episodes"]) -> Float[Array, " pop
     return finite_fitness(jnp.where(usable, -jnp.mean(returns, axis=1), jnp.inf))
 
 
-def _metrics(scores: Scores) -> Metrics:
+def metrics_of(scores: Scores) -> Metrics:
+    """Return statistics of the returns and lengths of a population's episodes."""
     usable = jnp.all(is_usable(scores.returns), axis=1)
     finite = jnp.all(jnp.isfinite(scores.returns), axis=1)
     returns = jnp.where(usable, jnp.mean(scores.returns, axis=1), 0.0)
@@ -107,5 +108,6 @@ def _metrics(scores: Scores) -> Metrics:
     }
 
 
-def _weight_metrics(params: PolicyParams) -> Metrics:
+def weight_metrics_of(params: PolicyParams) -> Metrics:
+    """Return statistics of the weights that would ship."""
     return {"weights/zeros": ternary.zero_fraction(params.weights)}

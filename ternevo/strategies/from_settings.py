@@ -13,6 +13,7 @@ from ternevo.arithmetic.ternary import WeightName
 from ternevo.learners import actor_critic, q_learning, sparsity
 from ternevo.learners.ppo import learner as ppo_learner
 from ternevo.problems import Plan
+from ternevo.settings.strategies.deep_ga import DeepGA
 from ternevo.settings.strategies.dqn import DQN
 from ternevo.settings.strategies.evolution import Evolution, check_heeded
 from ternevo.settings.strategies.neat import NEAT
@@ -21,6 +22,7 @@ from ternevo.settings.strategies.parts import Pruning
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.settings.strategies.sac import SAC
 from ternevo.strategies import off_policy
+from ternevo.strategies.deep_ga import evolve_deeply
 from ternevo.strategies.evolve import evolve
 from ternevo.strategies.latents import evolve_latents
 from ternevo.strategies.numbered import numbered
@@ -89,6 +91,21 @@ def neat(
     def build(settings: NEAT) -> Strategy:
         search, decode = neat_search.search(settings, policy, weights)
         return evolve(search, problem, decode)
+
+    return numbered(settings, build)
+
+
+def deep_ga(
+    settings: DeepGA, env: Env, policy: Policy, weights: WeightName, num_generations: int
+) -> Strategy:
+    """Return the strategy of the genetic algorithm of Such et al., for any kind of weights."""
+    planned = plan(settings, env, num_generations)
+    problem = problems.of(policy, env, planned)
+    again = planned._replace(num_episodes=settings.validation_episodes, horizon=None)
+    validation = problems.of(policy, env, again)
+
+    def build(settings: DeepGA) -> Strategy:
+        return evolve_deeply(settings, policy, weights, problem, validation)
 
     return numbered(settings, build)
 

@@ -191,10 +191,10 @@ def test_the_tables_have_every_strategy():
 
 def test_returns_whose_mean_overflows_are_out_of_range_not_infinite():
     returns = jnp.array([[3e38, 3e38], [1.0, 2.0], [jnp.nan, 1e20]], jnp.float32)
-    metrics = evolve._metrics(scores_of(returns, None))
+    metrics = evolve.metrics_of(scores_of(returns, None))
     assert (int(metrics["return/nonfinite"]), int(metrics["return/out_of_range"])) == (1, 1)
     assert float(metrics["return/mean"]) == 1.5
-    np.testing.assert_array_equal(evolve._fitness(returns), [0.0, -1.5, 0.0])
+    np.testing.assert_array_equal(evolve.fitness_of(returns), [0.0, -1.5, 0.0])
 
 
 def test_usable_fitness_is_told_as_it_is():

@@ -80,6 +80,13 @@ CASES = {  # (strategy, its settings, policy, environment, episode length)
     "parent": ("one_plus_lambda", {"population_size": 9}, MLP((5,)), "probe/corridor", None),
     "control": ("random_search", {"population_size": 8}, MLP((5,)), "probe/corridor", None),
     "population": ("ternary_ga", {"population_size": 16}, MLP((5,)), "probe/corridor", None),
+    "deep": (
+        "deep_ga",
+        {"population_size": 10, "truncation": 4, "elite_candidates": 3, "validation_episodes": 2},
+        MLP((5,)),
+        "probe/random_length",
+        None,
+    ),
     "twin": (
         "evosax",
         {"population_size": 16, "algorithm": "Open_ES"},

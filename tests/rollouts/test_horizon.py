@@ -162,7 +162,7 @@ def test_training_is_cut_off_and_evaluation_is_not(weights):
 
 WITHIN_A_GENERATION = {
     *("ternary_nes", "pbil", "cem", "compact_ga", "asng", "trust_region", "vote", "binary_nes"),
-    "one_plus_lambda",
+    *("one_plus_lambda", "deep_ga"),
 }
 EVOSAX_WITHIN_A_GENERATION = {
     *("ARS", "ASEBO", "CMA_ES", "CR_FM_NES", "DES", "ESMC", "GuidedES", "LM_MA_ES", "MA_ES"),

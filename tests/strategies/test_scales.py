@@ -34,6 +34,7 @@ TABLE = [
     ("pbil", "ternary", EVOLUTION),
     ("vote", "ternary", EVOLUTION),
     ("ternary_ga", "ternary", EVOLUTION),
+    ("deep_ga", "ternary", EVOLUTION),
     ("cosyne", "ternary", EVOLUTION),
     ("one_plus_lambda", "binary", EVOLUTION),
     ("random_search", "ternary", EVOLUTION),

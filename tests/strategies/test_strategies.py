@@ -29,6 +29,7 @@ SEEDS = 6  # trained at once: none of them may be solved by luck alone
 VALUES = {"ternary": {-1, 0, 1}, "binary": {-1, 1}}
 # Compiling is most of the time of these tests; unoptimised it takes a third.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+DEEP = {"truncation": 8, "elite_candidates": 4, "validation_episodes": 8}
 TABLE = [
     # Half of all starts are at a plateau, which little noise does not leave.
     ("ternary_nes", "ternary", {"sigma": 0.5}),
@@ -61,6 +62,9 @@ TABLE = [
     ("ternary_ga", "ternary", {"mutation": "self_adaptive"}),
     ("ternary_ga", "binary", {"crossover_rate": 0.3}),
     ("ternary_ga", "float", {}),
+    ("deep_ga", "ternary", DEEP),
+    ("deep_ga", "binary", DEEP),
+    ("deep_ga", "float", {**DEEP, "mutation_power": 0.5}),
     ("cosyne", "ternary", {}),
     ("cosyne", "binary", {}),
     ("cosyne", "float", {}),
@@ -78,7 +82,7 @@ TABLE = [
 ]
 RICH = (
     *("pbil", "cem", "compact_ga", "asng", "trust_region", "vote"),
-    *("cosyne", "neat", "one_plus_lambda", "random_search", "latent"),
+    *("deep_ga", "cosyne", "neat", "one_plus_lambda", "random_search", "latent"),
 )
 """Of these only the first row is run by default: what their kinds of weights share, others test."""
 ALSO_SLOW = [
@@ -220,14 +224,15 @@ def test_every_observation_is_in_the_moments(row):
     steps = history(row).metrics["episode/steps"]
     # The first generation looks at its episodes beforehand: those steps are taken, too.
     rounds = np.where(np.arange(GENERATIONS) == 0, 1 + observation.NUM_LOOKS, 1)
-    np.testing.assert_array_equal(steps, rounds * np.full_like(steps, count // GENERATIONS))
+    again = 4 * 8 if TABLE[row][0] == "deep_ga" else 0  # the second evaluation of the best
+    np.testing.assert_array_equal(steps, rounds * np.full_like(steps, count // GENERATIONS) + again)
 
 
 def test_fitness_of_a_member_that_is_not_finite_is_worse_than_that_of_any_other():
     """Also where the others are all equal: else nothing leads away from a NaN."""
     bad = [jnp.nan, jnp.inf, -jnp.inf]
     for good in ([3.0, -5.0], [1.0, 1.0], [-1e6, -1e6]):
-        fitness = evolve._fitness(jnp.array([[x] for x in good + bad]))
+        fitness = evolve.fitness_of(jnp.array([[x] for x in good + bad]))
         assert bool(jnp.all(jnp.isfinite(fitness)))
         np.testing.assert_array_equal(fitness[:2], -np.array(good))
         assert float(jnp.min(fitness[2:])) > float(jnp.max(fitness[:2]))
@@ -235,10 +240,10 @@ def test_fitness_of_a_member_that_is_not_finite_is_worse_than_that_of_any_other(
 
 def test_fitness_is_finite_and_equal_when_nobody_is_finite():
     """And worse than any return of other generations: elites and archives keep what is best."""
-    fitness = evolve._fitness(jnp.array([[jnp.nan, 1.0], [jnp.inf, 0.0], [-jnp.inf, 0.0]]))
+    fitness = evolve.fitness_of(jnp.array([[jnp.nan, 1.0], [jnp.inf, 0.0], [-jnp.inf, 0.0]]))
     np.testing.assert_array_equal(fitness, fitness[0])
     assert bool(jnp.all(jnp.isfinite(fitness**2)))
-    assert float(fitness[0]) > float(evolve._fitness(jnp.array([[-1e12]]))[0])
+    assert float(fitness[0]) > float(evolve.fitness_of(jnp.array([[-1e12]]))[0])
 
 
 @pytest.mark.parametrize("settings", [{"population_chunk": 5}, {"common_random_numbers": "pairs"}])

@@ -42,6 +42,8 @@ TABLE = [
     ("neat", "float", SMALL),
     ("one_plus_lambda", "ternary", SMALL),
     ("one_plus_lambda", "binary", SMALL),
+    ("deep_ga", "ternary", SMALL),
+    ("deep_ga", "float", SMALL),
     ("ternary_ga", "ternary", SMALL),
     ("ternary_ga", "binary", SMALL),
     ("random_search", "ternary", SMALL),

@@ -9,6 +9,7 @@ from ternevo.settings.strategies.binary_nes import BinaryNES
 from ternevo.settings.strategies.cem import CEM
 from ternevo.settings.strategies.compact_ga import CompactGA
 from ternevo.settings.strategies.cosyne import CoSyNE
+from ternevo.settings.strategies.deep_ga import DeepGA
 from ternevo.settings.strategies.dqn import DQN
 from ternevo.settings.strategies.latent import Latent
 from ternevo.settings.strategies.neat import NEAT
@@ -33,6 +34,7 @@ STRATEGIES = {
     "trust_region": TrustRegion,
     "vote": Vote,
     "ternary_ga": TernaryGA,
+    "deep_ga": DeepGA,
     "cosyne": CoSyNE,
     "neat": NEAT,
     "one_plus_lambda": OnePlusLambda,

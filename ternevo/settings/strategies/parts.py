@@ -78,6 +78,24 @@ class Noise(Part):
 
 
 @dataclasses.dataclass(frozen=True)
+class Flips(Part):
+    """How many ternary or binary weights a mutation redraws; the rate is log-uniform."""
+
+    min_flips: float = option(1.0, POSITIVE, is_data=True)
+    """Minimum expected number of weights to redraw per child; the rate is log-uniform."""
+    max_flips: float = option(6.0, POSITIVE, is_data=True)
+    """Maximum expected number of weights to redraw per child."""
+
+    def __post_init__(self) -> None:
+        """Refuse a minimum above the maximum."""
+        super().__post_init__()
+        if self.min_flips > self.max_flips:
+            raise ValueError(
+                f"min_flips must be at most max_flips, got {self.min_flips} and {self.max_flips}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class Sampling(Part):
     """How members are sampled."""
 

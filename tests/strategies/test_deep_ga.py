@@ -1,0 +1,146 @@
+"""The genetic algorithm of Such et al.: who is evaluated again, who leads, who has children."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings as hypothesis_settings, strategies as st
+
+from ternevo import envs
+from ternevo.algorithms import variation
+from ternevo.arithmetic import observation, ternary
+from ternevo.arithmetic.weights import TERNARY
+from ternevo.rollouts import step_count
+from ternevo.settings.policies import MLP, Conv
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.strategies import deep_ga
+from ternevo.strategies.deep_ga import DeepGAState
+from ternevo.types import Scores, Tensor
+
+ENV = envs.make("probe/sign")
+
+
+def members(numbers) -> list[Tensor]:
+    """Return a population of one number each, so that members can be told apart."""
+    return [Tensor(jnp.asarray(numbers, jnp.float32)[:, None], jnp.zeros(len(numbers), jnp.int8))]
+
+
+def numbers(params) -> list[float]:
+    return params[0].values[..., 0].tolist()
+
+
+def state_of(elite: float, generation: int) -> DeepGAState:
+    one = jax.tree.map(lambda x: x[0], members([elite]))
+    zero = jnp.zeros(())
+    parents = members([elite])
+    return DeepGAState(parents, one, zero, zero, observation.empty(1), jnp.int32(generation))
+
+
+def scores(returns) -> Scores:
+    returns = jnp.asarray(returns, jnp.float32)
+    lengths = jnp.ones(returns.shape, jnp.int32)
+    return Scores(returns, lengths, observation.empty(1), step_count.of_lengths(lengths))
+
+
+@given(
+    st.lists(st.integers(-5, 5), min_size=6, max_size=6),
+    st.lists(st.integers(-5, 5), min_size=3, max_size=3),
+    st.integers(0, 2),
+)
+@hypothesis_settings(max_examples=25, deadline=None)
+def test_leaders_and_parents_are_those_of_the_algorithm_in_words(first, second, generation):
+    """Two routes: sorted lists in Python, and the arrays. Ties go to who comes first."""
+    config = STRATEGIES["deep_ga"].of(population_size=6, truncation=3, elite_candidates=3)
+    best = sorted(range(6), key=lambda i: -first[i])
+    elite = 99.0
+    wanted = [float(i) for i in best[:3]]
+    if generation:
+        wanted = [elite, *wanted[:2]]
+    population, fitness = members(range(6)), -jnp.asarray(first, jnp.float32)
+    found = deep_ga.candidates_of(config, population, fitness, state_of(elite, generation))
+    assert numbers(found) == wanted
+    leader = max(range(3), key=lambda i: (second[i], -i))
+    ranked = deep_ga.ranked(config, population, fitness, found, scores([[x] for x in second]))
+    assert numbers(ranked.elite) == wanted[leader]
+    assert numbers(ranked.parents) == [wanted[leader], *map(float, best[:2])]
+    assert float(ranked.validation) == second[leader]
+    assert bool(ranked.is_kept) == (leader == 0)
+
+
+def test_every_child_has_one_parent_and_no_crossover():
+    """With at most some flips expected, a child is close to one parent, and far from the others."""
+    policy = MLP((32,)).build(ENV.obs, ENV.action)
+    config = STRATEGIES["deep_ga"].of(
+        population_size=40, truncation=4, min_flips=1.0, max_flips=1.0
+    )
+    strategy = config.build(ENV, policy, "ternary", 5)
+    state = strategy.init(jax.random.key(0)).strategy._replace(generation=jnp.int32(1))
+    children = deep_ga.population_of(config, policy, "ternary", jax.random.key(1), state)
+
+    def flat(params):
+        return np.concatenate([np.asarray(t.values).reshape(len(t.values), -1) for t in params], 1)
+
+    parents = flat(ternary.tensors(state.parents))
+    children = flat(ternary.tensors(children))
+    differing = (children[:, None] != parents[None]).sum(-1)
+    assert differing.min(1).max() <= 6 < np.sort(differing, 1)[:, 1].min()
+    assert set(differing.argmin(1)) == {0, 1, 2, 3}
+
+
+def test_without_truncation_it_is_random_search():
+    """Members depend on the key only, and not on the state."""
+    policy = MLP((4,)).build(ENV.obs, ENV.action)
+    config = STRATEGIES["deep_ga"].of(population_size=8, truncation=0)
+    strategy = config.build(ENV, policy, "ternary", 5)
+    first = strategy.init(jax.random.key(0)).strategy
+    later = strategy.init(jax.random.key(7)).strategy._replace(generation=jnp.int32(3))
+    one, other = (
+        deep_ga.population_of(config, policy, "ternary", jax.random.key(1), state)
+        for state in (first, later)
+    )
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_it_evolves_convolutions():
+    env = envs.make("gymnax/Freeway-MinAtar", 20)
+    env = env._replace(obs=env.obs._replace(kind="planes"))
+    policy = Conv(filters=((4, 3, 1),), hidden_sizes=(8,)).build(env.obs, env.action)
+    config = STRATEGIES["deep_ga"].of(population_size=4, validation_episodes=2)
+    strategy = config.build(env, policy, "ternary", 2)
+    state = strategy.init(jax.random.key(0))
+    for generation in range(2):
+        state, metrics = strategy.step(jax.random.key(generation), state)
+    values = [np.asarray(t.values) for t in ternary.tensors(strategy.params(state).weights)]
+    assert {v.dtype.name for v in values} == {"int8"}
+    assert bool(jnp.isfinite(metrics["search/validation"]))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_crossing_takes_its_share_from_the_second_parent(share):
+    first, second = ([Tensor(jnp.full(4000, x, jnp.int8), jnp.int8(x))] for x in (-1, 1))
+    (child,) = variation.crossed(jax.random.key(0), first, second, share)
+    assert abs(float((child.values == 1).mean()) - share) < 0.03
+    assert int(child.exponent) == -1
+    assert child.values.dtype == jnp.int8
+
+
+@given(st.floats(0.5, 4), st.floats(1, 8), st.integers(1, 100))
+@hypothesis_settings(max_examples=30, deadline=None)
+def test_flip_rates_are_within_their_range(low, factor, seed):
+    rate = variation.flip_rate(jax.random.key(seed), 100, low, low * factor)
+    assert low / 100 * 0.999 <= float(rate) <= low * factor / 100 * 1.001
+
+
+def test_flips_keep_int8_and_change_about_half_of_what_they_redraw():
+    zeros = [Tensor(jnp.zeros(9000, jnp.int8), jnp.int8(3))]
+    (child,) = variation.flipped(jax.random.key(0), zeros, 0.2, TERNARY)
+    assert child.values.dtype == jnp.int8
+    assert abs(float((child.values != 0).mean()) - 0.1) < 0.015
+
+
+def test_iso_line_of_equal_parents_is_noise_and_without_noise_is_a_line():
+    a, b = ([Tensor(jnp.asarray(x), jnp.int8(0))] for x in ([0.0, 0.0], [2.0, -4.0]))
+    (same,) = variation.along_line(jax.random.key(0), a, a, 0.0, 0.5)
+    np.testing.assert_array_equal(same.values, [0.0, 0.0])
+    (child,) = variation.along_line(jax.random.key(0), a, b, 0.0, 0.5)
+    assert float(child.values[1]) == -2 * float(child.values[0]) != 0
