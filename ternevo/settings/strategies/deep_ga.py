@@ -20,9 +20,11 @@ class DeepGA(Evolution):
     population_size: int = option(1000, at_least(2), costs_memory=True)
     """Number of members per generation, at least 2."""
     truncation: int = option(20, NOT_NEGATIVE)
-    """Number of best members that are parents, at most all; 0 draws every member afresh: random search."""
+    """Number of best members that are parents, at most all; 0 draws every member afresh, which is
+    random search."""
     elite_candidates: int = option(10, COUNT)
-    """Number of members evaluated again, at most all, the elite among them; the best is the elite."""
+    """Number of members evaluated again, at most all, the elite among them; the best of them becomes
+    the elite."""
     validation_episodes: int = option(30, COUNT)
     """Number of fresh episodes on which each of them is evaluated again."""
     mutation_power: float = option(0.002, NOT_NEGATIVE, shortens_steps=True, is_data=True)
