@@ -23,7 +23,7 @@ class DeepGA(Evolution):
     """Number of best members that are parents, at most all; 0 draws every member afresh, which is
     random search."""
     elite_candidates: int = option(10, COUNT)
-    """Number of members evaluated again, at most all, the elite among them; the best of them becomes
+    """Number of members evaluated again, at most all, the elite among them; the best becomes
     the elite."""
     validation_episodes: int = option(30, COUNT)
     """Number of fresh episodes on which each of them is evaluated again."""

@@ -1,0 +1,191 @@
+"""The acceptance suite of neuroevolution beside reinforcement learning: runs it and prints a table.
+
+    python experiments/acceptance.py              # all experiments
+    python experiments/acceptance.py A-RS A-GA    # some of them
+    python experiments/acceptance.py --table      # only the table of what has been run
+
+It can be stopped and repeated: each seed of each arm is a line of results/acceptance.jsonl, and
+what is there is not done again. `python experiments/systems.py` makes docs/systems.md of it.
+"""
+
+import argparse
+import itertools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from claims import (
+    Arm,
+    Experiment,
+    Result,
+    Values,
+    complete,
+    is_above,
+    shown,
+    trained,
+    verdicts,
+    verdicts_from_elsewhere,
+)
+
+from ternevo import envs
+from ternevo.rollouts.lanes import begin_episode
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.types import Env
+
+# ---------------------------------------------------------------------------- random search
+
+
+def returns_of_linear(
+    env: Env, act: Callable[[jax.Array, jax.Array], jax.Array], size: int
+) -> np.ndarray:
+    """Return the mean return over 50 episodes of each ternary linear policy of some size."""
+    table = jnp.asarray(list(itertools.product((-1, 0, 1), repeat=size)), jnp.float32)
+
+    def episode(weights: jax.Array, key: jax.Array) -> jax.Array:
+        state, obs = begin_episode(env, key)
+
+        def step(t: jax.Array, carry: tuple) -> tuple:
+            state, obs, total, is_on = carry
+            state, timestep = env.step(jax.random.fold_in(key, t + 1), state, act(weights, obs))
+            total += jnp.where(is_on, timestep.reward, 0.0)
+            return state, timestep.obs, total, is_on & ~timestep.terminated & ~timestep.truncated
+
+        start = state, obs, jnp.zeros(()), jnp.asarray(True)
+        return jax.lax.fori_loop(0, env.episode_length, step, start)[2]
+
+    keys = jax.random.split(jax.random.key(0), 50)
+    run = jax.jit(jax.vmap(jax.vmap(episode, (None, 0)), (0, None)))
+    return np.asarray(run(table, keys).mean(1))
+
+
+def linear_cartpole() -> np.ndarray:
+    """Return the returns of all 81 policies "push right if w . s > 0"."""
+    right = lambda w, s: (w @ s > 0).astype(jnp.int32)  # noqa: E731
+    return returns_of_linear(envs.make("gymnax/CartPole-v1"), right, 4)
+
+
+def linear_mountain_car() -> np.ndarray:
+    """Return the returns of all 27 policies "1 + sign(w . (position, velocity, 1))"."""
+    push = lambda w, s: 1 + jnp.sign(w @ jnp.append(s, 1.0)).astype(jnp.int32)  # noqa: E731
+    return returns_of_linear(envs.make("gymnax/MountainCar-v0"), push, 3)
+
+
+def arms_of_rs() -> list[Arm]:
+    """Count solutions by enumeration, and draw 200 policies at random."""
+    returns = linear_cartpole()
+
+    def count(values: np.ndarray, bar: float) -> Callable[[int], Result]:
+        return lambda seed: Result(int((values >= bar).sum()), 0)
+
+    def search(seed: int) -> Result:
+        drawn = np.random.default_rng(seed).integers(0, 81, 200)
+        return Result(float(returns[drawn].max()), 200 * 50 * 500)
+
+    return [
+        Arm("81 cartpole policies >= 475", count(returns, 475), 1),
+        Arm("81 cartpole policies >= 230", count(returns, 230), 1),
+        Arm("27 mountain car policies at the goal", count(linear_mountain_car(), -199.5), 1),
+        Arm("best of 200 random policies", search),
+    ]
+
+
+def judge_rs(values: Values) -> list[tuple[str, str, bool]]:
+    """Compare the counts with those of the enumeration on record: 2, 5 and 1."""
+    counts = [values[name][0] for name in list(values)[:3]]
+    found = sum(x >= 475 for x in values["best of 200 random policies"])
+    return [
+        (
+            "of 81 linear ternary CartPole policies 2 reach 475 and 5 reach 230; of 27 for "
+            "MountainCar 1 reaches the goal",
+            ", ".join(f"{count:g}" for count in counts),
+            counts == [2, 5, 1],
+        ),
+        ("random search with 200 policies reaches 475 in 19 of 20 seeds", f"{found}", found >= 19),
+    ]
+
+
+# ------------------------------------------------------------------------ the genetic algorithm
+
+MINATAR = {"Breakout": 1000, "Freeway": 250}
+"""Games and their time limits here."""
+GA_BUDGET = 2_000_000
+GA_ARMS = {
+    "GA": {},
+    "GA, best not evaluated again": {"elite_candidates": 1, "validation_episodes": 1},
+    "random search": {"truncation": 0},
+}
+
+
+def arms_of_ga() -> list[Arm]:
+    """Train on two games of MinAtar: the GA, the GA without its second evaluation, and nothing."""
+    arms = []
+    for game, length in MINATAR.items():
+        env = envs.make(f"gymnax/{game}-MinAtar", length)
+        policy = MLP((32,)).build(env.obs, env.action)
+        for name, options in GA_ARMS.items():
+            settings = STRATEGIES["deep_ga"].of(
+                population_size=256, common_random_numbers="none", **options
+            )
+            strategy = settings.build(env, policy, "ternary", 100)
+            arms.append(Arm(f"{game}, {name}", trained(env, policy, strategy, GA_BUDGET)))
+    return arms
+
+
+def judge_ga(values: Values) -> list[tuple[str, str, bool]]:
+    """Ask whether the GA beats random search, and its own variant, at equal steps."""
+    judged = []
+    for game in MINATAR:
+        ga, once, nothing = (values[f"{game}, {name}"] for name in GA_ARMS)
+        judged += [
+            (
+                f"{game}: the GA beats random search at equal steps",
+                f"{shown(ga)} against {shown(nothing)}",
+                is_above(ga, nothing),
+            ),
+            (
+                f"{game}: evaluating the best again helps",
+                f"{shown(ga)} against {shown(once)} without",
+                is_above(ga, once),
+            ),
+        ]
+    return judged
+
+
+EXPERIMENTS = {
+    experiment.name: experiment
+    for experiment in (
+        Experiment("A-RS", "C11", 20, arms_of_rs, judge_rs),
+        Experiment("A-GA", "C10", 5, arms_of_ga, judge_ga),
+    )
+}
+
+
+def main() -> None:
+    """Run experiments and print one table of verdicts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(EXPERIMENTS)}; all by default")
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    given = parser.parse_args()
+    for name in given.names:
+        if name not in EXPERIMENTS:
+            parser.error(f"{name!r} must be one of {', '.join(EXPERIMENTS)}")
+    chosen = [EXPERIMENTS[name] for name in given.names or EXPERIMENTS]
+    if not given.table:
+        for experiment in chosen:
+            complete(experiment)
+    print(table(chosen))
+
+
+def table(experiments: Sequence[Experiment]) -> str:
+    """Return a line for each verdict."""
+    found = [verdict for experiment in experiments for verdict in verdicts(experiment)]
+    return "\n".join(
+        f"{v.experiment:10} {v.claims:8} {v.verdict:8} {v.statement}: {v.found}"
+        for v in [*found, *verdicts_from_elsewhere()]
+    )
+
+
+if __name__ == "__main__":
+    main()
