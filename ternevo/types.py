@@ -160,6 +160,28 @@ class Host(NamedTuple):
     num_workers: int
 
 
+class Descriptor(NamedTuple):
+    """How an episode went, as numbers by which a diversity search tells behaviours apart.
+
+    Attributes:
+      names: what the numbers mean, with units.
+      low: their least values; what is below counts as this.
+      high: their largest values.
+      of: maps the last state of an episode to the numbers, float32 [size]. What counts steps, such
+        as shares of contacts, is added up in the state.
+    """
+
+    names: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    of: Callable[[EnvState], jax.Array]
+
+    @property
+    def size(self) -> int:
+        """Return how many numbers they are."""
+        return len(self.low)
+
+
 class Env(NamedTuple):
     """An environment as pure functions, without auto-reset. See `ternevo.envs.make`.
 
@@ -172,6 +194,7 @@ class Env(NamedTuple):
     as "pole angle (rad)"; `()` where nobody has said. There is a name for each component of an
     observation, or, if it has several axes, one for each entry of the last axis (the channels of
     an image); and a name for each discrete action, or each component of a continuous one.
+    `descriptor` says how an episode went, for searches for diversity; None if nobody has said.
     """
 
     id: str
@@ -186,6 +209,7 @@ class Env(NamedTuple):
     wrappers: str = ""
     obs_names: tuple[str, ...] = ()
     action_names: tuple[str, ...] = ()
+    descriptor: Descriptor | None = None
 
 
 class Packing(NamedTuple):
@@ -306,14 +330,14 @@ class Scores(NamedTuple):
       lengths: the number of steps of each episode.
       moments: the moments of the observations of all episodes.
       steps: the number of environment steps taken.
-      descriptors: [population, ...], the features by which a diversity search compares members.
+      descriptors: the mean `Descriptor` of the episodes of each member, if there is one.
     """
 
     returns: Float[Array, "population episodes"]
     lengths: Int32[Array, "population episodes"]
     moments: ObservationMoments
     steps: StepCount
-    descriptors: Array | None = None
+    descriptors: Float[Array, "population size"] | None = None
 
 
 class Problem(NamedTuple):
@@ -364,6 +388,24 @@ class Search(NamedTuple):
     remembers_fitness: bool = True
 
 
+class Archive(NamedTuple):
+    """The best member found for each cell of a space of behaviours; arrays [cells, ...].
+
+    Attributes:
+      members: params; those of empty cells mean nothing.
+      fitness: mean return of each, far below any return in empty cells.
+      descriptors: the behaviour of each.
+      is_occupied: whether a cell has a member.
+      centres: the middle of each cell.
+    """
+
+    members: Params
+    fitness: Float32[Array, "*cells"]
+    descriptors: Float32[Array, "*cells_and_size"]
+    is_occupied: Bool[Array, "*cells"]
+    centres: Float32[Array, "*cells_and_size"]
+
+
 class Strategy(NamedTuple):
     """Any method that `--strategy` names, evolutionary or gradient-based, as the loop sees it.
 
@@ -373,12 +415,14 @@ class Strategy(NamedTuple):
       params: maps a state to the policy that would ship.
       numbers: returns the numbers of the settings that are data of the compiled program: nothing,
         or one pytree; see `ternevo/strategies/numbered.py`. `init` without them has constants.
+      archive: maps a state to the archive that a run also saves; None if there is none.
     """
 
     init: Callable[..., State]
     step: Callable[[Key, State], tuple[State, Metrics]]
     params: Callable[[State], PolicyParams]
     numbers: Callable[[], tuple[Any, ...]] = tuple
+    archive: Callable[[State], Archive] | None = None
 
 
 class Layout(NamedTuple):

@@ -1,6 +1,6 @@
-"""The tasks of NEAT (Stanley and Miikkulainen 2002): XOR, and two poles on one cart.
+"""The tasks of NEAT (Stanley and Miikkulainen 2002), XOR and two poles on one cart, and a maze.
 
-Constants and rules are those of the authors' C++ code, version 1.2.
+Constants and rules of the first are those of the authors' C++ code, version 1.2; the maze is in `maze.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32
 
-from ternevo.envs import traces
+from ternevo.envs import maze, traces
 from ternevo.names import lookup
 from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
 
@@ -234,6 +234,7 @@ TASKS: dict[str, Callable[..., Env]] = {
     "xor": xor,
     "double_pole": double_pole,
     "double_pole_no_velocity": double_pole_no_velocity,
+    "maze": maze.maze,
 }
 
 
@@ -253,6 +254,8 @@ def make(name: str, episode_length: int | None = None) -> Env:
 
 
 def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
-    """Draw the observations of an episode over time into `<stem>.png`."""
+    """Draw an episode into `<stem>.png`: observations over time, or the way through the maze."""
+    if name == "maze":
+        return maze.draw(trajectory, stem)
     observations = np.stack([np.asarray(state.obs) for state in trajectory])
     return traces.draw(f"control/{name}", observations, stem)

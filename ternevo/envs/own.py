@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from ternevo.envs import contract
 from ternevo.names import WrongObject, lookup, of_type
-from ternevo.types import Env, EnvState, Timestep, layout
+from ternevo.types import Descriptor, Env, EnvState, Timestep, layout
 
 
 def make(env_id: str, episode_length: int | None) -> Env:
@@ -82,11 +82,27 @@ def _check_functions(env: Env) -> None:
         if getattr(timestep, name) is None and name in Timestep._field_defaults:
             continue
         _check_array(env, f"{name} of step", getattr(timestep, name), *like)
+    _check_descriptor(env, state)
     before, after = layout(state), layout(stepped)
     if before != after:
         raise WrongObject(
             f"{env.id}: step must return a state like that of reset, {before}, not {after}"
         )
+
+
+def _check_descriptor(env: Env, state: EnvState) -> None:
+    """Check that a descriptor, if there is one, says as many numbers as it has ranges."""
+    if env.descriptor is None:
+        return
+    found = of_type(f"the descriptor of {env.id}", env.descriptor, Descriptor)
+    sizes = {len(found.names), len(found.low), len(found.high)}
+    if len(sizes) > 1 or not all(a < b for a, b in zip(found.low, found.high, strict=True)):
+        raise WrongObject(
+            f"the descriptor of {env.id} must have as many names as ranges, each with low below "
+            f"high; got {found.names}, {found.low} and {found.high}"
+        )
+    described = jax.eval_shape(found.of, state)
+    _check_array(env, "the descriptor of a state", described, "float32", (found.size,))
 
 
 def _check_takes(env: Env, name: str, words: str, *arguments: Any) -> None:

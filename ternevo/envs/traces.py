@@ -28,9 +28,7 @@ def draw(title: str, observations: np.ndarray, stem: Path) -> Path:
         figure.colorbar(image, label="observation, from the component's minimum to its maximum")
         axes.set_ylabel("component")
     axes.set(title=title, xlabel="step")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return write(stem, ".png", buffer.getvalue())
+    return write_figure(figure, stem)
 
 
 def draw_image(image: np.ndarray, stem: Path) -> Path:
@@ -39,6 +37,11 @@ def draw_image(image: np.ndarray, stem: Path) -> Path:
     axes = figure.subplots()
     axes.imshow(image, cmap="gray_r", interpolation="nearest")
     axes.set_axis_off()
+    return write_figure(figure, stem)
+
+
+def write_figure(figure: Figure, stem: Path) -> Path:
+    """Write a figure as `<stem>.png`, and return its path."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     return write(stem, ".png", buffer.getvalue())

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ternevo.settings.wrappers import Wrappers
-from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
+from ternevo.types import ActionSpec, Descriptor, Env, EnvState, Key, ObsSpec, Task, Timestep
 
 
 class Wrapped(NamedTuple):
@@ -52,7 +52,14 @@ def wrap(env: Env, wrappers: Wrappers) -> Env:
         env = delayed_reward(env, wrappers.delayed_reward)
     if wrappers.lifetime > 1:
         env = lifetime(env, wrappers.lifetime, wrappers.counted)
-    return env._replace(wrappers=text)
+    return env._replace(wrappers=text, descriptor=_of_inner(env.descriptor))
+
+
+def _of_inner(descriptor: Descriptor | None) -> Descriptor | None:
+    """Return the descriptor of states inside all wrappers."""
+    if descriptor is None:
+        return None
+    return descriptor._replace(of=lambda state: descriptor.of(unwrapped(state)))
 
 
 def unwrapped(state: EnvState) -> EnvState:

@@ -131,7 +131,8 @@ def look_and_run(
         return expected, step_count.add(steps, scores.steps), scores
 
     none = step_count.of_number(0)
-    nothing = Scores(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), moments, none)
+    described = jnp.zeros((shape[0], env.descriptor.size)) if env.descriptor else None
+    nothing = Scores(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), moments, none, described)
     carry = moments, none, nothing
     _, steps, scores = jax.lax.fori_loop(0, num_looks + 1, one_round, carry)
     return scores._replace(steps=steps)

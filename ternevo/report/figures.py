@@ -7,7 +7,8 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from ternevo.report.tables import ONE_SEED, Improvement, Report
-from ternevo.runs import plots
+from ternevo.runs import archives, plots
+from ternevo.runs.archives import Listed
 from ternevo.runs.arms import ENTROPY, trit_shares
 
 
@@ -48,7 +49,21 @@ def draw(report: Report) -> Figures:
             lambda: plots.entropy(arms, x),
         ),
     }
+    found = _archives(report)
+    makers["archives"] = bool(found), lambda: archives.picture(found)
     return {name: _image(make) if is_there else None for name, (is_there, make) in makers.items()}
+
+
+MOST_ARCHIVES = 6
+"""The most archives that are drawn, the first seeds of the first arms."""
+
+
+def _archives(report: Report) -> dict[str, Listed]:
+    """Return the archive of the first seed of each arm that has one, by a title."""
+    firsts = {f"{arm.env}, {arm.label}": arm.seeds[0].folder for arm in report.arms if arm.seeds}
+    found = {title: archives.read(folder) for title, folder in firsts.items()}
+    listed = [(title, one) for title, one in found.items() if one is not None]
+    return dict(listed[:MOST_ARCHIVES])
 
 
 def _name(pair: Improvement) -> str:

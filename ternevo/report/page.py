@@ -75,6 +75,9 @@ ABOUT_ENTROPY = """Mean entropy of a weight in the search distribution, in bits:
 ternary and 1 for binary weights, 0 when the search has converged. Strategies without such a
 distribution have none: populations, float weights, PPO."""
 
+ABOUT_ARCHIVES = """The archive of the first seed of each arm that keeps one: a mark in each occupied
+cell, in the colour of the return with which its member entered."""
+
 NOTHING = "<p>These runs have no data for this section.</p>"
 
 ABOUT_FAILURES = """A run is unfinished until it has a result.json of its last generation."""
@@ -106,6 +109,11 @@ def page(report: Report, figures: Figures) -> str:
             "Entropy of the search",
             ABOUT_ENTROPY,
             image(figures, "entropy", "entropy of the search") + table(tables.entropies(report)),
+        ),
+        (
+            "Archives of behaviours",
+            ABOUT_ARCHIVES,
+            image(figures, "archives", "archives of behaviours"),
         ),
         ("Failures", ABOUT_FAILURES, _failures(report, found)),
         ("Runs", "", _runs(report)),

@@ -28,11 +28,12 @@ from ternevo.types import Env, EnvState, Key, Memory, Packing, Policy
 
 
 class Tally(NamedTuple):
-    """The totals of an episode."""
+    """The totals of an episode, and the `Descriptor` of its last state, () if there is none."""
 
     returns: Float[Array, "*lanes"]
     lengths: Int32[Array, "*lanes"]
     sums: Sums
+    descriptor: Any = ()
 
 
 class Lanes(NamedTuple):
@@ -185,7 +186,7 @@ def _begin(work: Work, weights: Any, keys: Key, exists: jax.Array) -> Lanes:
     """Return lanes at the start of their episodes, with keys [slots, lanes]."""
     env_state, obs, memory = _in_tiles(_begin_all(work), work.tile_slots, weights, keys)
     is_alive = jnp.broadcast_to(exists[:, None], keys.shape)
-    tally = no_tally(keys.shape, work.num_moments)
+    tally = no_tally(keys.shape, work.num_moments, work.env)
     tally = tally._replace(sums=_start_sums(work, obs))
     return Lanes(env_state, seen_first(obs), memory, is_alive, tally)
 
@@ -234,10 +235,11 @@ def _nobody(work: Work, slots: jax.Array, packed: Any) -> Lanes:
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
-def no_tally(shape: tuple[int, ...], num_moments: int) -> Tally:
+def no_tally(shape: tuple[int, ...], num_moments: int, env: Env) -> Tally:
     """Return the tallies of episodes that have not begun."""
     sums = observation.start_sums(jnp.zeros((*shape, num_moments)), jnp.zeros(num_moments))
-    return Tally(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), sums)
+    descriptor = jnp.zeros((*shape, env.descriptor.size)) if env.descriptor else ()
+    return Tally(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), sums, descriptor)
 
 
 def _advance(work: Work) -> Callable[[Any, Key, Lanes], Lanes]:
@@ -257,19 +259,28 @@ def _advance(work: Work) -> Callable[[Any, Key, Lanes], Lanes]:
     def advance(weights: Any, keys: Key, lanes: Lanes) -> Lanes:
         memory, action = act_all(weights, lanes.memory, lanes.seen)
         env_state, timestep = step_all(keys, lanes.tally.lengths, lanes.env_state, action)
-        tally = _count(work, lanes, timestep.reward)
+        tally = _count(work, lanes, timestep.reward, env_state)
         is_over = timestep.terminated | timestep.truncated | (tally.lengths >= work.horizon)
         return Lanes(env_state, seen_after(timestep), memory, lanes.is_alive & ~is_over, tally)
 
     return advance
 
 
-def _count(work: Work, lanes: Lanes, reward: jax.Array) -> Tally:
-    """Record one step: its observation and its reward count only while the episode is alive."""
+def _count(work: Work, lanes: Lanes, reward: jax.Array, after: EnvState) -> Tally:
+    """Record one step: what was seen, paid and reached count only while the episode is alive."""
     alive, tally = lanes.is_alive, lanes.tally
     obs = lanes.seen.obs[..., : work.num_moments]
     return Tally(
         tally.returns + jnp.where(alive, reward, 0.0),
         tally.lengths + alive,
         observation.add(tally.sums, obs, alive, work.yardstick.scale[: work.num_moments]),
+        _described(work.env, alive, after, tally.descriptor),
     )
+
+
+def _described(env: Env, alive: Bool[Array, "slots lanes"], state: EnvState, before: Any) -> Any:
+    """Return how the episodes have gone so far; those that are over keep what they had."""
+    if env.descriptor is None:
+        return ()
+    found = jax.vmap(jax.vmap(env.descriptor.of))(state)
+    return jnp.where(alive[..., None], found, before)

@@ -133,17 +133,19 @@ def evaluate(
         own = Own(params, jnp.zeros_like(first_row) if is_spread else first_row)
         num_members = jnp.clip(size - first_row, 0, rows)
         tally = _run_members(work, own, rows, num_members, rollout)
-        return devices.gather((tally.returns, tally.lengths, _block_moments(work, tally)))
+        moments = _block_moments(work, tally)
+        return devices.gather((tally.returns, tally.lengths, moments, tally.descriptor))
 
     run_split = devices.split(run, (False, False, False, is_spread))
     quantisers = quantiser, yardstick or quantiser
-    returns, lengths, moments = run_split(quantisers, keys, limit, params)
+    returns, lengths, moments, descriptors = run_split(quantisers, keys, limit, params)
     lengths = lengths[:size]
     if moments is None:
         moments = observation.empty(rollout.env.obs.size)
     else:
         moments = devices.combine_in_order(observation.merge, moments)
-    return Scores(returns[:size], lengths, moments, step_count.of_lengths(lengths))
+    described = jnp.mean(descriptors[:size], axis=1) if rollout.env.descriptor else None
+    return Scores(returns[:size], lengths, moments, step_count.of_lengths(lengths), described)
 
 
 def _work(
@@ -243,7 +245,7 @@ def _run_members(
         blocks = begin * work.blocks_per_member, end * work.blocks_per_member
         return run_blocks(work, packed, first - own.offset, blocks, num_slots, done)
 
-    done = no_tally(shape, work.num_moments)
+    done = no_tally(shape, work.num_moments, work.env)
     if chunk == min(rows, held):
         done = run_chunk(jnp.zeros((), jnp.int32), done)
     else:

@@ -84,6 +84,11 @@ class RunFolder:
         return self.path / "network.png"
 
     @property
+    def archive(self) -> Path:
+        """The archive of behaviours, with a policy for each cell, if the strategy keeps one."""
+        return self.path / "archive"
+
+    @property
     def episode(self) -> Path:
         """The rendered episode, without its suffix."""
         return self.path / "episode"

@@ -49,18 +49,21 @@ def across_seeds(strategy: Strategy, num_seeds: int) -> Strategy:
     if num_seeds == 1:
         return strategy
     numbers = lambda: _repeated(strategy.numbers(), num_seeds)  # noqa: E731
+    archive = None if strategy.archive is None else jax.vmap(strategy.archive)
     if jax.default_backend() == "cpu":
         return Strategy(
             _shared(_in_turn(strategy.init)),
             _shared(_in_turn(strategy.step)),
             jax.vmap(strategy.params),
             numbers,
+            archive,
         )
     return Strategy(
         _shared(jax.vmap(strategy.init)),
         _shared(lambda key, state: _side_by_side(strategy, key, state)),
         jax.vmap(strategy.params),
         numbers,
+        archive,
     )
 
 

@@ -78,8 +78,12 @@ def evaluated(
         state = EvaluationState(inner, generation, best, best_generation, best_return)
         return state, metrics
 
+    archive = strategy.archive
     return strategy._replace(
-        init=init, step=step, params=lambda state: strategy.params(state.strategy)
+        init=init,
+        step=step,
+        params=lambda state: strategy.params(state.strategy),
+        archive=None if archive is None else lambda state: archive(state.strategy),
     )
 
 

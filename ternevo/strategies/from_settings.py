@@ -16,6 +16,7 @@ from ternevo.problems import Plan
 from ternevo.settings.strategies.deep_ga import DeepGA
 from ternevo.settings.strategies.dqn import DQN
 from ternevo.settings.strategies.evolution import Evolution, check_heeded
+from ternevo.settings.strategies.map_elites import MAPElites
 from ternevo.settings.strategies.neat import NEAT
 from ternevo.settings.strategies.off_policy import ActorCritic, OffPolicy
 from ternevo.settings.strategies.parts import Pruning
@@ -25,6 +26,7 @@ from ternevo.strategies import off_policy
 from ternevo.strategies.deep_ga import evolve_deeply
 from ternevo.strategies.evolve import evolve
 from ternevo.strategies.latents import evolve_latents
+from ternevo.strategies.map_elites import cells_of, illuminate
 from ternevo.strategies.numbered import numbered
 from ternevo.strategies.on_policy import learn
 from ternevo.strategies.search import search_of
@@ -108,6 +110,21 @@ def deep_ga(
         return evolve_deeply(settings, policy, weights, problem, validation)
 
     return numbered(settings, build)
+
+
+def map_elites(
+    settings: MAPElites, env: Env, policy: Policy, weights: WeightName, num_generations: int
+) -> Strategy:
+    """Return the strategy that fills an archive of behaviours, for any kind of weights.
+
+    Raises:
+      ValueError: the environment does not say what behaviour is, or the grid does not fit it.
+    """
+    cells = cells_of(settings, env)
+    problem = problems.of(policy, env, plan(settings, env, num_generations))
+    return numbered(
+        settings, lambda settings: illuminate(settings, cells, policy, weights, problem)
+    )
 
 
 def ppo(

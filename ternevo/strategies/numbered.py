@@ -72,6 +72,9 @@ def numbered(settings: Made, build: Callable[[Made], Strategy]) -> Strategy:
     def params(state: NumberedState) -> PolicyParams:
         return built.params(state.strategy)
 
+    archive = built.archive
+    read = None if archive is None else lambda state: archive(state.strategy)
+
     def of(numbers: dict[str, jax.Array]) -> Strategy:
         try:
             return build(with_numbers(settings, numbers))
@@ -82,4 +85,4 @@ def numbered(settings: Made, build: Callable[[Made], Strategy]) -> Strategy:
                 "jnp.where, or let its property `numbers` return {}, which makes them constants"
             ) from error
 
-    return Strategy(init, step, params, lambda: (plain,))
+    return Strategy(init, step, params, lambda: (plain,), read)

@@ -88,6 +88,8 @@ def _show(setup: Setup, results: list[Result], all_seeds: str) -> None:
     if all_seeds:
         print(f"all seeds   {all_seeds}")
     print(f"curve       {setup.folder.curve}")
+    if setup.strategy.archive is not None:
+        print(f"archive     {folders[config.seed].archive}")
     if setup.policy.topology is not None:
         print(f"network     {folders[config.seed].network}")
     print(f"checkpoint  {setup.folder.checkpoints / str(results[0]['generation'])}")

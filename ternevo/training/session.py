@@ -21,7 +21,7 @@ from ternevo.runs.sinks import Records, Sink
 from ternevo.settings.command_line import RunConfig
 from ternevo.strategies.across_seeds import keys_of, of_each_seed
 from ternevo.strategies.warm_start import check_starts
-from ternevo.training import buffers, loop, policies
+from ternevo.training import archives, buffers, loop, policies
 from ternevo.training.advice import (
     naming_what_to_lower,
     warn_of_unseen,
@@ -183,6 +183,7 @@ def _train(
                     records.sync()
                     save(setup, checkpoints, state)
         save(setup, checkpoints, state)
+    archives.save(setup, state)
     if devices.is_first_process():
         draw(setup)
     return records

@@ -12,6 +12,7 @@ from ternevo.settings.strategies.cosyne import CoSyNE
 from ternevo.settings.strategies.deep_ga import DeepGA
 from ternevo.settings.strategies.dqn import DQN
 from ternevo.settings.strategies.latent import Latent
+from ternevo.settings.strategies.map_elites import MAPElites
 from ternevo.settings.strategies.neat import NEAT
 from ternevo.settings.strategies.one_plus_lambda import OnePlusLambda
 from ternevo.settings.strategies.pbil import PBIL
@@ -35,6 +36,7 @@ STRATEGIES = {
     "vote": Vote,
     "ternary_ga": TernaryGA,
     "deep_ga": DeepGA,
+    "map_elites": MAPElites,
     "cosyne": CoSyNE,
     "neat": NEAT,
     "one_plus_lambda": OnePlusLambda,
