@@ -13,7 +13,7 @@ RUN_ARGS ?= --config experiments/brax_ant.yaml --name $(shell date +%Y%m%d-%H%M%
 IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-exact test-slow test-gpu bench notebooks check format docs docs-serve lock clean
+.PHONY: help run test test-exact test-slow test-gpu acceptance bench notebooks check format docs docs-serve lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,10 @@ test-slow: .venv/.installed ## run the tests marked slow
 
 test-gpu: .venv/.installed ## run the tests marked gpu (needs jax for the accelerator)
 	$(BIN)/python -m pytest -m gpu $(ARGS) || [ $$? -eq 5 ]
+
+acceptance: .venv/.installed ## run the experiments of docs/systems.md that are missing, for hours; ARGS=A-RS for some
+	$(BIN)/python experiments/acceptance.py $(ARGS)
+	$(BIN)/python experiments/systems.py
 
 bench: .venv/.installed ## time ternevo beside evosax, ten minutes on CPU; ARGS="--suite gpu" is appended
 	$(BIN)/python -m ternevo.bench $(ARGS)

@@ -11,6 +11,7 @@ what is there is not done again. `python experiments/systems.py` makes docs/syst
 import argparse
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,18 +22,24 @@ from claims import (
     Result,
     Values,
     complete,
+    interval,
     is_above,
+    rows,
     shown,
     trained,
     verdicts,
     verdicts_from_elsewhere,
 )
 
-from ternevo import envs
+from ternevo import envs, problems
+from ternevo.algorithms import archives
+from ternevo.algorithms.archives import Cells
+from ternevo.arithmetic import observation
+from ternevo.problems import Plan
 from ternevo.rollouts.lanes import begin_episode
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.types import Env
+from ternevo.types import Archive, Env, Policy, Population, Strategy
 
 # ---------------------------------------------------------------------------- random search
 
@@ -110,7 +117,7 @@ def judge_rs(values: Values) -> list[tuple[str, str, bool]]:
 
 MINATAR = {"Breakout": 1000, "Freeway": 250}
 """Games and their time limits here."""
-GA_BUDGET = 2_000_000
+GA_BUDGET = 500_000
 GA_ARMS = {
     "GA": {},
     "GA, best not evaluated again": {"elite_candidates": 1, "validation_episodes": 1},
@@ -153,11 +160,118 @@ def judge_ga(values: Values) -> list[tuple[str, str, bool]]:
     return judged
 
 
+# ------------------------------------------------------------------------- open-endedness
+
+OE_MEMBERS, OE_GENERATIONS, REACHED = 200, 25, -0.06
+LEAST = -1.3
+
+
+def arms_of_oe() -> list[Arm]:
+    """Run 5,000 members through the maze: by MAP-Elites, by the GA on distance, and at random.
+
+    The value is the coverage of an archive of 32 by 32 final places; "best" is the best return.
+    """
+    env = envs.make("control/maze")
+    policy = MLP((8,)).build(env.obs, env.action)
+    common: dict[str, Any] = {"population_size": OE_MEMBERS}
+    deep = {**common, "elite_candidates": 1, "validation_episodes": 1}
+    build = lambda name, options: (  # noqa: E731
+        STRATEGIES[name].of(**options).build(env, policy, "ternary", OE_GENERATIONS)
+    )
+    budget = OE_MEMBERS * OE_GENERATIONS * env.episode_length
+    cells = archives.grid(env.descriptor, (32, 32)) if env.descriptor else None
+    assert cells is not None
+    arms = [
+        Arm("MAP-Elites", lit(build("map_elites", {**common, "least_return": LEAST}))),
+        Arm("random search", lit_at_random(env, policy, cells)),
+        Arm("GA on distance, best return", trained(env, policy, build("deep_ga", deep), budget)),
+    ]
+    return arms
+
+
+def lit(strategy: Strategy) -> Callable[[int], Result]:
+    """Return what runs MAP-Elites for a seed; the value is the coverage, "best" the best return."""
+    step = jax.jit(strategy.step)
+
+    def run(seed: int) -> Result:
+        key, steps = jax.random.key(seed), 0
+        state = strategy.init(key, *strategy.numbers())
+        metrics: dict[str, Any] = {}
+        for generation in range(OE_GENERATIONS):
+            state, metrics = step(jax.random.fold_in(key, generation), state)
+            steps += int(metrics["episode/steps"])
+        found = {"best": float(metrics["search/best"]), "qd": float(metrics["search/qd_score"])}
+        return Result(float(metrics["search/coverage"]), steps, found)
+
+    return run
+
+
+def lit_at_random(env: Env, policy: Policy, cells: Cells) -> Callable[[int], Result]:
+    """Return what puts random policies into the same archive, with moments as MAP-Elites has."""
+    problem = problems.of(policy, env, Plan(1))
+
+    @jax.jit
+    def step(key: jax.Array, archive: Archive, moments: Any) -> tuple:
+        key_make, key_score = jax.random.split(key)
+        members = jax.vmap(policy.init)(jax.random.split(key_make, OE_MEMBERS))
+        scores = problem.evaluate(key_score, Population(members), moments, jnp.int32(0))
+        returns = scores.returns[:, 0]
+        assert scores.descriptors is not None
+        valid = jnp.isfinite(returns)
+        found = archives.entered(archive, cells, members, returns, scores.descriptors, valid)
+        moments = observation.merge(moments, scores.moments)
+        return found.archive, moments, jnp.sum(scores.lengths)
+
+    def run(seed: int) -> Result:
+        key, steps = jax.random.key(seed), 0
+        archive, moments = archives.empty(cells, policy.init(key)), observation.empty(env.obs.size)
+        for generation in range(OE_GENERATIONS):
+            archive, moments, taken = step(jax.random.fold_in(key, generation), archive, moments)
+            steps += int(taken)
+        found = {
+            "best": float(jnp.max(archive.fitness)),
+            "qd": float(archives.qd_score(archive, LEAST)),
+        }
+        return Result(float(archives.coverage(archive)), steps, found)
+
+    return run
+
+
+def judge_oe(values: Values) -> list[tuple[str, str, bool]]:
+    """Compare coverage, and who reaches the goal."""
+    elites, nothing = values["MAP-Elites"], values["random search"]
+    best = {
+        arm: [row["best"] for row in rows() if (row["experiment"], row["arm"]) == ("A-OE", arm)]
+        for arm in ("MAP-Elites", "random search")
+    }
+    reached = {arm: sum(x > REACHED for x in own) for arm, own in best.items()}
+    by_ga = sum(x > REACHED for x in values["GA on distance, best return"])
+    words = f"MAP-Elites {reached['MAP-Elites']}, GA {by_ga}, random {reached['random search']}"
+    return [
+        (
+            "deceptive maze: MAP-Elites covers more than random search",
+            f"{shown(elites)} against {shown(nothing)}",
+            is_above(elites, nothing),
+        ),
+        (
+            "deceptive maze: at least twice as much",
+            f"{shown(elites)} against {shown(nothing)}",
+            interval(elites)[0] >= 2 * interval(nothing)[0],
+        ),
+        (
+            "deceptive maze: MAP-Elites reaches the goal in 4 of 5 seeds, a GA on distance in 2",
+            words + " of 5 seeds",
+            reached["MAP-Elites"] >= 4 and by_ga <= 2,
+        ),
+    ]
+
+
 EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
         Experiment("A-RS", "C11", 20, arms_of_rs, judge_rs),
         Experiment("A-GA", "C10", 5, arms_of_ga, judge_ga),
+        Experiment("A-OE", "C14", 5, arms_of_oe, judge_oe),
     )
 }
 

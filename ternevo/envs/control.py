@@ -1,6 +1,7 @@
 """The tasks of NEAT (Stanley and Miikkulainen 2002), XOR and two poles on one cart, and a maze.
 
-Constants and rules of the first are those of the authors' C++ code, version 1.2; the maze is in `maze.py`.
+Constants and rules of the first are those of the authors' C++ code, version 1.2. The maze is in
+`maze.py`.
 """
 
 from collections.abc import Callable, Sequence

@@ -75,8 +75,8 @@ ABOUT_ENTROPY = """Mean entropy of a weight in the search distribution, in bits:
 ternary and 1 for binary weights, 0 when the search has converged. Strategies without such a
 distribution have none: populations, float weights, PPO."""
 
-ABOUT_ARCHIVES = """The archive of the first seed of each arm that keeps one: a mark in each occupied
-cell, in the colour of the return with which its member entered."""
+ABOUT_ARCHIVES = """The archive of the first seed of each arm that keeps one: a mark in each
+occupied cell, in the colour of the return with which its member entered."""
 
 NOTHING = "<p>These runs have no data for this section.</p>"
 

@@ -75,15 +75,16 @@ def read(folder: RunFolder) -> Listed | None:
         return None
     content = json.loads(path.read_text())
     rows = content["members"]
-    size = len(content["names"])
+    centres, descriptors = (
+        np.array([row[name] for row in rows]).reshape(-1, len(content["names"]))
+        for name in ("centre", "descriptor")
+    )
     return Listed(
         *(tuple(content[name]) for name in ("names", "low", "high")),
         content["num_cells"],
         np.array([row["cell"] for row in rows], int),
-        *(
-            np.array([row[name] for row in rows]).reshape(-1, size)
-            for name in ("centre", "descriptor")
-        ),
+        centres,
+        descriptors,
         np.array([row["return"] for row in rows], float),
     )
 

@@ -87,6 +87,13 @@ CASES = {  # (strategy, its settings, policy, environment, episode length)
         "probe/random_length",
         None,
     ),
+    "archive": (
+        "map_elites",
+        {"population_size": 10, "grid": (4, 4)},
+        MLP((5,)),
+        "control/maze",
+        30,
+    ),
     "twin": (
         "evosax",
         {"population_size": 16, "algorithm": "Open_ES"},

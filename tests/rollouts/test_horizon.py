@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from evosax.algorithms import algorithms
 from gradient_learners import GRADIENTS
+from policies_of_strategies import world_for
 
 from ternevo import envs, problems
 from ternevo.arithmetic.observation import Quantiser
@@ -173,8 +174,9 @@ ENV = make("probe/countdown", LONG)
 
 def build(name: str, weights: str, **settings):
     policy = MLP((), weights=weights).build(ENV.obs, ENV.action)
-    settings = STRATEGIES[name].of(population_size=8, init_horizon=0.5, **settings)
-    return settings.build(ENV, policy, weights, 10)
+    own = {"grid": (2,)} if name == "map_elites" else {}
+    settings = STRATEGIES[name].of(population_size=8, init_horizon=0.5, **own, **settings)
+    return settings.build(world_for(name, ENV), policy, weights, 10)
 
 
 def check(may_grow: bool, *arguments, **settings):

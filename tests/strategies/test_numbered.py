@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from gradient_learners import CONTINUOUS, SMALL
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
-from policies_of_strategies import mlp_for
+from policies_of_strategies import mlp_for, world_for
 
 from ternevo import envs, problems
 from ternevo.names import UnknownName
 from ternevo.settings.flat import flat, numbers_of, with_numbers
 from ternevo.settings.strategies import STRATEGIES
+from ternevo.settings.strategies.map_elites import MAPElites
 from ternevo.settings.strategies.neat import NEAT
 from ternevo.settings.strategies.ternary_nes import TernaryNES
 from ternevo.strategies.across_seeds import across_seeds, keys_of, of_each_seed, trials
@@ -37,12 +38,14 @@ WITHOUT = ("compact_ga", "random_search")
 
 
 def settings_of(name, **options):
-    return STRATEGIES[name].of(**SMALL.get(name, {"population_size": 8}), **options)
+    own = {"grid": (2,)} if name == "map_elites" else {}
+    return STRATEGIES[name].of(**SMALL.get(name, {"population_size": 8}), **own, **options)
 
 
 def built(settings, weights, env="probe/random_length", length=5):
     name = "neat" if isinstance(settings, NEAT) else ""
-    world = envs.make(env, length)
+    archive = isinstance(settings, MAPElites)
+    world = world_for("map_elites" if archive else "", envs.make(env, length))
     policy = mlp_for(name, (4,), weights=weights).build(world.obs, world.action)
     strategy = settings.build(world, policy, weights, 20)
     return evaluated(strategy, problems.of(policy, world), every=5, num_episodes=4)

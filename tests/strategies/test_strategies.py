@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from evosax.algorithms import algorithms as evosax_algorithms
 from gradient_learners import GRADIENTS
-from policies_of_strategies import mlp_for
+from policies_of_strategies import mlp_for, world_for
 from policy_inputs import inputs
 
 from ternevo import envs, problems
@@ -65,6 +65,9 @@ TABLE = [
     ("deep_ga", "ternary", DEEP),
     ("deep_ga", "binary", DEEP),
     ("deep_ga", "float", {**DEEP, "mutation_power": 0.5}),
+    ("map_elites", "ternary", {"grid": (1,)}),
+    ("map_elites", "binary", {"grid": (1,)}),
+    ("map_elites", "float", {"grid": (1,), "iso_sigma": 0.5}),
     ("cosyne", "ternary", {}),
     ("cosyne", "binary", {}),
     ("cosyne", "float", {}),
@@ -82,7 +85,7 @@ TABLE = [
 ]
 RICH = (
     *("pbil", "cem", "compact_ga", "asng", "trust_region", "vote"),
-    *("deep_ga", "cosyne", "neat", "one_plus_lambda", "random_search", "latent"),
+    *("deep_ga", "map_elites", "cosyne", "neat", "one_plus_lambda", "random_search", "latent"),
 )
 """Of these only the first row is run by default: what their kinds of weights share, others test."""
 ALSO_SLOW = [
@@ -132,7 +135,7 @@ def history(row: int) -> History:
     settings = STRATEGIES[name].of(
         population_size=32, num_episodes=8, common_random_numbers="none", **options
     )
-    strategy = settings.build(ENV, policy, kind, GENERATIONS)
+    strategy = settings.build(world_for(name, ENV), policy, kind, GENERATIONS)
 
     def one_generation(state, key):
         state, metrics = strategy.step(key, state)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gradient_learners import CONTINUOUS, GRADIENTS, SMALL as OF_LEARNERS
-from policies_of_strategies import mlp_for
+from policies_of_strategies import mlp_for, world_for
 
 from ternevo import envs, run
 from ternevo.arithmetic import observation, ternary
@@ -44,6 +44,7 @@ TABLE = [
     ("one_plus_lambda", "binary", SMALL),
     ("deep_ga", "ternary", SMALL),
     ("deep_ga", "float", SMALL),
+    ("map_elites", "ternary", {**SMALL, "grid": (4,)}),
     ("ternary_ga", "ternary", SMALL),
     ("ternary_ga", "binary", SMALL),
     ("random_search", "ternary", SMALL),
@@ -100,7 +101,7 @@ def saved(path, kind: str, info=None, env: Env = ENV, name: str = ""):
 def test_a_strategy_ships_the_saved_policy_before_its_first_generation(
     name, kind, settings, tmp_path
 ):
-    env = PUSHED if name in CONTINUOUS else ENV
+    env = world_for(name, PUSHED if name in CONTINUOUS else ENV)
     policy = mlp_for(name, (6,), weights=kind).build(env.obs, env.action)
     path = saved(tmp_path / "p.tvp", kind, env=env, name=name)
     begin = warm_start.load(path, env, policy, kind)

@@ -50,6 +50,7 @@ OF_STRATEGY = {
     **dict.fromkeys(OFF_POLICY, REPLAY),
     "latent": (*POPULATION, "--algorithm", "Open_ES"),
     "evosax": (*POPULATION, "--algorithm", "SimpleGA"),
+    "map_elites": (*POPULATION, "--grid", "(4,4)"),
     "neat": (*POPULATION, "--policy", "graph", "--max_hidden", "2"),
 }
 
@@ -58,6 +59,7 @@ def scenario(strategy: str, *further: str) -> tuple[str, ...]:
     """Return the options of a strategy, on a probe with actions that it takes."""
     is_pushed = issubclass(STRATEGIES[strategy], ActorCritic)
     env = "probe/double_integrator" if is_pushed else "probe/corridor"
+    env = "control/maze" if strategy == "map_elites" else env
     own = OF_STRATEGY.get(strategy, POPULATION)
     own = own if "--policy" in own else (*own, "--hidden_sizes", "(2,)")
     return ("--env", env, "--strategy", strategy, *own, *further)

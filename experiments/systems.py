@@ -1,0 +1,70 @@
+"""Write docs/systems.md: every claim of the lecture, what we ran, the figures and a verdict.
+
+    python experiments/systems.py
+
+It reads results/acceptance.jsonl, and verdicts of other programs in results/systems_*.jsonl: a line
+of JSON for each, with the fields of `claims.Verdict`.
+"""
+
+from pathlib import Path
+
+from acceptance import EXPERIMENTS
+from claims import Verdict, verdicts, verdicts_from_elsewhere
+
+PAGE = Path(__file__).parents[1] / "docs" / "systems.md"
+
+CLAIMS = {
+    "C1": "ERL beats both its evolutionary and its learning part; sparse and deceptive reward",
+    "C2": "NEAT evolves topology and weights; sparse, irregular networks",
+    "C3": "NEAT+Q beats networks designed by hand",
+    "C4": "MAML-Baldwin: evolution outside, learning inside; adapts to a change of direction",
+    "C5": "ES-MAML: ES in both loops, no second derivatives, works under noise",
+    "C6": "evolved Hebbian rules adapt from random weights, without reward",
+    "C7": "an evolvable neural Turing machine copies far beyond its training length",
+    "C8": "it learns the season task in one shot and does not forget",
+    "C9": "ES: near-linear scaling, sparse rewards, long horizons, invariant to action frequency",
+    "C10": "a simple GA without crossover is competitive; no winner on all games",
+    "C11": "random search is surprisingly effective",
+    "C12": "EvoJAX: tasks in minutes on one accelerator",
+    "C13": "indirect encodings (HyperNEAT) scale",
+    "C14": "open-ended evolution finds what a search for the goal does not",
+    "C15": "ternary weights shrink the search space; when they are as good as floats",
+}
+HEAD = """# Systems: what the lecture claims, and what we ran
+
+<!-- python experiments/systems.py writes this page; edit that instead. -->
+
+Claims of the lecture "Synergies with Reinforcement Learning" (Risi and Miikkulainen 2024) and of the
+announcement of ternary networks for reinforcement learning, each with the small experiment that we
+ran for it on CPU cores. A bracket is the 90 % bootstrap interval over seeds; one arm beats another
+if the interval of the paired difference is above 0. "no" is a result, too: what was to be shown did
+not show. Rows without figures have not been run. `make acceptance` runs what is missing, and prints
+the same table.
+
+| claim | experiment | to be shown | found | verdict |
+| --- | --- | --- | --- | --- |
+"""
+
+
+def main() -> None:
+    """Write the page."""
+    found = [verdict for one in EXPERIMENTS.values() for verdict in verdicts(one)]
+    found += verdicts_from_elsewhere()
+    PAGE.write_text(page(found))
+    print(PAGE)
+
+
+def page(found: list[Verdict]) -> str:
+    """Return the page: each claim, its rows, and the commands."""
+    lines = []
+    for claim, words in CLAIMS.items():
+        own = [v for v in found if claim in v.claims.split()]
+        lines.append(f"| **{claim}** | | *{words}* | | {'' if own else 'not run'} |")
+        lines += [f"| | {v.experiment} | {v.statement} | {v.found} | {v.verdict} |" for v in own]
+    commands = dict.fromkeys(v.command for v in found)
+    listed = "\n".join(f"- `{command}`" for command in commands)
+    return HEAD + "\n".join(lines) + f"\n\n## Commands\n\n{listed}\n"
+
+
+if __name__ == "__main__":
+    main()
