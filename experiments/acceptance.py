@@ -120,7 +120,7 @@ MINATAR = {"Breakout": 1000, "Freeway": 250}
 GA_BUDGET = 500_000
 GA_ARMS = {
     "GA": {},
-    "GA, best not evaluated again": {"elite_candidates": 1, "validation_episodes": 1},
+    "GA, best not evaluated again": {"elite_candidates": 2, "validation_episodes": 1},
     "random search": {"truncation": 0},
 }
 
@@ -174,7 +174,7 @@ def arms_of_oe() -> list[Arm]:
     env = envs.make("control/maze")
     policy = MLP((8,)).build(env.obs, env.action)
     common: dict[str, Any] = {"population_size": OE_MEMBERS}
-    deep = {**common, "elite_candidates": 1, "validation_episodes": 1}
+    deep = {**common, "elite_candidates": 2, "validation_episodes": 1}
     build = lambda name, options: (  # noqa: E731
         STRATEGIES[name].of(**options).build(env, policy, "ternary", OE_GENERATIONS)
     )

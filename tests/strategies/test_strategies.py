@@ -296,6 +296,9 @@ WRONG_SETTINGS = [
     ("ternary_ga", {"population_size": 0}, "population_size"),
     ("random_search", {"num_episodes": 0}, "num_episodes"),
     ("latent", {"population_chunk": -1}, "population_chunk"),
+    ("deep_ga", {"elite_candidates": 1}, "elite_candidates must be at least 2, got 1"),
+    ("deep_ga", {"min_flips": 9.0}, "min_flips must be at most max_flips, got 9.0 and 6.0"),
+    ("map_elites", {"grid": (4, 0)}, r"grid must be numbers that are at least 1, got \(4, 0\)"),
     ("ternary_nes", {"population_size": 6, "antithetic": False}, None),
 ]
 

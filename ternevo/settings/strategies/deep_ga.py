@@ -22,7 +22,7 @@ class DeepGA(Evolution):
     truncation: int = option(20, NOT_NEGATIVE)
     """Number of best members that are parents, at most all; 0 draws every member afresh, which is
     random search."""
-    elite_candidates: int = option(10, COUNT)
+    elite_candidates: int = option(10, at_least(2))
     """Number of members evaluated again, at most all, the elite among them; the best becomes
     the elite."""
     validation_episodes: int = option(30, COUNT)
