@@ -9,7 +9,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from ternevo.deploy import adc, c_header, html, integer, numpy_script, onnx_graph, tvp
+from ternevo.deploy import adc, c_header, html, integer, numpy_script, onnx_graph, pruning, tvp
 from ternevo.deploy.record import PolicyRecord
 from ternevo.files import replacing
 from ternevo.runs import run_folder
@@ -22,13 +22,16 @@ SUFFIXES = {"tvp": "_device.tvp", "c": ".h", "onnx": ".onnx", "html": ".html", "
 def export(config: ExportConfig) -> Path:
     """Write the policy in the format `config.to`; return its path.
 
+    Of a graph, the nodes that no output depends on are left out: see `ternevo.deploy.pruning`.
+
     Raises:
       PolicyFormatError: the file does not hold a policy.
       NotIntegerError: it computes with floats, but the format is for integers.
       ValueError: `out` is the policy itself, or a folder.
     """
     source = run_folder.policy_of(config.run, config.which)
-    record = tvp.load(source)
+    loaded = tvp.load(source)
+    record = pruning.pruned(loaded)
     name = f"{source.stem}{SUFFIXES[str(config.to)]}"
     out = config.out or run_folder.beside(config.run, source, name)
     check_out(out, source)
@@ -39,8 +42,15 @@ def export(config: ExportConfig) -> Path:
     identity = hashlib.sha256(tvp.encode(record.bare())).hexdigest()
     sizes = "-".join(map(str, record.sizes))
     print(f"policy  {source}  {sizes}, identity {identity[:16]}")
+    if record is not loaded:
+        print(f"pruned  {_count(record)} of {_count(loaded)} nodes; outputs are the same")
     print(f"{config.to:<7} {out}  {len(data):,} bytes", flush=True)
     return out
+
+
+def _count(record: PolicyRecord) -> int:
+    """Return the nodes of a graph; each of its layers has all of them, or those that it needs."""
+    return max(layer.size for layer in record.layers)
 
 
 def converted(record: PolicyRecord, config: ExportConfig) -> bytes:
