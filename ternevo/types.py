@@ -247,9 +247,11 @@ class Topology(NamedTuple):
         if links may form circles, because nodes remember.
       start_gain: the logarithm of the gain of a new output, or of any node of a float policy. A
         number goes through a node with a gain of 2**0 and a link of weight 1 unchanged.
-      params: maps the weights [sources, nodes], 0 where there is no link, and the logarithms int8
-        [nodes] of the gains of nodes to params. A float policy has no gains and ignores them.
+      params: maps the weights [sources, nodes], 0 where there is no link, the logarithms int8
+        [nodes] of the gains of nodes, and the numbers int8 [nodes] of their functions to params. A
+        float policy has no gains and ignores them.
       links: the inverse of `params`.
+      num_functions: number of functions that a node may compute; 1 if all compute the same.
     """
 
     num_inputs: int
@@ -257,8 +259,9 @@ class Topology(NamedTuple):
     num_hidden: int
     max_depth: int | None
     start_gain: int
-    params: Callable[[Array, Array], Params]
-    links: Callable[[Params], tuple[Array, Array]]
+    params: Callable[[Array, Array, Array], Params]
+    links: Callable[[Params], tuple[Array, Array, Array]]
+    num_functions: int = 1
 
     @property
     def num_nodes(self) -> int:

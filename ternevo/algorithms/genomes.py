@@ -30,6 +30,7 @@ class Genome(NamedTuple):
       weight: weights of the links, float32 or trits in int8.
       is_on: whether a link is used; one that is off stays in the history.
       gain: logarithms of the gains of nodes to base 2.
+      function: numbers of the functions of nodes.
     """
 
     node: Int32[Array, "*population hidden"]
@@ -37,6 +38,7 @@ class Genome(NamedTuple):
     weight: Shaped[Array, "*population sources nodes"]
     is_on: Bool[Array, "*population sources nodes"]
     gain: Int8[Array, "*population nodes"]
+    function: Int8[Array, "*population nodes"]
 
 
 class Graph(NamedTuple):
@@ -63,7 +65,7 @@ def from_params(graph: Graph, params: Params) -> Genome:
     output. A hidden node exists if it has a link. Ids and numbers are those of slots, from 1.
     """
     topology = graph.topology
-    weight, gain = topology.links(params)
+    weight, gain, function = topology.links(params)
     source = jnp.arange(topology.num_sources)[:, None]
     target = jnp.arange(topology.num_nodes)
     is_first = (source < graph.first) & (target < topology.num_outputs)
@@ -77,13 +79,14 @@ def from_params(graph: Graph, params: Params) -> Genome:
         weight,
         has_link,
         gain,
+        function,
     )
 
 
 def to_params(graph: Graph, genome: Genome) -> Params:
     """Return the policy's params that a genome stands for."""
     weight = jnp.where(genome.is_on, genome.weight, 0).astype(genome.weight.dtype)
-    return graph.topology.params(weight, genome.gain)
+    return graph.topology.params(weight, genome.gain, genome.function)
 
 
 def nodes_in_use(graph: Graph, genome: Genome) -> Bool[Array, " nodes"]:
@@ -108,6 +111,7 @@ class Alignment(NamedTuple):
       is_on: whether it is on there.
       has_node: where the other has the same node.
       gain: the logarithm of its gain there.
+      function: the number of its function there.
     """
 
     has_link: Bool[Array, "sources nodes"]
@@ -115,6 +119,7 @@ class Alignment(NamedTuple):
     is_on: Bool[Array, "sources nodes"]
     has_node: Bool[Array, " nodes"]
     gain: Int8[Array, " nodes"]
+    function: Int8[Array, " nodes"]
 
 
 def aligned(graph: Graph, genome: Genome, other: Genome) -> Alignment:
@@ -131,7 +136,14 @@ def aligned(graph: Graph, genome: Genome, other: Genome) -> Alignment:
 
     is_link = (genome.innovation > 0) & (moved(other.innovation) == genome.innovation)
     is_link = is_link & has_node & jnp.concatenate([jnp.ones(graph.first, bool), has_node])[:, None]
-    return Alignment(is_link, moved(other.weight), moved(other.is_on), has_node, other.gain[slot])
+    return Alignment(
+        is_link,
+        moved(other.weight),
+        moved(other.is_on),
+        has_node,
+        other.gain[slot],
+        other.function[slot],
+    )
 
 
 def distance(
@@ -169,9 +181,12 @@ def crossed(graph: Graph, key: Key, fitter: Genome, other: Genome) -> Genome:
     is_off = found.has_link & ~(fitter.is_on & found.is_on)
     stays_off = is_off & jax.random.bernoulli(keys[2], STAYS_OFF, shape)
     is_on = jnp.where(found.has_link, ~stays_off, fitter.is_on)
-    gain_of_other = found.has_node & jax.random.bernoulli(keys[3], shape=found.gain.shape)
+    of_other = found.has_node & jax.random.bernoulli(keys[3], shape=found.gain.shape)
     return fitter._replace(
-        weight=weight, is_on=is_on, gain=jnp.where(gain_of_other, found.gain, fitter.gain)
+        weight=weight,
+        is_on=is_on,
+        gain=jnp.where(of_other, found.gain, fitter.gain),
+        function=jnp.where(of_other, found.function, fitter.function),
     )
 
 
@@ -278,12 +293,14 @@ class New(NamedTuple):
         the next.
       weight: of the link.
       gain: logarithm of the gain of the node, of trits.
+      function: number of the function of the node.
     """
 
     node: Int32[Array, "*population"]
     number: Int32[Array, "*population"]
     weight: Shaped[Array, "*population"]
     gain: Int8[Array, "*population"]
+    function: Int8[Array, "*population"]
 
 
 def grown(graph: Graph, genome: Genome, growth: Growth, new: New) -> Genome:
@@ -308,6 +325,7 @@ def grown(graph: Graph, genome: Genome, growth: Growth, new: New) -> Genome:
         genome.weight.at[into].set(unit).at[out].set(genome.weight[at]),
         genome.is_on.at[at].set(False).at[into].set(True).at[out].set(True),
         genome.gain.at[slot].set(new.gain),
+        genome.function.at[slot].set(new.function),
     )
     return jax.tree.map(
         lambda old, a, b: jnp.where(growth.is_node, a, jnp.where(growth.is_link, b, old)),

@@ -421,15 +421,25 @@ def _any_of(key: Key, mask: Bool[Array, " places"]) -> Int32[Array, ""]:
 
 
 def _new(graph: Graph, key: Key, size: int) -> New:
-    """Draw the weights of new links, and the gains of new nodes: 1, or that of a new output."""
+    """Draw the weights of new links, and the functions and gains of new nodes.
+
+    A gain is 1, or that of a new output.
+    """
     keys = jax.random.split(key)
     none = jnp.zeros(size, jnp.int32)
+    of_function = jax.random.fold_in(keys[1], 1)
+    function = _drawn_functions(graph, of_function, size)
     if graph.is_float:
         weight = jax.random.uniform(keys[0], (size,), minval=-1.0)
-        return New(none, none, weight, jnp.full(size, graph.topology.start_gain, jnp.int8))
+        gain = jnp.full(size, graph.topology.start_gain, jnp.int8)
+        return New(none, none, weight, gain, function)
     is_steep = jax.random.bernoulli(keys[1], shape=(size,))
     gain = jnp.where(is_steep, graph.topology.start_gain, 0).astype(jnp.int8)
-    return New(none, none, jax.random.rademacher(keys[0], (size,), jnp.int8), gain)
+    return New(none, none, jax.random.rademacher(keys[0], (size,), jnp.int8), gain, function)
+
+
+def _drawn_functions(graph: Graph, key: Key, size: int) -> jax.Array:
+    return jax.random.randint(key, (size,), 0, graph.topology.num_functions, jnp.int8)
 
 
 def _changed(settings: NEAT, graph: Graph, key: Key, genome: Genome) -> Genome:
@@ -445,6 +455,9 @@ def _changed(settings: NEAT, graph: Graph, key: Key, genome: Genome) -> Genome:
         step = jax.random.rademacher(keys[3], (), jnp.int8)
         moved = jnp.clip(gain.at[node].add(step), genomes.MIN_GAIN, genomes.MAX_GAIN)
         gain = jnp.where(jax.random.bernoulli(keys[4], settings.gain_rate), moved, gain)
+    function = genome.function
+    if graph.topology.num_functions > 1:
+        function = _changed_function(settings, graph, jax.random.fold_in(keys[2], 1), genome)
     is_on, flat = genome.is_on.ravel(), has_link.ravel()
     place = _any_of(keys[5], flat)
     toggled = is_on.at[place].set(~is_on[place])
@@ -454,7 +467,18 @@ def _changed(settings: NEAT, graph: Graph, key: Key, genome: Genome) -> Genome:
     )
     enabled = is_on.at[oldest].set(is_on[oldest] | flat[oldest])
     is_on = jnp.where(jax.random.bernoulli(keys[7], settings.enable_rate), enabled, is_on)
-    return genome._replace(weight=weight, gain=gain, is_on=is_on.reshape(has_link.shape))
+    return genome._replace(
+        weight=weight, gain=gain, function=function, is_on=is_on.reshape(has_link.shape)
+    )
+
+
+def _changed_function(settings: NEAT, graph: Graph, key: Key, genome: Genome) -> jax.Array:
+    """Return the functions of nodes, one of them drawn anew at times."""
+    keys = jax.random.split(key, 3)
+    node = _any_of(keys[0], genomes.nodes_in_use(graph, genome))
+    drawn = genome.function.at[node].set(_drawn_functions(graph, keys[1], 1)[0])
+    is_drawn = jax.random.bernoulli(keys[2], settings.function_rate)
+    return jnp.where(is_drawn, drawn, genome.function)
 
 
 def _changed_floats(settings: NEAT, key: Key, genome: Genome) -> jax.Array:

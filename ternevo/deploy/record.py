@@ -34,6 +34,9 @@ CELL_TYPES: tuple[LayerType, ...] = ("elman", "gated")
 
 OBS_NAMES, ACTION_NAMES = "obs_names", "action_names"
 """Names in the metadata under which there are names of observations and actions, one a line."""
+CPPN, SHEET = "cppn", "sheet"
+"""Names in the metadata of what drew the layers (`--policy hyperneat`), and of the shape of the
+pictures that they see."""
 MAX_NAMES_SIZE = 30_000
 """Largest size in bytes of a list of names that is put into a file."""
 
@@ -279,6 +282,14 @@ class PolicyRecord:
         """What actions are, a name for each output, or none."""
         names = self._names(ACTION_NAMES)
         return names if len(names) == self.num_outputs else ()
+
+    @property
+    def sheet(self) -> Shape:
+        """The shape of what dense layers see as a picture, from the metadata, or ()."""
+        words = self.metadata.get(SHEET, "").split()
+        shape = tuple(int(word) for word in words if word.isdecimal() and len(word) < 6)
+        is_whole = len(shape) == len(words) and math.prod(shape) == self.obs_size
+        return shape if shape and is_whole else ()
 
     def _names(self, key: str) -> tuple[str, ...]:
         names = tuple(self.metadata.get(key, "").split("\n"))

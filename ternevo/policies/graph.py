@@ -196,7 +196,12 @@ def _topology(settings: Graph, sizes: Sizes) -> Topology:
     is_float = settings.weights == "float"
     size = FLOAT_BIAS if is_float else 1
 
-    def params(matrix: Shaped[Array, "sources nodes"], gain: Int8[Array, " nodes"]) -> Params:
+    def params(
+        matrix: Shaped[Array, "sources nodes"],
+        gain: Int8[Array, " nodes"],
+        function: Int8[Array, " nodes"],
+    ) -> Params:
+        del function  # all nodes compute the same
         dtype = jnp.float32 if is_float else jnp.int8
         exponent = jnp.zeros((), jnp.int8) if is_float else (sizes.shift - gain).astype(jnp.int8)
         of_bias = jnp.int8(0 if is_float else sizes.shift)
@@ -204,13 +209,13 @@ def _topology(settings: Graph, sizes: Sizes) -> Topology:
         links = jnp.concatenate([rows[: sizes.obs], rows[sizes.obs + 1 :]])
         return ({"weight": Tensor(links, exponent), "bias": Tensor(bias, of_bias)},)
 
-    def links(params: Params) -> tuple[jax.Array, jax.Array]:
+    def links(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
         (layer,) = params
         values, exponent = layer["weight"]
         bias = (layer["bias"].values / size).astype(values.dtype)
         rows = values[: sizes.obs], bias[None], values[sizes.obs :]
         gain = jnp.full(sizes.nodes, START_GAIN) if is_float else sizes.shift - exponent
-        return jnp.concatenate(rows), gain.astype(jnp.int8)
+        return jnp.concatenate(rows), gain.astype(jnp.int8), jnp.zeros(sizes.nodes, jnp.int8)
 
     return Topology(
         sizes.obs,

@@ -404,7 +404,9 @@ class Network(NamedTuple):
         return tuple(size for size in sizes if size)
 
 
-def network(layers: tuple[Layer, ...], shape: Shape, inputs: Grid, hidden: Grid) -> Network:
+def network(
+    layers: tuple[Layer, ...], shape: Shape, inputs: Grid, hidden: Grid, weight_bytes: int = 4
+) -> Network:
     """Put layers one after another.
 
     Args:
@@ -412,6 +414,8 @@ def network(layers: tuple[Layer, ...], shape: Shape, inputs: Grid, hidden: Grid)
       shape: the shape of observations.
       inputs: their grid.
       hidden: the grid of all activations.
+      weight_bytes: bytes of a weight in memory; by default those of a float, so that the float
+        twin also fits into a file.
 
     Raises:
       ValueError: a layer cannot take what the one before returns, a sum might not be exact, or no
@@ -419,7 +423,7 @@ def network(layers: tuple[Layer, ...], shape: Shape, inputs: Grid, hidden: Grid)
     """
     activated = [(layer, hidden) for layer in layers[:-1]]
     net = placed((*activated, (layers[-1], OUTPUT)), shape, inputs)
-    check_fits_a_file(net)
+    check_fits_a_file(net, weight_bytes)
     return net
 
 
@@ -447,7 +451,7 @@ MAX_REST = 2**20
 """More than a file has beside its weights: metadata, ranges, and 13 bytes for each observation."""
 
 
-def check_fits_a_file(net: Network) -> None:
+def check_fits_a_file(net: Network, weight_bytes: int = 4) -> None:
     """Reject, before any training, a network that no policy file can hold.
 
     The limits are those of `ternevo.deploy.tvp`: what is accepted here can be saved and loaded.
@@ -466,8 +470,7 @@ def check_fits_a_file(net: Network) -> None:
         ("outputs of a layer", max(*rows, *(x[-1] for x in after)), tvp.MAX_WIDTH),
         ("values between two layers", max(map(math.prod, after)), tvp.MAX_VALUES),
         ("products in a step", sum(map(_work_of, net.places)), tvp.MAX_EVALUATION),
-        # As floats, so that the float twin also fits.
-        ("weights", count, (tvp.MAX_BYTES - MAX_REST) // 4),
+        ("weights", count, (tvp.MAX_BYTES - MAX_REST) // weight_bytes),
     ):
         if found > most:
             raise ValueError(f"{found:,} {what} do not fit into a policy file; at most {most:,}")

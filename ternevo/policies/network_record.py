@@ -165,7 +165,8 @@ def settings_of(class_: type[Made], record: PolicyRecord, **own: Any) -> Made:
 
 def obs_of(record: PolicyRecord) -> ObsSpec:
     """Return the observations that a policy in a file takes."""
-    return ObsSpec(record.obs_shape or (record.obs_size,), KINDS[record.input_kind])
+    shape = record.obs_shape or record.sheet or (record.obs_size,)
+    return ObsSpec(shape, KINDS[record.input_kind])
 
 
 def action_of(record: PolicyRecord) -> ActionSpec:

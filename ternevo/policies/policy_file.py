@@ -24,8 +24,10 @@ from ternevo.arithmetic.weights import WeightKind, kind_of
 from ternevo.deploy import tvp
 from ternevo.deploy.record import (
     ACTION_NAMES,
+    CPPN,
     MAX_NAMES_SIZE,
     OBS_NAMES,
+    SHEET,
     PolicyRecord,
     Squares,
 )
@@ -241,7 +243,7 @@ def record_of(
             0, f"the format has no place for a policy with the settings {type(settings).__name__}"
         )
     parts = codec.to_record(settings, obs, action, params)
-    return dataclasses.replace(parts, metadata=metadata or {})
+    return dataclasses.replace(parts, metadata={**parts.metadata, **(metadata or {})})
 
 
 def from_record(record: PolicyRecord, own: str | None = None) -> SavedPolicy:
@@ -272,6 +274,31 @@ def from_record(record: PolicyRecord, own: str | None = None) -> SavedPolicy:
         wrappers=str(told.pop(WRAPPERS, "")),
         info=told,
         record=record,
+    )
+
+
+def resized(saved: SavedPolicy, env: Env) -> SavedPolicy:
+    """Return a policy for the pictures of another environment, of any size; see `fits_any_size`.
+
+    Raises:
+      ValueError: the policy is for observations of one size, or the network would be too large.
+    """
+    if saved.obs.shape == env.obs.shape and saved.action == env.action:
+        return saved
+    if not saved.settings.fits_any_size:
+        raise ValueError(
+            f"{saved.policy_name} is for observations {saved.obs.shape}, and {env.id} has "
+            f"{env.obs.shape}; only --policy hyperneat draws networks of any size"
+        )
+    moments = observation.empty(env.obs.size)
+    return dataclasses.replace(
+        saved,
+        policy=contract.build(saved.settings, env.obs, env.action),
+        quantiser=observation.freeze(moments, env.obs.kind),
+        moments=moments,
+        obs=env.obs,
+        action=env.action,
+        record=None,
     )
 
 
@@ -535,7 +562,7 @@ def _pop_length(told: dict[str, Any]) -> int | None:
 
 
 def _told(metadata: dict[str, str]) -> dict[str, Any]:
-    names = (OBS_NAMES, ACTION_NAMES)
+    names = (OBS_NAMES, ACTION_NAMES, CPPN, SHEET)
     return {name: from_text(text) for name, text in metadata.items() if name not in names}
 
 

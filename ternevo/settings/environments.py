@@ -124,6 +124,7 @@ ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "control/xor": ("2 floats", "1 continuous"),
     "control/double_pole": ("6 floats", "1 continuous"),
     "control/double_pole_no_velocity": ("3 floats", "1 continuous"),
+    "vision/boxes": ("11x11 integers", "121 discrete"),
     "digits/8x8": ("8x8 integers", "10 discrete"),
     "probe/bandit": ("1 float", "2 discrete"),
     "probe/sign": ("1 float", "2 discrete"),
@@ -152,12 +153,14 @@ def is_outside_jax(env_id: str) -> bool:
 
 
 def full_id(env_id: str) -> str:
-    """Return the id that `envs.make` gives an environment: for brax, it names the backend.
+    """Return the id that `envs.make` gives an environment, with its backend or resolution.
 
     Examples:
       >>> full_id("brax/ant"), full_id("brax/swimmer"), full_id("gymnax/CartPole-v1")
       ('brax/ant@spring', 'brax/swimmer@generalized', 'gymnax/CartPole-v1')
     """
+    if env_id == "vision/boxes":
+        return "vision/boxes@11"
     if not env_id.startswith("brax/") or "@" in env_id or ":" in env_id:
         return env_id
     return f"{env_id}@{ONLY_BACKENDS.get(env_id, BRAX_BACKENDS)[0]}"

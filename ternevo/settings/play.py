@@ -26,6 +26,8 @@ class PlayConfig:
     env: str | None = None
     """Environment to play in; defaults to the one used in training. Repeat the name of your own
     environment: its module is never imported just because a file names it."""
+    resolution: int | None = None
+    """Pixels of a side of the pictures, for --policy hyperneat, such as 33 in vision/boxes."""
     policy: str | None = None
     """package.module:Class of a policy of your own, for the same reason."""
     episode_length: int | None = None

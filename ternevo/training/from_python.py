@@ -139,6 +139,8 @@ def evaluate(
     enable_compilation_cache()
     saved = _saved(policy, trust)
     made = contract.shown_to(saved.settings, _made(saved, env, trust))
+    if saved.settings.fits_any_size:
+        saved = policy_file.resized(saved, made)
     check_fits(saved, made)
     problem = problems.of(saved.policy, made)
     key = jax.random.fold_in(jax.random.key(seed), keys.FINAL_EVALUATION)

@@ -25,8 +25,13 @@ def play(config: PlayConfig) -> Path:
     path = run_folder.policy_of(config.run, config.which)
     saved = policy_file.load(path, trust=config.policy or False)
     env_id = policy_file.env_id_of(saved, path, config.env)
-    trained_length = saved.episode_length if env_id == saved.env_id else None
+    if config.resolution is not None:
+        env_id = f"{env_id.partition('@')[0]}@{config.resolution}"
+    is_same = env_id.partition("@")[0] == saved.env_id.partition("@")[0]
+    trained_length = saved.episode_length if is_same else None
     env = envs.remake(env_id, saved.wrappers, trained_length, config.episode_length)
+    if config.resolution is not None:
+        saved = policy_file.resized(saved, env)
     recorded = episode.record(saved, env, jax.random.key(config.seed))
     ending = "terminated" if recorded.terminated else "reached the time limit"
     print(f"return {recorded.total:.2f} in {len(recorded.rewards)} steps, {ending}", flush=True)

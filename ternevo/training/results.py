@@ -218,7 +218,7 @@ def draw_networks(setup: Setup) -> None:
         return
     for folder in setup.seed_folders.values():
         saved = policy_file.load(folder.best_policy, trust=setup.config.policy_name)
-        weights, gains = map(np.asarray, graph.links(saved.weights))
+        weights, gains, _ = map(np.asarray, graph.links(saved.weights))
         links = topology.Links(weights, gains, graph.num_outputs)
         topology.draw(links, setup.env.obs_names, setup.env.action_names, folder.network)
 

@@ -37,6 +37,9 @@ class NEAT(Evolution):
     gain_rate: float = option(0.5, FRACTION, is_data=True)
     """Share of the mutations that leave the topology alone that double or halve the gain of a
     node; ternary weights only."""
+    function_rate: float = option(0.1, FRACTION, is_data=True)
+    """Share of the mutations that leave the topology alone that draw the function of a node anew;
+    only for --policy hyperneat."""
     toggle_rate: float = option(0.0, FRACTION, is_data=True)
     """Share of these mutations that turn a link on or off."""
     enable_rate: float = option(0.0, FRACTION, is_data=True)
