@@ -1,10 +1,12 @@
 """How many evaluations NEAT takes to solve a task, over seeds.
 
-    python experiments/neat.py control/xor --policy.update feed_forward --solved 0.9
+    python experiments/neat.py control/xor update=feed_forward --solved 0.9
 
-prints a line for each seed and one for all. A run ends with the generation in which a member gets
---solved, or after --generations. With --generalise, for two poles, the champion must also balance
-100,000 steps and 1,000 steps from 200 of 625 starts, as Gruau, Whitley and Pyeatt (1996) ask.
+prints a line for each seed and one for all, and with --arm adds a JSON line to results/neat.jsonl.
+A run ends with the generation in which a member gets --solved, or after --generations. With
+--generalise, for two poles, a champion must also balance 100,000 steps, and 1,000 steps from 200 of
+625 starts, as Gruau, Whitley and Pyeatt (1996) ask. As in the authors' code, one champion is tested
+in a generation: that of the best species whose champion was not tested yet.
 
 Options of `--strategy neat` and `--policy graph` are given by name, such as `species_threshold=4`.
 """
@@ -12,9 +14,13 @@ Options of `--strategy neat` and `--policy graph` are given by name, such as `sp
 import argparse
 import ast
 import itertools
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,14 +28,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from ternevo import envs
+from ternevo.algorithms import genomes, neat
 from ternevo.arithmetic import observation
 from ternevo.envs import control
 from ternevo.policies.acting import Actor, seen_after, seen_first
 from ternevo.settings.policies import Graph
 from ternevo.settings.strategies.neat import NEAT
+from ternevo.strategies.numbered import unwrapped
 from ternevo.types import Env, Policy, PolicyParams, Strategy
 
 NUM_STARTS, LONG = 200, 100_000
+RESULTS = Path(__file__).with_name("results") / "neat.jsonl"
 
 
 class Solved(NamedTuple):
@@ -48,19 +57,42 @@ def main() -> None:
     given = parsed()
     options = dict(option.split("=", 1) for option in given.options)
     options = {name: _value(text) for name, text in options.items()}
-    names = [name for name in ("max_hidden", "update", "max_depth") if name in options]
+    names = [name for name in ("max_hidden", "update", "max_depth", "copies", "activation") if name in options]
     of_policy = {name: options.pop(name) for name in names}
     env = envs.make(given.env, given.episode_length)
     policy = Graph(weights=given.weights, **of_policy).build(env.obs, env.action)
     settings = NEAT.of(**options)
     strategy = settings.build(env, policy, given.weights, given.generations)
     is_solved = generalisation(env, policy) if given.generalise else lambda params: (True, 0)
-    run = solver(strategy, is_solved, settings.population_size, given)
-    rows = []
+    assert policy.topology is not None
+    graph = genomes.Graph(policy.topology, given.weights == "float")
+    run = solver(strategy, Test(graph, is_solved), settings.population_size, given)
+    rows = {}
     for seed in range(given.first_seed, given.first_seed + given.seeds):
-        rows.append(run(seed))
-        print(seed, *rows[-1], flush=True)
-    print(summary(rows))
+        rows[seed] = run(seed)
+        print(seed, *rows[seed], flush=True)
+    told = summary(list(rows.values()))
+    print(told)
+    if given.arm:
+        record(given, settings.population_size, rows, told)
+
+
+def record(given: argparse.Namespace, population: int, rows: dict, told: str) -> None:
+    """Add a line of all seeds to the results."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    line = {
+        "system": "NEAT",
+        "task": given.env,
+        "arm": given.arm,
+        "weights": given.weights,
+        "population": population,
+        "seeds": {seed: row._asdict() for seed, row in rows.items()},
+        "summary": told,
+        "command": " ".join(["python experiments/neat.py", *sys.argv[1:]]),
+        "commit": commit.stdout.strip(),
+    }
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def parsed() -> argparse.Namespace:
@@ -70,6 +102,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("options", nargs="*", help="name=value of the strategy or the policy")
     parser.add_argument("--solved", type=float, required=True, help="the return that is enough")
     parser.add_argument("--generalise", action="store_true", help="test champions, see above")
+    parser.add_argument("--arm", help="name of the line in results/neat.jsonl; none by default")
     parser.add_argument("--generations", type=int, default=100)
     parser.add_argument("--episode_length", type=int)
     parser.add_argument("--seeds", type=int, default=20)
@@ -86,31 +119,40 @@ def _value(text: str) -> Any:
         return text
 
 
+class Test(NamedTuple):
+    """What a champion must pass: maps its params to whether it does, and the starts it balances."""
+
+    graph: genomes.Graph
+    is_solved: Callable[[PolicyParams], tuple[bool, int]]
+
+
 def solver(
-    strategy: Strategy,
-    is_solved: Callable[[PolicyParams], tuple[bool, int]],
-    population: int,
-    given: argparse.Namespace,
+    strategy: Strategy, test: Test, population: int, given: argparse.Namespace
 ) -> Callable[[int], Solved]:
     """Return the function that runs a seed until it is solved; all is compiled by then."""
     compiled = {"xla_backend_optimization_level": given.optimization}
-    init, step, params = (
-        jax.jit(f, compiler_options=compiled)
-        for f in (strategy.init, strategy.step, strategy.params)
-    )
-    first = init(jax.random.key(0), *strategy.numbers())
-    is_solved(params(step(jax.random.key(0), first)[0]))
+    init, step = (jax.jit(f, compiler_options=compiled) for f in (strategy.init, strategy.step))
+    params = jax.jit(lambda genome: genomes.to_params(test.graph, genome))
+    first = step(jax.random.key(0), init(jax.random.key(0), *strategy.numbers()))[0]
+    moments = unwrapped(first).moments
+    test.is_solved(PolicyParams(params(unwrapped(first).search.champion), moments))
 
     def run(seed: int) -> Solved:
         key, start = jax.random.key(seed), time.perf_counter()
-        state, done, starts = init(key, *strategy.numbers()), None, 0
+        state, done, starts, tried = init(key, *strategy.numbers()), None, 0, set()
         for generation in range(given.generations):
             state, metrics = step(jax.random.fold_in(key, generation), state)
-            if float(metrics["return/max"]) >= given.solved:
-                is_done, starts = is_solved(params(state))
-                if is_done:
-                    done = generation + 1
-                    break
+            if float(metrics["return/max"]) < given.solved:
+                continue
+            genome = untried(unwrapped(state).search, tried)
+            if genome is None:
+                continue
+            shipped = PolicyParams(params(genome), unwrapped(state).moments)
+            is_done, balanced = test.is_solved(shipped)
+            starts = max(starts, balanced)
+            if is_done:
+                done = generation + 1
+                break
         return Solved(
             done,
             (generation + 1) * population,
@@ -121,6 +163,22 @@ def solver(
         )
 
     return run
+
+
+def untried(state: neat.State, tried: set[bytes]) -> genomes.Genome | None:
+    """Return the champion of the best species whose champion is not in `tried`, and add it."""
+    score, species_of = np.asarray(state.score), np.asarray(state.species_of)
+    found = [
+        np.flatnonzero(species_of == species)[np.argmax(score[species_of == species])]
+        for species in np.unique(species_of)
+    ]
+    for member in sorted(found, key=lambda member: -score[member]):
+        genome = jax.tree.map(lambda x, member=member: x[member], state.population)
+        own = b"".join(np.asarray(x).tobytes() for x in genome)
+        if own not in tried:
+            tried.add(own)
+            return genome
+    return None
 
 
 def generalisation(env: Env, policy: Policy) -> Callable[[PolicyParams], tuple[bool, int]]:

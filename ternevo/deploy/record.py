@@ -37,6 +37,8 @@ OBS_NAMES, ACTION_NAMES = "obs_names", "action_names"
 CPPN, SHEET = "cppn", "sheet"
 """Names in the metadata of what drew the layers (`--policy hyperneat`), and of the shape of the
 pictures that they see."""
+COPIES = "copies"
+"""Name in the metadata of how many consecutive inputs share their links (`--policy graph`)."""
 MAX_NAMES_SIZE = 30_000
 """Largest size in bytes of a list of names that is put into a file."""
 

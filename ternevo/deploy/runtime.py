@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ternevo.deploy import forward, integer, tvp
-from ternevo.deploy.record import ACTION_NAMES, CPPN, OBS_NAMES, SHEET, Layer, PolicyRecord
+from ternevo.deploy.record import ACTION_NAMES, COPIES, CPPN, OBS_NAMES, SHEET, Layer, PolicyRecord
 from ternevo.files import replacing
 
 BACKENDS = ("native", "numpy")
@@ -298,7 +298,7 @@ class Policy:
             "metadata": {
                 name: text
                 for name, text in record.metadata.items()
-                if name not in (OBS_NAMES, ACTION_NAMES, CPPN, SHEET)
+                if name not in (OBS_NAMES, ACTION_NAMES, COPIES, CPPN, SHEET)
             },
         }
 

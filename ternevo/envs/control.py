@@ -92,6 +92,9 @@ OBS_NAMES = (
 )
 SEEN = (0, 2, 4)
 """What `double_pole_no_velocity` shows: position and angles."""
+FULL_SCALES = np.array([TRACK, MAX_ANGLE, MAX_ANGLE], np.float32)
+"""What 127 stands for in what it shows, and COPIES how often it shows each of them."""
+COPIES = 4
 
 
 class PolesState(NamedTuple):
@@ -150,6 +153,21 @@ def start_of(levels: Sequence[float]) -> np.ndarray:
     return np.array([*x, 0, 0], np.float32)
 
 
+def staggered(shares: Float32[Array, " numbers"], copies: int) -> Float32[Array, " readings"]:
+    """Return each number in consecutive readings of 8 bits, shifted by fractions of a step.
+
+    Reading k is `floor(127 * share + k / copies)`, clipped to [-127, 127]. The sum of the readings
+    of a number is `floor(copies * 127 * share)` (Hermite's identity), so together they have
+    log2(copies) more bits, as several converters that are offset.
+
+    Args:
+      shares: numbers as shares of their full scale.
+      copies: the readings of each.
+    """
+    steps = 127 * shares[:, None] + jnp.arange(copies) / copies
+    return jnp.clip(jnp.floor(steps), -127, 127).ravel()
+
+
 def double_pole(episode_length: int = 1000) -> Env:
     """Keep two poles on a cart from falling; each step pays 1. Optimum `episode_length`.
 
@@ -159,11 +177,16 @@ def double_pole(episode_length: int = 1000) -> Env:
     def pays(state: PolesState, failed: jax.Array, truncated: jax.Array) -> jax.Array:
         return jnp.where(failed, 0.0, 1.0)
 
-    return _poles("double_pole", tuple(range(6)), 0, episode_length, pays)
+    view = View(ObsSpec((6,)), lambda x: x, OBS_NAMES)
+    return _poles("double_pole", view, 0, episode_length, pays)
 
 
 def double_pole_no_velocity(episode_length: int = 1000) -> Env:
     """Keep two poles from falling without seeing velocities, and without wiggling.
+
+    Position and angles are shown as shares of the largest ones, each in four staggered readings of
+    8 bits (`staggered`): velocities are differences of angles, and with 8 bits they are too coarse
+    to stand for 100,000 steps. `--policy graph --copies 4` links the readings of a number together.
 
     An episode of t steps pays 0.1 t / episode_length, and if t is above 100, also 0.9 * 0.75 over
     the sum of `|position| + |velocity| + |angle| + |angular velocity|` of the long pole over the
@@ -175,28 +198,47 @@ def double_pole_no_velocity(episode_length: int = 1000) -> Env:
         bonus = 0.9 * 0.75 / jnp.maximum(jnp.sum(state.still), 1e-6)
         return 0.1 / episode_length + jnp.where(is_last, bonus, 0.0)
 
-    return _poles("double_pole_no_velocity", SEEN, MEMORY, episode_length, pays)
+    def shown(x: jax.Array) -> jax.Array:
+        return staggered(x[jnp.array(SEEN)] / FULL_SCALES, COPIES)
+
+    names = tuple(f"{OBS_NAMES[i]}, reading {k}" for i in SEEN for k in range(COPIES))
+    view = View(ObsSpec((len(names),), "integers"), shown, names)
+    return _poles("double_pole_no_velocity", view, MEMORY, episode_length, pays)
+
+
+class View(NamedTuple):
+    """What a policy sees of two poles.
+
+    Attributes:
+      spec: of the observations.
+      shown: maps the state [6] to an observation.
+      names: of its components.
+    """
+
+    spec: ObsSpec
+    shown: Callable[[jax.Array], jax.Array]
+    names: tuple[str, ...]
 
 
 def _poles(
     name: str,
-    seen: tuple[int, ...],
+    view: View,
     memory: int,
     episode_length: int,
     pays: Callable[[PolesState, jax.Array, jax.Array], jax.Array],
 ) -> Env:
-    """Return two poles of which a policy sees some numbers.
+    """Return two poles.
 
     Args:
       name: of the environment.
-      seen: the numbers of the state that are shown.
+      view: what a policy sees of them.
       memory: steps over which stillness is kept.
       episode_length: the time limit.
       pays: the state after a step, whether it failed and whether it was cut, to the reward.
     """
 
     def begin(x: jax.Array) -> tuple[PolesState, jax.Array]:
-        obs = x[jnp.array(seen)]
+        obs = view.shown(x)
         return PolesState(x, jnp.zeros((), jnp.int32), jnp.zeros(memory), obs), obs
 
     def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
@@ -209,7 +251,7 @@ def _poles(
         count, still = state.step + 1, state.still
         if memory:
             still = still.at[state.step % memory].set(jnp.sum(jnp.abs(x[:4])))
-        state = PolesState(x, count, still, x[jnp.array(seen)])
+        state = PolesState(x, count, still, view.shown(x))
         failed = has_failed(x)
         truncated = (count >= episode_length) & ~failed
         return state, Timestep(state.obs, pays(state, failed, truncated), failed, truncated)
@@ -220,13 +262,13 @@ def _poles(
 
     return Env(
         f"control/{name}",
-        ObsSpec((len(seen),)),
+        view.spec,
         ONE_FORCE,
         episode_length,
         reset,
         step,
         draw_task,
-        obs_names=tuple(OBS_NAMES[i] for i in seen),
+        obs_names=view.names,
         action_names=("force (10 N)",),
     )
 

@@ -43,11 +43,12 @@ class Sizes(NamedTuple):
     """The numbers of observations, outputs and nodes, and what links are scaled by.
 
     Attributes:
-      obs: number of observations.
+      obs: number of observations, of which copies count as one.
       outputs: number of outputs, the first nodes.
       nodes: number of nodes.
       shift: a trit with the exponent `shift` passes an observation on to a node unchanged.
       depth: number of updates in a step of a graph without memory; None for a recurrent one.
+      copies: number of consecutive observations that share their links.
     """
 
     obs: int
@@ -55,14 +56,15 @@ class Sizes(NamedTuple):
     nodes: int
     shift: int
     depth: int | None
+    copies: int = 1
 
 
 def build(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Policy:
     """Return the policy for observations of `obs.size` and actions of `action.size`.
 
     Raises:
-      ValueError: the network does not fit into a policy file, or `matmul` needs integers but the
-        settings have floats.
+      ValueError: the network does not fit into a policy file, `matmul` needs integers but the
+        settings have floats, or observations are not made of copies.
     """
     sizes, net = sizes_of(settings, obs, action), network(settings, obs, action)
     inner = layers.policy(settings.layered, net)
@@ -90,11 +92,18 @@ def build(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Policy:
 
 
 def sizes_of(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Sizes:
-    """Return the sizes of a graph."""
+    """Return the sizes of a graph.
+
+    Raises:
+      ValueError: the number of observations is not a multiple of the copies.
+    """
+    if obs.size % settings.copies:
+        raise ValueError(f"--copies {settings.copies} does not divide {obs.size} observations")
     shift = ACTIVATIONS[settings.activation].bits
     shift -= layers.observation_grid(settings.layered, obs).bits
     depth = None if settings.update == "recurrent" else settings.max_depth
-    return Sizes(obs.size, action.size, action.size + settings.max_hidden, shift, depth)
+    num_nodes, num_obs = action.size + settings.max_hidden, obs.size // settings.copies
+    return Sizes(num_obs, action.size, num_nodes, shift, depth, settings.copies)
 
 
 def network(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Network:
@@ -106,7 +115,7 @@ def network(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Network:
     sizes, hidden = sizes_of(settings, obs, action), ACTIVATIONS[settings.activation]
     cells = [Elman(sizes.nodes)]
     if sizes.depth is not None:
-        cells = [Dense(sizes.obs + sizes.nodes)] * sizes.depth
+        cells = [Dense(obs.size + sizes.nodes)] * sizes.depth
     grid = layers.observation_grid(settings.layered, obs)
     try:
         return layers.network((*cells, Dense(sizes.outputs)), obs.shape, grid, hidden)
@@ -147,13 +156,28 @@ def unroll(xp: ModuleType, sizes: Sizes, params: Params) -> Params:
       sizes: of the graph.
       params: its params.
     """
-    (links,) = params
+    links = _copied(xp, sizes, params[0])
+    sizes = sizes._replace(obs=sizes.obs * sizes.copies)
     selection = _selection(xp, sizes, links["weight"].values.dtype)
     if sizes.depth is None:
         return links, {"weight": selection}
     first, later = _passing(xp, sizes, links, sizes.shift), _passing(xp, sizes, links, 0)
     first["weight"] = first["weight"]._replace(values=first["weight"].values[: sizes.obs])
     return first, *[later] * (sizes.depth - 1), {"weight": selection}
+
+
+def _copied(xp: ModuleType, sizes: Sizes, links: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return links from all copies of observations; a float is shared out among them."""
+    if sizes.copies == 1:
+        return links
+    values, exponent = links["weight"]
+    share = 1 if exponent.ndim else sizes.copies
+    rows = xp.repeat(values[: sizes.obs], sizes.copies, axis=0)
+    rows = (rows / share).astype(values.dtype)
+    return {
+        **links,
+        "weight": Tensor(xp.concatenate([rows, values[sizes.obs :]]), exponent),
+    }
 
 
 def _selection(xp: ModuleType, sizes: Sizes, dtype: Any) -> Tensor:

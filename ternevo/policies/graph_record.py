@@ -1,11 +1,12 @@
 """The codec of `--policy graph`: converts settings and weights to a .tvp's record, and back."""
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from ternevo.deploy.record import Layer, PolicyRecord
+from ternevo.deploy.record import COPIES, Layer, PolicyRecord
 from ternevo.policies import graph, network_record
 from ternevo.settings.policies.graph import OBSERVATION_BITS, OBSERVATION_SHIFT, Graph
 from ternevo.types import ActionSpec, ObsSpec, Params, PolicyParams, Tensor
@@ -38,7 +39,10 @@ def to_record(
     net = graph.network(settings, obs, action)
     sizes = graph.sizes_of(settings, obs, action)
     unrolled = params._replace(weights=graph.unroll(jnp, sizes, params.weights))
-    return network_record.record_of(settings.layered, net, obs, action, unrolled)
+    record = network_record.record_of(settings.layered, net, obs, action, unrolled)
+    if settings.copies == 1:
+        return record
+    return dataclasses.replace(record, metadata={COPIES: str(settings.copies)})
 
 
 def from_record(record: PolicyRecord) -> tuple[Graph, Params]:
@@ -56,9 +60,21 @@ def from_record(record: PolicyRecord) -> tuple[Graph, Params]:
         update="recurrent" if is_recurrent else "feed_forward",
         activation=cells[0].activation,  # pyright: ignore (checked when it is built)
         weights=cells[0].kind,
+        copies=int(record.metadata.get(COPIES, "1")),  # pyright: ignore (checked when it is built)
         **own,
     )
-    return settings, (_links_of(record, cells, num_nodes),)
+    links = _links_of(record, cells, num_nodes)
+    return settings, (_without_copies(record.obs_size, settings.copies, links),)
+
+
+def _without_copies(num_obs: int, copies: int, links: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the links of a graph whose observations count once, the inverse of its unrolling."""
+    if copies == 1:
+        return links
+    values, exponent = links["weight"]
+    share = 1 if exponent.ndim else copies
+    rows = (values[:num_obs:copies] * share).astype(values.dtype)
+    return {**links, "weight": Tensor(jnp.concatenate([rows, values[num_obs:]]), exponent)}
 
 
 def _links_of(record: PolicyRecord, cells: list[Layer], num_nodes: int) -> dict[str, Tensor]:

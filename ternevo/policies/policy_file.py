@@ -24,6 +24,7 @@ from ternevo.arithmetic.weights import WeightKind, kind_of
 from ternevo.deploy import tvp
 from ternevo.deploy.record import (
     ACTION_NAMES,
+    COPIES,
     CPPN,
     MAX_NAMES_SIZE,
     OBS_NAMES,
@@ -562,7 +563,7 @@ def _pop_length(told: dict[str, Any]) -> int | None:
 
 
 def _told(metadata: dict[str, str]) -> dict[str, Any]:
-    names = (OBS_NAMES, ACTION_NAMES, CPPN, SHEET)
+    names = (OBS_NAMES, ACTION_NAMES, COPIES, CPPN, SHEET)
     return {name: from_text(text) for name, text in metadata.items() if name not in names}
 
 

@@ -123,7 +123,7 @@ ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "playground/WalkerWalk": ("24 floats", "6 continuous"),
     "control/xor": ("2 floats", "1 continuous"),
     "control/double_pole": ("6 floats", "1 continuous"),
-    "control/double_pole_no_velocity": ("3 floats", "1 continuous"),
+    "control/double_pole_no_velocity": ("12 integers", "1 continuous"),
     "vision/boxes": ("11x11 integers", "121 discrete"),
     "digits/8x8": ("8x8 integers", "10 discrete"),
     "probe/bandit": ("1 float", "2 discrete"),

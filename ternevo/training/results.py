@@ -220,7 +220,8 @@ def draw_networks(setup: Setup) -> None:
         saved = policy_file.load(folder.best_policy, trust=setup.config.policy_name)
         weights, gains, _ = map(np.asarray, graph.links(saved.weights))
         links = topology.Links(weights, gains, graph.num_outputs)
-        topology.draw(links, setup.env.obs_names, setup.env.action_names, folder.network)
+        copies = max(1, len(setup.env.obs_names) // graph.num_inputs)
+        topology.draw(links, setup.env.obs_names[::copies], setup.env.action_names, folder.network)
 
 
 def _in_words(result: dict[str, Any]) -> str:

@@ -91,7 +91,7 @@ def test_poles_fall_from_the_start_and_each_step_before_pays_one():
 def test_without_velocities_standing_still_pays_most():
     """At rest in the middle nothing moves, and a short limit cuts the episode there."""
     env = envs.make("control/double_pole_no_velocity", 120)
-    assert env.obs.size == 3
+    assert env.obs.size == 12
     states, steps = played(env, lambda obs: 0.0, 120, jnp.zeros(6).at[0].set(0.01))
     still = np.abs(np.asarray(states.x)[-100:, :4]).sum()
     np.testing.assert_allclose(steps.reward[:-1], 0.1 / 120, rtol=1e-6)
@@ -104,3 +104,13 @@ def test_625_starts():
     assert len(np.unique(starts, axis=0)) == 625
     np.testing.assert_allclose(np.abs(starts).max(0)[:4], 0.9 * np.array(control.RANGES), rtol=1e-6)
     np.testing.assert_array_equal(control.start_of((0.5, 0.5, 0.5, 0.5)), 0)
+
+
+def test_readings_of_a_number_add_up_to_a_finer_one():
+    """Hermite's identity, where no reading is at its limit."""
+    shares = np.linspace(-1.2, 1.2, 4001).astype(np.float32)
+    readings = np.asarray(control.staggered(jnp.asarray(shares), 4)).reshape(-1, 4)
+    steps = np.asarray(127 * jnp.asarray(shares))  # as float32 rounds
+    inside = np.abs(steps) < 126
+    np.testing.assert_array_equal(readings[inside].sum(1), np.floor(4 * steps[inside]))
+    assert np.abs(readings).max() == 127 and (np.diff(readings[inside]) >= 0).all()

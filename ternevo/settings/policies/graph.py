@@ -30,6 +30,10 @@ class Graph(PolicySettings):
     updates all nodes max_depth times in each step, starting from 0."""
     max_depth: int = option(4, at_least(2), costs_memory=True)
     """Largest number of links from an observation to an action; only for feed_forward."""
+    copies: Literal[1, 2, 4, 8] = 1
+    """Number of consecutive observations that share their links. With more than 1, an environment
+    may show a number in as many readings, shifted by fractions of a step: see staggered readings
+    in the documentation."""
     activation: Literal["int8", "int4", "ternary"] = "int8"
     """Activation of all nodes, a hard tanh on a grid of 8 bits, 4 bits, or three numbers."""
     matmul: Literal["auto", "planes", "float32", "bfloat16", "int8"] = "auto"
@@ -40,6 +44,8 @@ class Graph(PolicySettings):
         super().__post_init__()
         check("max_hidden", self.max_hidden, COUNT)
         check("max_depth", self.max_depth, at_least(2))
+        if self.copies not in (1, 2, 4, 8):
+            raise ValueError(f"copies must be 1, 2, 4 or 8, got {self.copies}")
         if self.weights == "binary":
             raise ValueError(
                 "--policy graph needs a 0 for links that are not there, and binary weights are -1 "
