@@ -42,15 +42,18 @@ class Genome(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """The sizes of a policy's graphs, and whether its weights are floats.
+    """The sizes of a policy's graphs, whether its weights are floats, and what is the same gene.
 
     Attributes:
       topology: of the policy.
       is_float: whether weights are floats, not trits.
+      by_history: whether genes of two genomes are the same if their history is, and not if they are
+        in the same slot, which is the ablation.
     """
 
     topology: Topology
     is_float: bool
+    by_history: bool = True
 
     @property
     def first(self) -> int:
@@ -123,8 +126,17 @@ class Alignment(NamedTuple):
 
 
 def aligned(graph: Graph, genome: Genome, other: Genome) -> Alignment:
-    """Return another genome in the slots of the first, aligned by ids and innovation numbers."""
+    """Return another genome in the slots of the first, aligned by ids and innovation numbers.
+
+    Without `by_history`, a link or node is the same if it is in the same slot.
+    """
     topology = graph.topology
+    if not graph.by_history:
+        has_link = (genome.innovation > 0) & (other.innovation > 0)
+        has_node = nodes_in_use(graph, genome) & nodes_in_use(graph, other)
+        return Alignment(
+            has_link, other.weight, other.is_on, has_node, other.gain, other.function
+        )
     is_same = (genome.node[:, None] == other.node) & (genome.node[:, None] > 0)
     outputs = jnp.arange(topology.num_outputs)
     slot = jnp.concatenate([outputs, topology.num_outputs + jnp.argmax(is_same, 1)])

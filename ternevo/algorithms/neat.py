@@ -97,7 +97,7 @@ def search(
             "--strategy neat searches the topology of a graph; add --policy graph, or use another "
             "strategy, such as ternary_ga, for a network of layers"
         )
-    graph = Graph(policy.topology, weights == "float")
+    graph = Graph(policy.topology, weights == "float", settings.same_gene == "history")
 
     def init(key: Key) -> State:
         return _start(settings, graph, policy, key)

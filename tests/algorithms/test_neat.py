@@ -266,3 +266,55 @@ def test_a_network_of_layers_is_refused_with_what_to_use():
     policy = MLP((4,)).build(OBS, ACTION)
     with pytest.raises(ValueError, match="add --policy graph"):
         neat.search(NEAT(), policy, "ternary")
+
+
+def test_without_history_genes_are_the_same_in_the_same_slot():
+    """The ablation: node 7 and node 11 share a slot, and so do links 5 and 9."""
+    _, graph = graph_of("float")
+    found = genomes.aligned(graph._replace(by_history=False), ONE, OTHER)
+    at = np.argwhere(found.has_link).tolist()
+    assert at == [[0, 0], [1, 0], [4, 0]]  # of ONE and of OTHER
+    assert float(found.weight[4, 0]) == 9.0  # that of another link
+    np.testing.assert_array_equal(found.has_node, [True, True, False, False])
+
+
+def as_genes(genome: Genome) -> dict[int, tuple[float, bool]]:
+    """Return weight and whether it is on by innovation number, without slots."""
+    at = np.argwhere(np.asarray(genome.innovation) > 0)
+    return {
+        int(genome.innovation[s, t]): (float(genome.weight[s, t]), bool(genome.is_on[s, t]))
+        for s, t in at
+    }
+
+
+def test_distance_and_crossover_are_those_of_plain_lists_of_genes():
+    """An oracle in a few lines of Python, on genomes that evolution made, slots and all."""
+    graph, _, populations = evolved("float", "recurrent")
+    last = jax.tree.map(lambda x: x[-1], populations)
+    measure = quick_jit(
+        jax.vmap(lambda a, b: genomes.distance(graph, a, b, of_gene=1.0, of_weight=0.4))
+    )
+    half = GROWING.population_size // 2
+    one, other = (jax.tree.map(lambda x, part=part: x[part], last) for part in
+                  (slice(0, half), slice(half, None)))  # fmt: skip
+    apart = np.asarray(measure(one, other))
+    cross = quick_jit(jax.vmap(lambda key, a, b: genomes.crossed(graph, key, a, b)))
+    children = cross(jax.random.split(KEY, half), one, other)
+    shares = []
+    for i in range(half):
+        a, b, child = (
+            as_genes(jax.tree.map(lambda x, i=i: x[i], x)) for x in (one, other, children)
+        )
+        common = a.keys() & b.keys()
+        weights = np.mean([abs(a[n][0] - b[n][0]) for n in common])
+        np.testing.assert_allclose(apart[i], len(a.keys() ^ b.keys()) + 0.4 * weights, rtol=1e-5)
+        assert child.keys() == a.keys()
+        for number, (weight, is_on) in child.items():
+            if number not in common:
+                assert (weight, is_on) == a[number]
+                continue
+            mean = np.float32(a[number][0] + b[number][0]) / 2
+            assert np.isclose(weight, [a[number][0], b[number][0], mean], rtol=1e-6).any()
+            assert is_on or not (a[number][1] and b[number][1])
+        shares.append(len(common) / len(a))
+    assert min(shares) < 1 and max(shares) > 0.3  # disjoint genes and common ones

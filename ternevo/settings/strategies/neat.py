@@ -1,7 +1,7 @@
 """`--strategy neat`: evolves the topology of a graph with its weights."""
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ternevo.settings.meaning import COUNT, FRACTION, NOT_NEGATIVE, SHARE, at_least, option
 from ternevo.settings.policies.settings import WeightName
@@ -60,5 +60,8 @@ class NEAT(Evolution):
     """Largest number of species; 1 turns speciation off. Further members join the nearest one."""
     target_species: int = option(10, NOT_NEGATIVE)
     """Number of species towards which the threshold moves by a tenth a generation; 0 keeps it."""
+    same_gene: Literal["history", "slot"] = "history"
+    """What makes links of two members the same: history, their innovation numbers; or slot, only
+    where they are in memory, which turns the alignment of the original off, to compare."""
     stagnation: int = option(15, COUNT)
     """Generations without progress after which a species has hardly any children."""
