@@ -251,7 +251,8 @@ class Topology(NamedTuple):
         [nodes] of the gains of nodes, and the numbers int8 [nodes] of their functions to params. A
         float policy has no gains and ignores them.
       links: the inverse of `params`.
-      num_functions: number of functions that a node may compute; 1 if all compute the same.
+      functions: names of the functions that a node may compute; empty if all compute the same.
+      input_names: names of the observations; empty if they are those of the environment.
     """
 
     num_inputs: int
@@ -261,7 +262,8 @@ class Topology(NamedTuple):
     start_gain: int
     params: Callable[[Array, Array, Array], Params]
     links: Callable[[Params], tuple[Array, Array, Array]]
-    num_functions: int = 1
+    functions: tuple[str, ...] = ()
+    input_names: tuple[str, ...] = ()
 
     @property
     def num_nodes(self) -> int:

@@ -439,7 +439,7 @@ def _new(graph: Graph, key: Key, size: int) -> New:
 
 
 def _drawn_functions(graph: Graph, key: Key, size: int) -> jax.Array:
-    return jax.random.randint(key, (size,), 0, graph.topology.num_functions, jnp.int8)
+    return jax.random.randint(key, (size,), 0, max(1, len(graph.topology.functions)), jnp.int8)
 
 
 def _changed(settings: NEAT, graph: Graph, key: Key, genome: Genome) -> Genome:
@@ -456,7 +456,7 @@ def _changed(settings: NEAT, graph: Graph, key: Key, genome: Genome) -> Genome:
         moved = jnp.clip(gain.at[node].add(step), genomes.MIN_GAIN, genomes.MAX_GAIN)
         gain = jnp.where(jax.random.bernoulli(keys[4], settings.gain_rate), moved, gain)
     function = genome.function
-    if graph.topology.num_functions > 1:
+    if graph.topology.functions:
         function = _changed_function(settings, graph, jax.random.fold_in(keys[2], 1), genome)
     is_on, flat = genome.is_on.ravel(), has_link.ravel()
     place = _any_of(keys[5], flat)

@@ -260,5 +260,6 @@ def _topology(settings: HyperNEAT, sizes: Sizes) -> Topology:
         0,
         params,
         links,
-        len(FUNCTIONS),
+        FUNCTIONS,
+        COORDINATES,
     )

@@ -21,12 +21,12 @@ class Links(NamedTuple):
 
     Attributes:
       weights: [sources, nodes]; sources are observations, a bias, and the nodes.
-      gains: logarithms of the gains of nodes to base 2.
+      notes: what is written below each node, such as its gain.
       num_outputs: number of outputs, the first nodes.
     """
 
     weights: NDArray
-    gains: NDArray[np.int8]
+    notes: tuple[str, ...]
     num_outputs: int
 
     @property
@@ -74,7 +74,7 @@ def draw(links: Links, names: tuple[str, ...], actions: tuple[str, ...], path: P
     figure = Figure(figsize=(2.5 + 2 * (layer[used].max() + 1), 4.5), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
-    for source, target in zip(*np.nonzero(links.weights), strict=True):
+    for source, target in np.argwhere(links.weights != 0).tolist():
         if used[target] and source in places:
             _draw_link(axes, places, links, source, target)
     for source, (x, y) in places.items():
@@ -103,7 +103,7 @@ def _places(
     for node in np.flatnonzero(used):
         columns.setdefault(int(layer[node]), []).append(first + int(node))
     return {
-        source: (x, -(place + 0.5) / len(column) + 0.06 * (x % 2))
+        source: (float(x), -(place + 0.5) / len(column) + 0.06 * (x % 2))
         for x, column in columns.items()
         for place, source in enumerate(column)
     }
@@ -131,7 +131,7 @@ def _label(
         return ("" if links.num_inputs > MOST_INPUTS else name), "left"
     if node == -1:
         return "bias", "left"
-    gain = f"x 2^{links.gains[node]}"
+    note = links.notes[node]
     if node >= links.num_outputs:
-        return gain, "centre"
-    return f"{actions[node] if node < len(actions) else f'output {node}'}\n{gain}", "right"
+        return note, "centre"
+    return f"{actions[node] if node < len(actions) else f'output {node}'}\n{note}", "right"

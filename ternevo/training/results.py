@@ -218,10 +218,16 @@ def draw_networks(setup: Setup) -> None:
         return
     for folder in setup.seed_folders.values():
         saved = policy_file.load(folder.best_policy, trust=setup.config.policy_name)
-        weights, gains, _ = map(np.asarray, graph.links(saved.weights))
-        links = topology.Links(weights, gains, graph.num_outputs)
-        copies = max(1, len(setup.env.obs_names) // graph.num_inputs)
-        topology.draw(links, setup.env.obs_names[::copies], setup.env.action_names, folder.network)
+        weights, gains, functions = map(np.asarray, graph.links(saved.weights))
+        notes = [f"x 2^{gain}" for gain in gains]
+        if graph.functions:
+            notes = [graph.functions[function] for function in functions]
+        links = topology.Links(weights, tuple(notes), graph.num_outputs)
+        names, actions = setup.env.obs_names, setup.env.action_names
+        if graph.input_names:
+            names, actions = graph.input_names, ()
+        copies = max(1, len(names) // graph.num_inputs)
+        topology.draw(links, names[::copies], actions, folder.network)
 
 
 def _in_words(result: dict[str, Any]) -> str:
