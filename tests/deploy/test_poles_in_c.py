@@ -1,0 +1,116 @@
+"""A graph that balances two poles, as a C file: under 400 bytes of data, and the same forces."""
+
+import re
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_c_header import STRICT, tool
+
+from ternevo import envs
+from ternevo.arithmetic import observation
+from ternevo.deploy import c_header, pruning
+from ternevo.policies import contract, policy_file
+from ternevo.policies.acting import Actor, seen_after, seen_first
+from ternevo.settings.policies import Graph
+from ternevo.types import PolicyParams, Tensor
+
+MAIN = r"""
+#include <stdio.h>
+#include "policy.h"
+int main(void) {
+  float obs[POLICY_N_IN], action[POLICY_N_OUT];
+  int8_t memory[POLICY_MEMORY];
+  if (policy_selftest()) return 2;
+  policy_reset(memory);
+  while (fread(obs, sizeof obs, 1, stdin) == 1) {
+    policy_act(memory, obs, action);
+    fwrite(action, sizeof action, 1, stdout);
+  }
+  return 0;
+}
+"""
+
+
+def random_graph(settings: Graph, env, seed: int) -> PolicyParams:
+    """Return a graph of random links, a third of them, and gains; it moves the cart about."""
+    rng = np.random.default_rng(seed)
+    policy = contract.build(settings, env.obs, env.action)
+    (layer,) = policy.init(jax.random.key(seed))
+    weight, bias = layer["weight"], layer["bias"]
+    trits = rng.choice([-1, 0, 0, 1], weight.values.shape)
+    exponents = weight.exponent + rng.integers(2, 6, weight.exponent.shape)
+    drawn = {
+        "weight": Tensor(jnp.asarray(trits, jnp.int8), jnp.asarray(exponents, jnp.int8)),
+        "bias": Tensor(jnp.asarray(rng.integers(-1, 2, bias.values.shape), jnp.int8), bias.exponent),
+    }
+    return PolicyParams((drawn,), observation.empty(env.obs.size))
+
+
+def played(env, settings: Graph, params: PolicyParams, steps: int):
+    """Return observations and forces; when the poles fall they are set up again, and it goes on."""
+    policy = contract.build(settings, env.obs, env.action)
+    actor, key = Actor(policy, env.obs, env.action), jax.random.key(0)
+    quantiser = observation.freeze(params.moments, env.obs.kind)
+    begin = env.reset(key, env.draw_task(key))
+
+    def one(carry, _):
+        state, memory, seen = carry
+        memory, action = actor.act(params.weights, quantiser, memory, seen)
+        after, timestep = env.step(key, state, action)
+        is_over = timestep.terminated | timestep.truncated
+        start = begin[0], seen_first(begin[1])
+        going_on = after, seen_after(timestep)._replace(is_first=jnp.asarray(False))
+        state, now = jax.tree.map(lambda a, b: jnp.where(is_over, a, b), start, going_on)
+        return (state, memory, now), (seen.obs, action)
+
+    start = begin[0], policy.reset(params.weights, key), seen_first(begin[1])
+    return jax.jit(lambda: jax.lax.scan(one, start, None, steps)[1])()
+
+
+@pytest.mark.parametrize("steps", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_c_gives_the_forces_of_jax(tmp_path, steps):
+    env = envs.make("control/double_pole_no_velocity", steps)
+    settings = Graph(max_hidden=6, copies=4)
+    params = random_graph(settings, env, 4)
+    obs, forces = map(np.asarray, played(env, settings, params, steps))
+    assert np.unique(forces).size > 10  # it is no constant
+    path = tmp_path / "policy.tvp"
+    policy_file.save(path, env, "graph", settings, params)
+    record = pruning.pruned(policy_file.load(path).record)
+    assert record.layers[0].size <= 7
+    header = c_header.to_c(record, "policy", 4, None, "2026-01-01")
+    (tmp_path / "policy.h").write_text(header)
+    (tmp_path / "main.c").write_text(MAIN)
+    program = tmp_path / "main"
+    subprocess.run(
+        [tool("gcc"), "-std=c99", "-O2", *STRICT, tmp_path / "main.c", "-o", program, "-lm"],
+        check=True,
+    )
+    done = subprocess.run(
+        [program], input=obs.astype(np.float32).tobytes(), capture_output=True, check=True
+    )
+    found = np.frombuffer(done.stdout, np.float32).reshape(forces.shape)
+    np.testing.assert_array_equal(found, forces)
+
+
+def test_the_data_of_a_graph_take_less_than_400_bytes(tmp_path):
+    """All constants of the object file, without the self test."""
+    env = envs.make("control/double_pole_no_velocity")
+    settings = Graph(max_hidden=6, copies=4)
+    path = tmp_path / "policy.tvp"
+    policy_file.save(path, env, "graph", settings, random_graph(settings, env, 4))
+    record = pruning.pruned(policy_file.load(path).record)
+    (tmp_path / "policy.h").write_text(c_header.to_c(record, "policy", 4, None, "2026-01-01"))
+    source = tmp_path / "data.c"
+    source.write_text('#include "policy.h"\nvoid f(int8_t *m, const float *o, float *a)'
+                      '{ policy_act(m, o, a); }\n')  # fmt: skip
+    flags = ("-std=c99", "-Os", "-DTERNEVO_NO_SELFTEST", "-c")
+    subprocess.run([tool("gcc"), *flags, source, "-o", tmp_path / "data.o"], check=True)
+    text = subprocess.run(
+        [tool("objdump"), "-h", tmp_path / "data.o"], capture_output=True, check=True, text=True
+    ).stdout
+    sections = re.findall(r"\s(\.(?:rodata|data|bss)\S*)\s+([0-9a-f]+)", text)
+    assert 0 < sum(int(size, 16) for _, size in sections) < 400
