@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32
 
-from ternevo.envs import maze, traces
+from ternevo.envs import maze, traces, value_tasks
 from ternevo.names import lookup
 from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
 
@@ -278,6 +278,8 @@ TASKS: dict[str, Callable[..., Env]] = {
     "double_pole": double_pole,
     "double_pole_no_velocity": double_pole_no_velocity,
     "maze": maze.maze,
+    "mountain_car_bins": value_tasks.mountain_car_bins,
+    "job_scheduling": value_tasks.job_scheduling,
 }
 
 

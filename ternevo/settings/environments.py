@@ -124,6 +124,8 @@ ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "control/xor": ("2 floats", "1 continuous"),
     "control/double_pole": ("6 floats", "1 continuous"),
     "control/double_pole_no_velocity": ("12 integers", "1 continuous"),
+    "control/mountain_car_bins": ("20 integers", "3 discrete"),
+    "control/job_scheduling": ("16 integers", "16 discrete"),
     "vision/boxes": ("11x11 integers", "121 discrete"),
     "digits/8x8": ("8x8 integers", "10 discrete"),
     "probe/bandit": ("1 float", "2 discrete"),
