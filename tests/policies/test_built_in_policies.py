@@ -25,6 +25,7 @@ from ternevo.settings.policies import (
     Graph,
     HyperNEAT,
     PolicySettings,
+    QLearner,
     Recurrent,
     ResNet,
 )
@@ -96,8 +97,11 @@ floats = pytest.mark.parametrize(("settings", "obs"), FLOATS.values(), ids=FLOAT
 
 
 def test_all_policies_are_here():
-    """But the policy whose params are not those of its layers: test_hyperneat.py has it."""
-    assert {type(settings) for settings, _ in CASES.values()} == {*POLICIES.values()} - {HyperNEAT}
+    """But those that are no layers: test_hyperneat.py and test_q_learner.py have them."""
+    assert {type(settings) for settings, _ in CASES.values()} == {*POLICIES.values()} - {
+        HyperNEAT,
+        QLearner,
+    }
 
 
 def shipped(settings: PolicySettings, obs: ObsSpec, seed: int = 0) -> tuple[Any, PolicyParams]:

@@ -10,6 +10,7 @@ from ternevo.settings.policies.conv import Conv as Conv
 from ternevo.settings.policies.graph import Graph as Graph
 from ternevo.settings.policies.hyperneat import HyperNEAT as HyperNEAT
 from ternevo.settings.policies.mlp import MLP as MLP
+from ternevo.settings.policies.q_learner import QLearner as QLearner
 from ternevo.settings.policies.recurrent import Recurrent as Recurrent
 from ternevo.settings.policies.resnet import ResNet as ResNet
 from ternevo.settings.policies.settings import PolicySettings as PolicySettings
@@ -21,6 +22,7 @@ POLICIES: dict[str, type[PolicySettings]] = {
     "recurrent": Recurrent,
     "graph": Graph,
     "hyperneat": HyperNEAT,
+    "q_learner": QLearner,
 }
 
 
