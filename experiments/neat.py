@@ -38,6 +38,7 @@ from ternevo.strategies.numbered import unwrapped
 from ternevo.types import Env, Policy, PolicyParams, Strategy
 
 NUM_STARTS, LONG = 200, 100_000
+OF_POLICY = ("max_hidden", "update", "max_depth", "copies", "activation")
 RESULTS = Path(__file__).with_name("results") / "neat.jsonl"
 
 
@@ -57,7 +58,11 @@ def main() -> None:
     given = parsed()
     options = dict(option.split("=", 1) for option in given.options)
     options = {name: _value(text) for name, text in options.items()}
-    names = [name for name in ("max_hidden", "update", "max_depth", "copies", "activation") if name in options]
+    names = [
+        name
+        for name in ("max_hidden", "update", "max_depth", "copies", "activation")
+        if name in options
+    ]
     of_policy = {name: options.pop(name) for name in names}
     env = envs.make(given.env, given.episode_length)
     policy = Graph(weights=given.weights, **of_policy).build(env.obs, env.action)

@@ -134,9 +134,7 @@ def aligned(graph: Graph, genome: Genome, other: Genome) -> Alignment:
     if not graph.by_history:
         has_link = (genome.innovation > 0) & (other.innovation > 0)
         has_node = nodes_in_use(graph, genome) & nodes_in_use(graph, other)
-        return Alignment(
-            has_link, other.weight, other.is_on, has_node, other.gain, other.function
-        )
+        return Alignment(has_link, other.weight, other.is_on, has_node, other.gain, other.function)
     is_same = (genome.node[:, None] == other.node) & (genome.node[:, None] > 0)
     outputs = jnp.arange(topology.num_outputs)
     slot = jnp.concatenate([outputs, topology.num_outputs + jnp.argmax(is_same, 1)])

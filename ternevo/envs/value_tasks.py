@@ -31,8 +31,8 @@ class CarState(NamedTuple):
 def mountain_car_bins(episode_length: int = 500) -> Env:
     """Reach the top of the hill; each step costs 1. Position and velocity are shown in ten bins.
 
-    The physics are those of Gym's MountainCar-v0. Bins make the task linear in the values of states,
-    so that a network without hidden nodes can hold them.
+    The physics are those of Gym's MountainCar-v0. Without hidden nodes a network
+    can hold a value for each bin.
     """
 
     def seen(position: jax.Array, velocity: jax.Array, count: jax.Array) -> CarState:
@@ -116,7 +116,6 @@ def job_scheduling(episode_length: int = NUM_JOBS) -> Env:
     the jobs there the oldest is done, or the oldest of all if there is none. A step pays the job's
     `utility`, so the optimum is below 0.
     """
-
     arrival = jnp.maximum(0, jnp.arange(NUM_JOBS) - (QUEUED - 1))
 
     def groups(state: JobsState) -> tuple[jax.Array, jax.Array]:
@@ -134,9 +133,7 @@ def job_scheduling(episode_length: int = NUM_JOBS) -> Env:
         del task
         types = jax.random.randint(key, (NUM_JOBS,), 0, TYPES)
         nothing = jnp.zeros(TYPES * AGES)
-        state = seen(
-            JobsState(types, jnp.zeros(NUM_JOBS, bool), jnp.zeros((), jnp.int32), nothing)
-        )
+        state = seen(JobsState(types, jnp.zeros(NUM_JOBS, bool), jnp.zeros((), jnp.int32), nothing))
         return state, state.obs
 
     def step(key: Key, state: JobsState, action: jax.Array) -> tuple[JobsState, Timestep]:

@@ -9,6 +9,7 @@ Params are those of the graph. `draw` turns them into those of the network, once
 (`Policy.packing`); both kinds are accepted wherever params are.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -161,7 +162,7 @@ def draw(
     """
     (graph,) = params
     found = []
-    for number, (before, after) in enumerate(zip(places[:-1], places[1:], strict=True)):
+    for number, (before, after) in enumerate(itertools.pairwise(places)):
         trits = _trits(settings, graph, number, (jnp.asarray(before), jnp.asarray(after)))
         mean = jnp.sum(jnp.abs(trits), dtype=jnp.int32) / len(after)
         exponent = jnp.round(jnp.log2(jnp.maximum(mean, 1)) / 2).astype(jnp.int8)

@@ -2,8 +2,8 @@
 
 The file is that of an MLP, so every runtime runs it, and a device gets the layers alone. In the
 metadata is what drew them, so that a run can start from the file and pictures may have another
-size. The layers are the truth: if they are not what the graph draws here, such as on a machine whose
-exponential rounds differently next to the threshold, the file is read as the MLP that it is.
+size. The layers are the truth: if they are not what the graph draws here, such as on a machine
+whose exponential rounds differently next to the threshold, the file is read as the MLP that it is.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 Whiteson and Stone 2006. A node computes a tanh of its sum times a gain, an output the sum itself,
 and an output times `q_scale` is the value of an action. Actions are greedy. Each step corrects the
 value of the step before by its temporal difference, with the reward and the observation that
-followed. Where an episode begins, the one before had ended, and its last value was the reward alone.
+followed. Where an episode begins, the one before has ended, and its last value is the reward.
 
 What is learned lives in the memory, so `--lifetime` decides for how long, and params never change.
 """
@@ -148,9 +148,7 @@ def corrected(
     decay = settings.q_discount * settings.q_trace
     trace = jax.tree.map(lambda old, new: decay * old + new, life.trace, slope)
     step = rate * (target - value)
-    learned = jax.tree.map(
-        lambda x, own, free: x + step * own * free, life.learned, trace, is_free
-    )
+    learned = jax.tree.map(lambda x, own, free: x + step * own * free, life.learned, trace, is_free)
     kept = jnp.where(inputs.is_first | ~life.is_alive, 0.0, 1.0)
     return life._replace(learned=learned, trace=jax.tree.map(lambda x: x * kept, trace))
 

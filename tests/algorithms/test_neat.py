@@ -41,9 +41,7 @@ def by_hand(links: dict[tuple[int, int], tuple[int, float]], nodes=(0, 0, 0), of
         number[at], weight[at] = innovation, value
     is_on = (number > 0) & ~np.isin(number, off)
     zeros = np.zeros(4, np.int8)
-    parts = map(
-        jnp.asarray, (np.array(nodes, np.int32), number, weight, is_on, zeros, zeros)
-    )
+    parts = map(jnp.asarray, (np.array(nodes, np.int32), number, weight, is_on, zeros, zeros))
     return Genome._make(parts)
 
 
@@ -120,7 +118,10 @@ def test_a_new_node_passes_numbers_on():
     genome = genomes.from_params(graph, policy.init(jax.random.key(1)))
     growth = Growth(jnp.asarray(True), jnp.asarray(False), jnp.int32(0), jnp.int32(0))
     grown = genomes.grown(
-        graph, genome, growth, New(jnp.int32(9), jnp.int32(70), jnp.float32(0), jnp.int8(2), jnp.int8(0))
+        graph,
+        genome,
+        growth,
+        New(jnp.int32(9), jnp.int32(70), jnp.float32(0), jnp.int8(2), jnp.int8(0)),
     )
     assert (int(grown.innovation[0, 1]), int(grown.innovation[4, 0])) == (70, 71)
     assert not bool(grown.is_on[0, 0]) and int(grown.node[0]) == 9

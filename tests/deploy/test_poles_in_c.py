@@ -44,7 +44,9 @@ def random_graph(settings: Graph, env, seed: int) -> PolicyParams:
     exponents = weight.exponent + rng.integers(2, 6, weight.exponent.shape)
     drawn = {
         "weight": Tensor(jnp.asarray(trits, jnp.int8), jnp.asarray(exponents, jnp.int8)),
-        "bias": Tensor(jnp.asarray(rng.integers(-1, 2, bias.values.shape), jnp.int8), bias.exponent),
+        "bias": Tensor(
+            jnp.asarray(rng.integers(-1, 2, bias.values.shape), jnp.int8), bias.exponent
+        ),
     }
     return PolicyParams((drawn,), observation.empty(env.obs.size))
 

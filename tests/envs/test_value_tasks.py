@@ -13,7 +13,7 @@ KEY = jax.random.key(0)
 
 def test_the_car_moves_as_in_gymnax_and_is_shown_in_one_bin_each():
     env, (other, params) = envs.make("control/mountain_car_bins"), gymnax.make("MountainCar-v0")
-    state, obs = env.reset(KEY, ())
+    state, _ = env.reset(KEY, ())
     other_state = other.reset(KEY, params)[1]
     other_state = other_state.replace(position=state.position, velocity=state.velocity)
     step, other_step = jax.jit(env.step), jax.jit(other.step_env)
@@ -41,7 +41,7 @@ def test_pushing_along_with_the_motion_reaches_the_top():
 
 
 def served(choose):
-    """Return the sum of rewards and the last state of 200 steps; `choose` maps counts to an action."""
+    """Return all timesteps and states; `choose` maps counts of jobs to an action."""
     env = envs.make("control/job_scheduling")
 
     def one(carry, _):

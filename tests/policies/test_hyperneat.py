@@ -79,7 +79,7 @@ def test_places_are_sheets_for_pictures_and_lines_for_vectors():
     np.testing.assert_allclose(hidden[::3, 1], [-2 / 3, 0, 2 / 3], atol=1e-6)
     line = hyperneat.sheets(settings, ObsSpec((3,)), ActionSpec("discrete", 2))
     assert [set(sheet[:, 1]) for sheet in line] == [{0.0}] * 3
-    with pytest.raises(ValueError, match="must be 1. Use --policy conv"):
+    with pytest.raises(ValueError, match="Use --policy conv"):
         hyperneat.sheets(settings, ObsSpec((10, 10, 4)), ActionSpec("discrete", 3))
 
 

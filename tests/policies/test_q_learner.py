@@ -16,7 +16,9 @@ from ternevo.types import ActionSpec, Inputs, ObsSpec
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 STATES, ACTIONS = 4, 2
-SETTINGS = QLearner(max_hidden=1, weights="float", learns="weights", q_rate=0.5, q_scale=4.0, q_discount=0.9)
+SETTINGS = QLearner(
+    max_hidden=1, weights="float", learns="weights", q_rate=0.5, q_scale=4.0, q_discount=0.9
+)
 
 
 def built(settings=SETTINGS):
@@ -33,9 +35,7 @@ def lived(settings, states, rewards, begins):
     memory, trail = policy.reset(params, jax.random.key(0)), []
     for state, reward, begin in zip(states, rewards, begins, strict=True):
         obs = 127.0 * jnp.eye(STATES)[state]
-        memory, output = apply(
-            params, memory, Inputs(obs, jnp.float32(reward), jnp.asarray(begin))
-        )
+        memory, output = apply(params, memory, Inputs(obs, jnp.float32(reward), jnp.asarray(begin)))
         trail.append((state, int(memory.action), np.asarray(output)))
     return params, memory, trail
 

@@ -3,7 +3,15 @@
 import dataclasses
 from typing import ClassVar, Literal
 
-from ternevo.settings.meaning import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, at_least, check, option
+from ternevo.settings.meaning import (
+    COUNT,
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    at_least,
+    check,
+    option,
+)
 from ternevo.settings.policies.settings import PolicySettings
 
 
