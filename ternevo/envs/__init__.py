@@ -24,6 +24,7 @@ SUITES = {
     "probe": "ternevo.envs.probe",
     "digits": "ternevo.envs.digits",
     "control": "ternevo.envs.control",
+    "meta": "ternevo.envs.meta",
     "gymnax": "ternevo.envs.gymnax",
     "brax": "ternevo.envs.brax",
     "mujoco": "ternevo.envs.mujoco",
