@@ -89,7 +89,9 @@ floats = pytest.mark.parametrize(("settings", "obs"), FLOATS.values(), ids=FLOAT
 
 
 def test_all_policies_are_here():
-    assert {type(settings) for settings, _ in CASES.values()} == set(POLICIES.values())
+    """Those that learn while they live have tests of their own."""
+    found = {type(settings) for settings, _ in CASES.values()}
+    assert found == {class_ for class_ in POLICIES.values() if not class_.learns}
 
 
 def shipped(settings: PolicySettings, obs: ObsSpec, seed: int = 0) -> tuple[Any, PolicyParams]:

@@ -8,6 +8,7 @@ import sys
 
 from ternevo.settings.policies.conv import Conv as Conv
 from ternevo.settings.policies.graph import Graph as Graph
+from ternevo.settings.policies.hebbian import Hebbian as Hebbian
 from ternevo.settings.policies.mlp import MLP as MLP
 from ternevo.settings.policies.recurrent import Recurrent as Recurrent
 from ternevo.settings.policies.resnet import ResNet as ResNet
@@ -19,6 +20,7 @@ POLICIES: dict[str, type[PolicySettings]] = {
     "resnet": ResNet,
     "recurrent": Recurrent,
     "graph": Graph,
+    "hebbian": Hebbian,
 }
 
 

@@ -23,6 +23,9 @@ class PolicySettings(Built):
     """The module with `to_record`, `from_record` and `understands`, see `policy_file.Codec`; the
     policy's file is then a .tvp. With None it is a .npz, which only the policy's module can run."""
 
+    learns: ClassVar[bool] = False
+    """Whether the policy learns while it lives; it then does not act in simulators outside JAX."""
+
     weights: WeightName = dataclasses.field(default="ternary", kw_only=True)
     """Values of a weight: {-1, 0, +1}, {-1, +1}, or any float (the float baseline)."""
 
