@@ -403,20 +403,8 @@ class Runner:
 
     def _activate(self, layer: PlasticLayer, sums: NDArray) -> NDArray:
         """Return what the next layer takes, on the grid of the activation."""
-        if self.is_float:
-            units = np.ldexp(sums, -layer.shift)
-        else:
-            units = np.ldexp(sums.astype(np.float64), -layer.shift)  # exact
-        if layer.activation == "tanh":
-            return np.tanh(units)
-        if layer.activation == "sign":
-            found = np.where(units >= 0, 1, -1)
-        elif layer.activation == "ternary":
-            found = (units > 0.5).astype(np.int64) - (units < -0.5)
-        else:
-            bits, limit = integer.GRIDS[layer.activation]
-            found = np.clip(np.rint(units * 2**bits), -limit, limit)
-        return found.astype(sums.dtype)
+        exact = sums if self.is_float else sums.astype(np.float64)
+        return activated(layer.activation, np.ldexp(exact, -layer.shift), sums.dtype)
 
     def _learned(self, coefficients: Coefficients, fast: NDArray, pre: Any, post: Any) -> NDArray:
         """Return the weights after a step: the rule, and then the bound."""
@@ -435,6 +423,18 @@ class Runner:
         if self.is_float:
             return moved * (np.float32(ONE) / largest)
         return np.sign(moved) * (np.abs(moved) * ONE // largest)
+
+
+def activated(activation: str, units: NDArray, dtype: Any) -> NDArray:
+    """Return the numbers on the grid of an activation, of pre-activations in units of 1."""
+    if activation == "tanh":
+        return np.tanh(units)
+    if activation == "sign":
+        return np.where(units >= 0, 1, -1).astype(dtype)
+    if activation == "ternary":
+        return ((units > 0.5).astype(np.int8) - (units < -0.5)).astype(dtype)
+    bits, limit = integer.GRIDS[activation]
+    return np.clip(np.rint(units * 2**bits), -limit, limit).astype(dtype)
 
 
 def life_of(plasticity: Plasticity, rules: Sequence[Any]) -> Life:

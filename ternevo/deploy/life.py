@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
-LifeKind = Literal["hebbian"]
-LIFE_KINDS: tuple[LifeKind, ...] = ("hebbian",)
+LifeKind = Literal["hebbian", "hill_climber"]
+LIFE_KINDS: tuple[LifeKind, ...] = ("hebbian", "hill_climber")
 """The code of a kind in a file is its place here."""
 
 
@@ -42,4 +42,4 @@ class Life:
         if self.kind == "hebbian":
             return weights + 2  # the seed, and the number of steps
         biases = sum(0 if layer.bias is None else layer.bias.size for layer in layers)
-        return 2 * (weights + biases) + 6
+        return 2 * (weights + biases) + 4  # two scores, the number of episodes, and the seed

@@ -9,6 +9,7 @@ import sys
 from ternevo.settings.policies.conv import Conv as Conv
 from ternevo.settings.policies.graph import Graph as Graph
 from ternevo.settings.policies.hebbian import Hebbian as Hebbian
+from ternevo.settings.policies.hill_climber import HillClimber as HillClimber
 from ternevo.settings.policies.mlp import MLP as MLP
 from ternevo.settings.policies.recurrent import Recurrent as Recurrent
 from ternevo.settings.policies.resnet import ResNet as ResNet
@@ -21,6 +22,7 @@ POLICIES: dict[str, type[PolicySettings]] = {
     "recurrent": Recurrent,
     "graph": Graph,
     "hebbian": Hebbian,
+    "hill_climber": HillClimber,
 }
 
 
