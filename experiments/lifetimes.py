@@ -3,27 +3,33 @@
     python experiments/lifetimes.py --systems hebbian hill_climber
 
 runs what results/lifetimes.jsonl lacks, one line for each seed, and writes the table of
-docs/lifetimes.md. All seeds of an arm are one `python -m ternevo.run`; each best policy then lives
-through fresh episodes of the family that it was trained on, and of those it was not.
+docs/lifetimes.md. The options of an arm are those of `python -m ternevo.run`; what would ship in
+the end lives through fresh episodes of the family that it was evolved on, and of those it was not.
 """
 
 import dataclasses
+import functools
 import json
-import shutil
-import subprocess
-import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import tyro
-from arms import PAGES, ROOT, check_all, origin
+from arms import PAGES, ROOT, check_all
 from study_words import number, spread, table
 from tune import append, read
 
+from ternevo import envs, keys, problems
+from ternevo.arithmetic import observation
+from ternevo.deploy import tvp
 from ternevo.files import replace_text
+from ternevo.policies import contract, policy_file
+from ternevo.runs import provenance
 from ternevo.runs.intervals import mean_interval
+from ternevo.settings import command_line
+from ternevo.types import Env, Policy, PolicyParams
 
 RESULTS = PAGES / "results" / "lifetimes.jsonl"
 PAGE = ROOT / "docs" / "lifetimes.md"
@@ -45,29 +51,27 @@ HEBBIAN = "--policy hebbian --babble_steps 24"
 CLIMBER = "--policy hill_climber --lifetime 22"
 SYSTEMS = {
     "hebbian": System(
-        f"--env {REACH} --strategy ternary_ga --population_size 128 --num_generations 60 "
+        f"--env {REACH} --strategy ternary_ga --population_size 128 --num_generations 40 "
         "--num_episodes 8",
         {"seen": REACH, "unseen": f"{REACH}@unseen"},
         {
             "a rule per input, integers": f"{HEBBIAN} --rules_per input",
-            "a rule per input, trits act": f"{HEBBIAN} --rules_per input --fast ternary",
-            "a rule per input, floats": f"{HEBBIAN} --rules_per input --fast float --gain 2",
+            "static, ternary": "--policy mlp --hidden_sizes ()",
+            "a rule per synapse, integers": f"{HEBBIAN} --rules_per synapse",
             "a rule per input, all float": (
                 f"{HEBBIAN} --rules_per input --fast float --gain 2 --weights float"
             ),
+            "static, float": "--policy mlp --hidden_sizes () --weights float",
             "a rule per layer, integers": f"{HEBBIAN} --rules_per layer",
-            "a rule per synapse, integers": f"{HEBBIAN} --rules_per synapse",
+            "a rule per input, trits act": f"{HEBBIAN} --rules_per input --fast ternary",
             "a rule per synapse, all float": (
                 f"{HEBBIAN} --rules_per synapse --fast float --gain 2 --weights float"
             ),
-            "evolved start, per synapse": f"{HEBBIAN} --rules_per synapse --start evolved",
-            "static, ternary": "--policy mlp --hidden_sizes ()",
-            "static, float": "--policy mlp --hidden_sizes () --weights float",
             "gated memory of 8, ternary": "--policy recurrent --memory_size 8 --hidden_sizes 8",
         },
     ),
     "hill_climber": System(
-        f"--env {CORNERS} --strategy ternary_ga --population_size 96 --num_generations 80 "
+        f"--env {CORNERS} --strategy ternary_ga --population_size 96 --num_generations 40 "
         "--num_episodes 8",
         {"last episode": CORNERS},
         {
@@ -80,7 +84,7 @@ SYSTEMS = {
     ),
     "noise": System(
         "--env meta/noisy_corners --strategy ternary_ga --population_size 96 "
-        "--num_generations 80 --num_episodes 8 --lifetime 22 --policy hill_climber",
+        "--num_generations 40 --num_episodes 8 --lifetime 22 --policy hill_climber",
         {"last episode": "meta/noisy_corners"},
         {
             "20 trials of an episode": "--num_trials 20",
@@ -92,14 +96,14 @@ SYSTEMS = {
 
 @dataclasses.dataclass(frozen=True)
 class LifetimesConfig:
-    """Run what is not there yet, and write the table."""
+    """Run what is not there yet, and write the tables."""
 
     systems: tuple[str, ...] = tuple(SYSTEMS)
     """Which systems."""
     num_seeds: int = 5
     """Seeds of an arm, from 0."""
-    runs_dir: Path = Path("runs/lifetimes")
-    """Where the runs are kept."""
+    optimization: int = 0
+    """Level of XLA's optimisation; 0 compiles fastest."""
     table_only: bool = False
     """Run nothing."""
 
@@ -109,9 +113,9 @@ def main(config: LifetimesConfig) -> None:
     check_all("system", config.systems, SYSTEMS)
     for system in config.systems:
         for arm in SYSTEMS[system].arms:
-            lacks = not rows_of(system, arm)
-            if lacks and not config.table_only:
-                run(config, system, arm)
+            missing = set(range(config.num_seeds)) - {row["seed"] for row in rows_of(system, arm)}
+            if missing and not config.table_only:
+                run(config, system, arm, sorted(missing))
             write()
 
 
@@ -120,53 +124,56 @@ def rows_of(system: str, arm: str) -> list[dict[str, Any]]:
     return [row for row in read(RESULTS) if (row["system"], row["arm"]) == (system, arm)]
 
 
-def run(config: LifetimesConfig, system: str, arm: str) -> None:
-    """Train all seeds of an arm in one program, and test each."""
+def run(config: LifetimesConfig, system: str, arm: str, seeds: list[int]) -> None:
+    """Evolve an arm from each seed with one compiled program, and test what ships of each."""
     options = f"{SYSTEMS[system].options} {SYSTEMS[system].arms[arm]}"
-    name = f"{system}_{list(SYSTEMS[system].arms).index(arm)}"
-    command = [sys.executable, "-m", "ternevo.run", *options.split(), "--name", name]
-    command += ["--runs_dir", str(config.runs_dir), "--num_seeds", str(config.num_seeds)]
-    command += ["--render", "False", "--num_devices", "1"]
-    for left in (ROOT / config.runs_dir).glob(f"meta/*/*/{name}"):  # of a run that was stopped
-        shutil.rmtree(left)
-    print(*command[1:], flush=True)
-    begun = time.perf_counter()
-    subprocess.run(command, check=True, cwd=ROOT)
-    seconds = time.perf_counter() - begun
-    for seed, folder in enumerate(folders_of(config, name)):
-        found = json.loads((folder / "result.json").read_text())
-        returns = tested(folder / "best_policy.tvp", SYSTEMS[system].tests)
+    settings = command_line.parse(options.split())
+    env = contract.shown_to(settings.policy, made(settings, settings.env))
+    policy = contract.build(settings.policy, env.obs, env.action)
+    weights, generations = settings.policy.weights, settings.num_generations
+    strategy = settings.strategy.build(env, policy, weights, generations)
+    jit = functools.partial(
+        jax.jit, compiler_options={"xla_backend_optimization_level": config.optimization}
+    )
+    step = jit(strategy.step)
+    tests = {
+        column: jit(tester(policy, made(settings, env_id)))
+        for column, env_id in SYSTEMS[system].tests.items()
+    }
+    for seed in seeds:
+        begun, key, steps = time.perf_counter(), jax.random.key(seed), 0
+        state = jit(strategy.init)(key, *strategy.numbers())
+        for generation in range(generations):
+            state, metrics = step(jax.random.fold_in(key, generation), state)
+            steps += int(metrics["episode/steps"])
+        params = jit(strategy.params)(state)
+        returns = {column: float(test(params)) for column, test in tests.items()}
+        record = policy_file.record_of(settings.policy, env.obs, env.action, params)
         line = {
             **{"system": system, "arm": arm, "seed": seed, "returns": returns},
-            **{"episodes": NUM_EPISODES, "env_steps": found["env_steps"]},
-            **{"wall_seconds_of_all_seeds": round(seconds), "bytes": size_of(folder)},
-            **origin(json.loads((folder / "config.json").read_text())),
+            **{"episodes": NUM_EPISODES, "env_steps": steps, "options": options},
+            **{"wall_seconds": round(time.perf_counter() - begun, 1)},
+            **{"bytes": len(tvp.encode(record.bare())), "commit": provenance.describe()["commit"]},
         }
         append(RESULTS, line)
         print(json.dumps({key: line[key] for key in ("arm", "seed", "returns")}), flush=True)
 
 
-def folders_of(config: LifetimesConfig, name: str) -> list[Path]:
-    """Return the folder of each seed."""
-    (top,) = (ROOT / config.runs_dir).glob(f"meta/*/*/{name}")
-    return [top / f"seed{seed}" for seed in range(config.num_seeds)]
+def made(settings: Any, env_id: str) -> Env:
+    """Return an environment with the wrappers of a run."""
+    return envs.make(env_id, settings.episode_length, settings.wrappers)
 
 
-def tested(policy: Path, tests: dict[str, str]) -> dict[str, float]:
-    """Return the mean return of a policy on each environment."""
-    import ternevo
+def tester(policy: Policy, env: Env) -> Callable[[PolicyParams], jax.Array]:
+    """Return the function from what ships to its mean return on fresh lives."""
+    problem = problems.of(policy, env)
+    key = jax.random.fold_in(jax.random.key(1), keys.FINAL_EVALUATION)
 
-    return {
-        column: ternevo.evaluate(policy, env, num_episodes=NUM_EPISODES, seed=1).mean
-        for column, env in tests.items()
-    }
+    def test(params: PolicyParams) -> jax.Array:
+        quantiser = observation.freeze(params.moments, env.obs.kind)
+        return problem.test(key, params.weights, quantiser, NUM_EPISODES).returns.mean()
 
-
-def size_of(folder: Path) -> int:
-    """Return the bytes of a policy on a device."""
-    from ternevo.deploy import runtime
-
-    return runtime.load(folder / "best_policy.tvp").info()["bytes"]
+    return test
 
 
 def write() -> None:

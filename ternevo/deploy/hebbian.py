@@ -147,14 +147,7 @@ def rule_of_synapses(plasticity: Plasticity, shape: tuple[int, int]) -> NDArray[
 
 
 def shift_of(plasticity: Plasticity, fan_in: int) -> int:
-    """Return the exponent that sums are divided by: the root of the fan-in, over the gain.
-
-    Examples:
-      >>> from_options((0,) * 14)  # doctest: +ELLIPSIS
-      Traceback (most recent call last):
-      ...
-      ValueError: group_size 0; must be 1 to 16777215
-    """
+    """Return the exponent that sums are divided by: the root of the fan-in, over the gain."""
     return fan_in.bit_length() // 2 - plasticity.gain
 
 

@@ -24,8 +24,8 @@ def to_record(
     activations = [settings.activation] * (len(places) - 1) + ["none"]
     layers, found = [], []
     for place, layer, activation in zip(places, params.weights, activations, strict=True):
-        dtype = np.float32 if settings.weights == "float" else np.int8
-        start = layer.get("start", Tensor(np.zeros(place.shape, dtype), np.int8(0)))
+        dtype = jnp.float32 if settings.weights == "float" else jnp.int8
+        start = layer.get("start", Tensor(jnp.zeros(place.shape, dtype), jnp.int8(0)))
         weights, exponent = np.asarray(start.values).T, int(start.exponent)
         layers.append(Layer(weights, None, settings.weights, activation, exponent, 0))
         names = ("rule", "rate") if settings.evolve_rate else ("rule",)
