@@ -25,6 +25,7 @@ SUITES = {
     "digits": "ternevo.envs.digits",
     "control": "ternevo.envs.control",
     "meta": "ternevo.envs.meta",
+    "memory": "ternevo.envs.memory",
     "gymnax": "ternevo.envs.gymnax",
     "brax": "ternevo.envs.brax",
     "mujoco": "ternevo.envs.mujoco",

@@ -130,6 +130,8 @@ ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "meta/hidden_direction": ("1 integers", "1 continuous"),
     "meta/babble_and_reach": ("3 integers", "2 continuous"),
     "meta/ant_legs": ("27 floats", "8 continuous"),
+    "memory/copy": ("3 integers", "1 continuous"),
+    "memory/season": ("10 integers", "1 continuous"),
     "digits/8x8": ("8x8 integers", "10 discrete"),
     "probe/bandit": ("1 float", "2 discrete"),
     "probe/sign": ("1 float", "2 discrete"),

@@ -7,6 +7,7 @@ behind it are in the module of the same name in `ternevo.policies`.
 import sys
 
 from ternevo.settings.policies.conv import Conv as Conv
+from ternevo.settings.policies.entm import ENTM as ENTM
 from ternevo.settings.policies.graph import Graph as Graph
 from ternevo.settings.policies.hebbian import Hebbian as Hebbian
 from ternevo.settings.policies.hill_climber import HillClimber as HillClimber
@@ -23,6 +24,7 @@ POLICIES: dict[str, type[PolicySettings]] = {
     "graph": Graph,
     "hebbian": Hebbian,
     "hill_climber": HillClimber,
+    "entm": ENTM,
 }
 
 
