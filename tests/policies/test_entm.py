@@ -72,8 +72,8 @@ def copier(bits):
     [
         pytest.param(1, 1, 7, marks=pytest.mark.slow),
         pytest.param(2, 40, 9, marks=pytest.mark.slow),
-        (4, 1000, 13),
-        pytest.param(1, 1000, 7, marks=pytest.mark.slow),
+        (1, 1000, 7),
+        pytest.param(4, 1000, 13, marks=pytest.mark.slow),
         pytest.param(8, 1000, 21, marks=pytest.mark.slow),
     ],
 )

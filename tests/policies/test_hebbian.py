@@ -48,7 +48,7 @@ FLOATS = {
     "float weights": (Hebbian((6,), fast="float", bound="rescale", start="evolved"), TWO),
     "float trits": (Hebbian(weights="float", fast="ternary", start="evolved", rate=2), TWO),
 }
-QUICK = ("two layers", "a rule for a layer", "evolved start")
+QUICK = ("two layers", "a rule for a layer")
 each = pytest.mark.parametrize(
     ("settings", "action"),
     [
@@ -64,7 +64,7 @@ all_of_them = pytest.mark.parametrize(
 def drawn(settings, action, seed=0) -> tuple:
     """Return a policy, and random params with exponents and moments."""
     policy = contract.build(settings, OBS, action)
-    params, rng = policy.init(jax.random.key(seed)), np.random.default_rng(seed)
+    params, rng = quick_jit(policy.init)(jax.random.key(seed)), np.random.default_rng(seed)
 
     def other(tensor):
         if settings.weights == "float":
@@ -127,6 +127,7 @@ def test_what_ships_learns_what_was_trained(settings, action):
     assert any(len(np.unique(x)) > 5 for x in fast)  # they did learn something
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "action"), FLOATS.values(), ids=FLOATS)
 def test_floats_ship_within_rounding(settings, action):
     policy, params = drawn(settings, action)
@@ -239,7 +240,7 @@ def test_a_policy_comes_back_from_its_file(settings, action, tmp_path):
         settings = dataclasses.replace(settings, activation="int8")
     assert (found.policy_name, found.settings, found.action) == ("hebbian", settings, action)
     chex.assert_trees_all_equal(found.weights, params.weights, strict=True)
-    if settings not in (CASES["two layers"][0], FLOATS["float rules"][0]):
+    if settings is not CASES["two layers"][0]:
         return
     memory = found.reset(jax.random.key(4))
     shipping = runtime.load(path)
@@ -315,15 +316,13 @@ MOTOR = Hebbian(rules_per="input", rate=3, babble_steps=24)
 def test_one_rule_by_hand_learns_every_body(fast):
     """Correlate what was done with what was felt: solved without any evolution, on all bodies."""
     settings = dataclasses.replace(MOTOR, fast=fast)
-    for name in ("seen", "unseen"):
-        env = envs.make("meta/babble_and_reach" + "@unseen" * (name == "unseen"))
-        policy = contract.build(settings, env.obs, env.action)
-        rule = jnp.zeros((4, 3), jnp.int8).at[0, :2].set(1)
-        params = ({"rule": Tensor(rule, jnp.int8(0)), "rate": Tensor(rule[1:3], jnp.int8(0))},)
-        problem = problems.of(policy, env, Plan(40))
-        population = Population(jax.tree.map(lambda x: x[None], params))
-        evaluate = quick_jit(
-            lambda: problem.evaluate(KEY, population, observation.empty(3), jnp.int32(0))  # noqa: B023
-        )
-        scores = evaluate()
-        assert float(scores.returns.mean()) > 0.85, name
+    env = envs.make("meta/babble_and_reach@unseen")
+    policy = contract.build(settings, env.obs, env.action)
+    rule = jnp.zeros((4, 3), jnp.int8).at[0, :2].set(1)
+    params = ({"rule": Tensor(rule, jnp.int8(0)), "rate": Tensor(rule[1:3], jnp.int8(0))},)
+    problem = problems.of(policy, env, Plan(40))
+    population = Population(jax.tree.map(lambda x: x[None], params))
+    evaluate = quick_jit(
+        lambda: problem.evaluate(KEY, population, observation.empty(3), jnp.int32(0)).returns
+    )
+    assert float(evaluate().mean()) > 0.85
