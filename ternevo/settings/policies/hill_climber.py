@@ -32,7 +32,7 @@ class HillClimber(PolicySettings):
     """Number of episodes of a trial; more average out noise of returns."""
     evolve_mask: bool = True
     """Whether it is evolved which weights may change: never, rarely or freely."""
-    flip_rate: int = 2
+    flip_rate: int = 0
     """A weight that may change freely is drawn again with probability 2**-flip_rate, 0 to 16; one
     that may rarely, 8 times less often. Changes of floats have this standard deviation."""
     start: Literal["evolved", "random"] = "evolved"
