@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 
 import chex
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
-from ternevo import envs, problems
+from ternevo import envs, problems, run
 from ternevo.arithmetic import observation
 from ternevo.deploy import hashing, hebbian as rules, integer, runtime, tvp
 from ternevo.deploy.capabilities import UnsupportedError, check_export
@@ -326,3 +327,27 @@ def test_one_rule_by_hand_learns_every_body(fast):
         lambda: problem.evaluate(KEY, population, observation.empty(3), jnp.int32(0)).returns
     )
     assert float(evaluate().mean()) > 0.85
+
+
+@pytest.mark.slow
+def test_a_run_evolves_a_rule_resumes_exactly_and_is_tested_on_other_bodies(tmp_path, capsys):
+    """Four generations at once are two and two more; the policy then lives in Python alone."""
+    asked = [
+        *("--env", "meta/babble_and_reach", "--policy", "hebbian", "--babble_steps", "24"),
+        *("--strategy", "ternary_ga", "--population_size", "8", "--num_final_episodes", "4"),
+        *("--render", "False", "--num_devices", "1", "--num_eval_episodes", "2"),
+        *("--eval_env", "meta/babble_and_reach@swapped", "--checkpoint_every", "2"),
+    ]
+    for name, parts in {"whole": ("4",), "parts": ("2", "4")}.items():
+        for number, count in enumerate(parts):
+            own = ["--runs_dir", str(tmp_path), "--name", name, "--num_generations", count]
+            run.main([*asked, *own, *(["--resume"] if number else [])])
+    assert "eval_env    meta/babble_and_reach@swapped  return" in capsys.readouterr().out
+    folder = tmp_path / "meta/babble_and_reach/ternary_ga"
+    whole, parts = (tvp.load(folder / name / "policy.tvp") for name in ("whole", "parts"))
+    assert tvp.encode(whole.bare()) == tvp.encode(parts.bare())
+    result = json.loads((folder / "whole" / "result.json").read_text())
+    assert result["eval_env"]["episodes"] == 4
+    with pytest.raises(SystemExit):
+        run.main([*asked, "--eval_env", "probe/sign", "--runs_dir", str(tmp_path)])
+    assert "has other observations or actions" in capsys.readouterr().err
