@@ -108,8 +108,8 @@ def normals(seed: Any, stream: int, counter: Any) -> Any:
     """Return nearly normal numbers float32: the sum of four bytes, centred, of deviation 1."""
     drawn = hashing.bits(seed, stream, counter)
     byte = drawn.dtype.type(255)
-    first, *others = ((drawn >> drawn.dtype.type(8 * i)) & byte for i in range(4))
-    total = sum(others, first)
+    parts = [(drawn >> drawn.dtype.type(8 * i)) & byte for i in range(4)]
+    total = parts[0] + parts[1] + parts[2] + parts[3]
     return (total.astype(np.float32) - np.float32(510.0)) * np.float32(1 / 147.8)
 
 
