@@ -222,17 +222,20 @@ def _acting(policy: Any, seed: int) -> "Callable[[list[_Lane]], Any]":
     if isinstance(policy, Stepped):
         return lambda lanes: [lane.act(policy, seed) for lane in lanes]
     if isinstance(policy, runtime.Policy) and policy.record.memory_size:
-        return lambda lanes: _step_all(policy, lanes)
+        return lambda lanes: _step_all(policy, lanes, seed)
     if hasattr(policy, "act_batch"):
         return lambda lanes: policy.act_batch(np.stack([lane.obs for lane in lanes]))
     return lambda lanes: [policy.act(lane.obs) for lane in lanes]
 
 
-def _step_all(policy: runtime.Policy, lanes: "list[_Lane]") -> NDArray:
+def _step_all(policy: runtime.Policy, lanes: "list[_Lane]", seed: int) -> NDArray:
     """Return the actions of a policy with a memory in all lanes, which keep its memories."""
-    start = policy.reset()
-    memories: Any = np.stack([start if lane.is_first else lane.memory for lane in lanes])
-    memories, actions = policy.step_batch(memories, np.stack([lane.obs for lane in lanes]))
+    memories: Any = np.stack(
+        [policy.reset(seed=seed + lane.episode) if lane.is_first else lane.memory for lane in lanes]
+    )
+    rewards, is_first = [lane.reward for lane in lanes], [lane.is_first for lane in lanes]
+    obs = np.stack([lane.obs for lane in lanes])
+    memories, actions = policy.step_batch(memories, obs, rewards, is_first)
     for lane, memory in zip(lanes, memories, strict=True):
         lane.memory = memory
     return actions

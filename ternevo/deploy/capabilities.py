@@ -22,16 +22,18 @@ class Capability(NamedTuple):
       layers: types of layers.
       skips: whether a layer may add the input of an earlier one.
       inputs: kinds of inputs.
+      lives: whether it runs policies that learn while they act.
     """
 
     layers: tuple[LayerType, ...]
     skips: bool
     inputs: tuple[InputKind, ...]
+    lives: bool = False
 
 
 ALL = Capability(LAYER_TYPES, True, INPUT_KINDS)
 CAPABILITIES: dict[ExportName, Capability] = {
-    "tvp": ALL,
+    "tvp": ALL._replace(lives=True),
     "c": ALL,
     "onnx": ALL,
     "html": ALL,
@@ -68,6 +70,8 @@ def _lacking(record: PolicyRecord, able: Capability) -> list[str]:
         lacking.append(f"skips ({_numbers(skips)})")
     if record.input_kind not in able.inputs:
         lacking.append(f"{record.input_kind} inputs")
+    if record.life is not None and not able.lives:
+        lacking.append(f"learning while it acts ({record.life.kind})")
     return lacking
 
 
@@ -80,6 +84,7 @@ def table() -> str:
     """Return the table of docs/deployment.md: a row for each export."""
     layers = [name.replace("_", " ") for name in LAYER_TYPES]
     columns = ["`--to`", *layers, "skips", *(f"{kind} inputs" for kind in INPUT_KINDS), "floats"]
+    columns.append("learning")
     rows = [columns, ["---"] * len(columns), *map(_row, get_args(ExportName))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
@@ -88,4 +93,5 @@ def _row(name: ExportName) -> list[str]:
     able = CAPABILITIES[name]
     has = [each in able.layers for each in LAYER_TYPES]
     has += [able.skips, *(kind in able.inputs for kind in INPUT_KINDS), name in FLOATS]
+    has.append(able.lives)
     return [f"`{name}`", *("yes" if each else "no" for each in has)]

@@ -163,7 +163,12 @@ def _threshold(unit_bits: PerOutput) -> PerOutput:
 
 
 def check_integer(record: PolicyRecord) -> None:
-    """Raise `NotIntegerError` unless all after the quantiser is integer."""
+    """Raise `NotIntegerError` unless all after the quantiser is integer, and stays as it is."""
+    if record.life is not None:
+        raise NotIntegerError(
+            f"the policy learns while it acts ({record.life.kind}); only a .tvp holds how, and the "
+            "runtime in Python runs it"
+        )
     for i, layer in enumerate(record.layers):
         if layer.kind == "float":
             raise NotIntegerError(

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ternevo.deploy.life import Life
 from ternevo.settings.policies.settings import WeightName
 
 InputKind = Literal["f32", "i8", "bits", "pixels"]
@@ -202,6 +203,7 @@ class PolicyRecord:
       metadata: strings by name, such as "env".
       vectors: examples to test an implementation with; of a policy with memory one episode.
       obs_shape: (height, width, channels) where the first layer takes an image, else ().
+      life: how the layers change while the policy acts; None if they do not.
     """
 
     input_kind: InputKind
@@ -218,6 +220,7 @@ class PolicyRecord:
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
     vectors: Vectors | None = None
     obs_shape: Shape = ()
+    life: Life | None = None
 
     @property
     def obs_size(self) -> int:
@@ -253,6 +256,8 @@ class PolicyRecord:
     @property
     def memory_size(self) -> int:
         """Numbers that are carried from step to step: 0 for a policy without memory."""
+        if self.life is not None:
+            return self.life.memory_size(self.layers)
         return sum(layer.memory_size for layer in self.layers)
 
     @property

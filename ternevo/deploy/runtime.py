@@ -2,7 +2,9 @@
 
 Both give the same integers, and so the same actions, bit for bit. Nothing is compiled here, and
 JAX is not needed. A policy without memory acts: `policy.act(obs)`. One with memory steps:
-`memory, action = policy.step(memory, obs)`, from `policy.reset()` on.
+`memory, action = policy.step(memory, obs)`, from `policy.reset()` on. One that learns while it acts
+also draws numbers in its life, from the seed of `reset`, and may be told rewards by `step`. NumPy
+runs it.
 
 `TERNEVO_BACKEND=numpy` keeps from the extension, `TERNEVO_KERNEL=portable` (or avx2, avx512)
 chooses a kernel of it.
@@ -20,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy import forward, integer, tvp
+from ternevo.deploy import forward, integer, living, tvp
+from ternevo.deploy.living import Told
 from ternevo.deploy.record import ACTION_NAMES, COPIES, CPPN, OBS_NAMES, SHEET, Layer, PolicyRecord
 from ternevo.files import replacing
 
@@ -29,7 +32,8 @@ BACKEND_VARIABLE = "TERNEVO_BACKEND"
 Actions = NDArray[np.int32] | NDArray[np.float32]
 Logits = NDArray[np.int32] | NDArray[np.float32]
 Memory = NDArray[Any]
-"""What a policy carries from step to step: int8, of policies with floats float32."""
+"""What a policy carries from step to step: int8, float32 of policies with floats, and int32 of
+policies that learn while they act."""
 
 
 def backend() -> str:
@@ -110,6 +114,9 @@ class Policy:
     def _set_up(self, record: PolicyRecord, data: bytes) -> None:
         # Read back from the bytes, so that both backends run the same policy.
         self.record, self._data = record, data
+        if record.life is not None:
+            self.backend, self._runner = "numpy", _Living(record)
+            return
         self.backend = backend() if record.is_integer else "numpy"
         self._runner = (_Native if self.backend == "native" else _Numpy)(record, data)
         if isinstance(self._runner, _Native) and not record.memory_size:
@@ -150,44 +157,74 @@ class Policy:
         _check_out(out, *_like_actions(self.record, len(rows)))
         return self._runner.act_batch(rows, out)
 
-    def reset(self, rows: int | None = None) -> Memory:
+    def reset(self, rows: int | None = None, seed: int = 0) -> Memory:
         """Return the memory [memory] before the first step, or one for each row [rows, memory].
 
         It is empty for a policy without memory, which may be stepped too.
+
+        Args:
+          rows: number of rows.
+          seed: of the life of a policy that draws numbers in it, modulo 2**32; row i has seed + i.
         """
+        if isinstance(self._runner, _Living):
+            found = self._runner.begin(seed, 1 if rows is None else rows)
+            return found[0] if rows is None else found
         first = integer.first_memory(self.record)
         first = first if self.record.is_integer else first.astype(np.float32)
         return first if rows is None else np.tile(first, (rows, 1))
 
-    def step(self, memory: Memory, obs: Any) -> tuple[Memory, int | NDArray[np.float32]]:
+    def step(
+        self, memory: Memory, obs: Any, feedback: float = 0.0, is_first: bool = False
+    ) -> tuple[Memory, int | NDArray[np.float32]]:
         """Return the memory [memory] after a step, and the action for one observation.
+
+        Args:
+          memory: before the step.
+          obs: the observation.
+          feedback: the reward of the step before; only policies that learn from it use it.
+          is_first: whether an episode begins, also one within a life.
 
         Raises:
           ValueError: the memory or the observation has another shape or dtype.
         """
         row = _observation(self.record, obs)[None]
-        memories, found = self._runner.step_batch(self._memories(memory, None)[None], row)
+        told = _told(1, feedback, is_first)
+        memories, found = self._runner.step_batch(self._memories(memory, None)[None], row, told)
         is_discrete = self.record.output_kind == "discrete"
         return memories[0], int(found[0]) if is_discrete else found[0]
 
-    def step_batch(self, memories: Memory, obs: Any) -> tuple[Memory, Actions]:
+    def step_batch(
+        self, memories: Memory, obs: Any, feedback: Any = 0.0, is_first: Any = False
+    ) -> tuple[Memory, Actions]:
         """Return the memories [n, memory] after a step, and an action for each row of [n, in].
+
+        Args:
+          memories: before the step.
+          obs: the observations.
+          feedback: the rewards [n] of the step before, or one for all.
+          is_first: whether an episode begins, [n] or one for all.
 
         Raises:
           ValueError: the memories or the observations have another shape or dtype.
         """
         rows = self._batch(obs)
-        return self._runner.step_batch(self._memories(memories, len(rows)), rows)
+        told = _told(len(rows), feedback, is_first)
+        return self._runner.step_batch(self._memories(memories, len(rows)), rows, told)
 
-    def step_logits_q(self, memories: Memory, q: Any) -> tuple[Memory, Logits]:
+    def step_logits_q(
+        self, memories: Memory, q: Any, feedback: Any = 0.0, is_first: Any = False
+    ) -> tuple[Memory, Logits]:
         """Return the memories [n, memory] after a step, and the logits [n, out].
 
         Args:
           memories: before the step.
           q: quantised observations, integers [n, in] of int8.
+          feedback: see `step_batch`.
+          is_first: see `step_batch`.
         """
         rows = self._rows(_int8(q), "q")
-        return self._runner.step_logits_q(self._memories(memories, len(rows)), rows)
+        told = _told(len(rows), feedback, is_first)
+        return self._runner.step_logits_q(self._memories(memories, len(rows)), rows, told)
 
     def logits(self, obs: Any) -> Logits:
         """Return the last layer's sums of [in] or [n, in]: int32; of float policies float32.
@@ -385,12 +422,16 @@ class _Native:
         self.native.logits_q(rows, found)
         return found
 
-    def step_batch(self, memories: Any, rows: NDArray[np.float32]) -> tuple[Memory, Actions]:
+    def step_batch(
+        self, memories: Any, rows: NDArray[np.float32], _: Told
+    ) -> tuple[Memory, Actions]:
         found = np.empty(*_like_actions(self.record, len(rows)))
         self.native.step(memories, rows, found)
         return memories, found
 
-    def step_logits_q(self, memories: Any, rows: NDArray[np.int8]) -> tuple[Memory, Logits]:
+    def step_logits_q(
+        self, memories: Any, rows: NDArray[np.int8], _: Told
+    ) -> tuple[Memory, Logits]:
         found = np.empty((len(rows), self.record.num_outputs), np.int32)
         self.native.step_logits_q(memories, rows, found)
         return memories, found
@@ -420,13 +461,20 @@ class _Numpy:
 
     def logits_q(self, rows: NDArray[np.int8]) -> Logits:
         dtype = np.int8 if self.record.is_integer else np.float32
-        return self.step_logits_q(np.empty((len(rows), 0), dtype), rows)[1]
+        return self._stepped(np.empty((len(rows), 0), dtype), rows)[1]
 
-    def step_batch(self, memories: Memory, rows: NDArray[np.float32]) -> tuple[Memory, Actions]:
-        memories, found = self.step_logits_q(memories, self.quantise(rows))
+    def step_batch(
+        self, memories: Memory, rows: NDArray[np.float32], _: Told
+    ) -> tuple[Memory, Actions]:
+        memories, found = self._stepped(memories, self.quantise(rows))
         return memories, self._actions(found)
 
-    def step_logits_q(self, memories: Any, rows: NDArray[np.int8]) -> tuple[Memory, Logits]:
+    def step_logits_q(
+        self, memories: Any, rows: NDArray[np.int8], _: Told
+    ) -> tuple[Memory, Logits]:
+        return self._stepped(memories, rows)
+
+    def _stepped(self, memories: Any, rows: NDArray[np.int8]) -> tuple[Memory, Logits]:
         """Fill the memories in place."""
         dtype = np.int32 if self.record.is_integer else np.float32
         found: Any = np.empty((len(rows), self.record.num_outputs), dtype)
@@ -450,9 +498,54 @@ class _Numpy:
     def _actions(self, found: Any) -> Actions:
         if self.record.is_integer:
             return integer.actions(self.record, self.net.output_exponent, found)
-        if self.record.output_kind == "discrete":
-            return np.argmax(found, axis=-1).astype(np.int32)
-        return integer.in_range(self.record, np.clip(found, -1, 1))
+        return _of_floats(self.record, found)
+
+
+class _Living:
+    """A policy that learns while it acts."""
+
+    def __init__(self, record: PolicyRecord):
+        self.record, self.runner = record, living.runner(record)
+
+    def begin(self, seed: int, rows: int) -> Memory:
+        seeds = (np.arange(rows, dtype=np.uint64) + seed % 2**32).astype(np.uint32)
+        return self.runner.begin(seeds)
+
+    def act_batch(self, rows: NDArray[np.float32], out: Actions | None = None) -> Actions:
+        raise AssertionError("a policy that learns while it acts has a memory")
+
+    def logits_q(self, rows: NDArray[np.int8]) -> Logits:
+        raise AssertionError("a policy that learns while it acts has a memory")
+
+    def step_batch(
+        self, memories: Memory, rows: NDArray[np.float32], told: Told
+    ) -> tuple[Memory, Actions]:
+        memories, found = self.runner.step(memories, self.quantise(rows), told)
+        if self.runner.is_float:
+            return memories, _of_floats(self.record, found)
+        return memories, integer.actions(self.record, self.runner.output_exponent, found)
+
+    def step_logits_q(
+        self, memories: Memory, rows: NDArray[np.int8], told: Told
+    ) -> tuple[Memory, Logits]:
+        return self.runner.step(memories, rows, told)
+
+    def quantise(self, rows: NDArray[np.float32]) -> NDArray[np.int8]:
+        return integer.quantise(self.record, rows)
+
+
+def _told(rows: int, feedback: Any, is_first: Any) -> Told:
+    return Told(
+        np.broadcast_to(np.asarray(feedback, np.float32), (rows,)),
+        np.broadcast_to(np.asarray(is_first, np.bool_), (rows,)),
+    )
+
+
+def _of_floats(record: PolicyRecord, found: NDArray[np.float32]) -> Actions:
+    """Return the actions of outputs in units of 1."""
+    if record.output_kind == "discrete":
+        return np.argmax(found, axis=-1).astype(np.int32)
+    return integer.in_range(record, np.clip(found, -1, 1))
 
 
 # -------------------------------------------------------------------------------------- floats

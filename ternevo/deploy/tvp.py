@@ -17,7 +17,8 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy import forward, integer
+from ternevo.deploy import forward, integer, living
+from ternevo.deploy.life import LIFE_KINDS, Life, Rules
 from ternevo.deploy.record import (
     ACTIVATIONS,
     CELL_TYPES,
@@ -52,11 +53,16 @@ CHUNK = struct.Struct("<4sI")
 DENSE = 1
 HAS_BIAS, HAS_OUTPUTS = 1, 2
 """Flags of a layer: it has biases; each of its outputs has an exponent."""
-CHUNKS = (b"META", b"MOMT", b"MOMD", b"TEST")
+CHUNKS = (b"LIFE", b"META", b"MOMT", b"MOMD", b"TEST")
 """Optional parts, each at most once, in this order, and not both MOMT and MOMD.
 
-Older files have MOMT; new ones have MOMD.
+Older files have MOMT; new ones have MOMD. A policy that learns while it acts has LIFE, which
+readers that do not know how must refuse.
 """
+LIFE_HEAD = struct.Struct("<BBH")
+"""Of LIFE: the kind, the number of options, the number of tensors."""
+RULES_HEAD = struct.Struct("<BbHI")
+"""Of a tensor in LIFE: the kind of values, their exponent, rows and columns."""
 
 MAX_BYTES = 16 * 2**20
 MAX_WIDTH = 4096
@@ -314,6 +320,8 @@ def pack_trits(values: NDArray[np.int8]) -> bytes:
 
 def _chunks(record: PolicyRecord) -> list[bytes]:
     chunks = []
+    if record.life is not None:
+        chunks.append((b"LIFE", _life(record.life)))
     if record.metadata:
         pairs = sorted((k.encode(), v.encode()) for k, v in record.metadata.items())
         texts = (text for pair in pairs for text in pair)
@@ -329,6 +337,22 @@ def _chunks(record: PolicyRecord) -> list[bytes]:
         pieces = (inputs.astype(np.int8).tobytes(), logits.astype("<i4").tobytes())
         chunks.append((b"TEST", struct.pack("<I", len(inputs)) + b"".join(pieces)))
     return [CHUNK.pack(tag, len(data)) + data for tag, data in chunks]
+
+
+def _life(life: Life) -> bytes:
+    """Return the part of a policy that learns: options, then tensors row by row."""
+    kind = _code("kind of life", life.kind, LIFE_KINDS)
+    options = struct.pack(f"<{len(life.options)}i", *life.options)
+    head = LIFE_HEAD.pack(kind, len(life.options), len(life.rules))
+    return head + options + b"".join(map(_rules, life.rules))
+
+
+def _rules(rules: Rules) -> bytes:
+    is_float = rules.values.dtype == np.float32
+    kind = WEIGHT_KINDS.index("float" if is_float else "ternary")
+    head = RULES_HEAD.pack(kind, rules.exponent, *rules.values.shape)
+    flat = rules.values.ravel()
+    return head + (flat.astype("<f4").tobytes() if is_float else pack_trits(flat))
 
 
 # -------------------------------------------------------------------------------------- reading
@@ -742,7 +766,9 @@ def _read_chunks(reader: _Reader, record: PolicyRecord, products: int) -> Policy
         expected = expected[expected.index(tag) + 1 :]
         if size > reader.end - reader.at:
             reader.refuse(at + 4, f"chunk of {size} bytes, and {reader.end - reader.at} are left")
-        if tag == b"META":
+        if tag == b"LIFE":
+            record = _read_life(reader, record, size)
+        elif tag == b"META":
             record = dataclasses.replace(record, metadata=_read_metadata(reader, size))
         elif tag == b"MOMT":
             values = _read_moments(reader, record, size, 1)
@@ -756,6 +782,33 @@ def _read_chunks(reader: _Reader, record: PolicyRecord, products: int) -> Policy
             vectors = _read_vectors(reader, record, size, products)
             record = dataclasses.replace(record, vectors=vectors)
     return record
+
+
+def _read_life(reader: _Reader, record: PolicyRecord, size: int) -> PolicyRecord:
+    """Read how a policy learns; refuse what does not fit its layers."""
+    at, stop = reader.at, reader.at + size
+    kind, num_options, count = LIFE_HEAD.unpack(reader.take(LIFE_HEAD.size, "LIFE"))
+    reader.need(kind < len(LIFE_KINDS), at, f"unknown kind of life {kind}")
+    data = reader.take(4 * num_options, "options of LIFE")
+    options = struct.unpack(f"<{num_options}i", data)
+    rules = tuple(_read_rules(reader) for _ in range(count))
+    reader.need(reader.at == stop, at - 4, f"LIFE takes {reader.at - at} bytes, not {size}")
+    found = dataclasses.replace(record, life=Life(LIFE_KINDS[kind], options, rules))
+    try:
+        living.check(found)
+    except ValueError as error:
+        reader.refuse(at, str(error))
+    return found
+
+
+def _read_rules(reader: _Reader) -> Rules:
+    at = reader.at
+    kind, exponent, rows, columns = RULES_HEAD.unpack(reader.take(RULES_HEAD.size, "tensor"))
+    name = WEIGHT_KINDS[kind] if kind < len(WEIGHT_KINDS) else "unknown"
+    reader.need(name in ("ternary", "float"), at, f"kind of values {kind}; must be 0 or 2")
+    reader.need(0 < rows * columns <= MAX_WEIGHTS, at + 2, f"a tensor of {rows} by {columns}")
+    read = reader.floats if name == "float" else lambda count, _: _read_trits(reader, count)
+    return Rules(read(rows * columns, "value").reshape(rows, columns), exponent)
 
 
 def _read_metadata(reader: _Reader, size: int) -> dict[str, str]:
@@ -805,6 +858,7 @@ def _read_vectors(reader: _Reader, record: PolicyRecord, size: int, products: in
     """
     at = reader.at
     reader.need(record.is_integer, at - 8, "test vectors of a policy with floats")
+    reader.need(record.life is None, at - 8, "test vectors of a policy that learns while it acts")
     reader.need(size >= 4, at - 4, "test vectors are cut off")
     count = struct.unpack("<I", reader.take(4, "test vectors"))[0]
     reader.need(1 <= count <= MAX_VECTORS, at, f"{count} test vectors; must be 1 to {MAX_VECTORS}")

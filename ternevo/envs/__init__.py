@@ -25,6 +25,8 @@ SUITES = {
     "digits": "ternevo.envs.digits",
     "control": "ternevo.envs.control",
     "vision": "ternevo.envs.vision",
+    "meta": "ternevo.envs.meta",
+    "memory": "ternevo.envs.memory",
     "gymnax": "ternevo.envs.gymnax",
     "brax": "ternevo.envs.brax",
     "mujoco": "ternevo.envs.mujoco",

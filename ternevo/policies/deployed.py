@@ -25,8 +25,12 @@ Encode = Callable[[Params, Quantiser], bytes]
 def with_encoder(
     policy: Policy, settings: PolicySettings, obs: ObsSpec, action: ActionSpec
 ) -> Policy:
-    """Return the policy with its `encoder`, if it is one of ternevo, whose layers are known."""
-    if policy.encoder is not None or type(settings) not in POLICIES.values():
+    """Return the policy with its `encoder`, if it is one of ternevo, whose layers are known.
+
+    One that learns while it lives has none: simulators outside JAX do not tell it rewards.
+    """
+    is_own = type(settings) not in POLICIES.values()
+    if policy.encoder is not None or is_own or settings.learns_in_life:
         return policy
 
     def make() -> Encode:

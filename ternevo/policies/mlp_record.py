@@ -10,7 +10,7 @@ from ternevo.types import ActionSpec, ObsSpec, Params, PolicyParams
 def understands(record: PolicyRecord) -> bool:
     """Return whether a record is an MLP: dense layers that take floats."""
     is_plain = all(layer.type == "dense" and not layer.skip for layer in record.layers)
-    return record.input_kind == "f32" and is_plain
+    return record.input_kind == "f32" and is_plain and record.life is None
 
 
 def to_record(

@@ -12,6 +12,7 @@ import numpy as np
 
 from ternevo.arithmetic import observation
 from ternevo.arithmetic.latents import has_outputs
+from ternevo.deploy.life import Life
 from ternevo.deploy.record import InputKind, Layer, Moments, PolicyRecord
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.policies.layers import TYPES, Convolution, MaxPool, Network, Place
@@ -74,6 +75,39 @@ def record_of(
         high=np.asarray(action.high, np.float32),
         layers=tuple(layers),
         obs_shape=net.places[0].shape if sees else (),
+        **_quantiser_of(obs, params, kind),
+    )
+
+
+def record_around(
+    observation_shift: int,
+    obs: ObsSpec,
+    action: ActionSpec,
+    params: PolicyParams,
+    layers: tuple[Layer, ...],
+    life: Life,
+) -> PolicyRecord:
+    """Return the record of a policy that learns while it lives, without metadata.
+
+    Args:
+      observation_shift: full scale of an observation is 2**observation_shift units.
+      obs: the observations, flat and of 8 bits.
+      action: the actions.
+      params: what would ship, of which only the moments are used.
+      layers: the layers at the start of a life.
+      life: how they change.
+    """
+    kind = INPUTS[obs.kind]
+    return PolicyRecord(
+        input_kind=kind,
+        observation_bits=8,
+        observation_shift=observation_shift,
+        output_shift=0,
+        output_kind=action.kind,
+        low=np.asarray(action.low, np.float32),
+        high=np.asarray(action.high, np.float32),
+        layers=layers,
+        life=life,
         **_quantiser_of(obs, params, kind),
     )
 

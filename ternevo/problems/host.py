@@ -47,7 +47,8 @@ def host(policy: Policy, env: Env, plan: Plan) -> Problem:
     if policy.encoder is None:
         raise ValueError(
             f"{env.id} runs outside JAX, where policies run from their .tvp file, and a policy of "
-            "your own has none; use --policy mlp or another built-in policy"
+            "your own has none, and one that learns while it lives is not run there; use --policy "
+            "mlp or another built-in policy"
         )
     score_outside = _Outside(policy, env, workers_of(env.host))
 

@@ -27,7 +27,8 @@ from ternevo.installation import load
 
 Row = dict[str, Any]
 Result = dict[str, Any]
-"""What result.json holds of a seed: "policy" and "best_policy", each with its "return_mean"."""
+"""What result.json holds of a seed: "policy" and "best_policy", and "eval_env" with `--eval_env`,
+each with its "return_mean"."""
 
 STEPS, HIGH_STEPS = "episode/steps", "episode/steps_high"
 """Steps of a generation: an integer, or the lower and the upper 32 bits of one."""

@@ -71,6 +71,9 @@ class RunConfig:
     """Number of episodes per evaluation; their random keys are never used in training."""
     num_final_episodes: int = option(128, COUNT, free_on_resume=True)
     """Number of fresh episodes that evaluate the last and the best policy after training."""
+    eval_env: str | None = unseen(None)
+    """Another environment in which the best policy is evaluated after training, such as tasks that
+    were not trained on."""
     checkpoint_every: int = unseen(50, COUNT)
     """Save a checkpoint every N generations, and at the end."""
     checkpoint_buffers: bool = option(True, of_the_arm=False)

@@ -19,7 +19,7 @@ from ternevo.rollouts import episode
 from ternevo.runs import plots, topology
 from ternevo.runs.run_folder import RunFolder
 from ternevo.runs.sinks import Records, Result, Row, read_jsonl
-from ternevo.training.setup import Setup
+from ternevo.training.setup import Setup, elsewhere_of
 from ternevo.types import PolicyParams
 
 
@@ -59,8 +59,10 @@ def finish(setup: Setup, records: Records) -> None:
             for folder, evaluation in zip(folders.values(), final_evaluations(setup), strict=True)
         ]
         results = [
-            {**_totals(row), **evaluation}
-            for row, evaluation in zip(records.last, evaluations, strict=True)
+            {**_totals(row), **evaluation, **other}
+            for row, evaluation, other in zip(
+                records.last, evaluations, elsewhere(setup), strict=True
+            )
         ]
         for folder, result in zip(folders.values(), results, strict=True):
             _write_result(folder, result)
@@ -85,6 +87,8 @@ def _show(setup: Setup, results: list[Result], all_seeds: str) -> None:
     for folder, result in zip(folders.values(), results, strict=True):
         for label in ("policy", "best_policy"):
             print(f"{label:<12}{getattr(folder, label)}  {_in_words(result[label])}")
+        if config.eval_env:
+            print(f"eval_env    {config.eval_env}  {_in_words(result['eval_env'])}")
     if all_seeds:
         print(f"all seeds   {all_seeds}")
     print(f"curve       {setup.folder.curve}")
@@ -186,6 +190,31 @@ def final_evaluations(setup: Setup) -> list[dict[str, dict[str, Any]]]:
             }
             for seed, folder in setup.seed_folders.items()
         ]
+
+
+def elsewhere(setup: Setup) -> list[dict[str, dict[str, Any]]]:
+    """Evaluate each seed's best policy in `--eval_env`, under "eval_env"; nothing without one.
+
+    Raises:
+      UnknownName: there is no such environment.
+      ValueError: it has other observations or actions than that of the run.
+    """
+    config = setup.config
+    if not config.eval_env:
+        return [{} for _ in setup.seed_folders]
+    env = elsewhere_of(config, setup.env)
+    problem = problems.of(setup.policy, env)
+    test = jax.jit(problem.test, static_argnums=3)
+    found = []
+    with problems.own_devices(env):
+        for seed, folder in setup.seed_folders.items():
+            saved = policy_file.load(folder.best_policy, trust=config.policy_name)
+            key = jax.random.fold_in(jax.random.key(seed), keys.FINAL_EVALUATION)
+            scores = test(key, saved.weights, saved.quantiser, config.num_final_episodes)
+            returns = jax.block_until_ready(scores.returns)
+            callbacks.raise_error()
+            found.append({"eval_env": _summary(returns)})
+    return found
 
 
 def _summary(returns: jax.Array) -> dict[str, Any]:

@@ -51,6 +51,8 @@ def build(config: RunConfig, time: Phases | None = None) -> Setup:
         made = made._replace(host=_in_processes(made.host, config.num_devices))
     env = contract.shown_to(config.policy, made)
     policy = contract.build(config.policy, env.obs, env.action)
+    if config.eval_env:
+        elsewhere_of(config, env)  # before anything is trained
     folder = run_folder.folder_of(config, env.id)
     source = run_folder.start_of(config, folder)
     begin = None
@@ -60,6 +62,23 @@ def build(config: RunConfig, time: Phases | None = None) -> Setup:
         warm_start.check_windows(begin, config.policy.windows)
     strategy = build_strategy(config, env, policy, begin)
     return Setup(config, env, policy, strategy, folder, begin, time or Phases())
+
+
+def elsewhere_of(config: RunConfig, env: Env) -> Env:
+    """Return the environment of `--eval_env`, with the wrappers of the run.
+
+    Raises:
+      UnknownName: there is no such environment.
+      ValueError: it has other observations or actions than that of the run.
+    """
+    made = envs.make(str(config.eval_env), config.episode_length, config.wrappers)
+    other = contract.shown_to(config.policy, made)
+    if (other.obs, other.action) != (env.obs, env.action):
+        raise ValueError(
+            f"--eval_env {other.id} has other observations or actions than {env.id}: "
+            f"{other.obs}, {other.action} and not {env.obs}, {env.action}"
+        )
+    return other
 
 
 def _in_processes(host: Host, count: int) -> Host:

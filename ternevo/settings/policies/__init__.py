@@ -7,7 +7,10 @@ behind it are in the module of the same name in `ternevo.policies`.
 import sys
 
 from ternevo.settings.policies.conv import Conv as Conv
+from ternevo.settings.policies.entm import ENTM as ENTM
 from ternevo.settings.policies.graph import Graph as Graph
+from ternevo.settings.policies.hebbian import Hebbian as Hebbian
+from ternevo.settings.policies.hill_climber import HillClimber as HillClimber
 from ternevo.settings.policies.hyperneat import HyperNEAT as HyperNEAT
 from ternevo.settings.policies.mlp import MLP as MLP
 from ternevo.settings.policies.q_learner import QLearner as QLearner
@@ -23,6 +26,9 @@ POLICIES: dict[str, type[PolicySettings]] = {
     "graph": Graph,
     "hyperneat": HyperNEAT,
     "q_learner": QLearner,
+    "hebbian": Hebbian,
+    "hill_climber": HillClimber,
+    "entm": ENTM,
 }
 
 

@@ -24,6 +24,7 @@ class QLearner(PolicySettings):
     """
 
     built_by: ClassVar[str] = "ternevo.policies.q_learner:build"
+    learns_in_life: ClassVar[bool] = True
 
     max_hidden: int = option(8, COUNT, costs_memory=True)
     """Largest number of hidden nodes."""

@@ -25,6 +25,8 @@ class PolicySettings(Built):
 
     fits_any_size: ClassVar[bool] = False
     """Whether the same params make a policy for pictures of any size."""
+    learns_in_life: ClassVar[bool] = False
+    """Whether the policy learns while it lives; it then does not act in simulators outside JAX."""
 
     weights: WeightName = dataclasses.field(default="ternary", kw_only=True)
     """Values of a weight: {-1, 0, +1}, {-1, +1}, or any float (the float baseline)."""

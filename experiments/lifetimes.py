@@ -1,0 +1,208 @@
+"""Policies that learn while they live, beside those that do not: the acceptance experiments.
+
+    python experiments/lifetimes.py --systems hebbian hill_climber
+
+runs what results/lifetimes.jsonl lacks, one line for each seed, and writes the table of
+docs/lifetimes.md. The options of an arm are those of `python -m ternevo.run`; what would ship in
+the end lives through fresh episodes of the family that it was evolved on, and of those it was not.
+"""
+
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tyro
+from arms import PAGES, ROOT, check_all
+from study_words import number, spread, table
+from tune import append, read
+
+from ternevo import envs, keys, problems
+from ternevo.arithmetic import observation
+from ternevo.deploy import tvp
+from ternevo.files import replace_text
+from ternevo.policies import contract, policy_file
+from ternevo.runs import provenance
+from ternevo.runs.intervals import mean_interval
+from ternevo.settings import command_line
+from ternevo.types import Env, Policy, PolicyParams
+
+RESULTS = PAGES / "results" / "lifetimes.jsonl"
+PAGE = ROOT / "docs" / "lifetimes.md"
+MARKS = ("<!-- table {} -->", "<!-- end of table {} -->")
+NUM_EPISODES = 256
+
+
+class System(NamedTuple):
+    """A system: options of all arms, environments to test on by column, and its arms."""
+
+    options: str
+    tests: dict[str, str]
+    arms: dict[str, str]
+
+
+REACH = "meta/babble_and_reach"
+CORNERS = "meta/four_corners"
+HEBBIAN = "--policy hebbian --babble_steps 24"
+CLIMBER = "--policy hill_climber --lifetime 22"
+SYSTEMS = {
+    "hebbian": System(
+        f"--env {REACH} --strategy ternary_ga --population_size 128 --num_generations 40 "
+        "--num_episodes 8",
+        {"seen": REACH, "unseen": f"{REACH}@unseen"},
+        {
+            "a rule per input, integers": f"{HEBBIAN} --rules_per input",
+            "static, ternary": "--policy mlp --hidden_sizes ()",
+            "a rule per synapse, integers": f"{HEBBIAN} --rules_per synapse",
+            "a rule per input, all float": (
+                f"{HEBBIAN} --rules_per input --fast float --gain 2 --weights float"
+            ),
+            "static, float": "--policy mlp --hidden_sizes () --weights float",
+            "a rule per layer, integers": f"{HEBBIAN} --rules_per layer",
+            "a rule per input, trits act": f"{HEBBIAN} --rules_per input --fast ternary",
+            "a rule per synapse, all float": (
+                f"{HEBBIAN} --rules_per synapse --fast float --gain 2 --weights float"
+            ),
+            "gated memory of 8, ternary": "--policy recurrent --memory_size 8 --hidden_sizes 8",
+        },
+    ),
+    "hill_climber": System(
+        f"--env {CORNERS} --strategy ternary_ga --population_size 96 --num_generations 40 "
+        "--num_episodes 8",
+        {"last episode": CORNERS},
+        {
+            "evolved start and mask": CLIMBER,
+            "evolved start, all may change": f"{CLIMBER} --evolve_mask False --flip_rate 3",
+            "random start, evolved mask": f"{CLIMBER} --start random",
+            "no trials": "--policy hill_climber --num_trials 0 --lifetime 2 --evolve_mask False",
+            "evolved start and mask, float": f"{CLIMBER} --weights float",
+        },
+    ),
+    "noise": System(
+        "--env meta/noisy_corners --strategy ternary_ga --population_size 96 "
+        "--num_generations 40 --num_episodes 8 --lifetime 22 --policy hill_climber",
+        {"last episode": "meta/noisy_corners"},
+        {
+            "20 trials of an episode": "--num_trials 20",
+            "6 trials of 3 episodes": "--num_trials 6 --trial_episodes 3",
+        },
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LifetimesConfig:
+    """Run what is not there yet, and write the tables."""
+
+    systems: tuple[str, ...] = tuple(SYSTEMS)
+    """Which systems."""
+    num_seeds: int = 5
+    """Seeds of an arm, from 0."""
+    optimization: int = 0
+    """Level of XLA's optimisation; 0 compiles fastest."""
+    table_only: bool = False
+    """Run nothing."""
+
+
+def main(config: LifetimesConfig) -> None:
+    """Run what is missing, and write the tables."""
+    check_all("system", config.systems, SYSTEMS)
+    for system in config.systems:
+        for arm in SYSTEMS[system].arms:
+            missing = set(range(config.num_seeds)) - {row["seed"] for row in rows_of(system, arm)}
+            if missing and not config.table_only:
+                run(config, system, arm, sorted(missing))
+            write()
+
+
+def rows_of(system: str, arm: str) -> list[dict[str, Any]]:
+    """Return the lines of an arm."""
+    return [row for row in read(RESULTS) if (row["system"], row["arm"]) == (system, arm)]
+
+
+def run(config: LifetimesConfig, system: str, arm: str, seeds: list[int]) -> None:
+    """Evolve an arm from each seed with one compiled program, and test what ships of each."""
+    options = f"{SYSTEMS[system].options} {SYSTEMS[system].arms[arm]}"
+    settings = command_line.parse(options.split())
+    env = contract.shown_to(settings.policy, made(settings, settings.env))
+    policy = contract.build(settings.policy, env.obs, env.action)
+    weights, generations = settings.policy.weights, settings.num_generations
+    strategy = settings.strategy.build(env, policy, weights, generations)
+    jit = functools.partial(
+        jax.jit, compiler_options={"xla_backend_optimization_level": config.optimization}
+    )
+    step = jit(strategy.step)
+    tests = {
+        column: jit(tester(policy, made(settings, env_id)))
+        for column, env_id in SYSTEMS[system].tests.items()
+    }
+    for seed in seeds:
+        begun, key, steps = time.perf_counter(), jax.random.key(seed), 0
+        state = jit(strategy.init)(key, *strategy.numbers())
+        for generation in range(generations):
+            state, metrics = step(jax.random.fold_in(key, generation), state)
+            steps += int(metrics["episode/steps"])
+        params = jit(strategy.params)(state)
+        returns = {column: float(test(params)) for column, test in tests.items()}
+        record = policy_file.record_of(settings.policy, env.obs, env.action, params)
+        line = {
+            **{"system": system, "arm": arm, "seed": seed, "returns": returns},
+            **{"episodes": NUM_EPISODES, "env_steps": steps, "options": options},
+            **{"wall_seconds": round(time.perf_counter() - begun, 1)},
+            **{"bytes": len(tvp.encode(record.bare())), "commit": provenance.describe()["commit"]},
+        }
+        append(RESULTS, line)
+        print(json.dumps({key: line[key] for key in ("arm", "seed", "returns")}), flush=True)
+
+
+def made(settings: Any, env_id: str) -> Env:
+    """Return an environment with the wrappers of a run."""
+    return envs.make(env_id, settings.episode_length, settings.wrappers)
+
+
+def tester(policy: Policy, env: Env) -> Callable[[PolicyParams], jax.Array]:
+    """Return the function from what ships to its mean return on fresh lives."""
+    problem = problems.of(policy, env)
+    key = jax.random.fold_in(jax.random.key(1), keys.FINAL_EVALUATION)
+
+    def test(params: PolicyParams) -> jax.Array:
+        quantiser = observation.freeze(params.moments, env.obs.kind)
+        return problem.test(key, params.weights, quantiser, NUM_EPISODES).returns.mean()
+
+    return test
+
+
+def write() -> None:
+    """Write the tables of all systems into the page."""
+    text = PAGE.read_text()
+    for name, system in SYSTEMS.items():
+        begin, end = (mark.format(name) for mark in MARKS)
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n\n{table_of(name, system)}\n\n{end}{rest.partition(end)[2]}"
+    replace_text(PAGE, text)
+
+
+def table_of(name: str, system: System) -> str:
+    """Return a row for each arm that has been run: means with 95% intervals, and all seeds."""
+    columns = list(system.tests)
+    rows = []
+    for arm in system.arms:
+        found = rows_of(name, arm)
+        if not found:
+            continue
+        cells: list[str] = [arm]
+        for column in columns:
+            values = np.array([row["returns"][column] for row in found])
+            cells += [spread(mean_interval(values)), ", ".join(map(number, values))]
+        cells += [str(found[0]["bytes"]), f"{found[0]['env_steps'] / 1e6:.1f} M"]
+        rows.append(cells)
+    titles = [title for column in columns for title in (column, "seeds")]
+    return table(" | ".join(["arm", *titles, "bytes", "steps a seed"]), rows)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(LifetimesConfig))

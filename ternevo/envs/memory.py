@@ -1,0 +1,231 @@
+"""Tasks for policies with a memory that they write and read: copy, and the seasons of foods.
+
+Observations are bits, shown as the integers 0 and 1, and actions are numbers from 0 to 1.
+
+References:
+  Graves, Wayne and Danihelka, "Neural Turing Machines", 2014 (copy).
+  Greve, Jacobsen and Risi, "Evolving Neural Turing Machines", GECCO 2016 (copy by evolution).
+  Lueders, Schlaeger, Korach and Risi, "Continual and One-Shot Learning through Neural Networks with
+  Dynamic External Memory", 2017 (seasons).
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, Int32
+
+from ternevo.envs import traces
+from ternevo.names import check, lookup
+from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
+
+LONGEST = 10
+"""Largest number of vectors to copy, unless another is asked for."""
+
+
+class MemoryState(NamedTuple):
+    """The state of a task: what was drawn, the steps done, and what is shown."""
+
+    drawn: Any
+    step: Int32[Array, ""]
+    obs: Float32[Array, " obs"]
+
+
+# ----------------------------------------------------------------------------------------- copy
+
+
+class Vectors(NamedTuple):
+    """Vectors to copy, of which the first `length` count."""
+
+    vectors: Float32[Array, "longest bits"]
+    length: Int32[Array, ""]
+
+
+def copy(
+    episode_length: int | None = None, bits: int = 1, shortest: int = 1, longest: int = LONGEST
+) -> Env:
+    """Repeat a sequence of vectors of bits, which is shown once.
+
+    The observation is a start bit, a delimiter bit and a vector. The first step shows the start
+    bit, then come the vectors, then the delimiter, and then zeros for as many steps, in which
+    actions must be the vectors. A component that is off by e pays `1 - min(e, 1/4) * 4`, and all
+    answers are worth 1 together, so the optimum is 1 for every length.
+
+    Args:
+      episode_length: the time limit; by default that of the longest sequence.
+      bits: components of a vector.
+      shortest: least number of vectors.
+      longest: largest number of vectors; all numbers are equally probable.
+    """
+
+    def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
+        del task
+        key_length, key_bits = jax.random.split(key)
+        length = jax.random.randint(key_length, (), shortest, longest + 1)
+        vectors = jax.random.bernoulli(key_bits, shape=(longest, bits)).astype(jnp.float32)
+        obs = jnp.zeros(bits + 2).at[0].set(1.0)
+        drawn = Vectors(vectors, length)
+        return MemoryState(drawn, jnp.zeros((), jnp.int32), obs), obs
+
+    def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
+        del key
+        vectors, length = state.drawn
+        answer = state.step - length - 2
+        right = vectors[jnp.clip(answer, 0, longest - 1)]
+        score = jnp.mean(1 - jnp.minimum(jnp.abs(action - right), 0.25) * 4)
+        count = state.step + 1
+        reward = jnp.where(answer >= 0, score / length, 0.0)
+        is_shown = (count >= 1) & (count <= length)
+        vector = vectors[jnp.clip(count - 1, 0, longest - 1)] * is_shown
+        delimiter = jnp.where(count == length + 1, 1.0, 0.0)
+        obs = jnp.concatenate([jnp.stack([jnp.zeros(()), delimiter]), vector])
+        return _stepped(state.drawn, count, obs, reward, count == 2 * length + 2, limit)
+
+    limit = 2 * longest + 2 if episode_length is None else episode_length
+    names = ("start", "delimiter", *(f"bit {i}" for i in range(bits)))
+    suffix = "" if bits == 1 else f"@{bits}"
+    return _env(f"copy{suffix}", names, tuple(f"bit {i}" for i in range(bits)), limit, reset, step)
+
+
+# --------------------------------------------------------------------------------------- season
+
+
+class Year(NamedTuple):
+    """Which foods are good [seasons, foods], and their orders [days, foods]."""
+
+    is_good: Float32[Array, "seasons foods"]
+    order: Int32[Array, "days foods"]
+
+
+def season(
+    episode_length: int | None = None,
+    foods: int = 4,
+    seasons: int = 2,
+    years: int = 3,
+    days: int = 2,
+    steps: int = 4,
+) -> Env:
+    """Eat what is good and leave what is poisonous, and remember it when the season returns.
+
+    Each season has foods of its own, half of them poisonous. On each of its days all foods come in
+    random order, each for some steps. The action at the step before the last of them decides: above
+    0.7 eats, below 0.3 leaves. The last step shows the food with the reward or the punish bit.
+    Scored are all days but the first of each season in the first year, and all right decisions are
+    worth 1 together. Without a memory the return is at most 1/2 on average.
+
+    Args:
+      episode_length: the time limit; by default that of the whole life.
+      foods: foods of a season, an even number.
+      seasons: seasons of a year.
+      years: years of a life.
+      days: days of a season in a year.
+      steps: steps for which a food is shown, at least 3.
+    """
+    kinds, total_days = foods * seasons, years * seasons * days
+    scored = (total_days - seasons) * foods
+
+    def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
+        del task
+        key_good, key_order = jax.random.split(key)
+        half = jnp.arange(foods) < foods // 2
+        keys = jax.random.split(key_good, seasons)
+        is_good = jax.vmap(lambda k: jax.random.permutation(k, half))(keys).astype(jnp.float32)
+        orders = jax.vmap(lambda k: jax.random.permutation(k, foods))(
+            jax.random.split(key_order, total_days)
+        )
+        drawn = Year(is_good, orders.astype(jnp.int32))
+        obs = shown(drawn, jnp.zeros((), jnp.int32), jnp.zeros(2))
+        return MemoryState(drawn, jnp.zeros((), jnp.int32), obs), obs
+
+    def place(drawn: Year, step: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Return the day, the season and the food of a step."""
+        day = jnp.clip(step // (steps * foods), 0, total_days - 1)
+        return day, day // days % seasons, drawn.order[day, step // steps % foods]
+
+    def shown(drawn: Year, step: jax.Array, feedback: jax.Array) -> jax.Array:
+        _, which, food = place(drawn, step)
+        return jnp.concatenate([jax.nn.one_hot(which * foods + food, kinds), feedback])
+
+    def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
+        del key
+        day, which, food = place(state.drawn, state.step)
+        is_good = state.drawn.is_good[which, food] > 0
+        is_right = jnp.where(is_good, action[0] > 0.7, action[0] < 0.3)
+        decides = state.step % steps == steps - 2
+        is_scored = decides & (day >= seasons * days) | (decides & (day % days > 0))
+        reward = jnp.where(is_scored & is_right, 1.0 / scored, 0.0)
+        told = jnp.stack([is_right, ~is_right]).astype(jnp.float32)
+        count = state.step + 1
+        obs = shown(state.drawn, count, jnp.where(decides, told, 0.0))
+        is_over = count == total_days * foods * steps
+        return _stepped(state.drawn, count, obs, reward, is_over, limit)
+
+    limit = total_days * foods * steps if episode_length is None else episode_length
+    names = tuple(f"food {i} of season {j}" for j in range(seasons) for i in range(foods))
+    return _env("season", (*names, "reward", "punish"), ("eat",), limit, reset, step)
+
+
+# ----------------------------------------------------------------------------------------- tasks
+
+
+def _stepped(
+    drawn: Any, count: jax.Array, obs: jax.Array, reward: jax.Array, is_over: jax.Array, limit: int
+) -> tuple[EnvState, Timestep]:
+    is_cut = (count >= limit) & ~is_over
+    return MemoryState(drawn, count, obs), Timestep(obs, reward, is_over, is_cut)
+
+
+def _env(
+    name: str,
+    obs_names: tuple[str, ...],
+    action_names: tuple[str, ...],
+    limit: int,
+    reset: Callable,
+    step: Callable,
+) -> Env:
+    size = len(action_names)
+    action = ActionSpec("continuous", size, (0.0,) * size, (1.0,) * size)
+    obs = ObsSpec((len(obs_names),), "integers")
+    return Env(
+        f"memory/{name}",
+        obs,
+        action,
+        limit,
+        reset,
+        step,
+        obs_names=obs_names,
+        action_names=action_names,
+    )
+
+
+TASKS: dict[str, Callable[..., Env]] = {"copy": copy, "season": season}
+BITS = ("1", "2", "4", "8")
+"""Components of vectors to copy that can be asked for, as in "memory/copy@4"."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the tasks."""
+    return tuple(TASKS)
+
+
+def make(name: str, episode_length: int | None = None) -> Env:
+    """Return a task, described at its function.
+
+    Raises:
+      UnknownName: there is no such task, or no such number of bits.
+    """
+    name, at, bits = name.partition("@")
+    task = lookup("task", name, TASKS)
+    if not at:
+        return task(episode_length)
+    check("task with bits", name, ("copy",))
+    return copy(episode_length, int(check("number of bits", bits, BITS)))
+
+
+def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
+    """Draw the observations of an episode over time into `<stem>.png`."""
+    observations = np.stack([np.asarray(state.obs) for state in trajectory])
+    return traces.draw(f"memory/{name}", observations, stem)

@@ -1,0 +1,358 @@
+"""Families of tasks for policies that learn while they live: the task of an episode is hidden.
+
+An id may end in "@name", which fixes the task or chooses the family to test on, such as
+"meta/babble_and_reach@swapped". Train on one family and test on another: `--eval_env`, or `env` of
+`ternevo.evaluate`. Points in a plane are shown as integers, so that a unit of an observation is the
+same before and after training; each docstring says how large one is.
+
+References:
+  Song et al., "ES-MAML", ICLR 2020 (navigation, four corners).
+  Najarro and Risi, "Meta-Learning through Hebbian Plasticity in Random Networks", NeurIPS 2020 (the
+  damaged ant, of which `ant_legs` is the counterpart in brax).
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float32, Int32
+
+from ternevo.envs import brax, traces
+from ternevo.names import check, lookup
+from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
+
+TWO_FORCES = ActionSpec("continuous", 2, (-1.0, -1.0), (1.0, 1.0))
+ONE_FORCE = ActionSpec("continuous", 1, (-1.0,), (1.0,))
+SPEED = 0.1
+"""Distance that a point moves along an axis in a step at full force."""
+
+
+class MetaState(NamedTuple):
+    """The state of a point: its task, the steps done, its place, and what is shown."""
+
+    task: Any
+    step: Int32[Array, ""]
+    place: Float32[Array, " axes"]
+    obs: Float32[Array, " obs"]
+
+
+# ---------------------------------------------------------------------------- points in a plane
+
+
+def navigation(episode_length: int = 100) -> Env:
+    """Move a point from the origin to a hidden goal in [-1, 1]^2; the task is the goal.
+
+    The observation is the place times 64, and a step pays minus the squared distance. An episode
+    ends within 0.01 of the goal.
+    """
+
+    def draw(key: Key) -> Task:
+        return jax.random.uniform(key, (2,), minval=-1.0)
+
+    def pay(key: Key, goal: Task, place: jax.Array) -> tuple[jax.Array, jax.Array]:
+        distance = jnp.sum((place - goal) ** 2)
+        return -distance, distance < 0.01**2
+
+    return _point("navigation", episode_length, draw, pay, arena=1.9, unit=64.0)
+
+
+FIRST_CORNER = np.array([2.0, 2.0], np.float32)
+
+
+def four_corners(episode_length: int = 100, noise: float = 0.0) -> Env:
+    """Find which corner (+-2, +-2) is the goal, which a point sees only within a distance of 2.
+
+    The observation is the place times 16, in an arena of +-5, and a step pays
+    `max(0, 4 - distance**2) - 4`. Over 100 steps the optimum is -40.3 for who knows the corner, 20
+    steps at full speed and then rest, and -400 if the point is never near it.
+
+    Args:
+      episode_length: the time limit.
+      noise: standard deviation of the noise on the return of a whole episode.
+    """
+
+    def draw(key: Key) -> Task:
+        return jax.random.rademacher(key, (2,), jnp.float32) * FIRST_CORNER
+
+    def pay(key: Key, corner: Task, place: jax.Array) -> tuple[jax.Array, jax.Array]:
+        reward = jnp.maximum(0.0, 4.0 - jnp.sum((place - corner) ** 2)) - 4.0
+        if noise:
+            reward = reward + noise / np.sqrt(episode_length) * jax.random.normal(key)
+        return reward, jnp.zeros((), bool)
+
+    name = "noisy_corners" if noise else "four_corners"
+    return _point(name, episode_length, draw, pay, arena=5.0, unit=16.0)
+
+
+def noisy_corners(episode_length: int = 100) -> Env:
+    """Do what `four_corners` does, with returns that have noise of standard deviation 20."""
+    return four_corners(episode_length, noise=20.0)
+
+
+def hidden_direction(episode_length: int = 10) -> Env:
+    """Move a point on a line in the hidden direction, -1 or +1, which is the task.
+
+    The observation is the place times 64, and a step pays the force in that direction, -1 to 1. So
+    the optimum is `episode_length`, and 0 on average for who does not know the direction.
+    """
+
+    def draw(key: Key) -> Task:
+        return jax.random.rademacher(key, (), jnp.float32)
+
+    def move(key: Key, state: MetaState, force: jax.Array, count: jax.Array) -> Moved:
+        del key, count
+        place = jnp.clip(state.place + SPEED * force, -1.9, 1.9)
+        return Moved(place, place * 64.0, state.task * force[0], jnp.zeros((), bool))
+
+    def start(key: Key, task: Task) -> tuple[jax.Array, jax.Array]:
+        return jnp.zeros(1), jnp.zeros(1)
+
+    spec = ObsSpec((1,), "integers"), ONE_FORCE
+    env = _family("hidden_direction", spec, episode_length, draw, start, move)
+    return env._replace(obs_names=("place (64 units)",), action_names=("push",))
+
+
+# -------------------------------------------------------------------------- babble, then reach
+
+BABBLE_STEPS, NUM_GOALS, REACH_STEPS = 24, 4, 20
+SENSOR_NOISE = 0.05
+BODIES = {
+    "normal": ((1.0, 0.0), (0.0, 1.0)),
+    "right_inverted": ((1.0, 0.0), (0.0, -1.0)),
+    "left_inverted": ((-1.0, 0.0), (0.0, 1.0)),
+    "both_inverted": ((-1.0, 0.0), (0.0, -1.0)),
+    "rotated": ((0.0, -1.0), (1.0, 0.0)),
+    "swapped": ((0.0, 1.0), (1.0, 0.0)),
+    "weak_and_inverted": ((0.5, 0.0), (0.0, -1.0)),
+}
+"""How two motors move a point: displacements are `body @ action`."""
+SEEN_BODIES = ("normal", "right_inverted")
+UNSEEN_BODIES = tuple(name for name in BODIES if name not in SEEN_BODIES)
+
+
+def babble_and_reach(episode_length: int = 104, family: str = "seen") -> Env:
+    """Find out how two motors move the body, and then reach for goals; the task is the body.
+
+    For 24 steps the observation is the displacement of the last action, with noise of 0.05. Then
+    there are 4 goals on the unit circle, each for 20 steps from the origin; the observation is how
+    far the goal is off, and its last step pays `(1 - distance) / 4`. The third component is
+    always 1. Observations are times 64. Nothing is paid for babbling. The optimum is close to 1, a
+    point that never moves gets 0, and one that moves the wrong way less.
+
+    Args:
+      episode_length: the time limit; the default is all 104 steps.
+      family: "seen" or "unseen" bodies, or one of `BODIES`.
+
+    Raises:
+      UnknownName: there is no such family.
+    """
+    families = {"seen": SEEN_BODIES, "unseen": UNSEEN_BODIES, **{name: (name,) for name in BODIES}}
+    bodies = np.array([BODIES[name] for name in lookup("family", family, families)], np.float32)
+
+    def draw(key: Key) -> Task:
+        return jnp.asarray(bodies)[jax.random.randint(key, (), 0, len(bodies))]
+
+    def start(key: Key, task: Task) -> tuple[jax.Array, jax.Array]:
+        return jnp.zeros(2), jnp.array([0.0, 0.0, 64.0])
+
+    def move(key: Key, state: MetaState, action: jax.Array, count: jax.Array) -> Moved:
+        body, turn = state.task
+        displacement = body @ action
+        is_babble = count <= BABBLE_STEPS
+        moved = jnp.where(is_babble, 0.0, state.place + SPEED * displacement)
+        reached = count - BABBLE_STEPS
+        distance = jnp.linalg.norm(_goal(turn, reached - 1) - moved)
+        is_end = ~is_babble & (reached % REACH_STEPS == 0)
+        place = jnp.where(is_end, 0.0, moved)
+        felt = displacement + SENSOR_NOISE * jax.random.normal(key, (2,))
+        seen = jnp.where(count < BABBLE_STEPS, felt, _goal(turn, reached) - place)
+        reward = jnp.where(is_end, (1.0 - distance) / NUM_GOALS, 0.0)
+        obs = jnp.clip(jnp.append(seen, 1.0) * 64.0, -127, 127)
+        return Moved(place, obs, reward, jnp.zeros((), bool))
+
+    spec = ObsSpec((3,), "integers"), TWO_FORCES
+    env = _family("babble_and_reach", spec, episode_length, draw, start, move)
+
+    def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
+        key_turn, key_start = jax.random.split(key)
+        return env.reset(key_start, (task, jax.random.uniform(key_turn)))
+
+    suffix = "" if family == "seen" else f"@{family}"
+    return env._replace(
+        id=env.id + suffix,
+        reset=reset,
+        obs_names=("x moved, then x to go (64 units)", "y moved, then y to go (64 units)", "64"),
+        action_names=("left motor", "right motor"),
+    )
+
+
+def _goal(turn: jax.Array, step: jax.Array) -> jax.Array:
+    """Return the goal after some steps of reaching: quarter turns, from a random angle."""
+    angle = 2 * jnp.pi * (turn + (step // REACH_STEPS) / NUM_GOALS)
+    return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+
+
+# ------------------------------------------------------------------------------- damaged ants
+
+LEGS = {"normal": None, "right_front": 1, "left_front": 0}
+"""Which leg is short. brax's ant names its legs by their sign in x and y; the first two are in
+front."""
+SHORT = 0.25
+"""Length of the last segment of a damaged leg, relative to a whole one."""
+
+
+def ant_legs(episode_length: int = 1000, family: str = "seen") -> Env:
+    """Walk as brax's ant, some of which have a short front leg; the task is which leg.
+
+    The last segment of the damaged leg is a quarter as long, with its foot, which alone touches
+    the ground. Otherwise it is brax/ant, and pays the same.
+
+    Args:
+      episode_length: the time limit.
+      family: "seen" has whole ants and such with a short right front leg; or a key of `LEGS`.
+
+    Raises:
+      UnknownName: there is no such family.
+    """
+    families = {"seen": ("normal", "right_front"), **{name: (name,) for name in LEGS}}
+    legs = [LEGS[name] for name in lookup("family", family, families)]
+    codes = np.array([-1 if leg is None else leg for leg in legs], np.int32)
+
+    def draw(key: Key) -> Task:
+        return jnp.asarray(codes)[jax.random.randint(key, (), 0, len(codes))]
+
+    made = brax.make("ant", episode_length, brax.Bodies(draw, _with_short_leg))
+    suffix = "" if family == "seen" else f"@{family}"
+    return made._replace(id=f"meta/ant_legs{suffix}")
+
+
+def _with_short_leg(leg: jax.Array, system: Any) -> Any:
+    """Return brax's ant whose leg of this number, if it is not negative, has a short end.
+
+    The feet are the four shapes that touch the ground, and the end of leg i is link 2 + 2 i.
+    """
+    feet = np.flatnonzero(np.asarray(system.geom_contype))
+    ends = 2 + 2 * np.arange(len(feet))
+    factor = jnp.where(leg == jnp.arange(len(feet)), SHORT, 1.0)
+    inertia, place = system.link.inertia, jnp.asarray(system.geom_pos)
+    return system.tree_replace(
+        {
+            "geom_pos": place.at[feet].multiply(factor[:, None]),
+            "link.inertia.transform.pos": inertia.transform.pos.at[ends].multiply(factor[:, None]),
+            "link.inertia.mass": inertia.mass.at[ends].multiply(factor),
+            "link.inertia.i": inertia.i.at[ends].multiply(factor[:, None, None] ** 3),
+        }
+    )
+
+
+# ------------------------------------------------------------------------------------ families
+
+
+class Moved(NamedTuple):
+    """What a step makes: the place, what is shown, what is paid, and whether the task has ended."""
+
+    place: jax.Array
+    obs: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+
+
+def _point(
+    name: str,
+    episode_length: int,
+    draw: Callable[[Key], Task],
+    pay: Callable[[Key, Task, jax.Array], tuple[jax.Array, jax.Array]],
+    arena: float,
+    unit: float,
+) -> Env:
+    """Return an environment of a point in a square of +-arena, shown in steps of 1 / unit."""
+
+    def start(key: Key, task: Task) -> tuple[jax.Array, jax.Array]:
+        return jnp.zeros(2), jnp.zeros(2)
+
+    def move(key: Key, state: MetaState, force: jax.Array, count: jax.Array) -> Moved:
+        place = jnp.clip(state.place + SPEED * force, -arena, arena)
+        return Moved(place, place * unit, *pay(key, state.task, place))
+
+    env = _family(name, (ObsSpec((2,), "integers"), TWO_FORCES), episode_length, draw, start, move)
+    units = f"({unit:g} units)"
+    return env._replace(obs_names=(f"x {units}", f"y {units}"), action_names=("x force", "y force"))
+
+
+def _family(
+    name: str,
+    spec: tuple[ObsSpec, ActionSpec],
+    episode_length: int,
+    draw: Callable[[Key], Task],
+    start: Callable[[Key, Task], tuple[jax.Array, jax.Array]],
+    move: Callable[[Key, MetaState, jax.Array, jax.Array], Moved],
+) -> Env:
+    """Return an environment.
+
+    Args:
+      name: its name.
+      spec: its observations and actions.
+      episode_length: its time limit.
+      draw: maps a key to a task.
+      start: maps a key and a task to the first place and observation.
+      move: maps a key, a state, an action in [-1, 1] and the steps done with this one to the next.
+    """
+
+    def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
+        place, obs = start(key, task)
+        return MetaState(task, jnp.zeros((), jnp.int32), place, obs), obs
+
+    def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
+        count = state.step + 1
+        moved = move(key, state, jnp.clip(action, -1.0, 1.0), count)
+        truncated = (count >= episode_length) & ~moved.terminated
+        timestep = Timestep(moved.obs, moved.reward, moved.terminated, truncated)
+        return MetaState(state.task, count, moved.place, moved.obs), timestep
+
+    return Env(f"meta/{name}", *spec, episode_length, reset, step, draw)
+
+
+TASKS: dict[str, Callable[..., Env]] = {
+    "navigation": navigation,
+    "four_corners": four_corners,
+    "noisy_corners": noisy_corners,
+    "hidden_direction": hidden_direction,
+    "babble_and_reach": babble_and_reach,
+    "ant_legs": ant_legs,
+}
+WITH_FAMILIES = ("babble_and_reach", "ant_legs")
+"""Tasks whose id may end in "@family"."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the tasks, without families."""
+    return tuple(TASKS)
+
+
+def make(name: str, episode_length: int | None = None) -> Env:
+    """Return a family of tasks, described at its function.
+
+    Args:
+      name: its name, or "name@family".
+      episode_length: the time limit, by default its own.
+
+    Raises:
+      UnknownName: there is no such task or family.
+    """
+    name, at, family = name.partition("@")
+    options: dict[str, Any] = {} if episode_length is None else {"episode_length": episode_length}
+    if at:
+        check("task with families", name, WITH_FAMILIES)
+        options["family"] = family
+    return lookup("task", name, TASKS)(**options)
+
+
+def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
+    """Draw an episode: of an ant as `envs.brax.render`, else observations into `<stem>.png`."""
+    if name.partition("@")[0] == "ant_legs":
+        return brax.render("ant", trajectory, stem)
+    observations = np.stack([np.asarray(state.obs) for state in trajectory])
+    return traces.draw(f"meta/{name}", observations, stem)

@@ -1,0 +1,135 @@
+"""Families of tasks: their optima by hand-made policies, what each body does, a damaged leg."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ternevo import envs
+from ternevo.envs import brax, contract, meta
+from ternevo.names import UnknownName
+
+KEY = jax.random.key(0)
+POINTS = [name for name in meta.names() if name != "ant_legs"]
+
+
+def played(env, act, task, key=KEY):
+    """Return the timesteps of an episode: act maps an observation to an action."""
+    state, obs = env.reset(key, task)
+
+    def one(carry, step):
+        state, obs = carry
+        state, timestep = env.step(jax.random.fold_in(key, step), state, act(obs))
+        return (state, timestep.obs), timestep
+
+    return jax.lax.scan(one, (state, obs), jnp.arange(1, env.episode_length + 1))[1]
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_tasks_keep_the_contract(name):
+    env = contract.check(envs.make(f"meta/{name}"))
+    assert (len(env.obs_names), len(env.action_names)) == (env.obs.size, env.action.size)
+    steps = played(env, lambda obs: jnp.ones(env.action.size), env.draw_task(KEY))
+    np.testing.assert_array_equal(steps.truncated[:-1], False)
+    assert bool(steps.truncated[-1]) and steps.obs.dtype == jnp.float32
+    assert np.abs(steps.obs).max() <= 127.5  # what is rounded to 8 bits fits into them
+
+
+def test_who_knows_the_corner_gets_what_is_possible():
+    env = envs.make("meta/four_corners")
+    for corner in ((2.0, 2.0), (-2.0, 2.0), (2.0, -2.0)):
+        target = jnp.array(corner)
+        steps = played(env, lambda obs, to=target: (to - obs / 16) / 0.1, target)
+        assert float(steps.reward.sum()) == pytest.approx(-40.3, abs=0.01)
+        away = played(env, lambda obs, to=target: -to, target)
+        assert float(away.reward.sum()) == -400
+
+
+def test_corners_are_drawn_evenly_and_noise_is_on_the_return():
+    env = envs.make("meta/noisy_corners")
+    corners = jax.vmap(env.draw_task)(jax.random.split(KEY, 400))
+    found, counts = np.unique(np.asarray(corners), axis=0, return_counts=True)
+    assert len(found) == 4 and counts.min() > 70
+    rest = lambda obs: jnp.zeros(2)  # noqa: E731
+    total = lambda key: played(env, rest, corners[0], key).reward.sum()  # noqa: E731
+    returns = np.asarray(jax.vmap(total)(jax.random.split(KEY, 400)))
+    assert abs(returns.mean() + 400) < 4 and 17 < returns.std() < 23
+
+
+def test_a_goal_that_is_reached_ends_the_episode():
+    env, goal = envs.make("meta/navigation"), jnp.array([0.35, -0.8])
+    steps = played(env, lambda obs: (goal - obs / 64) / 0.1, goal)
+    np.testing.assert_array_equal(np.flatnonzero(steps.terminated)[:1], 7)
+    np.testing.assert_allclose(steps.reward[0], -(0.25**2 + 0.7**2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("direction", [-1.0, 1.0])
+def test_the_hidden_direction_pays_ten_and_the_other_minus_ten(direction):
+    env = envs.make("meta/hidden_direction")
+    for force in (-1.0, 1.0):
+        steps = played(env, lambda obs, force=force: jnp.full(1, force), jnp.float32(direction))
+        assert float(steps.reward.sum()) == 10 * direction * force
+
+
+def test_who_knows_the_body_reaches_and_who_takes_it_for_another_does_not():
+    """The transpose of the body leads to each goal; the wrong sign leads away."""
+    env = envs.make("meta/babble_and_reach")
+    run = jax.jit(lambda body, use: played(env, lambda obs: use @ obs[:2] / 8, body))
+    for name, body in meta.BODIES.items():
+        body = jnp.array(body)
+        assert float(run(body, body.T).reward.sum()) > 0.94, name
+        assert float(run(body, -body.T).reward.sum()) < -1, name
+    still = run(jnp.eye(2), jnp.zeros((2, 2)))
+    assert float(still.reward.sum()) == pytest.approx(0, abs=1e-6)
+    np.testing.assert_array_equal(still.obs[:, 2], 64)
+
+
+def test_babbling_shows_how_the_body_moves():
+    env = envs.make("meta/babble_and_reach")
+    body, action = jnp.array(meta.BODIES["rotated"]), jnp.array([1.0, 0.5])
+    felt = played(env, lambda obs: action, body).obs[: meta.BABBLE_STEPS - 1, :2] / 64
+    np.testing.assert_allclose(felt.mean(0), [-0.5, 1.0], atol=0.05)
+    assert 0.02 < float(felt.std(0).mean()) < 0.08
+
+
+def test_families_hold_the_bodies_that_they_say():
+    for suffix, wanted in (("", meta.SEEN_BODIES), ("@unseen", meta.UNSEEN_BODIES)):
+        env = envs.make(f"meta/babble_and_reach{suffix}")
+        assert env.id == f"meta/babble_and_reach{suffix}"
+        drawn = jax.vmap(env.draw_task)(jax.random.split(KEY, 100))
+        assert {tuple(map(tuple, body.tolist())) for body in np.asarray(drawn)} == {
+            meta.BODIES[name] for name in wanted
+        }
+    with pytest.raises(UnknownName, match=r"unknown family .swaped.\. Did you mean .swapped"):
+        envs.make("meta/babble_and_reach@swaped")
+    with pytest.raises(UnknownName, match="unknown task with families 'navigation'"):
+        envs.make("meta/navigation@unseen")
+
+
+def test_a_short_leg_is_a_quarter_as_long_and_a_whole_ant_is_brax_own():
+    system = brax._load("ant", "spring").sys
+    whole = meta._with_short_leg(jnp.int32(-1), system)
+    np.testing.assert_array_equal(whole.geom_pos, system.geom_pos)
+    np.testing.assert_array_equal(whole.link.inertia.i, system.link.inertia.i)
+    for leg, sign in ((0, [1, 1]), (1, [-1, 1])):
+        short = meta._with_short_leg(jnp.int32(leg), system)
+        changed = np.flatnonzero(np.any(np.asarray(short.geom_pos != system.geom_pos), -1))
+        assert len(changed) == 1
+        np.testing.assert_allclose(short.geom_pos[changed[0], :2], 0.1 * np.array(sign))
+        ratio = np.asarray(short.link.inertia.mass / system.link.inertia.mass)
+        np.testing.assert_array_equal(np.flatnonzero(ratio == 0.25), [2 + 2 * leg])
+    env = envs.make("meta/ant_legs@left_front")
+    assert int(env.draw_task(KEY)) == 0 and env.id == "meta/ant_legs@left_front"
+
+
+@pytest.mark.slow
+def test_ants_with_a_short_leg_walk_differently():
+    env, plain = envs.make("meta/ant_legs", 30), envs.make("brax/ant", 30)
+
+    def act(obs):
+        return jnp.sin(jnp.arange(8.0) + 10 * obs[0])
+
+    run = jax.jit(lambda task: played(env, act, task).obs)
+    usual, right, left = (np.asarray(run(jnp.int32(leg))) for leg in (-1, 1, 0))
+    np.testing.assert_array_equal(usual, jax.jit(lambda: played(plain, act, ()).obs)())
+    assert not np.allclose(usual, right) and not np.allclose(right, left)
