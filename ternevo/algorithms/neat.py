@@ -425,10 +425,9 @@ def _new(graph: Graph, key: Key, size: int) -> New:
 
     A gain is 1, or that of a new output.
     """
-    keys = jax.random.split(key)
+    keys = jax.random.split(key, 3)
     none = jnp.zeros(size, jnp.int32)
-    of_function = jax.random.fold_in(keys[1], 1)
-    function = _drawn_functions(graph, of_function, size)
+    function = _drawn_functions(graph, keys[2], size)
     if graph.is_float:
         weight = jax.random.uniform(keys[0], (size,), minval=-1.0)
         gain = jnp.full(size, graph.topology.start_gain, jnp.int8)
@@ -444,7 +443,7 @@ def _drawn_functions(graph: Graph, key: Key, size: int) -> jax.Array:
 
 def _changed(settings: NEAT, graph: Graph, key: Key, genome: Genome) -> Genome:
     """Return a genome with other weights, gains or links that are on, and the same topology."""
-    keys = jax.random.split(key, 8)
+    keys = jax.random.split(key, 9)
     has_link = genome.innovation > 0
     change = _changed_floats if graph.is_float else _redrawn_trits
     weight = jnp.where(has_link, change(settings, keys[0], genome), genome.weight)
@@ -457,7 +456,7 @@ def _changed(settings: NEAT, graph: Graph, key: Key, genome: Genome) -> Genome:
         gain = jnp.where(jax.random.bernoulli(keys[4], settings.gain_rate), moved, gain)
     function = genome.function
     if graph.topology.functions:
-        function = _changed_function(settings, graph, jax.random.fold_in(keys[2], 1), genome)
+        function = _changed_function(settings, graph, keys[8], genome)
     is_on, flat = genome.is_on.ravel(), has_link.ravel()
     place = _any_of(keys[5], flat)
     toggled = is_on.at[place].set(~is_on[place])
