@@ -185,8 +185,8 @@ def double_pole_no_velocity(episode_length: int = 1000) -> Env:
     """Keep two poles from falling without seeing velocities, and without wiggling.
 
     Position and angles are shown as shares of the largest ones, each in four staggered readings of
-    8 bits (`staggered`): velocities are differences of angles, and with 8 bits they are too coarse
-    to stand for 100,000 steps. `--policy graph --copies 4` links the readings of a number together.
+    8 bits (`staggered`): velocities must be told from differences of angles, and evolution takes
+    longer with coarser ones. `--policy graph --copies 4` links the readings of a number together.
 
     An episode of t steps pays 0.1 t / episode_length, and if t is above 100, also 0.9 * 0.75 over
     the sum of `|position| + |velocity| + |angle| + |angular velocity|` of the long pole over the
