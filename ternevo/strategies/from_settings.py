@@ -11,10 +11,13 @@ from ternevo.algorithms import neat as neat_search
 from ternevo.algorithms.schedules import learning_rate
 from ternevo.arithmetic.ternary import WeightName
 from ternevo.learners import actor_critic, q_learning, sparsity
+from ternevo.learners.learner import Learner
 from ternevo.learners.ppo import learner as ppo_learner
 from ternevo.problems import Plan
+from ternevo.settings.flat import flat, with_numbers
 from ternevo.settings.strategies.deep_ga import DeepGA
 from ternevo.settings.strategies.dqn import DQN
+from ternevo.settings.strategies.erl import ERL
 from ternevo.settings.strategies.evolution import Evolution, check_heeded
 from ternevo.settings.strategies.map_elites import MAPElites
 from ternevo.settings.strategies.neat import NEAT
@@ -24,6 +27,7 @@ from ternevo.settings.strategies.ppo import PPO
 from ternevo.settings.strategies.sac import SAC
 from ternevo.strategies import off_policy
 from ternevo.strategies.deep_ga import evolve_deeply
+from ternevo.strategies.erl import evolve_and_learn
 from ternevo.strategies.evolve import evolve
 from ternevo.strategies.latents import evolve_latents
 from ternevo.strategies.map_elites import cells_of, illuminate
@@ -159,10 +163,7 @@ def dqn(
     total = num_generations * settings.pace.steps_per_generation
 
     def build(settings: DQN) -> Strategy:
-        updates = settings.num_updates(num_generations)
-        rate = learning_rate(settings.rate, updates)
-        optimizer = _pruning(settings.pruning, _adam(settings, rate), updates)
-        learner = q_learning.learner(settings, env, policy, weights, optimizer)
+        learner = _learner(settings, env, policy, weights, num_generations)
         span = settings.exploration_fraction * total
 
         def exploring(steps: jax.Array) -> jax.Array:
@@ -184,12 +185,55 @@ def continuous(
     """
 
     def build(settings: ActorCritic) -> Strategy:
-        optimizers = _optimizers(settings, num_generations)
-        make = actor_critic.sac if isinstance(settings, SAC) else actor_critic.td3
-        learner = make(settings, env, policy, weights, optimizers)  # pyright: ignore (TD3 else)
+        learner = _learner(settings, env, policy, weights, num_generations)
         return off_policy.learn(settings, env, policy, learner, _never)
 
     return numbered(settings, build)
+
+
+def erl(
+    settings: ERL, env: Env, policy: Policy, weights: WeightName, num_generations: int
+) -> Strategy:
+    """Return the strategy of a population and an off-policy learner.
+
+    Raises:
+      ValueError: the learner is for other actions, or the policy or the buffer does not fit.
+    """
+    if (env.action.kind == "discrete") != (settings.learner == "dqn"):
+        fitting = "dqn" if env.action.kind == "discrete" else "td3, ddpg or sac"
+        raise ValueError(
+            f"--learner must be {fitting} in {env.id}, whose actions are {env.action.kind}, got "
+            f"{settings.learner}"
+        )
+    plain = settings.of_learner(env.episode_length)
+
+    def build(settings: ERL) -> Strategy:
+        own = with_numbers(plain, flat(settings))
+        learner = _learner(own, env, policy, weights, num_generations)
+        share = settings.epsilon if settings.learner == "dqn" else 0.0
+        exploring = lambda steps: jnp.full(steps.shape, share)  # noqa: E731
+        return evolve_and_learn(settings, own, env, policy, weights, learner, exploring)
+
+    return numbered(settings, build)
+
+
+def _learner(
+    settings: OffPolicy, env: Env, policy: Policy, weights: WeightName, num_generations: int
+) -> Learner:
+    """Return the learner of the settings of SAC, TD3, DDPG or DQN, for a run of some generations.
+
+    Raises:
+      ValueError: it is for other actions, or the policy has a memory.
+    """
+    if isinstance(settings, DQN):
+        updates = settings.num_updates(num_generations)
+        rate = learning_rate(settings.rate, updates)
+        optimizer = _pruning(settings.pruning, _adam(settings, rate), updates)
+        return q_learning.learner(settings, env, policy, weights, optimizer)
+    assert isinstance(settings, ActorCritic)
+    optimizers = _optimizers(settings, num_generations)
+    make = actor_critic.sac if isinstance(settings, SAC) else actor_critic.td3
+    return make(settings, env, policy, weights, optimizers)  # pyright: ignore (TD3 else)
 
 
 def _never(steps: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from ternevo.settings.strategies.compact_ga import CompactGA
 from ternevo.settings.strategies.cosyne import CoSyNE
 from ternevo.settings.strategies.deep_ga import DeepGA
 from ternevo.settings.strategies.dqn import DQN
+from ternevo.settings.strategies.erl import ERL
 from ternevo.settings.strategies.latent import Latent
 from ternevo.settings.strategies.map_elites import MAPElites
 from ternevo.settings.strategies.neat import NEAT
@@ -48,4 +49,5 @@ STRATEGIES = {
     "td3": TD3,
     "ddpg": DDPG,
     "sac": SAC,
+    "erl": ERL,
 }
