@@ -35,11 +35,11 @@ HEAD = """# Systems: what the lecture claims, and what we ran
 <!-- python experiments/systems.py writes this page; edit that instead. -->
 
 Claims of the lecture "Synergies with Reinforcement Learning" (Risi and Miikkulainen 2024) and of
-the announcement of ternary networks for reinforcement learning, each with the small experiment that we
-ran for it on CPU cores. A bracket is the 90 % bootstrap interval over seeds; one arm beats another
-if the interval of the paired difference is above 0. "no" is a result, too: what was to be shown did
-not show. Rows without figures have not been run. `make acceptance` runs what is missing, and prints
-the same table.
+the announcement of ternary networks for reinforcement learning, each with the small experiment
+that we ran for it on CPU cores. A bracket is the 90 % bootstrap interval over seeds; one arm
+beats another if the interval of the paired difference is above 0. "no" is a result, too: what was
+to be shown did not show. Rows without figures have not been run. `make acceptance` runs what is
+missing, and prints the same table.
 
 | claim | experiment | to be shown | found | verdict |
 | --- | --- | --- | --- | --- |

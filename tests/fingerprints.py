@@ -21,7 +21,7 @@ ENVS = ("gymnax/CartPole-v1", "brax/inverted_pendulum")
 EVOLUTION = "--population_size=16 --num_episodes=2"
 GRADIENTS = "--num_envs=16 --num_steps=32 --num_minibatches=4"
 REPLAY = "--num_envs=4 --train_every=4 --updates_per_step=0.5 --steps_per_generation=320"
-NEEDS = {"dqn": ENVS[0], "td3": ENVS[1], "ddpg": ENVS[1], "sac": ENVS[1]}
+NEEDS = {"dqn": ENVS[0], "td3": ENVS[1], "ddpg": ENVS[1], "sac": ENVS[1], "erl": ENVS[1]}
 """The only one of the two whose actions a learner takes."""
 COMMON = (
     "--episode_length=60 --num_generations=4 --eval_every=2 --num_eval_episodes=4 "
@@ -32,7 +32,8 @@ CLOCK = ("seconds", "per_second", "time")
 
 def options_of(strategy: str) -> list[str]:
     """Return the options of a short run of a strategy."""
-    own = {"ppo": GRADIENTS, **dict.fromkeys(NEEDS, REPLAY)}.get(strategy, EVOLUTION)
+    replay = {**dict.fromkeys(NEEDS, REPLAY), "erl": "--population_size=3"}
+    own = {"ppo": GRADIENTS, **replay}.get(strategy, EVOLUTION)
     kind = "--weights=binary" if strategy == "binary_nes" else "--weights=ternary"
     return [kind, *own.split(), *COMMON.split()]
 

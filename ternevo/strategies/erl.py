@@ -5,9 +5,9 @@ do goes into one replay buffer. Members evolve by their returns. The learner tak
 and its policy is copied into the last place of the population. Members are what would ship, so the
 copy of a ternary policy is that policy, bit for bit.
 
-Departures from the authors' code: the learner has a place of its own, so that it never overwrites an
-elite; a generation is a fixed number of steps, in which who ends early begins again, and fitness is
-the mean of the episodes that ended; ternary weights are flipped.
+Departures from the authors' code: the learner has a place of its own, so that it never overwrites
+an elite; a generation is a fixed number of steps, in which who ends early begins again, and fitness
+is the mean of the episodes that ended; ternary weights are flipped.
 
 References:
   Khadka and Tumer, "Evolution-Guided Policy Gradient in Reinforcement Learning", NeurIPS 2018.
@@ -272,11 +272,7 @@ def bred(
       shipped: the learner's policy.
       copies: whether it is copied; otherwise the last place is a child's.
     """
-    settings, size, num_elites = (
-        crew.settings,
-        crew.settings.population_size,
-        crew.settings.num_elites,
-    )
+    size, num_elites = crew.settings.population_size, crew.settings.num_elites
     elites = jax.tree.map(lambda x: x[order[:num_elites]], state.population)
     keys = jax.random.split(key, size - num_elites)
     children = jax.vmap(lambda own: child(crew, own, state.population, order))(keys)

@@ -11,12 +11,14 @@ import optax
 import pytest
 from gradient_learners import GRADIENTS
 from own_algorithms import ALGORITHMS, SOLUTION, start
+from policies_of_strategies import world_for
 
 from ternevo import envs, run
 from ternevo.algorithms import guards, shaping
 from ternevo.arithmetic import ternary
 from ternevo.problems import episodes
 from ternevo.rollouts import step_count
+from ternevo.rollouts.population import size_of
 from ternevo.runs.sinks import Console, read_jsonl
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
@@ -138,8 +140,9 @@ def strategies() -> list:
 def strategy_of(name: str, kind: str = "ternary", **options):
     kind = "binary" if name == "binary_nes" else kind
     policy = MLP((), weights=kind).build(ENV.obs, ENV.action)
-    settings = STRATEGIES[name].of(population_size=SIZE, num_episodes=1, **options)
-    return settings.build(ENV, policy, kind, ROWS.shape[1])
+    own = {"grid": (2,)} if name == "map_elites" else {}
+    settings = STRATEGIES[name].of(population_size=SIZE, num_episodes=1, **own, **options)
+    return settings.build(world_for(name, ENV), policy, kind, ROWS.shape[1])
 
 
 def scores_of(returns, moments) -> Scores:
@@ -150,9 +153,13 @@ def scores_of(returns, moments) -> Scores:
 def paying(strategy, key, state, returns):
     """Run a generation in which the members have these returns."""
 
-    def evaluate(*arguments):
+    def evaluate(rollout, params, keys, *arguments):
         moments = jax.tree.map(jnp.zeros_like, unwrapped(state).moments)
-        return scores_of(returns[:, None], moments)
+        size = size_of(params)  # fewer where only the best are evaluated again
+        found = scores_of(jnp.repeat(returns[:size, None], keys.shape[1], 1), moments)
+        if rollout.env.descriptor is None:
+            return found
+        return found._replace(descriptors=jnp.zeros((size, rollout.env.descriptor.size)))
 
     with mock.patch.object(episodes, "evaluate", evaluate):
         return strategy.step(key, state)

@@ -102,6 +102,7 @@ CASES = {  # (strategy, its settings, policy, environment, episode length)
         None,
     ),
     "replayed": ("sac", SMALL["sac"], MLP((5,)), "probe/double_integrator", 6),
+    "crew": ("erl", SMALL["erl"], MLP((5,)), "probe/double_integrator", 6),
     "rated": ("dqn", SMALL["dqn"], MLP((5,)), "probe/random_length", 6),
 }
 

@@ -11,7 +11,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
-from gradient_learners import CONTINUOUS, SMALL as OF_LEARNERS
+from gradient_learners import PUSHING, SMALL as OF_LEARNERS
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 from policies_of_strategies import mlp_for
 
@@ -66,7 +66,7 @@ def counted_strategy(name, weights, options):
     """Return a strategy on a probe, and the counts of what is traced of probe and policy."""
     calls = collections.Counter()
     # Not resets: the shapes of what they return are asked for apart from running them.
-    probe = "double_integrator" if name in CONTINUOUS else "random_length"
+    probe = "double_integrator" if name in PUSHING else "random_length"
     env = counting(envs.make(f"probe/{probe}", 5), calls, "step")
     policy = mlp_for(name, (4,), weights=weights).build(env.obs, env.action)
     policy = counting(policy, calls, "apply")

@@ -150,8 +150,9 @@ def test_a_value_that_is_missing_or_too_much(argv, line, capsys):
 # --- unknown options ----------------------------------------------------------------------------
 
 
+IN_MANY = f"--strategy {', '.join(('ppo', *OFF_POLICY))}"
 LEARNERS = f"--strategy {', '.join(GRADIENTS)}"
-REPLAYING = f"--strategy {', '.join(OFF_POLICY)}"
+REPLAYING = f"--strategy {', '.join((*OFF_POLICY, 'erl'))}"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ REPLAYING = f"--strategy {', '.join(OFF_POLICY)}"
         (["--generations", "8"], "--generations; did you mean --num_generations?"),
         (["--learning-rate", "8"], "--learning-rate; did you mean --lr?"),
         (["--algo", "ppo"], "--algo; did you mean --strategy?"),
-        (["--n_envs", "8"], f"--n_envs; --num_envs is an option of {LEARNERS}"),
+        (["--n_envs", "8"], f"--n_envs; --num_envs is an option of {IN_MANY}"),
         (["--strategy", "ppo", "--n_envs", "8"], "--n_envs; did you mean --num_envs?"),
         (["--gamma", "1"], f"--gamma; it is an option of {LEARNERS}"),
         (["--utd", "1"], f"--utd; --updates_per_step is an option of {REPLAYING}"),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gradient_learners import CONTINUOUS, SMALL
+from gradient_learners import PUSHING, SMALL
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 from policies_of_strategies import mlp_for, world_for
 
@@ -31,7 +31,7 @@ CASES = [
     ("latent", "float", {"algorithm": "SimpleGA", "sigma_schedule": "linear"}),
     ("ternary_nes", "ternary", {"lr_schedule": "cosine", "fitness_shaping": "baseline"}),
 ]
-SLOW = ("dqn", "td3", "ddpg")
+SLOW = ("dqn", "td3", "ddpg", "erl")
 """Much like `sac`, as far as numbers go."""
 WITHOUT = ("compact_ga", "random_search")
 """Strategies without a number that a program could share."""
@@ -75,7 +75,7 @@ def test_runs_with_other_numbers_compile_the_same_program(name, weights, options
     settings = settings_of(name, **options)
     assert bool(numbers_of(settings)) == (name not in WITHOUT)
     changed = type(settings).of(**flat(settings) | others(settings))
-    env = "probe/double_integrator" if name in CONTINUOUS else "probe/random_length"
+    env = "probe/double_integrator" if name in PUSHING else "probe/random_length"
     assert program(built(changed, weights, env)) == program(built(settings, weights, env))
 
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gradient_learners import CONTINUOUS, GRADIENTS, SMALL as OF_LEARNERS
+from gradient_learners import GRADIENTS, PUSHING, SMALL as OF_LEARNERS
 from policies_of_strategies import mlp_for, world_for
 
 from ternevo import envs, run
@@ -58,6 +58,7 @@ TABLE = [
     *((name, kind, OF_LEARNERS[name]) for name in ("dqn", "sac") for kind in ("ternary", "float")),
     ("td3", "ternary", OF_LEARNERS["td3"]),
     ("ddpg", "binary", OF_LEARNERS["ddpg"]),
+    ("erl", "ternary", OF_LEARNERS["erl"]),
 ]
 ENV = envs.make("gymnax/CartPole-v1", 20)
 PUSHED = envs.make("probe/double_integrator")
@@ -101,7 +102,7 @@ def saved(path, kind: str, info=None, env: Env = ENV, name: str = ""):
 def test_a_strategy_ships_the_saved_policy_before_its_first_generation(
     name, kind, settings, tmp_path
 ):
-    env = world_for(name, PUSHED if name in CONTINUOUS else ENV)
+    env = world_for(name, PUSHED if name in PUSHING else ENV)
     policy = mlp_for(name, (6,), weights=kind).build(env.obs, env.action)
     path = saved(tmp_path / "p.tvp", kind, env=env, name=name)
     begin = warm_start.load(path, env, policy, kind)

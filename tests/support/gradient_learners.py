@@ -4,9 +4,11 @@ from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.off_policy import ActorCritic, OffPolicy
 
 OFF_POLICY = tuple(name for name, kind in STRATEGIES.items() if issubclass(kind, OffPolicy))
-GRADIENTS = ("ppo", *OFF_POLICY)
+GRADIENTS = ("ppo", *OFF_POLICY, "erl")
 CONTINUOUS = tuple(name for name in OFF_POLICY if issubclass(STRATEGIES[name], ActorCritic))
 """Those that need continuous actions; DQN needs discrete ones, and PPO takes both."""
+PUSHING = (*CONTINUOUS, "erl")
+"""These and ERL, which learns by TD3 unless it is told otherwise."""
 REPLAYED = {
     "num_envs": 2,
     "train_every": 4,
@@ -21,6 +23,10 @@ REPLAYED = {
 SMALL = {
     "ppo": {"num_envs": 4, "num_steps": 4, "num_minibatches": 2},
     **dict.fromkeys(OFF_POLICY, REPLAYED),
+    "erl": {
+        **{"population_size": 3, "updates_per_step": 0.1, "buffer_size": 512, "batch_size": 8},
+        **{"learning_starts": 16, "critic_hidden_sizes": (8,)},
+    },
 }
 
 

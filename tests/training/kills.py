@@ -51,13 +51,17 @@ OF_STRATEGY = {
     "latent": (*POPULATION, "--algorithm", "Open_ES"),
     "evosax": (*POPULATION, "--algorithm", "SimpleGA"),
     "map_elites": (*POPULATION, "--grid", "(4,4)"),
+    "erl": (
+        *("--population_size", "3", "--updates_per_step", "0.1", "--batch_size", "4"),
+        *("--learning_starts", "8", "--buffer_size", "64", "--critic_hidden_sizes", "(4,)"),
+    ),
     "neat": (*POPULATION, "--policy", "graph", "--max_hidden", "2"),
 }
 
 
 def scenario(strategy: str, *further: str) -> tuple[str, ...]:
     """Return the options of a strategy, on a probe with actions that it takes."""
-    is_pushed = issubclass(STRATEGIES[strategy], ActorCritic)
+    is_pushed = strategy == "erl" or issubclass(STRATEGIES[strategy], ActorCritic)
     env = "probe/double_integrator" if is_pushed else "probe/corridor"
     env = "control/maze" if strategy == "map_elites" else env
     own = OF_STRATEGY.get(strategy, POPULATION)
