@@ -160,6 +160,65 @@ def judge_ga(values: Values) -> list[tuple[str, str, bool]]:
     return judged
 
 
+# ------------------------------------------------------------ evolution and a learner together
+
+ERL_BUDGET = 60_000
+ERL_TASKS: dict[str, tuple[str, Callable[[float], float]]] = {
+    "MountainCarContinuous": ("gymnax/MountainCarContinuous-v0", lambda x: min(max(x / 90, 0), 1)),
+    "Pendulum": ("gymnax/Pendulum-v1", lambda x: (x + 1500) / 1350),
+}
+"""Environments, and what a return is worth: about 0 for doing nothing and 1 for a good policy."""
+ERL_ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ERL": ("erl", {}),
+    "evolution alone": ("erl", {"sync_every": 10**6, "updates_per_step": 1e-9}),
+    "TD3 alone": ("td3", {"noise_correlation": 0.85}),
+}
+"""Evolution alone also spends the steps of the learner, an eleventh of all, for nothing."""
+ERL_COMMON = {"critic_hidden_sizes": (64, 64), "batch_size": 64}
+
+
+def arms_of_erl() -> list[Arm]:
+    """Train ternary actors on both tasks with the same environment steps, all of them counted."""
+    arms = []
+    for task, (env_id, worth) in ERL_TASKS.items():
+        env = envs.make(env_id)
+        policy = MLP((32, 32)).build(env.obs, env.action)
+        for name, (strategy_name, options) in ERL_ARMS.items():
+            settings = STRATEGIES[strategy_name].of(**{**ERL_COMMON, **options})
+            strategy = settings.build(env, policy, "ternary", 60)
+            run = trained(env, policy, strategy, ERL_BUDGET)
+            arms.append(Arm(f"{task}, {name}", valued(run, worth)))
+    return arms
+
+
+def valued(
+    run: Callable[[int], Result], worth: Callable[[float], float]
+) -> Callable[[int], Result]:
+    """Return the runner whose value is what a return is worth; it keeps the return."""
+
+    def go(seed: int) -> Result:
+        found = run(seed)
+        return Result(worth(found.value), found.steps, {**found.more, "return": found.value})
+
+    return go
+
+
+def judge_erl(values: Values) -> list[tuple[str, str, bool]]:
+    """Ask whether the worse task of ERL is good, and better than that of both parts."""
+    worst = {
+        name: np.min([values[f"{task}, {name}"] for task in ERL_TASKS], axis=0).tolist()
+        for name in ERL_ARMS
+    }
+    both = worst["ERL"]
+    judged = [("the worse of two tasks is worth 0.7", shown(both), interval(both)[0] >= 0.7)]
+    for part in ("evolution alone", "TD3 alone"):
+        found = f"{shown(both)} against {shown(worst[part])}"
+        judged.append((f"in the worse task ERL beats {part}", found, is_above(both, worst[part])))
+    ranks = [row["metrics"]["erl/copies_elite"] for row in rows() if row["arm"] == "Pendulum, ERL"]
+    words = "copies of the learner become elite in Pendulum"
+    return [*judged, (words, f"{shown(ranks)} of all copies", min(ranks) > 0)]
+
+
 # ------------------------------------------------------------------------- open-endedness
 
 OE_MEMBERS, OE_GENERATIONS, REACHED = 200, 25, -0.06
@@ -271,6 +330,7 @@ EXPERIMENTS = {
     for experiment in (
         Experiment("A-RS", "C11", 20, arms_of_rs, judge_rs),
         Experiment("A-GA", "C10", 5, arms_of_ga, judge_ga),
+        Experiment("A-ERL", "C1", 5, arms_of_erl, judge_erl),
         Experiment("A-OE", "C14", 5, arms_of_oe, judge_oe),
     )
 }
