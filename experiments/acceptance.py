@@ -221,12 +221,12 @@ def judge_erl(values: Values) -> list[tuple[str, str, bool]]:
 
 # ------------------------------------------------------------------------- open-endedness
 
-OE_MEMBERS, OE_GENERATIONS, REACHED = 200, 25, -0.06
+OE_MEMBERS, OE_GENERATIONS, REACHED = 200, 100, -0.06
 LEAST = -1.3
 
 
 def arms_of_oe() -> list[Arm]:
-    """Run 5,000 members through the maze: by MAP-Elites, by the GA on distance, and at random.
+    """Run 20,000 members through the maze: by MAP-Elites, by the GA on distance, and at random.
 
     The value is the coverage of an archive of 32 by 32 final places; "best" is the best return.
     """

@@ -185,7 +185,7 @@ def trained(
     The program is compiled once for all seeds. The value is the mean of `TEST_EPISODES` fresh
     episodes, in `test_env` if it is another one.
     """
-    advance = jax.jit(lambda key, state: strategy.step(key, state))
+    advance = jax.jit(strategy.step)
     test = jax.jit(_tester(test_env or env, policy))
 
     def run(seed: int) -> Result:
