@@ -38,6 +38,7 @@ from ternevo.arithmetic import observation
 from ternevo.problems import Plan
 from ternevo.rollouts.lanes import begin_episode
 from ternevo.settings.policies import MLP
+from ternevo.settings.policies.settings import WeightName
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.types import Archive, Env, Policy, Population, Strategy
 
@@ -219,6 +220,44 @@ def judge_erl(values: Values) -> list[tuple[str, str, bool]]:
     return [*judged, (words, f"{shown(ranks)} of all copies", min(ranks) > 0)]
 
 
+# ------------------------------------------------------------------------ tasks of EvoJAX
+
+SWING_BUDGET = 40_000_000
+SWING_ARMS: dict[str, tuple[str, WeightName, str, dict[str, Any]]] = {
+    "ternary_nes, ternary": ("ternary_nes", "ternary", "int8", {"population_size": 64}),
+    "Open_ES, float": (
+        *("latent", "float", "tanh"),
+        {"algorithm": "Open_ES", "population_size": 100, "sigma": 0.03, "lr": 0.02},
+    ),
+}
+"""Settings of EvoJAX for Open_ES; all have four episodes a member."""
+SWING_BARS = {"ternary_nes, ternary": 800, "Open_ES, float": 850}
+
+
+def arms_of_evojax() -> list[Arm]:
+    """Train on the easy swing-up, ternary and float, for the same steps."""
+    env = envs.make("control/cartpole_swing_up_easy")
+    arms = []
+    for name, (strategy, weights, activation, options) in SWING_ARMS.items():
+        policy = MLP((32,), weights=weights, activation=activation).build(env.obs, env.action)
+        settings = STRATEGIES[strategy].of(num_episodes=4, **options)
+        built = settings.build(env, policy, weights, 150)
+        arms.append(Arm(name, trained(env, policy, built, SWING_BUDGET)))
+    return arms
+
+
+def judge_evojax(values: Values) -> list[tuple[str, str, bool]]:
+    """Compare with the bars."""
+    return [
+        (
+            f"easy swing-up, {name}: at least {bar} after {SWING_BUDGET // 10**6} million steps",
+            shown(values[name]),
+            interval(values[name])[0] >= bar,
+        )
+        for name, bar in SWING_BARS.items()
+    ]
+
+
 # ------------------------------------------------------------------------- open-endedness
 
 OE_MEMBERS, OE_GENERATIONS, REACHED = 200, 100, -0.06
@@ -331,6 +370,7 @@ EXPERIMENTS = {
         Experiment("A-RS", "C11", 20, arms_of_rs, judge_rs),
         Experiment("A-GA", "C10", 5, arms_of_ga, judge_ga),
         Experiment("A-ERL", "C1", 5, arms_of_erl, judge_erl),
+        Experiment("A-EVOJAX", "C9 C12 C15", 3, arms_of_evojax, judge_evojax),
         Experiment("A-OE", "C14", 5, arms_of_oe, judge_oe),
     )
 }

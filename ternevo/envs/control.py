@@ -1,7 +1,7 @@
-"""The tasks of NEAT (Stanley and Miikkulainen 2002), XOR and two poles on one cart, and a maze.
+"""The tasks of NEAT (Stanley and Miikkulainen 2002), XOR and two poles; a maze, and a swing-up.
 
-Constants and rules of the first are those of the authors' C++ code, version 1.2. The maze is in
-`maze.py`.
+Constants and rules of the first are those of the authors' C++ code, version 1.2. The others are in
+`maze.py` and `swing_up.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32
 
-from ternevo.envs import maze, traces, value_tasks
+from ternevo.envs import maze, swing_up, traces, value_tasks
 from ternevo.names import lookup
 from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
 
@@ -280,6 +280,8 @@ TASKS: dict[str, Callable[..., Env]] = {
     "maze": maze.maze,
     "mountain_car_bins": value_tasks.mountain_car_bins,
     "job_scheduling": value_tasks.job_scheduling,
+    "cartpole_swing_up_easy": swing_up.easy,
+    "cartpole_swing_up_hard": swing_up.hard,
 }
 
 
