@@ -223,7 +223,7 @@ def judge_erl(values: Values) -> list[tuple[str, str, bool]]:
 # ------------------------------------------------------------------------ tasks of EvoJAX
 
 SWING_BUDGET = 40_000_000
-SWING_ARMS: dict[str, tuple[str, WeightName, str, dict[str, Any]]] = {
+SWING_ARMS: dict[str, tuple[str, WeightName, Any, dict[str, Any]]] = {
     "ternary_nes, ternary": ("ternary_nes", "ternary", "int8", {"population_size": 64}),
     "Open_ES, float": (
         *("latent", "float", "tanh"),

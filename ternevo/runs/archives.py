@@ -80,12 +80,14 @@ def read(folder: RunFolder) -> Listed | None:
         for name in ("centre", "descriptor")
     )
     return Listed(
-        *(tuple(content[name]) for name in ("names", "low", "high")),
-        content["num_cells"],
-        np.array([row["cell"] for row in rows], int),
-        centres,
-        descriptors,
-        np.array([row["return"] for row in rows], float),
+        names=tuple(content["names"]),
+        low=tuple(content["low"]),
+        high=tuple(content["high"]),
+        num_cells=content["num_cells"],
+        cells=np.array([row["cell"] for row in rows], int),
+        centres=centres,
+        descriptors=descriptors,
+        returns=np.array([row["return"] for row in rows], float),
     )
 
 

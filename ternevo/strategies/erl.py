@@ -93,7 +93,8 @@ class Crew(NamedTuple):
 
 def learning_of(state: ERLState) -> OffPolicyState:
     """Return the part of the state that an off-policy learner has, too."""
-    return OffPolicyState(*state[: len(OffPolicyState._fields)])
+    found = state._asdict()
+    return OffPolicyState(**{name: found[name] for name in OffPolicyState._fields})
 
 
 def evolve_and_learn(
@@ -131,7 +132,13 @@ def evolve_and_learn(
         zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
         origins = Origins(jnp.zeros(size, bool), no, zero, zero)
         champion = jax.tree.map(lambda x: x[0], members)
-        return ERLState(*alone.init(key_learner), members, champion, origins, zero)
+        return ERLState(
+            **alone.init(key_learner)._asdict(),
+            population=members,
+            champion=champion,
+            origins=origins,
+            generation=zero,
+        )
 
     def step(key: Key, state: ERLState) -> tuple[ERLState, Metrics]:
         return devices.split(by_itself, (False, False))(key, state)

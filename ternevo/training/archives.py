@@ -52,7 +52,13 @@ def _write(setup: Setup, folder: RunFolder, archive: Archive, moments: Observati
         params = PolicyParams(weights, moments)
         policy_file.save(path, setup.env, config.policy_name, config.policy, params, origin)
     listed = archives.Listed(
-        *(descriptor.names, descriptor.low, descriptor.high, len(archive.fitness), cells),
-        *(archive.centres[cells], archive.descriptors[cells], archive.fitness[cells]),
+        names=descriptor.names,
+        low=descriptor.low,
+        high=descriptor.high,
+        num_cells=len(archive.fitness),
+        cells=cells,
+        centres=np.asarray(archive.centres)[cells],
+        descriptors=np.asarray(archive.descriptors)[cells],
+        returns=np.asarray(archive.fitness)[cells],
     )
     archives.write(folder, listed)
