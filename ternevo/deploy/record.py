@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.settings.policies.settings import WeightName
+from ternevo.settings.policies.settings import LARGEST_LEVELS, WeightName
 
 InputKind = Literal["f32", "i8", "bits", "pixels"]
 OutputKind = Literal["discrete", "continuous"]
@@ -19,7 +19,7 @@ LayerType = Literal["dense", "convolution", "max_pool", "elman", "gated"]
 
 INPUT_KINDS: tuple[InputKind, ...] = ("f32", "i8", "bits", "pixels")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("discrete", "continuous")
-WEIGHT_KINDS: tuple[WeightName, ...] = ("ternary", "binary", "float")
+WEIGHT_KINDS: tuple[WeightName, ...] = ("ternary", "binary", "float", "int8", "int4", "int2")
 ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary", "tanh", "relu")
 """A code in a file is an index into one of these tuples.
 
@@ -84,8 +84,8 @@ class Layer:
     weights: int8 [0, 0], of the kind "ternary", and the activation "none".
 
     Attributes:
-      weights: [rows, in], int8 trits or signs, or float32. A row for each output; "gated" has a row
-        for each candidate and then one for each gate.
+      weights: [rows, in], int8 trits, signs or integers of some bits, or float32. A row for each
+        output; "gated" has a row for each candidate and then one for each gate.
       bias: [rows] of the same dtype; None without biases.
       kind: what the weights may be.
       activation: what follows; "none" for the last layer.
@@ -197,6 +197,7 @@ class PolicyRecord:
       metadata: strings by name, such as "env".
       vectors: examples to test an implementation with; of a policy with memory one episode.
       obs_shape: (height, width, channels) where the first layer takes an image, else ().
+      is_compact: whether the file has each layer in its smallest storage, see `codes`.
     """
 
     input_kind: InputKind
@@ -213,6 +214,7 @@ class PolicyRecord:
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
     vectors: Vectors | None = None
     obs_shape: Shape = ()
+    is_compact: bool = False
 
     @property
     def obs_size(self) -> int:
@@ -257,6 +259,11 @@ class PolicyRecord:
         return tuple(name for name in LAYER_TYPES if name in own)
 
     @property
+    def has_few_bits(self) -> bool:
+        """Whether a layer has integers of some bits, which files have since version 1.1."""
+        return any(layer.kind in LARGEST_LEVELS for layer in self.layers)
+
+    @property
     def is_integer(self) -> bool:
         """Whether everything after the quantiser is integer arithmetic, the same everywhere."""
         return all(
@@ -285,5 +292,5 @@ class PolicyRecord:
         return names if all(names) else ()
 
     def bare(self) -> "PolicyRecord":
-        """Return only what a device needs."""
-        return dataclasses.replace(self, moments=None, metadata={}, vectors=None)
+        """Return only what a device needs, laid out plainly: the policy's identity."""
+        return dataclasses.replace(self, moments=None, metadata={}, vectors=None, is_compact=False)

@@ -40,10 +40,10 @@ class Graph(PolicySettings):
         super().__post_init__()
         check("max_hidden", self.max_hidden, COUNT)
         check("max_depth", self.max_depth, at_least(2))
-        if self.weights == "binary":
+        if self.weights not in ("ternary", "float"):
             raise ValueError(
-                "--policy graph needs a 0 for links that are not there, and binary weights are -1 "
-                "or +1; use --weights ternary or float"
+                "--policy graph has links of -1 and +1, a 0 for those that are not there, and gains"
+                f" of nodes; use --weights ternary or float, not {self.weights}"
             )
 
     @property

@@ -13,6 +13,7 @@ from ternevo.settings.meaning import (
     SHARE,
     option,
 )
+from ternevo.settings.policies.settings import LATENT_KINDS, WeightName
 from ternevo.settings.strategies.parts import Pruning, Rate
 from ternevo.settings.strategies.settings import Settings
 
@@ -91,6 +92,7 @@ class OffPolicy(Settings):
 
     word: ClassVar[str] = ""
     """Its name on the command line."""
+    searches: ClassVar[tuple[WeightName, ...]] = LATENT_KINDS
 
     pace: Pace = Pace()
     replayed: Replayed = Replayed()

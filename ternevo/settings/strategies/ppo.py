@@ -4,6 +4,7 @@ import dataclasses
 from typing import ClassVar, Literal
 
 from ternevo.settings.meaning import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, option
+from ternevo.settings.policies.settings import LATENT_KINDS, WeightName
 from ternevo.settings.strategies.parts import Pruning, Schedule
 from ternevo.settings.strategies.settings import Settings
 
@@ -18,6 +19,7 @@ class PPO(Settings):
     built_by: ClassVar[str] = "ternevo.strategies.from_settings:ppo"
 
     fixed_on_resume: ClassVar[tuple[str, ...]] = ("num_devices", "distributed")  # draw their own
+    searches: ClassVar[tuple[WeightName, ...]] = LATENT_KINDS
 
     num_envs: int = option(64, COUNT, costs_memory=True)
     """Number of parallel environments."""
