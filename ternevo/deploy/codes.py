@@ -23,10 +23,12 @@ STORAGES = ("plain", "bitmap", "gaps", "coded")
 gaps: the numbers of zeros before them, Rice-coded. coded: an arithmetic coder that adapts."""
 
 MAX_CODED = 2**16
-"""Most numbers of a layer that is coded; decoding takes about ten microseconds for each."""
+"""Most numbers of a layer that is coded; decoding takes some microseconds for each."""
 MAX_GAPS = 2**22
 """The same for gaps."""
 MAX_RICE = 15
+MARGIN = 16
+"""Bytes by which the size of a code may differ from what is expected; it is a few."""
 
 _POWERS = 3 ** np.arange(TRITS_PER_BYTE)
 _TRITS = ("ternary", "int2")
@@ -142,8 +144,9 @@ def pack(kind: WeightName, weights: NDArray, bias: NDArray | None) -> bytes:
         found.append((1, mask + nonzero))
         if values.size <= MAX_GAPS:
             found.append((2, _pack_gaps(values) + nonzero))
+        best = min(len(data) for _, data in found)
         if values.size <= MAX_CODED:
-            found.append((3, _pack_coded(kind, values, shape)))
+            found += [(3, code) for code in _pack_coded(kind, values, shape, best + MARGIN)]
     number, data = min(found, key=lambda pair: len(pair[1]))
     return bytes([number]) + data
 
@@ -167,8 +170,7 @@ def read(reader: Reader, kind: WeightName, shape: Shape) -> NDArray:
         values[is_nonzero] = _read_nonzero(reader, kind, int(is_nonzero.sum()))
     split = shape.rows * shape.inputs
     weights, bias = values[:split].reshape(shape[:2]), values[split:] if shape.has_bias else None
-    again = pack(kind, weights, bias)
-    if again[0] != number or len(again) != reader.at - start:
+    if pack(kind, weights, bias) != reader.data[start : reader.at]:
         reader.refuse(start, "the weights are not in their smallest storage")
     return values
 
@@ -246,12 +248,18 @@ def _read_gaps(reader: Reader, count: int) -> NDArray[np.bool_]:
 # --------------------------------------------------------------------------------------- coded
 
 
-def _pack_coded(kind: WeightName, values: NDArray, shape: Shape) -> bytes:
-    """Return the size of the code in three bytes, and the code; of floats, then those not 0."""
+def _pack_coded(kind: WeightName, values: NDArray, shape: Shape, most: int) -> list[bytes]:
+    """Return the size of the code in three bytes, and the code; of floats, then those not 0.
+
+    Nothing is returned if it takes more than `most` bytes, which is known before it is coded.
+    """
     numbers = (values != 0).astype(np.int8) if kind == "float" else values
-    code = coder.encode(numbers.tolist(), shape.inputs, shape.rows, _largest(kind))
+    symbols = coder.symbols(numbers, shape.inputs, shape.rows, _largest(kind))
     floats = values[values != 0].astype("<f4").tobytes() if kind == "float" else b""
-    return len(code).to_bytes(3, "little") + code + floats
+    if coder.expected_size(symbols) + len(floats) > most:
+        return []
+    code = coder.encode(symbols)
+    return [len(code).to_bytes(3, "little") + code + floats]
 
 
 def _read_coded(reader: Reader, kind: WeightName, shape: Shape) -> NDArray:
@@ -260,8 +268,6 @@ def _read_coded(reader: Reader, kind: WeightName, shape: Shape) -> NDArray:
     code = reader.take(size, "code")
     found = coder.decode(code, shape.count, shape.inputs, shape.rows, _largest(kind))
     numbers = np.array(found, np.int8)
-    if coder.encode(found, shape.inputs, shape.rows, _largest(kind)) != code:
-        reader.refuse(start, "the code is not the one that its weights have")
     if kind != "float":
         return numbers
     values = np.zeros(shape.count, np.float32)

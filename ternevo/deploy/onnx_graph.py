@@ -109,6 +109,10 @@ def to_onnx(record: PolicyRecord, weights: WeightFormat = "int8") -> "onnx.Model
       ValueError: `weights` is neither "int8" nor "int2".
     """
     capabilities.check_export(record, "onnx")
+    if weights == "int2" and any(layer.kind in ("int8", "int4") for layer in record.layers):
+        raise ValueError(
+            "--onnx_weights int2 holds trits and signs; weights of more bits need int8"
+        )
     if weights not in VERSIONS:
         raise ValueError(f"weights are stored as {' or '.join(VERSIONS)}, not {weights!r}")
     onnx = _import_onnx(weights)

@@ -17,7 +17,6 @@ from ternevo.arithmetic import actions, latents, observation, ternary
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.deploy import tvp
 from ternevo.machine import devices
-from ternevo.policies import layers
 from ternevo.settings.policies import MLP
 from ternevo.settings.policies.settings import bias_shift_limit
 from ternevo.types import ActionSpec, ObservationMoments, ObsSpec, Tensor

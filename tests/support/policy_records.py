@@ -7,8 +7,8 @@ import zlib
 import numpy as np
 
 from ternevo.deploy import integer, runtime, tvp
-from ternevo.settings.policies.settings import LARGEST_LEVELS, exponent_spread
 from ternevo.deploy.record import Layer, Moments, PolicyRecord, Squares, Vectors
+from ternevo.settings.policies.settings import LARGEST_LEVELS, exponent_spread
 
 NO_FLOATS, NO_INTEGERS = np.zeros(0, np.float32), np.zeros(0, np.int8)
 WIDTHS = (
