@@ -158,9 +158,10 @@ def smallest(record: PolicyRecord) -> PolicyRecord:
 
     Else it is laid out plainly, as readers of version 1.0 know it.
     """
-    compact, plain = (dataclasses.replace(record, is_compact=x) for x in (True, False))
-    saved = len(encode(plain)) - len(encode(compact))
-    return compact if 8 * saved >= len(encode(plain)) else plain
+    plain = dataclasses.replace(record, is_compact=False)
+    saved = sum(len(_plain(layer)) - len(_packed(layer)) for layer in record.layers)
+    pays = 8 * saved >= len(encode(plain))
+    return dataclasses.replace(record, is_compact=True) if pays else plain
 
 
 def needs_second(record: PolicyRecord) -> bool:

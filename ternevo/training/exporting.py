@@ -55,7 +55,8 @@ def converted(record: PolicyRecord, config: ExportConfig) -> bytes:
     num_vectors = 16 if config.num_vectors is None else config.num_vectors
     if config.to == "tvp":
         vectors = None if config.num_vectors is None else integer.examples(record, num_vectors)
-        return tvp.encode(dataclasses.replace(record.bare(), vectors=vectors))
+        bare = tvp.smallest(record.bare())
+        return tvp.encode(dataclasses.replace(bare, vectors=vectors))
     if config.to == "c":
         counts = None if config.adc is None else adc.parse(config.adc, record.obs_size)
         name = config.name or "policy"

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from ternevo.settings.meaning import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, option
 from ternevo.settings.policies.settings import LATENT_KINDS, WeightName
-from ternevo.settings.strategies.parts import Pruning, Schedule
+from ternevo.settings.strategies.parts import Pruning, Quantizing, Schedule
 from ternevo.settings.strategies.settings import Settings
 
 
@@ -68,6 +68,7 @@ class PPO(Settings):
     critic_activation: Literal["tanh", "relu", "swish"] = "tanh"
     """Activation of the critic's hidden layers."""
     pruning: Pruning = Pruning()
+    quantizing: Quantizing = Quantizing()
 
     def __post_init__(self) -> None:
         """Refuse minibatches of unequal size, and a decay to 0 that would be there at once."""
