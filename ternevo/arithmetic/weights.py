@@ -225,7 +225,8 @@ def _few_bits(name: WeightName) -> WeightKind:
 
     def other(key: Key, values: jax.Array) -> jax.Array:
         shift = jax.random.randint(key, values.shape, 1, size)
-        return ((values + largest + shift) % size - largest).astype(jnp.int8)
+        place = values.astype(jnp.int32) + largest
+        return ((place + shift) % size - largest).astype(jnp.int8)
 
     def cut(latent: jax.Array, per_output: bool = False) -> jax.Array:
         exponent = discretize(latent, None, per_output).exponent.astype(jnp.int32)
