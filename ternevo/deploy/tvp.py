@@ -12,7 +12,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,6 +164,31 @@ def smallest(record: PolicyRecord) -> PolicyRecord:
     return dataclasses.replace(record, is_compact=True) if pays else plain
 
 
+class Sizes(NamedTuple):
+    """Bytes of weights, biases and their exponents.
+
+    Attributes:
+      stored: in the file.
+      plain: with a code for each number.
+      bound: with the code that the shares of numbers allow, see `codes.entropy`; storages that see
+        what neighbours are may be below it.
+    """
+
+    stored: int
+    plain: int
+    bound: int
+
+
+def sizes(record: PolicyRecord) -> Sizes:
+    """Return what the weights of a policy take."""
+    layers = [layer for layer in record.layers if layer.type != "max_pool"]
+    exponents = sum(len(layer.weights) if layer.has_outputs else 1 for layer in layers)
+    bits = sum(codes.entropy(layer.kind, _values(layer)) for layer in layers)
+    plain = sum(len(_plain(layer)) for layer in layers)
+    packed = sum(len(_packed(layer)) for layer in layers) if record.is_compact else plain
+    return Sizes(packed + exponents, plain + exponents, math.ceil(bits / 8) + exponents)
+
+
 def needs_second(record: PolicyRecord) -> bool:
     """Return whether version 1 of the format cannot hold the policy."""
     return (
@@ -285,10 +310,13 @@ def _packed(layer: Layer) -> bytes:
 
 
 def _plain(layer: Layer) -> bytes:
+    return codes.pack_plain(layer.kind, _values(layer))
+
+
+def _values(layer: Layer) -> NDArray:
+    """Return weights row by row, and then biases."""
     values = layer.weights.ravel()
-    if layer.bias is not None:
-        values = np.concatenate([values, layer.bias])
-    return codes.pack_plain(layer.kind, values)
+    return values if layer.bias is None else np.concatenate([values, layer.bias])
 
 
 def _chunks(record: PolicyRecord) -> list[bytes]:

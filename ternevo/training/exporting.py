@@ -39,8 +39,16 @@ def export(config: ExportConfig) -> Path:
     identity = hashlib.sha256(tvp.encode(record.bare())).hexdigest()
     sizes = "-".join(map(str, record.sizes))
     print(f"policy  {source}  {sizes}, identity {identity[:16]}")
-    print(f"{config.to:<7} {out}  {len(data):,} bytes", flush=True)
+    print(f"{config.to:<7} {out}  {len(data):,} bytes{_weights_in_words(config, data)}", flush=True)
     return out
+
+
+def _weights_in_words(config: ExportConfig, data: bytes) -> str:
+    """Return what the weights take of a policy file, and could."""
+    if config.to != "tvp":
+        return ""
+    sizes = tvp.sizes(tvp.decode(data))
+    return f": weights {sizes.stored:,} of {sizes.plain:,}, entropy bound {sizes.bound:,}"
 
 
 def converted(record: PolicyRecord, config: ExportConfig) -> bytes:
@@ -101,6 +109,8 @@ def check_options(config: ExportConfig) -> None:
     for option in ("env", "policy"):
         if getattr(config, option) is not None:
             raise ValueError(f"--{option} applies to --ternarize, not to --to {config.to}")
+    if config.scales != "layer":
+        raise ValueError(f"--scales applies to --weights, not to --to {config.to}")
 
 
 def check_out(out: Path, source: Path) -> None:
