@@ -108,18 +108,19 @@ def run(task: str, name: str, config: RoadsConfig) -> None:
     options = (*arms()[name], *budget, "--eval_every", str(asked.num_generations // 10))
     arm = Arm(asked.page, name, asked.learner, options, config.runs_dir, config.num_seeds)
     arm.run()
-    parts = zip(arm.folders(), arm.rows(), arm.results(), arm.origins(), strict=True)
+    saved = [policy_file.load(folder / "policy.tvp") for folder in arm.folders()]
+    parts = zip(saved, arm.folders(), arm.rows(), arm.results(), arm.origins(), strict=True)
     append(
         RESULTS,
         *(
             {
                 **{"task": task, "arm": name, "seed": seed, "num_seeds": config.num_seeds},
                 **outcome(metrics, result),
-                **size_of(policy_file.load(folder / "policy.tvp").weights),
+                **size_of(policy.weights, policy.settings.weights),
                 **file_of(folder / "policy.tvp"),
                 **origin(record),
             }
-            for seed, (folder, metrics, result, record) in enumerate(parts)
+            for seed, (policy, folder, metrics, result, record) in enumerate(parts)
         ),
     )
 

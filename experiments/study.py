@@ -25,6 +25,7 @@ from tasks import TASKS
 from tune import append, best, read
 
 from ternevo.arithmetic import ternary
+from ternevo.arithmetic.ternary import WeightName
 from ternevo.policies import policy_file
 from ternevo.runs.sinks import Row
 from ternevo.training.ternarizing import packed_size

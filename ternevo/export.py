@@ -1,7 +1,7 @@
 """`python -m ternevo.export RUN --to FORMAT`: export a trained policy to a target format.
 
-With `--weights` instead of `--to`, it rounds a trained float policy to integers of 8, 4 or 2 bits, or
-to trits or signs.
+With `--weights` instead of `--to`, it rounds a trained float policy to integers of 8, 4 or 2 bits,
+or to trits or signs.
 """
 
 from ternevo.commands import prog
