@@ -136,7 +136,8 @@ def _read_integers(reader: Reader, kind: WeightName, count: int) -> NDArray[np.i
 def pack(kind: WeightName, weights: NDArray, bias: NDArray | None) -> bytes:
     """Return a layer in the smallest storage, the first of equals; its number is the first byte."""
     values = weights.ravel() if bias is None else np.concatenate([weights.ravel(), bias])
-    shape = Shape(*weights.shape, bias is not None)
+    rows, inputs = weights.shape
+    shape = Shape(rows, inputs, bias is not None)
     found = [(0, pack_plain(kind, values))]
     if kind != "binary":  # which has no 0
         nonzero = _pack_nonzero(kind, values[values != 0])
