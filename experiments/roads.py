@@ -1,4 +1,4 @@
-"""Roads to a small policy: gradient learners whose policies are pruned, float and ternary.
+"""Roads to a small policy: learners whose policies are pruned, of floats, trits and a few bits.
 
     python experiments/roads.py --tasks CartPole
 
@@ -19,6 +19,7 @@ from study_results import Row, values
 from study_words import number, spread, table
 from tune import append, read
 
+from ternevo.deploy import tvp
 from ternevo.files import replace_text
 from ternevo.policies import policy_file
 from ternevo.runs.intervals import mean_interval
@@ -27,7 +28,18 @@ RESULTS = PAGES / "results" / "roads.jsonl"
 PAGE = ROOT / "docs" / "pruning.md"
 MARKS = ("<!-- table -->", "<!-- end of table -->")
 TERNARY = ("--weights", "ternary", "--activation", "int8")
+FEW_BITS = ("--activation", "int8", "--weights")
+KINDS = {
+    "float": (),
+    "int8": (*FEW_BITS, "int8"),
+    "int4": (*FEW_BITS, "int4"),
+    "ternary": TERNARY,
+}
 SPARSITIES = ("0", "0.5", "0.8", "0.9", "0.95", "0.98")
+
+
+SIZES = ("file", "stored", "bound")
+"""Fields of a row: bytes of the bare file, of the weights in it, and their entropy."""
 
 
 class Task(NamedTuple):
@@ -50,6 +62,8 @@ class RoadsConfig:
 
     tasks: tuple[str, ...] = tuple(TASKS)
     """Which tasks."""
+    arms: tuple[str, ...] = ()
+    """Which arms, such as "int8, 0.9"; empty for all."""
     num_seeds: int = 5
     """Seeds of an arm, from 0."""
     jobs: int = 2
@@ -66,9 +80,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         RoadsConfig, args=argv, prog="python experiments/roads.py", use_underscores=True
     )
     check_all("task", config.tasks, TASKS)
+    check_all("arm", config.arms, arms())
     if not config.table_only:
         done = {(row["task"], row["arm"]) for row in read(RESULTS)}
-        work = [(task, arm) for task in config.tasks for arm in arms() if (task, arm) not in done]
+        wanted = [(task, arm) for task in config.tasks for arm in config.arms or arms()]
+        work = [pair for pair in wanted if pair not in done]
         side_by_side(lambda w: run(*w, config), work, config.jobs, "roads")
     text = page_of(read(RESULTS))
     before, _, rest = PAGE.read_text().partition(MARKS[0])
@@ -80,7 +96,7 @@ def arms() -> dict[str, tuple[str, ...]]:
     """Return the options of each arm by its name."""
     return {
         f"{kind}, {sparsity}": (*options, "--sparsity", sparsity)
-        for kind, options in (("float", ()), ("ternary", TERNARY))
+        for kind, options in KINDS.items()
         for sparsity in SPARSITIES
     }
 
@@ -92,24 +108,35 @@ def run(task: str, name: str, config: RoadsConfig) -> None:
     options = (*arms()[name], *budget, "--eval_every", str(asked.num_generations // 10))
     arm = Arm(asked.page, name, asked.learner, options, config.runs_dir, config.num_seeds)
     arm.run()
-    parts = zip(arm.folders(), arm.rows(), arm.results(), arm.origins(), strict=True)
+    saved = [policy_file.load(folder / "policy.tvp") for folder in arm.folders()]
+    parts = zip(saved, arm.folders(), arm.rows(), arm.results(), arm.origins(), strict=True)
     append(
         RESULTS,
         *(
             {
                 **{"task": task, "arm": name, "seed": seed, "num_seeds": config.num_seeds},
                 **outcome(metrics, result),
-                **size_of(policy_file.load(folder / "policy.tvp").weights),
+                **size_of(policy.weights, policy.settings.weights),
+                **file_of(folder / "policy.tvp"),
                 **origin(record),
             }
-            for seed, (folder, metrics, result, record) in enumerate(parts)
+            for seed, (policy, folder, metrics, result, record) in enumerate(parts)
         ),
     )
 
 
+def file_of(path: Path) -> dict[str, int]:
+    """Return the bytes of the bare policy file, and of its weights as they are stored there."""
+    record = tvp.smallest(tvp.load(path).bare())
+    return {"file": len(tvp.encode(record)), **tvp.sizes(record)._asdict()}
+
+
 def page_of(rows: list[Row]) -> str:
     """Return the table as Markdown, a row for each arm of each task that was run."""
-    head = "task | weights, share pruned | last policy | seeds | steps | weights that are not 0"
+    head = (
+        "task | weights, share pruned | last policy | seeds | steps | weights that are not 0 "
+        "| bytes of the file, of weights, entropy bound"
+    )
     cells = [
         row_of(task, arm, found)
         for task in TASKS
@@ -129,6 +156,9 @@ def row_of(task: str, arm: str, found: list[Row]) -> tuple[str, ...]:
         f"{len(found)}",
         f"{int(values(found, 'env_steps').mean()):,}",
         f"{number(float(kept.mean()))} of {found[0]['num_weights']:,}",
+        ", ".join(number(float(values(found, name).mean())) for name in SIZES)
+        if all(name in row for row in found for name in SIZES)
+        else "not kept",
     )
 
 

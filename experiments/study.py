@@ -25,6 +25,7 @@ from tasks import TASKS
 from tune import append, best, read
 
 from ternevo.arithmetic import ternary
+from ternevo.arithmetic.ternary import WeightName
 from ternevo.policies import policy_file
 from ternevo.runs.sinks import Row
 from ternevo.training.ternarizing import packed_size
@@ -244,11 +245,11 @@ def outcome(rows: list[Row], result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def size_of(weights: Params) -> dict[str, int]:
+def size_of(weights: Params, kind: WeightName = "ternary") -> dict[str, int]:
     """Return what a policy takes."""
     count = ternary.num_weights(weights)
     return {
-        "bytes": packed_size(weights),
+        "bytes": packed_size(weights, kind),
         "num_weights": count,
         "nonzeros": round(count * (1 - float(ternary.zero_fraction(weights)))),
     }

@@ -1,6 +1,7 @@
 """`python -m ternevo.export RUN --to FORMAT`: export a trained policy to a target format.
 
-With `--ternarize` instead of `--to`, it converts a trained float policy to trits.
+With `--weights` instead of `--to`, it rounds a trained float policy to integers of 8, 4 or 2 bits,
+or to trits or signs.
 """
 
 from ternevo.commands import prog
@@ -15,6 +16,7 @@ EXAMPLES = (
     "policy.tvp --to onnx --onnx_weights int2 --out policy.onnx",
     "policy.tvp --to html   # a page that plays it",
     "runs/gymnax/CartPole-v1/ternary_nes/float --ternarize",
+    "runs/gymnax/CartPole-v1/ppo/seed0 --weights int8",
 )
 
 
@@ -27,11 +29,14 @@ def main(argv: list[str] | None = None) -> None:
         examples=EXAMPLES,
     )
     with errors_in_a_line():
-        if (config.to is None) == (not config.ternarize):
-            raise ValueError("give either --to FORMAT or --ternarize, in separate steps")
-        if config.ternarize:
+        given = (config.to is not None, config.ternarize, config.weights is not None)
+        if sum(given) != 1:
+            raise ValueError(
+                "give either --to FORMAT or --ternarize or --weights KIND, in separate steps"
+            )
+        if config.to is None:
             startup.prepare()
-            require("--ternarize", "train")
+            require("--ternarize" if config.ternarize else "--weights", "train")
             from ternevo.training import ternarizing  # JAX, which `--to` does without
 
             ternarizing.export_ternarized(config)

@@ -235,3 +235,37 @@ def test_what_is_no_policy_is_refused(tmp_path, capsys):
     assert "has no policy yet" in refusal(capsys, tmp_path, *SMALL)
     (tmp_path / "policy.tvp").write_bytes(b"")
     assert "not a .tvp policy file" in refusal(capsys, tmp_path / "policy.tvp", *SMALL)
+
+
+# ----------------------------------------------------------------------------- to a few bits
+
+
+@pytest.mark.parametrize(("kind", "scales"), [("int8", "output"), ("int4", "layer")])
+def test_floats_are_rounded_to_a_few_bits(kind, scales, source, capsys):
+    export.main([str(source), "--weights", kind, "--scales", scales, "--num_episodes", "6"])
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert lines[1].startswith(f"{kind:<10}  {source.with_name(f'policy_{kind}.tvp')}  return ")
+    before = policy_file.load(source)
+    after = policy_file.load(source.with_name(f"policy_{kind}.tvp"))
+    assert after.settings == dataclasses.replace(before.settings, weights=kind, scales=scales)
+    assert after.info["rounded_from"] == source.name
+    for old, new in zip(
+        ternary.tensors(before.weights), ternary.tensors(after.weights), strict=True
+    ):
+        exponent = np.asarray(new.exponent, int)
+        assert exponent.shape == (old.values.shape[-1:] if scales == "output" else ()) or (
+            old.values.ndim == 1
+        )
+        back = np.ldexp(np.asarray(new.values, np.float32), -exponent)
+        largest = {"int8": 127, "int4": 7}[kind]
+        close = np.abs(back - np.asarray(old.values)) <= np.ldexp(0.5, -exponent)
+        assert np.all(close | (np.abs(np.asarray(new.values)) == largest))
+    message = refusal(capsys, source.with_name(f"policy_{kind}.tvp"), "--weights", "int8")
+    assert f"is {kind} already; --weights int8 needs float weights" in message
+
+
+def test_a_policy_file_says_what_its_weights_take(source, capsys):
+    export.main([str(source), "--weights", "int8", "--num_episodes", "1"])
+    export.main([str(source.with_name("policy_int8.tvp")), "--to", "tvp"])
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert ": weights 80 of 80, entropy bound " in line

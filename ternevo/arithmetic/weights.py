@@ -1,4 +1,4 @@
-"""Kinds of weights: {-1, 0, +1}, {-1, +1}, and floats, the baseline for both.
+"""Kinds of weights: {-1, 0, +1}, {-1, +1}, integers of 8, 4 and 2 bits, and floats, the baseline.
 
 Code that draws, cuts or checks weights takes a `WeightKind`; `kind_of` finds it by the name that
 options and files use. A new kind is one more value in `KINDS`.
@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int8, Num
 
-from ternevo.arithmetic import latents as of_latents
+from ternevo.arithmetic import latents as of_latents, quantised
 from ternevo.arithmetic.ternary import WeightName, replace_tensors, tensors
 from ternevo.names import check
+from ternevo.settings.policies.settings import LARGEST_LEVELS, exponent_spread
 from ternevo.types import Key, Params, Tensor
 
 Mask = Bool[Array, "..."] | None
@@ -209,7 +210,49 @@ FLOAT = WeightKind(
     latent=lambda key, tensor: tensor.values,
 )
 
-KINDS: dict[str, WeightKind] = {kind.name: kind for kind in (TERNARY, BINARY, FLOAT)}
+# --------------------------------------------------------------------- integers of a few bits
+
+
+def _few_bits(name: WeightName) -> WeightKind:
+    """Return the kind of weights that are integers up to a largest level, see `quantised`."""
+    largest, spread = LARGEST_LEVELS[name], exponent_spread(name)
+    size = 2 * largest + 1
+
+    def discretize(
+        latent: Float[Array, "..."], mask: Mask = None, per_output: bool = False
+    ) -> Tensor:
+        return quantised.quantise(_kept(latent, mask), largest, per_output, spread)
+
+    def other(key: Key, values: jax.Array) -> jax.Array:
+        shift = jax.random.randint(key, values.shape, 1, size)
+        place = values.astype(jnp.int32) + largest
+        return ((place + shift) % size - largest).astype(jnp.int8)
+
+    def cut(latent: jax.Array, per_output: bool = False) -> jax.Array:
+        exponent = discretize(latent, None, per_output).exponent.astype(jnp.int32)
+        return jnp.ldexp(jnp.float32(0.5), -exponent)
+
+    return WeightKind(
+        name=name,
+        levels=tuple(range(-largest, largest + 1)),
+        dtype=jnp.int8,
+        draw=lambda key, shape: jax.random.randint(key, shape, -largest, largest + 1, jnp.int8),
+        redraw=_no_coins,
+        other=other,
+        cut=cut,
+        discretize=discretize,
+        straight_through=partial(_straight_through, discretize),
+        latent=quantised.latents,
+    )
+
+
+def _no_coins(coins: jax.Array) -> jax.Array:
+    raise TypeError("two coins do not draw one of many levels; use a strategy over latents")
+
+
+KINDS: dict[str, WeightKind] = {
+    kind.name: kind for kind in (TERNARY, BINARY, FLOAT, *map(_few_bits, LARGEST_LEVELS))
+}
 """Every kind of weights by name."""
 
 # ---------------------------------------------------------------------- all tensors of params

@@ -71,7 +71,8 @@ def to_c(
     identity = hashlib.sha256(tvp.encode(record.bare())).hexdigest()
     writer = Writer(record, net, name, identity, counts, date)
     quantiser = list(_tables(writer))
-    network = (_layers if tvp.needs_second(record) else _chain)(writer)
+    has_layers = tvp.needs_second(record) or c_layers.is_needed(net)
+    network = (_layers if has_layers else _chain)(writer)
     body = [
         *network.runtime,
         "",

@@ -130,9 +130,22 @@ def _matrices(record: PolicyRecord, net: integer.IntegerNet) -> list[Matrix | No
     return matrices
 
 
+def is_needed(net: integer.IntegerNet) -> bool:
+    """Return whether a chain of dense layers has weights that only kernels of layers run."""
+    return any(
+        c_tables.is_wide_valued(layer.weights) or c_tables.is_sparse(layer.weights)
+        for layer in net.layers
+        if layer.weights.size
+    )
+
+
 def _takes(layer: IntegerLayer, before: Takes) -> Takes:
     """Return how a kernel takes what a layer multiplies; `before` is how its values come."""
     kinds = {before}
+    if c_tables.is_sparse(layer.weights):
+        return "sparse"
+    if c_tables.is_wide_valued(layer.weights):
+        return "wide"
     if layer.type in CELL_TYPES:
         kinds.add(c_tables.TAKES_OF.get(layer.activation, "bytes"))
     if 2 * layer.weights.shape[1] > MAX_SIGNS:
@@ -199,6 +212,12 @@ def _for_c(letter: str, values: NDArray[np.int32]) -> NDArray[np.int32]:
 
 def _sums(matrix: Matrix) -> Iterable[str]:
     i, count, rows = matrix.index, matrix.num_in, matrix.num_out
+    if matrix.takes == "wide":
+        yield f"  ternevo_dot_wide(@_w{i}, @_b{i}, q, {count}, {rows}, sums);"
+        return
+    if matrix.takes == "sparse":
+        yield f"  ternevo_dot_sparse({_sparse_arguments(matrix)}, q, {rows}, sums);"
+        return
     if matrix.takes == "bytes":
         raised = f"ternevo_raised(q, {count})"
         yield f"  ternevo_dot(@_w{i}, @_b{i}, {raised}, {count}, {rows}, sums);"
@@ -210,6 +229,16 @@ def _sums(matrix: Matrix) -> Iterable[str]:
         yield f"  ternevo_pack(q, {count}, {matrix.planes}, s);"
     rest = f"s, {matrix.planes}, {count}, {rows}, {matrix.bits}, sums"
     yield f"  ternevo_count(@_w{i}, @_b{i}, {matrix.factor}, {rest});"
+
+
+def _sparse_arguments(matrix: Matrix) -> str:
+    """Return the tables of a sparse matrix; those that it lacks are 0."""
+    i = matrix.index
+    places = f"@_p{i}" if matrix.size else "0"
+    is_byte = matrix.num_in <= c_tables.BYTE_PLACES
+    bytes_, words = (places, "0") if is_byte else ("0", places)
+    weights = f"@_w{i}" if matrix.size and matrix.is_wide_valued else "0"
+    return f"@_e{i}, {bytes_}, {words}, {weights}, @_b{i}"
 
 
 def _follow(step: Step, i: int) -> Iterable[str]:
@@ -367,6 +396,8 @@ def _buffers(layers: Plan) -> int:
 
 def _layer_size(matrix: Matrix) -> int:
     sums = 4 * _eights_up(matrix.num_out) + matrix.num_out
+    if matrix.takes in ("wide", "sparse"):
+        return sums
     if matrix.takes == "bytes":
         return sums + 2 * 2 * 81  # sums of fours that a table needs
     return sums + 8 * matrix.planes * -(-matrix.num_in // 64)

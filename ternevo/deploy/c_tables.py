@@ -18,13 +18,18 @@ from ternevo.deploy.record import PerOutput, PolicyRecord
 ADDED_WEIGHTS = 1500
 """Most non-zero weights of a layer of bytes that the portable kernels write out as additions."""
 
-Takes = Literal["bytes", "signs", "trits", "bits"]
-"""How kernels take the inputs of a matrix."""
+Takes = Literal["bytes", "signs", "trits", "bits", "wide", "sparse"]
+"""How kernels take the inputs of a matrix; the last two are of c/layers.h, for all inputs."""
 TAKES_OF: Mapping[str, Takes] = {"sign": "signs", "ternary": "trits"}
 """By the activation before; all others give bytes."""
 
 LINE = 96
 """The longest line of a table."""
+
+BYTE_PLACES = 256
+"""Most inputs whose places are bytes in sparse tables."""
+MAX_SPARSE = 65_535
+"""Most weights that are not 0 in a sparse table, whose ends have 16 bits."""
 
 _INT_MAX = 32_767
 """Largest `int` of an AVR, where it has 16 bits."""
@@ -152,9 +157,27 @@ class Matrix:
         return int(np.broadcast_to(self.shift, self.num_out)[row])
 
     @property
+    def is_wide_valued(self) -> bool:
+        """Whether there are weights beyond -1, 0 and +1."""
+        return is_wide_valued(self.weights)
+
+    @property
     def is_added(self) -> bool:
         """Whether portable kernels write it out as additions."""
         return self.can_be_added and self.takes == "bytes" and self.size <= ADDED_WEIGHTS
+
+
+def is_wide_valued(weights: NDArray[np.int8]) -> bool:
+    """Return whether there are weights beyond -1, 0 and +1."""
+    return bool(weights.size) and bool(np.abs(weights.astype(int)).max() > 1)
+
+
+def is_sparse(weights: NDArray[np.int8]) -> bool:
+    """Return whether tables of the weights that are not 0 are smaller than those of all."""
+    size, is_wide = int(np.count_nonzero(weights)), is_wide_valued(weights)
+    place = 1 if weights.shape[1] <= BYTE_PLACES else 2
+    sparse = size * (place + is_wide) + 2 * len(weights) * (1 if is_wide else 2)
+    return size <= MAX_SPARSE and sparse < weights.size / (1 if is_wide else 4)
 
 
 @dataclasses.dataclass
@@ -233,7 +256,29 @@ _NUMBERS = {
 
 def of_kernels(writer: Writer, layer: Matrix) -> Iterable[str]:
     """Write the matrix and what its sums begin with, once for each layout of a kernel."""
-    return (_byte_tables if layer.takes == "bytes" else _sign_tables)(writer, layer)
+    writers = {"bytes": _byte_tables, "wide": _wide_tables, "sparse": _sparse_tables}
+    return writers.get(layer.takes, _sign_tables)(writer, layer)
+
+
+def _wide_tables(writer: Writer, layer: Matrix) -> Iterable[str]:
+    i = layer.index
+    yield writer.table("plain", "int8_t", f"@_w{i}", layer.weights)
+    yield writer.table("plain", "int32_t", f"@_b{i}", layer.bias)
+
+
+def _sparse_tables(writer: Writer, layer: Matrix) -> Iterable[str]:
+    """Write weights that are not 0, and where they are; of trits, those of +1 first in each row."""
+    i, rows = layer.index, layer.weights
+    if not layer.is_wide_valued:
+        rows = np.stack([rows > 0, rows < 0], axis=1).reshape(-1, layer.num_in)
+    places = np.nonzero(rows)[1]
+    yield writer.table("plain", "uint16_t", f"@_e{i}", np.cumsum((rows != 0).sum(1)))
+    if layer.size:
+        type_ = "uint8_t" if layer.num_in <= BYTE_PLACES else "uint16_t"
+        yield writer.table("plain", type_, f"@_p{i}", places)
+    if layer.size and layer.is_wide_valued:
+        yield writer.table("plain", "int8_t", f"@_w{i}", rows[rows != 0])
+    yield writer.table("plain", "int32_t", f"@_b{i}", layer.bias)
 
 
 def _byte_tables(writer: Writer, layer: Matrix) -> Iterable[str]:

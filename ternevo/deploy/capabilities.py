@@ -6,7 +6,15 @@ docs/deployment.md has the table, which docs/export_table.py writes.
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, get_args
 
-from ternevo.deploy.record import INPUT_KINDS, LAYER_TYPES, InputKind, LayerType, PolicyRecord
+from ternevo.deploy.record import (
+    INPUT_KINDS,
+    LAYER_TYPES,
+    WEIGHT_KINDS,
+    InputKind,
+    LayerType,
+    PolicyRecord,
+    WeightName,
+)
 
 ExportName = Literal["tvp", "c", "onnx", "html", "numpy"]
 
@@ -22,12 +30,14 @@ class Capability(NamedTuple):
       layers: types of layers.
       skips: whether a layer may add the input of an earlier one.
       inputs: kinds of inputs.
+      weights: kinds of weights. Whether it runs floats, `FLOATS` says.
       lives: whether it runs policies that learn while they act.
     """
 
     layers: tuple[LayerType, ...]
     skips: bool
     inputs: tuple[InputKind, ...]
+    weights: tuple[WeightName, ...] = WEIGHT_KINDS
     lives: bool = False
 
 
@@ -36,7 +46,7 @@ CAPABILITIES: dict[ExportName, Capability] = {
     "tvp": ALL._replace(lives=True),
     "c": ALL,
     "onnx": ALL,
-    "html": ALL,
+    "html": ALL._replace(weights=("ternary", "binary", "float")),
     "numpy": ALL,
 }
 FLOATS: tuple[ExportName, ...] = ("tvp", "onnx")
@@ -68,6 +78,8 @@ def _lacking(record: PolicyRecord, able: Capability) -> list[str]:
     skips = [i for i, layer in enumerate(record.layers) if layer.skip]
     if skips and not able.skips:
         lacking.append(f"skips ({_numbers(skips)})")
+    kinds = {layer.kind for layer in record.layers if layer.type != "max_pool"}
+    lacking += [f"{kind} weights" for kind in WEIGHT_KINDS if kind in kinds - set(able.weights)]
     if record.input_kind not in able.inputs:
         lacking.append(f"{record.input_kind} inputs")
     if record.life is not None and not able.lives:
@@ -83,8 +95,8 @@ def _numbers(layers: Iterable[int]) -> str:
 def table() -> str:
     """Return the table of docs/deployment.md: a row for each export."""
     layers = [name.replace("_", " ") for name in LAYER_TYPES]
-    columns = ["`--to`", *layers, "skips", *(f"{kind} inputs" for kind in INPUT_KINDS), "floats"]
-    columns.append("learning")
+    columns = ["`--to`", *layers, "skips", *(f"{kind} inputs" for kind in INPUT_KINDS)]
+    columns += ["int8, int4, int2 weights", "floats", "learning"]
     rows = [columns, ["---"] * len(columns), *map(_row, get_args(ExportName))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
@@ -92,6 +104,6 @@ def table() -> str:
 def _row(name: ExportName) -> list[str]:
     able = CAPABILITIES[name]
     has = [each in able.layers for each in LAYER_TYPES]
-    has += [able.skips, *(kind in able.inputs for kind in INPUT_KINDS), name in FLOATS]
-    has.append(able.lives)
+    has += [able.skips, *(kind in able.inputs for kind in INPUT_KINDS)]
+    has += ["int8" in able.weights, name in FLOATS, able.lives]
     return [f"`{name}`", *("yes" if each else "no" for each in has)]

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from ternevo.deploy import forward
 from ternevo.deploy.record import LayerType, PerOutput, PolicyRecord, Shape, Vectors, Window
-
-BIAS_SHIFT_LIMIT = 8
-"""A bias is at most 2**8 times the full scale of its layer's inputs."""
+from ternevo.settings.policies.settings import bias_shift_limit
 
 GRIDS = {"int8": (7, 127), "int4": (3, 7), "sign": (0, 1), "ternary": (0, 1)}
 """Of each activation: the bits of a unit, and the largest number, which is also the full scale."""
@@ -36,8 +34,8 @@ class IntegerLayer:
     What x is, `type` says: all values; the patch of a place; values and then the memory.
 
     Attributes:
-      weights: int8 [rows, in] in {-1, 0, +1}; [0, 0] of a pool.
-      bias: int32 [rows]; at most 127 * 2**8 in size.
+      weights: int8 [rows, in]: -1, 0, +1, or integers of some bits; [0, 0] of a pool.
+      bias: int32 [rows]; at most 127 * 2**8 in size, and of integers of some bits 127**2 * 2**4.
       activation: "int8" or "int4": `sums * 2**-shift`, rounded half to even, plus what a skip adds,
         clipped to the grid; "sign": +1 where a sum is 0 or more, else -1; "ternary": +1 above
         `threshold`, -1 below `-threshold`, else 0; "none": `sums * 2**-shift` are the logits.
@@ -104,7 +102,7 @@ def compile_integer(record: PolicyRecord) -> IntegerNet:
         bias = np.zeros(len(layer.weights), np.int32)
         if layer.bias is not None:
             bias = layer.bias.astype(np.int32) * bias_size(
-                full_scale, layer.exponents - layer.bias_exponent
+                full_scale, layer.exponents - layer.bias_exponent, bias_shift_limit(layer.kind)
             )
         bits, limit = GRIDS.get(layer.activation, (0, 0))
         own, gates = _of_gates(unit_bits, layer.size) if layer.type == "gated" else (unit_bits, 0)
@@ -172,8 +170,8 @@ def check_integer(record: PolicyRecord) -> None:
     for i, layer in enumerate(record.layers):
         if layer.kind == "float":
             raise NotIntegerError(
-                f"layer {i} has float weights; integer exports take ternary and binary ones "
-                "(--ternarize cuts float weights into trits)"
+                f"layer {i} has float weights; integer exports take ternary, binary and int8 ones "
+                "(--ternarize cuts float weights into trits, --weights int8 rounds them)"
             )
         if layer.activation in ("tanh", "relu"):
             raise NotIntegerError(
@@ -193,14 +191,16 @@ def input_grid(record: PolicyRecord) -> tuple[int, int]:
     return bits - 1 - record.observation_shift, max(2 ** (bits - 1) - 1, 1)
 
 
-def bias_size(full_scale: int, shift: PerOutput) -> PerOutput:
+def bias_size(full_scale: int, shift: PerOutput, limit: int = 8) -> PerOutput:
     """Return what a bias of 1 adds: the full scale of the inputs times 2**shift, rounded.
+
+    The shift is at most `limit`, that of a kind of weights.
 
     Examples:
       >>> bias_size(127, 0), bias_size(127, -1), bias_size(1, 3)  # 127, 63.5 to even, 8
       (127, 64, 8)
     """
-    size = np.rint(np.ldexp(float(full_scale), np.int32(np.minimum(shift, BIAS_SHIFT_LIMIT))))
+    size = np.rint(np.ldexp(float(full_scale), np.int32(np.minimum(shift, limit))))
     return size.astype(np.int32) if isinstance(shift, np.ndarray) else int(size)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ternevo import __version__
 from ternevo.deploy import capabilities, integer, tvp
+from ternevo.deploy.c_tables import is_wide_valued
 from ternevo.deploy.record import PerOutput, PolicyRecord, Vectors
 
 USAGE = (
@@ -62,6 +63,12 @@ def _trits(shape, packed):
     return digits.ravel()[: shape[0] * shape[1]].reshape(shape).astype(np.int64) - 1
 
 
+"""
+
+INTEGERS = """\
+    if packed.startswith("="):  # integers of some bits
+        packed = np.frombuffer(base64.b64decode(packed[1:]), np.int8)
+        return packed.reshape(shape).astype(np.int64)
 """
 
 CHAIN = (
@@ -320,7 +327,11 @@ def to_numpy(record: PolicyRecord, num_vectors: int = 16) -> str:
     is_chain = not tvp.needs_second(record)
     net = integer.compile_integer(record)
     vectors = integer.examples(record, num_vectors)
-    return _top(record, net) + (_chain if is_chain else _layered)(record, net, vectors)
+    text = _top(record, net) + (_chain if is_chain else _layered)(record, net, vectors)
+    if any(is_wide_valued(layer.weights) for layer in net.layers):
+        place = "def _trits(shape, packed):\n"
+        text = text.replace(place, place + INTEGERS, 1)
+    return text
 
 
 def _top(record: PolicyRecord, net: integer.IntegerNet) -> str:
@@ -375,7 +386,7 @@ def _whole(layer: integer.IntegerLayer) -> dict[str, Any]:
     return {
         "type": layer.type,
         "shape": layer.weights.shape,
-        "trits": base64.b64encode(tvp.pack_trits(layer.weights.ravel())).decode(),
+        "trits": _packed(layer.weights),
         "bias": layer.bias.tolist(),
         "activation": layer.activation,
         "shift": _number_or_list(layer.shift),
@@ -388,9 +399,16 @@ def _whole(layer: integer.IntegerLayer) -> dict[str, Any]:
 
 
 def _layer(layer: integer.IntegerLayer) -> tuple:
-    packed = base64.b64encode(tvp.pack_trits(layer.weights.ravel())).decode()
+    packed = _packed(layer.weights)
     how = (layer.activation, *map(_number_or_list, (layer.shift, layer.threshold)))
     return layer.weights.shape, packed, layer.bias.tolist(), how
+
+
+def _packed(weights: np.ndarray) -> str:
+    """Return trits, five a byte, or after a sign that base64 lacks a byte for each integer."""
+    if is_wide_valued(weights):
+        return "=" + base64.b64encode(weights.astype(np.int8).tobytes()).decode()
+    return base64.b64encode(tvp.pack_trits(weights.ravel())).decode()
 
 
 def _number_or_list(value: PerOutput) -> int | list[int]:

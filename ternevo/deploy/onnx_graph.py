@@ -23,6 +23,7 @@ from ternevo import __version__
 from ternevo.deploy import capabilities, integer, tvp
 from ternevo.deploy.record import Layer, PolicyRecord, Shape
 from ternevo.installation import load
+from ternevo.settings.policies.settings import LARGEST_LEVELS, bias_shift_limit
 
 WeightFormat = Literal["int8", "int2"]
 
@@ -108,6 +109,10 @@ def to_onnx(record: PolicyRecord, weights: WeightFormat = "int8") -> "onnx.Model
       ValueError: `weights` is neither "int8" nor "int2".
     """
     capabilities.check_export(record, "onnx")
+    if weights == "int2" and any(layer.kind in ("int8", "int4") for layer in record.layers):
+        raise ValueError(
+            "--onnx_weights int2 holds trits and signs; weights of more bits need int8"
+        )
     if weights not in VERSIONS:
         raise ValueError(f"weights are stored as {' or '.join(VERSIONS)}, not {weights!r}")
     onnx = _import_onnx(weights)
@@ -249,7 +254,8 @@ def _steps(record: PolicyRecord) -> list[_Step]:
             _power_of_two(-compiled.shift),
             np.asarray(compiled.threshold, np.float32),
         )
-        largest = 127 * matrix.weights.shape[1] + np.abs(matrix.bias).max(initial=0)
+        level = LARGEST_LEVELS.get(layer.kind, 1)
+        largest = 127 * level * matrix.weights.shape[1] + np.abs(matrix.bias).max(initial=0)
         assert largest < EXACT_SUMS  # the format's limits on widths and biases see to it
         gate_scale = _power_of_two(-compiled.gate_shift)
         steps.append(_step(layer, compiled.shape, matrix, gate_scale))
@@ -310,7 +316,7 @@ def _power_of_two(exponent: Any) -> NDArray[np.float32]:
 def _float_bias(layer: Layer, full_scale: int, is_rounded: bool) -> NDArray[np.float32]:
     if layer.bias is None:
         return np.zeros(len(layer.weights), np.float32)
-    shift = np.minimum(layer.exponents - layer.bias_exponent, integer.BIAS_SHIFT_LIMIT)
+    shift = np.minimum(layer.exponents - layer.bias_exponent, bias_shift_limit(layer.kind))
     size = full_scale * _power_of_two(shift)
     return (layer.bias * (np.rint(size) if is_rounded else size)).astype(np.float32)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ternevo.deploy.life import Life
-from ternevo.settings.policies.settings import WeightName
+from ternevo.settings.policies.settings import LARGEST_LEVELS, WeightName
 
 InputKind = Literal["f32", "i8", "bits", "pixels"]
 OutputKind = Literal["discrete", "continuous"]
@@ -20,7 +20,7 @@ LayerType = Literal["dense", "convolution", "max_pool", "elman", "gated"]
 
 INPUT_KINDS: tuple[InputKind, ...] = ("f32", "i8", "bits", "pixels")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("discrete", "continuous")
-WEIGHT_KINDS: tuple[WeightName, ...] = ("ternary", "binary", "float")
+WEIGHT_KINDS: tuple[WeightName, ...] = ("ternary", "binary", "float", "int8", "int4", "int2")
 ACTIVATIONS = ("none", "int8", "int4", "sign", "ternary", "tanh", "relu")
 """A code in a file is an index into one of these tuples.
 
@@ -90,8 +90,8 @@ class Layer:
     weights: int8 [0, 0], of the kind "ternary", and the activation "none".
 
     Attributes:
-      weights: [rows, in], int8 trits or signs, or float32. A row for each output; "gated" has a row
-        for each candidate and then one for each gate.
+      weights: [rows, in], int8 trits, signs or integers of some bits, or float32. A row for each
+        output; "gated" has a row for each candidate and then one for each gate.
       bias: [rows] of the same dtype; None without biases.
       kind: what the weights may be.
       activation: what follows; "none" for the last layer.
@@ -204,6 +204,7 @@ class PolicyRecord:
       vectors: examples to test an implementation with; of a policy with memory one episode.
       obs_shape: (height, width, channels) where the first layer takes an image, else ().
       life: how the layers change while the policy acts; None if they do not.
+      is_compact: whether the file has each layer in its smallest storage, see `codes`.
     """
 
     input_kind: InputKind
@@ -221,6 +222,7 @@ class PolicyRecord:
     vectors: Vectors | None = None
     obs_shape: Shape = ()
     life: Life | None = None
+    is_compact: bool = False
 
     @property
     def obs_size(self) -> int:
@@ -267,6 +269,11 @@ class PolicyRecord:
         return tuple(name for name in LAYER_TYPES if name in own)
 
     @property
+    def has_few_bits(self) -> bool:
+        """Whether a layer has integers of some bits, which files have since version 1.1."""
+        return any(layer.kind in LARGEST_LEVELS for layer in self.layers)
+
+    @property
     def is_integer(self) -> bool:
         """Whether everything after the quantiser is integer arithmetic, the same everywhere."""
         return all(
@@ -303,5 +310,5 @@ class PolicyRecord:
         return names if all(names) else ()
 
     def bare(self) -> "PolicyRecord":
-        """Return only what a device needs."""
-        return dataclasses.replace(self, moments=None, metadata={}, vectors=None)
+        """Return only what a device needs, laid out plainly: the policy's identity."""
+        return dataclasses.replace(self, moments=None, metadata={}, vectors=None, is_compact=False)

@@ -10,6 +10,7 @@ runs it.
 chooses a kernel of it.
 """
 
+import dataclasses
 import functools
 import hashlib
 import importlib
@@ -26,6 +27,7 @@ from ternevo.deploy import forward, integer, living, tvp
 from ternevo.deploy.living import Told
 from ternevo.deploy.record import ACTION_NAMES, COPIES, CPPN, OBS_NAMES, SHEET, Layer, PolicyRecord
 from ternevo.files import replacing
+from ternevo.settings.policies.settings import bias_shift_limit
 
 BACKENDS = ("native", "numpy")
 BACKEND_VARIABLE = "TERNEVO_BACKEND"
@@ -309,7 +311,7 @@ class Policy:
         image), or none; "action_names" as many as there are outputs, or none.
         """
         record = self.record
-        bare = tvp.encode(record.bare())
+        bare = tvp.encode(record.bare())  # the identity, however the file has its layers
         weighted = [layer for layer in record.layers if layer.type != "max_pool"]
         tensors = [
             tensor
@@ -329,7 +331,7 @@ class Policy:
             "weights": _names({layer.kind for layer in weighted}),
             "num_weights": sum(tensor.size for tensor in tensors),
             "num_nonzero": sum(int(np.count_nonzero(tensor)) for tensor in tensors),
-            "bytes": len(bare),
+            "bytes": len(tvp.encode(tvp.smallest(record.bare()))),
             "sha256": hashlib.sha256(bare).hexdigest(),
             "backend": self.backend,
             "metadata": {
@@ -407,6 +409,8 @@ class _Native:
     def __init__(self, record: PolicyRecord, data: bytes):
         module = native_module()
         assert module is not None
+        if record.is_compact:  # which the extension does not read
+            data = tvp.encode(dataclasses.replace(record, is_compact=False))
         # Not methods: the extension would keep the policy, and the policy the extension.
         new_action = np.zeros(record.num_outputs, np.float32).copy
         self.native = module.Policy(data, functools.partial(_observation, record), new_action)
@@ -629,8 +633,8 @@ def _bias_size(layer: Layer, grid: Grid) -> Any:
     """Return what a bias of 1 adds, float32 [] or [out]: an integer where the inputs are."""
     shift = layer.exponents - layer.bias_exponent
     if grid is not None:
-        return np.float32(integer.bias_size(grid[1], shift))
-    return np.ldexp(np.float32(1), np.int32(np.minimum(shift, integer.BIAS_SHIFT_LIMIT)))
+        return np.float32(integer.bias_size(grid[1], shift, bias_shift_limit(layer.kind)))
+    return np.ldexp(np.float32(1), np.int32(np.minimum(shift, bias_shift_limit(layer.kind))))
 
 
 def _activate(activation: str, units: NDArray[np.float32], added: Any = 0.0) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The policy file .tvp: a fixed header, base-3 weights, and a check sum. NumPy only.
+"""The policy file .tvp: a fixed header, packed weights, and a check sum. NumPy only.
 
 Little-endian, one contiguous file, every size determined by the header. `decode` refuses whatever
 `encode` would not have written, byte for byte, so the SHA-256 of a file is the policy's identity.
@@ -12,13 +12,15 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy import forward, integer, living
+from ternevo.deploy import codes, forward, integer, living
+from ternevo.deploy.codes import TRITS_PER_BYTE as TRITS_PER_BYTE, pack_trits as pack_trits
 from ternevo.deploy.life import LIFE_KINDS, Life, Rules
+from ternevo.deploy.reader import PolicyFormatError as PolicyFormatError, Reader
 from ternevo.deploy.record import (
     ACTIVATIONS,
     CELL_TYPES,
@@ -41,6 +43,7 @@ from ternevo.deploy.record import (
 )
 from ternevo.names import check
 from ternevo.reading import read_bytes
+from ternevo.settings.policies.settings import LARGEST_LEVELS, exponent_spread, largest_sum
 
 Parsed = TypeVar("Parsed")
 
@@ -51,6 +54,8 @@ LAYER_2 = struct.Struct("<BBBBHbb5B3s")
 """A layer of version 2, with its window and its skip."""
 CHUNK = struct.Struct("<4sI")
 DENSE = 1
+COMPACT = 1
+"""Flag of a file: each layer is in its smallest storage."""
 HAS_BIAS, HAS_OUTPUTS = 1, 2
 """Flags of a layer: it has biases; each of its outputs has an exponent."""
 CHUNKS = (b"LIFE", b"META", b"MOMT", b"MOMD", b"TEST")
@@ -89,37 +94,12 @@ EXPONENT_LIMIT = 24
 EXPONENT_SPREAD = 8
 """How far the exponents of a layer's outputs may be apart: integer logits must fit into int32.
 
-The largest sum is below 2**20, and it is shifted to the left by at most this.
+Of integers of some bits it is less, as their sums are larger: `exponent_spread`.
 """
 INPUT_EXPONENT_LIMIT = 120
 """The limit of `ternevo.arithmetic.observation`, which says why."""
 MAX_SHIFT = 8
-TRITS_PER_BYTE = 5
-"""3**5 = 243 fits into a byte."""
-
 assert 127 * (MAX_FAN_IN + 2**8) < 2**24  # so that sums are exact in float32
-
-_POWERS = 3 ** np.arange(TRITS_PER_BYTE)
-
-
-class PolicyFormatError(ValueError):
-    """The bytes are not a policy of this version, or they are damaged.
-
-    Attributes:
-      offset: the byte where it shows.
-      reason: what is wrong there.
-    """
-
-    def __init__(self, offset: int, reason: str, path: str | Path = ""):
-        """Say what is wrong, and where."""
-        super().__init__(f"{path}: byte {offset}: {reason}" if path else f"byte {offset}: {reason}")
-        self.offset = offset
-        self.reason = reason
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        """Pickle the arguments, so that the error reaches another process."""
-        return type(self), (self.offset, self.reason, self.path)
 
 
 def load(path: str | Path) -> PolicyRecord:
@@ -164,7 +144,7 @@ def encode(record: PolicyRecord) -> bytes:
                 *_layer_records(record, is_second),
                 *_input_table(record),
                 *_action_table(record),
-                *map(_payload, record.layers),
+                *(_payload(layer, record.is_compact) for layer in record.layers),
                 *_chunks(record),
             ]
         )
@@ -177,6 +157,42 @@ def encode(record: PolicyRecord) -> bytes:
     if not _equal(found, record):
         raise PolicyFormatError(0, "the policy has values that the format cannot hold")
     return data
+
+
+def smallest(record: PolicyRecord) -> PolicyRecord:
+    """Return the record with layers in their smallest storages, if an eighth of the file is saved.
+
+    Else it is laid out plainly, as readers of version 1.0 know it.
+    """
+    plain = dataclasses.replace(record, is_compact=False)
+    saved = sum(len(_plain(layer)) - len(_packed(layer)) for layer in record.layers)
+    pays = 8 * saved >= len(encode(plain))
+    return dataclasses.replace(record, is_compact=True) if pays else plain
+
+
+class Sizes(NamedTuple):
+    """Bytes of weights, biases and their exponents.
+
+    Attributes:
+      stored: in the file.
+      plain: with a code for each number.
+      bound: with the code that the shares of numbers allow, see `codes.entropy`; storages that see
+        what neighbours are may be below it.
+    """
+
+    stored: int
+    plain: int
+    bound: int
+
+
+def sizes(record: PolicyRecord) -> Sizes:
+    """Return what the weights of a policy take."""
+    layers = [layer for layer in record.layers if layer.type != "max_pool"]
+    exponents = sum(len(layer.weights) if layer.has_outputs else 1 for layer in layers)
+    bits = sum(codes.entropy(layer.kind, _values(layer)) for layer in layers)
+    plain = sum(len(_plain(layer)) for layer in layers)
+    packed = sum(len(_packed(layer)) for layer in layers) if record.is_compact else plain
+    return Sizes(packed + exponents, plain + exponents, math.ceil(bits / 8) + exponents)
 
 
 def needs_second(record: PolicyRecord) -> bool:
@@ -241,8 +257,8 @@ def _header(record: PolicyRecord, total: int, major: int) -> bytes:
     return HEADER.pack(
         MAGIC,
         major,
-        0,
-        0,
+        int(record.is_compact or record.has_few_bits),
+        COMPACT * record.is_compact,
         total,
         record.obs_size,
         record.num_outputs,
@@ -287,35 +303,26 @@ def _action_table(record: PolicyRecord) -> list[bytes]:
     return [record.low.astype("<f4").tobytes(), record.high.astype("<f4").tobytes()]
 
 
-def _payload(layer: Layer) -> bytes:
+def _payload(layer: Layer, is_compact: bool) -> bytes:
     """Exponents of outputs, if any; then weights row by row and biases, as one sequence."""
     exponents = b""
     if isinstance(layer.exponent, np.ndarray):
         exponents = layer.exponent.astype(np.int8).tobytes()
-    return exponents + _packed(layer)
+    return exponents + (_packed(layer) if is_compact else _plain(layer))
 
 
 def _packed(layer: Layer) -> bytes:
+    return b"" if layer.type == "max_pool" else codes.pack(layer.kind, layer.weights, layer.bias)
+
+
+def _plain(layer: Layer) -> bytes:
+    return codes.pack_plain(layer.kind, _values(layer))
+
+
+def _values(layer: Layer) -> NDArray:
+    """Return weights row by row, and then biases."""
     values = layer.weights.ravel()
-    if layer.bias is not None:
-        values = np.concatenate([values, layer.bias])
-    if layer.kind == "float":
-        return values.astype("<f4").tobytes()
-    if layer.kind == "binary":
-        return np.packbits(values > 0, bitorder="little").tobytes()
-    return pack_trits(values)
-
-
-def pack_trits(values: NDArray[np.int8]) -> bytes:
-    """Return trits [n] as base-3 numbers, five in a byte, the first in the lowest place.
-
-    Examples:
-      >>> pack_trits(np.array([1, 0, -1, -1, 1, 1], np.int8)).hex()  # digits 21002 and 2
-      'a77a'
-    """
-    digits = np.ones(-(-values.size // TRITS_PER_BYTE) * TRITS_PER_BYTE, np.int64)
-    digits[: values.size] = values + 1  # a digit that is not used is 1, the weight 0
-    return (digits.reshape(-1, TRITS_PER_BYTE) @ _POWERS).astype(np.uint8).tobytes()
+    return values if layer.bias is None else np.concatenate([values, layer.bias])
 
 
 def _chunks(record: PolicyRecord) -> list[bytes]:
@@ -364,14 +371,14 @@ def decode(data: bytes) -> PolicyRecord:
     Raises:
       PolicyFormatError: they are not a policy of this version, or damaged.
     """
-    reader = _Reader(data)
+    reader = Reader(data)
     head = _read_header(reader)
     heads = _read_layer_records(reader, head)
     is_float = head.input_kind == "f32"
     mean = reader.floats(head.obs_size if is_float else 0, "mean")
     exponent = reader.exponents(head.obs_size if is_float else 0, "input", INPUT_EXPONENT_LIMIT)
     low, high = _read_range(reader, head.num_outputs if head.output_kind == "continuous" else 0)
-    layers = tuple(_read_payload(reader, h) for h in heads)
+    layers = tuple(_read_payload(reader, h, head.is_compact) for h in heads)
     record = PolicyRecord(
         head.input_kind,
         head.observation_bits,
@@ -384,6 +391,7 @@ def decode(data: bytes) -> PolicyRecord:
         high,
         layers,
         obs_shape=head.obs_shape,
+        is_compact=head.is_compact,
     )
     return _read_chunks(reader, record, sum(h.products for h in heads))
 
@@ -400,6 +408,8 @@ class _Head:
     output_shift: int
     observation_shift: int
     obs_shape: Shape
+    minor: int
+    is_compact: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -460,45 +470,7 @@ class _LayerHead:
         return places * self.rows * self.fan_in
 
 
-class _Reader:
-    """The bytes, and how far they were read; the last four are the check sum."""
-
-    def __init__(self, data: bytes):
-        self.data, self.at = data, 0
-        self.end = len(data) - 4
-
-    def refuse(self, offset: int, reason: str) -> NoReturn:
-        raise PolicyFormatError(offset, reason)
-
-    def need(self, condition: bool, offset: int, reason: str) -> None:
-        if not condition:
-            self.refuse(offset, reason)
-
-    def take(self, size: int, what: str) -> bytes:
-        if size > self.end - self.at:
-            self.refuse(self.at, f"{what} takes {size} bytes, and {self.end - self.at} are left")
-        self.at += size
-        return self.data[self.at - size : self.at]
-
-    def floats(self, count: int, what: str) -> NDArray[np.float32]:
-        start = self.at
-        values = np.frombuffer(self.take(4 * count, what), "<f4").astype(np.float32)
-        bad = np.flatnonzero(~np.isfinite(values))
-        if bad.size:
-            self.refuse(start + 4 * int(bad[0]), f"{what} {bad[0]} is not finite")
-        return values
-
-    def exponents(self, count: int, what: str, limit: int) -> NDArray[np.int8]:
-        start = self.at
-        values = np.frombuffer(self.take(count, "exponents"), np.int8)
-        bad = np.flatnonzero(np.abs(values.astype(int)) > limit)
-        if bad.size:
-            found = f"exponent {values[bad[0]]} of {what} {bad[0]}"
-            self.refuse(start + int(bad[0]), f"{found}; at most {limit} in size")
-        return values.copy()
-
-
-def _read_frame(reader: _Reader) -> tuple[Any, ...]:
+def _read_frame(reader: Reader) -> tuple[Any, ...]:
     """Check what frames the file, and return the fields of its header."""
     data = reader.data
     reader.need(len(data) <= MAX_BYTES, 0, f"larger than {MAX_BYTES} bytes")
@@ -509,20 +481,20 @@ def _read_frame(reader: _Reader) -> tuple[Any, ...]:
     reader.need(len(data) >= HEADER.size + LAYER.size + 4, len(data), "the file is cut off")
     reader.take(HEADER.size, "header")
     _, major, minor, flags, total, *rest = HEADER.unpack_from(data)
-    if major not in (1, 2) or minor != 0:
-        reader.refuse(8, f"version {major}.{minor}; this ternevo reads 1.0 and 2.0")
-    reader.need(flags == 0, 10, f"unknown flags {flags:#06x}")
+    if major not in (1, 2) or minor > 1:
+        reader.refuse(8, f"version {major}.{minor}; this ternevo reads 1.0, 1.1, 2.0 and 2.1")
+    reader.need(flags <= COMPACT * minor, 10, f"unknown flags {flags:#06x}")
     reader.need(total == len(data), 12, f"{total} bytes were written, and there are {len(data)}")
     check_sum = struct.unpack_from("<I", data, len(data) - 4)[0]
     found = zlib.crc32(data[:-4])
     if found != check_sum:
         reader.refuse(len(data) - 4, f"check sum {found:08x} instead of {check_sum:08x}")
-    return major, *rest
+    return (major, minor, bool(flags), *rest)
 
 
-def _read_header(reader: _Reader) -> _Head:
-    major, obs_size, num_outputs, num_layers, inputs, bits, outputs, *rest = _read_frame(reader)
-    out_shift, shift, *image = rest
+def _read_header(reader: Reader) -> _Head:
+    major, minor, is_compact, obs_size, num_outputs, num_layers, *rest = _read_frame(reader)
+    inputs, bits, outputs, out_shift, shift, *image = rest
     most = MAX_WIDTH if major == 1 else MAX_OBSERVATION
     reader.need(1 <= obs_size <= most, 16, f"{obs_size} inputs; must be 1 to {most}")
     reason = f"{num_outputs} outputs; must be 1 to {MAX_WIDTH}"
@@ -550,10 +522,12 @@ def _read_header(reader: _Reader) -> _Head:
         out_shift,
         shift,
         tuple(image) if any(image) else (),
+        minor,
+        is_compact,
     )
 
 
-def _read_layer_records(reader: _Reader, head: _Head) -> list[_LayerHead]:
+def _read_layer_records(reader: Reader, head: _Head) -> list[_LayerHead]:
     heads: list[_LayerHead] = []
     for _ in range(head.num_layers):
         heads.append(_read_layer_record(reader, head, heads))
@@ -561,6 +535,9 @@ def _read_layer_records(reader: _Reader, head: _Head) -> list[_LayerHead]:
         reader.refuse(18, f"{head.num_outputs} outputs, and the last layer has {heads[-1].out}")
     if sum(h.count for h in heads) > MAX_WEIGHTS:
         reader.refuse(20, f"more than {MAX_WEIGHTS} weights")
+    needs_minor = head.is_compact or any(h.kind in LARGEST_LEVELS for h in heads)
+    is_older = f"version {head.major}.1 of a policy that version {head.major}.0 can hold"
+    reader.need(needs_minor or not head.minor, 8, is_older)
     if head.major == 1:
         return heads
     many = sum(h.products for h in heads) > MAX_EVALUATION
@@ -574,7 +551,7 @@ def _read_layer_records(reader: _Reader, head: _Head) -> list[_LayerHead]:
     return heads
 
 
-def _read_layer_record(reader: _Reader, head: _Head, heads: list[_LayerHead]) -> _LayerHead:
+def _read_layer_record(reader: Reader, head: _Head, heads: list[_LayerHead]) -> _LayerHead:
     """Read a layer; `heads` are those before it."""
     at, is_last = reader.at, len(heads) + 1 == head.num_layers
     if head.major == 1:
@@ -589,7 +566,7 @@ def _read_layer_record(reader: _Reader, head: _Head, heads: list[_LayerHead]) ->
     reader.need(1 <= fields[0] <= types, at, f"unknown type of layer {fields[0]}")
     is_dense = fields[0] == DENSE
     reader.need(is_dense or not is_last, at, "the last layer must be dense")
-    found = _read_layer_start(reader, at, fields, is_last)
+    found = _read_layer_start(reader, at, fields, is_last, head.minor)
     shape, before = head.obs_shape or (head.obs_size,), ""
     if heads:
         shape, before = heads[-1].shape_after, heads[-1].grid_after
@@ -600,6 +577,8 @@ def _read_layer_record(reader: _Reader, head: _Head, heads: list[_LayerHead]) ->
     else:
         what = "dense layer" if is_dense else "cell"
         reader.need(not any(window), at + 8, f"a {what} has no geometry")
+    if found.kind in LARGEST_LEVELS:
+        _check_sum(reader, at, head, found)
     if head.major == 2:
         _check_sizes(reader, at, found)
         _check_skip(reader, at + 12, found, heads, is_last)
@@ -607,7 +586,9 @@ def _read_layer_record(reader: _Reader, head: _Head, heads: list[_LayerHead]) ->
     return found
 
 
-def _read_layer_start(reader: _Reader, at: int, fields: list[int], is_last: bool) -> _LayerHead:
+def _read_layer_start(
+    reader: Reader, at: int, fields: list[int], is_last: bool, minor: int
+) -> _LayerHead:
     """Check the part of a record that both versions have; a pool has 0 there but for its size."""
     type_, activation, kind, flags, out, exponent, bias_exponent = fields
     reader.need(activation < len(ACTIVATIONS), at + 1, f"activation {activation}; must be 0 to 6")
@@ -617,7 +598,8 @@ def _read_layer_start(reader: _Reader, at: int, fields: list[int], is_last: bool
         reader.need(kind == 0 and flags == 0, at + 2, "a pool has no weights")
     else:
         reader.need((activation == 0) == is_last, at + 1, "only the last layer has no activation")
-    reader.need(kind < len(WEIGHT_KINDS), at + 2, f"kind of weights {kind}; must be 0 to 2")
+    most = len(WEIGHT_KINDS) - 1 if minor else 2
+    reader.need(kind <= most, at + 2, f"kind of weights {kind}; must be 0 to {most}")
     reader.need(flags <= HAS_BIAS + HAS_OUTPUTS, at + 3, f"layer flags {flags}; must be 0 to 3")
     has_bias, has_outputs = bool(flags & HAS_BIAS), bool(flags & HAS_OUTPUTS)
     is_float = WEIGHT_KINDS[kind] == "float"
@@ -644,7 +626,7 @@ def _read_layer_start(reader: _Reader, at: int, fields: list[int], is_last: bool
     )
 
 
-def _check_window(reader: _Reader, at: int, found: _LayerHead) -> None:
+def _check_window(reader: Reader, at: int, found: _LayerHead) -> None:
     """Check the window of a convolution or a pool against the image that it takes."""
     window, shape = found.window, found.shape
     assert window is not None
@@ -663,7 +645,16 @@ def _check_window(reader: _Reader, at: int, found: _LayerHead) -> None:
     reader.need(not is_pool or found.out == shape[2], at + 4, f"a pool gives {shape[2]} channels")
 
 
-def _check_sizes(reader: _Reader, at: int, found: _LayerHead) -> None:
+def _check_sum(reader: Reader, at: int, head: _Head, found: _LayerHead) -> None:
+    """Check that sums of integers of some bits stay below 2**24, whatever the weights are."""
+    full_scale = integer.GRIDS.get(found.before, (0, 1))[1]
+    if not found.before:
+        full_scale = max(2 ** (head.observation_bits - 1) - 1, 1)
+    most = largest_sum(found.kind, full_scale, found.fan_in)
+    reader.need(most < 2**24, at, f"{found.fan_in} inputs of {found.kind} weights: sums of {most}")
+
+
+def _check_sizes(reader: Reader, at: int, found: _LayerHead) -> None:
     reason = f"{found.fan_in} inputs of an output; at most {MAX_FAN_IN}"
     reader.need(found.fan_in <= MAX_FAN_IN, at, reason)
     values = math.prod(found.shape_after)
@@ -671,7 +662,7 @@ def _check_sizes(reader: _Reader, at: int, found: _LayerHead) -> None:
 
 
 def _check_skip(
-    reader: _Reader, at: int, found: _LayerHead, heads: list[_LayerHead], is_last: bool
+    reader: Reader, at: int, found: _LayerHead, heads: list[_LayerHead], is_last: bool
 ) -> None:
     """Check that what a skip adds is there, on the same grid, and of the same shape."""
     skip = found.skip
@@ -687,7 +678,7 @@ def _check_skip(
     reader.need(source.shape == found.shape_after, at, "a skip adds values of another shape")
 
 
-def _read_range(reader: _Reader, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _read_range(reader: Reader, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     start = reader.at
     low = reader.floats(count, "low of action")
     high = reader.floats(count, "high of action")
@@ -701,14 +692,12 @@ def _read_range(reader: _Reader, count: int) -> tuple[NDArray[np.float32], NDArr
     return low, high
 
 
-def _read_payload(reader: _Reader, head: _LayerHead) -> Layer:
-    exponent = _read_exponents(reader, head.rows) if head.has_outputs else head.exponent
-    if head.kind == "float":
-        values = reader.floats(head.count, "weight")
-    elif head.kind == "binary":
-        values = _read_bits(reader, head.count)
+def _read_payload(reader: Reader, head: _LayerHead, is_compact: bool) -> Layer:
+    exponent = _read_exponents(reader, head) if head.has_outputs else head.exponent
+    if is_compact and head.type != "max_pool":
+        values = codes.read(reader, head.kind, codes.Shape(head.rows, head.fan_in, head.has_bias))
     else:
-        values = _read_trits(reader, head.count)
+        values = codes.read_plain(reader, head.kind, head.count)
     split = head.rows * head.fan_in
     weights = values[:split].reshape(head.rows, head.fan_in)
     return Layer(
@@ -724,38 +713,15 @@ def _read_payload(reader: _Reader, head: _LayerHead) -> Layer:
     )
 
 
-def _read_exponents(reader: _Reader, count: int) -> NDArray[np.int8]:
-    start = reader.at
-    exponents = reader.exponents(count, "output", EXPONENT_LIMIT)
+def _read_exponents(reader: Reader, head: _LayerHead) -> NDArray[np.int8]:
+    start, most = reader.at, exponent_spread(head.kind)
+    exponents = reader.exponents(head.rows, "output", EXPONENT_LIMIT)
     apart = int(exponents.max()) - int(exponents.min())
-    reason = f"exponents of outputs are {apart} apart; at most {EXPONENT_SPREAD}"
-    reader.need(apart <= EXPONENT_SPREAD, start, reason)
+    reader.need(apart <= most, start, f"exponents of outputs are {apart} apart; at most {most}")
     return exponents
 
 
-def _read_trits(reader: _Reader, count: int) -> NDArray[np.int8]:
-    start = reader.at
-    size = -(-count // TRITS_PER_BYTE)
-    packed = np.frombuffer(reader.take(size, "weights"), np.uint8)
-    bad = np.flatnonzero(packed >= 3**TRITS_PER_BYTE)
-    if bad.size:
-        reader.refuse(start + int(bad[0]), f"{packed[bad[0]]} is not five base-3 digits")
-    digits = (packed[:, None] // _POWERS) % 3
-    values = (digits.ravel() - 1).astype(np.int8)
-    reader.need(not values[count:].any(), start + size - 1, "unused trits are not 0")
-    return values[:count]
-
-
-def _read_bits(reader: _Reader, count: int) -> NDArray[np.int8]:
-    start = reader.at
-    size = -(-count // 8)
-    packed = np.frombuffer(reader.take(size, "weights"), np.uint8)
-    bits = np.unpackbits(packed, bitorder="little")
-    reader.need(not bits[count:].any(), start + size - 1, "unused bits are not 0")
-    return (2 * bits[:count].astype(np.int8) - 1).astype(np.int8)
-
-
-def _read_chunks(reader: _Reader, record: PolicyRecord, products: int) -> PolicyRecord:
+def _read_chunks(reader: Reader, record: PolicyRecord, products: int) -> PolicyRecord:
     """Read the optional parts; an evaluation takes so many products."""
     expected = list(CHUNKS)
     while reader.at < reader.end:
@@ -784,7 +750,7 @@ def _read_chunks(reader: _Reader, record: PolicyRecord, products: int) -> Policy
     return record
 
 
-def _read_life(reader: _Reader, record: PolicyRecord, size: int) -> PolicyRecord:
+def _read_life(reader: Reader, record: PolicyRecord, size: int) -> PolicyRecord:
     """Read how a policy learns; refuse what does not fit its layers."""
     at, stop = reader.at, reader.at + size
     kind, num_options, count = LIFE_HEAD.unpack(reader.take(LIFE_HEAD.size, "LIFE"))
@@ -801,17 +767,21 @@ def _read_life(reader: _Reader, record: PolicyRecord, size: int) -> PolicyRecord
     return found
 
 
-def _read_rules(reader: _Reader) -> Rules:
+def _read_rules(reader: Reader) -> Rules:
     at = reader.at
     kind, exponent, rows, columns = RULES_HEAD.unpack(reader.take(RULES_HEAD.size, "tensor"))
     name = WEIGHT_KINDS[kind] if kind < len(WEIGHT_KINDS) else "unknown"
     reader.need(name in ("ternary", "float"), at, f"kind of values {kind}; must be 0 or 2")
     reader.need(0 < rows * columns <= MAX_WEIGHTS, at + 2, f"a tensor of {rows} by {columns}")
-    read = reader.floats if name == "float" else lambda count, _: _read_trits(reader, count)
+    read = (
+        reader.floats
+        if name == "float"
+        else lambda count, _: codes.read_plain(reader, "ternary", count)
+    )
     return Rules(read(rows * columns, "value").reshape(rows, columns), exponent)
 
 
-def _read_metadata(reader: _Reader, size: int) -> dict[str, str]:
+def _read_metadata(reader: Reader, size: int) -> dict[str, str]:
     """Read pairs of texts, each with its length in front; names ascend by their bytes."""
     reader.need(0 < size <= MAX_METADATA, reader.at - 4, f"{size} bytes of metadata")
     stop = reader.at + size
@@ -828,7 +798,7 @@ def _read_metadata(reader: _Reader, size: int) -> dict[str, str]:
     return pairs
 
 
-def _read_text(reader: _Reader, stop: int) -> bytes:
+def _read_text(reader: Reader, stop: int) -> bytes:
     at = reader.at
     reader.need(stop - at >= 2, at, "metadata are cut off")
     size = struct.unpack("<H", reader.take(2, "metadata"))[0]
@@ -837,7 +807,7 @@ def _read_text(reader: _Reader, stop: int) -> bytes:
 
 
 def _read_moments(
-    reader: _Reader, record: PolicyRecord, size: int, counts: int
+    reader: Reader, record: PolicyRecord, size: int, counts: int
 ) -> NDArray[np.float32]:
     """Read `counts` counts, then a number for each input."""
     wanted = 4 * (counts + record.obs_size)
@@ -851,7 +821,7 @@ def _read_moments(
     return values
 
 
-def _read_vectors(reader: _Reader, record: PolicyRecord, size: int, products: int) -> Vectors:
+def _read_vectors(reader: Reader, record: PolicyRecord, size: int, products: int) -> Vectors:
     """Read the examples; refuse them if the policy computes other logits.
 
     `products` are those of an evaluation.

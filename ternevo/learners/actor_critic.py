@@ -20,14 +20,13 @@ from jaxtyping import Array, Float, Int32
 
 from ternevo.arithmetic import actions
 from ternevo.arithmetic.actions import Distribution
-from ternevo.arithmetic.ternary import WeightName
 from ternevo.learners.critics import Batch, Critic, Twins, View
 from ternevo.learners.descent import descend, towards
-from ternevo.learners.latents import LatentPolicy, Latents, latent_policy
+from ternevo.learners.latents import LatentPolicy, Latents
 from ternevo.learners.learner import Learner
 from ternevo.learners.sparsity import as_pruned
 from ternevo.rollouts.transitions import Agent, Taken
-from ternevo.types import Env, Key, Memory, Metrics, Number, Params, Policy
+from ternevo.types import Env, Key, Memory, Metrics, Number, Params
 
 if TYPE_CHECKING:
     from ternevo.settings.strategies.off_policy import ActorCritic
@@ -106,6 +105,10 @@ class Parts(NamedTuple):
     twins: Twins
     optimizers: Optimizers
 
+    def at(self, updates: Any) -> "Parts":
+        """Return the parts as they are after some updates."""
+        return self._replace(latent=self.latent.at(updates))
+
     def output(self, latents: Latents, view: View) -> Float[Array, "batch action"]:
         """Return the policy's outputs, differentiably."""
         return self.latent.outputs(self.latent.differentiable(latents), view.inputs)
@@ -148,13 +151,7 @@ class Parts(NamedTuple):
         return descend(self.optimizers.critics, loss, state.critics, state.optimizers[1])
 
 
-def parts(
-    settings: "ActorCritic",
-    env: Env,
-    policy: Policy,
-    weights: WeightName,
-    optimizers: Optimizers,
-) -> Parts:
+def parts(settings: "ActorCritic", env: Env, latent: LatentPolicy, optimizers: Optimizers) -> Parts:
     """Return what TD3 and SAC are made of.
 
     Raises:
@@ -165,7 +162,6 @@ def parts(
             f"--strategy {settings.word} needs continuous actions, and {env.id} has discrete ones "
             f"({env.action.size}); use --strategy dqn"
         )
-    latent = latent_policy(policy, weights, settings.pruning.is_on)
     latent.check_memoryless(settings.word)
     critic = Critic(settings.critic_hidden_sizes, settings.critic_activation, 1.0)
     return Parts(latent, Twins(critic, settings.num_critics), optimizers)
@@ -173,7 +169,7 @@ def parts(
 
 def _agent(parts: Parts, env: Env, latents: Latents, choose: Any) -> Agent:
     """Return the agent that explores as `choose(noise, output)` says."""
-    params = parts.latent.shipped(latents)
+    params = parts.latent.acting(latents)
 
     def act(draw: jax.Array, taken: Taken) -> tuple[Memory, jax.Array, jax.Array]:
         output = parts.latent.outputs(params, taken.inputs())
@@ -188,9 +184,7 @@ def _agent(parts: Parts, env: Env, latents: Latents, choose: Any) -> Agent:
 # ------------------------------------------------------------------------------- TD3, DDPG
 
 
-def td3(
-    settings: "TD3", env: Env, policy: Policy, weights: WeightName, optimizers: Optimizers
-) -> Learner:
+def td3(settings: "TD3", env: Env, latent: LatentPolicy, optimizers: Optimizers) -> Learner:
     """Return TD3 as a learner, whose experience is a `critics.Batch`.
 
     With one critic, no delay and no smoothing it is DDPG.
@@ -198,22 +192,23 @@ def td3(
     Raises:
       ValueError: actions are discrete, or the policy has a memory.
     """
-    own = parts(settings, env, policy, weights, optimizers)
+    fixed = parts(settings, env, latent, optimizers)
 
     def init(key: Key) -> LearnerState:
-        return own.init(key, env, (), 0.0)
+        return fixed.init(key, env, (), 0.0)
 
     def agent(state: LearnerState, num_envs: int) -> Agent:
         del num_envs
         scale = settings.exploration_noise
         return _agent(
-            own,
+            fixed.at(state.updates),
             env,
             state.actor.latents,
             lambda noise, output: jnp.clip(bounded(output) + scale * noise, -1.0, 1.0),
         )
 
     def update(key: Key, state: LearnerState, batch: Batch) -> tuple[LearnerState, Metrics]:
+        own = fixed.at(state.updates)
         wanted = td3_target(own, settings, key, state, batch)
         critics, critic_opt, metrics = own.fit(state, batch, wanted)
 
@@ -246,7 +241,7 @@ def td3(
         )
         return after, metrics | more
 
-    return Learner(init, agent, update, own.params)
+    return Learner(init, agent, update, fixed.params)
 
 
 def td3_target(
@@ -280,27 +275,24 @@ class Sampler(NamedTuple):
         return jnp.tanh(raw), self.distribution.log_prob(log_std, output, raw)
 
 
-def sac(
-    settings: "SAC", env: Env, policy: Policy, weights: WeightName, optimizers: Optimizers
-) -> Learner:
+def sac(settings: "SAC", env: Env, latent: LatentPolicy, optimizers: Optimizers) -> Learner:
     """Return SAC as a learner, whose experience is a `critics.Batch`.
 
     Raises:
       ValueError: actions are discrete, or the policy has a memory.
     """
-    own = parts(settings, env, policy, weights, optimizers)
+    fixed = parts(settings, env, latent, optimizers)
     distribution = actions.distribution("tanh_normal", env.action, settings.init_log_std)
-    sampler = Sampler(own, distribution)
     target_entropy = -settings.target_entropy_scale * env.action.size
 
     def init(key: Key) -> LearnerState:
-        return own.init(key, env, distribution.init(), settings.init_log_temperature)
+        return fixed.init(key, env, distribution.init(), settings.init_log_temperature)
 
     def agent(state: LearnerState, num_envs: int) -> Agent:
         del num_envs
         log_std = jnp.clip(state.actor.exploration, *LOG_STD_RANGE)
         return _agent(
-            own,
+            fixed.at(state.updates),
             env,
             state.actor.latents,
             lambda noise, output: jnp.tanh(actions.median(output) + jnp.exp(log_std) * noise),
@@ -308,6 +300,8 @@ def sac(
 
     def update(key: Key, state: LearnerState, batch: Batch) -> tuple[LearnerState, Metrics]:
         key_target, key_actor = jax.random.split(key)
+        own = fixed.at(state.updates)
+        sampler = Sampler(own, distribution)
         wanted = sac_target(sampler, key_target, state, batch)
         critics, critic_opt, metrics = own.fit(state, batch, wanted)
         alpha = jnp.exp(state.temperature)
@@ -340,7 +334,7 @@ def sac(
         )
         return after, metrics | more | heat
 
-    return Learner(init, agent, update, own.params)
+    return Learner(init, agent, update, fixed.params)
 
 
 def temperature_loss(

@@ -3,9 +3,10 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from ternevo.arithmetic.ternary import WeightName
+from ternevo.arithmetic.ternary import WeightName, replace_tensors, tensors
 from ternevo.arithmetic.weights import (
     Mask,
     WeightKind,
@@ -15,7 +16,7 @@ from ternevo.arithmetic.weights import (
     straight_through_all,
 )
 from ternevo.learners import sparsity
-from ternevo.types import Inputs, Key, Memory, Params, Policy
+from ternevo.types import Inputs, Key, Memory, Params, Policy, Tensor
 
 Latents = list[Float32[Array, "..."]]
 """An array for each tensor of a policy, in the order of `ternary.tensors`."""
@@ -24,13 +25,22 @@ Latents = list[Float32[Array, "..."]]
 class LatentPolicy(NamedTuple):
     """A policy, the shapes of its params, and the kind of weights that its latents are cut into.
 
-    If `is_sparse`, a weight whose latent is 0 is pruned, see `learners/sparsity.py`.
+    If `is_sparse`, a weight whose latent is 0 is pruned, see `learners/sparsity.py`. Before
+    `quantise_from` updates, weights act and learn as they are, and what would ship is rounded all
+    the same; then they act and learn rounded (quantisation-aware training). `updates` is how many
+    there were, see `at`.
     """
 
     policy: Policy
     template: Params
     weights: WeightKind
     is_sparse: bool = False
+    quantise_from: int = 0
+    updates: Any = 0
+
+    def at(self, updates: Any) -> "LatentPolicy":
+        """Return the policy as it is after some updates."""
+        return self._replace(updates=updates) if self.quantise_from else self
 
     def init(self, key: Key) -> Latents:
         """Return latents that represent a policy from `policy.init`."""
@@ -47,7 +57,19 @@ class LatentPolicy(NamedTuple):
 
     def differentiable(self, latents: Latents) -> Params:
         """Return the same params in float32, with straight-through gradients."""
-        return straight_through_all(self.template, latents, self.weights, self._masks(latents))
+        masks = self._masks(latents)
+        params = straight_through_all(self.template, latents, self.weights, masks)
+        if not self.quantise_from:
+            return params
+        is_rounded = self.updates >= self.quantise_from
+        given = zip(tensors(params), latents, strict=True)  # a pruned latent is 0 itself
+        return replace_tensors(params, [_rounded_if(is_rounded, *pair) for pair in given])
+
+    def acting(self, latents: Latents) -> Params:
+        """Return the params that act in training: those that ship, or that are to be rounded."""
+        if not self.quantise_from:
+            return self.shipped(latents)
+        return jax.lax.stop_gradient(self.differentiable(latents))
 
     def _masks(self, latents: Latents) -> list[Mask] | None:
         return sparsity.masks_of(latents) if self.is_sparse else None
@@ -84,8 +106,22 @@ class LatentPolicy(NamedTuple):
         return bool(jax.tree.leaves(self.first_memory()))
 
 
-def latent_policy(policy: Policy, weights: WeightName, is_sparse: bool = False) -> LatentPolicy:
-    """Return a policy as it is learned, for a kind of weights, of which some may be pruned.
+def _rounded_if(is_rounded: Any, tensor: Tensor, latent: jax.Array) -> Tensor:
+    """Return a tensor, or what was rounded to it, in units of its exponent."""
+    unrounded = latent * jnp.exp2(tensor.exponent.astype(jnp.float32))
+    return Tensor(jnp.where(is_rounded, tensor.values, unrounded), tensor.exponent)
+
+
+def latent_policy(
+    policy: Policy, weights: WeightName, is_sparse: bool = False, quantise_from: int = 0
+) -> LatentPolicy:
+    """Return a policy as it is learned.
+
+    Args:
+      policy: the policy.
+      weights: the kind of weights that ship.
+      is_sparse: whether some are pruned.
+      quantise_from: updates after which they act and learn as they ship; 0 for always.
 
     Raises:
       ValueError: weights are to be pruned to 0, which such weights cannot be.
@@ -96,4 +132,4 @@ def latent_policy(policy: Policy, weights: WeightName, is_sparse: bool = False) 
             f"--sparsity must be 0 with --weights {weights}, which have no 0 to be pruned to"
         )
     template = jax.eval_shape(policy.init, jax.random.key(0))
-    return LatentPolicy(policy, template, kind, is_sparse)
+    return LatentPolicy(policy, template, kind, is_sparse, quantise_from)

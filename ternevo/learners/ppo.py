@@ -19,15 +19,14 @@ from jaxtyping import Array, Bool, Float, Float32
 
 from ternevo.arithmetic import actions
 from ternevo.arithmetic.actions import Distribution
-from ternevo.arithmetic.ternary import WeightName
 from ternevo.learners import descent, through_time
 from ternevo.learners.critics import CRITIC_SCALE, Critic
-from ternevo.learners.latents import LatentPolicy, Latents, latent_policy
+from ternevo.learners.latents import LatentPolicy, Latents
 from ternevo.learners.learner import Learner
 from ternevo.learners.through_time import Sequences
 from ternevo.machine import devices
 from ternevo.rollouts.transitions import Agent, Taken, Transitions
-from ternevo.types import Env, Key, Memory, Metrics, Number, ObsSpec, Params, Policy
+from ternevo.types import Env, Key, Memory, Metrics, Number, ObsSpec, Params
 
 if TYPE_CHECKING:
     from ternevo.settings.strategies.ppo import PPO
@@ -204,10 +203,11 @@ class Learned(NamedTuple):
 
 
 class LearnerState(NamedTuple):
-    """What is learned, and the state of its optimiser."""
+    """What is learned, the state of its optimiser, and the updates where they are counted."""
 
     learned: Learned
     optimizer: optax.OptState
+    updates: Any = ()
 
 
 class Rollout(NamedTuple):
@@ -241,13 +241,19 @@ class Networks(NamedTuple):
         latents = self.latent.drawn(key_policy, key_latents)
         return Learned(latents, self.distribution.init(), critic)
 
+    def at(self, updates: Any) -> "Networks":
+        """Return the networks as they are after some updates."""
+        return self._replace(latent=self.latent.at(updates))
+
     def shipped(self, learned: Learned) -> Params:
         """Return the policy's params as they would be shipped."""
         return self.latent.shipped(learned.latents)
 
     def agent(self, learned: Learned, num_envs: int) -> Agent:
         """Return the actor for `num_envs` environments."""
-        packed = self.latent.policy.packing(num_envs).pack(self.shipped(learned))
+        packed = self.latent.acting(learned.latents)
+        if not self.latent.quantise_from:  # else they may not be integers yet
+            packed = self.latent.policy.packing(num_envs).pack(packed)
 
         def act(key: Key, taken: Taken) -> tuple[Memory, jax.Array, jax.Array]:
             memory, output = self.latent.apply(packed, taken.memory, taken.inputs())
@@ -304,8 +310,7 @@ class Networks(NamedTuple):
 def learner(
     settings: "PPO",
     env: Env,
-    policy: Policy,
-    weights: WeightName,
+    latent: LatentPolicy,
     optimizer: optax.GradientTransformation,
 ) -> Learner:
     """Return PPO as a learner, whose experience is a `Rollout`.
@@ -313,28 +318,29 @@ def learner(
     Args:
       settings: the settings of PPO.
       env: what the policy is for; only its observations and actions matter.
-      policy: the policy.
-      weights: the kind of weights.
+      latent: the policy as it is learned.
       optimizer: the optimiser of all learned parts.
 
     Raises:
       ValueError: the action distribution does not fit the environment's actions, or the settings
         do not fit the policy's memory.
     """
-    networks = Networks(
-        latent_policy(policy, weights, settings.pruning.is_on),
+    fixed = Networks(
+        latent,
         actions.distribution(settings.action_distribution, env.action, settings.init_log_std),
         critic_of(settings, env.obs),
     )
-    _check_memory(settings, networks)
-    has_memory = networks.latent.has_memory
-    predict = networks.predict_through_time if has_memory else networks.predict
+    _check_memory(settings, fixed)
+    has_memory = latent.has_memory
 
     def init(key: Key) -> LearnerState:
-        learned = networks.init(key, env.obs.size)
-        return LearnerState(learned, optimizer.init(learned))
+        learned = fixed.init(key, env.obs.size)
+        updates = jnp.zeros((), jnp.int32) if latent.quantise_from else ()
+        return LearnerState(learned, optimizer.init(learned), updates)
 
     def improve(key: Key, state: LearnerState, found: Rollout) -> tuple[LearnerState, Metrics]:
+        networks = fixed.at(state.updates)
+        predict = networks.predict_through_time if has_memory else networks.predict
         batch = _rows(settings, has_memory, found, _batch(settings, networks, state.learned, found))
         learned, opt_state, metrics = update(
             predict,
@@ -347,13 +353,16 @@ def learner(
             state.optimizer,
             batch,
         )
-        return LearnerState(learned, opt_state), metrics
+        updates = state.updates
+        if latent.quantise_from:
+            updates = updates + settings.num_epochs * settings.num_minibatches
+        return LearnerState(learned, opt_state, updates), metrics
 
     return Learner(
         init,
-        lambda state, num_envs: networks.agent(state.learned, num_envs),
+        lambda state, num_envs: fixed.at(state.updates).agent(state.learned, num_envs),
         improve,
-        lambda state: networks.shipped(state.learned),
+        lambda state: fixed.shipped(state.learned),
         has_memory,
     )
 

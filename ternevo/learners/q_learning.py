@@ -18,14 +18,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int32
 
-from ternevo.arithmetic.ternary import WeightName
 from ternevo.learners.critics import Batch, Critic, View
 from ternevo.learners.descent import descend, towards
-from ternevo.learners.latents import LatentPolicy, Latents, latent_policy
+from ternevo.learners.latents import LatentPolicy, Latents
 from ternevo.learners.learner import Learner
 from ternevo.learners.sparsity import as_pruned
 from ternevo.rollouts.transitions import Agent, Taken
-from ternevo.types import Env, Key, Memory, Metrics, Params, Policy
+from ternevo.types import Env, Key, Memory, Metrics, Params
 
 if TYPE_CHECKING:
     from ternevo.settings.strategies.dqn import DQN
@@ -103,8 +102,7 @@ def loss(
 def learner(
     settings: "DQN",
     env: Env,
-    policy: Policy,
-    weights: WeightName,
+    latent: LatentPolicy,
     optimizer: optax.GradientTransformation,
 ) -> Learner:
     """Return DQN as a learner, whose experience is a `critics.Batch`.
@@ -112,8 +110,7 @@ def learner(
     Args:
       settings: the settings of DQN.
       env: what the policy is for; only its observations and actions matter.
-      policy: the policy.
-      weights: the kind of weights.
+      latent: the policy as it is learned.
       optimizer: the optimiser of all learned parts.
 
     Raises:
@@ -125,9 +122,7 @@ def learner(
             f"({env.action.size}); use --strategy sac or td3"
         )
     value = Critic(settings.critic_hidden_sizes, settings.critic_activation, 1.0)
-    network = QNetwork(
-        latent_policy(policy, weights, settings.pruning.is_on), value if settings.dueling else None
-    )
+    network = QNetwork(latent, value if settings.dueling else None)
     network.latent.check_memoryless("dqn")
 
     def init(key: Key) -> LearnerState:
@@ -137,7 +132,7 @@ def learner(
 
     def agent(state: LearnerState, num_envs: int) -> Agent:
         del num_envs
-        params = network.latent.shipped(state.learned.latents)
+        params = network.latent.at(state.updates).acting(state.learned.latents)
 
         def act(draw: Any, taken: Taken) -> tuple[Memory, jax.Array, jax.Array]:
             del draw  # the strategy explores at random
@@ -148,7 +143,8 @@ def learner(
 
     def update(key: Key, state: LearnerState, batch: Batch) -> tuple[LearnerState, Metrics]:
         del key
-        of_learned = lambda x: loss(network, settings.double, x, state.target, batch)  # noqa: E731
+        now = network._replace(latent=latent.at(state.updates))
+        of_learned = lambda x: loss(now, settings.double, x, state.target, batch)  # noqa: E731
         learned, opt_state, metrics = descend(optimizer, of_learned, state.learned, state.optimizer)
         count = state.updates + 1
         is_due = count % settings.target_period == 0

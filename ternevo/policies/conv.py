@@ -36,6 +36,7 @@ def network(settings: Conv, obs: ObsSpec, action: ActionSpec) -> Network:
     dense = map(Dense, (*settings.hidden_sizes, action.size))
     grid = layers.observation_grid(settings, obs)
     try:
-        return layers.network((*filters, *dense), shape, grid, ACTIVATIONS[settings.activation])
+        hidden = ACTIVATIONS[settings.activation]
+        return layers.network((*filters, *dense), shape, grid, hidden, settings.weights)
     except ValueError as error:
         raise ValueError(f"{error}; change --filters or --hidden_sizes") from error

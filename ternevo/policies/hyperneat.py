@@ -98,7 +98,7 @@ def network(settings: HyperNEAT, obs: ObsSpec, action: ActionSpec) -> Network:
     grid = layers.observation_grid(settings.layered, obs)
     try:
         hidden = ACTIVATIONS[settings.activation]
-        return layers.network(tuple(map(Dense, sizes)), obs.shape, grid, hidden, 1)
+        return layers.network(tuple(map(Dense, sizes)), obs.shape, grid, hidden, weight_bytes=1)
     except ValueError as error:
         raise ValueError(f"{error}; change --hidden_sizes, or see smaller pictures") from error
 

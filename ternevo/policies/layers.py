@@ -25,10 +25,13 @@ from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy import tvp
 from ternevo.deploy.record import LayerType, Shape, Window
 from ternevo.settings.policies.layered import Layered
+from ternevo.settings.policies.settings import (
+    LARGEST_LEVELS,
+    WeightName,
+    bias_shift_limit,
+    largest_sum,
+)
 from ternevo.types import Inputs, Key, Memory, ObsSpec, Packing, Params, Policy, Tensor
-
-BIAS_SHIFT_LIMIT = 8
-"""A bias is at most 2**8 times the full scale of its layer's inputs."""
 
 EXACT = 2**24
 """Float32 represents every integer up to this size."""
@@ -405,7 +408,12 @@ class Network(NamedTuple):
 
 
 def network(
-    layers: tuple[Layer, ...], shape: Shape, inputs: Grid, hidden: Grid, weight_bytes: int = 4
+    layers: tuple[Layer, ...],
+    shape: Shape,
+    inputs: Grid,
+    hidden: Grid,
+    weights: WeightName = "ternary",
+    weight_bytes: int = 4,
 ) -> Network:
     """Put layers one after another.
 
@@ -414,6 +422,7 @@ def network(
       shape: the shape of observations.
       inputs: their grid.
       hidden: the grid of all activations.
+      weights: the kind of weights, whose largest level bounds the number of inputs.
       weight_bytes: bytes of a weight in memory; by default those of a float, so that the float
         twin also fits into a file.
 
@@ -422,12 +431,17 @@ def network(
         policy file can hold the network.
     """
     activated = [(layer, hidden) for layer in layers[:-1]]
-    net = placed((*activated, (layers[-1], OUTPUT)), shape, inputs)
+    net = placed((*activated, (layers[-1], OUTPUT)), shape, inputs, weights)
     check_fits_a_file(net, weight_bytes)
     return net
 
 
-def placed(layers: tuple[tuple[Layer, Grid], ...], shape: Shape, inputs: Grid) -> Network:
+def placed(
+    layers: tuple[tuple[Layer, Grid], ...],
+    shape: Shape,
+    inputs: Grid,
+    weights: WeightName = "ternary",
+) -> Network:
     """Put layers, each with the grid of its outputs, one after another; see `network`.
 
     Raises:
@@ -440,7 +454,7 @@ def placed(layers: tuple[tuple[Layer, Grid], ...], shape: Shape, inputs: Grid) -
         found.append(Place(layer, shape, inputs, outputs))
         try:
             shape = layer.after(shape)
-            _check_place(found)
+            _check_place(found, weights)
         except ValueError as error:
             raise ValueError(f"layer {len(found)}, a {TYPES[type(layer)]}: {error}") from error
         inputs = outputs
@@ -484,13 +498,14 @@ def _work_of(place: Place) -> int:
     return math.prod(after[:-1]) * math.prod(place.matrix or ())
 
 
-def _check_place(places: list[Place]) -> None:
+def _check_place(places: list[Place], weights: WeightName) -> None:
     """Refuse a last place that does not fit the ones before, see `network`."""
     layer, shape, inputs, outputs = places[-1]
     if matrix := layer.matrix(shape):
-        largest = inputs.full_scale * (matrix[0] + 2**BIAS_SHIFT_LIMIT)
+        largest = largest_sum(weights, inputs.full_scale, matrix[0])
         if inputs.num_bits and largest >= EXACT:
-            raise ValueError(f"{matrix[0]:,} inputs: a sum may exceed 2**24; use fewer")
+            instead = " or --weights int4" if weights == "int8" else ""
+            raise ValueError(f"{matrix[0]:,} inputs: a sum may exceed 2**24; use fewer{instead}")
     if isinstance(layer, Convolution) and layer.window.padding and inputs.is_sign:
         raise ValueError("padding is 0, and signs have no 0: use another --activation")
     if layer.memory_size and not inputs.is_same(outputs):
@@ -636,16 +651,22 @@ def choose_matmul(settings: Layered, net: Network, num_episodes: int) -> str:
     """
     num_bits = ACTIVATIONS[settings.activation].num_bits
     is_integer = settings.weights != "float" and num_bits > 0
+    has_planes = is_integer and settings.weights not in LARGEST_LEVELS
     if settings.matmul == "auto":
         widths = [place.layer.after(place.shape) for place in net.weighted[:-1]]
         width = min((shape[0] for shape in widths if len(shape) == 1), default=0)
         is_faster = width >= 32 if num_bits <= 2 else width >= 64 and num_episodes == 1
         on_cpu = jax.default_backend() == "cpu"
-        return "planes" if is_integer and on_cpu and is_faster else "float32"
+        return "planes" if has_planes and on_cpu and is_faster else "float32"
     if not is_integer and settings.matmul != "float32":
         raise ValueError(
             f"--matmul {settings.matmul} needs integers, not --weights {settings.weights} with "
             f"--activation {settings.activation}; use float32"
+        )
+    if settings.matmul == "planes" and not has_planes:
+        raise ValueError(
+            f"--matmul planes counts bits of trits and signs, not of --weights {settings.weights}; "
+            "use float32"
         )
     return settings.matmul
 
@@ -690,29 +711,29 @@ def pack(
     """Compute everything that depends only on the weights, once for many observations."""
     shifts = [0] * (len(params) - 1) + [settings.output_shift]
     return tuple(
-        _pack_layer(matmul, layer, place.inputs, shift)
+        _pack_layer(matmul, layer, place.inputs, shift, bias_shift_limit(settings.weights))
         for layer, place, shift in zip(params, net.weighted, shifts, strict=True)
     )
 
 
 def _pack_layer(
-    matmul: str, layer: dict[str, Tensor], inputs: Grid, shift: int
+    matmul: str, layer: dict[str, Tensor], inputs: Grid, shift: int, bias_limit: int
 ) -> Product | BitPlanes:
     values, exponent = layer["weight"]
     scale = jnp.ldexp(jnp.float32(1), -exponent.astype(jnp.int32) - inputs.bits - shift)
     bias = jnp.zeros(values.shape[-1])
     if "bias" in layer:
-        bias = _bias_size(layer, inputs) * layer["bias"].values.astype(jnp.float32)
+        bias = _bias_size(layer, inputs, bias_limit) * layer["bias"].values.astype(jnp.float32)
     if matmul != "planes":
         return Product(values.astype(MATMULS[matmul]), bias, scale)
     planes = bit_planes.planes_of(values)
     return BitPlanes(planes, _offset(planes, inputs) + bias.astype(jnp.int32), scale)
 
 
-def _bias_size(layer: dict[str, Tensor], inputs: Grid) -> jax.Array:
+def _bias_size(layer: dict[str, Tensor], inputs: Grid, limit: int) -> jax.Array:
     """Return the size of an always-on input: full scale, times bias scale over weight scale."""
     shift = layer["weight"].exponent.astype(jnp.int32) - layer["bias"].exponent.astype(jnp.int32)
-    size = jnp.ldexp(jnp.float32(inputs.full_scale), jnp.minimum(shift, BIAS_SHIFT_LIMIT))
+    size = jnp.ldexp(jnp.float32(inputs.full_scale), jnp.minimum(shift, limit))
     return jnp.round(size) if inputs.num_bits else size
 
 

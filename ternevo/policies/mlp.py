@@ -26,6 +26,6 @@ def network(settings: MLP, obs: ObsSpec, action: ActionSpec) -> layers.Network:
     grid = layers.observation_grid(settings, obs)
     hidden = ACTIVATIONS[settings.activation]
     try:
-        return layers.network(tuple(map(Dense, sizes)), obs.shape, grid, hidden)
+        return layers.network(tuple(map(Dense, sizes)), obs.shape, grid, hidden, settings.weights)
     except ValueError as error:
         raise ValueError(f"{error}; change --hidden_sizes") from error

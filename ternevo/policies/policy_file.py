@@ -183,7 +183,8 @@ def save(
         _archive(path, policy_name, settings, env.obs, env.action, params, metadata)
         return
     metadata |= _names_of(env)
-    data = tvp.encode(record_of(settings, env.obs, env.action, params, metadata))
+    record = record_of(settings, env.obs, env.action, params, metadata)
+    data = tvp.encode(tvp.smallest(record))
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 

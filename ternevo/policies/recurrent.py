@@ -37,7 +37,8 @@ def network(settings: Recurrent, obs: ObsSpec, action: ActionSpec) -> Network:
     hidden = ACTIVATIONS[settings.activation]
     _check_cell(settings, grid)
     try:
-        return layers.network((*dense, cell, Dense(action.size)), obs.shape, grid, hidden)
+        own = (*dense, cell, Dense(action.size))
+        return layers.network(own, obs.shape, grid, hidden, settings.weights)
     except ValueError as error:
         raise ValueError(f"{error}; change --hidden_sizes or --memory_size") from error
 

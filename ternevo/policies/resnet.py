@@ -50,7 +50,8 @@ def network(settings: ResNet, obs: ObsSpec, action: ActionSpec) -> Network:
     dense = map(Dense, (*settings.hidden_sizes, action.size))
     grid = layers.observation_grid(settings, obs)
     try:
-        return layers.network((*stages, *dense), shape, grid, ACTIVATIONS[settings.activation])
+        hidden = ACTIVATIONS[settings.activation]
+        return layers.network((*stages, *dense), shape, grid, hidden, settings.weights)
     except ValueError as error:
         raise ValueError(f"{error}; change --channels or --hidden_sizes") from error
 

@@ -17,7 +17,12 @@ class ExportConfig:
     """Output format. tvp: the bare policy file. c: a C99 header. onnx: a model for any runtime.
     html: a page that shows the policy in action. numpy: a Python file that needs only NumPy."""
     ternarize: bool = False
-    """Convert float weights to trits, with one power-of-two scale per tensor."""
+    """Convert float weights to trits, with one power-of-two scale per tensor: --weights ternary."""
+    weights: Literal["ternary", "binary", "int8", "int4", "int2"] | None = None
+    """Convert float weights to this kind, without training: to integers of 8, 4 or 2 bits, trits or
+    signs, with power-of-two scales."""
+    scales: Literal["layer", "output"] = "layer"
+    """With --weights: which weights share a scale, a whole layer or each output of a layer."""
     which: Literal["best", "last"] = "best"
     """Which policy of the run to export."""
     out: Path | None = None
@@ -34,11 +39,12 @@ class ExportConfig:
     num_vectors: int | None = None
     """With --to tvp, c or numpy: number of test vectors; defaults to 16, and to 0 for tvp."""
     num_episodes: int = 128
-    """With --ternarize: number of episodes that evaluate each of the two policies."""
+    """With --ternarize or --weights: number of episodes that evaluate each of the two policies."""
     seed: int = 0
-    """With --ternarize: seed of the episodes."""
+    """With --ternarize or --weights: seed of the episodes."""
     env: str | None = None
-    """With --ternarize: environment to evaluate in. Repeat the name of your own environment: its
-    module is never imported just because a file names it."""
+    """With --ternarize or --weights: environment to evaluate in. Repeat the name of your own
+    environment: its module is never imported just because a file names it."""
     policy: str | None = None
-    """With --ternarize: package.module:Class of a policy of your own, for the same reason."""
+    """With --ternarize or --weights: package.module:Class of a policy of your own, for the same
+    reason."""

@@ -6,6 +6,7 @@ import textwrap
 from ternevo import installation
 from ternevo.settings.environments import BRAX_BACKENDS, ENVIRONMENTS, ONLY_BACKENDS, OPTIONAL
 from ternevo.settings.flags import first_line
+from ternevo.settings.policies.settings import LATENT_KINDS, WeightName
 from ternevo.settings.strategies import STRATEGIES
 
 LEAST_COLUMNS, UNBROKEN = 60, 10_000
@@ -14,13 +15,19 @@ LEAST_COLUMNS, UNBROKEN = 60, 10_000
 
 def strategies() -> str:
     """Return the name of each strategy, the weights it searches, and what it is."""
-    rows = [(name, ", ".join(kind.searches), first_line(kind)) for name, kind in STRATEGIES.items()]
+    rows = [(name, _kinds(kind.searches), first_line(kind)) for name, kind in STRATEGIES.items()]
     return _page(
         ("--strategy", "--weights", "what it is"),
         rows,
+        "all weights are ternary, binary, float, int8, int4 and int2. "
         "With --weights float, most run the nearest algorithm of evosax. --strategy NAME --help "
         "lists the options of one. A class of your own is --strategy package.module:Class.",
     )
+
+
+def _kinds(searches: tuple[WeightName, ...]) -> str:
+    """Return kinds of weights in a few words."""
+    return "all" if set(searches) == set(LATENT_KINDS) else ", ".join(searches)
 
 
 def envs() -> str:

@@ -9,7 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 from ternevo.settings.flat import Part, flat
 from ternevo.settings.policies.layered import Layered
+from ternevo.settings.policies.settings import LARGEST_LEVELS
 from ternevo.settings.strategies.dqn import DQN
+from ternevo.settings.strategies.off_policy import OffPolicy
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.settings.strategies.ternary_nes import TernaryNES
 
@@ -50,6 +52,15 @@ TABLE = (
         ("init_log_std",),
         lambda use: use.action == "discrete",
         "actions are discrete",
+    ),
+    *(
+        Unused(
+            learner,
+            ("quantize_start",),
+            lambda use: use.policy.weights not in LARGEST_LEVELS,
+            "weights are not of 8, 4 or 2 bits",
+        )
+        for learner in (PPO, OffPolicy)
     ),
     Unused(
         DQN,

@@ -11,6 +11,7 @@ from ternevo.algorithms import neat as neat_search
 from ternevo.algorithms.schedules import learning_rate
 from ternevo.arithmetic.ternary import WeightName
 from ternevo.learners import actor_critic, q_learning, sparsity
+from ternevo.learners.latents import LatentPolicy, latent_policy
 from ternevo.learners.learner import Learner
 from ternevo.learners.ppo import learner as ppo_learner
 from ternevo.problems import Plan
@@ -146,7 +147,7 @@ def ppo(
         if settings.max_grad_norm:
             optimizer = optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), optimizer)
         optimizer = _pruning(settings.pruning, optimizer, steps)
-        learner = ppo_learner(settings, env, policy, weights, optimizer)
+        learner = ppo_learner(settings, env, _learned(policy, weights, settings, steps), optimizer)
         return learn(settings, env, policy, learner)
 
     return numbered(settings, build)
@@ -229,11 +230,13 @@ def _learner(
         updates = settings.num_updates(num_generations)
         rate = learning_rate(settings.rate, updates)
         optimizer = _pruning(settings.pruning, _adam(settings, rate), updates)
-        return q_learning.learner(settings, env, policy, weights, optimizer)
+        latent = _learned(policy, weights, settings, updates)
+        return q_learning.learner(settings, env, latent, optimizer)
     assert isinstance(settings, ActorCritic)
     optimizers = _optimizers(settings, num_generations)
     make = actor_critic.sac if isinstance(settings, SAC) else actor_critic.td3
-    return make(settings, env, policy, weights, optimizers)  # pyright: ignore (TD3 else)
+    latent = _learned(policy, weights, settings, settings.num_updates(num_generations))
+    return make(settings, env, latent, optimizers)  # pyright: ignore (TD3 else)
 
 
 def _never(steps: jax.Array) -> jax.Array:
@@ -248,6 +251,14 @@ def _optimizers(settings: ActorCritic, num_generations: int) -> actor_critic.Opt
     critics = _adam(settings, settings.critic_lr)
     actor = _pruning(settings.pruning, _adam(settings, rate), updates)
     return actor_critic.Optimizers(actor, critics, optax.adam(settings.critic_lr))
+
+
+def _learned(
+    policy: Policy, weights: WeightName, settings: PPO | OffPolicy, num_updates: int
+) -> LatentPolicy:
+    """Return the policy as a gradient learner learns it in a run of some updates."""
+    quantise_from = settings.quantizing.quantise_from(weights, num_updates)
+    return latent_policy(policy, weights, settings.pruning.is_on, quantise_from)
 
 
 def _pruning(

@@ -44,8 +44,16 @@ def export(config: ExportConfig) -> Path:
     print(f"policy  {source}  {sizes}, identity {identity[:16]}")
     if record is not loaded:
         print(f"pruned  {_count(record)} of {_count(loaded)} nodes; outputs are the same")
-    print(f"{config.to:<7} {out}  {len(data):,} bytes", flush=True)
+    print(f"{config.to:<7} {out}  {len(data):,} bytes{_weights_in_words(config, data)}", flush=True)
     return out
+
+
+def _weights_in_words(config: ExportConfig, data: bytes) -> str:
+    """Return what the weights take of a policy file, and could."""
+    if config.to != "tvp":
+        return ""
+    sizes = tvp.sizes(tvp.decode(data))
+    return f": weights {sizes.stored:,} of {sizes.plain:,}, entropy bound {sizes.bound:,}"
 
 
 def _count(record: PolicyRecord) -> int:
@@ -65,7 +73,8 @@ def converted(record: PolicyRecord, config: ExportConfig) -> bytes:
     num_vectors = 16 if config.num_vectors is None else config.num_vectors
     if config.to == "tvp":
         vectors = None if config.num_vectors is None else integer.examples(record, num_vectors)
-        return tvp.encode(dataclasses.replace(record.bare(), vectors=vectors))
+        bare = tvp.smallest(record.bare())
+        return tvp.encode(dataclasses.replace(bare, vectors=vectors))
     if config.to == "c":
         counts = None if config.adc is None else adc.parse(config.adc, record.obs_size)
         name = config.name or "policy"
@@ -110,6 +119,8 @@ def check_options(config: ExportConfig) -> None:
     for option in ("env", "policy"):
         if getattr(config, option) is not None:
             raise ValueError(f"--{option} applies to --ternarize, not to --to {config.to}")
+    if config.scales != "layer":
+        raise ValueError(f"--scales applies to --weights, not to --to {config.to}")
 
 
 def check_out(out: Path, source: Path) -> None:

@@ -127,7 +127,7 @@ def test_every_flipped_bit_is_refused(data):
 SKIPS = "only a convolution or a dense layer before the last has a skip"
 REFUSALS = [
     (edited(BARE, 8, b"\1"), 26, "reserved bytes are not 0"),
-    (edited(BARE, 9, b"\1"), 8, "version 2.1; this ternevo reads 1.0 and 2.0"),
+    (edited(BARE, 9, b"\1"), 8, "version 2.1 of a policy that version 2.0 can hold"),
     (edited(BARE, 16, b"\0\0"), 16, "0 inputs; must be 1 to 65535"),
     (edited(BARE, 18, b"\3"), 18, "3 outputs, and the last layer has 2"),
     (edited(BARE, 20, b"\x31"), 20, "49 layers; must be 1 to 48"),

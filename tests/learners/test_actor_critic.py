@@ -14,6 +14,7 @@ from ternevo.arithmetic import actions
 from ternevo.learners import actor_critic
 from ternevo.learners.actor_critic import Optimizers, Sampler, bounded, critic_loss
 from ternevo.learners.critics import Batch, Critic, Twins, View
+from ternevo.learners.latents import latent_policy
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.sac import SAC
 from ternevo.settings.strategies.td3 import DDPG, TD3
@@ -72,7 +73,7 @@ def outputs_in_numpy(actor, seen):
 
 def test_the_target_of_td3_is_that_of_numpy():
     settings, batch, key = TD3.of(**LINEAR), batch_of(), jax.random.key(3)
-    own = actor_critic.parts(settings, ENV, POLICY, "float", OPTIMIZERS)
+    own = actor_critic.parts(settings, ENV, latent_policy(POLICY, "float"), OPTIMIZERS)
     state = jittered(own.init(jax.random.key(0), ENV, (), 0.0))
     found = actor_critic.td3_target(own, settings, key, state, batch)
     output = np.clip(outputs_in_numpy(state.target_actor, batch.after), -1, 1)
@@ -86,7 +87,7 @@ def test_the_target_of_td3_is_that_of_numpy():
 def test_the_target_of_sac_is_that_of_numpy():
     """The density is written out with log(1 - tanh(x)^2), which float64 can still afford."""
     batch, key = batch_of(), jax.random.key(3)
-    own = actor_critic.parts(SAC.of(**LINEAR), ENV, POLICY, "float", OPTIMIZERS)
+    own = actor_critic.parts(SAC.of(**LINEAR), ENV, latent_policy(POLICY, "float"), OPTIMIZERS)
     distribution = actions.distribution("tanh_normal", ENV.action, -0.5)
     state = jittered(own.init(jax.random.key(0), ENV, distribution.init(), -1.0))
     found = actor_critic.sac_target(Sampler(own, distribution), key, state, batch)
@@ -119,7 +120,7 @@ def test_the_critics_loss_and_gradient_are_those_of_numpy():
 def test_the_actor_climbs_the_first_critic(kind):
     """By hand: linear critics have the slope of their action's weights, in every state."""
     settings, batch = kind.of(**LINEAR, policy_delay=1, tau=0.5), batch_of()
-    own = actor_critic.td3(settings, ENV, POLICY, "float", OPTIMIZERS)
+    own = actor_critic.td3(settings, ENV, latent_policy(POLICY, "float"), OPTIMIZERS)
     state = own.init(jax.random.key(0))
     small = state.actor._replace(latents=[0.01 * x for x in state.actor.latents])
     state = state._replace(actor=small, target_actor=small)
@@ -142,7 +143,7 @@ def test_the_actor_climbs_the_first_critic(kind):
 
 def test_the_actor_and_the_targets_wait_for_the_delay():
     settings, batch = TD3.of(**LINEAR, policy_delay=3, tau=0.5), batch_of()
-    own = actor_critic.td3(settings, ENV, POLICY, "float", OPTIMIZERS)
+    own = actor_critic.td3(settings, ENV, latent_policy(POLICY, "float"), OPTIMIZERS)
     state = own.init(jax.random.key(0))
     for count in range(1, 7):
         before = state
@@ -166,7 +167,7 @@ def test_the_temperature_rises_where_entropy_is_below_its_target():
     assert slope(-3.0, -2.0) < 0 < slope(-1.0, -2.0)  # descent raises, then lowers it
     assert slope(-2.0, -2.0) == 0
     settings, batch = SAC.of(**LINEAR, target_entropy_scale=10.0), batch_of()
-    own = actor_critic.sac(settings, ENV, POLICY, "float", OPTIMIZERS)
+    own = actor_critic.sac(settings, ENV, latent_policy(POLICY, "float"), OPTIMIZERS)
     state = own.init(jax.random.key(0))
     after, metrics = own.update(jax.random.key(1), state, batch)
     assert metrics["sac/entropy"] > -20  # the target: so the temperature falls
@@ -199,7 +200,7 @@ def test_what_explores_does_not_ship(make, weights):
     """The shipped weights are cut from the target actor's latents, and nothing else."""
     policy = MLP((4,), weights=weights).build(ENV.obs, ENV.action)
     settings = (TD3 if make is actor_critic.td3 else SAC).of(**LINEAR)
-    own = make(settings, ENV, policy, weights, OPTIMIZERS)
+    own = make(settings, ENV, latent_policy(policy, weights), OPTIMIZERS)
     state = own.init(jax.random.key(0))
     changed = jittered(state)._replace(target_actor=state.target_actor, temperature=jnp.float32(9))
     jax.tree.map(np.testing.assert_array_equal, own.params(state), own.params(changed))

@@ -118,7 +118,7 @@ def test_the_target_moves_every_period_by_tau(period, tau):
     env = envs.make("probe/bandit")
     policy = MLP((), weights="float", activation="tanh").build(env.obs, env.action)
     settings = DQN.of(target_period=period, tau=tau, critic_hidden_sizes=())
-    own = learner(settings, env, policy, "float", optax.sgd(0.1))
+    own = learner(settings, env, latent_policy(policy, "float"), optax.sgd(0.1))
     lens = Lens(
         env.obs,
         observation.empty(env.obs.size),
@@ -207,7 +207,9 @@ def test_values_discount(n_step):
 def test_the_action_that_ships_is_the_argmax_of_the_target():
     env = envs.make("probe/bandit")
     policy = MLP((), weights="ternary").build(env.obs, env.action)
-    own = learner(DQN.of(critic_hidden_sizes=()), env, policy, "ternary", optax.adam(0.1))
+    own = learner(
+        DQN.of(critic_hidden_sizes=()), env, latent_policy(policy, "ternary"), optax.adam(0.1)
+    )
     state = own.init(jax.random.key(0))
     other = own.init(jax.random.key(5))
     state = state._replace(target=other.target)

@@ -208,7 +208,7 @@ def test_a_machine_comes_back_from_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ENTM(weights="binary"), "needs a 0 for links"),
+        (lambda: ENTM(weights="binary"), "use --weights ternary or float, not binary"),
         (lambda: ENTM(cell_size=0), "cell_size must be at least 1"),
         (lambda: ENTM(hidden_size=-1), "hidden_size must be 0 or more"),
         (lambda: envs.make("memory/copy@3"), "unknown number of bits '3'"),

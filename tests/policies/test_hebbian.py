@@ -293,7 +293,7 @@ def test_a_damaged_life_is_refused_or_another_life():
     [
         (lambda: Hebbian(weights="float"), "--fast integer needs --weights ternary .*--fast float"),
         (lambda: Hebbian((4,), "tanh"), "--fast integer needs .* an integer --activation"),
-        (lambda: Hebbian(weights="binary"), "needs a 0 for terms"),
+        (lambda: Hebbian(weights="binary"), "use --weights ternary or float, not binary"),
         (lambda: Hebbian(rate=17), "rate must be 0 to 16, got 17"),
         (lambda: Hebbian(dead_zone=-1), "dead_zone must be 1 to 14"),
         (lambda: Hebbian((0,)), "hidden_sizes must be positive"),

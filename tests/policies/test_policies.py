@@ -17,8 +17,8 @@ from ternevo.arithmetic import actions, latents, observation, ternary
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.deploy import tvp
 from ternevo.machine import devices
-from ternevo.policies import layers
 from ternevo.settings.policies import MLP
+from ternevo.settings.policies.settings import bias_shift_limit
 from ternevo.types import ActionSpec, ObservationMoments, ObsSpec, Tensor
 
 INTEGER_ACTIVATIONS = {"int8": 7, "int4": 3, "sign": 0, "ternary": 0}  # bits of full scale
@@ -273,7 +273,7 @@ def test_random_policies_of_different_keys_differ():
 
 def test_sums_of_the_widest_layer_are_exact_in_float32():
     """Biases included; wider ones are refused."""
-    assert 127 * (tvp.MAX_FAN_IN + 2**layers.BIAS_SHIFT_LIMIT) < 2**24
+    assert 127 * (tvp.MAX_FAN_IN + 2 ** bias_shift_limit("ternary")) < 2**24
     MLP(()).build(ObsSpec((tvp.MAX_OBSERVATION,)), ACTION)
     with pytest.raises(ValueError, match="do not fit into a policy file"):
         MLP(()).build(ObsSpec((tvp.MAX_OBSERVATION + 1,)), ACTION)

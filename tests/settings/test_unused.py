@@ -22,6 +22,7 @@ CASES = {
     "critic_activation": Use(
         DQN.of(critic_activation="tanh", dueling=False), MLP(), "floats", "discrete"
     ),
+    "quantize_start": Use(PPO.of(quantize_start=0.1), MLP(), "floats", "discrete"),
     "lr_end": Use(PPO.of(lr_end=1e-4), MLP(), "floats", "discrete"),
     "sigma_end": Use(NES.of(sigma_end=0.1), MLP(), "floats", "discrete"),
 }
@@ -42,6 +43,7 @@ def test_what_is_used_is_not_named():
         Use(NES.of(eta=0.3, scale_lr=0.3), MLP(observation_bits=4), "floats", "discrete"),
         Use(PPO.of(init_log_std=-1.0), MLP(), "floats", "continuous"),
         Use(DQN.of(critic_hidden_sizes=(8,)), MLP(), "floats", "discrete"),
+        Use(DQN.of(quantize_start=0.1), MLP(weights="int8"), "floats", "discrete"),
         Use(NES(), Conv(observation_bits=4), "pixels", "discrete"),
         Use(NES.of(sigma_end=0.1, sigma_schedule="cosine"), MLP(), "floats", "discrete"),
     ):

@@ -8,6 +8,7 @@ import numpy as np
 
 from ternevo.deploy import integer, runtime, tvp
 from ternevo.deploy.record import Layer, Moments, PolicyRecord, Squares, Vectors
+from ternevo.settings.policies.settings import LARGEST_LEVELS, exponent_spread
 
 NO_FLOATS, NO_INTEGERS = np.zeros(0, np.float32), np.zeros(0, np.int8)
 WIDTHS = (
@@ -109,6 +110,10 @@ def make_layer(
     def draw(*shape):
         if kind == "float":
             return (rng.normal(size=shape) / np.sqrt(fan_in)).astype(np.float32)
+        if kind in LARGEST_LEVELS:
+            largest = LARGEST_LEVELS[kind]
+            levels = rng.integers(-largest, largest + 1, shape).astype(np.int8)
+            return levels * (rng.random(shape) < density)
         signs = (2 * rng.integers(0, 2, shape) - 1).astype(np.int8)
         return signs if kind == "binary" else signs * (rng.random(shape) < density)
 
@@ -119,7 +124,7 @@ def make_layer(
     if kind == "float":
         exponent, bias_exponent = 0, 0
     elif scales == "output":
-        exponent = own_exponents(rng, exponent, out)
+        exponent = own_exponents(rng, exponent, out, exponent_spread(kind))
     return Layer(
         draw(out, fan_in),
         draw(out) if bias else None,
@@ -130,9 +135,9 @@ def make_layer(
     )
 
 
-def own_exponents(rng, exponent: int, out: int) -> np.ndarray:
+def own_exponents(rng, exponent: int, out: int, spread=tvp.EXPONENT_SPREAD) -> np.ndarray:
     """Return exponents about one, as far apart as a file may have them."""
-    exponents = exponent + rng.integers(-tvp.EXPONENT_SPREAD // 2, 5, out)
+    exponents = exponent + rng.integers(-spread // 2, spread // 2 + 1, out)
     return np.clip(exponents, -tvp.EXPONENT_LIMIT, tvp.EXPONENT_LIMIT).astype(np.int8)
 
 

@@ -33,6 +33,37 @@ TERNEVO_FN void ternevo_pack(const int8_t *q, int n, int planes, ternevo_word *s
   }
 }
 
+/* Weights of several bits, a row for each output. */
+TERNEVO_FN void ternevo_dot_wide(const int8_t *w, const int32_t *bias, const int8_t *x, int num_in,
+                                 int num_out, int32_t *sums) {
+  int r, i;
+  for (r = 0; r < num_out; r++) {
+    int32_t sum = (int32_t)TERNEVO_U32(bias + r);
+    for (i = 0; i < num_in; i++) sum += (int32_t)((int8_t)TERNEVO_U8(w++)) * x[i];
+    sums[r] = sum;
+  }
+}
+
+/* Rows of which most weights are 0: the others, with their places, which are bytes if there are at
+   most 256. Without `w` they are 1 up to the first end of a row and -1 up to the second. */
+TERNEVO_FN void ternevo_dot_sparse(const uint16_t *ends, const uint8_t *bytes,
+                                   const uint16_t *places, const int8_t *w, const int32_t *bias,
+                                   const int8_t *x, int num_out, int32_t *sums) {
+  uint16_t i = 0;
+  int r, half;
+  for (r = 0; r < num_out; r++) {
+    int32_t sum = (int32_t)TERNEVO_U32(bias + r);
+    for (half = 0; half < (w ? 1 : 2); half++) {
+      const uint16_t end = TERNEVO_U16(ends++);
+      for (; i < end; i++) {
+        const int32_t value = x[bytes ? TERNEVO_U8(bytes + i) : TERNEVO_U16(places + i)];
+        sum += w ? (int32_t)((int8_t)TERNEVO_U8(w + i)) * value : half ? -value : value;
+      }
+    }
+    sums[r] = sum;
+  }
+}
+
 /* What a convolution sees at a place, row by row: zeros beyond the image. */
 TERNEVO_FN void ternevo_patch(const int8_t *image, int height, int width, int channels, int top,
                               int left, int rows, int columns, int8_t *patch) {

@@ -30,7 +30,6 @@ typedef volatile float float32; /* to memory and back, where sums are wider than
 #define HAS_X86 0
 #endif
 
-#define BIAS_SHIFT_LIMIT 8
 #define ALIGNMENT 64
 #define PADDED_WIDTH (TVP_MAX_WIDTH + 64)
 #define PLAIN_BLOCK 16
@@ -1077,10 +1076,10 @@ static void release(void *memory) {
     }
 }
 
-/* What a bias of 1 adds: full scale times 2**shift, rounded half to even. */
-static int32_t bias_size(int full_scale, int shift) {
+/* What a bias of 1 adds: full scale times 2**shift, at most 2**limit, rounded half to even. */
+static int32_t bias_size(int full_scale, int shift, int limit) {
     if (shift >= 0) {
-        return full_scale << (shift < BIAS_SHIFT_LIMIT ? shift : BIAS_SHIFT_LIMIT);
+        return full_scale << (shift < limit ? shift : limit);
     }
     return shift < -8 ? 0 : on_grid(full_scale, -shift, full_scale); /* full scale is below 2**7 */
 }
@@ -1180,7 +1179,8 @@ static int32_t bias_of(const net_layer *layer, const tvp_layer *from, int row) {
         return 0;
     }
     int shift = exponent_of(from, row) - from->bias_exponent;
-    return bias_size(layer->full_scale, shift) * from->weights[count + (size_t)row];
+    int limit = tvp_bias_shift_limit(from);
+    return bias_size(layer->full_scale, shift, limit) * from->weights[count + (size_t)row];
 }
 
 static int prepare_layer(net_layer *layer, const kernel *k, const tvp_layer *from,
@@ -1410,12 +1410,23 @@ static int is_plain_policy(const tvp_policy *p) {
     return is_plain;
 }
 
+/* Vectors of bytes sum products of trits and signs in 16 bits, where those of larger weights do not
+   fit: plain C runs them, in which compilers multiply pairs of int16 into int32. */
+static int has_few_bits(const tvp_policy *p) {
+    for (int i = 0; i < p->num_layers; i++) {
+        if (tvp_has_few_bits(&p->layers[i])) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 kernels_net *kernels_prepare(const tvp_policy *policy) {
     kernels_net *net = policy->is_integer ? calloc(1, sizeof *net) : NULL;
     if (net == NULL) {
         return NULL;
     }
-    net->kernel = chosen;
+    net->kernel = has_few_bits(policy) ? &KERNELS[NUM_KERNELS - 1] : chosen;
     net->input_kind = policy->input_kind;
     net->input_shift = policy->input_kind == TVP_BITS ? 0 : 8 - policy->observation_bits;
     net->obs_size = policy->obs_size;

@@ -24,6 +24,7 @@
 #define MAX_BOUND 1e30f
 #define EXPONENT_LIMIT 24        /* of weights and biases */
 #define EXPONENT_SPREAD 8         /* between the outputs of a layer */
+#define EXPONENT_SPREAD_BITS 6    /* the same of integers of some bits */
 #define INPUT_EXPONENT_LIMIT 120 /* of observations */
 #define MAX_SHIFT 8
 #define TRITS_PER_BYTE 5
@@ -111,9 +112,10 @@ static int check_frame(reader *r) {
     NEED(r->size >= HEADER_SIZE + LAYER_SIZE + 4, r, r->size, "the file is cut off");
     r->end = r->size - 4;
     r->at = HEADER_SIZE;
-    NEED((data[8] == 1 || data[8] == 2) && data[9] == 0, r, 8,
-         "version %d.%d; this ternevo reads 1.0 and 2.0", data[8], data[9]);
-    NEED(read_u16(data + 10) == 0, r, 10, "unknown flags 0x%04x", read_u16(data + 10));
+    NEED((data[8] == 1 || data[8] == 2) && data[9] <= 1, r, 8,
+         "version %d.%d; this ternevo reads 1.0, 1.1, 2.0 and 2.1", data[8], data[9]);
+    NEED(read_u16(data + 10) <= data[9], r, 10, "unknown flags 0x%04x", read_u16(data + 10));
+    NEED(read_u16(data + 10) == 0, r, 10, "a compact file; only Python reads it");
     uint32_t total = read_u32(data + 12);
     NEED(total == r->size, r, 12, "%lu bytes were written, and there are %zu",
          (unsigned long)total, r->size);
@@ -149,6 +151,7 @@ static int read_header(reader *r, tvp_policy *p) {
     p->output_shift = read_i8(data[24]);
     p->observation_shift = data[25];
     p->version = data[8];
+    p->minor = data[9];
     int most = p->version == 1 ? TVP_MAX_WIDTH : TVP_MAX_OBSERVATION;
     NEED(1 <= p->obs_size && p->obs_size <= most, r, 16, "%d inputs; must be 1 to %d", p->obs_size,
          most);
@@ -188,8 +191,36 @@ static int same_shape(const tvp_shape *a, const tvp_shape *b) {
            a->channels == b->channels;
 }
 
+int tvp_has_few_bits(const tvp_layer *layer) {
+    return layer->kind >= TVP_WEIGHT8;
+}
+
+int tvp_bias_shift_limit(const tvp_layer *layer) {
+    return tvp_has_few_bits(layer) ? 4 : 8;
+}
+
+/* The largest integer among the weights. */
+static int largest_level(const tvp_layer *layer) {
+    return layer->kind == TVP_WEIGHT8 ? 127 : layer->kind == TVP_WEIGHT4 ? 7 : 1;
+}
+
+/* Sums of integers of some bits must stay below 2**24, whatever the weights are. */
+static int check_sum(reader *r, const tvp_policy *p, const tvp_layer *layer, size_t at) {
+    static const char *const names[] = {"int8", "int4", "int2"};
+    static const int full_scales[] = {1, 127, 7, 1, 1, 1, 1}; /* by the activation before */
+    int full_scale = layer->before >= 0          ? full_scales[layer->before]
+                     : p->observation_bits > 1 ? (1 << (p->observation_bits - 1)) - 1
+                                                 : 1;
+    uint64_t most = (uint64_t)largest_level(layer) * (uint64_t)full_scale *
+                    ((uint64_t)layer->inputs + ((uint64_t)1 << tvp_bias_shift_limit(layer)));
+    NEED(most < (uint64_t)1 << 24, r, at, "%d inputs of %s weights: sums of %llu", layer->inputs,
+         names[layer->kind - TVP_WEIGHT8], (unsigned long long)most);
+    return TVP_OK;
+}
+
 /* The part of a record that both versions have; a pool has 0 there but for its size. */
-static int read_layer_start(reader *r, tvp_layer *layer, const uint8_t *fields, int is_last) {
+static int read_layer_start(reader *r, const tvp_policy *p, tvp_layer *layer, const uint8_t *fields,
+                            int is_last) {
     size_t at = (size_t)(fields - r->data);
     int is_pool = layer->type == TVP_MAX_POOL;
     layer->activation = fields[1];
@@ -204,7 +235,8 @@ static int read_layer_start(reader *r, tvp_layer *layer, const uint8_t *fields, 
     NEED(!is_pool || (fields[2] == 0 && fields[3] == 0), r, at + 2, "a pool has no weights");
     NEED(is_pool || (layer->activation == TVP_NONE) == is_last, r, at + 1,
          "only the last layer has no activation");
-    NEED(layer->kind <= TVP_FLOAT, r, at + 2, "kind of weights %d; must be 0 to 2", layer->kind);
+    int most = p->minor ? TVP_WEIGHT2 : TVP_FLOAT;
+    NEED(layer->kind <= most, r, at + 2, "kind of weights %d; must be 0 to %d", layer->kind, most);
     NEED(fields[3] <= 3, r, at + 3, "layer flags %d; must be 0 to 3", fields[3]);
     NEED(!layer->has_outputs || layer->kind != TVP_FLOAT, r, at + 3,
          "float weights have no exponents");
@@ -302,7 +334,7 @@ static int read_layer_record(reader *r, tvp_policy *p, int index) {
     NEED(TVP_DENSE <= layer->type && layer->type <= (p->version == 1 ? TVP_DENSE : TVP_GATED), r,
          at, "unknown type of layer %d", layer->type);
     NEED(layer->type == TVP_DENSE || !is_last, r, at, "the last layer must be dense");
-    TRY(read_layer_start(r, layer, fields, is_last));
+    TRY(read_layer_start(r, p, layer, fields, is_last));
     layer->shape = index == 0 ? p->shape : layer[-1].shape_after;
     layer->before = index == 0                         ? -1
                     : layer[-1].type == TVP_MAX_POOL ? layer[-1].before
@@ -321,6 +353,9 @@ static int read_layer_record(reader *r, tvp_policy *p, int index) {
     layer->rows = layer->type == TVP_MAX_POOL ? 0
                   : layer->type == TVP_GATED  ? 2 * layer->out
                                               : layer->out;
+    if (tvp_has_few_bits(layer)) {
+        TRY(check_sum(r, p, layer, at));
+    }
     if (p->version == 2) {
         layer->skip = fields[12];
         TRY(check_sizes(r, layer, at));
@@ -365,6 +400,7 @@ static int is_held_by_version_1(const tvp_policy *p) {
 
 static int read_layer_records(reader *r, tvp_policy *p) {
     uint64_t total = 0;
+    int has_few_bits = 0;
     p->is_integer = 1;
     for (int i = 0; i < p->num_layers; i++) {
         const tvp_layer *layer = &p->layers[i];
@@ -372,12 +408,15 @@ static int read_layer_records(reader *r, tvp_policy *p) {
         total += count_of(layer);
         p->memory_size += tvp_is_cell(layer) ? layer->out : 0;
         p->is_integer &= layer->kind != TVP_FLOAT && layer->activation < TVP_TANH;
+        has_few_bits |= tvp_has_few_bits(layer);
     }
     int outputs = p->layers[p->num_layers - 1].out;
     NEED(outputs == p->num_outputs, r, 18, "%d outputs, and the last layer has %d", p->num_outputs,
          outputs);
     NEED(total <= TVP_MAX_WEIGHTS, r, 20, "more than %llu weights",
          (unsigned long long)TVP_MAX_WEIGHTS);
+    NEED(has_few_bits || !p->minor, r, 8, "version %d.1 of a policy that version %d.0 can hold",
+         p->version, p->version);
     if (p->version == 1) {
         return TVP_OK;
     }
@@ -498,10 +537,38 @@ static int read_bits(reader *r, size_t count, int8_t **values) {
     return TVP_OK;
 }
 
+/* Bytes, or halves of bytes, the lower first. */
+static int read_integers(reader *r, const tvp_layer *layer, size_t count, int8_t **values) {
+    static const char *const names[] = {"int8", "int4"};
+    const uint8_t *bytes;
+    size_t per_byte = layer->kind == TVP_WEIGHT8 ? 1 : 2, start = r->at;
+    size_t size = (count + per_byte - 1) / per_byte;
+    TRY(take(r, size, "weights", &bytes));
+    *values = malloc(size * per_byte);
+    if (*values == NULL) {
+        return TVP_NO_MEMORY;
+    }
+    for (size_t i = 0; i < size * per_byte; i++) {
+        int value = read_i8(bytes[i / per_byte]);
+        if (per_byte == 2) {
+            value = (bytes[i / 2] >> 4 * (i % 2) & 15) ^ 8;
+            value -= 8;
+        }
+        (*values)[i] = (int8_t)value;
+    }
+    NEED(size * per_byte == count || (*values)[count] == 0, r, start + size - 1,
+         "an unused half of a byte is not 0");
+    for (size_t i = 0; i < count; i++) {
+        NEED((*values)[i] != -largest_level(layer) - 1, r, start + i / per_byte,
+             "%d among %s weights", (*values)[i], names[layer->kind - TVP_WEIGHT8]);
+    }
+    return TVP_OK;
+}
+
 static int read_exponents(reader *r, tvp_layer *layer) {
     const uint8_t *bytes;
     size_t start = r->at, count = (size_t)layer->rows;
-    int least = 127, most = -128;
+    int least = 127, most = -128, apart;
     TRY(take(r, count, "exponents", &bytes));
     layer->exponents = malloc(count);
     if (layer->exponents == NULL) {
@@ -515,8 +582,9 @@ static int read_exponents(reader *r, tvp_layer *layer) {
         least = value < least ? value : least;
         most = value > most ? value : most;
     }
-    NEED(most - least <= EXPONENT_SPREAD, r, start,
-         "exponents of outputs are %d apart; at most %d", most - least, EXPONENT_SPREAD);
+    apart = tvp_has_few_bits(layer) ? EXPONENT_SPREAD_BITS : EXPONENT_SPREAD;
+    NEED(most - least <= apart, r, start, "exponents of outputs are %d apart; at most %d",
+         most - least, apart);
     return TVP_OK;
 }
 
@@ -533,6 +601,9 @@ static int read_payload(reader *r, tvp_layer *layer) {
     }
     if (layer->kind == TVP_BINARY) {
         return read_bits(r, count_of(layer), &layer->weights);
+    }
+    if (layer->kind == TVP_WEIGHT8 || layer->kind == TVP_WEIGHT4) {
+        return read_integers(r, layer, count_of(layer), &layer->weights);
     }
     return read_trits(r, count_of(layer), &layer->weights);
 }

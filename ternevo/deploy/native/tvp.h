@@ -15,7 +15,7 @@
 enum { TVP_OK, TVP_REFUSED, TVP_NO_MEMORY };
 enum { TVP_F32, TVP_I8, TVP_BITS, TVP_PIXELS };
 enum { TVP_DISCRETE, TVP_CONTINUOUS };
-enum { TVP_TERNARY, TVP_BINARY, TVP_FLOAT };
+enum { TVP_TERNARY, TVP_BINARY, TVP_FLOAT, TVP_WEIGHT8, TVP_WEIGHT4, TVP_WEIGHT2 };
 enum { TVP_DENSE = 1, TVP_CONVOLUTION, TVP_MAX_POOL, TVP_ELMAN, TVP_GATED };
 enum { TVP_NONE, TVP_INT8, TVP_INT4, TVP_SIGN, TVP_TERNARY_ACTIVATION, TVP_TANH, TVP_RELU };
 
@@ -47,7 +47,7 @@ typedef struct {
     int input_kind, observation_bits, observation_shift;
     int output_kind, output_shift;
     int obs_size, num_outputs, num_layers;
-    int version;
+    int version, minor;
     tvp_shape shape;   /* of an observation */
     int memory_size;   /* numbers that cells carry from step to step */
     int is_integer;    /* nothing after the quantiser is a float */
@@ -63,6 +63,12 @@ int tvp_decode(const uint8_t *data, size_t size, tvp_policy *policy, tvp_error *
 void tvp_free(tvp_policy *policy);
 
 int tvp_values(const tvp_shape *shape);
+
+/* Whether weights are integers of 8, 4 or 2 bits. */
+int tvp_has_few_bits(const tvp_layer *layer);
+
+/* A bias is at most 2**limit times the full scale of its layer's inputs. */
+int tvp_bias_shift_limit(const tvp_layer *layer);
 
 /* Whether a layer has a memory. */
 int tvp_is_cell(const tvp_layer *layer);

@@ -34,8 +34,4 @@ class ENTM(PolicySettings):
         check("hidden_size", self.hidden_size, NOT_NEGATIVE)
         check("cell_size", self.cell_size, COUNT)
         check("num_cells", self.num_cells, COUNT)
-        if self.weights == "binary":
-            raise ValueError(
-                "--policy entm needs a 0 for links that are not there, and binary weights are -1 "
-                "or +1; use --weights ternary or float"
-            )
+        self.check_has_zeros("entm")

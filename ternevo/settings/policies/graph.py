@@ -46,11 +46,7 @@ class Graph(PolicySettings):
         check("max_depth", self.max_depth, at_least(2))
         if self.copies not in (1, 2, 4, 8):
             raise ValueError(f"copies must be 1, 2, 4 or 8, got {self.copies}")
-        if self.weights == "binary":
-            raise ValueError(
-                "--policy graph needs a 0 for links that are not there, and binary weights are -1 "
-                "or +1; use --weights ternary or float"
-            )
+        self.check_has_zeros("graph")
 
     @property
     def layered(self) -> Layered:

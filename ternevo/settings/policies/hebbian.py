@@ -74,11 +74,7 @@ class Hebbian(PolicySettings):
         check("group_size", self.group_size, COUNT)
         check("babble_steps", self.babble_steps, NOT_NEGATIVE)
         check("babble_hold", self.babble_hold, COUNT)
-        if self.weights == "binary":
-            raise ValueError(
-                "--policy hebbian needs a 0 for terms that a rule does not have, and binary "
-                "weights are -1 or +1; use --weights ternary or float"
-            )
+        self.check_has_zeros("hebbian")
         if self.fast == "integer" and (self.weights == "float" or self.activation == "tanh"):
             raise ValueError(
                 "--fast integer needs --weights ternary and an integer --activation, got --weights "

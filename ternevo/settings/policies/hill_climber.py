@@ -50,8 +50,7 @@ class HillClimber(PolicySettings):
                 raise ValueError(f"{name} must be 0 to {most}, got {getattr(self, name)}")
         check("num_trials", self.num_trials, NOT_NEGATIVE)
         check("trial_episodes", self.trial_episodes, COUNT)
-        if self.weights == "binary":
-            raise ValueError("--policy hill_climber takes --weights ternary or float, not binary")
+        self.check_has_zeros("hill_climber")
         if self.start == "random" and not self.evolve_mask:
             raise ValueError(
                 "--start random and --evolve_mask False leave nothing to evolve; use one of them"

@@ -41,11 +41,7 @@ class HyperNEAT(PolicySettings):
         check("expression_threshold", self.expression_threshold, NOT_NEGATIVE)
         if any(size < 1 for size in self.hidden_sizes):
             raise ValueError(f"hidden_sizes must be positive, got {self.hidden_sizes}")
-        if self.weights == "binary":
-            raise ValueError(
-                "--policy hyperneat needs a 0 for links that are not there, and binary weights are "
-                "-1 or +1; use --weights ternary or float, those of the graph that draws"
-            )
+        self.check_has_zeros("hyperneat")
 
     @property
     def layered(self) -> Layered:

@@ -57,11 +57,7 @@ class QLearner(PolicySettings):
             ("q_scale", POSITIVE),
         ):
             check(name, getattr(self, name), limit)
-        if self.weights == "binary":
-            raise ValueError(
-                "--policy q_learner needs a 0 for links that are not there, and binary weights are "
-                "-1 or +1; use --weights ternary or float"
-            )
+        self.check_has_zeros("q_learner")
         if self.weights == "ternary" and self.learns == "weights":
             raise ValueError(
                 "--learns weights changes floats, and weights are ternary; use --learns gains, or "

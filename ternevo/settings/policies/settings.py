@@ -8,8 +8,33 @@ from ternevo.settings.built import Built
 if TYPE_CHECKING:
     from ternevo.types import ActionSpec, ObsSpec, Policy
 
-WeightName = Literal["ternary", "binary", "float"]
+WeightName = Literal["ternary", "binary", "float", "int8", "int4", "int2"]
 """Name of a kind of weights; the kinds are in `ternevo.arithmetic.weights`."""
+
+LARGEST_LEVELS: dict[WeightName, int] = {"int8": 127, "int4": 7, "int2": 1}
+"""Of weights that are integers of some bits, symmetric about 0: the largest."""
+
+LATENT_KINDS: tuple[WeightName, ...] = ("ternary", "binary", "float", *LARGEST_LEVELS)
+"""What strategies over float latents can search: all kinds."""
+
+
+def bias_shift_limit(kind: WeightName) -> int:
+    """Return how far a bias may exceed its weights: 2**limit times the full scale of the inputs.
+
+    It is smaller for integers of some bits, so that sums of more inputs stay below 2**24.
+    """
+    return 4 if kind in LARGEST_LEVELS else 8
+
+
+def exponent_spread(kind: WeightName) -> int:
+    """Return how far the exponents of a layer's outputs may be apart: logits must fit int32."""
+    return 6 if kind in LARGEST_LEVELS else 8
+
+
+def largest_sum(kind: WeightName, full_scale: int, num_inputs: int) -> int:
+    """Return the largest sum of a layer, its bias included."""
+    level = LARGEST_LEVELS.get(kind, 1)
+    return level * full_scale * (num_inputs + 2 ** bias_shift_limit(kind))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +54,20 @@ class PolicySettings(Built):
     """Whether the policy learns while it lives; it then does not act in simulators outside JAX."""
 
     weights: WeightName = dataclasses.field(default="ternary", kw_only=True)
-    """Values of a weight: {-1, 0, +1}, {-1, +1}, or any float (the float baseline)."""
+    """Values of a weight: {-1, 0, +1}, {-1, +1}, any float (the float baseline), or integers of 8,
+    4 or 2 bits with power-of-two scales, which gradient learners and --strategy latent learn."""
+
+    def check_has_zeros(self, name: str) -> None:
+        """Refuse weights other than trits and floats, for a policy in which a 0 means nothing there.
+
+        Raises:
+          ValueError: they are others.
+        """
+        if self.weights not in ("ternary", "float"):
+            raise ValueError(
+                f"--policy {name} is made of -1, +1 and, for what is not there, 0: use --weights "
+                f"ternary or float, not {self.weights}"
+            )
 
     @classmethod
     def own_codec(cls) -> str | None:

@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any, ClassVar, Literal
 
 from ternevo.settings.flat import flat, options_of, part
+from ternevo.settings.policies.settings import LATENT_KINDS, WeightName
 from ternevo.settings.strategies.evolution import Evolution
 from ternevo.settings.strategies.parts import Noise, Optimization, Rate
 
@@ -23,6 +24,7 @@ class Latent(Evolution):
 
     built_by: ClassVar[str] = "ternevo.strategies.from_settings:latents"
     searched_by: ClassVar[str] = "ternevo.algorithms.evosax_by_name:from_settings"
+    searches: ClassVar[tuple[WeightName, ...]] = LATENT_KINDS
 
     noise: Noise = Noise()
     optimization: Optimization = part(

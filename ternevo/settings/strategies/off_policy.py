@@ -13,7 +13,8 @@ from ternevo.settings.meaning import (
     SHARE,
     option,
 )
-from ternevo.settings.strategies.parts import Pruning, Rate
+from ternevo.settings.policies.settings import LATENT_KINDS, WeightName
+from ternevo.settings.strategies.parts import Pruning, Quantizing, Rate
 from ternevo.settings.strategies.settings import Settings
 
 
@@ -91,12 +92,14 @@ class OffPolicy(Settings):
 
     word: ClassVar[str] = ""
     """Its name on the command line."""
+    searches: ClassVar[tuple[WeightName, ...]] = LATENT_KINDS
 
     pace: Pace = Pace()
     replayed: Replayed = Replayed()
     rate: Rate = part(Rate(lr=3e-4, lr_end=3e-5), lr="Learning rate of Adam for the policy.")
     worth: Worth = Worth()
     pruning: Pruning = Pruning()
+    quantizing: Quantizing = Quantizing()
     noise_correlation: float = option(0.0, BELOW_ONE, is_data=True)
     """Correlation of the exploration noise from step to step, 0 to below 1. White noise (0) hardly
     moves a heavy body; its distribution in each step stays the same."""

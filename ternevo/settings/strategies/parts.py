@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from ternevo.settings.flat import Part
 from ternevo.settings.meaning import BELOW_ONE, COUNT, FRACTION, POSITIVE, SHARE, option
+from ternevo.settings.policies.settings import LARGEST_LEVELS, WeightName
 
 Schedule = Literal["constant", "linear", "cosine", "exponential"]
 
@@ -54,6 +55,19 @@ class Pruning(Part):
     def best_from(self, num_generations: int) -> int:
         """Return the first generation whose policy is as sparse as it is to be."""
         return math.ceil(self.prune_end * num_generations) + 1 if self.is_on else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantizing(Part):
+    """Weights of a few bits that are floats at first."""
+
+    quantize_start: float = option(0.8, FRACTION)
+    """Only for --weights int8, int4 and int2: share of the gradient steps of the run after which
+    weights act and learn rounded, 0 to 1; before, only what is evaluated and shipped is rounded."""
+
+    def quantise_from(self, weights: WeightName, num_updates: int) -> int:
+        """Return the number of gradient steps after which weights are rounded; 0 for always."""
+        return round(self.quantize_start * num_updates) if weights in LARGEST_LEVELS else 0
 
 
 @dataclasses.dataclass(frozen=True)

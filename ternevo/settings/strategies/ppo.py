@@ -4,7 +4,8 @@ import dataclasses
 from typing import ClassVar, Literal
 
 from ternevo.settings.meaning import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, option
-from ternevo.settings.strategies.parts import Pruning, Schedule
+from ternevo.settings.policies.settings import LATENT_KINDS, WeightName
+from ternevo.settings.strategies.parts import Pruning, Quantizing, Schedule
 from ternevo.settings.strategies.settings import Settings
 
 
@@ -18,6 +19,7 @@ class PPO(Settings):
     built_by: ClassVar[str] = "ternevo.strategies.from_settings:ppo"
 
     fixed_on_resume: ClassVar[tuple[str, ...]] = ("num_devices", "distributed")  # draw their own
+    searches: ClassVar[tuple[WeightName, ...]] = LATENT_KINDS
 
     num_envs: int = option(64, COUNT, costs_memory=True)
     """Number of parallel environments."""
@@ -66,6 +68,7 @@ class PPO(Settings):
     critic_activation: Literal["tanh", "relu", "swish"] = "tanh"
     """Activation of the critic's hidden layers."""
     pruning: Pruning = Pruning()
+    quantizing: Quantizing = Quantizing()
 
     def __post_init__(self) -> None:
         """Refuse minibatches of unequal size, and a decay to 0 that would be there at once."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ternevo.settings.built import Built
 from ternevo.settings.flat import flat, numbers_of
-from ternevo.settings.policies.settings import WeightName
+from ternevo.settings.policies.settings import LARGEST_LEVELS, WeightName
 
 if TYPE_CHECKING:
     from ternevo.types import Env, Policy, Strategy
@@ -52,4 +52,10 @@ class Settings(Built):
         Raises:
           ValueError: the settings do not fit the environment, the policy or the weights.
         """
+        if weights not in self.searches and weights in LARGEST_LEVELS:
+            raise ValueError(
+                f"--weights {weights} is for gradient learners (--strategy ppo, dqn, td3, ddpg, "
+                "sac) and --strategy latent; this strategy searches "
+                f"{', '.join(self.searches)}"
+            )
         return self.call(self.built_by, env, policy, weights, num_generations)
