@@ -27,10 +27,12 @@ def with_encoder(
 ) -> Policy:
     """Return the policy with its `encoder`, if it is one of ternevo, whose layers are known.
 
-    One that learns while it lives has none: simulators outside JAX do not tell it rewards.
+    One that learns while it lives has none: simulators outside JAX do not tell it rewards. Nor has
+    one that draws its layers, which is the work of JAX.
     """
     is_own = type(settings) not in POLICIES.values()
-    if policy.encoder is not None or is_own or settings.learns_in_life:
+    has_none = is_own or settings.learns_in_life or settings.fits_any_size
+    if policy.encoder is not None or has_none:
         return policy
 
     def make() -> Encode:

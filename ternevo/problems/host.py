@@ -46,9 +46,9 @@ def host(policy: Policy, env: Env, plan: Plan) -> Problem:
         raise ValueError(f"{env.id} runs in JAX")
     if policy.encoder is None:
         raise ValueError(
-            f"{env.id} runs outside JAX, where policies run from their .tvp file, and a policy of "
-            "your own has none, and one that learns while it lives is not run there; use --policy "
-            "mlp or another built-in policy"
+            f"{env.id} runs outside JAX, where policies run from their .tvp file: one of your own "
+            "has none, one that learns while it lives is not told its rewards there, and one that "
+            "draws its layers needs JAX; use --policy mlp or another whose layers stay as they are"
         )
     score_outside = _Outside(policy, env, workers_of(env.host))
 

@@ -191,7 +191,7 @@ def test_a_policy_comes_back_from_its_file(settings, action, tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: HillClimber(weights="binary"), "takes --weights ternary or float"),
+        (lambda: HillClimber(weights="binary"), "use --weights ternary or float, not binary"),
         (lambda: HillClimber(flip_rate=17), "flip_rate must be 0 to 16, got 17"),
         (lambda: HillClimber(trial_episodes=0), "trial_episodes must be at least 1"),
         (lambda: HillClimber(start="random", evolve_mask=False), "leave nothing to evolve"),

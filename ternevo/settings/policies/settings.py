@@ -58,7 +58,7 @@ class PolicySettings(Built):
     4 or 2 bits with power-of-two scales, which gradient learners and --strategy latent learn."""
 
     def check_has_zeros(self, name: str) -> None:
-        """Refuse weights other than trits and floats, for a policy in which a 0 means nothing there.
+        """Refuse weights other than trits and floats, for a policy in which a 0 is no link.
 
         Raises:
           ValueError: they are others.
