@@ -15,6 +15,7 @@ import argparse
 import ast
 import itertools
 import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def record(given: argparse.Namespace, population: int, rows: dict, told: str) ->
         "population": population,
         "seeds": {seed: row._asdict() for seed, row in rows.items()},
         "summary": told,
-        "command": " ".join(["python experiments/neat.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "experiments/neat.py", *sys.argv[1:]]),
         "commit": commit.stdout.strip(),
     }
     with RESULTS.open("a") as file:
