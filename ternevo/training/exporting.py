@@ -44,16 +44,12 @@ def export(config: ExportConfig) -> Path:
     print(f"policy  {source}  {sizes}, identity {identity[:16]}")
     if record is not loaded:
         print(f"pruned  {_count(record)} of {_count(loaded)} nodes; outputs are the same")
-    print(f"{config.to:<7} {out}  {len(data):,} bytes{_weights_in_words(config, data)}", flush=True)
+    print(f"{config.to:<7} {out}  {len(data):,} bytes", flush=True)
+    if config.to == "tvp":
+        taken = tvp.sizes(tvp.decode(data))
+        told = f"{taken.stored:,} bytes, {taken.plain:,} plain, entropy bound {taken.bound:,}"
+        print(f"weights {told}", flush=True)
     return out
-
-
-def _weights_in_words(config: ExportConfig, data: bytes) -> str:
-    """Return what the weights take of a policy file, and could."""
-    if config.to != "tvp":
-        return ""
-    sizes = tvp.sizes(tvp.decode(data))
-    return f": weights {sizes.stored:,} of {sizes.plain:,}, entropy bound {sizes.bound:,}"
 
 
 def _count(record: PolicyRecord) -> int:
