@@ -28,8 +28,8 @@ from claims import (
     shown,
     trained,
     verdicts,
-    verdicts_from_elsewhere,
 )
+from other_verdicts import all_of_them
 
 from ternevo import envs, problems
 from ternevo.algorithms import archives
@@ -397,7 +397,7 @@ def table(experiments: Sequence[Experiment]) -> str:
     found = [verdict for experiment in experiments for verdict in verdicts(experiment)]
     return "\n".join(
         f"{v.experiment:10} {v.claims:8} {v.verdict:8} {v.statement}: {v.found}"
-        for v in [*found, *verdicts_from_elsewhere()]
+        for v in [*found, *all_of_them()]
     )
 
 

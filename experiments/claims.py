@@ -7,7 +7,7 @@ experiments, and `systems.py` writes docs/systems.md from the rows.
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +22,6 @@ from ternevo.types import Env, Policy, PolicyParams, Strategy
 RESULTS = Path(__file__).parent / "results"
 ROWS = RESULTS / "acceptance.jsonl"
 """The rows of the experiments here."""
-ELSEWHERE = "systems_*.jsonl"
-"""Files with verdicts of other programs, see `Verdict`: a line of JSON for each."""
 RESAMPLES = 10_000
 TEST_EPISODES = 100
 
@@ -48,7 +46,7 @@ class Arm(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """One statement, as docs/systems.md shows it; also the format of `ELSEWHERE`.
+    """One statement, as docs/systems.md shows it.
 
     Attributes:
       claims: the claims of the lecture that it is about, such as "C10".
@@ -143,13 +141,6 @@ def verdicts(experiment: Experiment) -> list[Verdict]:
         Verdict(experiment.claims, name, said, found, "yes" if holds else "no", command(name))
         for said, found, holds in judged
     ]
-
-
-def verdicts_from_elsewhere() -> Iterator[Verdict]:
-    """Yield the verdicts that other programs left in experiments/results/."""
-    for path in sorted(RESULTS.glob(ELSEWHERE)):
-        for line in path.read_text().splitlines():
-            yield Verdict(**json.loads(line))
 
 
 # --------------------------------------------------------------------------------- statistics

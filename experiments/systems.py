@@ -2,14 +2,14 @@
 
     python experiments/systems.py
 
-It reads results/acceptance.jsonl, and verdicts of other programs in results/systems_*.jsonl: a line
-of JSON for each, with the fields of `claims.Verdict`.
+It reads results/acceptance.jsonl, and what other programs measured: see other_verdicts.py.
 """
 
 from pathlib import Path
 
 from acceptance import EXPERIMENTS
-from claims import Verdict, verdicts, verdicts_from_elsewhere
+from claims import Verdict, verdicts
+from other_verdicts import all_of_them
 
 PAGE = Path(__file__).parents[1] / "docs" / "systems.md"
 
@@ -49,7 +49,7 @@ missing, and prints the same table.
 def main() -> None:
     """Write the page."""
     found = [verdict for one in EXPERIMENTS.values() for verdict in verdicts(one)]
-    found += verdicts_from_elsewhere()
+    found += all_of_them()
     PAGE.write_text(page(found))
     print(PAGE)
 

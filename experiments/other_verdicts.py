@@ -1,0 +1,117 @@
+"""Verdicts of docs/systems.md on what other programs measured: NEAT, HyperNEAT, learning in a life.
+
+They read results/neat.jsonl, of neat.py, hyperneat.py and neat_q.py, and results/lifetimes.jsonl,
+of lifetimes.py. Thresholds are those of the acceptance suite; see acceptance.py for the others.
+"""
+
+import json
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from claims import RESULTS, Verdict, is_above, shown
+
+LIFETIMES = "python experiments/lifetimes.py"
+
+
+def all_of_them() -> list[Verdict]:
+    """Return the verdicts of all arms that were run."""
+    return [*_neat(_lines("neat.jsonl")), *_lifetimes(_lines("lifetimes.jsonl"))]
+
+
+def _lines(name: str) -> list[dict[str, Any]]:
+    path = RESULTS / name
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _verdict(
+    claims: str, experiment: str, statement: str, found: str, holds: bool, command: str
+) -> Verdict:
+    return Verdict(claims, experiment, statement, found, "yes" if holds else "no", command)
+
+
+# ------------------------------------------------------------------------------------- graphs
+
+
+def _neat(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
+    """Yield what graphs and learners of action values reached; the last line of an arm counts."""
+    latest = {(row["system"], row["task"], row["arm"], row.get("weights")): row for row in rows}
+    for (system, task, arm, weights), row in latest.items():
+        name = task.partition("/")[2].replace("_", " ")
+        if system == "NEAT":
+            yield _solved(row, name, arm, str(weights))
+        elif system == "HyperNEAT":
+            yield _boxes(row, arm)
+        elif system == "NEAT+Q":
+            returns = [seed["return"] for seed in row["seeds"]]
+            said = f"{name}, {arm}: a mean return of -150"
+            holds = statistics.fmean(returns) >= -150
+            found = f"{shown(returns)}, {len(returns)} seeds"
+            yield _verdict("C3", "A-NEATQ", said, found, holds, row["command"])
+
+
+def _solved(row: dict[str, Any], name: str, arm: str, weights: str) -> Verdict:
+    """Return how many seeds solve a task: nine of ten, all of five, or none of a control."""
+    seeds = list(row["seeds"].values())
+    solved = [seed for seed in seeds if seed["generation"] is not None]
+    found = f"{len(solved)} of {len(seeds)} seeds"
+    if solved:
+        found += f"; mean of {statistics.fmean(s['evaluations'] for s in solved):,.0f} evaluations"
+    is_control = "control" in arm or arm.startswith("no ")
+    said = f"{name}, {weights}, {arm}: {'does worse' if is_control else 'solved'}"
+    share = len(solved) / len(seeds)
+    holds = share < 0.9 if is_control else share >= 0.9
+    return _verdict("C2", "A-NEAT", said, found, holds, row["command"])
+
+
+def _boxes(row: dict[str, Any], arm: str) -> Verdict:
+    """Return the share of pictures in which the large box is found, at the size of training."""
+    first = row["seeds"][0]["hits"]
+    hits = {size: [seed["hits"][size][0] for seed in row["seeds"]] for size in first}
+    if arm == "direct":
+        said, holds = "boxes, direct encoding: below 50 %", statistics.fmean(hits["11"]) < 0.5
+        return _verdict("C13", "A-HYPER", said, shown(hits["11"]), holds, row["command"])
+    return _verdict(
+        "C13",
+        "A-HYPER",
+        f"boxes, {arm}: 90 % at 11 x 11, and 75 % at 33 x 33 without evolution",
+        f"{shown(hits['11'])} and {shown(hits['33'])}",
+        statistics.fmean(hits["11"]) >= 0.9 and statistics.fmean(hits["33"]) >= 0.75,
+        row["command"],
+    )
+
+
+# ----------------------------------------------------------------------------------- lifetimes
+
+
+def _lifetimes(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
+    """Yield what policies that learn while they live reached."""
+
+    def of(system: str, arm: str, test: str) -> list[float]:
+        own = [row for row in rows if (row["system"], row["arm"]) == (system, arm)]
+        return [row["returns"][test] for row in sorted(own, key=lambda row: row["seed"])]
+
+    rules, static = (
+        of("hebbian", arm, "unseen") for arm in ("a rule per input, integers", "static, ternary")
+    )
+    if rules and static:
+        said = "unseen bodies: evolved rules reach 0.7, what does not learn at most 0"
+        holds = min(rules) >= 0.7 and statistics.fmean(static) <= 0
+        found = f"{shown(rules)} and {shown(static)}"
+        yield _verdict("C6", "A-HEBB", said, found, holds, f"{LIFETIMES} --systems hebbian")
+    test = "last episode"
+    climbs, unguided, none = (
+        of("hill_climber", arm, test)
+        for arm in ("evolved start and mask", "random start, evolved mask", "no trials")
+    )
+    if climbs and unguided and none:
+        said = "four corners: -140 after 20 trials, and 100 above random starts"
+        gap = statistics.fmean(climbs) - statistics.fmean(unguided)
+        found = f"{shown(climbs)} and {shown(unguided)}; {shown(none)} without trials"
+        holds = statistics.fmean(climbs) >= -140 and gap >= 100 and is_above(climbs, none)
+        yield _verdict("C5", "A-ESMAML", said, found, holds, f"{LIFETIMES} --systems hill_climber")
+    noisy = of("noise", "20 trials of an episode", test)
+    if noisy:
+        said = "with noise of 20 on returns: -140"
+        holds = statistics.fmean(noisy) >= -140
+        yield _verdict("C5", "A-ESMAML", said, shown(noisy), holds, f"{LIFETIMES} --systems noise")
