@@ -47,9 +47,9 @@ missing, and prints the same table.
 NOTES = """
 ## Notes
 
-- **A-OE**: the budget of 20,000 members was chosen after runs with 5,000, in which MAP-Elites covered
-  0.40 to 0.44. Random search reaches the goal in four of five seeds: the maze traps a search by
-  distance, and is not hard to solve by chance.
+- **A-OE**: the budget of 20,000 members was chosen after runs with 5,000, in which MAP-Elites
+  covered 0.40 to 0.44. Random search reaches the goal in four of five seeds: the maze traps a
+  search by distance, and is not hard to solve by chance.
 - **A-ESMAML**: that a mask freezes the weights of the state was not checked. At equal lifetimes,
   trials of three episodes do worse than trials of one ([lifetimes](lifetimes.md)).
 - **A-HEBB, A-ESMAML**: float arms are at the defaults of SimpleGA, untuned.
