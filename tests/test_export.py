@@ -268,4 +268,4 @@ def test_a_policy_file_says_what_its_weights_take(source, capsys):
     export.main([str(source), "--weights", "int8", "--num_episodes", "1"])
     export.main([str(source.with_name("policy_int8.tvp")), "--to", "tvp"])
     line = capsys.readouterr().out.splitlines()[-1]
-    assert ": weights 80 of 80, entropy bound " in line
+    assert line.startswith("weights 80 bytes, 80 plain, entropy bound ")

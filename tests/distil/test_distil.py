@@ -325,7 +325,9 @@ def test_a_wrong_word_is_refused_where_types_are_not_checked():
     """In a process of its own, as the tests check annotations before the settings do."""
     code = "from ternevo.settings.distil import Distil; Distil.of(weights='trits')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "unknown weights 'trits'. Allowed: binary, float, ternary" in done.stderr
+    assert (
+        "unknown weights 'trits'. Allowed: binary, float, int2, int4, int8, ternary" in done.stderr
+    )
 
 
 @pytest.mark.parametrize(

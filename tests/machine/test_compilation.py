@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import pytest
 from gradient_learners import PUSHING, SMALL as OF_LEARNERS
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
-from policies_of_strategies import mlp_for
+from policies_of_strategies import mlp_for, world_for
 
 from ternevo import envs, problems
 from ternevo.machine import compilation_cache
@@ -28,8 +28,12 @@ from ternevo.training.setup import build as build_setup
 # --- nothing is traced twice ------------------------------------------------------------------
 
 PROBE = ("--env", "probe/random_length", "--hidden_sizes", "(4,)", "--population_size", "8")
+OPTIONS = {"map_elites": {"grid": (1,)}}
 KINDS = [
-    *((name, "binary" if name == "binary_nes" else "ternary", {}) for name in STRATEGIES),
+    *(
+        (name, "binary" if name == "binary_nes" else "ternary", OPTIONS.get(name, {}))
+        for name in STRATEGIES
+    ),
     ("ternary_nes", "float", {}),
     ("evosax", "float", {"algorithm": "SimpleGA"}),  # of evosax's other family
 ]
@@ -37,11 +41,12 @@ ROUTES = ("ternary_nes", "ternary_ga", "latent", "ppo", "td3")
 RUN = [kind for kind in KINDS if kind[0] in ROUTES and kind[1] == "ternary"]
 """One of each way to train is run; of the others the trace says that they do not differ."""
 SLOW = ("td3",)
-ROLLOUTS = 2
-"""Rollouts in one program: the strategy's, and that of `with_evaluation`."""
+ROLLOUTS = {"deep_ga": 3}
+"""Rollouts in one program, by default 2: the strategy's, and that of `with_evaluation`. The third
+is of elites that are evaluated again."""
 SMALL = collections.defaultdict(lambda: {"population_size": 8}, OF_LEARNERS)
-LOSSES = {"ppo": 1, "dqn": 3, "td3": 2, "ddpg": 2, "sac": 2}
-"""Further calls of the policy: in a loss, and for the values of what follows."""
+LOSSES = {"ppo": 1, "dqn": 3, "td3": 2, "ddpg": 2, "sac": 2, "erl": 3}
+"""Further calls of the policy: in a loss, for the values of what follows, and in ERL by members."""
 
 
 def counting(functions, calls, *names):
@@ -67,7 +72,7 @@ def counted_strategy(name, weights, options):
     calls = collections.Counter()
     # Not resets: the shapes of what they return are asked for apart from running them.
     probe = "double_integrator" if name in PUSHING else "random_length"
-    env = counting(envs.make(f"probe/{probe}", 5), calls, "step")
+    env = counting(world_for(name, envs.make(f"probe/{probe}", 5)), calls, "step")
     policy = mlp_for(name, (4,), weights=weights).build(env.obs, env.action)
     policy = counting(policy, calls, "apply")
     strategy = STRATEGIES[name].of(**SMALL[name], **options).build(env, policy, weights, 20)
@@ -94,7 +99,8 @@ def test_a_chunk_traces_each_rollout_once_and_returns_the_types_that_it_takes(
     after, _ = jax.eval_shape(functools.partial(loop.advance, strategy), first, count)
     types = lambda x: (x.shape, x.dtype, x.weak_type)  # noqa: E731
     assert jax.tree.map(types, after) == jax.tree.map(types, first)
-    assert calls == {"step": ROLLOUTS, "apply": ROLLOUTS + LOSSES.get(name, 0)}
+    rollouts = ROLLOUTS.get(name, 2)
+    assert calls == {"step": rollouts, "apply": rollouts + LOSSES.get(name, 0)}
 
 
 @each(RUN)
@@ -110,7 +116,7 @@ def test_a_run_traces_each_of_its_rollouts_once(name, weights, options, tmp_path
         checkpoints.save(state)
         restored = checkpoints.restore(loop.start(jax.random.key(0), strategy))
     list(loop.train(strategy, restored, 12))
-    assert calls == {"step": ROLLOUTS, "apply": ROLLOUTS + LOSSES.get(name, 0)}
+    assert calls == {"step": 2, "apply": 2 + LOSSES.get(name, 0)}
     assert loop.advance._cache_size() == before + 1
 
 

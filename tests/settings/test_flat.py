@@ -92,7 +92,7 @@ def test_parts_of_a_users_own_are_flags(capsys):
 
 FREE = {
     *("num_generations", "resume", "name", "runs_dir", "chunk_size", "checkpoint_every"),
-    *("num_final_episodes", "render", "render_every", "compilation_cache", "profile"),
+    *("num_final_episodes", "eval_env", "render", "render_every", "compilation_cache", "profile"),
     *("num_lanes", "population_chunk", "num_devices", "distributed"),
     *("track", "wandb_project", "wandb_group", "wandb_tags", "wandb_mode"),
 }

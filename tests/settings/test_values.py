@@ -320,7 +320,7 @@ def test_help_has_five_boxes_with_every_option_in_one(strategy, capsys, monkeypa
 
 def test_help_says_each_thing_in_whole_lines(capsys, monkeypatch):
     """A docstring's own line breaks are not those of the box."""
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("COLUMNS", "1000")
     with pytest.raises(SystemExit):
         parse(["--help"])
     text = capsys.readouterr().out
