@@ -151,7 +151,7 @@ def measured(root: Path, options: tuple[str, ...]) -> tuple[int, float]:
 
 def outcome(root: Path) -> dict:
     """Return what a finished run left: rows and results without times, policies, names of files."""
-    (folder,) = root.glob("probe/*/*/x")
+    (folder,) = root.glob("*/*/*/x")
     found: dict = {"files": sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))}
     found["files"] = [name for name in found["files"] if "/ocdbt" not in name and "/d/" not in name]
     for path in folder.rglob("*"):
