@@ -1,6 +1,7 @@
 """`experiments/gpu_check.sh` runs to its end where there is no GPU, so that it cannot rot."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ def test_it_leaves_a_table_and_all_that_it_is_made_of(tmp_path):
     logs = {path.name: path.read_text()[-2000:] for path in tmp_path.glob("*.txt")}
     assert done.returncode == 0, (done.stdout, done.stderr, logs)
     table = (tmp_path / "table.md").read_text()
-    assert "| tests marked gpu | 12 passed" in table
+    assert re.search(r"\| tests marked gpu \| \d+ passed", table)
     assert "cartpole_quick, time against evosax" in table
     assert "ant: a run" in table and "cartpole: a run" in table and "steps/s over" in table
     assert (tmp_path / "bench" / "bench.json").exists()

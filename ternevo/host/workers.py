@@ -79,6 +79,8 @@ class Workers:
             raise
 
     def _start(self) -> None:
+        if any(worker.process.poll() is not None for worker in self._workers):
+            self.close()  # `kill` was called while nothing was scored
         if not self._workers:
             for _ in range(self.count):
                 self._workers.append(_started(self.place))

@@ -51,6 +51,21 @@ def test_pieces_are_all_jobs_in_order_and_become_smaller(num_jobs, count, num_wo
     assert sizes[0] <= -(-num_jobs // count)  # all workers get some
 
 
+def test_workers_that_were_killed_between_two_scores_are_replaced(files):
+    """As by a second Ctrl-C in a notebook, while something else was running."""
+    crew = Workers(Place("fake_suite", "drift", 3), 2)
+    try:
+        before = crew.score(files, JOBS, terms_of())
+        ended = [worker.process for worker in crew._workers]
+        crew.kill()
+        for process in ended:
+            process.wait()
+        for again, first in zip(crew.score(files, JOBS, terms_of()), before, strict=True):
+            np.testing.assert_array_equal(again, first)
+    finally:
+        crew.close()
+
+
 @pytest.mark.parametrize(
     "name, words",
     [
