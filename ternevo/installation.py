@@ -18,7 +18,7 @@ TRAIN = (
 )
 MODULES = {
     "train": TRAIN,
-    "bench": ("rejax",),
+    "bench": ("rejax", "neat"),
     "sweep": (*TRAIN, "optuna"),
     "digits": ("sklearn",),
     "gym": ("gymnasium",),
@@ -39,6 +39,7 @@ PACKAGES = {
     "PIL": "pillow",
     "gymnasium": "Gymnasium",
     "mujoco_playground": "playground",
+    "neat": "neat-python",
     "orbax": "orbax-checkpoint",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",

@@ -275,10 +275,26 @@ class Outside:
         return _built("outside:build", self)
 
 
+@dataclasses.dataclass(frozen=True)
+class BesideNeatPython:
+    """The first generations of NEAT with float weights, against neat-python."""
+
+    env: Literal["control/xor", "control/double_pole"]
+    episode_length: int
+    population_size: int
+    num_generations: int
+    max_hidden: int = 8
+
+    def build(self) -> Contest:
+        """Return ternevo and neat-python."""
+        return _built("topologies:build", self)
+
+
 EVOSAX = "evosax always runs to the last step, and its cost does not depend on weights"
 PPO = "updates of PPO from a random policy, float MLPs (64, 64) with tanh, against a plain PPO"
 BESIDE_PPO = (Comparison("reference PPO", "rate"), Comparison("reference PPO", "memory"))
 REJAX = "float MLPs (64, 64) with ReLU, against rejax, where that is installed"
+NEAT = "generations of NEAT with float weights from its start, against neat-python, if installed"
 OUTSIDE = (
     "a generation of ternary_nes from random policies on all cores, against the simulator alone on "
     "all cores with random actions, and one environment of Gymnasium stepped from Python"
@@ -436,6 +452,18 @@ CASES: dict[str, Case] = {
         ),
         BESIDE_REJAX,
     ),
+    "neat_xor": Case(
+        f"XOR, 150 members, 30 generations: {NEAT}",
+        ("cpu",),
+        BesideNeatPython("control/xor", 4, 150, 30),
+        (Comparison("neat-python", "time", 100.0),),
+    ),
+    "neat_double_pole": Case(
+        f"two poles with velocities, time limit 1,000, 150 members, 10 generations: {NEAT}",
+        ("cpu",),
+        BesideNeatPython("control/double_pole", 1000, 150, 10),
+        (Comparison("neat-python", "rate", 100.0), Comparison("neat-python", "time")),
+    ),
     "outside_halfcheetah": Case(
         f"MuJoCo's HalfCheetah-v5, 128 x 1 episode, time limit 500, MLPs (64, 64): {OUTSIDE}",
         ("cpu",),
@@ -591,6 +619,12 @@ CASES: dict[str, Case] = {
             num_seeds=1,
         ),
         tuple(Comparison(c.rival, c.kind) for c in BESIDE_REJAX),
+    ),
+    "neat_quick": Case(
+        "neat_double_pole at a toy size",
+        ("quick",),
+        BesideNeatPython("control/double_pole", 10, 8, 2, 2),
+        (Comparison("neat-python", "rate"),),
     ),
     "deploy_quick": Case(
         "5-9-3 with signs, a few evaluations",

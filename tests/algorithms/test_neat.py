@@ -1,30 +1,18 @@
 """NEAT: genomes by hand, what mutations and crossover may do, and who has children."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from evolved_graphs import ACTION, GROWING, OBS, evolved, graph_of, quick_jit
 
 from ternevo.algorithms import genomes, neat
-from ternevo.algorithms.genomes import Genome, Graph, Growth, New
-from ternevo.settings.policies import MLP, Graph as GraphPolicy
+from ternevo.algorithms.genomes import Genome, Growth, New
+from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.neat import NEAT
-from ternevo.types import ActionSpec, Inputs, ObsSpec
-
-OBS, ACTION = ObsSpec((2,)), ActionSpec("continuous", 1, (-1.0,), (1.0,))
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-GROWING = NEAT(
-    population_size=40, add_node_rate=0.3, add_link_rate=0.6, circle_share=0.3, toggle_rate=0.2
-)
-
-
-def graph_of(weights: Any = "ternary", update: Any = "recurrent", max_hidden: int = 3):
-    policy = GraphPolicy(max_hidden=max_hidden, update=update, weights=weights).build(OBS, ACTION)
-    assert policy.topology is not None
-    return policy, Graph(policy.topology, weights == "float")
+from ternevo.types import Inputs
 
 
 def by_hand(links: dict[tuple[int, int], tuple[int, float]], nodes=(0, 0, 0), off=()) -> Genome:
@@ -135,24 +123,6 @@ def test_a_new_node_passes_numbers_on():
 
 
 KEY = jax.random.key(0)
-
-
-@functools.cache
-def evolved(weights: Any, update: Any, generations: int = 12):
-    """Return the graph and the last population of a search by chance, which grows fast."""
-    policy, graph = graph_of(weights, update, 5)
-    search, _ = neat.search(GROWING, policy, weights)
-
-    def one(state, key):
-        population, state = search.ask(key, state)
-        fitness = jax.random.normal(key, (GROWING.population_size,))
-        return search.tell(key, population, fitness, state), population
-
-    run = quick_jit(
-        lambda key: jax.lax.scan(one, search.init(key), jax.random.split(key, generations))
-    )
-    state, populations = run(jax.random.key(3))
-    return graph, state, populations
 
 
 @pytest.mark.parametrize(

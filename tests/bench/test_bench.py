@@ -38,6 +38,8 @@ WANTED = {  # what the bench is there to show: (case, rival, kind) and the goal
         (name, "rejax", "rate"): 1.5 for name in ("dqn_cartpole", "sac_pendulum", "sac_pendulum_50")
     },
     ("outside_halfcheetah", "mujoco.rollout", "rate"): 0.8,
+    ("neat_xor", "neat-python", "time"): 100.0,
+    ("neat_double_pole", "neat-python", "rate"): 100.0,
     ("cartpole_random", "evosax", "time"): 4.0,
     ("cartpole_random", "evosax", "memory"): 10.0,
     ("cartpole_trained", "evosax", "time"): 1.5,
