@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Int8, Int32, Shaped
 
+from ternevo.algorithms import draws
 from ternevo.types import Key, Number, Params, Topology
 
 MIN_GAIN, MAX_GAIN = -2, 6
@@ -141,8 +142,10 @@ def aligned(graph: Graph, genome: Genome, other: Genome) -> Alignment:
     has_node = jnp.concatenate([jnp.ones_like(outputs, bool), jnp.any(is_same, 1)])
     source = jnp.concatenate([jnp.arange(graph.first), graph.first + slot])
 
+    place = source[:, None] * topology.num_nodes + slot
+
     def moved(x: jax.Array) -> jax.Array:
-        return x[source][:, slot]
+        return x.ravel()[place]
 
     is_link = (genome.innovation > 0) & (moved(other.innovation) == genome.innovation)
     is_link = is_link & has_node & jnp.concatenate([jnp.ones(graph.first, bool), has_node])[:, None]
@@ -180,18 +183,18 @@ STAYS_OFF = 0.75
 
 def crossed(graph: Graph, key: Key, fitter: Genome, other: Genome) -> Genome:
     """Return a child with the topology of the fitter parent, and common genes from either."""
-    keys = jax.random.split(key, 5)
     found = aligned(graph, fitter, other)
     shape = fitter.weight.shape
-    from_other = found.has_link & jax.random.bernoulli(keys[0], shape=shape)
+    drawn = draws.uniforms(key, shape, shape, shape, found.gain.shape)
+    from_other = found.has_link & (drawn[0] < 0.5)
     weight = jnp.where(from_other, found.weight, fitter.weight)
     if graph.is_float:
         mean = jnp.where(found.has_link, (fitter.weight + found.weight) / 2, fitter.weight)
-        weight = jnp.where(jax.random.bernoulli(keys[1], AVERAGED), mean, weight)
+        weight = jnp.where(drawn[1] < AVERAGED, mean, weight)
     is_off = found.has_link & ~(fitter.is_on & found.is_on)
-    stays_off = is_off & jax.random.bernoulli(keys[2], STAYS_OFF, shape)
+    stays_off = is_off & (drawn[2] < STAYS_OFF)
     is_on = jnp.where(found.has_link, ~stays_off, fitter.is_on)
-    of_other = found.has_node & jax.random.bernoulli(keys[3], shape=found.gain.shape)
+    of_other = found.has_node & (drawn[3] < 0.5)
     return fitter._replace(
         weight=weight,
         is_on=is_on,

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32
 
-from ternevo.algorithms import genomes
+from ternevo.algorithms import draws, genomes
 from ternevo.algorithms.genomes import Genome, Graph, Growth, New
 from ternevo.arithmetic.ternary import WeightName
 from ternevo.machine import devices
@@ -302,31 +302,30 @@ def parents(settings: NEAT, key: Key, state: State) -> Parents:
 
     Integers have equal scores often, and a rule such as the smaller genome would stop growth.
     """
-    size, keys = settings.population_size, jax.random.split(key, 7)
-    species = state.species
+    size, species = settings.population_size, state.species
+    drawn_of = draws.uniforms(key, *[(size,)] * 7)
     counts = num_children(state.score, state.species_of, species, settings.stagnation)
     ends = jnp.cumsum(counts)
     slot = jnp.searchsorted(ends, jnp.arange(size), side="right")
     place = jnp.arange(size) - (ends - counts)[slot]
-    at_random = jax.random.uniform(keys[6], (size,))
-    order = jnp.lexsort((at_random, -state.score, state.species_of))
+    order = jnp.lexsort((drawn_of[6], -state.score, state.species_of))
     members = jnp.sum(state.species_of == jnp.arange(counts.size)[:, None], 1)
     starts = jnp.cumsum(members) - members
     allowed = jnp.floor(settings.survival_ratio * members).astype(jnp.int32) + 1
     allowed = jnp.minimum(allowed, members)
 
-    def drawn(key: Key) -> jax.Array:
-        rank = jnp.floor(jax.random.uniform(key, (size,)) * allowed[slot]).astype(jnp.int32)
+    def drawn(uniform: jax.Array) -> jax.Array:
+        rank = jnp.floor(uniform * allowed[slot]).astype(jnp.int32)
         return order[starts[slot] + jnp.minimum(rank, allowed[slot] - 1)]
 
     is_kept = (place == 0) & (counts[slot] > ELITE_FROM)
-    first = jnp.where(is_kept, order[starts[slot]], drawn(keys[0]))
-    stranger = order[starts[state.species_of[jax.random.randint(keys[1], (size,), 0, size)]]]
-    is_strange = jax.random.bernoulli(keys[2], settings.interspecies_rate, (size,))
-    second = jnp.where(is_strange, stranger, drawn(keys[3]))
-    is_crossed = ~is_kept & jax.random.bernoulli(keys[4], settings.crossover_share, (size,))
+    first = jnp.where(is_kept, order[starts[slot]], drawn(drawn_of[0]))
+    stranger = order[starts[state.species_of[draws.below(drawn_of[1], size)]]]
+    is_strange = drawn_of[2] < settings.interspecies_rate
+    second = jnp.where(is_strange, stranger, drawn(drawn_of[3]))
+    is_crossed = ~is_kept & (drawn_of[4] < settings.crossover_share)
     better = state.score[second] - state.score[first]
-    is_second = (better > 0) | ((better == 0) & jax.random.bernoulli(keys[5], shape=(size,)))
+    is_second = (better > 0) | ((better == 0) & (drawn_of[5] < 0.5))
     is_second = is_second & is_crossed
     return Parents(
         jnp.where(is_second, second, first),
@@ -348,7 +347,7 @@ def _children(settings: NEAT, graph: Graph, key: Key, state: State) -> tuple[Gen
     )
     children = _where(drawn.is_crossed, crossed, fitter)
     is_plain = drawn.is_crossed & (drawn.fitter != drawn.other)
-    is_plain = is_plain & jax.random.bernoulli(keys[2], UNCHANGED, (size,))
+    is_plain = is_plain & (jax.random.uniform(keys[2], (size,)) < UNCHANGED)
     is_mutated = ~drawn.is_kept & ~is_plain
     growth = jax.vmap(lambda *own: _growth(settings, graph, *own))(
         jax.random.split(keys[3], size), children, is_mutated
@@ -397,14 +396,13 @@ def _growth(
     settings: NEAT, graph: Graph, key: Key, genome: Genome, is_mutated: jax.Array
 ) -> Growth:
     """Draw what a genome adds, if anything."""
-    keys = jax.random.split(key, 4)
+    (drawn,) = draws.uniforms(key, (4,))
     found = genomes.candidates(graph, genome)
-    to_add = jax.random.bernoulli(keys[0], settings.add_node_rate)
-    to_link = ~to_add & jax.random.bernoulli(keys[1], settings.add_link_rate)
-    is_circle = jax.random.bernoulli(keys[2], settings.circle_share)
-    places = jnp.where(is_circle, found.circle, found.forward)
+    to_add = drawn[0] < settings.add_node_rate
+    to_link = ~to_add & (drawn[1] < settings.add_link_rate)
+    places = jnp.where(drawn[2] < settings.circle_share, found.circle, found.forward)
     allowed = jnp.where(to_add, found.split, places)
-    at = _any_of(keys[3], allowed.ravel())
+    at = draws.place(drawn[3], allowed.ravel())
     source, target = jnp.unravel_index(at, allowed.shape)
     is_possible = is_mutated & jnp.any(allowed)
     return Growth(
@@ -415,69 +413,67 @@ def _growth(
     )
 
 
-def _any_of(key: Key, mask: Bool[Array, " places"]) -> Int32[Array, ""]:
-    """Draw a place where the mask holds; 0 if there is none."""
-    return jnp.argmax(jnp.where(mask, 1 + jax.random.uniform(key, mask.shape), 0))
-
-
 def _new(graph: Graph, key: Key, size: int) -> New:
     """Draw the weights of new links, and the functions and gains of new nodes.
 
     A gain is 1, or that of a new output.
     """
-    keys = jax.random.split(key, 3)
+    drawn = draws.uniforms(key, *[(size,)] * 3)
     none = jnp.zeros(size, jnp.int32)
-    function = _drawn_functions(graph, keys[2], size)
+    function = _functions(graph, drawn[2])
     if graph.is_float:
-        weight = jax.random.uniform(keys[0], (size,), minval=-1.0)
         gain = jnp.full(size, graph.topology.start_gain, jnp.int8)
-        return New(none, none, weight, gain, function)
-    is_steep = jax.random.bernoulli(keys[1], shape=(size,))
-    gain = jnp.where(is_steep, graph.topology.start_gain, 0).astype(jnp.int8)
-    return New(none, none, jax.random.rademacher(keys[0], (size,), jnp.int8), gain, function)
+        return New(none, none, 2 * drawn[0] - 1, gain, function)
+    gain = jnp.where(drawn[1] < 0.5, graph.topology.start_gain, 0).astype(jnp.int8)
+    return New(none, none, draws.sign(drawn[0]), gain, function)
 
 
-def _drawn_functions(graph: Graph, key: Key, size: int) -> jax.Array:
-    return jax.random.randint(key, (size,), 0, max(1, len(graph.topology.functions)), jnp.int8)
+def _functions(graph: Graph, uniform: jax.Array) -> jax.Array:
+    """Return the number of a function for each uniform number."""
+    return draws.below(uniform, max(1, len(graph.topology.functions))).astype(jnp.int8)
 
 
 def _changed(settings: NEAT, graph: Graph, key: Key, genome: Genome) -> Genome:
     """Return a genome with other weights, gains or links that are on, and the same topology."""
-    keys = jax.random.split(key, 9)
+    keys = jax.random.split(key)
+    (drawn,) = draws.uniforms(keys[0], (10,))
     has_link = genome.innovation > 0
     change = _changed_floats if graph.is_float else _redrawn_trits
-    weight = jnp.where(has_link, change(settings, keys[0], genome), genome.weight)
-    weight = jnp.where(jax.random.bernoulli(keys[1], settings.weight_rate), weight, genome.weight)
-    gain = genome.gain
+    weight = jnp.where(has_link, change(settings, keys[1], genome), genome.weight)
+    weight = jnp.where(drawn[0] < settings.weight_rate, weight, genome.weight)
+    node = draws.place(drawn[1], genomes.nodes_in_use(graph, genome))
+    gain, function = genome.gain, genome.function
     if not graph.is_float:
-        node = _any_of(keys[2], genomes.nodes_in_use(graph, genome))
-        step = jax.random.rademacher(keys[3], (), jnp.int8)
-        moved = jnp.clip(gain.at[node].add(step), genomes.MIN_GAIN, genomes.MAX_GAIN)
-        gain = jnp.where(jax.random.bernoulli(keys[4], settings.gain_rate), moved, gain)
-    function = genome.function
+        moved = gain.at[node].add(draws.sign(drawn[2]))
+        moved = jnp.clip(moved, genomes.MIN_GAIN, genomes.MAX_GAIN)
+        gain = jnp.where(drawn[3] < settings.gain_rate, moved, gain)
     if graph.topology.functions:
-        function = _changed_function(settings, graph, keys[8], genome)
-    is_on, flat = genome.is_on.ravel(), has_link.ravel()
-    place = _any_of(keys[5], flat)
+        at = draws.place(drawn[4], genomes.nodes_in_use(graph, genome))
+        other = function.at[at].set(_functions(graph, drawn[5]))
+        function = jnp.where(drawn[6] < settings.function_rate, other, function)
+    return genome._replace(
+        weight=weight, gain=gain, function=function, is_on=_turned(settings, drawn[7:], genome)
+    )
+
+
+def _turned(settings: NEAT, drawn: jax.Array, genome: Genome) -> jax.Array:
+    """Return which links are on, after one was turned on or off and the oldest one was turned on.
+
+    Args:
+      settings: the rates.
+      drawn: three uniform numbers.
+      genome: whose links.
+    """
+    is_on, flat = genome.is_on.ravel(), genome.innovation.ravel() > 0
+    place = draws.place(drawn[0], flat)
     toggled = is_on.at[place].set(~is_on[place])
-    is_on = jnp.where(jax.random.bernoulli(keys[6], settings.toggle_rate), toggled, is_on)
+    is_on = jnp.where(drawn[1] < settings.toggle_rate, toggled, is_on)
     oldest = jnp.argmin(
         jnp.where(flat & ~is_on, genome.innovation.ravel(), jnp.iinfo(jnp.int32).max)
     )
     enabled = is_on.at[oldest].set(is_on[oldest] | flat[oldest])
-    is_on = jnp.where(jax.random.bernoulli(keys[7], settings.enable_rate), enabled, is_on)
-    return genome._replace(
-        weight=weight, gain=gain, function=function, is_on=is_on.reshape(has_link.shape)
-    )
-
-
-def _changed_function(settings: NEAT, graph: Graph, key: Key, genome: Genome) -> jax.Array:
-    """Return the functions of nodes, one of them drawn anew at times."""
-    keys = jax.random.split(key, 3)
-    node = _any_of(keys[0], genomes.nodes_in_use(graph, genome))
-    drawn = genome.function.at[node].set(_drawn_functions(graph, keys[1], 1)[0])
-    is_drawn = jax.random.bernoulli(keys[2], settings.function_rate)
-    return jnp.where(is_drawn, drawn, genome.function)
+    is_on = jnp.where(drawn[2] < settings.enable_rate, enabled, is_on)
+    return is_on.reshape(genome.is_on.shape)
 
 
 def _changed_floats(settings: NEAT, key: Key, genome: Genome) -> jax.Array:
@@ -486,16 +482,15 @@ def _changed_floats(settings: NEAT, key: Key, genome: Genome) -> jax.Array:
     A severe change moves 70% of the weights and draws 20% anew. If it is not severe, the newest
     fifth of ten or more links behaves as 50% and 20%.
     """
-    keys = jax.random.split(key, 3)
     shape, power = genome.weight.shape, settings.weight_power
-    is_severe = jax.random.bernoulli(keys[0])
+    severe, drawn, by = draws.uniforms(key, (), shape, shape)
+    is_severe, by = severe < 0.5, 2 * by - 1
     numbers = jnp.sort(genome.innovation.ravel())
     count = genomes.num_links(genome)
     newest = numbers[numbers.size - jnp.maximum(count // 5, 1)]
     is_new = (genome.innovation >= newest) & (count >= 10)
     moves = jnp.where(is_severe, 0.7, jnp.where(is_new, 0.5, 1.0))
     stays = jnp.where(is_severe, 0.1, jnp.where(is_new, 0.3, 0.0))
-    drawn, by = jax.random.uniform(keys[1], shape), jax.random.uniform(keys[2], shape, minval=-1)
     moved = jnp.where(drawn < moves, genome.weight + power * by, power * by)
     weight = jnp.where(drawn >= 1 - stays, genome.weight, moved)
     return jnp.clip(weight, -settings.weight_limit, settings.weight_limit)
@@ -503,10 +498,8 @@ def _changed_floats(settings: NEAT, key: Key, genome: Genome) -> jax.Array:
 
 def _redrawn_trits(settings: NEAT, key: Key, genome: Genome) -> jax.Array:
     """Return trits of which an expected number became another one of the three."""
-    keys = jax.random.split(key, 2)
-    count = jnp.maximum(genomes.num_links(genome), 1)
-    shape = genome.weight.shape
-    is_redrawn = jax.random.bernoulli(keys[0], jnp.minimum(settings.redraws / count, 1.0), shape)
-    step = jax.random.rademacher(keys[1], shape, jnp.int8)
+    drawn, signs = draws.uniforms(key, genome.weight.shape, genome.weight.shape)
+    is_redrawn = drawn * jnp.maximum(genomes.num_links(genome), 1) < settings.redraws
+    step = draws.sign(signs)
     other = (genome.weight + 1 + step) % 3 - 1  # one of the two others, each with probability 1/2
     return jnp.where(is_redrawn, other, genome.weight).astype(jnp.int8)
