@@ -82,6 +82,21 @@ class Evaluation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Yardstick:
+    """Full episodes of CartPole by copies of a trained MLP, against a loop in C on all cores."""
+
+    population_size: int
+    num_episodes: int
+    episode_length: int = 500
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    activation: Literal["sign", "int8"] = "int8"
+
+    def build(self) -> Contest:
+        """Return ternevo and the loop in C."""
+        return _built("yardstick:build", self)
+
+
+@dataclasses.dataclass(frozen=True)
 class PolicyBound:
     """One evaluation where the policy is nearly all the work, against a float32 baseline."""
 
@@ -347,6 +362,13 @@ CASES: dict[str, Case] = {
         Evaluation("gymnax/CartPole-v1", 500, 1024, 16, is_trained=True),
         _beside_evosax(Comparison("evosax", "time", 1.5), Comparison("evosax", "memory", 10.0)),
     ),
+    "cartpole_c": Case(
+        "CartPole, 1,024 x 16 full episodes of copies of a trained MLP 4-64-64-2 with int8 "
+        "activations, against a loop in C with the exported header, on as many cores",
+        ("cpu",),
+        Yardstick(1024, 16),
+        (Comparison("C", "rate", 0.25),),
+    ),
     "hopper_random": Case(
         f"hopper@spring, 256 x 1 episode of random MLPs (64, 64), time limit 1,000; {EVOSAX}",
         ("cpu",),
@@ -564,6 +586,12 @@ CASES: dict[str, Case] = {
         ("quick",),
         Evaluation("gymnax/CartPole-v1", 30, 16, 2, (8,)),
         _beside_evosax(),
+    ),
+    "cartpole_c_quick": Case(
+        "cartpole_c at a toy size",
+        ("quick",),
+        Yardstick(16, 2, 30, (8,)),
+        (Comparison("C", "rate"),),
     ),
     "policy_bound_quick": Case(
         "policy_bound at a toy size",

@@ -254,24 +254,34 @@ def _in_batches(act_batch: Callable[[np.ndarray], Any], obs: np.ndarray, evaluat
 
 def _library(record: PolicyRecord, flags: tuple[str, ...]) -> ctypes.CDLL:
     """Compile the exported header, run its self-test, and return the library."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        raise Missing("there is no C compiler")
     if "-mavx2" in flags and "avx2" not in _processor_flags():
         raise Missing("the processor has no AVX2")
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "policy.h").write_text(c_header.to_c(record))
-        (Path(folder) / "policy.c").write_text(SOURCE)
-        out = Path(folder) / "policy.so"
-        command = [compiler, "-std=c99", "-O2", "-shared", "-fPIC", *flags, "policy.c", "-o", out]
-        made = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        if made.returncode:
-            raise CaseError(f"the C compiler failed: {made.stderr[:500]}")
-        library = ctypes.CDLL(str(out))
+    library = compiled_library({"policy.h": c_header.to_c(record), "policy.c": SOURCE}, *flags)
     if library.selftest():
         raise CaseError("the self-test of the C header fails")
     library.act_many.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
     return library
+
+
+def compiled_library(files: dict[str, str], *flags: str) -> ctypes.CDLL:
+    """Compile policy.c among these files and load it.
+
+    Raises:
+      Missing: there is no compiler.
+      CaseError: it failed.
+    """
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise Missing("there is no C compiler")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            (Path(folder) / name).write_text(text)
+        out = Path(folder) / "policy.so"
+        command = [compiler, "-std=c99", "-O2", "-shared", "-fPIC", "policy.c", "-o", out]
+        made = subprocess.run([*command, *flags], cwd=folder, capture_output=True, text=True)
+        if made.returncode:
+            raise CaseError(f"the C compiler failed: {made.stderr[:500]}")
+        return ctypes.CDLL(str(out))
 
 
 def _processor_flags() -> str:

@@ -21,7 +21,7 @@ from ternevo.rollouts.population import Rollout, episode_keys, evaluate, packed_
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.ternary_nes import TernaryNES
 from ternevo.training import loop
-from ternevo.types import Env, Key, Params, Policy, PolicyParams, Scores
+from ternevo.types import Env, Key, ObservationMoments, Params, Policy, PolicyParams, Scores
 
 TRAINING_CHUNK = 10
 MAX_GENERATIONS = 300
@@ -100,23 +100,47 @@ def _job(
     policy = settings.build(env.obs, env.action)
     size = setting.population_size
     if is_trained:
-        with devices.on_all_devices():
-            weights, moments = _train(env, policy)
-        weights = jax.tree.map(lambda x: jnp.repeat(x[None], size, axis=0), weights)
-    else:
-        weights = jax.jit(jax.vmap(policy.init))(jax.random.split(jax.random.key(0), size))
-        moments = observation.empty(env.obs.size)
+        return copies(setting, env, policy, trained(env, policy))
+    weights = jax.jit(jax.vmap(policy.init))(jax.random.split(jax.random.key(0), size))
+    return _placed(setting, env, policy, weights, observation.empty(env.obs.size))
+
+
+def copies(
+    setting: "cases.Evaluation | cases.PolicyBound | cases.Yardstick",
+    env: Env,
+    policy: Policy,
+    params: PolicyParams,
+) -> Job:
+    """Return the job of a population of copies of one policy."""
+    size = setting.population_size
+    weights = jax.tree.map(lambda x: jnp.repeat(x[None], size, axis=0), params.weights)
+    return _placed(setting, env, policy, weights, params.moments)
+
+
+def _placed(
+    setting: "cases.Evaluation | cases.PolicyBound | cases.Yardstick",
+    env: Env,
+    policy: Policy,
+    weights: Params,
+    moments: ObservationMoments,
+) -> Job:
+    size = setting.population_size
     keys = episode_keys(jax.random.key(1), setting.num_episodes, size)
     job = Job(policy, env, weights, observation.freeze(moments), keys)
     return job._replace(weights=rivals.placed(weights, size))
 
 
-def _train(env: Env, policy: Policy) -> PolicyParams:
+def trained(env: Env, policy: Policy) -> PolicyParams:
     """Return a policy that reaches the time limit, evolved by ternary_nes with a fixed seed.
 
     Raises:
       CaseError: `MAX_GENERATIONS` did not produce one.
     """
+    with devices.on_all_devices():
+        return _trained(env, policy)
+
+
+def _trained(env: Env, policy: Policy) -> PolicyParams:
     nes = TernaryNES(population_size=256, num_episodes=2)
     strategy = nes.build(env, policy, "ternary", MAX_GENERATIONS)
     state = loop.start(jax.random.key(0), strategy)
