@@ -3,8 +3,8 @@
     python experiments/topologies.py --tasks CartPole Acrobot
 
 runs what results/topologies.jsonl lacks, one line for each seed, and writes the table of
-docs/how-to/evolve_a_topology.md. Every arm is an ordinary `python -m ternevo.run`; all have the same
-population, episodes of a member and generations, and apart from them the defaults.
+docs/how-to/evolve_a_topology.md. Every arm is an ordinary `python -m ternevo.run`; all have
+the same population, episodes of a member and generations, and apart from them the defaults.
 """
 
 import dataclasses
