@@ -124,6 +124,8 @@ NUM_POINTS = 25
 AMPLITUDE = 0.9
 NUM_PHASES = 8
 SINE_UNIT = 20.0
+STRIDES = tuple(range(2, 5)) + tuple(range(6, 10)) + tuple(range(11, 13))
+"""Steps that visit all 25 parts of a range in turn, and no neighbours: they share no divisor."""
 
 
 def sines(episode_length: int = NUM_POINTS, family: str = "seen") -> Env:
@@ -132,7 +134,7 @@ def sines(episode_length: int = NUM_POINTS, family: str = "seen") -> Env:
     The observation is x times 20, and the action the prediction. A step pays minus the squared
     error over 25, so that a whole episode pays minus the mean squared error: -0.405 for who always
     says 0, and 0 at best. What a policy is told of a step is the right value, and not what it pays.
-    Points are in random order, one in each 25th of the range.
+    There is a point in each 25th of the range, and they come with a random stride.
 
     Args:
       episode_length: the time limit; the default is all 25 points.
@@ -150,8 +152,11 @@ def sines(episode_length: int = NUM_POINTS, family: str = "seen") -> Env:
         return 2 * jnp.pi * share
 
     def start(key: Key, task: Task) -> tuple[jax.Array, jax.Array]:
-        key_order, key_place = jax.random.split(key)
-        cells = jax.random.permutation(key_order, NUM_POINTS)
+        # A lifetime computes this in every step, so that nothing is sorted here.
+        key_first, key_stride, key_place = jax.random.split(key, 3)
+        first = jax.random.randint(key_first, (), 0, NUM_POINTS)
+        stride = jnp.asarray(STRIDES)[jax.random.randint(key_stride, (), 0, len(STRIDES))]
+        cells = (first + stride * jnp.arange(NUM_POINTS)) % NUM_POINTS
         within = jax.random.uniform(key_place, (NUM_POINTS,))
         points = ((cells + within) * (2 / NUM_POINTS) - 1) * (2 * jnp.pi)
         return points, points[:1] * SINE_UNIT
