@@ -212,7 +212,7 @@ def needle(episode_length: int = 1, family: str = "learning") -> Env:
         before = jnp.where(num_open == 0, 0.0, before)
         is_lost = jnp.any(string < 0) | ((num_open > 0) & (family == "instinct"))
         left = jnp.where(is_lost, 0.0, jnp.maximum(NUM_GUESSES - before, 0.0))
-        reward = 1.0 + (NUM_GENES - 1) * left / NUM_GUESSES
+        reward = 1.0 + (NUM_GENES - 1) * (left / NUM_GUESSES)
         return Moved(state.place, state.obs, reward, jnp.zeros((), bool))
 
     limits = ((-1.0,) * NUM_GENES, (1.0,) * NUM_GENES)
