@@ -82,15 +82,6 @@ SYSTEMS = {
             "evolved start and mask, float": f"{CLIMBER} --weights float",
         },
     ),
-    "es_learner": System(
-        f"--env {CORNERS} --strategy ternary_ga --population_size 96 --num_generations 40 "
-        "--num_episodes 8 --policy es_learner --lifetime 21",
-        {"last episode": CORNERS},
-        {
-            "evolved start and mask": "",
-            "evolved start, all may change": "--evolve_mask False",
-        },
-    ),
     "noise": System(
         "--env meta/noisy_corners --strategy ternary_ga --population_size 96 "
         "--num_generations 40 --num_episodes 8 --lifetime 22 --policy hill_climber",
@@ -157,23 +148,16 @@ def run(config: LifetimesConfig, system: str, arm: str, seeds: list[int]) -> Non
             steps += int(metrics["episode/steps"])
         params = jit(strategy.params)(state)
         returns = {column: float(test(params)) for column, test in tests.items()}
+        record = policy_file.record_of(settings.policy, env.obs, env.action, params)
         line = {
             **{"system": system, "arm": arm, "seed": seed, "returns": returns},
             **{"episodes": NUM_EPISODES, "env_steps": steps, "options": options},
             **{"wall_seconds": round(time.perf_counter() - begun, 1)},
-            **{"bytes": size_of(settings, env, params), "commit": provenance.describe()["commit"]},
+            **{"bytes": len(tvp.encode(record.bare())), "commit": provenance.describe()["commit"]},
             **masks_of(params),
         }
         append(RESULTS, line)
         print(json.dumps({key: line[key] for key in ("arm", "seed", "returns")}), flush=True)
-
-
-def size_of(settings: Any, env: Env, params: PolicyParams) -> int | None:
-    """Return the bytes of the bare policy file, None of a policy without a .tvp."""
-    if settings.policy.own_codec() is None:
-        return None
-    record = policy_file.record_of(settings.policy, env.obs, env.action, params)
-    return len(tvp.encode(record.bare()))
 
 
 def masks_of(params: PolicyParams) -> dict[str, Any]:
@@ -225,7 +209,7 @@ def table_of(name: str, system: System) -> str:
         for column in columns:
             values = np.array([row["returns"][column] for row in found])
             cells += [spread(mean_interval(values)), ", ".join(map(number, values))]
-        cells += [str(found[0]["bytes"] or "-"), f"{found[0]['env_steps'] / 1e6:.1f} M"]
+        cells += [str(found[0]["bytes"]), f"{found[0]['env_steps'] / 1e6:.1f} M"]
         rows.append(cells)
     titles = [title for column in columns for title in (column, "seeds")]
     return table(" | ".join(["arm", *titles, "bytes", "steps a seed"]), rows)

@@ -68,7 +68,8 @@ def test_a_step_is_that_of_the_formula(weights):
             latents = latents.clip(-1, 1)
     np.testing.assert_allclose(lives.latents[24:], [latents] * 3, rtol=1e-3, atol=1e-5)
     np.testing.assert_array_equal(lives.change[24:], 0)
-    plain = adaptable.output(own, params, adaptable.cut(own, lives.latents[-1]), jnp.full(2, 64.0))
+    weights = adaptable.cut(own, jnp.asarray(lives.latents[-1]))
+    plain = adaptable.output(own, params, weights, jnp.full(2, 64.0))
     np.testing.assert_allclose(outputs[-1], plain, rtol=1e-5)
 
 
