@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from baldwin import arms_of_bald, judge_bald
 from claims import (
     Arm,
     Experiment,
@@ -371,6 +372,7 @@ EXPERIMENTS = {
         Experiment("A-GA", "C10", 5, arms_of_ga, judge_ga),
         Experiment("A-ERL", "C1", 5, arms_of_erl, judge_erl),
         Experiment("A-EVOJAX", "C9 C12 C15", 3, arms_of_evojax, judge_evojax),
+        Experiment("A-BALD", "C4", 5, arms_of_bald, judge_bald),
         Experiment("A-OE", "C14", 5, arms_of_oe, judge_oe),
     )
 }

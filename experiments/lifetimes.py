@@ -154,9 +154,20 @@ def run(config: LifetimesConfig, system: str, arm: str, seeds: list[int]) -> Non
             **{"episodes": NUM_EPISODES, "env_steps": steps, "options": options},
             **{"wall_seconds": round(time.perf_counter() - begun, 1)},
             **{"bytes": len(tvp.encode(record.bare())), "commit": provenance.describe()["commit"]},
+            **masks_of(params),
         }
         append(RESULTS, line)
         print(json.dumps({key: line[key] for key in ("arm", "seed", "returns")}), flush=True)
+
+
+def masks_of(params: PolicyParams) -> dict[str, Any]:
+    """Return which weights of each layer may change: -1 never, 0 rarely, 1 freely."""
+    layers = params.weights if isinstance(params.weights, tuple) else ()
+    masks = [
+        {name: x.values.tolist() for name, x in layer.items() if name.endswith("mask")}
+        for layer in layers
+    ]
+    return {"masks": masks} if any(masks) else {}
 
 
 def made(settings: Any, env_id: str) -> Env:

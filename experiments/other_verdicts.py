@@ -110,8 +110,26 @@ def _lifetimes(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
         found = f"{shown(climbs)} and {shown(unguided)}; {shown(none)} without trials"
         holds = statistics.fmean(climbs) >= -140 and gap >= 100 and is_above(climbs, none)
         yield _verdict("C5", "A-ESMAML", said, found, holds, f"{LIFETIMES} --systems hill_climber")
+    yield from _masks(rows)
     noisy = of("noise", "20 trials of an episode", test)
     if noisy:
         said = "with noise of 20 on returns: -140"
         holds = statistics.fmean(noisy) >= -140
         yield _verdict("C5", "A-ESMAML", said, shown(noisy), holds, f"{LIFETIMES} --systems noise")
+
+
+def _masks(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
+    """Yield whether evolved masks freeze the weights of the state, and leave biases free."""
+    frozen = [
+        sum(mask == -1 for row in layer["weight_mask"] for mask in row)
+        for line in rows
+        if (line["system"], line["arm"]) == ("hill_climber", "evolved start and mask")
+        for layer in line.get("masks", [])
+    ]
+    if frozen:
+        said = "four corners: the evolved mask freezes three of the four weights of the state"
+        found = f"{sum(x >= 3 for x in frozen)} of {len(frozen)} seeds; frozen: " + ", ".join(
+            map(str, frozen)
+        )
+        holds = min(frozen) >= 3
+        yield _verdict("C5", "A-ESMAML", said, found, holds, f"{LIFETIMES} --systems hill_climber")

@@ -31,5 +31,6 @@ def mixed(x: Any) -> Any:
     return x ^ (x >> word(16))
 
 
-START, BABBLE, GROUP, FLIP, VALUE = range(1, 6)
-"""The streams: start weights, babbling, groups of synapses, which weights flip, and to what."""
+START, BABBLE, GROUP, FLIP, VALUE, EXPLORE = range(1, 7)
+"""The streams: start weights, babbling, groups of synapses, which weights flip, to what, and
+exploration."""

@@ -9,6 +9,9 @@ References:
   Song et al., "ES-MAML", ICLR 2020 (navigation, four corners).
   Najarro and Risi, "Meta-Learning through Hebbian Plasticity in Random Networks", NeurIPS 2020 (the
   damaged ant, of which `ant_legs` is the counterpart in brax).
+  Izquierdo et al., code of "Baldwinian meta-learning" (sines, after Finn et al., "Model-Agnostic
+  Meta-Learning", ICML 2017).
+  Hinton and Nowlan, "How learning can guide evolution", Complex Systems 1987 (the needle).
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +25,7 @@ from jaxtyping import Array, Float32, Int32
 
 from ternevo.envs import brax, traces
 from ternevo.names import check, lookup
-from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
+from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep, no_task
 
 TWO_FORCES = ActionSpec("continuous", 2, (-1.0, -1.0), (1.0, 1.0))
 ONE_FORCE = ActionSpec("continuous", 1, (-1.0,), (1.0,))
@@ -113,6 +116,111 @@ def hidden_direction(episode_length: int = 10) -> Env:
     spec = ObsSpec((1,), "integers"), ONE_FORCE
     env = _family("hidden_direction", spec, episode_length, draw, start, move)
     return env._replace(obs_names=("place (64 units)",), action_names=("push",))
+
+
+# ------------------------------------------------------------------------------------- sines
+
+NUM_POINTS = 25
+AMPLITUDE = 0.9
+NUM_PHASES = 8
+SINE_UNIT = 20.0
+STRIDES = tuple(range(2, 5)) + tuple(range(6, 10)) + tuple(range(11, 13))
+"""Steps that visit all 25 parts of a range in turn, and no neighbours: they share no divisor."""
+
+
+def sines(episode_length: int = NUM_POINTS, family: str = "seen") -> Env:
+    """Predict 0.9 sin(x + phase) at 25 points x of [-2 pi, 2 pi]; the task is the phase.
+
+    The observation is x times 20, and the action the prediction. A step pays minus the squared
+    error over 25, so that a whole episode pays minus the mean squared error: -0.405 for who always
+    says 0, and 0 at best. What a policy is told of a step is the right value, and not what it pays.
+    There is a point in each 25th of the range, and they come with a random stride.
+
+    Args:
+      episode_length: the time limit; the default is all 25 points.
+      family: "seen" has eight phases at even distances, "unseen" all of them.
+
+    Raises:
+      UnknownName: there is no such family.
+    """
+    check("family", family, ("seen", "unseen"))
+
+    def draw(key: Key) -> Task:
+        share = jax.random.uniform(key)
+        if family == "seen":
+            share = jnp.floor(share * NUM_PHASES) / NUM_PHASES
+        return 2 * jnp.pi * share
+
+    def start(key: Key, task: Task) -> tuple[jax.Array, jax.Array]:
+        # A lifetime computes this in every step, so that nothing is sorted here.
+        key_first, key_stride, key_place = jax.random.split(key, 3)
+        first = jax.random.randint(key_first, (), 0, NUM_POINTS)
+        stride = jnp.asarray(STRIDES)[jax.random.randint(key_stride, (), 0, len(STRIDES))]
+        cells = (first + stride * jnp.arange(NUM_POINTS)) % NUM_POINTS
+        within = jax.random.uniform(key_place, (NUM_POINTS,))
+        points = ((cells + within) * (2 / NUM_POINTS) - 1) * (2 * jnp.pi)
+        return points, points[:1] * SINE_UNIT
+
+    def move(key: Key, state: MetaState, action: jax.Array, count: jax.Array) -> Moved:
+        del key
+        right = AMPLITUDE * jnp.sin(state.place[(count - 1) % NUM_POINTS] + state.task)
+        obs = state.place[None, count % NUM_POINTS] * SINE_UNIT
+        reward = -((action[0] - right) ** 2) / NUM_POINTS
+        return Moved(state.place, obs, reward, jnp.zeros((), bool), right)
+
+    env = _family(
+        "sines", (ObsSpec((1,), "integers"), ONE_FORCE), episode_length, draw, start, move
+    )
+    suffix = "" if family == "seen" else f"@{family}"
+    names = {"obs_names": ("x (20 units)",), "action_names": ("prediction",)}
+    return env._replace(id=env.id + suffix, **names)
+
+
+# ------------------------------------------------------------------------------------- needle
+
+NUM_GENES = 20
+NUM_GUESSES = 1000
+
+
+def needle(episode_length: int = 1, family: str = "learning") -> Env:
+    """Find one of 2**20 strings, of which nothing is told but that it is right.
+
+    The action is the string: 20 numbers, of which those above 0 are 1 and those below are wrong. A
+    number that is exactly 0 is open: a life guesses all its open ones a thousand times, and stops
+    when all are right. It pays 1 + 19 n / 1000 with n guesses left, so 20 for who is born with the
+    string, about 1 for who never finds it. The observation is always 64.
+
+    The guesses are not simulated: the first one that is right has a geometric distribution.
+
+    Args:
+      episode_length: the time limit; a life is a single step.
+      family: "learning", or "instinct", where open numbers are wrong.
+
+    Raises:
+      UnknownName: there is no such family.
+    """
+    check("family", family, ("learning", "instinct"))
+
+    def start(key: Key, task: Task) -> tuple[jax.Array, jax.Array]:
+        return jnp.zeros(1), jnp.full(1, 64.0)
+
+    def move(key: Key, state: MetaState, string: jax.Array, count: jax.Array) -> Moved:
+        num_open = jnp.sum(string == 0)
+        # The number of failures before the first success, by its inverse distribution function.
+        miss = jnp.log1p(-(2.0**-num_open))
+        before = jnp.floor(jnp.log1p(-jax.random.uniform(key)) / miss)
+        before = jnp.where(num_open == 0, 0.0, before)
+        is_lost = jnp.any(string < 0) | ((num_open > 0) & (family == "instinct"))
+        left = jnp.where(is_lost, 0.0, jnp.maximum(NUM_GUESSES - before, 0.0))
+        reward = 1.0 + (NUM_GENES - 1) * (left / NUM_GUESSES)
+        return Moved(state.place, state.obs, reward, jnp.zeros((), bool))
+
+    limits = ((-1.0,) * NUM_GENES, (1.0,) * NUM_GENES)
+    spec = ObsSpec((1,), "integers"), ActionSpec("continuous", NUM_GENES, *limits)
+    env = _family("needle", spec, episode_length, no_task, start, move)
+    suffix = "" if family == "learning" else f"@{family}"
+    genes = tuple(f"gene {i}" for i in range(NUM_GENES))
+    return env._replace(id=env.id + suffix, obs_names=("64",), action_names=genes)
 
 
 # -------------------------------------------------------------------------- babble, then reach
@@ -252,12 +360,16 @@ def _with_short_leg(leg: jax.Array, system: Any) -> Any:
 
 
 class Moved(NamedTuple):
-    """What a step makes: the place, what is shown, what is paid, and whether the task has ended."""
+    """What a step makes: the place, what is shown, what is paid, and whether the task has ended.
+
+    `told` is what a policy is told if that is not the reward.
+    """
 
     place: jax.Array
     obs: jax.Array
     reward: jax.Array
     terminated: jax.Array
+    told: jax.Array | None = None
 
 
 def _point(
@@ -309,7 +421,7 @@ def _family(
         count = state.step + 1
         moved = move(key, state, jnp.clip(action, -1.0, 1.0), count)
         truncated = (count >= episode_length) & ~moved.terminated
-        timestep = Timestep(moved.obs, moved.reward, moved.terminated, truncated)
+        timestep = Timestep(moved.obs, moved.reward, moved.terminated, truncated, moved.told)
         return MetaState(state.task, count, moved.place, moved.obs), timestep
 
     return Env(f"meta/{name}", *spec, episode_length, reset, step, draw)
@@ -320,10 +432,12 @@ TASKS: dict[str, Callable[..., Env]] = {
     "four_corners": four_corners,
     "noisy_corners": noisy_corners,
     "hidden_direction": hidden_direction,
+    "sines": sines,
+    "needle": needle,
     "babble_and_reach": babble_and_reach,
     "ant_legs": ant_legs,
 }
-WITH_FAMILIES = ("babble_and_reach", "ant_legs")
+WITH_FAMILIES = ("sines", "needle", "babble_and_reach", "ant_legs")
 """Tasks whose id may end in "@family"."""
 
 

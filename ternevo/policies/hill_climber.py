@@ -4,7 +4,6 @@ The arithmetic of trials is that of `ternevo/deploy/hill_climber.py`; what acts 
 params are the weights at the start of a life and a mask of which may change.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -12,13 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int32, Shaped, UInt32
 
-from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy import hashing, hill_climber as trials
 from ternevo.deploy.hill_climber import Climbing
-from ternevo.policies import layers
-from ternevo.policies.layers import ACTIVATIONS, Dense, Network
+from ternevo.policies import adaptable
 from ternevo.settings.policies.hill_climber import HillClimber
-from ternevo.types import ActionSpec, Inputs, Key, Memory, ObsSpec, Params, Policy, Tensor
+from ternevo.types import ActionSpec, Inputs, Key, Memory, ObsSpec, Params, Policy
 
 
 class Life(NamedTuple):
@@ -38,15 +35,12 @@ def build(settings: HillClimber, obs: ObsSpec, action: ActionSpec) -> Policy:
     Raises:
       ValueError: the network does not fit into a policy file.
     """
-    climbing, net = climbing_of(settings), network(settings, obs, action)
-    names = ("weight", "bias") if settings.use_bias else ("weight",)
-
-    def init(key: Key) -> Params:
-        return _init(settings, net, key)
+    climbing = climbing_of(settings)
+    own = adaptable.build(settings.layered, obs, action, "hill_climber", settings.evolve_mask)
 
     def reset(params: Params, key: Key) -> Memory:
         seed = jax.random.bits(key, (), jnp.uint32)
-        start = _flat(params, names)
+        start = adaptable.flat(own, params)
         if climbing.start == "random":
             counter = jnp.arange(start.size, dtype=jnp.uint32)
             is_float = start.dtype == jnp.float32
@@ -55,14 +49,12 @@ def build(settings: HillClimber, obs: ObsSpec, action: ActionSpec) -> Policy:
         return Life(start, start, none, none, jnp.zeros((), jnp.int32), seed)
 
     def apply(params: Params, memory: Memory, inputs: Inputs) -> tuple[Memory, jax.Array]:
-        rate = _rates(climbing, params, names)
+        weights, mask = adaptable.flat(own, params), adaptable.masks(own, params)
+        rate = trials.rates_of(climbing, weights, mask)
         life = _judged(climbing, rate, memory, inputs.feedback, inputs.is_first)
-        acting = _with_weights(params, names, life.trial)
-        packed = layers.pack(settings.layered, net, "float32", acting)
-        _, output = layers.forward(net, packed, (), inputs.obs)
-        return life, output
+        return life, adaptable.output(own, params, life.trial, inputs.obs)
 
-    return Policy(init, reset, apply)
+    return Policy(lambda key: adaptable.init(own, key), reset, apply)
 
 
 def climbing_of(settings: HillClimber) -> Climbing:
@@ -74,70 +66,6 @@ def climbing_of(settings: HillClimber) -> Climbing:
         settings.start,
         settings.evolve_mask,
     )
-
-
-def network(settings: HillClimber, obs: ObsSpec, action: ActionSpec) -> Network:
-    """Return the layers.
-
-    Raises:
-      ValueError: they do not fit into a policy file, or observations are planes of bits.
-    """
-    if obs.kind == "planes":
-        raise ValueError("--policy hill_climber takes observations of 8 bits, and planes have one")
-    sizes = (*settings.hidden_sizes, action.size)
-    grid, hidden = layers.observation_grid(settings.layered, obs), ACTIVATIONS[settings.activation]
-    try:
-        return layers.network(tuple(map(Dense, sizes)), (obs.size,), grid, hidden)
-    except ValueError as error:
-        raise ValueError(f"{error}; change --hidden_sizes") from error
-
-
-def mask_of(name: str) -> str:
-    """Return the name of the mask of a tensor of a layer."""
-    return f"{name}_mask"
-
-
-def _init(settings: HillClimber, net: Network, key: Key) -> Params:
-    """Draw first weights as those of an MLP, and masks; random starts have only masks."""
-    kind, key_net = kind_of(settings.weights), key
-    params = layers.init(settings.layered, net, key_net)
-    if not settings.evolve_mask:
-        return params
-    found = []
-    for i, layer in enumerate(params):
-        masks = {}
-        for j, (name, tensor) in enumerate(sorted(layer.items())):
-            drawn = kind.draw(jax.random.fold_in(key, 2 * i + j + 1), tensor.values.shape)
-            masks[mask_of(name)] = Tensor(drawn, jnp.zeros((), jnp.int8))
-        found.append({**layer, **masks})
-    return tuple(found)
-
-
-def _flat(params: Params, names: tuple[str, ...]) -> Shaped[Array, " weights"]:
-    """Return all weights as one vector, in the order of a policy file: by layer, [out, in]."""
-    return jnp.concatenate([layer[name].values.T.ravel() for layer in params for name in names])
-
-
-def _with_weights(params: Params, names: tuple[str, ...], flat: jax.Array) -> Params:
-    """Return layers with the weights of a vector from `_flat`, without masks."""
-    found, at = [], 0
-    for layer in params:
-        own = {}
-        for name in names:
-            values, exponent = layer[name]
-            size = math.prod(values.shape)
-            own[name] = Tensor(flat[at : at + size].reshape(values.T.shape).T, exponent)
-            at += size
-        found.append(own)
-    return tuple(found)
-
-
-def _rates(climbing: Climbing, params: Params, names: tuple[str, ...]) -> jax.Array:
-    """Return how each weight changes, in the order of `_flat`."""
-    weights = _flat(params, names)
-    if not climbing.evolves_mask:
-        return trials.rates_of(climbing, weights)
-    return trials.rates_of(climbing, weights, _flat(params, tuple(map(mask_of, names))))
 
 
 def _judged(

@@ -6,7 +6,7 @@ import numpy as np
 from ternevo.deploy import hill_climber as trials
 from ternevo.deploy.life import Life, Rules
 from ternevo.deploy.record import Layer, PolicyRecord
-from ternevo.policies import hill_climber, network_record
+from ternevo.policies import adaptable, hill_climber, network_record
 from ternevo.settings.policies.hill_climber import HillClimber
 from ternevo.types import ActionSpec, ObsSpec, Params, PolicyParams, Tensor
 
@@ -37,7 +37,7 @@ def to_record(
         layers.append(Layer(**given, kind=settings.weights, activation=activation))
         for name in ("weight", "bias") if settings.evolve_mask else ():
             if name in layer:
-                mask = np.asarray(layer[hill_climber.mask_of(name)].values)
+                mask = np.asarray(layer[adaptable.mask_of(name)].values)
                 masks.append(Rules(np.atleast_2d(mask.T), 0))
     options = hill_climber.climbing_of(settings).to_options()
     life = Life("hill_climber", options, tuple(masks))
@@ -70,6 +70,6 @@ def from_record(record: PolicyRecord) -> tuple[HillClimber, Params]:
         for name in ("weight", "bias"):
             if name in layer:
                 values = jnp.asarray(next(masks).values.T).reshape(layer[name].values.shape)
-                own_masks[hill_climber.mask_of(name)] = Tensor(values, jnp.int8(0))
+                own_masks[adaptable.mask_of(name)] = Tensor(values, jnp.int8(0))
         found.append({**layer, **own_masks})
     return settings, tuple(found)

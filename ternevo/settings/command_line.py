@@ -130,6 +130,22 @@ class RunConfig:
                 "start one run per seed, or train some of the seeds on each host"
             )
 
+    def check_lifetime(self) -> None:
+        """Refuse a lifetime whose last episode, which alone counts, comes before all is learned.
+
+        An environment of somebody's own may have lives without the wrapper.
+
+        Raises:
+          ValueError: it does.
+        """
+        least, given = self.policy.least_lifetime, self.wrappers
+        if given.lifetime < least and given.counted == "last" and ":" not in self.env:
+            raise ValueError(
+                f"--lifetime must be at least {least} for this --policy {self.policy_name}, which "
+                f"learns for {least - 1} episodes before the one that counts, got {given.lifetime}"
+                "; --counted all counts them all"
+            )
+
     @property
     def seeds(self) -> range:
         """Return the seeds trained together."""

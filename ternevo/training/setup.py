@@ -43,6 +43,7 @@ class Setup(NamedTuple):
 
 def build(config: RunConfig, time: Phases | None = None) -> Setup:
     """Build the environment, policy and strategy, without touching the run's folder."""
+    config.check_lifetime()
     if config.profile:
         profiling.make_profile_folder(config.profile)
     (enable_compilation_cache if config.compilation_cache else disable_compilation_cache)()

@@ -8,6 +8,8 @@ import sys
 
 from ternevo.settings.policies.conv import Conv as Conv
 from ternevo.settings.policies.entm import ENTM as ENTM
+from ternevo.settings.policies.es_learner import ESLearner as ESLearner
+from ternevo.settings.policies.gradient_learner import GradientLearner as GradientLearner
 from ternevo.settings.policies.graph import Graph as Graph
 from ternevo.settings.policies.hebbian import Hebbian as Hebbian
 from ternevo.settings.policies.hill_climber import HillClimber as HillClimber
@@ -28,6 +30,8 @@ POLICIES: dict[str, type[PolicySettings]] = {
     "q_learner": QLearner,
     "hebbian": Hebbian,
     "hill_climber": HillClimber,
+    "es_learner": ESLearner,
+    "gradient_learner": GradientLearner,
     "entm": ENTM,
 }
 

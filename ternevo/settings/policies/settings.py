@@ -69,6 +69,11 @@ class PolicySettings(Built):
                 f"ternary or float, not {self.weights}"
             )
 
+    @property
+    def least_lifetime(self) -> int:
+        """Smallest number of episodes of a life whose last one shows what was learned."""
+        return 1
+
     @classmethod
     def own_codec(cls) -> str | None:
         """Return the codec of this class, not a parent's: a subclass may compute something else."""
