@@ -59,7 +59,7 @@ def copying(bits: int, generations: int, arms: dict[str, str]) -> System:
     """Return the system that copies vectors of some bits, and is tested at length 100."""
     env = f"memory/copy@{bits}"
     return System(
-        f"--env {env} --policy entm --cell_size {bits + 1} --num_cells 24 --num_episodes 16 "
+        f"--env {env} --policy entm --cell_size {bits + 1} --num_cells 24 --num_episodes 8 "
         f"--strategy ternary_ga --population_size 256 --num_generations {generations}",
         {"lengths 1 to 10": env, "length 100": f"{env}x100"},
         arms,
@@ -110,20 +110,20 @@ SYSTEMS = {
             "6 trials of 3 episodes": "--num_trials 6 --trial_episodes 3",
         },
     ),
-    "copy, 1 bit": copying(1, 150, {"ternary": "", "float": "--weights float"}),
+    "copy, 1 bit": copying(1, 60, {"ternary": "", "float": "--weights float"}),
     "copy, 2 bits": copying(
         2,
-        300,
+        150,
         {
             "ternary": "",
             "float": "--weights float",
             "ternary, by ternary_nes": "--strategy ternary_nes",
         },
     ),
-    "copy, 4 bits": copying(4, 600, {"ternary": "", "float": "--weights float"}),
+    "copy, 4 bits": copying(4, 300, {"ternary": "", "float": "--weights float"}),
     "season": System(
         "--env memory/season@2 --strategy ternary_ga --population_size 256 "
-        "--num_generations 400 --num_episodes 16",
+        "--num_generations 200 --num_episodes 8",
         {"two foods": "memory/season@2"},
         {
             "ternary": SEASON,

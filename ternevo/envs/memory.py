@@ -94,6 +94,26 @@ def copy(
     return _env(f"copy{suffix}", names, tuple(f"bit {i}" for i in range(bits)), limit, reset, step)
 
 
+def copies(env: Env, key: Key) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return an episode of `copy`, whose observations do not depend on actions, with answers.
+
+    Returns:
+      The observations [steps, obs], the right answers [steps, bits] as -1 and 1, and what each step
+      is worth [steps]: together 1, and 0 where nothing is asked.
+    """
+
+    def step(carry: tuple, _: None) -> tuple:
+        state, obs = carry
+        vectors, length = state.drawn
+        answer = state.step - length - 2
+        right = 2 * vectors[jnp.clip(answer, 0, len(vectors) - 1)] - 1
+        is_asked = (answer >= 0) & (answer < length)
+        after, timestep = env.step(key, state, jnp.zeros(env.action.size))
+        return (after, timestep.obs), (obs, right, is_asked / length)
+
+    return jax.lax.scan(step, env.reset(key, ()), None, env.episode_length)[1]
+
+
 # --------------------------------------------------------------------------------------- season
 
 

@@ -315,7 +315,6 @@ def test_damaged_machines_are_refused_in_words(change, message):
         (lambda: ENTM(cell_size=0), "cell_size must be at least 1"),
         (lambda: ENTM(hidden_size=-1), "hidden_size must be 0 or more"),
         (lambda: envs.make("memory/copy@3"), "unknown number of bits '3'"),
-        (lambda: envs.make("memory/season@3"), "unknown task with bits 'season'"),
     ],
 )
 def test_impossible_machines_are_refused_in_words(make, message):
