@@ -215,7 +215,9 @@ def described(env: Env, scores: dict[str, Scores]) -> dict[str, Any]:
         return {}
     names = env.descriptor.names
     lives = {
-        column: dict(zip(names, np.mean(found.descriptors, 0).round(4).tolist(), strict=True))
+        column: dict(
+            zip(names, np.asarray(found.descriptors).mean(0).round(4).tolist(), strict=True)
+        )
         for column, found in scores.items()
     }
     return {"lives": lives}

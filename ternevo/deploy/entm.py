@@ -64,7 +64,8 @@ def from_options(options: Sequence[int]) -> Machine:
     for (name, allowed), code in zip(limits.items(), options, strict=True):
         if code not in allowed:
             raise ValueError(f"{name} {code}; must be {allowed[0]} to {allowed[-1]}")
-    machine = Machine(*options[:3], bool(options[3]))
+    hidden, size, count, expand = options
+    machine = Machine(hidden, size, count, bool(expand))
     if num_bits_of_tape(options) > MAX_BITS:
         raise ValueError(f"a tape of {machine.num_cells} cells of {machine.cell_size} bits")
     return machine

@@ -110,6 +110,8 @@ def test_the_descriptor_tells_what_was_forgotten(forgets):
     """Of who knows all foods, and of who begins each day of a season anew but its second one."""
     env = envs.make("memory/season@2")
     assert (env.obs.size, env.episode_length) == (6, 96)
+    assert env.descriptor is not None
+    of = env.descriptor.of
 
     @jax.jit
     def life(key):
@@ -121,7 +123,7 @@ def test_the_descriptor_tells_what_was_forgotten(forgets):
             return env.step(KEY, state, action[None])
 
         state, steps = jax.lax.scan(step, env.reset(key, ())[0], None, env.episode_length)
-        return steps.reward.sum(), env.descriptor.of(state)
+        return steps.reward.sum(), of(state)
 
     total, shares = life(jax.random.key(3))
     # 8 of the 20 scored decisions are on first days of seasons that return.

@@ -30,6 +30,7 @@ def moved_by_hand(head, slots, before):
     content /= content.sum()
     gated = head.gate * content + (1 - head.gate) * before
     count = len(slots)
+    gated = np.asarray(gated, float)
     shifted = np.zeros(count)
     for i in range(count):
         for j, share in zip((-1, 0, 1), head.shift, strict=True):
@@ -41,11 +42,13 @@ def moved_by_hand(head, slots, before):
 def test_heads_move_as_in_the_paper():
     rng = np.random.default_rng(0)
     slots, before = rng.normal(size=(5, 3)), rng.dirichlet(np.ones(5))
-    head = ntm.Head(rng.normal(size=3), 2.5, 0.7, rng.dirichlet(np.ones(3)), 1.8)
-    found = ntm.moved(jax.tree.map(jnp.float32, head), jnp.float32(slots), jnp.float32(before))
+    numbers = rng.normal(size=3), 2.5, 0.7, rng.dirichlet(np.ones(3)), 1.8
+    head = ntm.Head(*map(jnp.float32, numbers))
+    found = ntm.moved(head, jnp.float32(slots), jnp.float32(before))
     np.testing.assert_allclose(found, moved_by_hand(head, slots, before), rtol=1e-3)
-    keeps = head._replace(gate=0.0, shift=np.array([0.0, 0, 1]), sharpness=1.0)
-    onwards = ntm.moved(jax.tree.map(jnp.float32, keeps), jnp.float32(slots), jnp.eye(5)[4])
+    one = jnp.float32(1.0)
+    keeps = head._replace(gate=one * 0, shift=jnp.eye(3)[2], sharpness=one)
+    onwards = ntm.moved(keeps, jnp.float32(slots), jnp.eye(5)[4])
     np.testing.assert_allclose(onwards, np.eye(5)[0], atol=1e-4)  # right, and around the end
 
 
