@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import shutil
 import subprocess
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 
 from ternevo.arithmetic import observation
-from ternevo.deploy import c_header, living
+from ternevo.deploy import c_header, living, tvp
+from ternevo.deploy.capabilities import UnsupportedError
 from ternevo.deploy.integer import NotIntegerError
 from ternevo.policies import contract, policy_file
+from ternevo.settings.export import ExportConfig
 from ternevo.settings.policies import ENTM, Hebbian, HillClimber
+from ternevo.training import exporting
 from ternevo.types import ActionSpec, Inputs, ObsSpec, PolicyParams, Tensor
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -231,3 +235,17 @@ def test_the_comment_says_how_a_life_is_lived():
         "RAM: 40 bytes for all that changes in a life (robot_memory)",
     ):
         assert line in text, line
+
+
+@pytest.mark.parametrize("name", ["hebb_layers", "climb", "tape_hidden"])
+def test_the_command_exports_lives(name):
+    """As files for a device, and as C; what does not learn refuses."""
+    record = record_of(*LEARNERS[name])
+    small = tvp.decode(exporting.converted(record, ExportConfig(Path("x"), "tvp")))
+    assert tvp.encode(small.bare()) == tvp.encode(record.bare())
+    told = script(0)
+    np.testing.assert_array_equal(lived(small, told), lived(record, told))
+    header = exporting.converted(record, ExportConfig(Path("x"), "c")).decode()
+    assert "learns" in header and "policy_forward(policy_memory *memory" in header
+    with pytest.raises(UnsupportedError, match="learning while it acts"):
+        exporting.converted(record, ExportConfig(Path("x"), "html"))
