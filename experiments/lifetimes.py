@@ -259,6 +259,8 @@ def table_of(name: str, system: System) -> str:
             cells += [spread(mean_interval(values)), ", ".join(map(number, values))]
         cells += [str(found[0]["bytes"]), f"{found[0]['env_steps'] / 1e6:.1f} M"]
         rows.append(cells)
+    if not rows:
+        return "Not run yet."
     titles = [title for column in columns for title in (column, "seeds")]
     return table(" | ".join(["arm", *titles, "bytes", "steps a seed"]), rows)
 
