@@ -29,7 +29,7 @@ from ternevo.policies import contract, policy_file
 from ternevo.runs import provenance
 from ternevo.runs.intervals import mean_interval
 from ternevo.settings import command_line
-from ternevo.types import Env, Policy, PolicyParams
+from ternevo.types import Env, Policy, PolicyParams, Scores
 
 RESULTS = PAGES / "results" / "lifetimes.jsonl"
 PAGE = ROOT / "docs" / "lifetimes.md"
@@ -38,17 +38,36 @@ NUM_EPISODES = 256
 
 
 class System(NamedTuple):
-    """A system: options of all arms, environments to test on by column, and its arms."""
+    """A system: options of all arms, environments to test on by column, and its arms.
+
+    `tested` are settings of the policy that only tests have, such as a longer tape.
+    """
 
     options: str
     tests: dict[str, str]
     arms: dict[str, str]
+    tested: tuple[tuple[str, Any], ...] = ()
 
 
 REACH = "meta/babble_and_reach"
 CORNERS = "meta/four_corners"
 HEBBIAN = "--policy hebbian --babble_steps 24"
 CLIMBER = "--policy hill_climber --lifetime 22"
+
+
+def copying(bits: int, generations: int, arms: dict[str, str]) -> System:
+    """Return the system that copies vectors of some bits, and is tested at length 100."""
+    env = f"memory/copy@{bits}"
+    return System(
+        f"--env {env} --policy entm --cell_size {bits + 1} --num_cells 24 --num_episodes 8 "
+        f"--strategy ternary_ga --population_size 256 --num_generations {generations}",
+        {"lengths 1 to 10": env, "length 100": f"{env}x100"},
+        arms,
+        (("num_cells", 128),),
+    )
+
+
+SEASON = "--policy entm --hidden_size 4 --cell_size 5 --num_cells 6 --expand"
 SYSTEMS = {
     "hebbian": System(
         f"--env {REACH} --strategy ternary_ga --population_size 128 --num_generations 40 "
@@ -89,6 +108,28 @@ SYSTEMS = {
         {
             "20 trials of an episode": "--num_trials 20",
             "6 trials of 3 episodes": "--num_trials 6 --trial_episodes 3",
+        },
+    ),
+    "copy, 1 bit": copying(1, 60, {"ternary": "", "float": "--weights float"}),
+    "copy, 2 bits": copying(
+        2,
+        150,
+        {
+            "ternary": "",
+            "float": "--weights float",
+            "ternary, by ternary_nes": "--strategy ternary_nes",
+        },
+    ),
+    "copy, 4 bits": copying(4, 300, {"ternary": "", "float": "--weights float"}),
+    "season": System(
+        "--env memory/season@2 --strategy ternary_ga --population_size 256 "
+        "--num_generations 200 --num_episodes 8",
+        {"two foods": "memory/season@2"},
+        {
+            "ternary": SEASON,
+            "no memory": "--policy mlp --hidden_sizes 4",
+            "float": f"{SEASON} --weights float",
+            "a tape of one cell": SEASON.replace("--num_cells 6", "--num_cells 1"),
         },
     ),
 }
@@ -136,8 +177,10 @@ def run(config: LifetimesConfig, system: str, arm: str, seeds: list[int]) -> Non
         jax.jit, compiler_options={"xla_backend_optimization_level": config.optimization}
     )
     step = jit(strategy.step)
+    grown = dataclasses.replace(settings.policy, **dict(SYSTEMS[system].tested))
+    shipping = contract.build(grown, env.obs, env.action)
     tests = {
-        column: jit(tester(policy, made(settings, env_id)))
+        column: jit(tester(shipping, made(settings, env_id)))
         for column, env_id in SYSTEMS[system].tests.items()
     }
     for seed in seeds:
@@ -147,11 +190,13 @@ def run(config: LifetimesConfig, system: str, arm: str, seeds: list[int]) -> Non
             state, metrics = step(jax.random.fold_in(key, generation), state)
             steps += int(metrics["episode/steps"])
         params = jit(strategy.params)(state)
-        returns = {column: float(test(params)) for column, test in tests.items()}
+        scores = {column: test(params) for column, test in tests.items()}
+        returns = {column: float(found.returns.mean()) for column, found in scores.items()}
         record = policy_file.record_of(settings.policy, env.obs, env.action, params)
         line = {
             **{"system": system, "arm": arm, "seed": seed, "returns": returns},
             **{"episodes": NUM_EPISODES, "env_steps": steps, "options": options},
+            **described(env, scores),
             **{"wall_seconds": round(time.perf_counter() - begun, 1)},
             **{"bytes": len(tvp.encode(record.bare())), "commit": provenance.describe()["commit"]},
             **masks_of(params),
@@ -175,14 +220,28 @@ def made(settings: Any, env_id: str) -> Env:
     return envs.make(env_id, settings.episode_length, settings.wrappers)
 
 
-def tester(policy: Policy, env: Env) -> Callable[[PolicyParams], jax.Array]:
-    """Return the function from what ships to its mean return on fresh lives."""
+def described(env: Env, scores: dict[str, Scores]) -> dict[str, Any]:
+    """Return how the lives went, in the words of the environment, if it has any."""
+    if env.descriptor is None:
+        return {}
+    names = env.descriptor.names
+    lives = {
+        column: dict(
+            zip(names, np.asarray(found.descriptors).mean(0).round(4).tolist(), strict=True)
+        )
+        for column, found in scores.items()
+    }
+    return {"lives": lives}
+
+
+def tester(policy: Policy, env: Env) -> Callable[[PolicyParams], Scores]:
+    """Return the function from what ships to its scores on fresh lives."""
     problem = problems.of(policy, env)
     key = jax.random.fold_in(jax.random.key(1), keys.FINAL_EVALUATION)
 
-    def test(params: PolicyParams) -> jax.Array:
+    def test(params: PolicyParams) -> Scores:
         quantiser = observation.freeze(params.moments, env.obs.kind)
-        return problem.test(key, params.weights, quantiser, NUM_EPISODES).returns.mean()
+        return problem.test(key, params.weights, quantiser, NUM_EPISODES)
 
     return test
 
@@ -211,6 +270,8 @@ def table_of(name: str, system: System) -> str:
             cells += [spread(mean_interval(values)), ", ".join(map(number, values))]
         cells += [str(found[0]["bytes"]), f"{found[0]['env_steps'] / 1e6:.1f} M"]
         rows.append(cells)
+    if not rows:
+        return "Not run yet."
     titles = [title for column in columns for title in (column, "seeds")]
     return table(" | ".join(["arm", *titles, "bytes", "steps a seed"]), rows)
 

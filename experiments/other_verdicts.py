@@ -1,7 +1,8 @@
 """Verdicts of docs/systems.md on what other programs measured: NEAT, HyperNEAT, learning in a life.
 
-They read results/neat.jsonl, of neat.py, hyperneat.py and neat_q.py, and results/lifetimes.jsonl,
-of lifetimes.py. Thresholds are those of the acceptance suite; see acceptance.py for the others.
+They read results/neat.jsonl, of neat.py, hyperneat.py and neat_q.py, results/lifetimes.jsonl, of
+lifetimes.py, and results/ntm.jsonl, of ntm.py. Thresholds are those of the acceptance suite; see
+acceptance.py for the others.
 """
 
 import json
@@ -16,7 +17,9 @@ LIFETIMES = "python experiments/lifetimes.py"
 
 def all_of_them() -> list[Verdict]:
     """Return the verdicts of all arms that were run."""
-    return [*_neat(_lines("neat.jsonl")), *_lifetimes(_lines("lifetimes.jsonl"))]
+    lives = _lines("lifetimes.jsonl")
+    learned = _lines("ntm.jsonl")
+    return [*_neat(_lines("neat.jsonl")), *_lifetimes(lives), *_machines(lives, learned)]
 
 
 def _lines(name: str) -> list[dict[str, Any]]:
@@ -133,3 +136,68 @@ def _masks(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
         )
         holds = min(frozen) >= 3
         yield _verdict("C5", "A-ESMAML", said, found, holds, f"{LIFETIMES} --systems hill_climber")
+
+
+# ------------------------------------------------------------------------------ Turing machines
+
+EXACT = 1 - 1e-5
+"""A return of an exact copy: float32 sums of a hundred answers are off by less."""
+SOLVED = {"1 bit": 5, "2 bits": 4, "4 bits": 4}
+"""How many of five seeds are to be exact at length 100."""
+
+
+def _machines(rows: list[dict[str, Any]], learned: list[dict[str, Any]]) -> Iterator[Verdict]:
+    """Yield what evolved Turing machines reached, and the one that gradients learn."""
+
+    def of(system: str, arm: str) -> list[dict[str, Any]]:
+        own = [row for row in rows if (row["system"], row["arm"]) == (system, arm)]
+        return sorted(own, key=lambda row: row["seed"])
+
+    for bits, wanted in SOLVED.items():
+        system = f"copy, {bits}"
+        for arm in ("ternary", "float"):
+            found = [row["returns"]["length 100"] for row in of(system, arm)]
+            if found:
+                exact = sum(x >= EXACT for x in found)
+                said = f"{system}, {arm}: exact at length 100 in {wanted} of 5 seeds"
+                words = f"{exact} of {len(found)} seeds"
+                command = f'{LIFETIMES} --systems "{system}"'
+                yield _verdict("C7", "A-ENTM", said, words, exact >= wanted, command)
+    if learned:
+        errors = [row["errors"]["40"] for row in learned]
+        short = [row["errors"]["10"] for row in learned]
+        for said, found, holds in (
+            ("length 10: below 1 % wrong", short, statistics.fmean(short) < 0.01),
+            ("length 40: fails, where the evolved one is exact", errors, min(errors) > 0),
+        ):
+            words = f"{shown(found)} of bits wrong, {len(learned)} seeds"
+            said = f"copy, 2 bits, NTM by gradients, {said}"
+            yield _verdict("C7", "A-ENTM", said, words, holds, learned[0]["command"])
+    yield from _seasons(of)
+
+
+def _seasons(of: Any) -> Iterator[Verdict]:
+    """Yield what was remembered of seasons."""
+    column, command = "two foods", f"{LIFETIMES} --systems season"
+    machine, nothing = of("season", "ternary"), of("season", "no memory")
+    if not machine:
+        return
+    returns = [row["returns"][column] for row in machine]
+    said = "seasons of two foods, ternary: 0.90"
+    yield _verdict(
+        "C8", "A-SEASON", said, shown(returns), statistics.fmean(returns) >= 0.9, command
+    )
+    if nothing:
+        without = [row["returns"][column] for row in nothing]
+        gap = statistics.fmean(returns) - statistics.fmean(without)
+        said = "0.25 above what has no memory"
+        words = f"{shown(returns)} against {shown(without)}"
+        yield _verdict("C8", "A-SEASON", said, words, gap >= 0.25, command)
+    back = [
+        row["lives"][column]["right on the first day of a season that returns"] for row in machine
+    ]
+    later = [row["lives"][column]["right on other days"] for row in machine]
+    said = "nothing is forgotten: the first day of a season that returns is as good as later days"
+    words = f"{shown(back)} and {shown(later)}"
+    holds = statistics.fmean(back) >= statistics.fmean(later) - 0.02
+    yield _verdict("C8", "A-SEASON", said, words, holds, command)

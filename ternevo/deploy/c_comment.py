@@ -150,13 +150,11 @@ def actions(record: PolicyRecord, upper: str) -> Iterable[str]:
 def calls(record: PolicyRecord, upper: str, has_counts: bool) -> Iterable[str]:
     """Yield the lines of C that use the policy."""
     is_discrete = record.output_kind == "discrete"
-    memory = "memory, " if record.memory_size else ""
+    memory = passed(record)
     yield "USE with floats:"
     yield '    #include "@.h"  this file'
     yield "    if (@_selftest() != 0) stop();"
-    if memory:
-        yield f"    int8_t memory[{upper}_MEMORY];"
-        yield "    @_reset(memory);  once, and whenever an episode begins"
+    yield from _memory(record, upper)
     yield f"    float obs[{upper}_N_IN] = {{...}};"
     if is_discrete:
         yield f"    int action = @_act({memory}obs);"
@@ -178,6 +176,26 @@ def calls(record: PolicyRecord, upper: str, has_counts: bool) -> Iterable[str]:
     else:
         yield f"    int32_t action[{upper}_N_OUT];"
         yield f"    @_act_fixed({memory}q, action);"
+
+
+def passed(record: PolicyRecord) -> str:
+    """Return what callers pass first: the memory, and what a policy that learns is told."""
+    if record.life is None:
+        return "memory, " if record.memory_size else ""
+    return "&memory, reward, begins, " if record.life.kind == "hill_climber" else "&memory, "
+
+
+def _memory(record: PolicyRecord, upper: str) -> Iterable[str]:
+    """Yield the lines that begin with a memory, if there is one."""
+    if record.life is not None:
+        yield "    @_memory memory;"
+        yield "    @_reset(&memory, 3);  once in a life, with a seed"
+    elif record.memory_size:
+        yield f"    int8_t memory[{upper}_MEMORY];"
+        yield "    @_reset(memory);  once, and whenever an episode begins"
+    if record.life is not None and record.life.kind == "hill_climber":
+        yield "    float reward = 0;  that of the step before"
+        yield "    int begins = 1;    whether an episode begins, of which a life has several"
 
 
 # --------------------------------------------------------------------------------------- layout

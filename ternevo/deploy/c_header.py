@@ -1,15 +1,15 @@
 """A policy as one C99 header: integers, no malloc, nothing of libc but <stdint.h>.
 
 `to_c` writes the comment, the layers (`c_chain.py` a chain of dense ones, `c_layers.py` all others,
-both with the tables of `c_tables.py`), what callers use, and the self test. The kernels are in
-c/runtime.h, and all of them compute the integers of `integer.step`, bit for bit. Several headers
-can be included in one file.
+both with the tables of `c_tables.py`, and `c_life.py` policies that learn while they act), what
+callers use, and the self test. The kernels are in c/runtime.h, and all of them compute the integers
+of `integer.step`, bit for bit. Several headers can be included in one file.
 """
 
 import hashlib
 import importlib.resources
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from ternevo.deploy import (
     c_chain,
     c_comment,
     c_layers,
+    c_life,
     c_sizes,
     c_tables,
     capabilities,
@@ -64,15 +65,16 @@ def to_c(
         policy that takes integers.
     """
     capabilities.check_export(record, "c")
-    net = integer.compile_integer(record)
+    if record.life is not None:
+        c_life.check(record)
+    net = c_life.net_of(record) if record.life is not None else integer.compile_integer(record)
     _check_name(name)
     if num_vectors < 1:
         raise ValueError(f"num_vectors must be at least 1, got {num_vectors}")
     identity = hashlib.sha256(tvp.encode(record.bare())).hexdigest()
     writer = Writer(record, net, name, identity, counts, date)
     quantiser = list(_tables(writer))
-    has_layers = tvp.needs_second(record) or c_layers.is_needed(net)
-    network = (_layers if has_layers else _chain)(writer)
+    network = _network_of(writer)(writer)
     body = [
         *network.runtime,
         "",
@@ -103,7 +105,7 @@ class _Network(NamedTuple):
     Attributes:
       lines: tables, and the function `@_forward`.
       runtime: the code that all policies share.
-      parts: what there is to compile.
+      parts: what there is to compile; of a policy that learns, the bytes of its memory.
       rows: of the comment, what the network is.
       sums: how many sums `@_forward` writes.
       is_chain: whether it takes a padded copy of its inputs.
@@ -111,10 +113,25 @@ class _Network(NamedTuple):
 
     lines: list[str]
     runtime: list[str]
-    parts: c_sizes.Parts
+    parts: c_sizes.Parts | int
     rows: list[tuple[str, str]]
     sums: int
     is_chain: bool
+
+
+def _network_of(writer: Writer) -> Callable[[Writer], _Network]:
+    """Return what writes the layers."""
+    if writer.record.life is not None:
+        return _life
+    has_layers = tvp.needs_second(writer.record) or c_layers.is_needed(writer.net)
+    return _layers if has_layers else _chain
+
+
+def _life(writer: Writer) -> _Network:
+    """Return a policy that learns while it acts."""
+    code = c_life.code(writer)
+    shared = [_shared("runtime.h"), _shared("life.h")]
+    return _Network(code.lines, shared, code.memory, code.rows, code.widest, False)
 
 
 def _chain(writer: Writer) -> _Network:
@@ -180,7 +197,7 @@ def _tables(writer: Writer) -> Iterable[str]:
 
 
 def _entries(writer: Writer, network: _Network) -> Iterable[str]:
-    up, (into, with_) = writer.upper, _memory(writer)
+    up, (into, with_, _) = writer.upper, _memory(writer)
     padded, copied, taken = "", "", "q"
     if network.is_chain:
         padded = f"  int8_t padded[TERNEVO_PADDED({up}_N_IN)] = {{0}};\n"
@@ -212,11 +229,24 @@ TERNEVO_FN void @_quantise_u8(const uint8_t pixels[{up}_N_IN], int8_t q[{up}_N_I
     yield from _discrete(writer, network) if writer.is_discrete else _continuous(writer)
 
 
-def _memory(writer: Writer) -> tuple[str, str]:
-    """Return how functions take the memory, and how they pass it on: first, where there is one."""
+class _Passed(NamedTuple):
+    """How functions take the memory, and what comes with it, and how they and callers pass it."""
+
+    into: str
+    with_: str
+    of_test: str
+
+
+def _memory(writer: Writer) -> _Passed:
+    """Return how the memory is passed: first, where there is one."""
+    if c_life.is_told(writer.record):
+        into = "@_memory *memory, float feedback, int is_first, "
+        return _Passed(into, "memory, feedback, is_first, ", f"&memory, {c_life.TESTED}")
+    if writer.record.life is not None:
+        return _Passed("@_memory *memory, ", "memory, ", "&memory, ")
     if not writer.record.memory_size:
-        return "", ""
-    return f"int8_t memory[{writer.upper}_MEMORY], ", "memory, "
+        return _Passed("", "", "")
+    return _Passed(f"int8_t memory[{writer.upper}_MEMORY], ", "memory, ", "memory, ")
 
 
 def _quantise(writer: Writer) -> Iterable[str]:
@@ -243,7 +273,7 @@ TERNEVO_FN void @_quantise(const float obs[{up}_N_IN], int8_t q[{up}_N_IN]) {{
 
 
 def _discrete(writer: Writer, network: _Network) -> Iterable[str]:
-    up, (into, with_) = writer.upper, _memory(writer)
+    up, (into, with_, _) = writer.upper, _memory(writer)
     is_small = network.is_chain and not np.any(writer.net.layers[-1].shift)
     argmax = "ternevo_argmax" if is_small else "ternevo_argmax_wide"
     yield f"""\
@@ -276,7 +306,7 @@ def _obs_buffer(writer: Writer) -> str:
 
 
 def _continuous(writer: Writer) -> Iterable[str]:
-    up, exponent, (into, with_) = writer.upper, writer.net.output_exponent, _memory(writer)
+    up, exponent, (into, with_, _) = writer.upper, writer.net.output_exponent, _memory(writer)
     yield f"""\
 /* Actions without floats: action[i] / 2**{up}_ACTION_SHIFT is in [-1, 1], the whole range. */
 #define {up}_ACTION_SHIFT {max(exponent, 0)}
@@ -346,7 +376,7 @@ TERNEVO_INLINE void @_in_range(const int32_t *logits, float *action) {{
 
 
 def _selftest(writer: Writer, num_vectors: int) -> Iterable[str]:
-    up, (into, with_) = writer.upper, _memory(writer)
+    up, with_ = writer.upper, _memory(writer).of_test
     vectors = _vectors(writer, num_vectors)
     count = len(vectors.inputs)
     yield "#ifndef TERNEVO_NO_SELFTEST"
@@ -358,8 +388,10 @@ def _selftest(writer: Writer, num_vectors: int) -> Iterable[str]:
     if writer.fixed:
         yield from _count_tables(writer, min(num_vectors, MAX_QUANTISED))
     also = f", and -{COUNTS_FAILED} - n so are counts" if writer.fixed else ""
-    memory = f"  int8_t memory[{up}_MEMORY];\n" if into else ""
-    reset = "  @_reset(memory);\n" if into else ""
+    memory = f"  int8_t memory[{up}_MEMORY];\n" if with_ else ""
+    reset = "  @_reset(memory);\n" if with_ else ""
+    if writer.record.life is not None:
+        memory, reset = "  @_memory memory;\n", f"  @_reset(&memory, {c_life.SEED}u);\n"
     yield f"""\
 
 /* 0: every vector gives its logits. n: vector n - 1 does not. -n: observation n - 1 is quantised
@@ -451,6 +483,8 @@ def _vectors(writer: Writer, count: int) -> Vectors:
     extreme = rng.choice([low, high], (1, size))
     inputs = np.concatenate([own, np.zeros((1, size), int), extreme, random])[:count]
     inputs = inputs.astype(np.int8)
+    if record.life is not None:
+        return c_life.vectors(record, inputs)
     return Vectors(inputs, integer.episode(writer.net, inputs))
 
 
@@ -490,7 +524,7 @@ def _top(writer: Writer, network: _Network) -> Iterable[str]:
 #define {up}_N_IN {record.obs_size}
 #define {up}_N_OUT {record.num_outputs}
 #define {up}_WIDTH {network.sums} /* {said} */"""
-    if record.memory_size:
+    if record.memory_size and record.life is None:
         yield f"#define {up}_MEMORY {record.memory_size} /* numbers kept from step to step */"
     yield ""
 
@@ -505,7 +539,7 @@ def _comment(writer: Writer, network: _Network) -> Iterable[str]:
         c_comment.counts(writer.counts) if writer.counts else [],
         c_comment.actions(record, up),
         c_comment.calls(record, up, bool(writer.counts)),
-        c_sizes.lines(network.parts, writer.table_bytes.get("selftest", 0)),
+        _sizes(writer, network),
         _macros(record, network).splitlines(),
     ]
     yield f"A policy with weights in {{-1, 0, +1}}, written by ternevo {__version__}."
@@ -513,6 +547,12 @@ def _comment(writer: Writer, network: _Network) -> Iterable[str]:
         if part:
             yield ""
             yield from part
+
+
+def _sizes(writer: Writer, network: _Network) -> Iterable[str]:
+    if isinstance(network.parts, int):
+        return c_life.sizes(network.parts, writer)
+    return c_sizes.lines(network.parts, writer.table_bytes.get("selftest", 0))
 
 
 def _identity(writer: Writer) -> list[tuple[str, str]]:
@@ -525,10 +565,11 @@ def _identity(writer: Writer) -> list[tuple[str, str]]:
 
 def _macros(record: PolicyRecord, network: _Network) -> str:
     text = _MACROS
-    if not network.is_chain:
+    if not network.is_chain and record.life is None:
         text = text.replace("Files that include", _MAPS + "\nFiles that include")
     if record.memory_size:
-        text = text.replace("@_logits_q(q, out)", "@_logits_q(memory, q, out)")
+        given = c_comment.passed(record)
+        text = text.replace("@_logits_q(q, out)", f"@_logits_q({given}q, out)")
     return text
 
 

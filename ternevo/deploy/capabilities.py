@@ -44,7 +44,7 @@ class Capability(NamedTuple):
 ALL = Capability(LAYER_TYPES, True, INPUT_KINDS)
 CAPABILITIES: dict[ExportName, Capability] = {
     "tvp": ALL._replace(lives=True),
-    "c": ALL,
+    "c": ALL._replace(lives=True),
     "onnx": ALL,
     "html": ALL._replace(weights=("ternary", "binary", "float")),
     "numpy": ALL,

@@ -164,8 +164,8 @@ def check_integer(record: PolicyRecord) -> None:
     """Raise `NotIntegerError` unless all after the quantiser is integer, and stays as it is."""
     if record.life is not None:
         raise NotIntegerError(
-            f"the policy learns while it acts ({record.life.kind}); only a .tvp holds how, and the "
-            "runtime in Python runs it"
+            f"the policy learns while it acts ({record.life.kind}); only a .tvp and a C header "
+            "hold how"
         )
     for i, layer in enumerate(record.layers):
         if layer.kind == "float":

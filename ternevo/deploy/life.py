@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
-LifeKind = Literal["hebbian", "hill_climber"]
-LIFE_KINDS: tuple[LifeKind, ...] = ("hebbian", "hill_climber")
+LifeKind = Literal["hebbian", "hill_climber", "entm"]
+LIFE_KINDS: tuple[LifeKind, ...] = ("hebbian", "hill_climber", "entm")
 """The code of a kind in a file is its place here."""
 
 
@@ -38,8 +38,15 @@ class Life:
 
     def memory_size(self, layers: Sequence[Any]) -> int:
         """Return how many int32 numbers are carried from step to step."""
+        if self.kind == "entm":
+            return num_bits_of_tape(self.options) + self.options[2] + 1  # which cells, and the head
         weights = sum(layer.weights.size for layer in layers)
         if self.kind == "hebbian":
             return weights + 2  # the seed, and the number of steps
         biases = sum(0 if layer.bias is None else layer.bias.size for layer in layers)
         return 2 * (weights + biases) + 4  # two scores, the number of episodes, and the seed
+
+
+def num_bits_of_tape(options: Sequence[int]) -> int:
+    """Return the bits of a Turing machine's tape, of the options of `deploy.entm.Machine`."""
+    return options[1] * options[2]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy import hebbian, hill_climber
+from ternevo.deploy import entm, hebbian, hill_climber
 from ternevo.deploy.life import LifeKind
 from ternevo.deploy.record import PolicyRecord
 
@@ -45,7 +45,11 @@ class Runner(Protocol):
         ...
 
 
-KINDS: dict[LifeKind, Any] = {"hebbian": hebbian, "hill_climber": hill_climber}
+KINDS: dict[LifeKind, Any] = {
+    "hebbian": hebbian,
+    "hill_climber": hill_climber,
+    "entm": entm,
+}
 """The module of each kind, with `check(record)` and `Runner(record)`."""
 
 

@@ -1,12 +1,15 @@
-"""Tasks for policies with a memory that they write and read: copy, and the seasons of foods.
+"""Tasks for policies with a memory that they write and read: copy, seasons of foods, a T-maze.
 
-Observations are bits, shown as the integers 0 and 1, and actions are numbers from 0 to 1.
+Observations are bits, shown as the integers 0 and 1, and actions are numbers from 0 to 1, or turns
+in the maze.
 
 References:
   Graves, Wayne and Danihelka, "Neural Turing Machines", 2014 (copy).
   Greve, Jacobsen and Risi, "Evolving Neural Turing Machines", GECCO 2016 (copy by evolution).
   Lueders, Schlaeger, Korach and Risi, "Continual and One-Shot Learning through Neural Networks with
   Dynamic External Memory", 2017 (seasons).
+  Soltoggio et al., "Evolutionary Advantages of Neuromodulated Plasticity in Dynamic, Reward-based
+  Scenarios", ALIFE 2008 (the double T-maze whose reward moves).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +23,7 @@ from jaxtyping import Array, Float32, Int32
 
 from ternevo.envs import traces
 from ternevo.names import check, lookup
-from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
+from ternevo.types import ActionSpec, Descriptor, Env, EnvState, Key, ObsSpec, Task, Timestep
 
 LONGEST = 10
 """Largest number of vectors to copy, unless another is asked for."""
@@ -86,18 +89,43 @@ def copy(
 
     limit = 2 * longest + 2 if episode_length is None else episode_length
     names = ("start", "delimiter", *(f"bit {i}" for i in range(bits)))
-    suffix = "" if bits == 1 else f"@{bits}"
+    suffix = "" if bits == 1 and shortest < longest else f"@{bits}"
+    suffix += f"x{longest}" if shortest == longest else ""
     return _env(f"copy{suffix}", names, tuple(f"bit {i}" for i in range(bits)), limit, reset, step)
+
+
+def copies(env: Env, key: Key) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return an episode of `copy`, whose observations do not depend on actions, with answers.
+
+    Returns:
+      The observations [steps, obs], the right answers [steps, bits] as -1 and 1, and what each step
+      is worth [steps]: together 1, and 0 where nothing is asked.
+    """
+
+    def step(carry: tuple, _: None) -> tuple:
+        state, obs = carry
+        vectors, length = state.drawn
+        answer = state.step - length - 2
+        right = 2 * vectors[jnp.clip(answer, 0, len(vectors) - 1)] - 1
+        is_asked = (answer >= 0) & (answer < length)
+        after, timestep = env.step(key, state, jnp.zeros(env.action.size))
+        return (after, timestep.obs), (obs, right, is_asked / length)
+
+    return jax.lax.scan(step, env.reset(key, ()), None, env.episode_length)[1]
 
 
 # --------------------------------------------------------------------------------------- season
 
 
 class Year(NamedTuple):
-    """Which foods are good [seasons, foods], and their orders [days, foods]."""
+    """Which foods are good [seasons, foods], their orders [days, foods], and how a life went.
+
+    `right` counts right decisions: on first days of seasons that return, and on other scored days.
+    """
 
     is_good: Float32[Array, "seasons foods"]
     order: Int32[Array, "days foods"]
+    right: Float32[Array, " 2"]
 
 
 def season(
@@ -114,7 +142,9 @@ def season(
     random order, each for some steps. The action at the step before the last of them decides: above
     0.7 eats, below 0.3 leaves. The last step shows the food with the reward or the punish bit.
     Scored are all days but the first of each season in the first year, and all right decisions are
-    worth 1 together. Without a memory the return is at most 1/2 on average.
+    worth 1 together. Without a memory the return is at most 1/2 on average. The descriptor tells
+    what was forgotten: the share of right decisions on the first day of a season that returns, and
+    on the other scored days.
 
     Args:
       episode_length: the time limit; by default that of the whole life.
@@ -126,6 +156,7 @@ def season(
     """
     kinds, total_days = foods * seasons, years * seasons * days
     scored = (total_days - seasons) * foods
+    counts = jnp.array([(years - 1) * seasons * foods, years * seasons * (days - 1) * foods])
 
     def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
         del task
@@ -136,7 +167,7 @@ def season(
         orders = jax.vmap(lambda k: jax.random.permutation(k, foods))(
             jax.random.split(key_order, total_days)
         )
-        drawn = Year(is_good, orders.astype(jnp.int32))
+        drawn = Year(is_good, orders.astype(jnp.int32), jnp.zeros(2))
         obs = shown(drawn, jnp.zeros((), jnp.int32), jnp.zeros(2))
         return MemoryState(drawn, jnp.zeros((), jnp.int32), obs), obs
 
@@ -156,16 +187,79 @@ def season(
         is_right = jnp.where(is_good, action[0] > 0.7, action[0] < 0.3)
         decides = state.step % steps == steps - 2
         is_scored = decides & (day >= seasons * days) | (decides & (day % days > 0))
-        reward = jnp.where(is_scored & is_right, 1.0 / scored, 0.0)
+        is_point = is_scored & is_right
+        reward = jnp.where(is_point, 1.0 / scored, 0.0)
+        which_days = jnp.array([day % days == 0, day % days > 0])
+        drawn = state.drawn._replace(right=state.drawn.right + which_days * is_point)
         told = jnp.stack([is_right, ~is_right]).astype(jnp.float32)
         count = state.step + 1
-        obs = shown(state.drawn, count, jnp.where(decides, told, 0.0))
+        obs = shown(drawn, count, jnp.where(decides, told, 0.0))
         is_over = count == total_days * foods * steps
-        return _stepped(state.drawn, count, obs, reward, is_over, limit)
+        return _stepped(drawn, count, obs, reward, is_over, limit)
 
     limit = total_days * foods * steps if episode_length is None else episode_length
     names = tuple(f"food {i} of season {j}" for j in range(seasons) for i in range(foods))
-    return _env("season", (*names, "reward", "punish"), ("eat",), limit, reset, step)
+    suffix = "" if foods == 4 else f"@{foods}"
+    env = _env(f"season{suffix}", (*names, "reward", "punish"), ("eat",), limit, reset, step)
+    shares = "right on the first day of a season that returns", "right on other days"
+    found = lambda state: state.drawn.right / jnp.maximum(counts, 1)  # noqa: E731
+    return env._replace(descriptor=Descriptor(shares, (0.0, 0.0), (1.0, 1.0), found))
+
+
+# --------------------------------------------------------------------------------------- t maze
+
+
+class Maze(NamedTuple):
+    """Where the reward is before and after it moves, when it moves, and the first turn."""
+
+    ends: Int32[Array, " 2"]
+    moves_at: Int32[Array, ""]
+    turn: Int32[Array, ""]
+
+
+def t_maze(episode_length: int | None = None, rounds: int = 20) -> Env:
+    """Find the one of four ends of a double T-maze that pays, go there again, and see it move.
+
+    A round has four steps, in which the observation says home, junction, junction, and end. The
+    actions at the two junctions are turns, which lead to one of four ends. At the end there is the
+    reward bit or the punish bit; the round then begins again at home. In a round from 8 to 12 the
+    reward moves to another end. A round that finds it is worth 1 / rounds.
+
+    Who searches one end after another and stays misses 1.5 rounds on average at first, and 2 after
+    the move, so the optimum is `1 - 3.5 / rounds`; who does not remember gets 1/4.
+
+    Args:
+      episode_length: the time limit; by default that of all rounds.
+      rounds: rounds of a life, at least 13.
+    """
+
+    def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
+        del task
+        key_end, key_other, key_round = jax.random.split(key, 3)
+        end = jax.random.randint(key_end, (), 0, 4)
+        other = (end + jax.random.randint(key_other, (), 1, 4)) % 4
+        moves_at = jax.random.randint(key_round, (), 8, 13)
+        drawn = Maze(jnp.stack([end, other]), moves_at, jnp.zeros((), jnp.int32))
+        obs = jnp.zeros(5).at[0].set(1.0)
+        return MemoryState(drawn, jnp.zeros((), jnp.int32), obs), obs
+
+    def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
+        del key
+        drawn, phase = state.drawn, state.step % 4
+        pays = drawn.ends[(state.step // 4 >= drawn.moves_at).astype(jnp.int32)]
+        arrives = phase == 2
+        is_right = arrives & (2 * drawn.turn + action == pays)
+        turn = jnp.where(phase == 1, action, drawn.turn).astype(jnp.int32)
+        place = jnp.array([phase == 3, (phase == 0) | (phase == 1), arrives])
+        told = jnp.stack([is_right, arrives & ~is_right])
+        obs = jnp.concatenate([place, told]).astype(jnp.float32)
+        count, reward = state.step + 1, jnp.where(is_right, 1.0 / rounds, 0.0)
+        return _stepped(drawn._replace(turn=turn), count, obs, reward, count == 4 * rounds, limit)
+
+    limit = 4 * rounds if episode_length is None else episode_length
+    names = ("home", "junction", "end", "reward", "punish")
+    env = _env("t_maze", names, ("left", "right"), limit, reset, step)
+    return env._replace(action=ActionSpec("discrete", 2))
 
 
 # ----------------------------------------------------------------------------------------- tasks
@@ -201,9 +295,13 @@ def _env(
     )
 
 
-TASKS: dict[str, Callable[..., Env]] = {"copy": copy, "season": season}
+TASKS: dict[str, Callable[..., Env]] = {"copy": copy, "season": season, "t_maze": t_maze}
 BITS = ("1", "2", "4", "8")
 """Components of vectors to copy that can be asked for, as in "memory/copy@4"."""
+FOODS = ("2", "4")
+"""Foods of a season that can be asked for, as in "memory/season@2"."""
+MAX_LENGTH = 10_000
+"""Largest length that can be asked for, as in "memory/copy@4x100"."""
 
 
 def names() -> tuple[str, ...]:
@@ -214,15 +312,29 @@ def names() -> tuple[str, ...]:
 def make(name: str, episode_length: int | None = None) -> Env:
     """Return a task, described at its function.
 
+    "copy@4" has vectors of 4 bits, "copy@4x100" sequences of just 100 of them, and "season@2" has
+    two foods in a season.
+
     Raises:
-      UnknownName: there is no such task, or no such number of bits.
+      UnknownName: there is no such task, or no such number of bits or foods.
+      ValueError: a length is not a number, or out of its range.
     """
-    name, at, bits = name.partition("@")
+    name, at, size = name.partition("@")
     task = lookup("task", name, TASKS)
     if not at:
         return task(episode_length)
-    check("task with bits", name, ("copy",))
-    return copy(episode_length, int(check("number of bits", bits, BITS)))
+    check("task with a size", name, ("copy", "season"))
+    if name == "season":
+        return season(episode_length, int(check("number of foods", size, FOODS)))
+    bits, times, length = size.partition("x")
+    own = {} if not times else dict.fromkeys(("shortest", "longest"), _length(length))
+    return copy(episode_length, int(check("number of bits", bits, BITS)), **own)
+
+
+def _length(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_LENGTH:
+        raise ValueError(f"length {text!r} of memory/copy; must be 1 to {MAX_LENGTH:,}")
+    return int(text)
 
 
 def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:

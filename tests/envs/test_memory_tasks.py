@@ -9,6 +9,7 @@ import pytest
 from recall import CUE, all_episodes, returns_of_all
 
 from ternevo import envs
+from ternevo.envs import contract as env_contract
 
 KEY = jax.random.key(0)
 
@@ -61,6 +62,93 @@ def test_recall_shows_the_cue_once_and_draws_its_episodes_evenly():
         np.testing.assert_array_equal(timestep.obs[:, 0], 0)
         np.testing.assert_array_equal(timestep.obs[:, 1], state.inner[:, step + 2])
         assert bool(jnp.all(timestep.terminated == (step == 3)))
+
+
+# --- memory/t_maze ----------------------------------------------------------------------------
+
+
+def searched(env, key, remembers):
+    """Return the return of who goes to one end after another, and stays where it was paid."""
+    step = jax.jit(env.step)
+    state, obs = jax.jit(env.reset)(key, ())
+    end, total, visits = 0, 0.0, 0
+    for _ in range(env.episode_length):
+        turn = end // 2 if visits == 0 else end % 2
+        visits += int(obs[1])
+        state, timestep = step(KEY, state, jnp.int32(turn))
+        obs, total = np.asarray(timestep.obs), total + float(timestep.reward)
+        if obs[2]:
+            end = (end + 1) % 4 if obs[4] and remembers else end
+            visits = 0
+    assert bool(timestep.terminated)
+    return total
+
+
+def test_who_searches_the_maze_misses_as_often_as_is_said():
+    """1.5 rounds at first and 2 after the move, over all 12 pairs of ends."""
+    env = env_contract.check(envs.make("memory/t_maze"))
+    assert (env.action.kind, env.action.size, env.episode_length) == ("discrete", 2, 80)
+    keys = jax.random.split(KEY, 80)
+    drawn = jax.vmap(lambda key: env.reset(key, ())[0].drawn)(keys)
+    lives = {tuple(ends): key for ends, key in zip(drawn.ends.tolist(), keys, strict=True)}
+    assert len(lives) == 12 and all(first != second for first, second in lives)
+    moves = {tuple(x): y for x, y in zip(drawn.ends.tolist(), drawn.moves_at.tolist(), strict=True)}
+    missed = {}
+    for (first, second), key in lives.items():
+        found = searched(env, key, remembers=True)
+        missed[first, second] = round(20 * (1 - found))
+        assert missed[first, second] == first + (second - first) % 4
+    assert np.mean(list(missed.values())) == 3.5
+    assert searched(env, lives[0, 1], remembers=False) == pytest.approx(moves[0, 1] / 20)
+
+
+# --- memory/season: what is forgotten ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_the_descriptor_tells_what_was_forgotten(forgets):
+    """Of who knows all foods, and of who begins each day of a season anew but its second one."""
+    env = envs.make("memory/season@2")
+    assert (env.obs.size, env.episode_length) == (6, 96)
+    assert env.descriptor is not None
+    of = env.descriptor.of
+
+    @jax.jit
+    def life(key):
+        def step(state, _):
+            drawn, day = state.drawn, state.step // 8
+            food = jnp.argmax(state.obs[:4])
+            good = drawn.is_good.ravel()[food]
+            action = jnp.where(forgets & (day % 2 == 0), 1 - good, good)
+            return env.step(KEY, state, action[None])
+
+        state, steps = jax.lax.scan(step, env.reset(key, ())[0], None, env.episode_length)
+        return steps.reward.sum(), of(state)
+
+    total, shares = life(jax.random.key(3))
+    # 8 of the 20 scored decisions are on first days of seasons that return.
+    np.testing.assert_allclose(shares, [0 if forgets else 1, 1])
+    assert float(total) == pytest.approx(0.6 if forgets else 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("memory/season@3", "unknown number of foods '3'"),
+        ("memory/t_maze@2", "unknown task with a size 't_maze'"),
+        ("memory/copy@2x0", "length '0' of memory/copy; must be 1 to 10,000"),
+        ("memory/copy@2xlong", "length 'long' of memory/copy"),
+    ],
+)
+def test_sizes_that_are_not_there_are_refused_in_words(name, message):
+    with pytest.raises(ValueError, match=message):
+        envs.make(name)
+
+
+def test_all_sequences_may_have_one_length():
+    env = env_contract.check(envs.make("memory/copy@4x7"))
+    assert (env.id, env.obs.size, env.episode_length) == ("memory/copy@4x7", 6, 16)
+    assert {int(env.reset(jax.random.key(i), ())[0].drawn.length) for i in range(5)} == {7}
 
 
 # --- gymnax -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from ternevo.settings.policies.hebbian import Hebbian as Hebbian
 from ternevo.settings.policies.hill_climber import HillClimber as HillClimber
 from ternevo.settings.policies.hyperneat import HyperNEAT as HyperNEAT
 from ternevo.settings.policies.mlp import MLP as MLP
+from ternevo.settings.policies.ntm import NTM as NTM
 from ternevo.settings.policies.q_learner import QLearner as QLearner
 from ternevo.settings.policies.recurrent import Recurrent as Recurrent
 from ternevo.settings.policies.resnet import ResNet as ResNet
@@ -33,6 +34,7 @@ POLICIES: dict[str, type[PolicySettings]] = {
     "es_learner": ESLearner,
     "gradient_learner": GradientLearner,
     "entm": ENTM,
+    "ntm": NTM,
 }
 
 

@@ -16,6 +16,7 @@ class ENTM(PolicySettings):
     """
 
     built_by: ClassVar[str] = "ternevo.policies.entm:build"
+    codec: ClassVar[str | None] = "ternevo.policies.entm_record"
     learns_in_life: ClassVar[bool] = True
 
     hidden_size: int = option(0, NOT_NEGATIVE, costs_memory=True)
