@@ -261,7 +261,7 @@ def test_what_runs_without_jax_refuses_an_own_policy_in_a_line(tool, more, runs_
     assert stopped.value.code == 2
     assert error.count("\n") == 1
     assert "best_policy.npz" in error
-    assert "one of your own --policy, which only JAX and its module can run" in error
+    assert "a .npz, of a --policy that only JAX and its module can run" in error
 
 
 def test_a_file_whose_module_is_gone_says_so(runs_of, monkeypatch):

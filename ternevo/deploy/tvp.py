@@ -476,7 +476,7 @@ def _read_frame(reader: Reader) -> tuple[Any, ...]:
     reader.need(len(data) <= MAX_BYTES, 0, f"larger than {MAX_BYTES} bytes")
     if data[: len(MAGIC)] != MAGIC:
         is_own = data[:2] == b"PK"  # a .npz, see ternevo/policies/policy_archive.py
-        what = "; it is one of your own --policy, which only JAX and its module can run"
+        what = "; it is a .npz, of a --policy that only JAX and its module can run"
         reader.refuse(0, f"not a .tvp policy file{what if is_own else ''}")
     reader.need(len(data) >= HEADER.size + LAYER.size + 4, len(data), "the file is cut off")
     reader.take(HEADER.size, "header")
