@@ -17,6 +17,7 @@ from ternevo.arithmetic.weights import (
 )
 from ternevo.learners import sparsity
 from ternevo.learners.topology import Sparse
+from ternevo.settings.policies.settings import Ternarizer
 from ternevo.types import Inputs, Key, Memory, Params, Policy, Tensor
 
 Latents = list[Float32[Array, "..."]]
@@ -131,7 +132,11 @@ def _felt(tensor: Tensor, latent: jax.Array, mask: Mask) -> Tensor:
 
 
 def latent_policy(
-    policy: Policy, weights: WeightName, sparse: Sparse | None = None, quantise_from: int = 0
+    policy: Policy,
+    weights: WeightName,
+    sparse: Sparse | None = None,
+    quantise_from: int = 0,
+    ternarizer: Ternarizer = "absmean",
 ) -> LatentPolicy:
     """Return a policy as it is learned.
 
@@ -140,11 +145,12 @@ def latent_policy(
       weights: the kind of weights that ship.
       sparse: how some are pruned, None if none are.
       quantise_from: updates after which they act and learn as they ship; 0 for always.
+      ternarizer: how latents are cut into trits.
 
     Raises:
       ValueError: weights are to be pruned to 0, which such weights cannot be.
     """
-    kind = kind_of(weights)
+    kind = kind_of(weights, ternarizer)
     if sparse and not kind.has_zero:
         raise ValueError(
             f"--sparsity must be 0 with --weights {weights}, which have no 0 to be pruned to"

@@ -133,7 +133,7 @@ def replay(shape: Shape, obs: ObsSpec, gamma: Number, reward_scale: Number) -> R
     )
     frames = Frames(obs, shape.num_frames)
 
-    def sample(state: Any, key: Key, num_rewards: Number | None = None) -> Sampled:
+    def sample(state: Any, key: Key, num_rewards: Int32[Array, ""] | None = None) -> Sampled:
         rows = ring.sample(state, key).experience
         return batch_of(rows, frames, gamma, reward_scale, num_rewards)
 
@@ -183,7 +183,7 @@ def forgetting(
         size = jnp.minimum(state.size + rows.reward.shape[1], shape.length)
         return Window(plain.add(state.ring, rows), size)
 
-    def sample(state: Window, key: Key, num_rewards: Number | None = None) -> Sampled:
+    def sample(state: Window, key: Key, num_rewards: Int32[Array, ""] | None = None) -> Sampled:
         key_env, key_age = jax.random.split(key)
         env = jax.random.randint(key_env, (shape.batch_size,), 0, shape.num_envs)
         most = jnp.maximum(state.size - shape.window + 1, 1)
@@ -225,7 +225,7 @@ def batch_of(
     frames: "Frames",
     gamma: Number,
     reward_scale: Number,
-    num_rewards: Number | None = None,
+    num_rewards: Int32[Array, ""] | None = None,
 ) -> Sampled:
     """Return what is learned from windows of steps [batch, window], the last n of which count.
 

@@ -264,7 +264,8 @@ def _learned(
     """Return the policy as a gradient learner learns it in a run of some updates."""
     quantise_from = settings.quantizing.quantise_from(weights, num_updates)
     sparse = topology.sparse(settings.pruning, settings.pruning.sparsity)
-    return latent_policy(policy, weights, sparse, quantise_from)
+    ternarizer = settings.quantizing.ternarizer
+    return latent_policy(policy, weights, sparse, quantise_from, ternarizer)
 
 
 def _pruning(

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from ternevo.settings.flat import Part
 from ternevo.settings.meaning import BELOW_ONE, COUNT, FRACTION, POSITIVE, SHARE, option
-from ternevo.settings.policies.settings import LARGEST_LEVELS, WeightName
+from ternevo.settings.policies.settings import LARGEST_LEVELS, Ternarizer, WeightName
 
 Schedule = Literal["constant", "linear", "cosine", "exponential"]
 
@@ -68,7 +68,11 @@ class Pruning(Part):
 
 @dataclasses.dataclass(frozen=True)
 class Quantizing(Part):
-    """Weights of a few bits that are floats at first."""
+    """How latents become weights of a few bits, and when."""
+
+    ternarizer: Ternarizer = "absmean"
+    """Only for --weights ternary: how latents are cut into trits: at half their mean size, at 0.7
+    times it (twn), or at a twentieth of the largest (ttq)."""
 
     quantize_start: float = option(0.8, FRACTION)
     """Only for --weights int8, int4 and int2: share of the gradient steps of the run after which
