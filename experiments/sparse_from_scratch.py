@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import tyro
 from arms import PAGES, ROOT, Arm, check_all, origin, side_by_side
 from study import outcome, size_of
@@ -154,9 +153,7 @@ def ratios(task: Task, arm: str) -> tuple[float, float, float]:
     A gradually pruned learner is dense at first, which is not counted here.
     """
     own, whole = networks_of(task, arm), networks_of(task, "dense")
-    pairs = [(td3(x), td3_of_rlx2(x), x.actor) for x in (own, whole)]
-    one, two, three = np.divide(*pairs)
-    return float(one), float(two), float(three)
+    return td3(own) / td3(whole), td3_of_rlx2(own) / td3_of_rlx2(whole), own.actor / whole.actor
 
 
 def page_of(rows: list[Row]) -> str:
