@@ -168,7 +168,9 @@ def test_no_step_of_the_optimiser_ends_on_zero():
             np.testing.assert_array_equal(new, old)
 
 
-@pytest.mark.parametrize("weights", ["float", "ternary", "int8"])
+@pytest.mark.parametrize(
+    "weights", ["float", "ternary", pytest.param("int8", marks=pytest.mark.slow)]
+)
 def test_pruned_weights_have_gradients_and_change_no_output(weights):
     """The gradient of a pruned weight is that of a float of 0 in its place."""
     policy = MLP((5,), weights=weights).build(ObsSpec((4,)), ActionSpec("continuous", 2))
