@@ -56,15 +56,17 @@ def refusal(capsys, *arguments) -> str:
 # ------------------------------------------------------------------------------------ the weights
 
 
-@pytest.mark.parametrize("activation", ["int8", "tanh"])
-def test_weights_are_those_of_discretize(activation, tmp_path):
+@pytest.mark.parametrize(
+    ("activation", "ternarizer"), [("int8", "absmean"), ("tanh", "absmean"), ("int8", "twn")]
+)
+def test_weights_are_those_of_discretize(activation, ternarizer, tmp_path):
     path = tmp_path / "policy.tvp"
     settings = save(path, activation=activation)
-    before, after = policy_file.load(path), exported(path)
+    before, after = policy_file.load(path), exported(path, "--ternarizer", ternarizer)
     for old, new in zip(
         ternary.tensors(before.weights), ternary.tensors(after.weights), strict=True
     ):
-        expected = kind_of("ternary").discretize(old.values)
+        expected = kind_of("ternary", ternarizer).discretize(old.values)
         assert new.values.dtype == new.exponent.dtype == jnp.int8
         np.testing.assert_array_equal(new.values, expected.values)
         assert new.exponent == expected.exponent
@@ -222,6 +224,11 @@ def test_a_folder_is_not_replaced(source, tmp_path, capsys):
     [
         ((), "give either --to FORMAT or --ternarize"),
         (("--ternarize", "--num_episodes", "0"), "num_episodes must be at least 1, got 0"),
+        (
+            ("--weights", "int8", "--ternarizer", "twn"),
+            "--ternarizer needs --weights ternary, got --weights int8",
+        ),
+        (("--to", "c", "--ternarizer", "twn"), "--ternarizer applies to --weights, not to --to c"),
     ],
 )
 def test_bad_options_are_refused(arguments, message, source, capsys):

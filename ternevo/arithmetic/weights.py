@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int8, Num
 
-from ternevo.arithmetic import latents as of_latents, quantised
+from ternevo.arithmetic import latents as of_latents, quantised, ternarizers
 from ternevo.arithmetic.ternary import WeightName, replace_tensors, tensors
 from ternevo.names import check
-from ternevo.settings.policies.settings import LARGEST_LEVELS, exponent_spread
+from ternevo.settings.policies.settings import LARGEST_LEVELS, Ternarizer, exponent_spread
 from ternevo.types import Key, Params, Tensor
 
 Mask = Bool[Array, "..."] | None
@@ -66,13 +66,18 @@ class WeightKind(NamedTuple):
         return self.levels[1] - self.levels[0]
 
 
-def kind_of(name: WeightName) -> WeightKind:
+def kind_of(name: WeightName, ternarizer: Ternarizer = "absmean") -> WeightKind:
     """Return the kind of weights with this name.
+
+    Args:
+      name: the name.
+      ternarizer: how latents are cut into trits; other kinds do not ask.
 
     Raises:
       UnknownName: there is no such kind.
     """
-    return KINDS[check("kind of weights", name, KINDS)]
+    kind = KINDS[check("kind of weights", name, KINDS)]
+    return TERNARIZERS[ternarizer] if kind is TERNARY else kind
 
 
 # -------------------------------------------------------------------- ternary and binary
@@ -168,6 +173,30 @@ TERNARY = WeightKind(
     straight_through=partial(_straight_through, _discretize_ternary),
     latent=lambda key, tensor: of_latents.draw_for(key, tensor, TERNARY_LEVEL, 0.5),
 )
+
+
+def _cut_at(threshold: ternarizers.Threshold) -> WeightKind:
+    """Return ternary weights with another threshold, see `ternarizers`."""
+    discretize = partial(ternarizers.cut_at, threshold)
+
+    def cut(latent: jax.Array, per_output: bool = False) -> jax.Array:
+        axes = tuple(range(latent.ndim - per_output))
+        return threshold(jnp.abs(latent), jnp.ones(latent.shape, bool), axes)
+
+    return TERNARY._replace(
+        cut=cut,
+        discretize=discretize,
+        straight_through=partial(_straight_through, discretize),
+        latent=ternarizers.latents_for,
+    )
+
+
+TERNARIZERS: dict[str, WeightKind] = {
+    "absmean": TERNARY,
+    "twn": _cut_at(ternarizers.twn),
+    "ttq": _cut_at(ternarizers.ttq),
+}
+"""Ternary weights by the name of the option that says how latents are cut into trits."""
 
 BINARY = WeightKind(
     name="binary",

@@ -24,7 +24,8 @@ from ternevo.learners.critics import Batch, Critic, Twins, View
 from ternevo.learners.descent import descend, towards
 from ternevo.learners.latents import LatentPolicy, Latents
 from ternevo.learners.learner import Learner
-from ternevo.learners.sparsity import as_pruned
+from ternevo.learners.sparsity import STACKED, as_pruned
+from ternevo.learners.topology import Sparse, sparse
 from ternevo.rollouts.transitions import Agent, Taken
 from ternevo.types import Env, Key, Memory, Metrics, Number, Params
 
@@ -104,6 +105,7 @@ class Parts(NamedTuple):
     latent: LatentPolicy
     twins: Twins
     optimizers: Optimizers
+    sparse_critics: Sparse | None = None
 
     def at(self, updates: Any) -> "Parts":
         """Return the parts as they are after some updates."""
@@ -118,6 +120,8 @@ class Parts(NamedTuple):
         key_latents, key_critics = jax.random.split(key)
         actor = Actor(self.latent.init(key_latents), exploration)
         critics = self.twins.init(key_critics, env.obs.size, env.action.size)
+        if self.sparse_critics:
+            critics = STACKED.put(critics, self.sparse_critics.begin(STACKED.of(critics)))
         log_temperature = jnp.asarray(temperature, jnp.float32)
         states = (
             self.optimizers.actor.init(actor),
@@ -140,7 +144,11 @@ class Parts(NamedTuple):
         """Return the older copies, moved towards what is learned."""
         older = state.target_actor, state.target_critics
         moved, target_critics = towards((actor, critics), older, tau)
-        return (as_pruned(moved, actor) if self.latent.is_sparse else moved), target_critics
+        if self.latent.is_sparse:
+            moved = as_pruned(moved, actor)
+        if self.sparse_critics:
+            target_critics = as_pruned(target_critics, critics, STACKED)
+        return moved, target_critics
 
     def fit(self, state: LearnerState, batch: Batch, wanted: jax.Array) -> tuple[Any, ...]:
         """Move the critics towards the wanted values; return params, optimiser state, metrics."""
@@ -164,7 +172,8 @@ def parts(settings: "ActorCritic", env: Env, latent: LatentPolicy, optimizers: O
         )
     latent.check_memoryless(settings.word)
     critic = Critic(settings.critic_hidden_sizes, settings.critic_activation, 1.0)
-    return Parts(latent, Twins(critic, settings.num_critics), optimizers)
+    twins = Twins(critic, settings.num_critics)
+    return Parts(latent, twins, optimizers, sparse(settings.pruning, settings.critic_sparsity))
 
 
 def _agent(parts: Parts, env: Env, latents: Latents, choose: Any) -> Agent:

@@ -16,6 +16,8 @@ from ternevo.arithmetic.weights import (
     straight_through_all,
 )
 from ternevo.learners import sparsity
+from ternevo.learners.topology import Sparse
+from ternevo.settings.policies.settings import Ternarizer
 from ternevo.types import Inputs, Key, Memory, Params, Policy, Tensor
 
 Latents = list[Float32[Array, "..."]]
@@ -25,7 +27,7 @@ Latents = list[Float32[Array, "..."]]
 class LatentPolicy(NamedTuple):
     """A policy, the shapes of its params, and the kind of weights that its latents are cut into.
 
-    If `is_sparse`, a weight whose latent is 0 is pruned, see `learners/sparsity.py`. Before
+    If it is `sparse`, a weight whose latent is 0 is pruned, see `learners/sparsity.py`. Before
     `quantise_from` updates, weights act and learn as they are, and what would ship is rounded all
     the same; then they act and learn rounded (quantisation-aware training). `updates` is how many
     there were, see `at`.
@@ -34,9 +36,14 @@ class LatentPolicy(NamedTuple):
     policy: Policy
     template: Params
     weights: WeightKind
-    is_sparse: bool = False
+    sparse: Sparse | None = None
     quantise_from: int = 0
     updates: Any = 0
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether weights may be pruned."""
+        return self.sparse is not None
 
     def at(self, updates: Any) -> "LatentPolicy":
         """Return the policy as it is after some updates."""
@@ -49,7 +56,7 @@ class LatentPolicy(NamedTuple):
     def drawn(self, key_policy: Key, key_latents: Key) -> Latents:
         """Return the same from a key for the policy and one for the latents."""
         latents = latents_of(key_latents, self.policy.init(key_policy), self.weights)
-        return sparsity.unpruned(latents) if self.is_sparse else latents
+        return self.sparse.begin(latents) if self.sparse else latents
 
     def shipped(self, latents: Latents) -> Params:
         """Return the params as they would be shipped."""
@@ -59,6 +66,9 @@ class LatentPolicy(NamedTuple):
         """Return the same params in float32, with straight-through gradients."""
         masks = self._masks(latents)
         params = straight_through_all(self.template, latents, self.weights, masks)
+        if self.sparse and self.sparse.grows_by_gradient:
+            known = zip(tensors(params), latents, sparsity.masks_of(latents), strict=True)
+            params = replace_tensors(params, [_felt(*triple) for triple in known])
         if not self.quantise_from:
             return params
         is_rounded = self.updates >= self.quantise_from
@@ -112,24 +122,38 @@ def _rounded_if(is_rounded: Any, tensor: Tensor, latent: jax.Array) -> Tensor:
     return Tensor(jnp.where(is_rounded, tensor.values, unrounded), tensor.exponent)
 
 
+def _felt(tensor: Tensor, latent: jax.Array, mask: Mask) -> Tensor:
+    """Return a tensor whose pruned weights have gradients, as if they were not pruned."""
+    if mask is None:
+        return tensor
+    pruned = jnp.where(mask, 0.0, latent)  # all are 0, so this changes no value
+    values = tensor.values + pruned * jnp.exp2(tensor.exponent.astype(jnp.float32))
+    return Tensor(values, tensor.exponent)
+
+
 def latent_policy(
-    policy: Policy, weights: WeightName, is_sparse: bool = False, quantise_from: int = 0
+    policy: Policy,
+    weights: WeightName,
+    sparse: Sparse | None = None,
+    quantise_from: int = 0,
+    ternarizer: Ternarizer = "absmean",
 ) -> LatentPolicy:
     """Return a policy as it is learned.
 
     Args:
       policy: the policy.
       weights: the kind of weights that ship.
-      is_sparse: whether some are pruned.
+      sparse: how some are pruned, None if none are.
       quantise_from: updates after which they act and learn as they ship; 0 for always.
+      ternarizer: how latents are cut into trits.
 
     Raises:
       ValueError: weights are to be pruned to 0, which such weights cannot be.
     """
-    kind = kind_of(weights)
-    if is_sparse and not kind.has_zero:
+    kind = kind_of(weights, ternarizer)
+    if sparse and not kind.has_zero:
         raise ValueError(
             f"--sparsity must be 0 with --weights {weights}, which have no 0 to be pruned to"
         )
     template = jax.eval_shape(policy.init, jax.random.key(0))
-    return LatentPolicy(policy, template, kind, is_sparse, quantise_from)
+    return LatentPolicy(policy, template, kind, sparse, quantise_from)

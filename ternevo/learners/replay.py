@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import flashbax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Num
+from jaxtyping import Array, Bool, Float, Int32, Num
 
 from ternevo.policies.acting import Seen
-from ternevo.types import Key, Number, ObsKind, ObsSpec
+from ternevo.types import Key, Metrics, Number, ObsKind, ObsSpec
 
 DTYPES: dict[ObsKind, Any] = {
     "floats": jnp.float32,
@@ -44,7 +44,8 @@ class Experience(NamedTuple):
     """Steps of environments, leaves [*batch, ...]: what was seen, done and found.
 
     `action` is in units of the learner: a number, or a share of the range, -1 to 1. `after` is what
-    the environment showed then; where an episode ended, its final observation.
+    the environment showed then; where an episode ended, its final observation. `meant` is what the
+    policy did without noise, for rings that forget, else ().
     """
 
     seen: Seen
@@ -53,6 +54,7 @@ class Experience(NamedTuple):
     terminated: Bool[Array, "*batch"]
     truncated: Bool[Array, "*batch"]
     after: Seen
+    meant: Any = ()
 
 
 class Sampled(NamedTuple):
@@ -80,14 +82,18 @@ class Replay(NamedTuple):
     Attributes:
       init: maps one step (leaves without axes) to an empty ring.
       add: maps a ring and steps [envs, steps] to the ring with them in place of the oldest.
-      sample: maps a ring and a key to a batch; the ring must hold at least one window.
+      sample: maps a ring, a key and the number of rewards to add up, None for all steps of a
+        window, to a batch; the ring must hold at least one window.
       holds: maps a ring and a number of environment steps to whether it holds as many, or is full.
+      forget: maps a ring and a function from its oldest steps [rows] to distances [rows] to the
+        ring without some of them, if they are too far, and metrics; None for rings that keep all.
     """
 
     init: Callable[[Experience], Any]
     add: Callable[[Any, Experience], Any]
-    sample: Callable[[Any, Key], Sampled]
+    sample: Callable[..., Sampled]
     holds: Callable[[Any, int], jax.Array]
+    forget: Callable[[Any, Callable[[Experience], jax.Array]], tuple[Any, Metrics]] | None = None
 
 
 class Shape(NamedTuple):
@@ -127,9 +133,9 @@ def replay(shape: Shape, obs: ObsSpec, gamma: Number, reward_scale: Number) -> R
     )
     frames = Frames(obs, shape.num_frames)
 
-    def sample(state: Any, key: Key) -> Sampled:
+    def sample(state: Any, key: Key, num_rewards: Int32[Array, ""] | None = None) -> Sampled:
         rows = ring.sample(state, key).experience
-        return batch_of(rows, frames, gamma, reward_scale)
+        return batch_of(rows, frames, gamma, reward_scale, num_rewards)
 
     return Replay(
         lambda one: ring.init(frames.kept(one)),
@@ -139,12 +145,98 @@ def replay(shape: Shape, obs: ObsSpec, gamma: Number, reward_scale: Number) -> R
     )
 
 
-def batch_of(rows: Experience, frames: "Frames", gamma: Number, reward_scale: Number) -> Sampled:
-    """Return what is learned from windows of steps [batch, window], the last n of which count."""
+class Window(NamedTuple):
+    """A ring, and the number of steps of each environment, the newest, that are still used."""
+
+    ring: Any
+    size: Int32[Array, ""]
+
+
+NUM_BATCHES = 8
+"""How many batches of the oldest steps are compared with the policy."""
+
+FORGOTTEN, LEAST = 0.1, 0.1
+"""The share of the steps in use that is forgotten at once, and that of the ring that is left."""
+
+
+def forgetting(
+    shape: Shape, obs: ObsSpec, gamma: Number, reward_scale: Number, limit: Number
+) -> Replay:
+    """Return a ring that forgets its oldest steps where the policy of then is too far from today's.
+
+    This is the dynamic-capacity buffer of RLx2 (Tan et al. 2023, section 4.2). The ring stays as it
+    is, and fewer of its newest steps are sampled: as a first-in first-out queue of variable length.
+
+    Args:
+      shape: its sizes; `length` must be at least `window`.
+      obs: the observations, without stacks of frames.
+      gamma: the discount of a step.
+      reward_scale: rewards are multiplied by it when sampled.
+      limit: the mean distance above which steps are forgotten.
+    """
+    plain = replay(shape, obs, gamma, reward_scale)
+    frames = Frames(obs, shape.num_frames)
+    count = min(-(-NUM_BATCHES * shape.batch_size // shape.num_envs), shape.length)
+    least = max(shape.window, round(LEAST * shape.length))
+
+    def add(state: Window, rows: Experience) -> Window:
+        size = jnp.minimum(state.size + rows.reward.shape[1], shape.length)
+        return Window(plain.add(state.ring, rows), size)
+
+    def sample(state: Window, key: Key, num_rewards: Int32[Array, ""] | None = None) -> Sampled:
+        key_env, key_age = jax.random.split(key)
+        env = jax.random.randint(key_env, (shape.batch_size,), 0, shape.num_envs)
+        most = jnp.maximum(state.size - shape.window + 1, 1)
+        ages = jax.random.randint(key_age, (shape.batch_size, 1), 0, most)
+        place = oldest(state, ages + jnp.arange(shape.window), shape.length)
+        rows = jax.tree.map(lambda x: x[env[:, None], place], state.ring.experience)
+        return batch_of(rows, frames, gamma, reward_scale, num_rewards)
+
+    def forget(
+        state: Window, distance_of: Callable[[Experience], jax.Array]
+    ) -> tuple[Window, Metrics]:
+        ages = jnp.arange(count)
+        place = oldest(state, ages, shape.length)
+        rows = jax.tree.map(lambda x: x[:, place].reshape(-1, *x.shape[2:]), state.ring.experience)
+        is_there = jnp.tile(ages < state.size, shape.num_envs)
+        total = jnp.sum(jnp.where(is_there, distance_of(rows), 0.0))
+        distance = total / jnp.maximum(jnp.sum(is_there), 1)
+        fewer = jnp.maximum(state.size - jnp.int32(FORGOTTEN * state.size), least)
+        size = jnp.where((distance > limit) & (state.size > least), fewer, state.size)
+        used = (shape.num_envs * size).astype(jnp.float32)
+        return state._replace(size=size), {"replay/used": used, "replay/distance": distance}
+
+    return Replay(
+        lambda one: Window(plain.init(one), jnp.zeros((), jnp.int32)),
+        add,
+        sample,
+        lambda state, number: plain.holds(state.ring, number),
+        forget,
+    )
+
+
+def oldest(state: Window, ages: Int32[Array, "*steps"], length: int) -> Int32[Array, "*steps"]:
+    """Return the places in the ring of steps that are counted from the oldest in use."""
+    return (state.ring.current_index - state.size + ages) % length
+
+
+def batch_of(
+    rows: Experience,
+    frames: "Frames",
+    gamma: Number,
+    reward_scale: Number,
+    num_rewards: Int32[Array, ""] | None = None,
+) -> Sampled:
+    """Return what is learned from windows of steps [batch, window], the last n of which count.
+
+    With a number of rewards, only as many of those are added up.
+    """
     before = frames.count - 1
     is_done = (rows.terminated | rows.truncated)[:, before:]
     num_over = jnp.cumsum(is_done, axis=1) - is_done  # episodes that ended before each step
     is_alive = num_over == 0
+    if num_rewards is not None:
+        is_alive &= jnp.arange(is_done.shape[1]) < num_rewards
     powers = jnp.power(jnp.asarray(gamma, jnp.float32), jnp.arange(is_done.shape[1]))
     rewards = jnp.where(is_alive, powers * rows.reward[:, before:], 0.0)
     last = jnp.sum(is_alive, axis=1) - 1

@@ -1,8 +1,9 @@
-r"""Gradual magnitude pruning, as a wrapper of a learner's optimiser.
+r"""Masks of pruned weights, and gradual magnitude pruning as a wrapper of a learner's optimiser.
 
 A weight is pruned where its latent is exactly 0. So the masks need no state of their own: they come
 through checkpoints, devices and seeds with the latents. A pruned latent stays 0 whatever the inner
 optimiser wants, and so does that of an averaged copy (`as_pruned`). Biases are never pruned.
+`topology.py` has the masks that are there from the start, and move.
 
 References:
   Zhu and Gupta 2018, "To prune, or not to prune", equation 1: the cubic schedule.
@@ -12,6 +13,7 @@ References:
   small layers stay denser.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
@@ -25,12 +27,43 @@ from ternevo.types import Number
 
 Latents = list[Float[Array, "..."]]
 Learned = TypeVar("Learned", bound=Any)
-"""What an optimiser moves: a `NamedTuple` with a field `latents`."""
+"""What an optimiser moves: for `POLICY` a `NamedTuple` with a field `latents`."""
 
 Allocation = Literal["layer", "global", "erk"]
 
 ALMOST_ZERO = 1e-12
 """Replaces latents that are 0 at the start, which are not meant to be pruned."""
+
+
+class Layers(NamedTuple):
+    """Where the tensors of layers are in what an optimiser moves.
+
+    Attributes:
+      of: maps it to a list of arrays; those with more than one axis are weights.
+      put: maps it and such a list to the same with these arrays.
+    """
+
+    of: Callable[[Any], Latents]
+    put: Callable[[Any, Latents], Any]
+
+
+def _each(stacked: Any) -> Latents:
+    return [x[i] for x in jax.tree.leaves(stacked) for i in range(x.shape[0])]
+
+
+def _stacked(like: Any, arrays: Latents) -> Any:
+    leaves, tree = jax.tree.flatten(like)
+    found = iter(arrays)
+    return tree.unflatten([jnp.stack([next(found) for _ in leaf]) for leaf in leaves])
+
+
+POLICY = Layers(
+    lambda learned: learned.latents, lambda learned, latents: learned._replace(latents=latents)
+)
+"""The layers of a policy: its latents. What is learned beside them has none."""
+
+STACKED = Layers(_each, _stacked)
+"""The layers of several networks [networks, ...], such as twin critics: each has its own masks."""
 
 
 class Plan(NamedTuple):
@@ -77,12 +110,16 @@ def unpruned(latents: Latents) -> Latents:
     ]
 
 
-def as_pruned(copy: Learned, learned: Learned) -> Learned:
-    """Return an averaged copy, pruned where what it follows is pruned."""
-    pairs = zip(copy.latents, masks_of(learned.latents), strict=True)
-    return copy._replace(
-        latents=[own if mask is None else jnp.where(mask, own, 0.0) for own, mask in pairs]
-    )
+def held(arrays: Latents, masks: list[Mask]) -> Latents:
+    """Return arrays that are 0 where a mask is not."""
+    pairs = zip(arrays, masks, strict=True)
+    return [x if mask is None else jnp.where(mask, x, 0.0) for x, mask in pairs]
+
+
+def as_pruned(copy: Learned, learned: Learned, layers: Layers = POLICY) -> Learned:
+    """Return an averaged copy, pruned where, and only where, what it follows is pruned."""
+    masks = masks_of(layers.of(learned))
+    return layers.put(copy, held(unpruned(layers.of(copy)), masks))
 
 
 def planned(plan: Plan, count: Int32[Array, ""]) -> Float[Array, ""]:
@@ -97,31 +134,33 @@ def planned(plan: Plan, count: Int32[Array, ""]) -> Float[Array, ""]:
     return plan.sparsity * (1 - (1 - events / plan.num_events) ** 3)
 
 
-def pruned(inner: optax.GradientTransformation, plan: Plan) -> optax.GradientTransformation:
-    """Return an optimiser of a `NamedTuple` with `latents`, which also prunes them as planned."""
+def pruned(
+    inner: optax.GradientTransformation, plan: Plan, layers: Layers = POLICY
+) -> optax.GradientTransformation:
+    """Return an optimiser that also prunes the weights of layers as planned."""
 
     def init(params: Any) -> PrunedState:
         return PrunedState(inner.init(params), jnp.zeros((), jnp.int32))
 
     def update(gradient: Any, state: PrunedState, params: Any = None) -> tuple[Any, PrunedState]:
         moves, inner_state = inner.update(gradient, state.inner, params)
-        changes: Any = moves
+        own, changes = layers.of(params), layers.of(moves)
         count = state.count + 1
-        moved = [x + change for x, change in zip(params.latents, changes.latents, strict=True)]
+        moved = [x + change for x, change in zip(own, changes, strict=True)]
         since = count - plan.first
         is_event = (since > 0) & (since % plan.between == 0)
         is_event &= since <= plan.num_events * plan.between
-        before = masks_of(params.latents)
+        before = masks_of(own)
         keep = jax.lax.cond(
             is_event,
             lambda: smallest_pruned(moved, before, planned(plan, count), plan.allocation),
             lambda: before,
         )
-        held = zip(changes.latents, params.latents, keep, strict=True)
-        latents = [
-            change if mask is None else jnp.where(mask, change, -own) for change, own, mask in held
+        changes = [
+            change if mask is None else jnp.where(mask, change, -x)
+            for change, x, mask in zip(changes, own, keep, strict=True)
         ]
-        return changes._replace(latents=latents), PrunedState(inner_state, count)
+        return layers.put(moves, changes), PrunedState(inner_state, count)
 
     return optax.GradientTransformation(init, update)  # pyright: ignore (optax types no NamedTuples)
 

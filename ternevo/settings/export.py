@@ -21,6 +21,9 @@ class ExportConfig:
     weights: Literal["ternary", "binary", "int8", "int4", "int2"] | None = None
     """Convert float weights to this kind, without training: to integers of 8, 4 or 2 bits, trits or
     signs, with power-of-two scales."""
+    ternarizer: Literal["absmean", "twn", "ttq"] = "absmean"
+    """With --ternarize or --weights ternary: how floats are cut into trits: at half their mean
+    size, at 0.7 times it (twn), or at a twentieth of the largest (ttq)."""
     scales: Literal["layer", "output"] = "layer"
     """With --weights: which weights share a scale, a whole layer or each output of a layer."""
     which: Literal["best", "last"] = "best"

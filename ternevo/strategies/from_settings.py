@@ -1,5 +1,6 @@
 """Build strategies from settings, for the `build` methods of the classes of `--strategy`."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from ternevo import problems
 from ternevo.algorithms import neat as neat_search
 from ternevo.algorithms.schedules import learning_rate
 from ternevo.arithmetic.ternary import WeightName
-from ternevo.learners import actor_critic, q_learning, sparsity
+from ternevo.learners import actor_critic, q_learning, sparsity, topology
 from ternevo.learners.latents import LatentPolicy, latent_policy
 from ternevo.learners.learner import Learner
 from ternevo.learners.ppo import learner as ppo_learner
@@ -171,7 +172,8 @@ def dqn(
             done = jnp.minimum(steps / span, 1.0)
             return settings.epsilon_start + done * (settings.epsilon_end - settings.epsilon_start)
 
-        return off_policy.learn(settings, env, policy, learner, exploring)
+        many_from = round(settings.n_step_start * total)
+        return off_policy.learn(settings, env, policy, learner, exploring, many_from)
 
     return numbered(settings, build)
 
@@ -184,10 +186,11 @@ def continuous(
     Raises:
       ValueError: actions are discrete, or the policy or its buffer does not fit.
     """
+    many_from = round(settings.n_step_start * num_generations * settings.pace.steps_per_generation)
 
     def build(settings: ActorCritic) -> Strategy:
         learner = _learner(settings, env, policy, weights, num_generations)
-        return off_policy.learn(settings, env, policy, learner, _never)
+        return off_policy.learn(settings, env, policy, learner, _never, many_from)
 
     return numbered(settings, build)
 
@@ -248,7 +251,9 @@ def _optimizers(settings: ActorCritic, num_generations: int) -> actor_critic.Opt
     """Return Adam for the actor, the critics and the temperature."""
     updates = settings.num_policy_updates(num_generations)
     rate = learning_rate(settings.rate, updates)
+    own = dataclasses.replace(settings.pruning, sparsity=settings.critic_sparsity)
     critics = _adam(settings, settings.critic_lr)
+    critics = _pruning(own, critics, settings.num_updates(num_generations), sparsity.STACKED)
     actor = _pruning(settings.pruning, _adam(settings, rate), updates)
     return actor_critic.Optimizers(actor, critics, optax.adam(settings.critic_lr))
 
@@ -258,22 +263,33 @@ def _learned(
 ) -> LatentPolicy:
     """Return the policy as a gradient learner learns it in a run of some updates."""
     quantise_from = settings.quantizing.quantise_from(weights, num_updates)
-    return latent_policy(policy, weights, settings.pruning.is_on, quantise_from)
+    sparse = topology.sparse(settings.pruning, settings.pruning.sparsity)
+    ternarizer = settings.quantizing.ternarizer
+    return latent_policy(policy, weights, sparse, quantise_from, ternarizer)
 
 
 def _pruning(
-    settings: Pruning, optimizer: optax.GradientTransformation, num_updates: int
+    settings: Pruning,
+    optimizer: optax.GradientTransformation,
+    num_updates: int,
+    layers: sparsity.Layers = sparsity.POLICY,
 ) -> optax.GradientTransformation:
     """Return the optimiser, which also prunes if the settings say so, in a run of some updates."""
-    if not settings.is_on:
+    if not settings.sparsity:
         return optimizer
-    first = round(settings.prune_start * num_updates)
+    is_gradual = settings.sparse_training == "gradual"
+    first = round(settings.prune_start * num_updates) if is_gradual else 0
     span = max(1, round(settings.prune_end * num_updates) - first)
     num_events = min(settings.prune_events, span)
+    between = span // num_events
+    if not is_gradual:
+        fraction, growth = settings.topology_fraction, settings.sparse_training
+        plan = topology.Rewiring(growth, fraction, between, span)  # pyright: ignore (not gradual)
+        return topology.rewired(optimizer, plan, layers)
     plan = sparsity.Plan(
-        settings.sparsity, first, num_events, span // num_events, settings.sparsity_allocation
+        settings.sparsity, first, num_events, between, settings.sparsity_allocation
     )
-    return sparsity.pruned(optimizer, plan)
+    return sparsity.pruned(optimizer, plan, layers)
 
 
 def _adam(settings: OffPolicy, rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int32
 from ternevo.arithmetic import observation
 from ternevo.learners.critics import Lens
 from ternevo.learners.learner import Learner
-from ternevo.learners.replay import Experience, Replay, Shape, replay
+from ternevo.learners.replay import Experience, Replay, Shape, forgetting, replay
 from ternevo.machine import device_memory, devices
 from ternevo.policies.acting import Seen
 from ternevo.rollouts import step_count
@@ -87,21 +87,29 @@ class Draws(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What stays the same in a generation: how to step, how to see, whether to learn."""
+    """What stays the same in a generation: how to step, how to see, whether to learn.
+
+    `num_rewards` is the number of rewards that a target adds up; None for all.
+    """
 
     starts: Slots
     watch: Watch
     lens: Lens
     is_learning: jax.Array
+    num_rewards: jax.Array | None = None
 
 
 class Loop(NamedTuple):
-    """What an off-policy generation is made of, and its inner loops, from the outside in."""
+    """What an off-policy generation is made of, and its inner loops, from the outside in.
+
+    Before `many_from` environment steps a target adds up one reward only.
+    """
 
     settings: "OffPolicy"
     env: Env
     learner: Learner
     ring: Replay
+    many_from: int = 0
 
     def rounds(
         self, setting: Setting, carry: tuple[Any, Any, Carry], draws: Draws, keys: Key
@@ -131,7 +139,7 @@ class Loop(NamedTuple):
             number, drawn = row
             start = fresh(setting.starts, number % num_starts, pace.num_envs)
             places, step = advance(self.env, agent, setting.watch, places, start, drawn, drawn.key)
-            return places, experience_of(step)
+            return places, experience_of(step, self.ring.forget is not None)
 
         numbers = number * pace.train_every + jnp.arange(pace.train_every)
         places, found = jax.lax.scan(one_step, places, (numbers, drawn))
@@ -144,7 +152,8 @@ class Loop(NamedTuple):
 
         def one_update(learned: Any, key: Key) -> tuple[Any, Metrics]:
             key_sample, key_update = jax.random.split(key)
-            batch = setting.lens.batch(self.ring.sample(experience, key_sample))
+            rows = self.ring.sample(experience, key_sample, setting.num_rewards)
+            batch = setting.lens.batch(rows)
             return self.learner.update(key_update, learned, batch)
 
         def go() -> tuple[Any, Metrics]:
@@ -156,9 +165,29 @@ class Loop(NamedTuple):
         # The ring stays outside: a `cond` that returns it would copy it for every seed under vmap.
         return jax.lax.cond(setting.is_learning, go, lambda: (learned, nothing))
 
+    def forget(self, setting: Setting, learned: Any, experience: Any) -> tuple[Any, Metrics]:
+        """Forget what is too old, if the ring does, once learning has started."""
+        if self.ring.forget is None:
+            return experience, {}
+        agent = self.learner.agent(learned, self.settings.pace.num_envs)
+
+        def distance_of(rows: Experience) -> jax.Array:
+            seen = setting.lens.view(rows.seen).inputs
+            taken = Taken(seen.obs.astype(jnp.int8), seen.feedback, seen.is_first, ())
+            _, output, _ = agent.act(jnp.zeros_like(rows.meant), taken)
+            apart = jnp.mean((jnp.clip(output, -1.0, 1.0) - rows.meant) ** 2, axis=-1) / 2
+            return jnp.where(setting.is_learning, apart, 0.0)
+
+        return self.ring.forget(experience, distance_of)
+
 
 def learn(
-    settings: "OffPolicy", env: Env, policy: Policy, learner: Learner, exploring: Exploring
+    settings: "OffPolicy",
+    env: Env,
+    policy: Policy,
+    learner: Learner,
+    exploring: Exploring,
+    many_from: int = 0,
 ) -> Strategy:
     """Return an off-policy learner as a strategy.
 
@@ -168,13 +197,15 @@ def learn(
       policy: the policy.
       learner: a learner of `critics.Batch`es.
       exploring: how many of the actions are at random.
+      many_from: environment steps before which a target adds up one reward only.
 
     Raises:
       ValueError: the buffer does not fit into memory, or not the frames of one sample into it.
     """
     pace = settings.pace
     ring = ring_of(settings, env)
-    loop = Loop(settings, env, learner, ring)
+    loop = Loop(settings, env, learner, ring, many_from)
+    first_step = example(env, ring.forget is not None)
 
     def init(key: Key) -> OffPolicyState:
         key_learner, key_slots, key_noise = jax.random.split(key, 3)
@@ -182,7 +213,7 @@ def learn(
         params = learner.agent(learned, pace.num_envs).params
         return OffPolicyState(
             learned,
-            Buffer(ring.init(example(env))),
+            Buffer(ring.init(first_step)),
             begin(env, policy, params, key_slots, pace.num_envs),
             jax.random.normal(key_noise, (pace.num_envs, env.action.size)),
             observation.empty(env.obs.size),
@@ -213,6 +244,7 @@ def learn(
         )
         keys = jax.random.split(key_learn, pace.num_rounds)
         (learned, experience, places), metrics = loop.rounds(setting, carry, draws, keys)
+        experience, forgotten = loop.forget(setting, learned, experience)
         seen = moments_of_observations(env, places.tally, yardsticks)
         moments, widest = measured(settings, state, seen)
         after = OffPolicyState(
@@ -224,7 +256,7 @@ def learn(
             widest,
             state.steps + pace.steps_per_generation,
         )
-        found = jax.tree.map(jnp.mean, metrics) | episode_metrics(places.tally)
+        found = jax.tree.map(jnp.mean, metrics) | episode_metrics(places.tally) | forgotten
         found |= weight_metrics(params_of(state), params_of(after))
         found["replay/random_actions"] = jnp.mean(draws.is_random.astype(jnp.float32))
         return after, found | step_count.metrics(step_count.of_number(pace.steps_per_generation))
@@ -276,11 +308,15 @@ def setting_of(loop: Loop, state: OffPolicyState, starts: Slots) -> Setting:
     is_blind = ~observation.is_unit_known(env.obs, state.moments)
     shown = observation.shown(quantiser, is_blind)
     unused = observation.freeze(observation.empty(1))  # of discounted returns
+    many = None
+    if loop.many_from:
+        many = jnp.where(state.steps < loop.many_from, 1, loop.settings.replayed.n_step)
     return Setting(
         starts,
         Watch(shown, Yardsticks(quantiser, unused), 0.0),
         Lens(env.obs, moments, shown),
         loop.ring.holds(state.experience.data, first),
+        many,
     )
 
 
@@ -326,18 +362,23 @@ def correlated(
 
 
 def at_random(agent: Agent) -> Agent:
-    """Return the agent that acts at random where its `Draws` say so."""
+    """Return the agent that acts at random where its `Draws` say so.
+
+    Then what it did is also what it meant, as its output, if that is an action itself (RLx2).
+    """
 
     def act(drawn: Draws, taken: Taken) -> tuple[Any, jax.Array, jax.Array]:
         memory, output, action = agent.act(drawn.noise, taken)
         is_random = drawn.is_random.reshape(-1, *[1] * (action.ndim - 1))
+        if action.shape == output.shape:
+            output = jnp.where(is_random, drawn.action, output)
         return memory, output, jnp.where(is_random, drawn.action, action)
 
     return agent._replace(act=act)
 
 
-def experience_of(step: Step) -> Experience:
-    """Return what is kept of a step."""
+def experience_of(step: Step, keeps_meant: bool = False) -> Experience:
+    """Return what is kept of a step, and if asked what the policy meant: a share of the range."""
     timestep = step.timestep
     return Experience(
         step.seen,
@@ -346,16 +387,17 @@ def experience_of(step: Step) -> Experience:
         timestep.terminated,
         timestep.truncated,
         step.after,
+        jnp.clip(step.output, -1.0, 1.0) if keeps_meant else (),
     )
 
 
-def example(env: Env) -> Experience:
+def example(env: Env, keeps_meant: bool = False) -> Experience:
     """Return one step, from which the ring takes shapes and types."""
     seen = Seen(jnp.zeros(env.obs.size), jnp.zeros(()), jnp.zeros((), bool))
     is_discrete = env.action.kind == "discrete"
     action = jnp.zeros((), jnp.int32) if is_discrete else jnp.zeros(env.action.size)
     no = jnp.zeros((), bool)
-    return Experience(seen, action, jnp.zeros(()), no, no, seen)
+    return Experience(seen, action, jnp.zeros(()), no, no, seen, action if keeps_meant else ())
 
 
 def ring_of(settings: "OffPolicy", env: Env) -> Replay:
@@ -375,7 +417,14 @@ def ring_of(settings: "OffPolicy", env: Env) -> Replay:
             f"{num_frames}, and an environment has {least} when learning starts: lower --n_step "
             "or --frame_stack, or raise --learning_starts and --buffer_size"
         )
-    ring = replay(shape, env.obs, settings.worth.gamma, settings.worth.reward_scale)
+    worth = settings.worth
+    if settings.forgets:
+        if num_frames > 1:
+            raise ValueError(f"--buffer_distance needs --frame_stack 1, got {num_frames}")
+        limit = settings.buffer_distance  # pyright: ignore (of ActorCritic)
+        ring = forgetting(shape, env.obs, worth.gamma, worth.reward_scale, limit)
+    else:
+        ring = replay(shape, env.obs, worth.gamma, worth.reward_scale)
     needed, free = size_of(ring, env), device_memory.available_bytes()
     if free is not None and needed > free:
         raise ValueError(
@@ -388,7 +437,8 @@ def ring_of(settings: "OffPolicy", env: Env) -> Replay:
 
 def size_of(ring: Replay, env: Env) -> int:
     """Return the bytes of a ring."""
-    leaves = jax.tree.leaves(jax.eval_shape(lambda: ring.init(example(env))))
+    first_step = example(env, ring.forget is not None)
+    leaves = jax.tree.leaves(jax.eval_shape(lambda: ring.init(first_step)))
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
 
 

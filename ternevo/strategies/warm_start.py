@@ -18,6 +18,7 @@ from ternevo.arithmetic.weights import WeightKind, kind_of
 from ternevo.names import Trust
 from ternevo.policies import policy_file
 from ternevo.policies.policy_file import SavedPolicy
+from ternevo.settings.policies.settings import Ternarizer
 from ternevo.strategies.numbered import inside
 from ternevo.types import (
     Env,
@@ -147,7 +148,12 @@ def check_starts(found: PolicyParams, start: Start) -> None:
 # ---------------------------------------------------------------------- conversion
 
 
-def convert(weights: Params, kind: WeightName, like: Params | None = None) -> Params:
+def convert(
+    weights: Params,
+    kind: WeightName,
+    like: Params | None = None,
+    ternarizer: Ternarizer = "absmean",
+) -> Params:
     """Convert weights to another kind: floats are cut into levels, other kinds become floats.
 
     Args:
@@ -155,6 +161,7 @@ def convert(weights: Params, kind: WeightName, like: Params | None = None) -> Pa
       kind: the target kind.
       like: params, or their shapes, that define which tensors have one exponent per output;
         None for the same as `weights`.
+      ternarizer: how floats are cut into trits.
 
     Raises:
       ValueError: the target is binary but there are zeros; or the target has one exponent for a
@@ -162,7 +169,7 @@ def convert(weights: Params, kind: WeightName, like: Params | None = None) -> Pa
     """
     templates = ternary.tensors(weights if like is None else like)
     converted = [
-        _convert(tensor, kind_of(kind), has_outputs(template))
+        _convert(tensor, kind_of(kind, ternarizer), has_outputs(template))
         for tensor, template in zip(ternary.tensors(weights), templates, strict=True)
     ]
     return ternary.replace_tensors(weights, converted)

@@ -115,6 +115,8 @@ def check_options(config: ExportConfig) -> None:
     for option in ("env", "policy"):
         if getattr(config, option) is not None:
             raise ValueError(f"--{option} applies to --ternarize, not to --to {config.to}")
+    if config.ternarizer != "absmean":
+        raise ValueError(f"--ternarizer applies to --weights, not to --to {config.to}")
     if config.scales != "layer":
         raise ValueError(f"--scales applies to --weights, not to --to {config.to}")
 

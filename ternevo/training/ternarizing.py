@@ -24,6 +24,7 @@ from ternevo.policies import contract, policy_file
 from ternevo.policies.policy_file import SavedPolicy
 from ternevo.runs import run_folder
 from ternevo.settings.export import ExportConfig
+from ternevo.settings.policies.settings import Ternarizer
 from ternevo.strategies.warm_start import convert
 from ternevo.training.exporting import check_out
 from ternevo.types import Env, Params, PolicyParams
@@ -38,10 +39,11 @@ class Exported(NamedTuple):
 
 
 class Form(NamedTuple):
-    """A kind of weights, and which of them share a scale."""
+    """A kind of weights, which of them share a scale, and how floats are cut into trits."""
 
     weights: WeightName
     scales: Literal["layer", "output"]
+    ternarizer: Ternarizer = "absmean"
 
 
 TRITS = Form("ternary", "layer")
@@ -64,7 +66,9 @@ def export_ternarized(config: ExportConfig) -> Exported:
         raise ValueError(f"num_episodes must be at least 1, got {config.num_episodes}")
     enable_compilation_cache()
     source = run_folder.policy_of(config.run, config.which)
-    form = Form(config.weights or "ternary", config.scales)
+    form = Form(config.weights or "ternary", config.scales, config.ternarizer)
+    if form.weights != "ternary" and form.ternarizer != "absmean":
+        raise ValueError(f"--ternarizer needs --weights ternary, got --weights {form.weights}")
     word = "ternarized" if config.ternarize else form.weights
     name = f"{source.stem}_{word}.tvp"
     out = config.out or run_folder.beside(config.run, source, name)
@@ -104,7 +108,8 @@ def ternarize(source: Path, out: Path, env: Env, trust: Trust = False, form: For
     settings = dataclasses.replace(saved.settings, **_changes(form))
     policy = settings.build(env.obs, env.action)
     like = jax.eval_shape(policy.init, jax.random.key(0))
-    params = PolicyParams(convert(saved.weights, form.weights, like), saved.moments)
+    weights = convert(saved.weights, form.weights, like, form.ternarizer)
+    params = PolicyParams(weights, saved.moments)
     out.parent.mkdir(parents=True, exist_ok=True)
     word = "ternarized_from" if form.weights == "ternary" else "rounded_from"
     info = {**saved.info, word: source.name}

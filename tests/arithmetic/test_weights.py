@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ternevo.arithmetic import latents, weights
@@ -279,3 +279,60 @@ def test_a_kind_is_found_by_its_name(name):
     assert (kind.name, drawn.dtype) == (name, kind.dtype)
     assert kind.is_float or values_of(drawn) == set(kind.levels)
     assert kind.has_zero == (name != "binary")
+
+
+# --- ternarisers ------------------------------------------------------------------------------
+
+NUMPY_CUTS = {
+    "absmean": lambda sizes: 0.5 * sizes.mean(),
+    "twn": lambda sizes: 0.7 * sizes.mean(),
+    "ttq": lambda sizes: 0.05 * sizes.max(),
+}
+drawn_latents = hnp.arrays(np.float32, (5, 3), elements=st.floats(-4, 4, width=16))
+
+
+@given(drawn_latents, st.sampled_from(sorted(NUMPY_CUTS)), st.booleans(), seeds)
+@few
+def test_ternarisers_are_their_formulas(latent, name, is_pruned, seed):
+    mask = np.random.default_rng(seed).random(latent.shape) < 0.5 if is_pruned else latent == latent
+    sizes = np.abs(latent[mask]).astype(np.float64)
+    cut = NUMPY_CUTS[name](sizes) if sizes.size else 0.0
+    assume(not np.any(np.isclose(sizes, cut, rtol=1e-5)))  # rounding decides
+    assume(name != "absmean" or cut > latents.SCALE_FLOOR)  # it has a least scale
+    given = jnp.asarray(latent), jnp.asarray(mask) if is_pruned else None
+    tensor = kind_of("ternary", name).discretize(*given)
+    wanted = np.where(mask & (np.abs(latent) > cut), np.sign(latent), 0)
+    np.testing.assert_array_equal(tensor.values, wanted)
+    if name != "absmean" and np.any(wanted):
+        level = np.log2(np.abs(latent[wanted != 0]).astype(np.float64).mean())
+        assert abs(min(-level, 16) - int(tensor.exponent)) < 0.5 + 1e-5
+    soft = kind_of("ternary", name).straight_through(*given)
+    np.testing.assert_array_equal(soft.values, tensor.values)
+    assert soft.exponent == tensor.exponent
+
+
+def test_a_third_of_normal_weights_are_zeros_with_absmean_and_more_with_twn():
+    latent = jax.random.normal(jax.random.key(0), (400, 500))
+    zeros = {
+        name: float(jnp.mean(kind_of("ternary", name).discretize(latent).values == 0))
+        for name in ("absmean", "twn")
+    }
+    assert zeros["absmean"] == pytest.approx(0.310, abs=0.005)  # erf(0.5 * 0.798 / sqrt(2))
+    assert zeros["twn"] == pytest.approx(0.423, abs=0.005)
+
+
+@pytest.mark.parametrize("name", ["twn", "ttq"])
+@pytest.mark.parametrize("per_output", [False, True])
+def test_latents_of_a_ternariser_turn_back_into_their_tensor(name, per_output):
+    kind = kind_of("ternary", name)
+    round_trip = jax.jit(lambda key, x: kind.discretize(kind.latent(key, x), None, per_output))
+    for seed, exponent in itertools.product(range(4), (-3, 0, 9)):
+        values = random_tensor(seed, (7, 3), exponent, "ternary").values
+        if seed == 3:
+            values = values.at[:, 1].set(0)  # an output of zeros
+        exponents = jnp.array([exponent, exponent + 2, exponent + 4], jnp.int8)
+        tensor = Tensor(values, exponents if per_output else jnp.int8(exponent))
+        back = round_trip(jax.random.key(seed), tensor)
+        np.testing.assert_array_equal(back.values, values)
+        is_there = np.any(np.asarray(values) != 0, axis=0) if per_output else True
+        assert np.all((np.asarray(back.exponent) == np.asarray(tensor.exponent)) | ~is_there)

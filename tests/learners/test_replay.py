@@ -10,7 +10,15 @@ from hypothesis import given, settings, strategies as st
 
 from ternevo import envs
 from ternevo.arithmetic import observation
-from ternevo.learners.replay import DTYPES, Experience, Frames, Shape, batch_of, replay
+from ternevo.learners.replay import (
+    DTYPES,
+    Experience,
+    Frames,
+    Shape,
+    batch_of,
+    forgetting,
+    replay,
+)
 from ternevo.policies.acting import Seen
 from ternevo.rollouts.transitions import Agent, Carry, Watch, Yardsticks, advance, begin, no_tally
 from ternevo.settings.policies import MLP
@@ -84,6 +92,64 @@ def test_n_step_returns_stop_at_an_end_and_bootstrap_at_a_time_limit(ends):
     assert batch.discount.item() == (0.0 if terminated else factor)
     assert batch.after.obs.item() == i + 1.5
     assert (batch.seen.obs.item(), batch.action.item()) == (1.0, 0)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=4), st.integers(1, 4))
+def test_a_delayed_return_of_n_steps_is_that_of_a_shorter_window(ends, count):
+    count = min(count, len(ends))
+    delayed = batch_of(windows(ends), Frames(NUMBER, 1), 0.5, 3.0, jnp.int32(count))
+    short = batch_of(windows(ends[:count]), Frames(NUMBER, 1), 0.5, 3.0)
+    jax.tree.map(np.testing.assert_array_equal, delayed, short)
+
+
+LENGTH, WINDOW, LEAST = 10, 2, 2
+QUEUE = forgetting(Shape(2, LENGTH, 128, WINDOW), NUMBER, 0.9, 1.0, 0.2)
+
+
+@quick_jit
+def added(state, number):
+    rows = steps(number)
+    return QUEUE.add(state, rows._replace(meant=rows.reward))
+
+
+@quick_jit
+def forgotten(state, distance):
+    """Return the ring after it was told a distance, metrics, and what it compares."""
+    seen = []
+
+    def distance_of(rows):
+        seen.append(rows.meant)
+        return jnp.full(rows.reward.shape, distance)
+
+    assert QUEUE.forget is not None
+    return *QUEUE.forget(state, distance_of), seen[0]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 3), st.booleans()), min_size=1, max_size=12))
+def test_a_ring_that_forgets_is_a_queue_that_loses_its_oldest_tenth(turns):
+    """The second route: a list for each environment, from which the oldest steps are removed."""
+    one = one_of(steps(0))
+    state, queue, number = QUEUE.init(one._replace(meant=one.reward)), [], 0
+    for count, is_far in turns:
+        for _ in range(count):
+            state = added(state, number)
+            queue = [*queue, number][-LENGTH:]
+            number += 1
+        before = len(queue)
+        state, metrics, meant = forgotten(state, 0.3 if is_far else 0.1)
+        if is_far and before > LEAST:
+            queue = queue[before - max(before - int(0.1 * before), LEAST) :]
+        assert state.size.item() == len(queue)
+        assert metrics["replay/used"] == 2 * len(queue)
+        assert metrics["replay/distance"].item() == pytest.approx(0.3 if is_far else 0.1)
+        oldest = meant.reshape(2, -1)[:, 0] / 2
+        np.testing.assert_array_equal(oldest, [2 * (number - before), 2 * (number - before) + 1])
+    if len(queue) >= WINDOW:
+        which = np.asarray(quick_jit(QUEUE.sample)(state, jax.random.key(0)).action).ravel()
+        starts = [2 * step + env for step in queue[: len(queue) - WINDOW + 1] for env in (0, 1)]
+        assert set(which) == set(starts)
 
 
 @pytest.mark.parametrize("kind", DTYPES)

@@ -57,6 +57,7 @@ TABLE = [
     *(("ppo", kind, OF_LEARNERS["ppo"]) for kind in ("ternary", "binary", "float")),
     *((name, kind, OF_LEARNERS[name]) for name in ("dqn", "sac") for kind in ("ternary", "float")),
     ("td3", "ternary", OF_LEARNERS["td3"]),
+    ("td3", "ternary", {**OF_LEARNERS["td3"], "ternarizer": "twn"}),
     ("ddpg", "binary", OF_LEARNERS["ddpg"]),
     ("erl", "ternary", OF_LEARNERS["erl"]),
 ]

@@ -14,6 +14,9 @@ WeightName = Literal["ternary", "binary", "float", "int8", "int4", "int2"]
 LARGEST_LEVELS: dict[WeightName, int] = {"int8": 127, "int4": 7, "int2": 1}
 """Of weights that are integers of some bits, symmetric about 0: the largest."""
 
+Ternarizer = Literal["absmean", "twn", "ttq"]
+"""How latents are cut into trits; see ternevo/arithmetic/ternarizers.py."""
+
 LATENT_KINDS: tuple[WeightName, ...] = ("ternary", "binary", "float", *LARGEST_LEVELS)
 """What strategies over float latents can search: all kinds."""
 

@@ -100,6 +100,9 @@ class OffPolicy(Settings):
     worth: Worth = Worth()
     pruning: Pruning = Pruning()
     quantizing: Quantizing = Quantizing()
+    n_step_start: float = option(0.0, FRACTION)
+    """Share of the environment steps of the run in which a target adds up one reward only; then it
+    adds up n_step. 0 for n_step from the start."""
     noise_correlation: float = option(0.0, BELOW_ONE, is_data=True)
     """Correlation of the exploration noise from step to step, 0 to below 1. White noise (0) hardly
     moves a heavy body; its distribution in each step stays the same."""
@@ -137,6 +140,16 @@ class OffPolicy(Settings):
         """Return the first generation whose policy is as sparse as it is to be."""
         return self.pruning.best_from(num_generations)
 
+    @property
+    def is_stretched(self) -> bool:
+        """Whether a schedule spans the whole run; that of pruning does."""
+        return super().is_stretched or self.n_step_start > 0 or self.pruning.is_on
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the buffer forgets what an old policy did."""
+        return False
+
     def num_updates(self, num_generations: int) -> int:
         """Return the number of gradient steps of a run."""
         waiting = -(-self.replayed.learning_starts // self.pace.steps_per_generation)
@@ -158,3 +171,20 @@ class ActorCritic(OffPolicy):
     """Learning rate of Adam for the critics, and of SAC's temperature."""
     tau: float = option(0.005, SHARE, is_data=True)
     """How far targets move towards what is learned, in each update: above 0, at most 1."""
+    critic_sparsity: float = option(0.0, BELOW_ONE)
+    """Share of the critics' weights that are 0, as --sparsity is the policy's; the other options of
+    pruning hold for both."""
+    buffer_distance: float = option(0.0, NOT_NEGATIVE)
+    """Half the mean squared distance of actions, in shares of half the range, above which the
+    oldest tenth of the buffer is forgotten after a generation, down to a tenth of buffer_size: that
+    of what the policy does now in the oldest steps, and did then. 0 forgets nothing."""
+
+    @property
+    def is_stretched(self) -> bool:
+        """Whether a schedule spans the whole run."""
+        return super().is_stretched or self.critic_sparsity > 0
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the buffer forgets what an old policy did."""
+        return self.buffer_distance > 0

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from ternevo.settings.flat import Part
 from ternevo.settings.meaning import BELOW_ONE, COUNT, FRACTION, POSITIVE, SHARE, option
-from ternevo.settings.policies.settings import LARGEST_LEVELS, WeightName
+from ternevo.settings.policies.settings import LARGEST_LEVELS, Ternarizer, WeightName
 
 Schedule = Literal["constant", "linear", "cosine", "exponential"]
 
@@ -25,19 +25,27 @@ class Rate(Part):
 
 @dataclasses.dataclass(frozen=True)
 class Pruning(Part):
-    """Weights that are pruned to 0 while a policy is learned, the smallest first."""
+    """Weights that are 0: pruned while a policy is learned, or from the start."""
 
     sparsity: float = option(0.0, BELOW_ONE)
     """Share of the policy's weights to prune to 0, 0 to below 1; biases stay."""
+    sparse_training: Literal["gradual", "static", "set", "rigl"] = "gradual"
+    """How: pruned gradually, or as many as that from the start, and always the same (static), or
+    with the smallest dropped again and again, and as many others grown, at random (set) or where
+    the gradient is largest (rigl)."""
     sparsity_allocation: Literal["layer", "global", "erk"] = "layer"
     """Where: the same share of each layer, the smallest weights of all layers, or shares by
     Erdos-Renyi-kernel, in which small layers stay denser."""
     prune_start: float = option(0.2, FRACTION)
-    """Share of the gradient steps of the run before pruning starts, 0 to 1."""
+    """Share of the gradient steps of the run before gradual pruning starts, 0 to 1."""
     prune_end: float = option(0.8, FRACTION)
-    """Share of the gradient steps of the run at which the sparsity is reached, 0 to 1."""
+    """Share of the gradient steps of the run at which the sparsity is reached, or after which set
+    and rigl change nothing any more, 0 to 1."""
     prune_events: int = option(100, COUNT)
-    """Number of times that weights are pruned; the share grows along a cubic curve."""
+    """Number of times that weights are pruned, along a cubic curve, or dropped and grown."""
+    topology_fraction: float = option(0.5, SHARE)
+    """Only for set and rigl: share of the weights that are dropped and grown at first; it falls to
+    0 along half a cosine."""
 
     def __post_init__(self) -> None:
         """Refuse an end before the start."""
@@ -54,12 +62,17 @@ class Pruning(Part):
 
     def best_from(self, num_generations: int) -> int:
         """Return the first generation whose policy is as sparse as it is to be."""
-        return math.ceil(self.prune_end * num_generations) + 1 if self.is_on else 0
+        is_late = self.is_on and self.sparse_training == "gradual"
+        return math.ceil(self.prune_end * num_generations) + 1 if is_late else 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantizing(Part):
-    """Weights of a few bits that are floats at first."""
+    """How latents become weights of a few bits, and when."""
+
+    ternarizer: Ternarizer = "absmean"
+    """Only for --weights ternary: how latents are cut into trits: at half their mean size, at 0.7
+    times it (twn), or at a twentieth of the largest (ttq)."""
 
     quantize_start: float = option(0.8, FRACTION)
     """Only for --weights int8, int4 and int2: share of the gradient steps of the run after which

@@ -91,6 +91,11 @@ class PPO(Settings):
         return self.pruning.best_from(num_generations)
 
     @property
+    def is_stretched(self) -> bool:
+        """Whether a schedule spans the whole run; that of pruning does."""
+        return super().is_stretched or self.pruning.is_on
+
+    @property
     def batch_size(self) -> int:
         """Number of transitions per generation."""
         return self.num_envs * self.num_steps

@@ -1,0 +1,191 @@
+"""Sparse training from scratch: static masks, SET, RigL and RLx2 beside dense learners.
+
+    python experiments/sparse_from_scratch.py --tasks Pendulum
+
+runs what results/sparse_from_scratch.jsonl lacks, one line for each seed, and writes the table of
+docs/pruning.md. Every arm is an ordinary `python -m ternevo.run` of a task's page, and takes as
+many steps as the dense one. The small arm has as many weights as the sparse ones have that are not
+0, in actor and critics.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import tyro
+from arms import PAGES, ROOT, Arm, check_all, origin, side_by_side
+from study import outcome, size_of
+from study_results import Row, values
+from study_words import number, spread, table
+from tune import append, read
+
+from ternevo.files import replace_text
+from ternevo.learners.flops import Layer, Networks, forward, td3, td3_of_rlx2
+from ternevo.learners.sparsity import erk
+from ternevo.policies import policy_file
+from ternevo.runs.intervals import mean_interval
+
+RESULTS = PAGES / "results" / "sparse_from_scratch.jsonl"
+PAGE = ROOT / "docs" / "pruning.md"
+MARKS = ("<!-- sparse from scratch -->", "<!-- end of sparse from scratch -->")
+HIDDEN, SMALL, SPARSITY = 64, 19, 0.9
+"""Units of the two hidden layers, those of the small arm, and the share of weights that is 0."""
+
+
+class Task(NamedTuple):
+    """A task: its page, the number of generations, of observations and of actions."""
+
+    page: str
+    num_generations: int
+    obs: int
+    action: int
+
+
+TASKS = {
+    "Pendulum": Task("gymnax_pendulum", 20, 3, 1),
+    "MountainCarContinuous": Task("gymnax_mountaincar_continuous", 50, 2, 1),
+}
+SPARSE = ("--sparsity", "0.9", "--critic_sparsity", "0.9", "--sparsity_allocation", "erk")
+DELAYED = ("--n_step", "3", "--n_step_start", "0.1")
+FORGETTING = ("--buffer_distance", "0.2")
+ARMS = {
+    "dense": (),
+    "rlx2": (*SPARSE, "--sparse_training", "rigl", *DELAYED, *FORGETTING),
+    "rigl": (*SPARSE, "--sparse_training", "rigl"),
+    "set": (*SPARSE, "--sparse_training", "set"),
+    "static": (*SPARSE, "--sparse_training", "static"),
+    "small dense": ("--hidden_sizes", "[19,19]", "--critic_hidden_sizes", "[19,19]"),
+    "gradual": (*SPARSE, "--sparse_training", "gradual"),
+    "rigl, delayed": (*SPARSE, "--sparse_training", "rigl", *DELAYED),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SparseConfig:
+    """Run what is not there yet, and write the table."""
+
+    tasks: tuple[str, ...] = tuple(TASKS)
+    """Which tasks."""
+    arms: tuple[str, ...] = tuple(ARMS)
+    """Which arms."""
+    num_seeds: int = 3
+    """Seeds of an arm, from 0."""
+    jobs: int = 1
+    """Runs side by side, each on one device."""
+    runs_dir: Path = Path("runs/sparse_from_scratch")
+    """Where the runs are kept."""
+    table_only: bool = False
+    """Run nothing."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run, and write the table."""
+    prog = "python experiments/sparse_from_scratch.py"
+    config = tyro.cli(SparseConfig, args=argv, prog=prog, use_underscores=True)
+    check_all("task", config.tasks, TASKS)
+    check_all("arm", config.arms, ARMS)
+    if not config.table_only:
+        done = {(row["task"], row["arm"]) for row in read(RESULTS)}
+        wanted = [(task, arm) for task in config.tasks for arm in config.arms]
+        work = [pair for pair in wanted if pair not in done]
+        side_by_side(lambda w: run(*w, config), work, config.jobs, "sparse from scratch")
+    text = page_of(read(RESULTS))
+    before, _, rest = PAGE.read_text().partition(MARKS[0])
+    replace_text(PAGE, f"{before}{MARKS[0]}\n\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    print(text)
+
+
+def run(task: str, name: str, config: SparseConfig) -> None:
+    """Run the seeds of an arm on a task, and append a line for each."""
+    asked = TASKS[task]
+    budget = "--num_generations", str(asked.num_generations)
+    options = (*ARMS[name], *budget, "--eval_every", str(asked.num_generations // 10))
+    folder_name = name.replace(" ", "_")
+    arm = Arm(asked.page, folder_name, "td3", options, config.runs_dir, config.num_seeds)
+    arm.run()
+    saved = [policy_file.load(folder / "policy.tvp") for folder in arm.folders()]
+    parts = zip(saved, arm.rows(), arm.results(), arm.origins(), strict=True)
+    append(
+        RESULTS,
+        *(
+            {
+                **{"task": task, "arm": name, "seed": seed, "num_seeds": config.num_seeds},
+                **outcome(metrics, result),
+                **size_of(policy.weights, policy.settings.weights),
+                **used_of(metrics),
+                **origin(record),
+            }
+            for seed, (policy, metrics, result, record) in enumerate(parts)
+        ),
+    )
+
+
+def used_of(metrics: list[Row]) -> dict[str, float]:
+    """Return the number of steps in use of a buffer that forgets, at the end."""
+    return {"used": metrics[-1]["replay/used"]} if "replay/used" in metrics[-1] else {}
+
+
+def networks_of(task: Task, arm: str) -> Networks:
+    """Return the operations of the actor and of one critic of an arm."""
+    width = SMALL if arm == "small dense" else HIDDEN
+    ends = (task.obs, task.action), (task.obs + task.action, 1)
+    actor, critic = ([(i, width), (width, width), (width, o)] for i, o in ends)
+    if arm in ("dense", "small dense"):
+        return Networks(forward(dense(actor)), forward(dense(critic)))
+    return Networks(forward(sparse(actor, 1)), forward(sparse(critic, 2)))
+
+
+def dense(shapes: list[tuple[int, int]]) -> list[Layer]:
+    """Return layers without zeros."""
+    return [(inputs, outputs, 1.0) for inputs, outputs in shapes]
+
+
+def sparse(shapes: list[tuple[int, int]], copies: int) -> list[Layer]:
+    """Return layers with the Erdos-Renyi densities of so many copies of a network together."""
+    found = erk([shape for shape in shapes for _ in range(copies)], SPARSITY)[::copies]
+    return [(*shape, 1 - float(share)) for shape, share in zip(shapes, found, strict=True)]
+
+
+def ratios(task: Task, arm: str) -> tuple[float, float, float]:
+    """Return the operations of training by our rule and by RLx2's, and of acting, over dense ones.
+
+    A gradually pruned learner is dense at first, which is not counted here.
+    """
+    own, whole = networks_of(task, arm), networks_of(task, "dense")
+    return td3(own) / td3(whole), td3_of_rlx2(own) / td3_of_rlx2(whole), own.actor / whole.actor
+
+
+def page_of(rows: list[Row]) -> str:
+    """Return the table as Markdown, a row for each arm of each task that was run."""
+    head = (
+        "task | arm | last policy | seeds | steps | weights that are not 0 "
+        "| FLOPs of training (by RLx2's rule), of acting"
+    )
+    cells = [
+        row_of(task, arm, found)
+        for task in TASKS
+        for arm in ARMS
+        if (found := [row for row in rows if (row["task"], row["arm"]) == (task, arm)])
+    ]
+    return table(head, cells) + "\n"
+
+
+def row_of(task: str, arm: str, found: list[Row]) -> tuple[str, ...]:
+    """Return what an arm reached on a task."""
+    kept = values(found, "nonzeros")
+    own, published, acting = ratios(TASKS[task], arm)
+    flops = f"{own:.3f} ({published:.3f}), {acting:.3f}"
+    return (
+        task,
+        arm,
+        spread(mean_interval(values(found, "return_last"))),
+        f"{len(found)}",
+        f"{int(values(found, 'env_steps').mean()):,}",
+        f"{number(float(kept.mean()))} of {found[0]['num_weights']:,}",
+        "dense until pruned" if arm == "gradual" else flops,
+    )
+
+
+if __name__ == "__main__":
+    main()
