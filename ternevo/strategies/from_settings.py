@@ -152,7 +152,7 @@ def poet(
     planned = plan(settings, env, num_generations)
     if planned.horizon is not None:
         raise ValueError(
-            "--init_horizon must be 1 with poet: it compares scores of different generations, and "
+            "--init_horizon must be 1 with poet: it keeps the scores of earlier generations, and "
             "returns of shorter episodes are not comparable"
         )
     inner = _inner(settings, policy, weights, num_generations)
