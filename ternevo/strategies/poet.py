@@ -370,49 +370,67 @@ def novelty(crew: Crew, task: jax.Array, state: PoetState) -> Float[Array, " chi
     return jnp.sum(jnp.where(is_known, nearest, 0.0), axis=1) / jnp.sum(is_known, axis=1)
 
 
-def admitted(
-    crew: Crew, key: Key, state: PoetState, policies: Params, brood: Brood, table: Table
-) -> tuple[PoetState, Bool[Array, " niches"]]:
-    """Return the state with the most novel child that meets the criterion, and where it is."""
-    settings, niches, retired = crew.settings, state.niches, state.retired
-    count = settings.niches
-    by_active = jnp.where(niches.is_active, table.children[:, :count], EMPTY)
-    by_retired = jnp.where(retired.is_there, table.children[:, count:], EMPTY)
+class Choice(NamedTuple):
+    """A child: its number, whether it enters, whose policy is best in it, how good, and if novel.
+
+    `is_novel` says whether it is too easy for nobody in the archive either.
+    """
+
+    child: Int32[Array, ""]
+    enters: Bool[Array, ""]
+    founder: Int32[Array, ""]
+    score: Float32[Array, ""]
+    is_novel: Bool[Array, ""]
+
+
+def choice(crew: Crew, state: PoetState, brood: Brood, table: Table) -> Choice:
+    """Return the most novel child that meets the criterion."""
+    settings, count = crew.settings, crew.settings.niches
+    by_active = jnp.where(state.niches.is_active, table.children[:, :count], EMPTY)
+    by_retired = jnp.where(state.retired.is_there, table.children[:, count:], EMPTY)
     of_parent = jnp.take_along_axis(by_active, brood.parent[:, None], axis=1)[:, 0]
     best = jnp.max(by_active, axis=1)
     fits = brood.is_there & (of_parent >= settings.least_return)
-    fits &= (of_parent <= settings.largest_return) & (best <= settings.largest_return)
-    chosen = jnp.argmax(jnp.where(fits, novelty(crew, brood.task, state), -1.0))
-    enters = fits[chosen]
-    order = jnp.where(niches.is_active, niches.number, -1)
-    place = jnp.argmin(order)
-    is_new = enters & (jnp.arange(count) == place)
-    retires = enters & niches.is_active[place]
-    shelf = (jnp.arange(settings.retired) == state.counts.retired % settings.retired) & retires
-    left = Retired(
-        jax.tree.map(lambda x: x[place], policies),
-        niches.task[place],
-        niches.scores[place, 0],
-        jnp.asarray(True),
+    fits &= best <= settings.largest_return  # and so is that of the parent
+    child = jnp.argmax(jnp.where(fits, novelty(crew, brood.task, state), -1.0)).astype(jnp.int32)
+    return Choice(
+        child,
+        fits[child],
+        jnp.argmax(by_active[child]).astype(jnp.int32),
+        best[child],
+        jnp.max(by_retired[child]) <= settings.largest_return,
     )
-    founder = jax.tree.map(lambda x: x[jnp.argmax(by_active[chosen])], policies)
+
+
+def admitted(
+    crew: Crew, key: Key, state: PoetState, policies: Params, brood: Brood, table: Table
+) -> tuple[PoetState, Bool[Array, " niches"]]:
+    """Return the state with a child in a free or the oldest place, if one fits, and where it is.
+
+    If the niche of the policy that ships retires, the founder of the new one ships instead.
+    """
+    settings, niches, retired = crew.settings, state.niches, state.retired
+    found = choice(crew, state, brood, table)
+    member = lambda index: jax.tree.map(lambda x: x[index], policies)  # noqa: E731
+    place = jnp.argmin(jnp.where(niches.is_active, niches.number, -1))
+    retires = found.enters & niches.is_active[place]
+    left = Retired(member(place), niches.task[place], niches.scores[place, 0], jnp.asarray(True))
     child = Niches(
-        crew.inner.start(key, founder),
-        brood.task[chosen],
+        crew.inner.start(key, member(found.founder)),
+        brood.task[found.child],
         jnp.asarray(True),
         state.counts.admitted + 1,
-        jnp.full(KEPT_SCORES, EMPTY).at[0].set(best[chosen]),
-        jnp.max(by_retired[chosen]) <= settings.largest_return,
+        jnp.full(KEPT_SCORES, EMPTY).at[0].set(found.score),
+        found.is_novel,
         jnp.asarray(False),
     )
+    is_new = found.enters & (jnp.arange(settings.niches) == place)
+    shelf = (jnp.arange(settings.retired) == state.counts.retired % settings.retired) & retires
     counts = state.counts._replace(
-        admitted=state.counts.admitted + enters, retired=state.counts.retired + retires
+        admitted=state.counts.admitted + found.enters, retired=state.counts.retired + retires
     )
-    after = state._replace(
-        niches=placed(is_new, child, niches), retired=placed(shelf, left, retired), counts=counts
-    )
-    # The policy that leads stays in its niche, unless that one retires: then the founder leads.
-    return after, is_new
+    niches, retired = placed(is_new, child, niches), placed(shelf, left, retired)
+    return state._replace(niches=niches, retired=retired, counts=counts), is_new
 
 
 def placed(where: Bool[Array, " rows"], one: Any, rows: Any) -> Any:
