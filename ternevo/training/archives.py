@@ -52,7 +52,7 @@ def _write(setup: Setup, folder: RunFolder, archive: Archive, moments: Observati
         params = PolicyParams(weights, moments)
         env = setup.env
         if kept.id_of:
-            env = env._replace(id=kept.id_of(archive.descriptors[cell]))
+            env = env._replace(id=kept.id_of(np.asarray(archive.descriptors)[cell].tolist()))
         policy_file.save(path, env, config.policy_name, config.policy, params, origin)
     listed = archives.Listed(
         names=kept.names,
