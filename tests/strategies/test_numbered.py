@@ -32,8 +32,8 @@ CASES = [
     ("latent", "float", {"algorithm": "SimpleGA", "sigma_schedule": "linear"}),
     ("ternary_nes", "ternary", {"lr_schedule": "cosine", "fitness_shaping": "baseline"}),
 ]
-SLOW = ("dqn", "td3", "ddpg", "erl")
-"""Much like `sac`, as far as numbers go."""
+SLOW = ("dqn", "td3", "ddpg", "erl", "poet")
+"""Much like `sac`, as far as numbers go, or like the search within."""
 OF_CLASS = {NEAT: "neat", MAPElites: "map_elites", Poet: "poet"}
 """Strategies that need a policy or a world of their own."""
 WITHOUT = ("compact_ga", "random_search")

@@ -102,6 +102,7 @@ RICH = (
 ALSO_SLOW = [
     ("ternary_nes", "ternary", {"distribution": "sharp"}),
     ("ternary_ga", "float", {}),
+    ("poet", "ternary", {**OWN["poet"], "inner": "ternary_ga"}),
 ]
 IDS = ["-".join([name, kind, *map(str, options.values())]) for name, kind, options in TABLE]
 

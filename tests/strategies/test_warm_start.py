@@ -46,7 +46,6 @@ TABLE = [
     ("deep_ga", "float", SMALL),
     ("map_elites", "ternary", {**SMALL, "grid": (4,)}),
     ("poet", "ternary", {**SMALL, "niches": 2}),
-    ("poet", "float", {**SMALL, "niches": 2}),
     ("ternary_ga", "ternary", SMALL),
     ("ternary_ga", "binary", SMALL),
     ("random_search", "ternary", SMALL),
