@@ -124,8 +124,8 @@ def _lifetimes(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
 
 # ----------------------------------------------------------------------------- open-endedness
 
-SOLVED = 200
-"""Score at which POET counts an environment as solved."""
+SOLVED, LEAST_SEEDS = 200, 3
+"""Score at which POET counts an environment as solved, and seeds below which nothing is said."""
 
 
 def _poet(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
@@ -135,7 +135,7 @@ def _poet(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
         for arm in ("POET", "direct", "curriculum")
     }
     made = list(by_arm["POET"].values())
-    if not made:
+    if len(made) < LEAST_SEEDS:
         return
     command = made[0]["command"]
     names = ("poet/admitted", "poet/moved_direct", "poet/moved_tuned", "poet/annecs")
@@ -149,7 +149,7 @@ def _poet(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
     yield _verdict("C14", "A-OE", said, found, holds, command)
     for arm, words in (("direct", "from scratch"), ("curriculum", "by a straight curriculum")):
         seeds = sorted(by_arm[arm])
-        if not seeds:
+        if len(seeds) < LEAST_SEEDS:
             continue
         own = [by_arm["POET"][seed]["hardest"]["score"] for seed in seeds]
         scores = [by_arm[arm][seed]["niches"][0]["score"] for seed in seeds]
