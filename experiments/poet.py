@@ -66,7 +66,7 @@ def run(
     key = jax.random.key(seed)
     (numbers,) = strategy.numbers()
     if arm != "POET":
-        numbers |= {"reproduce_return": NEVER}
+        numbers = {**numbers, "reproduce_return": NEVER}
     state, steps = strategy.init(key, numbers), 0
     for generation in range(GENERATIONS):
         if arm != "POET":
