@@ -1,8 +1,8 @@
-"""Verdicts of docs/systems.md on what other programs measured: NEAT, HyperNEAT, learning in a life.
+"""Verdicts of docs/systems.md on what other programs measured: NEAT, learning in a life, POET.
 
 They read results/neat.jsonl, of neat.py, hyperneat.py and neat_q.py, results/lifetimes.jsonl, of
-lifetimes.py, and results/ntm.jsonl, of ntm.py. Thresholds are those of the acceptance suite; see
-acceptance.py for the others.
+lifetimes.py, results/ntm.jsonl, of ntm.py, and results/poet.jsonl, of poet.py. Thresholds are those
+of the acceptance suite; see acceptance.py for the others.
 """
 
 import json
@@ -19,7 +19,12 @@ def all_of_them() -> list[Verdict]:
     """Return the verdicts of all arms that were run."""
     lives = _lines("lifetimes.jsonl")
     learned = _lines("ntm.jsonl")
-    return [*_neat(_lines("neat.jsonl")), *_lifetimes(lives), *_machines(lives, learned)]
+    return [
+        *_neat(_lines("neat.jsonl")),
+        *_lifetimes(lives),
+        *_machines(lives, learned),
+        *_poet(_lines("poet.jsonl")),
+    ]
 
 
 def _lines(name: str) -> list[dict[str, Any]]:
@@ -201,3 +206,44 @@ def _seasons(of: Any) -> Iterator[Verdict]:
     words = f"{shown(back)} and {shown(later)}"
     holds = statistics.fmean(back) >= statistics.fmean(later) - 0.02
     yield _verdict("C8", "A-SEASON", said, words, holds, command)
+
+
+# ----------------------------------------------------------------------------- open-endedness
+
+SOLVED, LEAST_SEEDS = 200, 3
+"""Score at which POET counts an environment as solved, and seeds below which nothing is said."""
+
+
+def _poet(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
+    """Yield what POET made, and who solves its hardest environment without it."""
+    by_arm = {
+        arm: {row["seed"]: row for row in rows if row["arm"] == arm}
+        for arm in ("POET", "direct", "curriculum")
+    }
+    made = list(by_arm["POET"].values())
+    if len(made) < LEAST_SEEDS:
+        return
+    command = made[0]["command"]
+    names = ("poet/admitted", "poet/moved_direct", "poet/moved_tuned", "poet/annecs")
+    admitted, direct, tuned, annecs = (
+        [int(row["metrics"][name]) for row in made] for name in names
+    )
+    moves = [sum(pair) for pair in zip(direct, tuned, strict=True)]
+    said = "hop-runner: POET admits 4 environments, and policies move, in each seed"
+    found = f"admitted {_listed(admitted)}, moved {_listed(moves)}, ANNECS {_listed(annecs)}"
+    holds = min(admitted) >= 4 and min(moves) >= 1
+    yield _verdict("C14", "A-OE", said, found, holds, command)
+    for arm, words in (("direct", "from scratch"), ("curriculum", "by a straight curriculum")):
+        seeds = sorted(by_arm[arm])
+        if len(seeds) < LEAST_SEEDS:
+            continue
+        own = [by_arm["POET"][seed]["hardest"]["score"] for seed in seeds]
+        scores = [by_arm[arm][seed]["niches"][0]["score"] for seed in seeds]
+        failed = sum(score < SOLVED for score in scores)
+        said = f"its hardest solved environment is not solved {words}, in most seeds"
+        found = f"{failed} of {len(seeds)} fail; {shown(scores)}, POET {shown(own)}"
+        yield _verdict("C14", "A-OE", said, found, failed > len(seeds) / 2, command)
+
+
+def _listed(counts: list[int]) -> str:
+    return ", ".join(map(str, counts))

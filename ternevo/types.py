@@ -6,7 +6,7 @@ does not import any other module of the package.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -182,6 +182,34 @@ class Descriptor(NamedTuple):
         return len(self.low)
 
 
+class TaskSpace(NamedTuple):
+    """Tasks that are vectors of numbers, so that a search for environments can change them.
+
+    `Env.reset` takes any such vector, float32 [size], as its task.
+
+    Attributes:
+      names: what the numbers mean, with units.
+      low: their least values, which are the easiest.
+      high: their largest values.
+      start: an easy task to begin at.
+      step: by how much a mutation changes each number at most.
+      id_of: returns the id under which `envs.make` makes the environment with one task; None if
+        there is no such id.
+    """
+
+    names: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    start: tuple[float, ...]
+    step: tuple[float, ...]
+    id_of: Callable[[Sequence[float]], str] | None = None
+
+    @property
+    def size(self) -> int:
+        """Return how many numbers a task has."""
+        return len(self.low)
+
+
 class Env(NamedTuple):
     """An environment as pure functions, without auto-reset. See `ternevo.envs.make`.
 
@@ -195,6 +223,7 @@ class Env(NamedTuple):
     observation, or, if it has several axes, one for each entry of the last axis (the channels of
     an image); and a name for each discrete action, or each component of a continuous one.
     `descriptor` says how an episode went, for searches for diversity; None if nobody has said.
+    `task_space` is set if tasks are vectors of numbers that a search may choose.
     """
 
     id: str
@@ -210,6 +239,7 @@ class Env(NamedTuple):
     obs_names: tuple[str, ...] = ()
     action_names: tuple[str, ...] = ()
     descriptor: Descriptor | None = None
+    task_space: TaskSpace | None = None
 
 
 class Packing(NamedTuple):
@@ -411,6 +441,24 @@ class Archive(NamedTuple):
     centres: Float32[Array, "*cells_and_size"]
 
 
+class Kept(NamedTuple):
+    """How to read the archive that a strategy keeps, and what the numbers in it mean.
+
+    Attributes:
+      read: maps a state to the archive.
+      names: what the numbers of `Archive.descriptors` mean, with units.
+      low: their least values.
+      high: their largest values.
+      id_of: returns the id of the environment of a member's numbers, if each has one of its own.
+    """
+
+    read: Callable[[State], Archive]
+    names: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    id_of: Callable[[Sequence[float]], str] | None = None
+
+
 class Strategy(NamedTuple):
     """Any method that `--strategy` names, evolutionary or gradient-based, as the loop sees it.
 
@@ -420,14 +468,14 @@ class Strategy(NamedTuple):
       params: maps a state to the policy that would ship.
       numbers: returns the numbers of the settings that are data of the compiled program: nothing,
         or one pytree; see `ternevo/strategies/numbered.py`. `init` without them has constants.
-      archive: maps a state to the archive that a run also saves; None if there is none.
+      archive: the archive that a run also saves; None if there is none.
     """
 
     init: Callable[..., State]
     step: Callable[[Key, State], tuple[State, Metrics]]
     params: Callable[[State], PolicyParams]
     numbers: Callable[[], tuple[Any, ...]] = tuple
-    archive: Callable[[State], Archive] | None = None
+    archive: Kept | None = None
 
 
 class Layout(NamedTuple):

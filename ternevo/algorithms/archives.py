@@ -34,10 +34,12 @@ class Cells(NamedTuple):
     Attributes:
       centres: the middle of each, in units of the descriptor [cells, size].
       of: maps a descriptor [size] to the number of its cell.
+      space: the descriptor whose range they fill.
     """
 
     centres: Float32[Array, "cells size"]
     of: Callable[[jax.Array], jax.Array]
+    space: Descriptor
 
     @property
     def count(self) -> int:
@@ -66,7 +68,7 @@ def grid(descriptor: Descriptor, shape: tuple[int, ...]) -> Cells:
         index = jnp.clip(jnp.floor(share * np.array(shape)), 0, np.array(shape) - 1)
         return jnp.sum(index.astype(jnp.int32) * strides)
 
-    return Cells(jnp.asarray(low + shares * (high - low)), of)
+    return Cells(jnp.asarray(low + shares * (high - low)), of, descriptor)
 
 
 def voronoi(descriptor: Descriptor, count: int) -> Cells:
@@ -90,7 +92,7 @@ def voronoi(descriptor: Descriptor, count: int) -> Cells:
         share = jnp.clip((found - low) / (high - low), 0.0, 1.0)
         return jnp.argmin(jnp.sum((fixed - share) ** 2, axis=1)).astype(jnp.int32)
 
-    return Cells(jnp.asarray(low + centres * (high - low)), of)
+    return Cells(jnp.asarray(low + centres * (high - low)), of, descriptor)
 
 
 def _nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:

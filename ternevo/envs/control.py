@@ -1,7 +1,7 @@
-"""The tasks of NEAT (Stanley and Miikkulainen 2002), XOR and two poles; a maze, and a swing-up.
+"""The tasks of NEAT (Stanley and Miikkulainen 2002), XOR and two poles; a maze, and others.
 
 Constants and rules of the first are those of the authors' C++ code, version 1.2. The others are in
-`maze.py` and `swing_up.py`.
+files of their own: `maze.py`, `hop_runner.py`, `swing_up.py` and `value_tasks.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32
 
-from ternevo.envs import maze, swing_up, traces, value_tasks
+from ternevo.envs import hop_runner, maze, swing_up, traces, value_tasks
 from ternevo.names import lookup
 from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep
 
@@ -278,11 +278,18 @@ TASKS: dict[str, Callable[..., Env]] = {
     "double_pole": double_pole,
     "double_pole_no_velocity": double_pole_no_velocity,
     "maze": maze.maze,
+    "hop_runner": hop_runner.hop_runner,
     "mountain_car_bins": value_tasks.mountain_car_bins,
     "job_scheduling": value_tasks.job_scheduling,
     "cartpole_swing_up_easy": swing_up.easy,
     "cartpole_swing_up_hard": swing_up.hard,
 }
+
+COURSES = {"hop_runner": (hop_runner.hop_runner, hop_runner.task_of)}
+"""Tasks whose numbers may follow their name, and what reads these."""
+
+PICTURES = {"maze": maze.draw, "hop_runner": hop_runner.draw}
+"""How episodes are drawn that are a way; of others, observations are."""
 
 
 def names() -> tuple[str, ...]:
@@ -291,18 +298,25 @@ def names() -> tuple[str, ...]:
 
 
 def make(name: str, episode_length: int | None = None) -> Env:
-    """Return a task, described at its function.
+    """Return a task, described at its function; "hop_runner@2,0.5,0,0.5,0" has only such courses.
 
     Raises:
       UnknownName: there is no task of that name.
+      ValueError: the numbers after "@" are not those of a course.
     """
+    plain, at, numbers = name.partition("@")
+    if at and plain in COURSES:
+        make_course, task_of = COURSES[plain]
+        length = {} if episode_length is None else {"episode_length": episode_length}
+        return make_course(**length, task=task_of(numbers))
     task = lookup("task", name, TASKS)
     return task() if episode_length is None else task(episode_length)
 
 
 def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
-    """Draw an episode into `<stem>.png`: observations over time, or the way through the maze."""
-    if name == "maze":
-        return maze.draw(trajectory, stem)
+    """Draw an episode into `<stem>.png`: observations over time, or the way of a robot."""
+    plain = name.partition("@")[0]
+    if plain in PICTURES:
+        return PICTURES[plain](trajectory, stem)
     observations = np.stack([np.asarray(state.obs) for state in trajectory])
     return traces.draw(f"control/{name}", observations, stem)

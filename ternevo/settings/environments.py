@@ -125,6 +125,7 @@ ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "control/double_pole": ("6 floats", "1 continuous"),
     "control/double_pole_no_velocity": ("12 integers", "1 continuous"),
     "control/maze": ("10 floats", "2 continuous"),
+    "control/hop_runner": ("7 floats", "2 continuous"),
     "control/cartpole_swing_up_easy": ("5 floats", "1 continuous"),
     "control/cartpole_swing_up_hard": ("5 floats", "1 continuous"),
     "control/mountain_car_bins": ("20 integers", "3 discrete"),

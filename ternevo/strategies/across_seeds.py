@@ -49,7 +49,8 @@ def across_seeds(strategy: Strategy, num_seeds: int) -> Strategy:
     if num_seeds == 1:
         return strategy
     numbers = lambda: _repeated(strategy.numbers(), num_seeds)  # noqa: E731
-    archive = None if strategy.archive is None else jax.vmap(strategy.archive)
+    kept = strategy.archive
+    archive = kept and kept._replace(read=jax.vmap(kept.read))
     if jax.default_backend() == "cpu":
         return Strategy(
             _shared(_in_turn(strategy.init)),

@@ -78,12 +78,12 @@ def evaluated(
         state = EvaluationState(inner, generation, best, best_generation, best_return)
         return state, metrics
 
-    archive = strategy.archive
+    kept = strategy.archive
     return strategy._replace(
         init=init,
         step=step,
         params=lambda state: strategy.params(state.strategy),
-        archive=None if archive is None else lambda state: archive(state.strategy),
+        archive=kept and kept._replace(read=lambda state: kept.read(state.strategy)),
     )
 
 

@@ -11,6 +11,7 @@ from ternevo import problems
 from ternevo.algorithms import neat as neat_search
 from ternevo.algorithms.schedules import learning_rate
 from ternevo.arithmetic.ternary import WeightName
+from ternevo.arithmetic.weights import discretize_all, kind_of, latents_of
 from ternevo.learners import actor_critic, q_learning, sparsity, topology
 from ternevo.learners.latents import LatentPolicy, latent_policy
 from ternevo.learners.learner import Learner
@@ -25,6 +26,7 @@ from ternevo.settings.strategies.map_elites import MAPElites
 from ternevo.settings.strategies.neat import NEAT
 from ternevo.settings.strategies.off_policy import ActorCritic, OffPolicy
 from ternevo.settings.strategies.parts import Pruning
+from ternevo.settings.strategies.poet import Poet
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.settings.strategies.sac import SAC
 from ternevo.strategies import off_policy
@@ -35,8 +37,9 @@ from ternevo.strategies.latents import evolve_latents
 from ternevo.strategies.map_elites import cells_of, illuminate
 from ternevo.strategies.numbered import numbered
 from ternevo.strategies.on_policy import learn
+from ternevo.strategies.poet import Crew, Inner, trailblaze
 from ternevo.strategies.search import search_of
-from ternevo.types import Env, Policy, Strategy
+from ternevo.types import Env, Key, Params, Policy, Strategy
 
 
 def evolution(
@@ -131,6 +134,55 @@ def map_elites(
     return numbered(
         settings, lambda settings: illuminate(settings, cells, policy, weights, problem)
     )
+
+
+def poet(
+    settings: Poet, env: Env, policy: Policy, weights: WeightName, num_generations: int
+) -> Strategy:
+    """Return the strategy that makes environments and policies together.
+
+    Raises:
+      ValueError: the environment has no space of tasks, or returns are not comparable.
+    """
+    space = env.task_space
+    if space is None:
+        raise ValueError(
+            f"--strategy poet needs an environment with a space of tasks, and {env.id} has none: "
+            "use control/hop_runner, or give an environment of your own a `task_space`"
+        )
+    planned = plan(settings, env, num_generations)
+    if planned.horizon is not None:
+        raise ValueError(
+            "--init_horizon must be 1 with poet: it keeps the scores of earlier generations, and "
+            "returns of shorter episodes are not comparable"
+        )
+    inner = _inner(settings, policy, weights, num_generations)
+
+    def build(settings: Poet) -> Strategy:
+        return trailblaze(Crew(settings, env, space, policy, inner, planned))
+
+    return numbered(settings, build)
+
+
+def _inner(settings: Poet, policy: Policy, weights: WeightName, num_generations: int) -> Inner:
+    """Return the search within a niche: over trits or signs, or its float baseline."""
+    own, template, kind = settings.searching, policy.init(jax.random.key(0)), kind_of(weights)
+    if not kind.is_float:
+        algorithm, params = own.search_algorithm(template, weights, num_generations)
+
+        def start(key: Key, begin: Params) -> Any:
+            return search_of(algorithm, params, lambda key: begin).init(key)
+
+        return Inner(search_of(algorithm, params, policy.init), lambda params: params, start)
+    first = latents_of(jax.random.key(0), template, kind)
+    algorithm, params = own.float_twin().search_algorithm(first, weights, num_generations)
+
+    def start_latents(key: Key, begin: Params) -> Any:
+        return search_of(algorithm, params, lambda key: latents_of(key, begin, kind)).init(key)
+
+    draw = lambda key: latents_of(key, policy.init(key), kind)  # noqa: E731
+    decode = lambda latents: discretize_all(template, latents, kind)  # noqa: E731
+    return Inner(search_of(algorithm, params, draw), decode, start_latents)
 
 
 def ppo(

@@ -27,6 +27,7 @@ from ternevo.types import (
     LEFT_OUT,
     Archive,
     Env,
+    Kept,
     Key,
     Metrics,
     ObservationMoments,
@@ -111,7 +112,9 @@ def illuminate(
     def params(state: MAPElitesState) -> PolicyParams:
         return PolicyParams(archives.leader(state.archive), state.moments)
 
-    return Strategy(init, step, params, archive=lambda state: state.archive)
+    space = cells.space
+    kept = Kept(lambda state: state.archive, space.names, space.low, space.high)
+    return Strategy(init, step, params, archive=kept)
 
 
 def children(

@@ -72,8 +72,8 @@ def numbered(settings: Made, build: Callable[[Made], Strategy]) -> Strategy:
     def params(state: NumberedState) -> PolicyParams:
         return built.params(state.strategy)
 
-    archive = built.archive
-    read = None if archive is None else lambda state: archive(state.strategy)
+    kept = built.archive
+    inner = kept and kept._replace(read=lambda state: kept.read(state.strategy))
 
     def of(numbers: dict[str, jax.Array]) -> Strategy:
         try:
@@ -85,4 +85,4 @@ def numbered(settings: Made, build: Callable[[Made], Strategy]) -> Strategy:
                 "jnp.where, or let its property `numbers` return {}, which makes them constants"
             ) from error
 
-    return Strategy(init, step, params, lambda: (plain,), read)
+    return Strategy(init, step, params, lambda: (plain,), inner)

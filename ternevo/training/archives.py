@@ -18,7 +18,7 @@ from ternevo.types import Archive, ObservationMoments, PolicyParams, Strategy, T
 @partial(jax.jit, static_argnums=0)
 def _read(strategy: Strategy, state: TrainState) -> tuple[Archive, ObservationMoments]:
     assert strategy.archive is not None
-    return strategy.archive(state.strategy), strategy.params(state.strategy).moments
+    return strategy.archive.read(state.strategy), strategy.params(state.strategy).moments
 
 
 def save(setup: Setup, state: TrainState) -> None:
@@ -38,8 +38,8 @@ def save(setup: Setup, state: TrainState) -> None:
 
 def _write(setup: Setup, folder: RunFolder, archive: Archive, moments: ObservationMoments) -> None:
     """Write the policies of occupied cells, and then the list of them."""
-    descriptor, config = setup.env.descriptor, setup.config
-    assert descriptor is not None
+    kept, config = setup.strategy.archive, setup.config
+    assert kept is not None
     cells = np.flatnonzero(archive.is_occupied)
     folder.archive.mkdir(parents=True, exist_ok=True)
     for cell in cells.tolist():
@@ -50,11 +50,14 @@ def _write(setup: Setup, folder: RunFolder, archive: Archive, moments: Observati
             "return": float(archive.fitness[cell]),
         }
         params = PolicyParams(weights, moments)
-        policy_file.save(path, setup.env, config.policy_name, config.policy, params, origin)
+        env = setup.env
+        if kept.id_of:
+            env = env._replace(id=kept.id_of(np.asarray(archive.descriptors)[cell].tolist()))
+        policy_file.save(path, env, config.policy_name, config.policy, params, origin)
     listed = archives.Listed(
-        names=descriptor.names,
-        low=descriptor.low,
-        high=descriptor.high,
+        names=kept.names,
+        low=kept.low,
+        high=kept.high,
         num_cells=len(archive.fitness),
         cells=cells,
         centres=np.asarray(archive.centres)[cells],

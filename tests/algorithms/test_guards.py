@@ -11,7 +11,7 @@ import optax
 import pytest
 from gradient_learners import GRADIENTS
 from own_algorithms import ALGORITHMS, SOLUTION, start
-from policies_of_strategies import world_for
+from policies_of_strategies import OWN, world_for
 
 from ternevo import envs, run
 from ternevo.algorithms import guards, shaping
@@ -140,7 +140,7 @@ def strategies() -> list:
 def strategy_of(name: str, kind: str = "ternary", **options):
     kind = "binary" if name == "binary_nes" else kind
     policy = MLP((), weights=kind).build(ENV.obs, ENV.action)
-    own = {"grid": (2,)} if name == "map_elites" else {}
+    own = OWN.get(name, {})
     settings = STRATEGIES[name].of(population_size=SIZE, num_episodes=1, **own, **options)
     return settings.build(world_for(name, ENV), policy, kind, ROWS.shape[1])
 

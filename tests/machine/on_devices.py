@@ -94,6 +94,17 @@ CASES = {  # (strategy, its settings, policy, environment, episode length)
         "control/maze",
         30,
     ),
+    "niches": (
+        "poet",
+        {
+            **{"population_size": 8, "niches": 2, "retired": 1, "children": 2, "score_episodes": 2},
+            **{"transfer_every": 2, "reproduce_every": 2, "reproduce_return": -100.0},
+            "least_return": -200.0,
+        },
+        MLP((5,)),
+        "control/hop_runner",
+        20,
+    ),
     "twin": (
         "evosax",
         {"population_size": 16, "algorithm": "Open_ES"},

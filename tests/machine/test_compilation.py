@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import pytest
 from gradient_learners import PUSHING, SMALL as OF_LEARNERS
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
-from policies_of_strategies import mlp_for, world_for
+from policies_of_strategies import OWN, mlp_for, world_for
 
 from ternevo import envs, problems
 from ternevo.machine import compilation_cache
@@ -28,10 +28,9 @@ from ternevo.training.setup import build as build_setup
 # --- nothing is traced twice ------------------------------------------------------------------
 
 PROBE = ("--env", "probe/random_length", "--hidden_sizes", "(4,)", "--population_size", "8")
-OPTIONS = {"map_elites": {"grid": (1,)}}
 KINDS = [
     *(
-        (name, "binary" if name == "binary_nes" else "ternary", OPTIONS.get(name, {}))
+        (name, "binary" if name == "binary_nes" else "ternary", OWN.get(name, {}))
         for name in STRATEGIES
     ),
     ("ternary_nes", "float", {}),
@@ -41,9 +40,9 @@ ROUTES = ("ternary_nes", "ternary_ga", "latent", "ppo", "td3")
 RUN = [kind for kind in KINDS if kind[0] in ROUTES and kind[1] == "ternary"]
 """One of each way to train is run; of the others the trace says that they do not differ."""
 SLOW = ("td3",)
-ROLLOUTS = {"deep_ga": 3}
+ROLLOUTS = {"deep_ga": 3, "poet": 3}
 """Rollouts in one program, by default 2: the strategy's, and that of `with_evaluation`. The third
-is of elites that are evaluated again."""
+is of elites that are evaluated again, or of the scores of niches."""
 SMALL = collections.defaultdict(lambda: {"population_size": 8}, OF_LEARNERS)
 LOSSES = {"ppo": 1, "dqn": 3, "td3": 2, "ddpg": 2, "sac": 2, "erl": 3}
 """Further calls of the policy: in a loss, for the values of what follows, and in ERL by members."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from evosax.algorithms import algorithms
 from gradient_learners import GRADIENTS
-from policies_of_strategies import world_for
+from policies_of_strategies import OWN, world_for
 
 from ternevo import envs, problems
 from ternevo.arithmetic.observation import Quantiser
@@ -174,7 +174,7 @@ ENV = make("probe/countdown", LONG)
 
 def build(name: str, weights: str, **settings):
     policy = MLP((), weights=weights).build(ENV.obs, ENV.action)
-    own = {"grid": (2,)} if name == "map_elites" else {}
+    own = OWN.get(name, {})
     settings = STRATEGIES[name].of(population_size=8, init_horizon=0.5, **own, **settings)
     return settings.build(world_for(name, ENV), policy, weights, 10)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gradient_learners import PUSHING, SMALL
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
-from policies_of_strategies import mlp_for, world_for
+from policies_of_strategies import OWN, mlp_for, world_for
 
 from ternevo import envs, problems
 from ternevo.names import UnknownName
@@ -16,6 +16,7 @@ from ternevo.settings.flat import flat, numbers_of, with_numbers
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.strategies.map_elites import MAPElites
 from ternevo.settings.strategies.neat import NEAT
+from ternevo.settings.strategies.poet import Poet
 from ternevo.settings.strategies.ternary_nes import TernaryNES
 from ternevo.strategies.across_seeds import across_seeds, keys_of, of_each_seed, trials
 from ternevo.strategies.evaluated import evaluated
@@ -31,21 +32,22 @@ CASES = [
     ("latent", "float", {"algorithm": "SimpleGA", "sigma_schedule": "linear"}),
     ("ternary_nes", "ternary", {"lr_schedule": "cosine", "fitness_shaping": "baseline"}),
 ]
-SLOW = ("dqn", "td3", "ddpg", "erl")
-"""Much like `sac`, as far as numbers go."""
+SLOW = ("dqn", "td3", "ddpg", "erl", "poet")
+"""Much like `sac`, as far as numbers go, or like the search within."""
+OF_CLASS = {NEAT: "neat", MAPElites: "map_elites", Poet: "poet"}
+"""Strategies that need a policy or a world of their own."""
 WITHOUT = ("compact_ga", "random_search")
 """Strategies without a number that a program could share."""
 
 
 def settings_of(name, **options):
-    own = {"grid": (2,)} if name == "map_elites" else {}
+    own = OWN.get(name, {})
     return STRATEGIES[name].of(**SMALL.get(name, {"population_size": 8}), **own, **options)
 
 
 def built(settings, weights, env="probe/random_length", length=5):
-    name = "neat" if isinstance(settings, NEAT) else ""
-    archive = isinstance(settings, MAPElites)
-    world = world_for("map_elites" if archive else "", envs.make(env, length))
+    name = OF_CLASS.get(type(settings), "")
+    world = world_for(name, envs.make(env, length))
     policy = mlp_for(name, (4,), weights=weights).build(world.obs, world.action)
     strategy = settings.build(world, policy, weights, 20)
     return evaluated(strategy, problems.of(policy, world), every=5, num_episodes=4)

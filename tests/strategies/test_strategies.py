@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from evosax.algorithms import algorithms as evosax_algorithms
 from gradient_learners import GRADIENTS
-from policies_of_strategies import mlp_for, world_for
+from policies_of_strategies import OWN, mlp_for, world_for
 from policy_inputs import inputs
 
 from ternevo import envs, problems
@@ -68,6 +68,8 @@ TABLE = [
     ("map_elites", "ternary", {"grid": (1,)}),
     ("map_elites", "binary", {"grid": (1,)}),
     ("map_elites", "float", {"grid": (1,), "iso_sigma": 0.5}),
+    *(("poet", kind, {**OWN["poet"], "inner": "ternary_ga"}) for kind in ("ternary", "binary")),
+    ("poet", "float", {**OWN["poet"], "inner": "ternary_ga"}),
     ("cosyne", "ternary", {}),
     ("cosyne", "binary", {}),
     ("cosyne", "float", {}),
@@ -85,12 +87,22 @@ TABLE = [
 ]
 RICH = (
     *("pbil", "cem", "compact_ga", "asng", "trust_region", "vote"),
-    *("deep_ga", "map_elites", "cosyne", "neat", "one_plus_lambda", "random_search", "latent"),
+    *(
+        "deep_ga",
+        "map_elites",
+        "poet",
+        "cosyne",
+        "neat",
+        "one_plus_lambda",
+        "random_search",
+        "latent",
+    ),
 )
 """Of these only the first row is run by default: what their kinds of weights share, others test."""
 ALSO_SLOW = [
     ("ternary_nes", "ternary", {"distribution": "sharp"}),
     ("ternary_ga", "float", {}),
+    ("poet", "ternary", {**OWN["poet"], "inner": "ternary_ga"}),
 ]
 IDS = ["-".join([name, kind, *map(str, options.values())]) for name, kind, options in TABLE]
 

@@ -43,7 +43,7 @@ FOLLOWED = {  # what the twin follows besides the settings of every evolutionary
     "ternary_ga": {"crossover_rate"},
 }
 """`lr_end` is where a schedule ends, which those of SNES and SimpleES do not have."""
-OWN_TWINS = {"cosyne", "deep_ga", "map_elites", "neat", "random_search"}
+OWN_TWINS = {"cosyne", "deep_ga", "map_elites", "neat", "poet", "random_search"}
 NO_TWIN = {"binary_nes", "latent", "evosax", *GRADIENTS}
 SHARED = set(options_of(Evolution))
 OTHER = {  # a value of each type or name that is not the default and that is allowed

@@ -45,6 +45,7 @@ TABLE = [
     ("deep_ga", "ternary", SMALL),
     ("deep_ga", "float", SMALL),
     ("map_elites", "ternary", {**SMALL, "grid": (4,)}),
+    ("poet", "ternary", {**SMALL, "niches": 2}),
     ("ternary_ga", "ternary", SMALL),
     ("ternary_ga", "binary", SMALL),
     ("random_search", "ternary", SMALL),

@@ -51,6 +51,11 @@ OF_STRATEGY = {
     "latent": (*POPULATION, "--algorithm", "Open_ES"),
     "evosax": (*POPULATION, "--algorithm", "SimpleGA"),
     "map_elites": (*POPULATION, "--grid", "(4,4)"),
+    "poet": (
+        *(*POPULATION, "--niches", "2", "--retired", "1", "--children", "1"),
+        *("--score_episodes", "1", "--transfer_every", "2", "--reproduce_every", "2"),
+        *("--reproduce_return", "-100", "--least_return", "-200"),
+    ),
     "erl": (
         *("--population_size", "3", "--updates_per_step", "0.1", "--batch_size", "4"),
         *("--learning_starts", "8", "--buffer_size", "64", "--critic_hidden_sizes", "(4,)"),
@@ -59,11 +64,14 @@ OF_STRATEGY = {
 }
 
 
+WORLDS = {"map_elites": "control/maze", "poet": "control/hop_runner"}
+
+
 def scenario(strategy: str, *further: str) -> tuple[str, ...]:
     """Return the options of a strategy, on a probe with actions that it takes."""
     is_pushed = strategy == "erl" or issubclass(STRATEGIES[strategy], ActorCritic)
     env = "probe/double_integrator" if is_pushed else "probe/corridor"
-    env = "control/maze" if strategy == "map_elites" else env
+    env = WORLDS.get(strategy, env)
     own = OF_STRATEGY.get(strategy, POPULATION)
     own = own if "--policy" in own else (*own, "--hidden_sizes", "(2,)")
     return ("--env", env, "--strategy", strategy, *own, *further)

@@ -17,6 +17,7 @@ from ternevo.settings.strategies.map_elites import MAPElites
 from ternevo.settings.strategies.neat import NEAT
 from ternevo.settings.strategies.one_plus_lambda import OnePlusLambda
 from ternevo.settings.strategies.pbil import PBIL
+from ternevo.settings.strategies.poet import Poet
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.settings.strategies.random_search import RandomSearch
 from ternevo.settings.strategies.sac import SAC
@@ -38,6 +39,7 @@ STRATEGIES = {
     "ternary_ga": TernaryGA,
     "deep_ga": DeepGA,
     "map_elites": MAPElites,
+    "poet": Poet,
     "cosyne": CoSyNE,
     "neat": NEAT,
     "one_plus_lambda": OnePlusLambda,
