@@ -147,7 +147,7 @@ def _masks(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
 
 EXACT = 1 - 1e-5
 """A return of an exact copy: float32 sums of a hundred answers are off by less."""
-SOLVED = {"1 bit": 5, "2 bits": 4, "4 bits": 4}
+EXACT_SEEDS = {"1 bit": 5, "2 bits": 4, "4 bits": 4}
 """How many of five seeds are to be exact at length 100."""
 
 
@@ -158,7 +158,7 @@ def _machines(rows: list[dict[str, Any]], learned: list[dict[str, Any]]) -> Iter
         own = [row for row in rows if (row["system"], row["arm"]) == (system, arm)]
         return sorted(own, key=lambda row: row["seed"])
 
-    for bits, wanted in SOLVED.items():
+    for bits, wanted in EXACT_SEEDS.items():
         system = f"copy, {bits}"
         for arm in ("ternary", "float"):
             found = [row["returns"]["length 100"] for row in of(system, arm)]
