@@ -14,7 +14,7 @@ from ternevo.deploy.record import PolicyRecord
 TINY_WEIGHTS = 256
 """Most non-zero weights of a policy that is written out whole, except for AVX."""
 
-_SHIFTS = (-7, 25)
+SHIFTS = (-7, 25)
 """Shifts beyond these change nothing: all but 0 is clipped, or all is 0, as |sum| < 2**20."""
 
 
@@ -28,7 +28,7 @@ def layers_of(record: PolicyRecord, net: integer.IntegerNet) -> list[Matrix]:
         if not isinstance(layer.threshold, np.ndarray):
             threshold = int(threshold)
         thresholds = {"sign": (0,), "ternary": (-threshold, threshold + 1)}
-        shift = np.clip(layer.shift, *_SHIFTS)
+        shift = np.clip(layer.shift, *SHIFTS)
         if layer.activation == "none":
             shift = np.asarray(layer.shift)  # logits are not clipped
         shift = shift if isinstance(layer.shift, np.ndarray) else int(shift)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ternevo.deploy import entm, hebbian, hill_climber, integer, living
+from ternevo.deploy.c_chain import SHIFTS
 from ternevo.deploy.c_tables import Writer
 from ternevo.deploy.integer import IntegerNet, NotIntegerError
 from ternevo.deploy.life import LifeKind
@@ -19,8 +20,8 @@ from ternevo.deploy.record import PolicyRecord, Vectors
 
 SEED = 7
 """The seed of the life of the self test."""
-MAX_CELLS = 2**15
-"""Most cells of a tape in C."""
+MAX_CELLS, MAX_GROUPS = 2**15, 2**16
+"""Most cells of a tape in C, and most rules of a layer that are shared by groups of synapses."""
 WIDTH = 93
 
 
@@ -29,7 +30,7 @@ def check(record: PolicyRecord) -> None:
 
     Raises:
       NotIntegerError: weights, fast weights or activations are floats.
-      ValueError: a tape has too many cells.
+      ValueError: a tape has too many cells, or a layer too many groups of synapses.
     """
     assert record.life is not None
     if not record.is_integer:
@@ -44,6 +45,11 @@ def check(record: PolicyRecord) -> None:
                 f"the policy has the fast weights {fast}, which are floats; C learns with --fast "
                 "integer"
             )
+        plasticity = hebbian.from_options(record.life.options)
+        shapes = [layer.coefficients.rate.shape for layer in hebbian.layers_of(record)]
+        most = max(hebbian.num_rules(plasticity, shape) for shape in shapes)
+        if plasticity.sharing == "group" and most > MAX_GROUPS:
+            raise ValueError(f"{most:,} rules of a layer; C counts up to {MAX_GROUPS:,}")
     if record.life.kind == "entm":
         cells = entm.from_options(record.life.options).num_cells
         if cells > MAX_CELLS:
@@ -127,7 +133,10 @@ def _activated(activation: str, shift: int) -> str:
     """Return the call that activates sum j, whose unit is 2**shift."""
     bits, limit = integer.GRIDS[activation]
     kind = {"sign": "TERNEVO_SIGN", "ternary": "TERNEVO_TERNARY"}.get(activation, "TERNEVO_GRID")
-    return f"ternevo_activated(sums[j], {kind}, {shift - bits}, {limit})"
+    shift -= bits
+    if kind == "TERNEVO_GRID":
+        shift = min(max(shift, SHIFTS[0]), SHIFTS[1])
+    return f"ternevo_activated(sums[j], {kind}, {shift}, {limit})"
 
 
 # ------------------------------------------------------------------------------------- Hebbian

@@ -77,6 +77,8 @@ def check(record: PolicyRecord) -> None:
         raise ValueError("a hill climber has ternary or float weights in all layers")
     if record.input_kind == "bits" or record.observation_bits != 8 or record.obs_shape:
         raise ValueError("a hill climber takes a vector of observations of 8 bits")
+    if record.output_shift:
+        raise ValueError("a hill climber has no output shift")
     wanted = []
     for layer in record.layers:
         if layer.type != "dense" or layer.skip or layer.has_outputs or layer.activation == "relu":

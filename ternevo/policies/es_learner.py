@@ -6,7 +6,8 @@ change. With the returns f normalised by their mean and deviation over the trial
 
     theta <- theta + step_size / K * sum of f p / trial_noise
 
-of latents, for trits: those beyond +-0.5 act as -1 and +1, all life long.
+of latents, for trits: those beyond +-0.5 act as -1 and +1, all life long. So a weight that changes
+m times as fast is tried with changes of m times the size, and moves by m squared in the mean.
 
 References:
   Song et al., "ES-MAML: Simple Hessian-Free Meta Learning", ICLR 2020 (the Monte-Carlo form of the
@@ -34,6 +35,7 @@ class Life(NamedTuple):
       latents: the weights before they are cut.
       change: what the trial has added to them; 0 before the first one and after the last.
       total: the sum of returns times changes, of the trials of this step.
+      first: the return of the first trial of this step, which is subtracted from all of them.
       sums: the sums of the returns of this step, and of their squares.
       score: what the trial has been paid so far.
       episodes: number of episodes that have begun.
@@ -43,6 +45,7 @@ class Life(NamedTuple):
     latents: Float32[Array, " weights"]
     change: Float32[Array, " weights"]
     total: Float32[Array, " weights"]
+    first: Float32[Array, ""]
     sums: Float32[Array, "2"]
     score: Float32[Array, ""]
     episodes: Int32[Array, ""]
@@ -75,7 +78,7 @@ def build(settings: ESLearner, obs: ObsSpec, action: ActionSpec) -> Policy:
         nothing, none = jnp.zeros(latents.shape), jnp.zeros(())
         seed = jax.random.bits(key, (), jnp.uint32)
         count = jnp.zeros((), jnp.int32)
-        return Life(latents, nothing, nothing, jnp.zeros(2), none, count, seed)
+        return Life(latents, nothing, nothing, none, jnp.zeros(2), none, count, seed)
 
     def apply(params: Params | Packed, memory: Memory, inputs: Inputs) -> tuple[Memory, jax.Array]:
         plain, pace = packed(params)
@@ -99,16 +102,20 @@ def _judged(settings: ESLearner, own: Adaptable, life: Life, is_first: Bool[Arra
     is_whole = (life.episodes > 0) & (life.episodes % settings.trial_episodes == 0)
     is_trial = is_first & is_whole & (count <= settings.num_es_steps * queries)
     score = jnp.where(is_trial, life.score, 0.0)
-    total, sums = life.total + score * life.change, life.sums + jnp.stack([score, score**2])
+    # Differences to the first return, as squares of the returns would drown their deviation.
+    # Directions come in pairs that cancel, so what is subtracted changes no sum along them.
+    first = jnp.where(count % queries == 1, score, life.first)
+    apart = jnp.where(is_trial, score - first, 0.0)
+    total, sums = life.total + apart * life.change, life.sums + jnp.stack([apart, apart**2])
     is_due = is_trial & (count % queries == 0)
     mean = sums[0] / queries
     deviation = jnp.sqrt(jnp.maximum(sums[1] / queries - mean**2, 0.0))
-    # Directions come in pairs that cancel, so that the mean of the returns needs no subtraction.
-    along = jnp.where(deviation > 1e-6 * jnp.abs(mean), total / (queries * deviation), 0.0)
+    along = jnp.where(deviation > 0, total / (queries * jnp.where(deviation > 0, deviation, 1)), 0)
     moved = life.latents + settings.step_size / settings.trial_noise * along
     return life._replace(
         latents=jnp.where(is_due, adaptable.bounded(own, moved), life.latents),
         total=jnp.where(is_due, 0.0, total),
+        first=jnp.where(is_trial, first, life.first),
         sums=jnp.where(is_due, 0.0, sums),
         score=jnp.where(is_first & is_whole, 0.0, life.score),
     )

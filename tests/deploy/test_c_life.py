@@ -39,6 +39,7 @@ LEARNERS = {
     "climb_all": (HillClimber((6,), "int4", evolve_mask=False, use_bias=False), TWO),
     "climb_random": (HillClimber((4, 3), "sign", start="random", flip_rate=0), TWO),
     "climb_trits": (HillClimber((4,), "ternary", observation_shift=0), FOUR),
+    "climb_steep": (HillClimber((6,), num_trials=5, observation_shift=2), TWO),
     "tape": (ENTM(cell_size=3, num_cells=5), TWO),
     "tape_hidden": (ENTM(hidden_size=4, cell_size=2, num_cells=7), FOUR),
     "tape_expands": (ENTM(hidden_size=3, cell_size=4, num_cells=6, expand=True), TWO),
@@ -93,8 +94,14 @@ def drawn(settings, action) -> PolicyParams:
     return PolicyParams(params, observation.of_all(rng.normal(size=(20, OBS.size))))
 
 
-def record_of(settings, action):
-    return policy_file.record_of(settings, OBS, action, drawn(settings, action))
+def record_of(settings, action, exponent: int = 0):
+    """Return the record of a random policy; `exponent` is that of its first weights."""
+    params = drawn(settings, action)
+    if exponent:
+        first, *rest = params.weights
+        weight = first["weight"]._replace(exponent=jnp.int8(exponent))
+        params = params._replace(weights=({**first, "weight": weight}, *rest))
+    return policy_file.record_of(settings, OBS, action, params)
 
 
 def script(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -123,7 +130,8 @@ def lives(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lives")
     body, calls, stdin, wanted = [HARNESS % STEPS], [], b"", {}
     for i, (name, (settings, action)) in enumerate(LEARNERS.items()):
-        record, told = record_of(settings, action), script(i)
+        exponent = -24 if name == "climb_steep" else 0
+        record, told = record_of(settings, action, exponent), script(i)
         (folder / f"{name}.h").write_text(c_header.to_c(record, name, num_vectors=40))
         given = "TOLD" if isinstance(settings, HillClimber) else "NONE"
         body.append(f'#include "{name}.h"\nLOOP({name}, {name.upper()}, {given})')

@@ -107,6 +107,19 @@ def test_what_pays_is_learned_and_what_is_frozen_stays(sign):
         np.testing.assert_array_equal(last(*frozen(False)), 0)
 
 
+def test_small_differences_of_large_returns_are_told():
+    """Near -4,000 by 1/8: a sum of squares in float32 has no digit for them."""
+    policy, params = frozen(True)
+    pay = np.float32(-4000) + np.float32(0.0625) * np.array([1, -1] * 10, np.float32)
+    plain, shifted = (
+        lived(policy, params, [0, *given])[0].total[-1]
+        for given in (pay[:19] + np.float32(4000), pay[:19])
+    )
+    np.testing.assert_array_equal(plain, shifted)
+    lives, _ = lived(policy, params, [0, *pay, 0])
+    assert np.any(lives.latents[-1])
+
+
 def test_returns_that_are_all_the_same_teach_nothing():
     policy, params = frozen(True)
     lives, _ = lived(policy, params, [0, *np.full(21, -400)])
