@@ -65,6 +65,8 @@ TASKS: dict[str, dict[str, Any]] = {
     },
 }
 FLOAT = {"weights": "float", "activation": "tanh"}
+FREE = {**FLOAT, "evolve_mask": False}
+"""Of joint training, which has no gradient for a mask: a drawn one would only freeze weights."""
 
 
 def arms_of_bald() -> list[Arm]:
@@ -285,12 +287,12 @@ def evolved(task: str, options: dict[str, Any]) -> Callable[[int], Result]:
 
 def by_gradient(task: str, adapts: bool) -> Callable[[int], Result]:
     """Return MAML, or joint training: Adam on lives, or on single episodes without learning."""
-    options = FLOAT if adapts else {**FLOAT, "num_gradient_steps": 0}
-    env, policy = setting(task, options)
+    options = FLOAT if adapts else FREE
+    env, policy = setting(task, options if adapts else {**options, "num_gradient_steps": 0})
     count, lives = (ADAM_STEPS, ADAM_LIVES) if adapts else (JOINT_STEPS, JOINT_EPISODES)
     strategy = adam(env, policy, lives)
     steps = count * lives * env.episode_length
-    return runner(strategy, count, steps, tested(task, FLOAT, at_all_rates=not adapts))
+    return runner(strategy, count, steps, tested(task, options, at_all_rates=not adapts))
 
 
 def random_starts(task: str, options: dict[str, Any]) -> Callable[[int], Result]:
