@@ -16,10 +16,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from baldwin import arms_of_bald, judge_bald
+from baldwin import OTHER_SEEDS, arms_of_bald, judge_bald
 from claims import (
     Arm,
     Experiment,
+    Judged,
     Result,
     Values,
     complete,
@@ -81,6 +82,14 @@ def linear_mountain_car() -> np.ndarray:
     return returns_of_linear(envs.make("gymnax/MountainCar-v0"), push, 3)
 
 
+ENUMERATED = (
+    "81 cartpole policies >= 475",
+    "81 cartpole policies >= 230",
+    "27 mountain car policies at the goal",
+)
+"""Arms without chance, of one seed."""
+
+
 def arms_of_rs() -> list[Arm]:
     """Count solutions by enumeration, and draw 200 policies at random."""
     returns = linear_cartpole()
@@ -92,17 +101,18 @@ def arms_of_rs() -> list[Arm]:
         drawn = np.random.default_rng(seed).integers(0, 81, 200)
         return Result(float(returns[drawn].max()), 200 * 50 * 500)
 
+    cartpole, cartpole_half, mountain_car = ENUMERATED
     return [
-        Arm("81 cartpole policies >= 475", count(returns, 475), 1),
-        Arm("81 cartpole policies >= 230", count(returns, 230), 1),
-        Arm("27 mountain car policies at the goal", count(linear_mountain_car(), -199.5), 1),
+        Arm(cartpole, count(returns, 475)),
+        Arm(cartpole_half, count(returns, 230)),
+        Arm(mountain_car, count(linear_mountain_car(), -199.5)),
         Arm("best of 200 random policies", search),
     ]
 
 
-def judge_rs(values: Values) -> list[tuple[str, str, bool]]:
+def judge_rs(values: Values) -> list[Judged]:
     """Compare the counts with those of the enumeration on record: 2, 5 and 1."""
-    counts = [values[name][0] for name in list(values)[:3]]
+    counts = [values[name][0] for name in ENUMERATED]
     found = sum(x >= 475 for x in values["best of 200 random policies"])
     return [
         (
@@ -142,7 +152,7 @@ def arms_of_ga() -> list[Arm]:
     return arms
 
 
-def judge_ga(values: Values) -> list[tuple[str, str, bool]]:
+def judge_ga(values: Values) -> list[Judged]:
     """Ask whether the GA beats random search, and its own variant, at equal steps."""
     judged = []
     for game in MINATAR:
@@ -205,7 +215,7 @@ def valued(
     return go
 
 
-def judge_erl(values: Values) -> list[tuple[str, str, bool]]:
+def judge_erl(values: Values) -> list[Judged]:
     """Ask whether the worse task of ERL is good, and better than that of both parts."""
     worst = {
         name: np.min([values[f"{task}, {name}"] for task in ERL_TASKS], axis=0).tolist()
@@ -247,7 +257,7 @@ def arms_of_evojax() -> list[Arm]:
     return arms
 
 
-def judge_evojax(values: Values) -> list[tuple[str, str, bool]]:
+def judge_evojax(values: Values) -> list[Judged]:
     """Compare with the bars."""
     return [
         (
@@ -336,7 +346,7 @@ def lit_at_random(env: Env, policy: Policy, cells: Cells) -> Callable[[int], Res
     return run
 
 
-def judge_oe(values: Values) -> list[tuple[str, str, bool]]:
+def judge_oe(values: Values) -> list[Judged]:
     """Compare coverage, and who reaches the goal."""
     elites, nothing = values["MAP-Elites"], values["random search"]
     best = {
@@ -368,11 +378,11 @@ def judge_oe(values: Values) -> list[tuple[str, str, bool]]:
 EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
-        Experiment("A-RS", "C11", 20, arms_of_rs, judge_rs),
+        Experiment("A-RS", "C11", 20, arms_of_rs, judge_rs, dict.fromkeys(ENUMERATED, 1)),
         Experiment("A-GA", "C10", 5, arms_of_ga, judge_ga),
         Experiment("A-ERL", "C1", 5, arms_of_erl, judge_erl),
         Experiment("A-EVOJAX", "C9 C12 C15", 3, arms_of_evojax, judge_evojax),
-        Experiment("A-BALD", "C4", 5, arms_of_bald, judge_bald),
+        Experiment("A-BALD", "C4", 5, arms_of_bald, judge_bald, OTHER_SEEDS),
         Experiment("A-OE", "C14", 5, arms_of_oe, judge_oe),
     )
 }

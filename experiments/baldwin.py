@@ -9,13 +9,13 @@ Lives here all have the full length, so that they need no lanes.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from claims import Arm, Result, Values, is_above, shown
+from claims import Arm, Judged, Result, Values, is_above, shown
 
 from ternevo import envs
 from ternevo.arithmetic import observation, ternary
@@ -65,89 +65,125 @@ TASKS: dict[str, dict[str, Any]] = {
     },
 }
 FLOAT = {"weights": "float", "activation": "tanh"}
+FREE = {**FLOAT, "evolve_mask": False}
+"""Of joint training, which has no gradient for a mask: a drawn one would only freeze weights."""
 
 
 def arms_of_bald() -> list[Arm]:
     """Return the needle with and without learning, and two tasks with five kinds of starts each."""
-    found = [Arm(f"needle, {family}", needle(family), 10) for family in ("learning", "instinct")]
+    found = [Arm(f"needle, {family}", needle(family)) for family in ("learning", "instinct")]
     for task in TASKS:
         found += [
             Arm(f"{task}, evolved, ternary", evolved(task, {})),
-            Arm(f"{task}, random starts, ternary", random_starts(task, {}), 1),
+            Arm(f"{task}, random starts, ternary", random_starts(task, {})),
             Arm(f"{task}, evolved, float", evolved(task, FLOAT)),
-            Arm(f"{task}, random starts, float", random_starts(task, FLOAT), 1),
+            Arm(f"{task}, random starts, float", random_starts(task, FLOAT)),
             Arm(f"{task}, joint training, float", by_gradient(task, adapts=False)),
             Arm(f"{task}, MAML, float", by_gradient(task, adapts=True)),
         ]
     return found
 
 
-Judged = tuple[str, str, bool]
+OTHER_SEEDS = {
+    **dict.fromkeys(("needle, learning", "needle, instinct"), 10),
+    **{f"{task}, random starts, {w}": 1 for task in TASKS for w in ("ternary", "float")},
+}
+"""Arms that have not five seeds."""
+
+
+class Statement(NamedTuple):
+    """What was to be shown, of which arms, and the function of their values that judges it."""
+
+    said: str
+    arms: tuple[str, ...]
+    judge: Callable[..., tuple[str, bool]]
+
+
+def statements() -> list[Statement]:
+    """Return what was to be shown, with the thresholds of the suite."""
+    found = [
+        Statement(
+            "the needle of Hinton and Nowlan: found in 50 generations of 1,000 with learning, "
+            "never without",
+            ("needle, learning", "needle, instinct"),
+            judge_needle,
+        )
+    ]
+    for weights in ("ternary", "float"):
+        own, random = (f"{{}}, {kind}, {weights}" for kind in ("evolved", "random starts"))
+        joint, maml = ("{}, joint training, float", "{}, MAML, float")
+        direction = (own, joint, maml, random)
+        sines = f"sines of unseen phases, {weights}: after ten steps"
+        found += [
+            Statement(
+                f"a hidden direction, {weights}: five episodes of REINFORCE from an evolved start "
+                "beat those from one trained on both directions (float), of 10 at most",
+                tuple(arm.format("direction") for arm in direction),
+                judge_direction,
+            ),
+            Statement(
+                f"{sines} at most half the error of random starts at their best rate",
+                (own.format("sines"), random.format("sines")),
+                judge_half,
+            ),
+            Statement(
+                f"{sines} less error than a start trained on all phases (float)",
+                (own.format("sines"), joint.format("sines")),
+                judge_less,
+            ),
+        ]
+    said = "sines of unseen phases, float: the error of evolved starts is not above that of MAML"
+    return [*found, Statement(said, ("sines, evolved, float", "sines, MAML, float"), judge_maml)]
 
 
 def judge_bald(values: Values) -> list[Judged]:
-    """Compare with the thresholds of the suite, where all arms of a statement were run."""
-    found = []
-    for judge, *given in (
-        (judge_needle,),
-        (judge_direction, "ternary"),
-        (judge_direction, "float"),
-        (judge_sines, "ternary"),
-        (judge_sines, "float"),
-        (judge_maml,),
-    ):
-        try:
-            found.append(judge(values, *given))
-        except KeyError:
-            continue
+    """Judge each statement; one with arms that were not run says which."""
+    found: list[Judged] = []
+    for said, arms, judge in statements():
+        missing = [arm for arm in arms if arm not in values]
+        if missing:
+            found.append((said, f"not run: {'; '.join(missing)}", None))
+        else:
+            found.append((said, *judge(*(values[arm] for arm in arms))))
     return found
 
 
-def judge_needle(values: Values) -> Judged:
+def judge_needle(learning: list[float], instinct: list[float]) -> tuple[str, bool]:
     """With learning always, without never."""
-    learning, instinct = (values[f"needle, {family}"] for family in ("learning", "instinct"))
-    return (
-        "the needle of Hinton and Nowlan: found in 50 generations of 1,000 with learning, never "
-        "without",
-        f"{sum(learning):g} and {sum(instinct):g} of 10 seeds",
-        sum(learning) == 10 and sum(instinct) == 0,
-    )
+    words = f"{sum(learning):g} and {sum(instinct):g} of {len(learning)} seeds"
+    return words, sum(learning) == len(learning) and sum(instinct) == 0
 
 
-def judge_direction(values: Values, weights: str) -> Judged:
+def judge_direction(
+    own: list[float], joint: list[float], maml: list[float], random: list[float]
+) -> tuple[str, bool]:
     """An evolved start against one that was trained on both directions."""
-    own, random = (values[f"direction, {kind}, {weights}"] for kind in ("evolved", "random starts"))
-    joint, maml = (values[f"direction, {kind}, float"] for kind in ("joint training", "MAML"))
-    return (
-        f"a hidden direction, {weights}: five episodes of REINFORCE from an evolved start beat "
-        "those from one trained on both directions (float), of 10 at most",
+    words = (
         f"{shown(own)} and {shown(joint)}; MAML {shown(maml)}; random starts at the best of all "
-        f"rates {random[0]:.3g}",
-        is_above(own, joint),
+        f"rates {random[0]:.3g}"
     )
+    return words, is_above(own, joint)
 
 
-def judge_sines(values: Values, weights: str) -> Judged:
-    """Half the error of random starts, and less than that of one trained on all phases."""
-    own, random = (values[f"sines, {kind}, {weights}"] for kind in ("evolved", "random starts"))
-    joint = values["sines, joint training, float"]
-    errors = [[-x for x in arm] for arm in (own, random, joint)]
-    return (
-        f"sines of unseen phases, {weights}: after ten steps half the error of random starts, and "
-        "less than that of a start trained on all phases (float)",
-        f"{shown(errors[0])} and {errors[1][0]:.3g}; {shown(errors[2])}",
-        bool(np.mean(errors[0]) <= np.mean(errors[1]) / 2) and is_above(own, joint),
-    )
+def judge_half(own: list[float], random: list[float]) -> tuple[str, bool]:
+    """Half the error of random starts."""
+    ratio = float(np.mean(own) / np.mean(random))
+    return f"{errors(own)} and {-random[0]:.3g}, a ratio of {ratio:.2g}", ratio <= 0.5
 
 
-def judge_maml(values: Values) -> Judged:
+def judge_less(own: list[float], joint: list[float]) -> tuple[str, bool]:
+    """Less error than a start that was trained on all phases without learning."""
+    return f"{errors(own)} and {errors(joint)}", is_above(own, joint)
+
+
+def judge_maml(own: list[float], maml: list[float]) -> tuple[str, bool]:
     """Evolution against the gradient through the learning, at their own budgets."""
-    own, maml = (values[f"sines, {kind}, float"] for kind in ("evolved", "MAML"))
-    return (
-        "sines of unseen phases, float: the error of evolved starts is not above that of MAML",
-        f"{shown([-x for x in own])} and {shown([-x for x in maml])}",
-        not is_above(maml, own),
-    )
+    return f"{errors(own)} and {errors(maml)}", not is_above(maml, own)
+
+
+def errors(returns: list[float]) -> str:
+    """Return the mean squared error, which is what a life of sines pays, and its interval."""
+    return shown([-x for x in returns])
 
 
 # ------------------------------------------------------------------------------------ needle
@@ -285,12 +321,12 @@ def evolved(task: str, options: dict[str, Any]) -> Callable[[int], Result]:
 
 def by_gradient(task: str, adapts: bool) -> Callable[[int], Result]:
     """Return MAML, or joint training: Adam on lives, or on single episodes without learning."""
-    options = FLOAT if adapts else {**FLOAT, "num_gradient_steps": 0}
-    env, policy = setting(task, options)
+    options = FLOAT if adapts else FREE
+    env, policy = setting(task, options if adapts else {**options, "num_gradient_steps": 0})
     count, lives = (ADAM_STEPS, ADAM_LIVES) if adapts else (JOINT_STEPS, JOINT_EPISODES)
     strategy = adam(env, policy, lives)
     steps = count * lives * env.episode_length
-    return runner(strategy, count, steps, tested(task, FLOAT, at_all_rates=not adapts))
+    return runner(strategy, count, steps, tested(task, options, at_all_rates=not adapts))
 
 
 def random_starts(task: str, options: dict[str, Any]) -> Callable[[int], Result]:

@@ -7,7 +7,7 @@ experiments, and `systems.py` writes docs/systems.md from the rows.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,9 @@ RESAMPLES = 10_000
 TEST_EPISODES = 100
 
 Values = dict[str, list[float]]
-"""The values of each arm, in the order of the seeds."""
+"""The values of each arm that has all its seeds, in the order of the seeds."""
+Judged = tuple[str, str, bool | None]
+"""A statement, the figures, and whether it holds; None if arms of it were not run."""
 
 
 class Result(NamedTuple):
@@ -38,11 +40,10 @@ class Result(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """A name, what runs its seeds, and their number if it is not that of the experiment."""
+    """A name, and what runs its seeds."""
 
     name: str
     run: Callable[[int], Result]
-    seeds: int | None = None
 
 
 class Verdict(NamedTuple):
@@ -73,14 +74,21 @@ class Experiment(NamedTuple):
       claims: the claims it is about.
       seeds: how many seeds each arm has.
       arms: returns its arms; called only to run them, as it builds environments.
-      judge: maps the values of the arms to statements, figures and whether they hold.
+      judge: maps the values of the complete arms to statements, figures and whether they hold; a
+        KeyError says that an arm is missing, and nothing can be said.
+      other_seeds: numbers of seeds of the arms that have others, by name.
     """
 
     name: str
     claims: str
     seeds: int
     arms: Callable[[], Sequence[Arm]]
-    judge: Callable[[Values], list[tuple[str, str, bool]]]
+    judge: Callable[[Values], Sequence[Judged]]
+    other_seeds: Mapping[str, int] = {}
+
+    def seeds_of(self, arm: str) -> int:
+        """Return how many seeds an arm has."""
+        return self.other_seeds.get(arm, self.seeds)
 
 
 # ------------------------------------------------------------------------------------- rows
@@ -98,7 +106,7 @@ def complete(experiment: Experiment) -> None:
     done = {(row["experiment"], row["arm"], row["seed"]) for row in rows()}
     origin = provenance.describe()
     for arm in experiment.arms():
-        for seed in range(arm.seeds or experiment.seeds):
+        for seed in range(experiment.seeds_of(arm.name)):
             if (experiment.name, arm.name, seed) not in done:
                 start = time.perf_counter()
                 result = arm.run(seed)
@@ -119,26 +127,32 @@ def command(name: str) -> str:
     return f"python experiments/acceptance.py {name}"
 
 
-def values_of(name: str) -> Values:
-    """Return the values of the arms of an experiment."""
-    found: Values = {}
-    for row in sorted(rows(), key=lambda row: row["seed"]):
-        if row["experiment"] == name:
-            found.setdefault(row["arm"], []).append(row["value"])
-    return found
+def values_of(experiment: Experiment) -> Values:
+    """Return the values of the arms of an experiment that have all their seeds."""
+    found: dict[str, dict[int, float]] = {}
+    for row in rows():
+        if row["experiment"] == experiment.name:
+            found.setdefault(row["arm"], {})[row["seed"]] = row["value"]
+    seeds = {arm: range(experiment.seeds_of(arm)) for arm in found}
+    return {
+        arm: [own[seed] for seed in seeds[arm]]
+        for arm, own in found.items()
+        if own.keys() >= set(seeds[arm])
+    }
+
+
+WORDS = {True: "yes", False: "no", None: "not run"}
 
 
 def verdicts(experiment: Experiment) -> list[Verdict]:
-    """Return what the rows of an experiment say; one line "not run" if seeds are missing."""
-    values, name = values_of(experiment.name), experiment.name
+    """Return what the rows of an experiment say; one line "not run" if nothing can be said."""
+    claims, name = experiment.claims, experiment.name
     try:
-        judged = experiment.judge(values)
-    except (KeyError, IndexError):
-        judged = []
-    if not judged or max(map(len, values.values())) < experiment.seeds:
-        return [Verdict(experiment.claims, name, "", "", "not run", command(name))]
+        judged = experiment.judge(values_of(experiment))
+    except KeyError:
+        judged = [("", "", None)]
     return [
-        Verdict(experiment.claims, name, said, found, "yes" if holds else "no", command(name))
+        Verdict(claims, name, said, found, WORDS[holds], command(name))
         for said, found, holds in judged
     ]
 

@@ -273,7 +273,17 @@ def table_of(name: str, system: System) -> str:
     if not rows:
         return "Not run yet."
     titles = [title for column in columns for title in (column, "seeds")]
-    return table(" | ".join(["arm", *titles, "bytes", "steps a seed"]), rows)
+    shown = table(" | ".join(["arm", *titles, "bytes", "steps a seed"]), rows)
+    return "\n\n".join([shown, *(caption(system, *setting) for setting in system.tested)])
+
+
+def caption(system: System, name: str, value: Any) -> str:
+    """Return in words that tests have another setting than training and the file that ships."""
+    policy = command_line.parse(system.options.split()).policy
+    return (
+        f"All tests are with `--{name} {value}`, and the same weights. Training had "
+        f"{getattr(policy, name)}, which the file of those bytes has, too."
+    )
 
 
 if __name__ == "__main__":

@@ -2,15 +2,19 @@
 
     python experiments/ntm.py
 
-runs the seeds that results/ntm.jsonl lacks, one line for each. Trained on sequences of 2 bits and
-lengths 1 to 10, it is tested on longer ones; experiments/lifetimes.py has the evolved machines.
+runs the seeds that results/ntm.jsonl lacks at these settings, one line for each. Trained on
+sequences of 2 bits and lengths 1 to 10, it is tested on longer ones; experiments/lifetimes.py has
+the evolved machines.
 """
 
 import dataclasses
 import functools
 import json
+import shlex
+import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import optax
@@ -51,7 +55,9 @@ class NTMConfig:
 
 def main(config: NTMConfig) -> None:
     """Run what is missing."""
-    done = {row["seed"] for row in read(RESULTS) if row["bits"] == config.bits}
+    own = settings_of(dataclasses.asdict(config))
+    command = shlex.join(["python", "experiments/ntm.py", *sys.argv[1:]])
+    done = {row["seed"] for row in read(RESULTS) if settings_of(row["settings"]) == own}
     missing = [seed for seed in range(config.num_seeds) if seed not in done]
     learn = learner(config)
     for seed in missing:
@@ -60,10 +66,15 @@ def main(config: NTMConfig) -> None:
             **{"system": "copy", "arm": "NTM", "seed": seed, **learn(seed)},
             **{"settings": dataclasses.asdict(config), "bits": config.bits},
             **{"wall_seconds": round(time.perf_counter() - begun, 1)},
-            **{"command": "python experiments/ntm.py", "commit": provenance.describe()["commit"]},
+            **{"command": command, "commit": provenance.describe()["commit"]},
         }
         append(RESULTS, line)
         print(json.dumps({key: line[key] for key in ("seed", "errors")}), flush=True)
+
+
+def settings_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what a seed depends on: all settings but how many seeds there are."""
+    return {name: value for name, value in settings.items() if name != "num_seeds"}
 
 
 def learner(config: NTMConfig) -> Callable[[int], dict]:

@@ -210,6 +210,10 @@ class TaskSpace(NamedTuple):
         return len(self.low)
 
 
+Tells = Literal["rewards", "labels"]
+"""What an environment tells of a step: what it was worth, or what was right."""
+
+
 class Env(NamedTuple):
     """An environment as pure functions, without auto-reset. See `ternevo.envs.make`.
 
@@ -223,7 +227,8 @@ class Env(NamedTuple):
     observation, or, if it has several axes, one for each entry of the last axis (the channels of
     an image); and a name for each discrete action, or each component of a continuous one.
     `descriptor` says how an episode went, for searches for diversity; None if nobody has said.
-    `task_space` is set if tasks are vectors of numbers that a search may choose.
+    `task_space` is set if tasks are vectors of numbers that a search may choose. `tells` says what
+    `Timestep.feedback` is: rewards, or the right values of what a policy predicts.
     """
 
     id: str
@@ -240,6 +245,7 @@ class Env(NamedTuple):
     action_names: tuple[str, ...] = ()
     descriptor: Descriptor | None = None
     task_space: TaskSpace | None = None
+    tells: Tells = "rewards"
 
 
 class Packing(NamedTuple):

@@ -22,6 +22,8 @@ from ternevo.deploy.record import PolicyRecord
 
 SWITCHES = 5
 """Orders besides the key: write, jump, and the shifts left, stay and right."""
+OBSERVATION_SHIFT = 2
+"""What a file says of the units of observations, which are on or off here."""
 MAX_BITS = 2**24
 """Largest number of bits of a tape, and of any option."""
 
@@ -100,6 +102,11 @@ def check(record: PolicyRecord) -> None:
         raise ValueError("a Turing machine has a dense layer without a bias and skips")
     if record.input_kind == "bits" or record.observation_bits != 8 or record.obs_shape:
         raise ValueError("a Turing machine takes a vector of observations of 8 bits")
+    if record.observation_shift != OBSERVATION_SHIFT:
+        raise ValueError(
+            f"observation shift {record.observation_shift} of a Turing machine; must be "
+            f"{OBSERVATION_SHIFT}"
+        )
     if record.output_shift:
         raise ValueError("a Turing machine has no output shift")
     wanted = _shapes(machine, record.obs_size, record.num_outputs)

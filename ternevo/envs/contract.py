@@ -6,13 +6,14 @@ each component, so a component without a finite range cannot be trained or shipp
 
 import math
 import numbers
+import typing
 from typing import Any
 
 import numpy as np
 
 from ternevo.deploy.tvp import MAX_BOUND
 from ternevo.names import WrongObject, of_type
-from ternevo.types import ActionSpec, Env, ObsSpec
+from ternevo.types import ActionSpec, Env, ObsSpec, Tells
 
 KINDS = ("floats", "integers", "bits", "pixels")
 MAX_NAME = 80
@@ -29,6 +30,8 @@ def check(env: Env) -> Env:
         raise WrongObject(
             f"episode_length of {env.id} must be a whole number above 0, got {env.episode_length!r}"
         )
+    if env.tells not in (known := typing.get_args(Tells)):
+        raise WrongObject(f"tells of {env.id} must be one of {', '.join(known)}, got {env.tells!r}")
     _check_obs(env.id, env.obs)
     action = of_type(f"the action of {env.id}", env.action, ActionSpec)
     _check_kind(env.id, action)

@@ -217,6 +217,10 @@ class Maze(NamedTuple):
     turn: Int32[Array, ""]
 
 
+FIRST_MOVE, LAST_MOVE = 8, 12
+"""Rounds, from 0, in which the reward may move."""
+
+
 def t_maze(episode_length: int | None = None, rounds: int = 20) -> Env:
     """Find the one of four ends of a double T-maze that pays, go there again, and see it move.
 
@@ -231,14 +235,22 @@ def t_maze(episode_length: int | None = None, rounds: int = 20) -> Env:
     Args:
       episode_length: the time limit; by default that of all rounds.
       rounds: rounds of a life, at least 13.
+
+    Raises:
+      ValueError: there are fewer rounds, so that the reward might not move.
     """
+    if rounds <= LAST_MOVE:
+        raise ValueError(
+            f"rounds must be at least {LAST_MOVE + 1}, got {rounds}: the reward moves in a round "
+            f"from {FIRST_MOVE} to {LAST_MOVE}"
+        )
 
     def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
         del task
         key_end, key_other, key_round = jax.random.split(key, 3)
         end = jax.random.randint(key_end, (), 0, 4)
         other = (end + jax.random.randint(key_other, (), 1, 4)) % 4
-        moves_at = jax.random.randint(key_round, (), 8, 13)
+        moves_at = jax.random.randint(key_round, (), FIRST_MOVE, LAST_MOVE + 1)
         drawn = Maze(jnp.stack([end, other]), moves_at, jnp.zeros((), jnp.int32))
         obs = jnp.zeros(5).at[0].set(1.0)
         return MemoryState(drawn, jnp.zeros((), jnp.int32), obs), obs

@@ -173,7 +173,7 @@ def sines(episode_length: int = NUM_POINTS, family: str = "seen") -> Env:
     )
     suffix = "" if family == "seen" else f"@{family}"
     names = {"obs_names": ("x (20 units)",), "action_names": ("prediction",)}
-    return env._replace(id=env.id + suffix, **names)
+    return env._replace(id=env.id + suffix, tells="labels", **names)
 
 
 # ------------------------------------------------------------------------------------- needle

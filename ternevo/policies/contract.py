@@ -28,10 +28,18 @@ from ternevo.types import (
     ObsSpec,
     Params,
     Policy,
+    Tells,
     Tensor,
     layout,
 )
 
+WORDS: dict[Tells, str] = {"rewards": "rewards", "labels": "right values in place of rewards"}
+ADVICE: dict[Tells, str] = {
+    "rewards": "of rewards learn --policy hill_climber, es_learner and q_learner, and "
+    "gradient_learner with --learns_from rewards",
+    "labels": "of right values learns --policy gradient_learner with --learns_from examples",
+}
+"""What learns of what an environment tells."""
 MAX_TENSORS = 1000
 """The maximum number of a policy's tensors, so that their names fit into its file."""
 
@@ -60,7 +68,14 @@ def shown_to(settings: PolicySettings, env: Env) -> Env:
 
     Raises:
       WrongObject: the policy wants more than another kind of observations.
+      ValueError: the policy learns of what the environment does not tell.
     """
+    if settings.learns_of not in (None, env.tells):
+        kind = type(settings).__name__
+        raise ValueError(
+            f"{env.id} tells {WORDS[env.tells]}, and {kind} learns of "
+            f"{WORDS[settings.learns_of]}; {ADVICE[env.tells]}"
+        )
     name = f"what {type(settings).__name__}.sees returns"
     obs = of_type(name, settings.sees(env.obs), ObsSpec)
     if obs.shape != env.obs.shape:

@@ -11,9 +11,6 @@ from ternevo.policies import network_record
 from ternevo.settings.policies.entm import ENTM
 from ternevo.types import ActionSpec, ObsSpec, Params, PolicyParams, Tensor
 
-OBSERVATION_SHIFT = 2
-"""What a file says of the units of observations, which are on or off here."""
-
 
 def understands(record: PolicyRecord) -> bool:
     """Return whether a record is a Turing machine."""
@@ -33,7 +30,9 @@ def to_record(
         hidden = np.asarray(params.weights["hidden"].values)
         rules = [Rules(hidden, _exponent(params, "hidden")), *rules]
     life = machines.life_of(machine, rules)
-    return network_record.record_around(OBSERVATION_SHIFT, obs, action, params, (layer,), life)
+    return network_record.record_around(
+        machines.OBSERVATION_SHIFT, obs, action, params, (layer,), life
+    )
 
 
 def _exponent(params: PolicyParams, name: str) -> int:

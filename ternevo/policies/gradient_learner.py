@@ -129,7 +129,7 @@ def build(settings: GradientLearner, obs: ObsSpec, action: ActionSpec) -> Policy
 
 
 def _init(settings: GradientLearner, own: Adaptable, key: Key) -> Params:
-    """Draw a network, whose rates start at their middle; see `_rates`."""
+    """Draw a network, whose rates start at their middle; see `_speeds`."""
     is_float = settings.weights == "float"
     digits = jnp.zeros((1, 1)) if is_float else jnp.zeros((2, 1), jnp.int8)
     rate = Tensor(digits, jnp.zeros((), jnp.int8))

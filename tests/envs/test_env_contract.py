@@ -109,6 +109,7 @@ def test_a_saved_policy_meets_the_same_check(main, monkeypatch, tmp_path, capsys
     ("changes", "words"),
     [
         ({"episode_length": 0}, "episode_length of my_bounds:make must be a whole number above 0"),
+        ({"tells": "prizes"}, "tells of my_bounds:make must be one of rewards, labels, got"),
         ({"episode_length": -5}, "got -5"),
         ({"episode_length": None}, "got None"),
         ({"episode_length": 20.0}, "got 20.0"),

@@ -9,7 +9,7 @@ import pytest
 from recall import CUE, all_episodes, returns_of_all
 
 from ternevo import envs
-from ternevo.envs import contract as env_contract
+from ternevo.envs import contract as env_contract, memory
 
 KEY = jax.random.key(0)
 
@@ -149,6 +149,12 @@ def test_all_sequences_may_have_one_length():
     env = env_contract.check(envs.make("memory/copy@4x7"))
     assert (env.id, env.obs.size, env.episode_length) == ("memory/copy@4x7", 6, 16)
     assert {int(env.reset(jax.random.key(i), ())[0].drawn.length) for i in range(5)} == {7}
+
+
+def test_a_maze_is_refused_in_which_the_reward_might_not_move():
+    memory.t_maze(rounds=13)
+    with pytest.raises(ValueError, match="rounds must be at least 13, got 12: the reward moves"):
+        memory.t_maze(rounds=12)
 
 
 # --- gymnax -----------------------------------------------------------------------------------

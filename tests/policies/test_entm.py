@@ -308,6 +308,17 @@ def test_damaged_machines_are_refused_in_words(change, message):
         machines.check(damaged)
 
 
+def test_a_machine_of_other_units_of_observations_is_refused():
+    """Only one shift is ever written, and a machine does not use it: others are damage."""
+    settings, env = ENTM(cell_size=3, num_cells=12), envs.make("memory/copy@2")
+    params = PolicyParams(copier(2), observation.empty(4))
+    record = policy_file.record_of(settings, env.obs, env.action, params)
+    machines.check(record)
+    damaged = dataclasses.replace(record, observation_shift=3)
+    with pytest.raises(ValueError, match="observation shift 3 of a Turing machine; must be 2"):
+        machines.check(damaged)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

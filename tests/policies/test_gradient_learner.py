@@ -14,8 +14,9 @@ from ternevo.policies import adaptable, contract, policy_file
 from ternevo.policies.layers import ACTIVATIONS
 from ternevo.problems import Plan
 from ternevo.settings.command_line import parse
-from ternevo.settings.policies import GradientLearner
+from ternevo.settings.policies import MLP, ESLearner, GradientLearner, HillClimber, QLearner
 from ternevo.settings.wrappers import Wrappers
+from ternevo.training import setup
 from ternevo.types import ActionSpec, Inputs, ObsSpec, PolicyParams, Population, Tensor
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -277,3 +278,54 @@ def test_a_lifetime_that_ends_before_all_is_learned_is_refused(options, least):
         ValueError, match=rf"--lifetime must be at least {least} .* got {least - 1}"
     ):
         parse([*given, str(least - 1)]).check_lifetime()
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["--policy hill_climber --num_trials 0", "--policy gradient_learner --num_gradient_steps 0"],
+)
+def test_what_learns_nothing_needs_no_lifetime(options):
+    parse([*f"--env meta/hidden_direction {options}".split()]).check_lifetime()
+
+
+def test_a_run_refuses_a_short_lifetime_before_it_is_built():
+    options = "--env meta/four_corners --policy hill_climber --lifetime 3"
+    with pytest.raises(ValueError, match=r"--lifetime must be at least 22 .* got 3"):
+        setup.build(parse([*options.split()]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "env_id"),
+    [
+        (GradientLearner(), "meta/sines"),
+        (HillClimber(), "meta/sines"),
+        (ESLearner(), "meta/sines@unseen"),
+        (QLearner(), "meta/sines"),
+        (EXAMPLES, "meta/hidden_direction"),
+    ],
+)
+def test_who_learns_of_what_is_not_told_is_refused(settings, env_id):
+    """A right value is not a reward, nor a reward a right value: either would be nonsense."""
+    env = envs.make(env_id, None, Wrappers(lifetime=3, frame_stack=2))
+    told = "right values" if "sines" in env_id else "rewards"
+    with pytest.raises(ValueError, match=f"{env_id} tells {told}.*, and {type(settings).__name__}"):
+        contract.shown_to(settings, env)
+
+
+def test_who_learns_of_what_is_told_is_let_through():
+    lives = Wrappers(lifetime=3)
+    for settings, env_id in (
+        (EXAMPLES, "meta/sines"),
+        (GradientLearner(), "meta/hidden_direction"),
+        (HillClimber(), "meta/four_corners"),
+        (MLP(), "meta/sines"),
+        (QLearner(learns="nothing"), "meta/sines"),
+    ):
+        env = envs.make(env_id, None, lives)
+        assert contract.shown_to(settings, env) == env
+
+
+def test_a_run_refuses_it_too():
+    options = "--env meta/sines --policy hill_climber --lifetime 22"
+    with pytest.raises(ValueError, match="--policy gradient_learner with --learns_from examples"):
+        setup.build(parse([*options.split()]))

@@ -1,11 +1,14 @@
 """The base of the settings of policies whose weights change between the episodes of a life."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ternevo.settings.meaning import option
 from ternevo.settings.policies.layered import Layered
 from ternevo.settings.policies.settings import PolicySettings
+
+if TYPE_CHECKING:
+    from ternevo.types import Tells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Adapting(PolicySettings):
         """
         if not least <= getattr(self, name) <= most:
             raise ValueError(f"{name} must be {least} to {most}, got {getattr(self, name)}")
+
+    @property
+    def learns_of(self) -> "Tells | None":
+        """Rewards: they say which change was better."""
+        return "rewards"
 
     @property
     def layered(self) -> Layered:

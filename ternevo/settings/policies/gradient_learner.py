@@ -1,10 +1,13 @@
 """`--policy gradient_learner`: weights that gradient descent adapts within a life."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ternevo.settings.meaning import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, check, option
 from ternevo.settings.policies.adapting import Adapting
+
+if TYPE_CHECKING:
+    from ternevo.types import Tells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +47,11 @@ class GradientLearner(Adapting):
         check("action_noise", self.action_noise, POSITIVE)
         check("credit_decay", self.credit_decay, FRACTION)
         self.check_has_zeros("gradient_learner")
+
+    @property
+    def learns_of(self) -> "Tells | None":
+        """What `learns_from` needs: rewards, or labels of examples."""
+        return "labels" if self.learns_from == "examples" else "rewards"
 
     @property
     def least_lifetime(self) -> int:

@@ -44,5 +44,8 @@ class HillClimber(Adapting):
 
     @property
     def least_lifetime(self) -> int:
-        """Number of episodes of a life in which all trials end, and one to show the best."""
-        return (1 + self.num_trials) * self.trial_episodes + 1
+        """Number of episodes of a life in which all trials end, and one to show the best.
+
+        It is 1 without trials, as nothing is learned then.
+        """
+        return (1 + self.num_trials) * self.trial_episodes + 1 if self.num_trials else 1

@@ -11,8 +11,8 @@ from ternevo.settings.policies.settings import PolicySettings, WeightName
 class NTM(PolicySettings):
     """An LSTM with one head that reads and one that writes, by soft attention; all of it is floats.
 
-    It is what gradients through time can learn where `--policy entm` is evolved. It does not ship
-    to devices.
+    It sees the signs of observations, so bits as they are. It is what gradients through time can
+    learn where `--policy entm` is evolved. It does not ship to devices.
     """
 
     built_by: ClassVar[str] = "ternevo.policies.ntm:build"

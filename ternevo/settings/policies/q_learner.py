@@ -1,7 +1,7 @@
 """`--policy q_learner`: a graph of action values that learns within its life."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ternevo.settings.meaning import (
     COUNT,
@@ -13,6 +13,9 @@ from ternevo.settings.meaning import (
     option,
 )
 from ternevo.settings.policies.settings import PolicySettings
+
+if TYPE_CHECKING:
+    from ternevo.types import Tells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,3 +66,8 @@ class QLearner(PolicySettings):
                 "--learns weights changes floats, and weights are ternary; use --learns gains, or "
                 "--weights float"
             )
+
+    @property
+    def learns_of(self) -> "Tells | None":
+        """Rewards, of which the values of actions are made; or nothing."""
+        return None if self.learns == "nothing" else "rewards"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from ternevo.settings.built import Built
 
 if TYPE_CHECKING:
-    from ternevo.types import ActionSpec, ObsSpec, Policy
+    from ternevo.types import ActionSpec, ObsSpec, Policy, Tells
 
 WeightName = Literal["ternary", "binary", "float", "int8", "int4", "int2"]
 """Name of a kind of weights; the kinds are in `ternevo.arithmetic.weights`."""
@@ -76,6 +76,11 @@ class PolicySettings(Built):
     def least_lifetime(self) -> int:
         """Smallest number of episodes of a life whose last one shows what was learned."""
         return 1
+
+    @property
+    def learns_of(self) -> "Tells | None":
+        """What an environment must tell, see `Env.tells`; None if the policy learns of nothing."""
+        return None
 
     @classmethod
     def own_codec(cls) -> str | None:

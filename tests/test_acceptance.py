@@ -1,0 +1,154 @@
+"""The acceptance suite: what rows of seeds say, where some are missing."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+NAMES = ("claims", "baldwin", "other_verdicts")
+
+
+@pytest.fixture(scope="module")
+def modules():
+    """The programs as modules, which import one another by their short names."""
+    sys.path.insert(0, str(EXPERIMENTS))
+    try:
+        yield {name: importlib.import_module(name) for name in NAMES}
+    finally:
+        sys.path.remove(str(EXPERIMENTS))
+        for name in NAMES:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def judged(modules, monkeypatch, tmp_path):
+    """Return the function from seeds of arms to the verdicts on a better and a worse arm."""
+    claims = modules["claims"]
+    monkeypatch.setattr(claims, "ROWS", tmp_path / "rows.jsonl")
+
+    def judge(values):
+        holds = claims.is_above(values["better"], values["worse"])
+        return [("better than worse", str(values["once"]), holds)]
+
+    def run(seeds):
+        rows = [
+            {"experiment": "A-TEST", "arm": arm, "seed": seed, "value": seed + (arm == "better")}
+            for arm, own in seeds.items()
+            for seed in own
+        ]
+        claims.ROWS.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        experiment = claims.Experiment("A-TEST", "C1", 3, lambda: [], judge, {"once": 1})
+        return [(found.verdict, found.found) for found in claims.verdicts(experiment)]
+
+    return run
+
+
+WHOLE = {"better": (2, 0, 1), "worse": (0, 1, 2), "once": (0,)}
+
+
+def test_whole_arms_are_judged(judged):
+    assert judged(WHOLE) == [("yes", "[0]")]
+    assert judged({**WHOLE, "worse": (0, 1, 2, 3)}) == [("yes", "[0]")]  # more than asked for
+
+
+@pytest.mark.parametrize("arm", list(WHOLE))
+def test_an_arm_that_lacks_a_seed_is_not_judged(judged, arm):
+    assert judged({**WHOLE, arm: WHOLE[arm][1:]}) == [("not run", "")]
+    assert judged({**WHOLE, arm: ()}) == [("not run", "")]
+
+
+# -------------------------------------------------------------------------------------- baldwin
+
+
+def all_arms(baldwin):
+    """Return values of all arms: of five seeds, but for one of random starts and ten of needles."""
+    found = {f"{t}, {arm}": [1.0] * 5 for t in baldwin.TASKS for arm in ("MAML, float",)}
+    for task, sign in (("direction", 1.0), ("sines", -1.0)):
+        for weights in ("ternary", "float"):
+            found[f"{task}, evolved, {weights}"] = [sign * 4.0 + 0.5 * i for i in range(5)]
+            found[f"{task}, random starts, {weights}"] = [sign * 6.0]
+        found[f"{task}, joint training, float"] = [sign * 4.0 - 1.0] * 5
+    return {**found, "needle, learning": [1.0] * 10, "needle, instinct": [0.0] * 10}
+
+
+def test_every_bar_of_baldwin_has_a_verdict_of_its_own(modules):
+    baldwin = modules["baldwin"]
+    found = {said: holds for said, _, holds in baldwin.judge_bald(all_arms(baldwin))}
+    assert len(found) == 8 and None not in found.values()
+    halves = [holds for said, holds in found.items() if "at most half" in said]
+    less = [holds for said, holds in found.items() if "less error than" in said]
+    assert (halves, less) == ([True, True], [True, True])
+
+
+def test_half_the_error_is_half(modules):
+    words, holds = modules["baldwin"].judge_half([-0.35, -0.33], [-0.53])
+    assert not holds and "a ratio of 0.64" in words
+    assert modules["baldwin"].judge_half([-0.2, -0.3], [-0.5])[1]
+
+
+def test_an_arm_of_baldwin_that_was_not_run_is_named(modules):
+    baldwin = modules["baldwin"]
+    values = all_arms(baldwin)
+    del values["sines, joint training, float"]
+    found = baldwin.judge_bald(values)
+    missing = [words for _, words, holds in found if holds is None]
+    assert missing == ["not run: sines, joint training, float"] * 2
+    assert len(found) == 8
+    nothing = baldwin.judge_bald({})
+    assert [holds for _, _, holds in nothing] == [None] * 8
+
+
+def test_statements_of_baldwin_are_of_arms_that_there_are(modules, monkeypatch):
+    baldwin = modules["baldwin"]
+    for name in ("needle", "evolved", "random_starts", "by_gradient"):
+        monkeypatch.setattr(baldwin, name, lambda *given, **named: None)
+    arms = {arm.name for arm in baldwin.arms_of_bald()}
+    named = {arm for statement in baldwin.statements() for arm in statement.arms}
+    assert named == arms and set(baldwin.OTHER_SEEDS) <= arms
+
+
+# ------------------------------------------------------------------------------- Turing machines
+
+
+def copied(at_100, count=5):
+    return [
+        {
+            "system": "copy, 2 bits",
+            "arm": "ternary",
+            "seed": seed,
+            "returns": {"length 100": at_100},
+        }
+        for seed in range(count)
+    ]
+
+
+def ntm(short, long, count, bits=2):
+    errors = {"10": short, "40": long}
+    return [{"bits": bits, "errors": errors, "command": "a", "seed": i} for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("evolved", "learned", "verdict"),
+    [
+        (copied(1.0), ntm(0.001, 0.3, 3), "yes"),
+        (copied(1.0), ntm(0.001, 0.0, 3), "no"),  # it does not fail
+        (copied(0.9), ntm(0.001, 0.3, 3), "no"),  # so does the evolved one
+        ([], ntm(0.001, 0.3, 3), "no"),
+        (copied(1.0), ntm(0.12, 0.5, 3), "no"),  # it learned nothing that could fail
+        (copied(1.0), ntm(0.001, 0.3, 2), "not run"),
+        (copied(1.0), ntm(0.001, 0.3, 2) + ntm(0.001, 0.3, 3, bits=8), "not run"),
+    ],
+)
+def test_an_ntm_fails_at_long_sequences_only_if_it_learned_short_ones(
+    modules, evolved, learned, verdict
+):
+    found = list(modules["other_verdicts"]._machines(evolved, learned))
+    assert [v.verdict for v in found if "fails at 40" in v.statement] == [verdict]
+
+
+def test_one_wrong_bit_of_all_lives_is_not_exact(modules):
+    exact = modules["other_verdicts"].EXACT
+    assert 1 - 1 / (4 * 100 * 256) < exact < 0.9999995
