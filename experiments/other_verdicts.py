@@ -73,7 +73,8 @@ def _learner_of_values(
     said = f"{name}, {arm}: a mean return of -150"
     if by_hand:
         best = max(by_hand, key=statistics.fmean)
-        said += f", and better than the best of {len(by_hand)} networks designed by hand"
+        said += ", and better than networks designed by hand"
+        said += f" ({len(by_hand)} of {len(BY_HAND)} were run)"
         found += f"; {shown(best)}, {len(best)} seeds, by hand"
         holds = holds and is_above(own[: len(best)], best[: len(own)])
     return _verdict("C3", "A-NEATQ", said, found, holds, row["command"])
