@@ -8,8 +8,9 @@ policy in every niche. Then
   takes one step of a fresh search there. In the next generation it moves in, as it came or as it is
   after that step, if it beats the niche's own policy on fresh episodes, too;
 - niches that are solved may have children, which are mutated tasks. One is admitted, the most novel
-  of those in which both its parent's policy and the best one are neither too good nor too bad. It
-  begins with the best policy; the oldest niche retires if there is no place.
+  of those that are no niche yet, and in which both its parent's policy and the best one are neither
+  too good nor too bad. It begins with the best policy; the oldest niche retires if there is no
+  place.
 
 Everything is an array with an axis of niches. Niches take turns within the program, and each
 evaluates its population on all devices. Moments of observations are those of all niches, so that a
