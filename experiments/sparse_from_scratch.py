@@ -87,14 +87,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_all("arm", config.arms, ARMS)
     if not config.table_only:
         work = lacking(read(RESULTS), config.tasks, config.arms, config.num_seeds)
-        side_by_side(lambda w: run(*w, config), work, config.jobs, "sparse from scratch")
+        side_by_side(lambda w: run(config, *w), work, config.jobs, "sparse from scratch")
     text = page_of(read(RESULTS))
     before, _, rest = PAGE.read_text().partition(MARKS[0])
     replace_text(PAGE, f"{before}{MARKS[0]}\n\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
     print(text)
 
 
-def run(task: str, name: str, first: int, config: SparseConfig) -> None:
+def run(config: SparseConfig, task: str, name: str, first: int) -> None:
     """Run the seeds of an arm on a task from one on, and append a line for each."""
     asked = TASKS[task]
     budget = "--num_generations", str(asked.num_generations)
