@@ -97,6 +97,23 @@ def origin(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def lacking(
+    rows: Sequence[Row], tasks: Sequence[str], arms: Sequence[str], num_seeds: int
+) -> list[tuple[str, str, int]]:
+    """Return the task, the arm and the first missing seed of all arms that lack seeds, from 0."""
+    done: dict[tuple[str, str], int] = {}
+    for row in rows:
+        key = row["task"], row["arm"]
+        done[key] = max(done.get(key, 0), row["seed"] + 1)
+    pairs = [(task, arm) for task in tasks for arm in arms]
+    return [(*pair, done.get(pair, 0)) for pair in pairs if done.get(pair, 0) < num_seeds]
+
+
+def from_seed(name: str, first_seed: int) -> str:
+    """Return the name of an arm whose first seeds have been run under the name alone."""
+    return f"{name}-from{first_seed}" if first_seed else name
+
+
 def curve(rows: Sequence[Row]) -> list[tuple[int, float]]:
     """Return (environment steps, return of the policy that would be shipped) of each evaluation."""
     return [(row["env_steps"], row["eval/return"]) for row in rows if "eval/return" in row]

@@ -286,8 +286,11 @@ def _poet(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
         own = [by_arm["POET"][seed]["hardest"]["score"] for seed in seeds]
         scores = [by_arm[arm][seed]["niches"][0]["score"] for seed in seeds]
         failed = sum(score < SOLVED for score in scores)
+        taken = ([by_arm[name][seed]["steps"] for seed in seeds] for name in (arm, "POET"))
+        steps, whole = (f"{statistics.fmean(counts) / 1e6:.1f} million steps" for counts in taken)
         said = f"its hardest solved environment is not solved {words}, in most seeds"
-        found = f"{failed} of {len(seeds)} fail; {shown(scores)}, POET {shown(own)}"
+        found = f"{failed} of {len(seeds)} fail; {shown(scores)} after {steps}"
+        found += f", POET {shown(own)} after {whole}"
         yield _verdict("C14", "A-OE", said, found, failed > len(seeds) / 2, command)
 
 

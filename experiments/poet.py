@@ -7,6 +7,8 @@ generations. "direct" searches from scratch in the hardest environment that it s
 "curriculum" on the straight way to it from the first environment in five equal parts. Both take as
 many generations as POET, and so the evaluations of one niche from the first to the last generation.
 A score is the mean of `TABLES` times `score_episodes` fresh episodes of what there is at the end.
+The hardest environment is chosen by such scores; then all arms, POET too, are scored again on other
+episodes, so that no arm is chosen and judged by the same ones.
 
 All arms share one compiled program: a control is POET with one niche that has no children. The file
 says what has been done, and is not done again.
@@ -35,6 +37,8 @@ SETTINGS = STRATEGIES["poet"].of(
     **{"population_size": 32, "num_episodes": 2, "niches": 4, "retired": 4, "children": 4},
     **{"transfer_every": 15, "reproduce_every": 15, "task_step": 1.5},
 )
+CHOOSING, JUDGING = 10_000, 20_000
+"""The first keys of the episodes that choose the hardest environment, and of those that judge."""
 NEVER = 1e9
 """A score that nobody reaches: niches that are solved at it have no children."""
 
@@ -76,8 +80,10 @@ def run(
         if generation % 15 == 14:
             shown = {name: float(x) for name, x in metrics.items() if name.startswith("poet/")}
             print(arm, seed, generation + 1, shown, flush=True)
-    niches = tested(step, state, seed)
-    solved = [niche for niche in niches if niche["score"] >= SOLVED]
+    first = tested(step, state, CHOOSING + seed)
+    niches = tested(step, state, JUDGING + seed)
+    both = [{**niche, "chosen_by": x["score"]} for niche, x in zip(niches, first, strict=True)]
+    solved = [niche for niche in both if niche["chosen_by"] >= SOLVED]
     row = {
         **{"system": "POET", "task": "control/hop_runner", "arm": arm, "seed": seed},
         **{"generations": GENERATIONS, "steps": steps, "niches": niches},
@@ -112,14 +118,14 @@ def placed(state: Any, task: jax.Array) -> Any:
 
 
 def tested(step: Any, state: Any, seed: int) -> list[dict[str, Any]]:
-    """Return the active niches with fresh scores: tables of the same state, by other keys."""
+    """Return the active niches with fresh scores: tables of the same state, by keys of a seed."""
     due = jnp.int32(SETTINGS.transfer_every - 1)
     nobody = state.strategy.guests._replace(is_there=jnp.zeros(SETTINGS.niches, bool))
     still = state._replace(strategy=state.strategy._replace(generation=due, guests=nobody))
     still = still._replace(numbers=still.numbers | {"reproduce_return": jnp.float32(NEVER)})
     found = []
     for i in range(TABLES):
-        key = jax.random.fold_in(jax.random.key(10_000 + seed), i)
+        key = jax.random.fold_in(jax.random.key(seed), i)
         found.append(np.asarray(step(key, still)[0].strategy.niches.scores[:, 0]))
     niches, scores = state.strategy.niches, np.mean(found, axis=0)
     high = np.array(hop_runner.SPACE.high)

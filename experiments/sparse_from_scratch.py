@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tyro
-from arms import PAGES, ROOT, Arm, check_all, origin, side_by_side
+from arms import PAGES, ROOT, Arm, check_all, from_seed, lacking, origin, side_by_side
 from study import outcome, size_of
 from study_results import Row, values
 from study_words import number, spread, table
@@ -86,23 +86,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_all("task", config.tasks, TASKS)
     check_all("arm", config.arms, ARMS)
     if not config.table_only:
-        done = {(row["task"], row["arm"]) for row in read(RESULTS)}
-        wanted = [(task, arm) for task in config.tasks for arm in config.arms]
-        work = [pair for pair in wanted if pair not in done]
-        side_by_side(lambda w: run(*w, config), work, config.jobs, "sparse from scratch")
+        work = lacking(read(RESULTS), config.tasks, config.arms, config.num_seeds)
+        side_by_side(lambda w: run(config, *w), work, config.jobs, "sparse from scratch")
     text = page_of(read(RESULTS))
     before, _, rest = PAGE.read_text().partition(MARKS[0])
     replace_text(PAGE, f"{before}{MARKS[0]}\n\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
     print(text)
 
 
-def run(task: str, name: str, config: SparseConfig) -> None:
-    """Run the seeds of an arm on a task, and append a line for each."""
+def run(config: SparseConfig, task: str, name: str, first: int) -> None:
+    """Run the seeds of an arm on a task from one on, and append a line for each."""
     asked = TASKS[task]
     budget = "--num_generations", str(asked.num_generations)
     options = (*ARMS[name], *budget, "--eval_every", str(asked.num_generations // 10))
-    folder_name = name.replace(" ", "_")
-    arm = Arm(asked.page, folder_name, "td3", options, config.runs_dir, config.num_seeds)
+    folder_name, count = from_seed(name.replace(" ", "_"), first), config.num_seeds - first
+    arm = Arm(asked.page, folder_name, "td3", options, config.runs_dir, count, first)
     arm.run()
     saved = [policy_file.load(folder / "policy.tvp") for folder in arm.folders()]
     parts = zip(saved, arm.rows(), arm.results(), arm.origins(), strict=True)
@@ -110,13 +108,13 @@ def run(task: str, name: str, config: SparseConfig) -> None:
         RESULTS,
         *(
             {
-                **{"task": task, "arm": name, "seed": seed, "num_seeds": config.num_seeds},
+                **{"task": task, "arm": name, "seed": seed, "num_seeds": count},
                 **outcome(metrics, result),
                 **size_of(policy.weights, policy.settings.weights),
                 **used_of(metrics),
                 **origin(record),
             }
-            for seed, (policy, metrics, result, record) in enumerate(parts)
+            for seed, (policy, metrics, result, record) in enumerate(parts, first)
         ),
     )
 

@@ -4,7 +4,8 @@
 
 runs what results/topologies.jsonl lacks, one line for each seed, and writes the table of
 docs/how-to/evolve_a_topology.md. Every arm is an ordinary `python -m ternevo.run`; all have
-the same population, episodes of a member and generations, and apart from them the defaults.
+the same population, episodes of a member and generations. NEAT has --add_node_rate 0.1,
+--add_link_rate 0.2 and --max_hidden 8; all other options are at their defaults.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tyro
-from arms import PAGES, ROOT, Arm, check_all, origin, side_by_side
+from arms import PAGES, ROOT, Arm, check_all, from_seed, lacking, origin, side_by_side
 from roads import file_of
 from study import outcome, size_of
 from study_results import Row, values
@@ -100,25 +101,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_all("task", config.tasks, TASKS)
     check_all("arm", config.arms, ARMS)
     if not config.table_only:
-        done = {(row["task"], row["arm"]) for row in read(RESULTS)}
-        wanted = [(task, arm) for task in config.tasks for arm in config.arms]
-        work = [pair for pair in wanted if pair not in done]
-        side_by_side(lambda w: run(*w, config), work, config.jobs, "topologies")
+        work = lacking(read(RESULTS), config.tasks, config.arms, config.num_seeds)
+        side_by_side(lambda w: run(config, *w), work, config.jobs, "topologies")
     text = page_of(read(RESULTS))
     before, _, rest = PAGE.read_text().partition(MARKS[0])
     replace_text(PAGE, f"{before}{MARKS[0]}\n\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
     print(text)
 
 
-def run(task: str, name: str, config: TopologiesConfig) -> None:
-    """Run the seeds of an arm on a task, and append a line for each."""
+def run(config: TopologiesConfig, task: str, name: str, first: int) -> None:
+    """Run the seeds of an arm on a task from one on, and append a line for each."""
     asked, (strategy, options) = TASKS[task], ARMS[name]
-    words = (*options, *asked.options)
-    arm = WithoutPage(task.lower(), name, strategy, words, config.runs_dir, config.num_seeds)
+    words, count = (*options, *asked.options), config.num_seeds - first
+    own = from_seed(name, first)
+    arm = WithoutPage(task.lower(), own, strategy, words, config.runs_dir, count, first)
     arm.run()
     parts = zip(arm.folders(), arm.rows(), arm.results(), arm.origins(), strict=True)
     lines = []
-    for seed, (folder, metrics, result, record) in enumerate(parts):
+    for seed, (folder, metrics, result, record) in enumerate(parts, first):
         saved = policy_file.load(folder / "policy.tvp")
         lines.append(
             {

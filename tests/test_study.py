@@ -227,3 +227,15 @@ def test_an_unknown_task_is_refused_with_what_is_near(modules, capsys, program):
     assert exit_.value.code == 2
     message = "error: unknown task 'Carpole-v1'. Did you mean 'CartPole-v1'"
     assert message in capsys.readouterr().err
+
+
+def test_an_arm_runs_the_seeds_that_it_lacks(modules):
+    arms = modules["arms"]
+    rows = [{"task": "a", "arm": "x", "seed": seed} for seed in (0, 1, 2)]
+    rows += [{"task": "b", "arm": "x", "seed": 0}]
+    found = arms.lacking(rows, ("a", "b"), ("x", "y"), 3)
+    assert found == [("a", "y", 0), ("b", "x", 1), ("b", "y", 0)]
+    assert arms.lacking(rows, ("a",), ("x",), 5) == [("a", "x", 3)]
+    own = [arms.Arm("p", arms.from_seed("x, y", n), "s", (), Path("r"), 2, n) for n in (0, 3)]
+    assert [arm.run_name for arm in own] == ["p-x-y", "p-x-y-from3"], "a folder for each"
+    assert "--seed 3 --num_seeds 2" in " ".join(own[1].command())

@@ -9,11 +9,11 @@ left out. A gradient step takes, for each sample of the batch,
 - and for the actor, in every `delay`-th step, three through the actor, and through the critics that
   rate its action one forward and one back to the action.
 
-Masks, optimisers and topology steps are left out. What this counts is what hardware would need that
+Masks, optimisers and topology steps are left out; those of RigL need the gradients of all weights,
+once in so many updates. What this counts is what hardware would need that
 skips zeros; the code here multiplies by them.
 
 References:
-  Evci et al. 2020, "Rigging the Lottery", section 3: `of_rigl`.
   Tan et al. 2023, "RLx2", appendix A and table 1.
 """
 
@@ -52,17 +52,6 @@ def td3(networks: Networks, delay: int = 2) -> float:
     return actor + (2 + 6) * critic + (3 * actor + 2 * critic) / delay
 
 
-def sac(networks: Networks) -> float:
-    """Return the operations of SAC for one sample of a gradient step; both critics rate an action.
-
-    Examples:
-      >>> sac(Networks(1.0, 1.0))
-      16.0
-    """
-    actor, critic = networks
-    return actor + (2 + 6) * critic + 3 * actor + 4 * critic
-
-
 def td3_of_rlx2(networks: Networks) -> float:
     """Return the same by the rule that gives the published table: 2.5 actors and 8 critics.
 
@@ -74,31 +63,3 @@ def td3_of_rlx2(networks: Networks) -> float:
       0.138
     """
     return 2.5 * networks.actor + 8 * networks.critic
-
-
-def sac_of_rlx2(networks: Networks, is_sparse: bool) -> float:
-    """Return the same for SAC: 2.5 actors, 13 critics, and 2 more actors for three-step targets.
-
-    Examples:
-      >>> dense, sparse = Networks(1.0, 1.0), Networks(0.1, 0.2)
-      >>> round(sac_of_rlx2(sparse, True) / sac_of_rlx2(dense, False), 3)  # HalfCheetah: .197
-      0.197
-    """
-    return (4.5 if is_sparse else 2.5) * networks.actor + 13 * networks.critic
-
-
-def of_rigl(sparse: float, dense: float, between: int) -> float:
-    r"""Return the mean operations of a sample under RigL, $(3 f_S T + 2 f_S + f_D) / (T + 1)$.
-
-    Every `between` + 1 steps one needs the gradients of all weights.
-
-    Args:
-      sparse: the operations of a pass forward, sparse.
-      dense: the same, dense.
-      between: the number of gradient steps between topology steps.
-
-    Examples:
-      >>> of_rigl(0.1, 1.0, 99)
-      0.309
-    """
-    return (3 * sparse * between + 2 * sparse + dense) / (between + 1)

@@ -313,10 +313,18 @@ def _optimizers(settings: ActorCritic, num_generations: int) -> actor_critic.Opt
 def _learned(
     policy: Policy, weights: WeightName, settings: PPO | OffPolicy, num_updates: int
 ) -> LatentPolicy:
-    """Return the policy as a gradient learner learns it in a run of some updates."""
+    """Return the policy as a gradient learner learns it in a run of some updates.
+
+    Raises:
+      ValueError: weights that are not ternary are to be cut into trits.
+    """
+    ternarizer = settings.quantizing.ternarizer
+    if weights != "ternary" and ternarizer != "absmean":
+        raise ValueError(
+            f"--ternarizer {ternarizer} needs --weights ternary, got --weights {weights}"
+        )
     quantise_from = settings.quantizing.quantise_from(weights, num_updates)
     sparse = topology.sparse(settings.pruning, settings.pruning.sparsity)
-    ternarizer = settings.quantizing.ternarizer
     return latent_policy(policy, weights, sparse, quantise_from, ternarizer)
 
 
@@ -329,19 +337,39 @@ def _pruning(
     """Return the optimiser, which also prunes if the settings say so, in a run of some updates."""
     if not settings.sparsity:
         return optimizer
-    is_gradual = settings.sparse_training == "gradual"
-    first = round(settings.prune_start * num_updates) if is_gradual else 0
+    if settings.sparse_training != "gradual":
+        return topology.rewired(optimizer, _rewiring(settings, num_updates), layers)
+    first = round(settings.prune_start * num_updates)
     span = max(1, round(settings.prune_end * num_updates) - first)
     num_events = min(settings.prune_events, span)
-    between = span // num_events
-    if not is_gradual:
-        fraction, growth = settings.topology_fraction, settings.sparse_training
-        plan = topology.Rewiring(growth, fraction, between, span)  # pyright: ignore (not gradual)
-        return topology.rewired(optimizer, plan, layers)
     plan = sparsity.Plan(
-        settings.sparsity, first, num_events, between, settings.sparsity_allocation
+        settings.sparsity, first, num_events, span // num_events, settings.sparsity_allocation
     )
     return sparsity.pruned(optimizer, plan, layers)
+
+
+LEAST_BETWEEN = 10
+"""Updates from topology step to topology step, which replaces a step of the optimiser."""
+
+
+def _rewiring(settings: Pruning, num_updates: int) -> topology.Rewiring:
+    """Return when the topology changes in a run of some updates.
+
+    Raises:
+      ValueError: it would change so often that too few steps of the optimiser were left.
+    """
+    growth, num_events = settings.sparse_training, settings.prune_events
+    span = max(1, round(settings.prune_end * num_updates))
+    between = -(-span // num_events)
+    if growth != "static" and between < LEAST_BETWEEN:
+        raise ValueError(
+            f"--prune_events {num_events} is too many for --sparse_training {growth} in this run: "
+            f"one of its networks has {num_updates} updates, {span} of them up to --prune_end, and "
+            f"each topology step needs {LEAST_BETWEEN}: lower --prune_events, or raise "
+            "--num_generations"
+        )
+    fraction = settings.topology_fraction
+    return topology.Rewiring(growth, fraction, between, span)  # pyright: ignore (not gradual)
 
 
 def _adam(settings: OffPolicy, rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:

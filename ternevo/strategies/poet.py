@@ -8,8 +8,9 @@ policy in every niche. Then
   takes one step of a fresh search there. In the next generation it moves in, as it came or as it is
   after that step, if it beats the niche's own policy on fresh episodes, too;
 - niches that are solved may have children, which are mutated tasks. One is admitted, the most novel
-  of those in which both its parent's policy and the best one are neither too good nor too bad. It
-  begins with the best policy; the oldest niche retires if there is no place.
+  of those that are no niche yet, and in which both its parent's policy and the best one are neither
+  too good nor too bad. It begins with the best policy; the oldest niche retires if there is no
+  place.
 
 Everything is an array with an axis of niches. Niches take turns within the program, and each
 evaluates its population on all devices. Moments of observations are those of all niches, so that a
@@ -318,22 +319,28 @@ def scored(
 def noted(crew: Crew, state: PoetState, table: Table, is_due: jax.Array) -> PoetState:
     """Return the state that knows the new scores of niches, what is solved, and who leads."""
     niches, count = state.niches, crew.settings.niches
-    among = jnp.where(niches.is_active, table.niches[:, :count], EMPTY)
-    own = jnp.diagonal(among)
+    own = jnp.diagonal(jnp.where(niches.is_active, table.niches[:, :count], EMPTY))
     is_noted = niches.is_active & is_due
     scores = jnp.concatenate([own[:, None], niches.scores[:, :-1]], axis=1)
     is_solved = is_noted & (own >= crew.settings.reproduce_return)
     rises = jnp.sum(is_solved & ~niches.is_solved & niches.is_novel)
-    share = niches.is_active / jnp.sum(niches.is_active)
-    means = jnp.where(niches.is_active, jnp.sum(share[:, None] * among, axis=0), EMPTY)
+    first = best_of(niches, table, niches.is_active)
     return state._replace(
         niches=niches._replace(
             scores=jnp.where(is_noted[:, None], scores, niches.scores),
             is_solved=niches.is_solved | is_solved,
         ),
-        leader=jnp.where(is_due, jnp.argmax(means).astype(jnp.int32), state.leader),
+        leader=jnp.where(is_due, first, state.leader),
         counts=state.counts._replace(annecs=state.counts.annecs + rises),
     )
+
+
+def best_of(niches: Niches, table: Table, may: Bool[Array, " niches"]) -> Int32[Array, ""]:
+    """Return which of some niches has the policy with the best mean score in all active ones."""
+    among = jnp.where(niches.is_active, table.niches[:, : len(may)], EMPTY)
+    share = niches.is_active / jnp.sum(niches.is_active)
+    means = jnp.where(may, jnp.sum(share[:, None] * among, axis=0), -jnp.inf)
+    return jnp.argmax(means).astype(jnp.int32)
 
 
 # ----------------------------------------------------------------------------------- children
@@ -366,8 +373,15 @@ def novelty(crew: Crew, task: jax.Array, state: PoetState) -> Float[Array, " chi
     is_there = jnp.concatenate([state.niches.is_active, state.retired.is_there])
     distance = jnp.linalg.norm((task[:, None] - others) / (high - low), axis=-1)
     nearest = jnp.sort(jnp.where(is_there, distance, jnp.inf), axis=1)[:, : crew.settings.nearest]
-    is_known = jnp.isfinite(nearest)
-    return jnp.sum(jnp.where(is_known, nearest, 0.0), axis=1) / jnp.sum(is_known, axis=1)
+    has_distance = jnp.isfinite(nearest)
+    return jnp.sum(jnp.where(has_distance, nearest, 0.0), axis=1) / jnp.sum(has_distance, axis=1)
+
+
+def is_known(task: jax.Array, state: PoetState) -> Bool[Array, " children"]:
+    """Return whether tasks are those of niches, active or retired: mutations may change nothing."""
+    others = jnp.concatenate([state.niches.task, state.retired.task])
+    is_there = jnp.concatenate([state.niches.is_active, state.retired.is_there])
+    return jnp.any(jnp.all(task[:, None] == others, axis=-1) & is_there, axis=1)
 
 
 class Choice(NamedTuple):
@@ -384,7 +398,7 @@ class Choice(NamedTuple):
 
 
 def choice(crew: Crew, state: PoetState, brood: Brood, table: Table) -> Choice:
-    """Return the most novel child that meets the criterion."""
+    """Return the most novel child that meets the criterion, and is no niche already."""
     settings, count = crew.settings, crew.settings.niches
     by_active = jnp.where(state.niches.is_active, table.children[:, :count], EMPTY)
     by_retired = jnp.where(state.retired.is_there, table.children[:, count:], EMPTY)
@@ -392,6 +406,7 @@ def choice(crew: Crew, state: PoetState, brood: Brood, table: Table) -> Choice:
     best = jnp.max(by_active, axis=1)
     fits = brood.is_there & (of_parent >= settings.least_return)
     fits &= best <= settings.largest_return  # and so is that of the parent
+    fits &= ~is_known(brood.task, state)
     child = jnp.argmax(jnp.where(fits, novelty(crew, brood.task, state), -1.0)).astype(jnp.int32)
     return Choice(
         child,
@@ -407,7 +422,7 @@ def admitted(
 ) -> tuple[PoetState, Bool[Array, " niches"]]:
     """Return the state with a child in a free or the oldest place, if one fits, and where it is.
 
-    If the niche of the policy that ships retires, the founder of the new one ships instead.
+    If the niche of the policy that ships retires, the best of those that stay ships instead.
     """
     settings, niches, retired = crew.settings, state.niches, state.retired
     found = choice(crew, state, brood, table)
@@ -425,12 +440,15 @@ def admitted(
         jnp.asarray(False),
     )
     is_new = found.enters & (jnp.arange(settings.niches) == place)
+    next_one = best_of(niches, table, niches.is_active & ~is_new)
+    leader = jnp.where(retires & (place == state.leader), next_one, state.leader)
     shelf = (jnp.arange(settings.retired) == state.counts.retired % settings.retired) & retires
     counts = state.counts._replace(
         admitted=state.counts.admitted + found.enters, retired=state.counts.retired + retires
     )
     niches, retired = placed(is_new, child, niches), placed(shelf, left, retired)
-    return state._replace(niches=niches, retired=retired, counts=counts), is_new
+    after = state._replace(niches=niches, retired=retired, leader=leader, counts=counts)
+    return after, is_new
 
 
 def placed(where: Bool[Array, " rows"], one: Any, rows: Any) -> Any:
@@ -456,7 +474,8 @@ def invited(
     """Return the best policy of another niche in each, where it beats the niche's last scores."""
     niches, count = state.niches, crew.settings.niches
     is_own = jnp.eye(count, dtype=bool)
-    others = jnp.where(is_own | ~niches.is_active, EMPTY, table.niches[:, :count])
+    are_out = is_own | ~niches.is_active | ~may  # nor was the policy of a new niche scored
+    others = jnp.where(are_out, EMPTY, table.niches[:, :count])
     beats = niches.is_active & may & (jnp.max(others, axis=1) > jnp.max(niches.scores, axis=1))
     best = jnp.argmax(others, axis=1)
     members = jax.tree.map(lambda x: x[best], policies)

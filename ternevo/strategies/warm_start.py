@@ -50,7 +50,14 @@ class Start(NamedTuple):
         return f"{self.path} ({known})" if known else str(self.path)
 
 
-def load(path: Path, env: Env, policy: Policy, kind: WeightName, trust: Trust = False) -> Start:
+def load(
+    path: Path,
+    env: Env,
+    policy: Policy,
+    kind: WeightName,
+    trust: Trust = False,
+    ternarizer: Ternarizer = "absmean",
+) -> Start:
     """Read the start of a run in `env` with `policy`.
 
     Args:
@@ -59,6 +66,7 @@ def load(path: Path, env: Env, policy: Policy, kind: WeightName, trust: Trust = 
       policy: the run's policy.
       kind: the run's kind of weights.
       trust: which user-defined class may be imported, see `policy_file.load`.
+      ternarizer: how floats are cut into trits.
 
     Raises:
       UntrustedName: the policy's class is not named by `trust`.
@@ -74,8 +82,9 @@ def load(path: Path, env: Env, policy: Policy, kind: WeightName, trust: Trust = 
             "a device; start from the file in the run's folder"
         )
     _check_fits(saved, path, env, policy)
+    like = jax.eval_shape(policy.init, jax.random.key(0))
     try:
-        weights = convert(saved.weights, kind, jax.eval_shape(policy.init, jax.random.key(0)))
+        weights = convert(saved.weights, kind, like, ternarizer)
     except ValueError as error:
         raise ValueError(f"cannot start from {path}: {error}") from error
     return Start(path, saved.info, PolicyParams(weights, saved.moments), saved.settings.windows)

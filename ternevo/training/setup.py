@@ -12,6 +12,7 @@ from ternevo.runs import run_folder
 from ternevo.runs.run_folder import RunFolder
 from ternevo.settings.command_line import RunConfig
 from ternevo.settings.environments import is_outside_jax
+from ternevo.settings.flat import flat
 from ternevo.strategies import warm_start
 from ternevo.strategies.across_seeds import across_seeds
 from ternevo.strategies.evaluated import evaluated
@@ -59,7 +60,8 @@ def build(config: RunConfig, time: Phases | None = None) -> Setup:
     begin = None
     if source:  # the run's own class is already imported; a file may not name another
         kind, trust = config.policy.weights, config.policy_name
-        begin = warm_start.load(source, env, policy, kind, trust)
+        how = flat(config.strategy).get("ternarizer", "absmean")
+        begin = warm_start.load(source, env, policy, kind, trust, how)
         warm_start.check_windows(begin, config.policy.windows)
     strategy = build_strategy(config, env, policy, begin)
     return Setup(config, env, policy, strategy, folder, begin, time or Phases())

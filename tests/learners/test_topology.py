@@ -24,6 +24,8 @@ from ternevo.policies import policy_file
 from ternevo.runs.sinks import read_jsonl
 from ternevo.settings.command_line import parse
 from ternevo.settings.policies import MLP
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.strategies import from_settings
 from ternevo.training import session
 from ternevo.types import ActionSpec, ObsSpec
 
@@ -209,9 +211,48 @@ def test_the_start_keeps_the_largest_with_erdos_renyi_shares():
     assert size[~masks[0]].max() < size[masks[0]].min()
 
 
+def rewiring(num_updates, **options):
+    pruning = STRATEGIES["td3"].of(**{"sparsity": 0.5, "sparse_training": "set", **options}).pruning
+    return from_settings._rewiring(pruning, num_updates)
+
+
+@given(st.integers(1, 300), st.integers(1, 12))
+@settings(max_examples=50, deadline=None)
+def test_topology_steps_replace_at_most_a_tenth_of_the_updates(num_updates, num_events):
+    try:
+        plan = rewiring(num_updates, prune_events=num_events)
+    except ValueError as error:
+        assert f"--prune_events {num_events} is too many" in str(error)
+        assert f"has {num_updates} updates" in str(error)
+        assert round(0.8 * num_updates) <= 9 * num_events
+    else:
+        assert plan.between >= 10 and plan.last // plan.between <= num_events
+
+
+def test_short_runs_with_the_default_number_of_topology_steps_are_refused():
+    """100 of them in 100 updates left no step of Adam before `prune_end`; a static mask may."""
+    with pytest.raises(ValueError, match=r"--prune_events 100 is too many .* 100 updates, 80 of"):
+        rewiring(100)
+    assert rewiring(100, sparse_training="static").growth == "static"
+    assert rewiring(19_000).between == 152
+
+
+def test_an_end_of_pruning_needs_no_start_from_scratch():
+    assert rewiring(1000, prune_end=0.1, prune_events=5).last == 100
+    with pytest.raises(ValueError, match=r"prune_end must be above prune_start = 0\.2, got 0\.1"):
+        rewiring(1000, prune_end=0.1, sparse_training="gradual")
+
+
+def test_critics_alone_may_be_sparse_from_scratch():
+    settings = STRATEGIES["sac"].of(critic_sparsity=0.5, sparse_training="rigl")
+    assert settings.pruning.sparsity == 0
+    with pytest.raises(ValueError, match="rigl does nothing where all is dense"):
+        STRATEGIES["sac"].of(sparse_training="rigl")
+
+
 # --- runs -----------------------------------------------------------------------------------------
 
-SPARSE = {"sparsity": 0.75, "sparsity_allocation": "erk", "prune_events": 3}
+SPARSE = {"sparsity": 0.75, "sparsity_allocation": "erk", "prune_events": 2}
 CRITICS = {**SPARSE, "critic_sparsity": 0.5}
 RLX2 = {**CRITICS, "n_step": 3, "n_step_start": 0.5, "buffer_distance": 0.01}
 ARMS = [

@@ -116,6 +116,21 @@ def test_an_option_of_another_strategy_is_refused(capsys):
         (["--track", "tensorbord"], ["'tensorbord'", "'tensorboard'", "wandb"]),
         (["--distribution", "mean", "--sigma", "2"], ["flip rate", "2"]),
         (["--policy", "mlpp"], ["'mlpp'", "'mlp'"]),
+        *(
+            (["--strategy", name, "--sparse_training", "static"], ["does nothing", "--sparsity"])
+            for name in ("ppo", "dqn", "td3")
+        ),
+        *(
+            (
+                ["--strategy", "ppo", "--sparsity", "0.5", *words, "--topology_fraction", "0.3"],
+                ["--topology_fraction 0.3 does nothing with", "is for set and rigl"],
+            )
+            for words in ([], ["--sparse_training", "static"])
+        ),
+        (
+            ["--strategy", "sac", "--n_step_start", "0.1"],
+            ["--n_step_start 0.1 does nothing with --n_step 1"],
+        ),
         (["--checkpoint_every", "0"], ["checkpoint_every", "at least 1"]),
         (["--config", "nowhere.yaml"], ["nowhere.yaml cannot be read"]),
         (["--strategy", "no_such_module:Thing"], ["no_such_module:Thing"]),

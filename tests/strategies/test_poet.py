@@ -190,6 +190,36 @@ def test_what_is_too_easy_for_the_archive_only_is_admitted_but_not_counted():
     assert bool(is_new[1]) and not bool(after.niches.is_novel[1])
 
 
+def test_a_child_that_is_a_niche_already_is_not_admitted():
+    """One is that of an active niche, one of a retired; what an empty place was is nobody's."""
+    tasks = [[0.0, 5.0], [1.0, 10.0], [0.5, 0.0], [0.0, 5.0]]
+    found = table(np.zeros((3, 3)), [FITS] * 4)
+    state = state_of([250, 260, 270])
+    after, is_new = poet.admitted(crew_of(), KEY, state, POLICIES, brood_of(tasks), found)
+    assert not bool(is_new.any())
+    jax.tree.map(np.testing.assert_array_equal, after, state)
+    state = state_of([250, 260, 270], active=(True, False, True))
+    after, is_new = poet.admitted(crew_of(), KEY, state, POLICIES, brood_of(tasks), found)
+    assert is_new.tolist() == [False, True, False]
+    np.testing.assert_array_equal(after.niches.task[1], [0.5, 0.0])
+    state = state_of([250, 260, 270])
+    tasks[3] = [0.0, 0.0]  # of the first niche, but also where the archive is empty
+    known = poet.is_known(jnp.array([*tasks, [0.0, 5.1]]), state)
+    assert known.tolist() == [True, True, True, True, False]
+    gone = state._replace(niches=state.niches._replace(is_active=jnp.array([False, True, True])))
+    assert not bool(poet.is_known(jnp.zeros((1, 2)), gone)[0])
+
+
+@pytest.mark.parametrize(("leader", "wanted"), [(1, 2), (0, 0), (2, 2)])
+def test_the_best_of_those_that_stay_ships_when_the_leader_retires(leader, wanted):
+    """Number 3, in the second place, is the oldest; the founder of the child is the first one."""
+    found = table([[150, 300, 120], [10, 300, 140], [0, 300, 190]], [[120, 0, 100, 0, 0]] * 4)
+    state = state_of([250, 260, 270], leader=jnp.int32(leader))
+    after, is_new = poet.admitted(crew_of(), KEY, state, POLICIES, brood_of(TASKS), found)
+    assert is_new.tolist() == [False, True, False] and after.niches.search[1] == 0
+    assert int(after.leader) == wanted
+
+
 # -------------------------------------------------------------------------------- transfers
 
 
@@ -204,6 +234,9 @@ def test_a_guest_is_the_best_of_other_niches_if_it_beats_all_kept_scores():
     assert guests.direct.tolist() == [1, 2, 0]
     guests = poet.invited(crew_of(), KEY, state, POLICIES, found, jnp.zeros(3, bool))
     assert not bool(guests.is_there.any())
+    new = jnp.array([True, False, True])  # the table has scores of who was there before the child
+    guests = poet.invited(crew_of(), KEY, state, POLICIES, found, new)
+    assert guests.is_there.tolist() == [True, False, False] and int(guests.direct[0]) == 2
 
 
 def test_a_guest_moves_in_as_it_came_or_tuned_if_it_is_better_once_more():

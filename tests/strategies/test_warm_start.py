@@ -15,6 +15,7 @@ from ternevo.deploy import tvp
 from ternevo.policies import policy_file
 from ternevo.settings.command_line import parse
 from ternevo.settings.policies import MLP
+from ternevo.settings.policies.settings import Ternarizer
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies import warm_start
 from ternevo.training import session
@@ -62,6 +63,7 @@ TABLE = [
     ("ddpg", "binary", OF_LEARNERS["ddpg"]),
     ("erl", "ternary", OF_LEARNERS["erl"]),
 ]
+CUTTING: tuple[Ternarizer, ...] = ("absmean", "twn")
 ENV = envs.make("gymnax/CartPole-v1", 20)
 PUSHED = envs.make("probe/double_integrator")
 MOMENTS = ObservationMoments(
@@ -197,6 +199,30 @@ def test_the_scale_of_zeros_means_nothing(tmp_path):
         return begin.params._replace(weights=weights)
 
     warm_start.check_starts(with_first(2), begin._replace(params=with_first(5)))
+
+
+@pytest.mark.parametrize("ternarizer", ["absmean", "twn"])
+def test_a_start_from_floats_is_cut_as_the_strategy_cuts(ternarizer, tmp_path):
+    path = saved(tmp_path / "p.tvp", "float")
+    words = ["--env", "gymnax/CartPole-v1", "--hidden_sizes", "(6,)", "--strategy", "ppo"]
+    words += ["--ternarizer", ternarizer, "--init_from", str(path), "--runs_dir", str(tmp_path)]
+    begin = build(parse([*words, "--weights", "ternary"])).start
+    assert begin is not None
+    found = ternary.tensors(begin.params.weights)
+    floats = [t.values for t in ternary.tensors(drawn("float").weights)]
+    cuts = {name: [kind_of("ternary", name).discretize(x) for x in floats] for name in CUTTING}
+    chex.assert_trees_all_equal(found, cuts[ternarizer], strict=True)
+    first, second = cuts.values()
+    assert not all(np.array_equal(a.values, b.values) for a, b in zip(first, second, strict=True))
+
+
+def test_a_ternarizer_needs_trits(tmp_path):
+    words = ["--env", "gymnax/CartPole-v1", "--strategy", "dqn", "--weights", "float"]
+    config = parse([*words, "--ternarizer", "ttq", "--runs_dir", str(tmp_path)])
+    with pytest.raises(
+        ValueError, match="--ternarizer ttq needs --weights ternary, got --weights f"
+    ):
+        build(config)
 
 
 # --- the command line -------------------------------------------------------------------------

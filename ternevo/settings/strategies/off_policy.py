@@ -114,7 +114,7 @@ class OffPolicy(Settings):
     """Activation of the critics' hidden layers."""
 
     def __post_init__(self) -> None:
-        """Refuse a buffer that holds too little."""
+        """Refuse a buffer that holds too little, and a delay of what never comes."""
         super().__post_init__()
         pace, kept = self.pace, self.replayed
         if kept.batch_size > kept.learning_starts:
@@ -128,6 +128,10 @@ class OffPolicy(Settings):
                 f"n_step must be at most the steps of an environment in the buffer ({length}) and "
                 f"before learning starts ({kept.learning_starts // pace.num_envs}), got "
                 f"{kept.n_step}: lower --n_step, or raise --buffer_size and --learning_starts"
+            )
+        if self.n_step_start > 0 and kept.n_step == 1:
+            raise ValueError(
+                f"--n_step_start {self.n_step_start} does nothing with --n_step 1: raise --n_step"
             )
         if kept.buffer_size < kept.learning_starts or length < pace.train_every:
             least = max(kept.learning_starts, pace.num_envs * pace.train_every)

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any, Literal
 
-from ternevo.settings.flat import Part
+from ternevo.settings.flat import Part, flat
 from ternevo.settings.meaning import BELOW_ONE, COUNT, FRACTION, POSITIVE, SHARE, option
 from ternevo.settings.policies.settings import LARGEST_LEVELS, Ternarizer, WeightName
 
@@ -48,11 +48,26 @@ class Pruning(Part):
     0 along half a cosine."""
 
     def __post_init__(self) -> None:
-        """Refuse an end before the start."""
+        """Refuse an end before the start, and a share of changes where nothing changes."""
         super().__post_init__()
-        if self.prune_end <= self.prune_start:
+        if self.sparse_training == "gradual" and self.prune_end <= self.prune_start:
             raise ValueError(
                 f"prune_end must be above prune_start = {self.prune_start}, got {self.prune_end}"
+            )
+        moves = self.sparse_training in ("set", "rigl")
+        if not moves and self.topology_fraction != type(self).topology_fraction:
+            raise ValueError(
+                f"--topology_fraction {self.topology_fraction} does nothing with --sparse_training "
+                f"{self.sparse_training}: it is for set and rigl"
+            )
+
+    def check_in(self, settings: Any) -> None:
+        """Refuse sparse training of networks without zeros."""
+        is_sparse = self.is_on or flat(settings).get("critic_sparsity", 0) > 0
+        if self.sparse_training != "gradual" and not is_sparse:
+            raise ValueError(
+                f"--sparse_training {self.sparse_training} does nothing where all is dense: give "
+                "--sparsity, or --critic_sparsity with td3, ddpg or sac, above 0"
             )
 
     @property
