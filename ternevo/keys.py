@@ -25,3 +25,6 @@ TASK = 2**31 - 6
 
 MEMORY = 2**31 - 7
 """`rollouts`: a policy's memory at the start of an episode, folded into the episode's key."""
+
+FIRST_WEIGHTS = 2**31 - 8
+"""`policies`: weights drawn anew at the start of a life, folded into the key of its memory."""

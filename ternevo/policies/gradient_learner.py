@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int32, UInt32
 
+from ternevo import keys
 from ternevo.deploy import hashing, hill_climber as trials
 from ternevo.policies import adaptable
 from ternevo.policies.adaptable import Adaptable
@@ -107,7 +108,7 @@ def build(settings: GradientLearner, obs: ObsSpec, action: ActionSpec) -> Policy
     def reset(params: Params | Packed, key: Key) -> Memory:
         start = packed(params).params
         if settings.start == "random":
-            start = adaptable.init(own, jax.random.fold_in(key, 1))
+            start = adaptable.init(own, jax.random.fold_in(key, keys.FIRST_WEIGHTS))
         latents = adaptable.flat(own, start).astype(jnp.float32)
         none, nothing, count = jnp.zeros(()), jnp.zeros(latents.shape), jnp.zeros((), jnp.int32)
         seed = jax.random.bits(key, (), jnp.uint32)
