@@ -7,7 +7,10 @@ A run ends with the generation in which a member gets --solved, or after --gener
 --generalise, for two poles, a champion must also balance 100,000 steps, and 1,000 steps from 200 of
 625 starts, as Gruau, Whitley and Pyeatt (1996) ask. As in the authors' code, one champion is tested
 in a generation: that of the best species whose champion was not tested yet. With --save FOLDER the
-champion that solved a seed is kept there as seed<number>.tvp.
+champion that solved a seed is kept there as seed<number>.tvp. With --test FILE nothing is searched:
+the policy of that file takes the test of champions.
+
+    python experiments/neat.py control/double_pole_no_velocity --test examples/two_poles.tvp
 
 Options of `--strategy neat` and `--policy graph` are given by name, such as `species_threshold=4`.
 """
@@ -59,6 +62,8 @@ class Solved(NamedTuple):
 def main() -> None:
     """Run all seeds, one after another, with one compiled program."""
     given = parsed()
+    if given.test:
+        return tell_of(given.test, envs.make(given.env))
     options = dict(option.split("=", 1) for option in given.options)
     options = {name: _value(text) for name, text in options.items()}
     of_policy = {name: options.pop(name) for name in OF_POLICY if name in options}
@@ -118,7 +123,8 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("env")
     parser.add_argument("options", nargs="*", help="name=value of the strategy or the policy")
-    parser.add_argument("--solved", type=float, required=True, help="the return that is enough")
+    parser.add_argument("--solved", type=float, help="the return that is enough")
+    parser.add_argument("--test", type=Path, help="a policy file to test, instead of a search")
     parser.add_argument("--generalise", action="store_true", help="test champions, see above")
     parser.add_argument("--arm", help="name of the line in results/neat.jsonl; none by default")
     parser.add_argument("--save", type=Path, help="folder for the champions that solved a seed")
@@ -128,7 +134,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--weights", default="ternary")
     parser.add_argument("--optimization", type=int, default=3, help="of XLA; 0 compiles fast")
-    return parser.parse_intermixed_args()
+    given = parser.parse_intermixed_args()
+    if given.solved is None and given.test is None:
+        parser.error("give --solved RETURN, or --test FILE")
+    return given
 
 
 def _value(text: str) -> Any:
@@ -243,6 +252,19 @@ def generalisation(env: Env, policy: Policy) -> Callable[[PolicyParams], tuple[b
         return int(measure(params, upright, jnp.int32(LONG))[0]) >= LONG, balanced
 
     return is_solved
+
+
+def tell_of(path: Path, env: Env) -> None:
+    """Print what the policy of a file balances."""
+    saved = policy_file.load(path)
+    params = PolicyParams(saved.weights, saved.moments)
+    is_solved, balanced = generalisation(env, saved.policy)(params)
+    solves = (
+        f"balances {LONG:,} steps"
+        if is_solved
+        else f"no solution ({NUM_STARTS} starts, {LONG:,} steps)"
+    )
+    print(f"{path}: {balanced} of 625 starts, {solves}")
 
 
 def summary(rows: list[Solved]) -> str:

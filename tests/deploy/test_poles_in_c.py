@@ -1,7 +1,11 @@
-"""A graph that balances two poles, as a C file: under 400 bytes of data, and the same forces."""
+"""Graphs that push a cart with two poles, as C files: under 400 bytes of data, the same forces.
+
+One of them balances the poles: examples/two_poles.tvp, see docs/how-to/evolve_a_topology.md.
+"""
 
 import re
 import subprocess
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +23,7 @@ from ternevo.settings.policies import Graph
 from ternevo.training import ternarizing
 from ternevo.types import PolicyParams, Tensor
 
+CHAMPION = Path(__file__).parents[2] / "examples" / "two_poles.tvp"
 MAIN = r"""
 #include <stdio.h>
 #include "policy.h"
@@ -54,7 +59,12 @@ def random_graph(settings: Graph, env, seed: int) -> PolicyParams:
 
 
 def saved_graph(folder, env, weights: str) -> SavedPolicy:
-    """Return a random graph from its file: of trits, or of floats that were rounded."""
+    """Return a random graph from its file: of trits, or of floats that were rounded.
+
+    Or the champion that balances the poles, rounded as well.
+    """
+    if weights == "champion":
+        return policy_file.load(CHAMPION)
     path = folder / "policy.tvp"
     if weights == "ternary":
         settings = Graph(max_hidden=6, copies=4)
@@ -73,7 +83,7 @@ def saved_graph(folder, env, weights: str) -> SavedPolicy:
 
 
 def played(env, settings: Graph, params: PolicyParams, steps: int):
-    """Return observations and forces; when the poles fall they are set up again, and it goes on."""
+    """Return observations, forces and whether poles fell, which are then set up again."""
     policy = contract.build(settings, env.obs, env.action)
     actor, key = Actor(policy, env.obs, env.action), jax.random.key(0)
     quantiser = observation.freeze(params.moments, env.obs.kind)
@@ -87,7 +97,7 @@ def played(env, settings: Graph, params: PolicyParams, steps: int):
         start = begin[0], seen_first(begin[1])
         going_on = after, seen_after(timestep)._replace(is_first=jnp.asarray(False))
         state, now = jax.tree.map(lambda a, b: jnp.where(is_over, a, b), start, going_on)
-        return (state, memory, now), (seen.obs, action)
+        return (state, memory, now), (seen.obs, action, timestep.terminated)
 
     start = begin[0], policy.reset(params.weights, key), seen_first(begin[1])
     return jax.jit(lambda: jax.lax.scan(one, start, None, steps)[1])()
@@ -98,17 +108,18 @@ def played(env, settings: Graph, params: PolicyParams, steps: int):
     [
         ("ternary", 2_000),
         ("int8", 2_000),
+        ("champion", 100_000),
         pytest.param("ternary", 100_000, marks=pytest.mark.slow),
-        pytest.param("int8", 100_000, marks=pytest.mark.slow),
     ],
 )
 def test_c_gives_the_forces_of_jax(tmp_path, weights, steps):
     env = envs.make("control/double_pole_no_velocity", steps)
     saved = saved_graph(tmp_path, env, weights)
-    assert saved.settings.weights == weights
+    assert saved.settings.weights == ("int8" if weights == "champion" else weights)
     params = PolicyParams(saved.weights, observation.empty(env.obs.size))
-    obs, forces = map(np.asarray, played(env, saved.settings, params, steps))
+    obs, forces, fell = map(np.asarray, played(env, saved.settings, params, steps))
     assert np.unique(forces).size > 10  # it is no constant
+    assert fell.any() == (weights != "champion")
     record = pruning.pruned(saved.record)
     assert record.layers[0].size <= 7
     header = c_header.to_c(record, "policy", 4, None, "2026-01-01")
@@ -126,7 +137,7 @@ def test_c_gives_the_forces_of_jax(tmp_path, weights, steps):
     np.testing.assert_array_equal(found, forces)
 
 
-@pytest.mark.parametrize("weights", ["ternary", "int8"])
+@pytest.mark.parametrize("weights", ["ternary", "int8", "champion"])
 def test_the_data_of_a_graph_take_less_than_400_bytes(tmp_path, weights):
     """All constants of the object file, without the self test."""
     env = envs.make("control/double_pole_no_velocity")
