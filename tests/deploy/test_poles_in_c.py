@@ -72,6 +72,7 @@ def saved_graph(folder, env, weights: str) -> SavedPolicy:
         return policy_file.load(path)
     settings = Graph(max_hidden=6, copies=4, weights="float")
     policy = contract.build(settings, env.obs, env.action)
+    assert policy.topology is not None
     size, rng = policy.topology.num_nodes, np.random.default_rng(4)
     links = 0.3 * rng.normal(size=(3 + 1 + size, size)) * (rng.random((3 + 1 + size, size)) < 0.5)
     zeros = jnp.zeros(size, jnp.int8)
@@ -120,6 +121,7 @@ def test_c_gives_the_forces_of_jax(tmp_path, weights, steps):
     obs, forces, fell = map(np.asarray, played(env, saved.settings, params, steps))
     assert np.unique(forces).size > 10  # it is no constant
     assert fell.any() == (weights != "champion")
+    assert saved.record is not None
     record = pruning.pruned(saved.record)
     assert record.layers[0].size <= 7
     header = c_header.to_c(record, "policy", 4, None, "2026-01-01")
@@ -141,7 +143,9 @@ def test_c_gives_the_forces_of_jax(tmp_path, weights, steps):
 def test_the_data_of_a_graph_take_less_than_400_bytes(tmp_path, weights):
     """All constants of the object file, without the self test."""
     env = envs.make("control/double_pole_no_velocity")
-    record = pruning.pruned(saved_graph(tmp_path, env, weights).record)
+    saved = saved_graph(tmp_path, env, weights)
+    assert saved.record is not None
+    record = pruning.pruned(saved.record)
     (tmp_path / "policy.h").write_text(c_header.to_c(record, "policy", 4, None, "2026-01-01"))
     source = tmp_path / "data.c"
     source.write_text('#include "policy.h"\nvoid f(int8_t *m, const float *o, float *a)'
@@ -158,10 +162,15 @@ def test_the_data_of_a_graph_take_less_than_400_bytes(tmp_path, weights):
 def test_rounding_moves_each_link_by_half_a_step_at_most_and_keeps_its_copies(tmp_path):
     env = envs.make("control/double_pole_no_velocity")
     saved = saved_graph(tmp_path, env, "int8")
-    (there,), (own,) = policy_file.load(tmp_path / "float.tvp").weights, saved.weights
+    floats = policy_file.load(tmp_path / "float.tvp")
+    assert floats.policy.topology is not None and floats.record is not None
+    whole = floats.policy.topology.links(floats.weights)[0][:3]  # shared out among four copies
+    assert (whole == 4 * floats.record.layers[0].weights[:, :12:4].T).all()
+    (there,), (own,) = floats.weights, saved.weights
     for name, (values, exponent) in own.items():
         step = np.ldexp(1.0, -np.asarray(exponent, np.int32))
         assert (np.abs(values * step - there[name].values) <= step / 2).all()
+    assert saved.record is not None
     rows = saved.record.layers[0].weights
     assert (rows[:, :12].reshape(-1, 3, 4) == rows[:, :12:4, None]).all()
     with pytest.raises(ValueError, match="--scales output: --policy graph has no such option"):
