@@ -6,7 +6,11 @@ prints a line for each seed and one for all, and with --arm adds a JSON line to 
 A run ends with the generation in which a member gets --solved, or after --generations. With
 --generalise, for two poles, a champion must also balance 100,000 steps, and 1,000 steps from 200 of
 625 starts, as Gruau, Whitley and Pyeatt (1996) ask. As in the authors' code, one champion is tested
-in a generation: that of the best species whose champion was not tested yet.
+in a generation: that of the best species whose champion was not tested yet. With --save FOLDER the
+champion that solved a seed is kept there as seed<number>.tvp. With --test FILE nothing is searched:
+the policy of that file takes the test of champions.
+
+    python experiments/neat.py control/double_pole_no_velocity --test examples/two_poles.tvp
 
 Options of `--strategy neat` and `--policy graph` are given by name, such as `species_threshold=4`.
 """
@@ -32,6 +36,7 @@ from ternevo import envs
 from ternevo.algorithms import genomes, neat
 from ternevo.arithmetic import observation
 from ternevo.envs import control
+from ternevo.policies import policy_file
 from ternevo.policies.acting import Actor, seen_after, seen_first
 from ternevo.settings.policies import Graph
 from ternevo.settings.strategies.neat import NEAT
@@ -57,16 +62,14 @@ class Solved(NamedTuple):
 def main() -> None:
     """Run all seeds, one after another, with one compiled program."""
     given = parsed()
+    if given.test:
+        return tell_of(given.test, envs.make(given.env))
     options = dict(option.split("=", 1) for option in given.options)
     options = {name: _value(text) for name, text in options.items()}
-    names = [
-        name
-        for name in ("max_hidden", "update", "max_depth", "copies", "activation")
-        if name in options
-    ]
-    of_policy = {name: options.pop(name) for name in names}
+    of_policy = {name: options.pop(name) for name in OF_POLICY if name in options}
     env = envs.make(given.env, given.episode_length)
-    policy = Graph(weights=given.weights, **of_policy).build(env.obs, env.action)
+    graphs = Graph(weights=given.weights, **of_policy)
+    policy = graphs.build(env.obs, env.action)
     settings = NEAT.of(**options)
     strategy = settings.build(env, policy, given.weights, given.generations)
     is_solved = generalisation(env, policy) if given.generalise else lambda params: (True, 0)
@@ -75,8 +78,12 @@ def main() -> None:
     run = solver(strategy, Test(graph, is_solved), settings.population_size, given)
     rows = {}
     for seed in range(given.first_seed, given.first_seed + given.seeds):
-        rows[seed] = run(seed)
+        rows[seed], champion = run(seed)
         print(seed, *rows[seed], flush=True)
+        if given.save and champion is not None:
+            told = {"seed": seed, "command": command(), "commit": commit()}
+            given.save.mkdir(parents=True, exist_ok=True)
+            policy_file.save(given.save / f"seed{seed}.tvp", env, "graph", graphs, champion, told)
     told = summary(list(rows.values()))
     print(told)
     if given.arm:
@@ -85,7 +92,6 @@ def main() -> None:
 
 def record(given: argparse.Namespace, population: int, rows: dict, told: str) -> None:
     """Add a line of all seeds to the results."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     line = {
         "system": "NEAT",
         "task": given.env,
@@ -94,11 +100,22 @@ def record(given: argparse.Namespace, population: int, rows: dict, told: str) ->
         "population": population,
         "seeds": {seed: row._asdict() for seed, row in rows.items()},
         "summary": told,
-        "command": shlex.join(["python", "experiments/neat.py", *sys.argv[1:]]),
-        "commit": commit.stdout.strip(),
+        "command": command(),
+        "commit": commit(),
     }
     with RESULTS.open("a") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def command() -> str:
+    """Return the command line of this program."""
+    return shlex.join(["python", "experiments/neat.py", *sys.argv[1:]])
+
+
+def commit() -> str:
+    """Return the commit that runs."""
+    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    return found.stdout.strip()
 
 
 def parsed() -> argparse.Namespace:
@@ -106,16 +123,21 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("env")
     parser.add_argument("options", nargs="*", help="name=value of the strategy or the policy")
-    parser.add_argument("--solved", type=float, required=True, help="the return that is enough")
+    parser.add_argument("--solved", type=float, help="the return that is enough")
+    parser.add_argument("--test", type=Path, help="a policy file to test, instead of a search")
     parser.add_argument("--generalise", action="store_true", help="test champions, see above")
     parser.add_argument("--arm", help="name of the line in results/neat.jsonl; none by default")
+    parser.add_argument("--save", type=Path, help="folder for the champions that solved a seed")
     parser.add_argument("--generations", type=int, default=100)
     parser.add_argument("--episode_length", type=int)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--weights", default="ternary")
     parser.add_argument("--optimization", type=int, default=3, help="of XLA; 0 compiles fast")
-    return parser.parse_intermixed_args()
+    given = parser.parse_intermixed_args()
+    if given.solved is None and given.test is None:
+        parser.error("give --solved RETURN, or --test FILE")
+    return given
 
 
 def _value(text: str) -> Any:
@@ -134,8 +156,11 @@ class Test(NamedTuple):
 
 def solver(
     strategy: Strategy, test: Test, population: int, given: argparse.Namespace
-) -> Callable[[int], Solved]:
-    """Return the function that runs a seed until it is solved; all is compiled by then."""
+) -> Callable[[int], tuple[Solved, PolicyParams | None]]:
+    """Return the function that runs a seed until it is solved, by the champion that it returns.
+
+    All is compiled by then.
+    """
     compiled = {"xla_backend_optimization_level": given.optimization}
     init, step = (jax.jit(f, compiler_options=compiled) for f in (strategy.init, strategy.step))
     params = jax.jit(lambda genome: genomes.to_params(test.graph, genome))
@@ -143,9 +168,9 @@ def solver(
     moments = unwrapped(first).moments
     test.is_solved(PolicyParams(params(unwrapped(first).search.champion), moments))
 
-    def run(seed: int) -> Solved:
+    def run(seed: int) -> tuple[Solved, PolicyParams | None]:
         key, start = jax.random.key(seed), time.perf_counter()
-        state, done, starts, tried = init(key, *strategy.numbers()), None, 0, set()
+        state, champion, starts, tried = init(key, *strategy.numbers()), None, 0, set()
         for generation in range(given.generations):
             state, metrics = step(jax.random.fold_in(key, generation), state)
             if float(metrics["return/max"]) < given.solved:
@@ -157,16 +182,16 @@ def solver(
             is_done, balanced = test.is_solved(shipped)
             starts = max(starts, balanced)
             if is_done:
-                done = generation + 1
+                champion = shipped
                 break
         return Solved(
-            done,
+            None if champion is None else generation + 1,
             (generation + 1) * population,
             int(metrics["search/champion_hidden"]),
             int(metrics["search/champion_links"]),
             starts,
             round(time.perf_counter() - start, 2),
-        )
+        ), champion
 
     return run
 
@@ -227,6 +252,19 @@ def generalisation(env: Env, policy: Policy) -> Callable[[PolicyParams], tuple[b
         return int(measure(params, upright, jnp.int32(LONG))[0]) >= LONG, balanced
 
     return is_solved
+
+
+def tell_of(path: Path, env: Env) -> None:
+    """Print what the policy of a file balances."""
+    saved = policy_file.load(path)
+    params = PolicyParams(saved.weights, saved.moments)
+    is_solved, balanced = generalisation(env, saved.policy)(params)
+    solves = (
+        f"balances {LONG:,} steps"
+        if is_solved
+        else f"no solution ({NUM_STARTS} starts, {LONG:,} steps)"
+    )
+    print(f"{path}: {balanced} of 625 starts, {solves}")
 
 
 def summary(rows: list[Solved]) -> str:

@@ -1,13 +1,13 @@
 """NEAT+Q (Whiteson and Stone 2006): evolution of networks that learn, three kinds of inheritance.
 
     python experiments/neat_q.py control/mountain_car_bins --arm baldwin
-    python experiments/neat_q.py control/mountain_car_bins --arm fixed8
+    python experiments/neat_q.py control/mountain_car_bins --arm fixed4 fixed8
 
 Arms: none (NEAT alone), baldwin (what is learned dies), lamarck (children inherit it), and fixed0,
 fixed4, fixed8: Q-learning with a hand-made network of as many hidden nodes, of as many episodes as
-all members of a population together. The result of a seed is the mean return of the last tenth of
-episodes of a fixed network, or of the last champion in a fresh lifetime. With --record it adds a
-JSON line to results/neat.jsonl.
+all members of a population together; these run side by side, all seeds at once. The result of a
+seed is the mean return of the last tenth of episodes of a fixed network, or of the last champion in
+a fresh lifetime. With --record it adds a JSON line for each arm to results/neat.jsonl.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,36 +36,45 @@ from ternevo.types import Env, Params, Policy
 
 RESULTS = Path(__file__).with_name("results") / "neat.jsonl"
 RATES = {"add_node_rate": 0.1, "add_link_rate": 0.2, "weight_power": 0.5}
+ARMS = ("none", "baldwin", "lamarck", "fixed0", "fixed4", "fixed8")
 SCALES = {"control/mountain_car_bins": 100.0, "control/job_scheduling": 100.0}
 
 
 def main() -> None:
-    """Run all seeds of an arm, one after another, with one compiled program."""
+    """Run all seeds of the arms, each kind of arm with one compiled program."""
     given = parsed()
     env = envs.make(given.env)
+    designed = [arm for arm in given.arm if arm.startswith("fixed")]
+    for arm in given.arm:
+        if arm not in designed:
+            tell(given, arm, evolved(env, policy_of(env, arm, given), arm, given))
+    if designed:
+        found = fixed(env, policy_of(env, designed[0], given), designed, given)
+        for arm, rows in found.items():
+            tell(given, arm, rows)
+
+
+def policy_of(env: Env, arm: str, given: argparse.Namespace) -> Policy:
+    """Return the policy of an arm."""
     rates = {"q_rate": given.q_rate, "q_scale": SCALES[given.env], "q_trace": given.q_trace}
     learns = "weights" if given.weights == "float" else "gains"
-    learns = "nothing" if given.arm == "none" else learns
+    learns = "nothing" if arm == "none" else learns
     settings = QLearner(max_hidden=8, max_depth=2, weights=given.weights, learns=learns, **rates)
-    policy = contract.build(settings, env.obs, env.action)
-    make = fixed if given.arm.startswith("fixed") else evolved
-    run = make(env, policy, given)
-    rows = []
-    for seed in range(given.seeds):
-        start = time.perf_counter()
-        found = run(seed)
-        rows.append({"seed": seed, "return": found, "seconds": time.perf_counter() - start})
-        print(rows[-1], flush=True)
-    print(given.arm, statistics.fmean(row["return"] for row in rows))
+    return contract.build(settings, env.obs, env.action)
+
+
+def tell(given: argparse.Namespace, arm: str, rows: list[dict[str, Any]]) -> None:
+    """Print what the seeds of an arm reached, and keep it with --record."""
+    print(arm, statistics.fmean(row["return"] for row in rows), flush=True)
     if given.record:
-        record(given, rows)
+        record(given, arm, rows)
 
 
 def parsed() -> argparse.Namespace:
     """Return the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("env", choices=SCALES)
-    parser.add_argument("--arm", required=True)
+    parser.add_argument("--arm", required=True, nargs="+", choices=ARMS)
     parser.add_argument("--weights", default="float")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--population", type=int, default=48)
@@ -105,8 +114,8 @@ def liver(env: Env, policy: Policy, num_episodes: int) -> Lived:
     return lived
 
 
-def evolved(env: Env, policy: Policy, given: argparse.Namespace) -> Callable[[int], float]:
-    """Return the function from a seed to the mean return of the last champion in a fresh life."""
+def evolved(env: Env, policy: Policy, arm: str, given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the mean return of the last champion in a fresh life, for each seed."""
     settings = NEAT.of(population_size=given.population, num_episodes=1, **RATES)
     search, decode = neat.search(settings, policy, given.weights)
     lived = liver(env, policy, given.episodes)
@@ -120,7 +129,7 @@ def evolved(env: Env, policy: Policy, given: argparse.Namespace) -> Callable[[in
         key_ask, key_life, key_tell = jax.random.split(key, 3)
         population, state = search.ask(key_ask, state)
         lives, returns = jax.vmap(of_member, (0, None))(population, key_life)
-        if given.arm == "lamarck":
+        if arm == "lamarck":
             population = population._replace(weight=lives.learned.weight)
         return search.tell(key_tell, population, -returns, state), jnp.max(returns)
 
@@ -135,22 +144,42 @@ def evolved(env: Env, policy: Policy, given: argparse.Namespace) -> Callable[[in
                 print("  generation", number + 1, round(float(best), 1), flush=True)
         return float(shown(state.champion, jax.random.fold_in(key, given.generations)))
 
-    return run
+    rows = []
+    for seed in range(given.seeds):
+        start = time.perf_counter()
+        found = run(seed)
+        rows.append({"seed": seed, "return": found, "seconds": time.perf_counter() - start})
+        print(arm, rows[-1], flush=True)
+    return rows
 
 
-def fixed(env: Env, policy: Policy, given: argparse.Namespace) -> Callable[[int], float]:
-    """Return the function from a seed to the mean return of a hand-made network at its end."""
-    hidden = int(given.arm.removeprefix("fixed"))
+def fixed(
+    env: Env, policy: Policy, arms: Sequence[str], given: argparse.Namespace
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the mean return of hand-made networks at their end, for each arm and seed.
+
+    They run side by side, as a step of one network takes as long as that of many.
+    """
     total = given.population * given.generations * given.episodes
     before, after = liver(env, policy, total - total // 10), liver(env, policy, total // 10)
+    seeds = range(given.seeds)
 
-    @jax.jit
-    def run(key: jax.Array) -> jax.Array:
-        params = by_hand(policy, env.obs.size, env.action.size, hidden, key)
+    def run(params: Params, key: jax.Array) -> jax.Array:
         life, _ = before(params, policy.reset(params, key), key)
         return after(params, life, jax.random.fold_in(key, 1))[1]
 
-    return lambda seed: float(run(jax.random.key(seed)))
+    keys = [jax.random.key(seed) for _ in arms for seed in seeds]
+    made = [
+        by_hand(policy, env.obs.size, env.action.size, int(arm.removeprefix("fixed")), key)
+        for arm, key in zip([arm for arm in arms for _ in seeds], keys, strict=True)
+    ]
+    start, params = time.perf_counter(), jax.tree.map(lambda *x: jnp.stack(x), *made)
+    found = jax.jit(jax.vmap(run))(params, jnp.stack(keys)).reshape(len(arms), -1).tolist()
+    seconds = time.perf_counter() - start
+    return {
+        arm: [{"seed": seed, "return": own[seed], "seconds": seconds} for seed in seeds]
+        for arm, own in zip(arms, found, strict=True)
+    }
 
 
 def by_hand(policy: Policy, num_obs: int, num_actions: int, hidden: int, key: jax.Array) -> Params:
@@ -168,13 +197,13 @@ def by_hand(policy: Policy, num_obs: int, num_actions: int, hidden: int, key: ja
     return policy.topology.params(jnp.where(has_link, drawn, 0.0), zeros, zeros)
 
 
-def record(given: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    """Add a line of all seeds to the results."""
+def record(given: argparse.Namespace, arm: str, rows: list[dict[str, Any]]) -> None:
+    """Add a line of all seeds of an arm to the results."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     line = {
         "system": "NEAT+Q",
         "task": given.env,
-        "arm": given.arm,
+        "arm": arm,
         "weights": given.weights,
         "population": given.population,
         "generations": given.generations,

@@ -75,8 +75,8 @@ def commands_of(path):
         yield module, shlex.split(filled)
 
 
-def test_there_are_six_notebooks():
-    assert [path.name[:2] for path in NOTEBOOKS] == ["00", "01", "02", "03", "04", "05"]
+def test_there_are_seven_notebooks():
+    assert [path.name[:2] for path in NOTEBOOKS] == ["00", "01", "02", "03", "04", "05", "06"]
 
 
 @each_notebook

@@ -79,7 +79,7 @@ def build(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Policy:
         return plain._replace(pack=lambda params: plain.pack(unroll(jnp, sizes, params)))
 
     def init(key: Key) -> Params:
-        return _start(sizes, layers.init(settings.layered, of_links, key))
+        return _start(settings, sizes, layers.init(settings.layered, of_links, key))
 
     policy = Policy(init, inner.reset, apply, packing, inner.memory_scale)
     shapes = jax.eval_shape(init, jax.random.key(0))
@@ -130,18 +130,19 @@ def _links_only(settings: Graph, obs: ObsSpec, sizes: Sizes) -> Network:
     return layers.placed(((Dense(sizes.nodes), hidden),), shape, grid._replace(activate=OUTPUT[0]))
 
 
-def _start(sizes: Sizes, drawn: Params) -> Params:
+def _start(settings: Graph, sizes: Sizes, drawn: Params) -> Params:
     """Return drawn params in which observations are linked to outputs, and nothing else."""
     (layer,) = drawn
     values = layer["weight"].values
     at = jnp.arange(sizes.obs + sizes.nodes)[:, None], jnp.arange(sizes.nodes)
     values = jnp.where((at[0] < sizes.obs) & (at[1] < sizes.outputs), values, 0)
     exponent = layer["weight"].exponent
-    if exponent.ndim:
+    if settings.weights == "ternary":
         exponent = jnp.full(sizes.nodes, sizes.shift - START_GAIN, jnp.int8)
         layer = {**layer, "bias": Tensor(layer["bias"].values, jnp.int8(sizes.shift))}
-    else:  # as if only the observations were the inputs of a node
-        values = values * np.sqrt((sizes.obs + sizes.nodes) / sizes.obs).astype(np.float32)
+    elif settings.weights == "float":  # as if only the observations were the inputs of a node
+        own = np.sqrt((sizes.obs + sizes.nodes) / sizes.obs) / sizes.copies
+        values = values * own.astype(np.float32)
     return ({**layer, "weight": Tensor(values, exponent)},)
 
 
@@ -167,13 +168,11 @@ def unroll(xp: ModuleType, sizes: Sizes, params: Params) -> Params:
 
 
 def _copied(xp: ModuleType, sizes: Sizes, links: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return links from all copies of observations; a float is shared out among them."""
+    """Return links from all copies of observations."""
     if sizes.copies == 1:
         return links
     values, exponent = links["weight"]
-    share = 1 if exponent.ndim else sizes.copies
     rows = xp.repeat(values[: sizes.obs], sizes.copies, axis=0)
-    rows = (rows / share).astype(values.dtype)
     return {
         **links,
         "weight": Tensor(xp.concatenate([rows, values[sizes.obs :]]), exponent),
@@ -218,7 +217,7 @@ def _passing(
 
 def _topology(settings: Graph, sizes: Sizes) -> Topology:
     is_float = settings.weights == "float"
-    size = FLOAT_BIAS if is_float else 1
+    size, share = (FLOAT_BIAS, sizes.copies) if is_float else (1, 1)
 
     def params(
         matrix: Shaped[Array, "sources nodes"],
@@ -229,15 +228,16 @@ def _topology(settings: Graph, sizes: Sizes) -> Topology:
         dtype = jnp.float32 if is_float else jnp.int8
         exponent = jnp.zeros((), jnp.int8) if is_float else (sizes.shift - gain).astype(jnp.int8)
         of_bias = jnp.int8(0 if is_float else sizes.shift)
-        rows, bias = matrix.astype(dtype), (matrix[sizes.obs] * size).astype(dtype)
-        links = jnp.concatenate([rows[: sizes.obs], rows[sizes.obs + 1 :]])
+        bias = (matrix[sizes.obs] * size).astype(dtype)
+        seen = (matrix[: sizes.obs] / share).astype(dtype)  # a float is shared out among copies
+        links = jnp.concatenate([seen, matrix[sizes.obs + 1 :].astype(dtype)])
         return ({"weight": Tensor(links, exponent), "bias": Tensor(bias, of_bias)},)
 
     def links(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
         (layer,) = params
         values, exponent = layer["weight"]
         bias = (layer["bias"].values / size).astype(values.dtype)
-        rows = values[: sizes.obs], bias[None], values[sizes.obs :]
+        rows = values[: sizes.obs] * share, bias[None], values[sizes.obs :]
         gain = jnp.full(sizes.nodes, START_GAIN) if is_float else sizes.shift - exponent
         return jnp.concatenate(rows), gain.astype(jnp.int8), jnp.zeros(sizes.nodes, jnp.int8)
 

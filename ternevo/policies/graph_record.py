@@ -72,9 +72,8 @@ def _without_copies(num_obs: int, copies: int, links: dict[str, Tensor]) -> dict
     if copies == 1:
         return links
     values, exponent = links["weight"]
-    share = 1 if exponent.ndim else copies
-    rows = (values[:num_obs:copies] * share).astype(values.dtype)
-    return {**links, "weight": Tensor(jnp.concatenate([rows, values[num_obs:]]), exponent)}
+    kept = jnp.concatenate([values[:num_obs:copies], values[num_obs:]])
+    return {**links, "weight": Tensor(kept, exponent)}
 
 
 def _links_of(record: PolicyRecord, cells: list[Layer], num_nodes: int) -> dict[str, Tensor]:

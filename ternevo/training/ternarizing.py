@@ -105,6 +105,9 @@ def ternarize(source: Path, out: Path, env: Env, trust: Trust = False, form: For
         option = "--ternarize" if form.weights == "ternary" else f"--weights {form.weights}"
         raise ValueError(f"{source} is {kind} already; {option} needs float weights")
     check_out(out, source)
+    names = {field.name for field in dataclasses.fields(saved.settings)}
+    if form.scales != "layer" and "scales" not in names:
+        raise ValueError(f"--scales {form.scales}: --policy {saved.policy_name} has no such option")
     settings = dataclasses.replace(saved.settings, **_changes(form))
     policy = settings.build(env.obs, env.action)
     like = jax.eval_shape(policy.init, jax.random.key(0))

@@ -1,7 +1,11 @@
-"""A graph that balances two poles, as a C file: under 400 bytes of data, and the same forces."""
+"""Graphs that push a cart with two poles, as C files: under 400 bytes of data, the same forces.
+
+One of them balances the poles: examples/two_poles.tvp, see docs/how-to/evolve_a_topology.md.
+"""
 
 import re
 import subprocess
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +18,12 @@ from ternevo.arithmetic import observation
 from ternevo.deploy import c_header, pruning
 from ternevo.policies import contract, policy_file
 from ternevo.policies.acting import Actor, seen_after, seen_first
+from ternevo.policies.policy_file import SavedPolicy
 from ternevo.settings.policies import Graph
+from ternevo.training import ternarizing
 from ternevo.types import PolicyParams, Tensor
 
+CHAMPION = Path(__file__).parents[2] / "examples" / "two_poles.tvp"
 MAIN = r"""
 #include <stdio.h>
 #include "policy.h"
@@ -51,8 +58,33 @@ def random_graph(settings: Graph, env, seed: int) -> PolicyParams:
     return PolicyParams((drawn,), observation.empty(env.obs.size))
 
 
+def saved_graph(folder, env, weights: str) -> SavedPolicy:
+    """Return a random graph from its file: of trits, or of floats that were rounded.
+
+    Or the champion that balances the poles, rounded as well.
+    """
+    if weights == "champion":
+        return policy_file.load(CHAMPION)
+    path = folder / "policy.tvp"
+    if weights == "ternary":
+        settings = Graph(max_hidden=6, copies=4)
+        policy_file.save(path, env, "graph", settings, random_graph(settings, env, 4))
+        return policy_file.load(path)
+    settings = Graph(max_hidden=6, copies=4, weights="float")
+    policy = contract.build(settings, env.obs, env.action)
+    assert policy.topology is not None
+    size, rng = policy.topology.num_nodes, np.random.default_rng(4)
+    links = 0.3 * rng.normal(size=(3 + 1 + size, size)) * (rng.random((3 + 1 + size, size)) < 0.5)
+    zeros = jnp.zeros(size, jnp.int8)
+    params = policy.topology.params(jnp.asarray(links, jnp.float32), zeros, zeros)
+    there = PolicyParams(params, observation.empty(env.obs.size))
+    policy_file.save(folder / "float.tvp", env, "graph", settings, there)
+    ternarizing.ternarize(folder / "float.tvp", path, env, form=ternarizing.Form("int8", "layer"))
+    return policy_file.load(path)
+
+
 def played(env, settings: Graph, params: PolicyParams, steps: int):
-    """Return observations and forces; when the poles fall they are set up again, and it goes on."""
+    """Return observations, forces and whether poles fell, which are then set up again."""
     policy = contract.build(settings, env.obs, env.action)
     actor, key = Actor(policy, env.obs, env.action), jax.random.key(0)
     quantiser = observation.freeze(params.moments, env.obs.kind)
@@ -66,22 +98,31 @@ def played(env, settings: Graph, params: PolicyParams, steps: int):
         start = begin[0], seen_first(begin[1])
         going_on = after, seen_after(timestep)._replace(is_first=jnp.asarray(False))
         state, now = jax.tree.map(lambda a, b: jnp.where(is_over, a, b), start, going_on)
-        return (state, memory, now), (seen.obs, action)
+        return (state, memory, now), (seen.obs, action, timestep.terminated)
 
     start = begin[0], policy.reset(params.weights, key), seen_first(begin[1])
     return jax.jit(lambda: jax.lax.scan(one, start, None, steps)[1])()
 
 
-@pytest.mark.parametrize("steps", [2_000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_c_gives_the_forces_of_jax(tmp_path, steps):
+@pytest.mark.parametrize(
+    ("weights", "steps"),
+    [
+        ("ternary", 2_000),
+        ("int8", 2_000),
+        ("champion", 100_000),
+        pytest.param("ternary", 100_000, marks=pytest.mark.slow),
+    ],
+)
+def test_c_gives_the_forces_of_jax(tmp_path, weights, steps):
     env = envs.make("control/double_pole_no_velocity", steps)
-    settings = Graph(max_hidden=6, copies=4)
-    params = random_graph(settings, env, 4)
-    obs, forces = map(np.asarray, played(env, settings, params, steps))
+    saved = saved_graph(tmp_path, env, weights)
+    assert saved.settings.weights == ("int8" if weights == "champion" else weights)
+    params = PolicyParams(saved.weights, observation.empty(env.obs.size))
+    obs, forces, fell = map(np.asarray, played(env, saved.settings, params, steps))
     assert np.unique(forces).size > 10  # it is no constant
-    path = tmp_path / "policy.tvp"
-    policy_file.save(path, env, "graph", settings, params)
-    record = pruning.pruned(policy_file.load(path).record)
+    assert fell.any() == (weights != "champion")
+    assert saved.record is not None
+    record = pruning.pruned(saved.record)
     assert record.layers[0].size <= 7
     header = c_header.to_c(record, "policy", 4, None, "2026-01-01")
     (tmp_path / "policy.h").write_text(header)
@@ -98,13 +139,13 @@ def test_c_gives_the_forces_of_jax(tmp_path, steps):
     np.testing.assert_array_equal(found, forces)
 
 
-def test_the_data_of_a_graph_take_less_than_400_bytes(tmp_path):
+@pytest.mark.parametrize("weights", ["ternary", "int8", "champion"])
+def test_the_data_of_a_graph_take_less_than_400_bytes(tmp_path, weights):
     """All constants of the object file, without the self test."""
     env = envs.make("control/double_pole_no_velocity")
-    settings = Graph(max_hidden=6, copies=4)
-    path = tmp_path / "policy.tvp"
-    policy_file.save(path, env, "graph", settings, random_graph(settings, env, 4))
-    record = pruning.pruned(policy_file.load(path).record)
+    saved = saved_graph(tmp_path, env, weights)
+    assert saved.record is not None
+    record = pruning.pruned(saved.record)
     (tmp_path / "policy.h").write_text(c_header.to_c(record, "policy", 4, None, "2026-01-01"))
     source = tmp_path / "data.c"
     source.write_text('#include "policy.h"\nvoid f(int8_t *m, const float *o, float *a)'
@@ -116,3 +157,24 @@ def test_the_data_of_a_graph_take_less_than_400_bytes(tmp_path):
     ).stdout
     sections = re.findall(r"\s(\.(?:rodata|data|bss)\S*)\s+([0-9a-f]+)", text)
     assert 0 < sum(int(size, 16) for _, size in sections) < 400
+
+
+def test_rounding_moves_each_link_by_half_a_step_at_most_and_keeps_its_copies(tmp_path):
+    env = envs.make("control/double_pole_no_velocity")
+    saved = saved_graph(tmp_path, env, "int8")
+    floats = policy_file.load(tmp_path / "float.tvp")
+    assert floats.policy.topology is not None and floats.record is not None
+    whole = floats.policy.topology.links(floats.weights)[0][:3]  # shared out among four copies
+    assert (whole == 4 * floats.record.layers[0].weights[:, :12:4].T).all()
+    (there,), (own,) = floats.weights, saved.weights
+    for name, (values, exponent) in own.items():
+        step = np.ldexp(1.0, -np.asarray(exponent, np.int32))
+        assert (np.abs(values * step - there[name].values) <= step / 2).all()
+    assert saved.record is not None
+    rows = saved.record.layers[0].weights
+    assert (rows[:, :12].reshape(-1, 3, 4) == rows[:, :12:4, None]).all()
+    with pytest.raises(ValueError, match="--scales output: --policy graph has no such option"):
+        form = ternarizing.Form("int8", "output")
+        ternarizing.ternarize(tmp_path / "float.tvp", tmp_path / "other.tvp", env, form=form)
+    with pytest.raises(ValueError, match="use --update recurrent, or --weights ternary or float"):
+        Graph(weights="int8", update="feed_forward")

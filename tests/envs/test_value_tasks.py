@@ -1,9 +1,12 @@
 """The tasks of NEAT+Q: the car is gymnax's in bins, and a server does every job once."""
 
+import itertools
+
 import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from ternevo import envs
 from ternevo.envs import value_tasks
@@ -78,3 +81,101 @@ def test_utilities_fall_from_0_to_minus_1():
         assert paid[0] == 0 and abs(paid[-1] + 1) < 1e-6 and (np.diff(paid) <= 1e-7).all()
     halfway = [float(value_tasks.utility(jnp.int32(kind), jnp.int32(100))) for kind in range(4)]
     np.testing.assert_allclose(halfway, [-0.5, -0.8, 0, 0], atol=1e-6)
+
+
+# --- a server by the rules in words, in plain Python -------------------------------------------
+
+
+def paid_for(kind: int, age: int) -> float:
+    """What a job of a type is worth at an age: four curves from 0 to -1 in 200 steps."""
+    if kind == 0:
+        return -age / 200
+    if kind == 1:  # falls to -2/3 in the first sixth
+        return -max(0.0, age / 50) if 4 * age < 0.6 * 200 + 0.4 * age else -0.6 - age / 500
+    if kind == 2:
+        return -max(0, age - 100) / 100
+    return -1.0 if age >= 150 else 0.0
+
+
+def by_rules(types, waiting, time: int, action: int) -> int:
+    """The job that is done next: the oldest of the named type and age range, or the oldest."""
+    ages = {job: time - max(0, job - 99) for job in waiting}
+    there = [job for job in waiting if ages[job] >= 0]
+    named = [
+        job for job in there if types[job] == action // 4 and min(ages[job] // 50, 3) == action % 4
+    ]
+    return min(named or there)
+
+
+def test_jobs_are_done_and_paid_as_by_the_rules():
+    actions = jax.random.randint(jax.random.key(1), (200,), 0, 16)
+    env = envs.make("control/job_scheduling")
+
+    def one(state, action):
+        state, timestep = env.step(KEY, state, action)
+        return state, (state.is_done, timestep.reward)
+
+    state, _ = env.reset(KEY, ())
+    _, (is_done, rewards) = jax.jit(lambda: jax.lax.scan(one, state, actions))()
+    types, waiting = np.asarray(state.type), set(range(200))
+    for time, action in enumerate(np.asarray(actions)):
+        job = by_rules(types, waiting, time, int(action))
+        waiting.remove(job)
+        assert set(np.flatnonzero(~np.asarray(is_done[time]))) == waiting
+        age = time - max(0, job - 99)
+        np.testing.assert_allclose(rewards[time], paid_for(types[job], age), atol=1e-6)
+
+
+def best_of(jobs: list[tuple[int, int]], first: int) -> float:
+    """The most that jobs (type, arrival) are worth, one done a step from a time on, in any order.
+
+    It is an assignment of jobs to times, so it bounds what any policy gets.
+    """
+    worth = np.array(
+        [
+            [paid_for(kind, time - came) if time >= came else -1e9 for kind, came in jobs]
+            for time in range(first, first + len(jobs))
+        ]
+    )
+    return float(worth[linear_sum_assignment(-worth)].sum())
+
+
+def test_the_best_order_of_the_last_jobs_is_found_by_trying_all_of_them():
+    """Five jobs are left at time 195, of all types; the environment pays the best order as much."""
+    env = envs.make("control/job_scheduling")
+    left = {46 + 99: 3, 60 + 99: 1, 80 + 99: 2, 95 + 99: 0, 44 + 99: 3}
+    types = np.zeros(200, np.int32)
+    types[list(left)] = list(left.values())
+    state, _ = env.reset(KEY, ())
+    is_done = jnp.asarray([job not in left for job in range(200)])
+    state = state._replace(type=jnp.asarray(types), is_done=is_done, time=jnp.int32(195))
+    step, found = jax.jit(env.step), {}
+    for order in itertools.permutations(left):
+        ages = [195 + i - (job - 99) for i, job in enumerate(order)]
+        found[order] = sum(paid_for(left[job], age) for job, age in zip(order, ages, strict=True))
+    best = max(found, key=lambda order: found[order])
+    total, timestep = 0.0, None
+    for i, job in enumerate(best):
+        action = 4 * left[job] + min((195 + i - (job - 99)) // 50, 3)
+        state, timestep = step(KEY, state, jnp.int32(action))
+        total += float(timestep.reward)
+    assert timestep is not None and bool(timestep.terminated)
+    np.testing.assert_allclose(total, found[best], atol=1e-5)
+    np.testing.assert_allclose(best_of([(left[job], job - 99) for job in left], 195), total, 1e-5)
+    assert found[best] > np.median(list(found.values())) + 0.5
+
+
+def test_an_order_of_types_does_better_than_the_oldest_first_and_worse_than_the_bound():
+    """Type 1 loses most at once, so it goes first; the bound knows what will come."""
+    types = np.random.default_rng(0).integers(0, 4, 200)
+    totals = {}
+    for name, groups in {"oldest": [], "type 1": [4, 5, 6, 7]}.items():
+        waiting, totals[name] = set(range(200)), 0.0
+        for time in range(200):
+            found = [by_rules(types, waiting, time, group) for group in groups]
+            named = [job for job in found if types[job] == 1]
+            job = named[0] if named else min(waiting)
+            waiting.remove(job)
+            totals[name] += paid_for(types[job], time - max(0, job - 99))
+    bound = best_of([(int(kind), max(0, i - 99)) for i, kind in enumerate(types)], 0)
+    assert -50 < totals["oldest"] < totals["type 1"] - 5 < bound - 10 < -20

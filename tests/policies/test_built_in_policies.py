@@ -70,6 +70,10 @@ CASES: dict[str, tuple[PolicySettings, ObsSpec]] = {
         Graph(max_hidden=3, update="feed_forward", max_depth=2, copies=4),
         ObsSpec((8,)),
     ),
+    "graph of integers": (
+        Graph(max_hidden=3, copies=4, weights="int8"),
+        ObsSpec((8,), "integers"),
+    ),
     "graph of 4 bits": (
         Graph(max_hidden=3, update="feed_forward", max_depth=2, activation="int4"),
         ObsSpec(FLAT, "integers"),

@@ -40,13 +40,22 @@ class Graph(PolicySettings):
     """How to multiply; does not affect results. planes counts bits; auto chooses the fastest."""
 
     def __post_init__(self) -> None:
-        """Refuse invalid sizes, and weights without a zero, which stands for no link."""
+        """Refuse invalid sizes, and weights without a zero, which stands for no link.
+
+        Integers of 8 bits are for a trained graph of floats that is rounded.
+        """
         super().__post_init__()
         check("max_hidden", self.max_hidden, COUNT)
         check("max_depth", self.max_depth, at_least(2))
         if self.copies not in (1, 2, 4, 8):
             raise ValueError(f"copies must be 1, 2, 4 or 8, got {self.copies}")
-        self.check_has_zeros("graph")
+        if self.weights != "int8":
+            self.check_has_zeros("graph")
+        elif self.update == "feed_forward":
+            raise ValueError(
+                "--update feed_forward passes observations on unchanged, which --weights int8 "
+                "cannot; use --update recurrent, or --weights ternary or float"
+            )
 
     @property
     def layered(self) -> Layered:
