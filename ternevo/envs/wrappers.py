@@ -33,7 +33,7 @@ def wrap(env: Env, wrappers: Wrappers) -> Env:
 
     Raises:
       ValueError: an episode of the environment is one labelled example, which has no next step, or
-        it runs outside JAX.
+        it runs outside JAX, or it tells right values and a wrapper would add them up.
     """
     text = wrappers.to_text(env.episode_length)
     if text and env.examples is not None:
@@ -42,6 +42,7 @@ def wrap(env: Env, wrappers: Wrappers) -> Env:
     if text and env.host is not None:
         asked = text.partition(",")[2].replace(",", ", ")
         raise ValueError(f"{env.id} takes no wrappers, as it runs outside JAX; got {asked}")
+    _check_told(env, wrappers)
     if wrappers.action_repeat > 1:
         env = action_repeat(env, wrappers.action_repeat)
     if wrappers.sticky_actions > 0:
@@ -53,6 +54,17 @@ def wrap(env: Env, wrappers: Wrappers) -> Env:
     if wrappers.lifetime > 1:
         env = lifetime(env, wrappers.lifetime, wrappers.counted)
     return env._replace(wrappers=text, descriptor=_of_inner(env.descriptor))
+
+
+def _check_told(env: Env, wrappers: Wrappers) -> None:
+    """Refuse to add up what a policy is told of several steps where that is not rewards."""
+    adding = {name: getattr(wrappers, name) for name in ("action_repeat", "delayed_reward")}
+    asked = [f"{name}={steps}" for name, steps in adding.items() if steps > 1]
+    if asked and env.tells == "labels":
+        raise ValueError(
+            f"{env.id} tells a policy the right value of each step, and --action_repeat and "
+            f"--delayed_reward would add these up: both must be 1, got {', '.join(asked)}"
+        )
 
 
 def _of_inner(descriptor: Descriptor | None) -> Descriptor | None:
