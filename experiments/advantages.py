@@ -165,9 +165,9 @@ def under(env: Env, condition: Condition, length: int) -> Env:
       length: the time limit in simulator steps for a `condition.length` of 1.
     """
     limited = time_limit(env, length * condition.length)
-    repeated = wrappers.action_repeat(limited, condition.repeat)
-    late = wrappers.delayed_reward(repeated, condition.delay)
-    return late._replace(episode_length=env.episode_length)  # a bound; the limit inside is exact
+    return wrappers.delayed_reward(
+        wrappers.action_repeat(limited, condition.repeat), condition.delay
+    )
 
 
 def time_limit(env: Env, limit: Any) -> Env:

@@ -81,8 +81,12 @@ def unwrapped(state: EnvState) -> EnvState:
     return state
 
 
-def action_repeat(env: Env, times: int) -> Env:
-    """Repeat each action for up to `times` steps, until the episode ends; rewards add up."""
+def action_repeat(env: Env, times: int | jax.Array) -> Env:
+    """Repeat each action for up to `times` steps, until the episode ends; rewards add up.
+
+    A number that is data of a program, int32 [], leaves `episode_length` as it is, as a bound.
+    """
+    length = -(-env.episode_length // times) if isinstance(times, int) else env.episode_length
 
     def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
         def again(i: jax.Array, carry: tuple) -> tuple:
@@ -105,7 +109,7 @@ def action_repeat(env: Env, times: int) -> Env:
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return jax.lax.fori_loop(0, times, again, (state, nothing))
 
-    return env._replace(episode_length=-(-env.episode_length // times), step=step)
+    return env._replace(episode_length=length, step=step)
 
 
 def sticky_actions(env: Env, probability: float) -> Env:
@@ -162,8 +166,11 @@ def _stacked_names(env: Env, count: int) -> tuple[str, ...]:
     return tuple(np.concatenate([*frames, names], axis=-1).ravel().tolist())
 
 
-def delayed_reward(env: Env, every: int) -> Env:
-    """Pay the rewards of `every` steps together; the end of an episode pays the rest."""
+def delayed_reward(env: Env, every: int | jax.Array) -> Env:
+    """Pay the rewards of `every` steps together; the end of an episode pays the rest.
+
+    The number may be data of a program, int32 [].
+    """
 
     def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
         state, obs = env.reset(key, task)
