@@ -107,12 +107,14 @@ TASKS = {
     ),
 }
 STRATEGIES = {
-    "ternary_nes": "--population_size 64 --num_episodes 1 --init_horizon 1",
+    "ternary_nes": "--population_size 64 --num_episodes 1 --init_horizon 1 --sigma 0.2",
     "ppo": "--lr_schedule constant",
     "sac": "--lr_schedule constant --num_envs 100 --updates_per_step 0.01 "
     "--steps_per_generation 5000",
 }
-"""What an arm has that the page has not. Schedules would have to know how long the run is."""
+"""What an arm has that the page has not. Schedules would have to know how long the run is. With the
+page's sigma of 0.4 evolution does not learn Pendulum in this budget (worths of 0.03 to 0.77, seeds
+0 to 4); 0.2 is the best of five settings on seeds 1000 to 1002, without a condition."""
 
 
 def main() -> None:
