@@ -56,8 +56,9 @@ NOTES = """
   by, where 1 is the way from doing nothing to a good policy (-1,500 to -150 and 0 to 90). Settings
   are for single actions, and stay: a gradient learner takes its steps for each decision, of which
   there are a quarter where actions last for four steps, and its discount is for each decision, too.
-  Late payments change no bit of what evolution sees of an episode, which is its return. Tests have
-  the plain time limit.
+  Payments at the end change no bit of what evolution sees of an episode, which is its return, and
+  so no bit of its policies; payments every 10 steps round the same sum otherwise. Tests have the
+  plain time limit.
 - **A-ESMAML**: the seed whose mask freezes one weight of the state, not three, has the lowest
   return; in all five seeds both biases may change freely. At equal lifetimes, trials of three
   episodes do worse than trials of one ([lifetimes](lifetimes.md)).
