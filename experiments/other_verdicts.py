@@ -1,8 +1,9 @@
-"""Verdicts of docs/systems.md on what other programs measured: NEAT, learning in a life, POET.
+"""Verdicts of docs/systems.md on what other programs measured: NEAT, learning in a life, ES, POET.
 
 They read results/neat.jsonl, of neat.py, hyperneat.py and neat_q.py, results/lifetimes.jsonl, of
-lifetimes.py, results/ntm.jsonl, of ntm.py, and results/poet.jsonl, of poet.py. Thresholds are those
-of the acceptance suite; see acceptance.py for the others.
+lifetimes.py, results/ntm.jsonl, of ntm.py, results/poet.jsonl, of poet.py, and
+results/advantages.jsonl, of advantages.py, which judges its own. Thresholds are those of the
+acceptance suite; see acceptance.py for the others.
 """
 
 import json
@@ -10,6 +11,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
+import advantages
 from claims import RESULTS, Verdict, is_above, shown
 
 LIFETIMES = "python experiments/lifetimes.py"
@@ -23,6 +25,7 @@ def all_of_them() -> list[Verdict]:
         *_neat(_lines("neat.jsonl")),
         *_lifetimes(lives),
         *_machines(lives, learned),
+        *advantages.judged(_lines("advantages.jsonl")),
         *_poet(_lines("poet.jsonl")),
     ]
 

@@ -50,6 +50,15 @@ NOTES = """
 - **A-OE**: the budget of 20,000 members was chosen after runs with 5,000, in which MAP-Elites
   covered 0.40 to 0.44. Random search reaches the goal in four of five seeds: the maze traps a
   search by distance, and is not hard to solve by chance.
+- **A-ES**: `ternary_nes` with trits beside PPO and SAC with floats, the settings of their pages at
+  constant rates, the same simulator steps. Evolution has small populations, and a sigma that was
+  chosen on other seeds after that of the page had failed. A condition costs what the return falls
+  by, where 1 is the way from doing nothing to a good policy (-1,500 to -150 and 0 to 90). Settings
+  are for single actions, and stay: a gradient learner takes its steps for each decision, of which
+  there are a quarter where actions last for four steps, and its discount is for each decision, too.
+  Payments at the end change no bit of what evolution sees of an episode, which is its return, and
+  so no bit of its policies; payments every 10 steps round the same sum otherwise. Tests have the
+  plain time limit.
 - **A-ESMAML**: the seed whose mask freezes one weight of the state, not three, has the lowest
   return; in all five seeds both biases may change freely. At equal lifetimes, trials of three
   episodes do worse than trials of one ([lifetimes](lifetimes.md)).

@@ -1,14 +1,20 @@
 """The acceptance suite: what rows of seeds say, where some are missing."""
 
+import functools
 import importlib
 import json
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 
+from ternevo import envs
+from ternevo.settings.wrappers import Wrappers
+
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-NAMES = ("claims", "baldwin", "other_verdicts")
+NAMES = ("claims", "baldwin", "advantages", "other_verdicts")
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +158,87 @@ def test_an_ntm_fails_at_long_sequences_only_if_it_learned_short_ones(
 def test_one_wrong_bit_of_all_lives_is_not_exact(modules):
     exact = modules["other_verdicts"].EXACT
     assert 1 - 1 / (4 * 100 * 256) < exact < 0.9999995
+
+
+# ------------------------------------------------------------------------- advantages of ES
+
+
+def worths(task, cost, plain=1.0, seeds=range(5)):
+    """Return rows of all arms; a condition costs each strategy what `cost` says of it."""
+    return [
+        {"task": task, "strategy": strategy, "condition": condition, "seed": seed}
+        | {"worth": plain + 0.01 * seed - (cost[strategy] if condition != "plain" else 0.0)}
+        for strategy in cost
+        for condition in ("plain", "each action twice", "each action four times", "paid at the end")
+        for seed in seeds
+    ]
+
+
+@pytest.mark.parametrize(
+    ("learner", "more", "verdict"),
+    [
+        (0.3, {}, "yes"),
+        (0.0, {}, "no"),  # both lose nothing
+        (-0.3, {}, "no"),  # the learner gains by it
+        (0.3, {"plain": 0.5}, "no"),  # nothing was learned that could be lost
+        (0.3, {"seeds": range(4)}, "not run"),
+        (0.3, {"seeds": (0, 1, 2, 4, 5)}, "not run"),
+    ],
+)
+def test_an_advantage_is_to_lose_less_of_what_was_learned(modules, learner, more, verdict):
+    found = list(
+        modules["advantages"].judged(
+            worths("Pendulum", {"ternary_nes": 0.0, "ppo": learner}, **more)
+        )
+    )
+    told = {v.statement: v.verdict for v in found}
+    assert told["Pendulum: paid at the end, ternary_nes loses less than ppo"] == verdict
+    assert told["Pendulum: paid at the end, ternary_nes loses less than sac"] == "not run"
+    assert [v.verdict for v in found if v.statement.startswith("MountainCar")] == ["not run"]
+
+
+def test_frequencies_cost_what_lies_between_the_best_and_the_worst(modules):
+    """Who is better with repeated actions is as little indifferent to them as who is worse."""
+    rows = worths("Pendulum", {"ternary_nes": 0.1, "ppo": -0.3})
+    said = "Pendulum: actions of 1, 2 and 4 steps move ternary_nes less than ppo"
+    (found,) = [v for v in modules["advantages"].judged(rows) if v.statement == said]
+    assert found.verdict == "yes"
+    assert found.found.startswith("0.1 [0.1, 0.1] against 0.3 [0.3, 0.3]; worth 0.92 and 1.32")
+
+
+def test_settings_of_advantages_hold_for_runs_of_any_length(modules):
+    """A schedule over the run would be cut where actions are repeated, and generations fewer."""
+    advantages = modules["advantages"]
+    for task in advantages.TASKS.values():
+        for strategy in advantages.STRATEGIES:
+            assert not advantages.config_of(task, strategy).strategy.is_stretched
+
+
+def test_a_condition_as_data_of_a_program_is_that_of_the_options(modules):
+    """Two routes to the same rewards: wrappers of a run, and one program for all conditions."""
+    advantages = modules["advantages"]
+    quick_jit = functools.partial(
+        jax.jit, compiler_options={"xla_backend_optimization_level": 0}, static_argnums=0
+    )
+    step = quick_jit(
+        lambda made, condition, key, state, force: made(condition).step(key, state, force)
+    )
+    plain = envs.make("probe/double_integrator", 40)
+
+    def under(condition):
+        return advantages.under(plain, condition, 4)
+
+    def paid(made, condition):
+        state, _ = made(condition).reset(jax.random.key(0), ())
+        for i, force in enumerate((0.3, -0.7, 0.2, 0.4)):
+            state, timestep = step(made, condition, jax.random.key(i), state, jnp.asarray([force]))
+            yield float(timestep.reward), bool(timestep.truncated)
+
+    for repeat, delay in ((2, 3), (1, 10_000)):
+        condition = advantages.Condition(*map(jnp.int32, (repeat, delay, repeat)))
+        around = Wrappers(action_repeat=repeat, delayed_reward=delay)
+        env = envs.make("probe/double_integrator", 4 * repeat, around)
+        wanted = list(paid(lambda _, env=env: env, condition))
+        assert list(paid(under, condition)) == wanted
+        assert [is_over for _, is_over in wanted] == [False] * 3 + [True]
+        assert [reward < 0 for reward, _ in wanted] == [False, False, repeat == 2, True]

@@ -33,7 +33,7 @@ def wrap(env: Env, wrappers: Wrappers) -> Env:
 
     Raises:
       ValueError: an episode of the environment is one labelled example, which has no next step, or
-        it runs outside JAX.
+        it runs outside JAX, or it tells right values and a wrapper would add them up.
     """
     text = wrappers.to_text(env.episode_length)
     if text and env.examples is not None:
@@ -42,6 +42,7 @@ def wrap(env: Env, wrappers: Wrappers) -> Env:
     if text and env.host is not None:
         asked = text.partition(",")[2].replace(",", ", ")
         raise ValueError(f"{env.id} takes no wrappers, as it runs outside JAX; got {asked}")
+    _check_told(env, wrappers)
     if wrappers.action_repeat > 1:
         env = action_repeat(env, wrappers.action_repeat)
     if wrappers.sticky_actions > 0:
@@ -53,6 +54,17 @@ def wrap(env: Env, wrappers: Wrappers) -> Env:
     if wrappers.lifetime > 1:
         env = lifetime(env, wrappers.lifetime, wrappers.counted)
     return env._replace(wrappers=text, descriptor=_of_inner(env.descriptor))
+
+
+def _check_told(env: Env, wrappers: Wrappers) -> None:
+    """Refuse to add up what a policy is told of several steps where that is not rewards."""
+    adding = {name: getattr(wrappers, name) for name in ("action_repeat", "delayed_reward")}
+    asked = [f"{name}={steps}" for name, steps in adding.items() if steps > 1]
+    if asked and env.tells == "labels":
+        raise ValueError(
+            f"{env.id} tells a policy the right value of each step, and --action_repeat and "
+            f"--delayed_reward would add these up: both must be 1, got {', '.join(asked)}"
+        )
 
 
 def _of_inner(descriptor: Descriptor | None) -> Descriptor | None:
@@ -69,8 +81,12 @@ def unwrapped(state: EnvState) -> EnvState:
     return state
 
 
-def action_repeat(env: Env, times: int) -> Env:
-    """Repeat each action for up to `times` steps, until the episode ends; rewards add up."""
+def action_repeat(env: Env, times: int | jax.Array) -> Env:
+    """Repeat each action for up to `times` steps, until the episode ends; rewards add up.
+
+    A number that is data of a program, int32 [], leaves `episode_length` as it is, as a bound.
+    """
+    length = -(-env.episode_length // times) if isinstance(times, int) else env.episode_length
 
     def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
         def again(i: jax.Array, carry: tuple) -> tuple:
@@ -93,7 +109,7 @@ def action_repeat(env: Env, times: int) -> Env:
         nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return jax.lax.fori_loop(0, times, again, (state, nothing))
 
-    return env._replace(episode_length=-(-env.episode_length // times), step=step)
+    return env._replace(episode_length=length, step=step)
 
 
 def sticky_actions(env: Env, probability: float) -> Env:
@@ -150,8 +166,11 @@ def _stacked_names(env: Env, count: int) -> tuple[str, ...]:
     return tuple(np.concatenate([*frames, names], axis=-1).ravel().tolist())
 
 
-def delayed_reward(env: Env, every: int) -> Env:
-    """Pay the rewards of `every` steps together; the end of an episode pays the rest."""
+def delayed_reward(env: Env, every: int | jax.Array) -> Env:
+    """Pay the rewards of `every` steps together; the end of an episode pays the rest.
+
+    The number may be data of a program, int32 [].
+    """
 
     def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:
         state, obs = env.reset(key, task)

@@ -98,6 +98,28 @@ def test_delayed_rewards_are_paid_together_and_none_is_lost():
     assert [float(t.feedback) for t in timesteps] == [0, 0, 3, 0, 0, 3, 1]
 
 
+def test_a_delay_beyond_the_episode_pays_the_return_of_the_episode_once():
+    """The same sum in the same order, so a search by returns sees the same bits."""
+    plain, late = (
+        envs.make("probe/double_integrator", 6, Wrappers(delayed_reward=delay)) for delay in (1, 99)
+    )
+    actions = [[0.3], [-0.7], [0.2], [0.1], [0.0], [-0.4]]
+    once, at_once = ([t.reward for t in walk(env, actions)[1]] for env in (late, plain))
+    total = np.float32(0)
+    for reward in at_once:
+        total += np.float32(reward)
+    assert [float(reward) for reward in once] == [0, 0, 0, 0, 0, total]
+    assert len(set(map(float, at_once))) == 6 and total < 0
+
+
+@pytest.mark.parametrize("around", [{"action_repeat": 2}, {"delayed_reward": 5}])
+def test_right_values_are_not_added_up(around):
+    """A policy is told what to predict in each step; a sum of these would be another value."""
+    with pytest.raises(ValueError, match=r"meta/sines tells .* both must be 1, got \w+=[25]$"):
+        envs.make("meta/sines", None, Wrappers(**around))
+    assert envs.make("meta/sines", None, Wrappers(frame_stack=2, lifetime=2)).tells == "labels"
+
+
 @pytest.mark.parametrize("counted, rewards", [("last", [0, 0, 1]), ("all", [1, 0, 1])])
 @pytest.mark.parametrize("task", [0, 1])
 def test_a_lifetime_keeps_its_task_and_tells_what_every_step_paid(counted, rewards, task):
