@@ -41,7 +41,7 @@ SOLVED = 2.0
 twice its own length."""
 BUDGET = (
     f"--env {FAMILY} --episode_length {EPISODE_LENGTH} --strategy ternary_nes "
-    "--population_size 64 --num_episodes 1 --common_random_numbers pairs --num_generations {}"
+    "--population_size 64 --num_episodes 1 --common_random_numbers pairs --num_generations 40"
 )
 STATIC = "--policy mlp --hidden_sizes ()"
 HEBBIAN = "--policy hebbian --hidden_sizes () --rules_per synapse"
@@ -65,8 +65,6 @@ class QuadrupedConfig:
     """Which arms."""
     num_seeds: int = 1
     """Seeds of an arm, from 0."""
-    num_generations: int = 150
-    """Generations of 64 members with an episode each."""
     table_only: bool = False
     """Run nothing."""
 
@@ -77,19 +75,23 @@ def main(config: QuadrupedConfig) -> None:
     for arm in config.arms:
         missing = set(range(config.num_seeds)) - {row["seed"] for row in read_arm(arm)}
         if missing and not config.table_only:
-            run(config, arm, sorted(missing))
+            run(arm, sorted(missing))
         write()
 
 
+def options_of(arm: str) -> str:
+    """Return the options of an arm, on which its lines depend."""
+    return f"{BUDGET} {ARMS[arm]}"
+
+
 def read_arm(arm: str) -> list[dict[str, Any]]:
-    """Return the lines of an arm in the order of their seeds."""
-    return sorted((row for row in read(RESULTS) if row["arm"] == arm), key=lambda row: row["seed"])
+    """Return the lines of an arm at its options of today."""
+    return [row for row in read(RESULTS) if row["options"] == options_of(arm)]
 
 
-def run(config: QuadrupedConfig, arm: str, seeds: list[int]) -> None:
+def run(arm: str, seeds: list[int]) -> None:
     """Evolve an arm from each seed with one compiled program, and let what ships walk."""
-    options = f"{BUDGET.format(config.num_generations)} {ARMS[arm]}"
-    settings = command_line.parse(options.split())
+    settings = command_line.parse(options_of(arm).split())
     env = progress(envs.make(FAMILY, EPISODE_LENGTH))
     policy = contract.build(settings.policy, env.obs, env.action)
     weights, generations = settings.policy.weights, settings.num_generations
@@ -108,7 +110,7 @@ def run(config: QuadrupedConfig, arm: str, seeds: list[int]) -> None:
         line = {
             **{"arm": arm, "seed": seed, "ways": dict(zip(BODIES, ways.tolist(), strict=True))},
             **{"solved": SOLVED, "env_steps": steps, "curve": curve[:: max(1, generations // 15)]},
-            **{"options": options, "wall_seconds": round(time.perf_counter() - begun, 1)},
+            **{"options": options_of(arm), "wall_seconds": round(time.perf_counter() - begun, 1)},
             **{"bytes": len(tvp.encode(record.bare())), "commit": provenance.describe()["commit"]},
         }
         append(RESULTS, line)
@@ -148,27 +150,29 @@ def walker(policy: Policy) -> Callable[[PolicyParams], np.ndarray]:
 def write() -> None:
     """Write the table into the page."""
     before, _, rest = PAGE.read_text().partition(MARKS[0])
-    text = f"{before}{MARKS[0]}\n\n{table_of(read(RESULTS))}\n\n{MARKS[1]}"
+    found = {arm: rows for arm in ARMS if (rows := read_arm(arm))}
+    text = f"{before}{MARKS[0]}\n\n{table_of(found)}\n\n{MARKS[1]}"
     replace_text(PAGE, text + rest.partition(MARKS[1])[2])
 
 
-def table_of(rows: list[dict[str, Any]]) -> str:
+def table_of(found: dict[str, list[dict[str, Any]]]) -> str:
     """Return the lecture's table: a row for each damage, and a column for each arm that was run.
 
     A cell has the mean way over the episodes of all seeds, and their standard deviation.
     """
-    arms = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
-    if not arms:
+    if not found:
         return "Not run yet."
-    cells = [
+    rows = [
         [damage, "**no**" if damage == UNSEEN else "yes"]
-        + [cell_of([row["ways"][damage] for row in rows if row["arm"] == arm]) for arm in arms]
+        + [cell_of([row["ways"][damage] for row in own]) for own in found.values()]
         for damage in BODIES
     ]
-    sizes = [next(row["bytes"] for row in rows if row["arm"] == arm) for arm in arms]
-    seeds = [len([row for row in rows if row["arm"] == arm]) for arm in arms]
-    counts = [["seeds", "", *map(str, seeds)], ["bytes", "", *map(str, sizes)]]
-    return table(" | ".join(["damage", "seen in training", *arms]), [*cells, *counts])
+    rows += [
+        ["seeds", "", *(str(len(own)) for own in found.values())],
+        ["bytes", "", *(str(own[0]["bytes"]) for own in found.values())],
+        ["steps a seed", "", *(f"{own[0]['env_steps'] / 1e6:.2f} M" for own in found.values())],
+    ]
+    return table(" | ".join(["damage", "seen in training", *found]), rows)
 
 
 def cell_of(ways: list[list[float]]) -> str:
