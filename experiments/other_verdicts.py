@@ -182,43 +182,39 @@ SEEN_DAMAGES, UNSEEN_DAMAGE = ("none", "right front leg"), "left front leg"
 
 def _quadruped(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
     """Yield both halves of the lecture's table of damaged quadrupeds, for trits and for floats."""
-
-    def ways(arm: str, damage: str) -> list[float]:
-        own = [row for row in rows if row["arm"] == arm]
-        return [statistics.fmean(row["ways"][damage]) for row in own]
-
+    command = "python experiments/quadruped.py"
     for kind, adaptive, fixed in (
         ("ternary", "Hebbian, integers", "static, ternary"),
         ("float", "Hebbian, float", "static, float"),
     ):
-        count = min(len(ways(arm, UNSEEN_DAMAGE)) for arm in (adaptive, fixed))
+        learning, still = _latest(rows, adaptive), _latest(rows, fixed)
+        count = min(len(learning), len(still))
         if not count:
             continue
-        pairs = [(ways(fixed, body), ways(adaptive, body)) for body in SEEN_DAMAGES]
-        seen = [(statistics.fmean(still), statistics.fmean(learns)) for still, learns in pairs]
-        words = ", ".join(f"{still:.2f} and {learns:.2f} m" for still, learns in seen)
-        yield _verdict(
-            "C6",
-            "A-HEBB",
-            f"quadruped, {kind}: static walks farther than Hebbian where both were trained",
-            f"{words}; {_counted(count)}",
-            all(still > learns for still, learns in seen),
-            "python experiments/quadruped.py",
-        )
-        still, learns = (statistics.fmean(ways(arm, UNSEEN_DAMAGE)) for arm in (fixed, adaptive))
-        solved = rows[0]["solved"]
-        yield _verdict(
-            "C6",
-            "A-HEBB",
-            f"quadruped, {kind}: with the unseen leg Hebbian walks {solved:g} m, and static less",
-            f"{learns:.2f} and {still:.2f} m; {_counted(count)}",
-            learns >= solved > still,
-            "python experiments/quadruped.py",
-        )
+        ways = {
+            damage: (_way(still[:count], damage), _way(learning[:count], damage))
+            for damage in (*SEEN_DAMAGES, UNSEEN_DAMAGE)
+        }
+        seeds = "1 seed" if count == 1 else f"{count} seeds"
+        said = f"quadruped, {kind}: static walks farther than Hebbian where both were trained"
+        words = ", ".join("{:.2f} and {:.2f} m".format(*ways[damage]) for damage in SEEN_DAMAGES)
+        holds = all(ways[damage][0] > ways[damage][1] for damage in SEEN_DAMAGES)
+        yield _verdict("C6", "A-HEBB", said, f"{words}; {seeds}", holds, command)
+        solved, (static, hebbian) = still[0]["solved"], ways[UNSEEN_DAMAGE]
+        said = f"quadruped, {kind}: with the unseen leg Hebbian walks {solved:g} m, and static less"
+        words = f"{hebbian:.2f} and {static:.2f} m; {seeds}"
+        yield _verdict("C6", "A-HEBB", said, words, hebbian >= solved > static, command)
 
 
-def _counted(seeds: int) -> str:
-    return "1 seed" if seeds == 1 else f"{seeds} seeds"
+def _latest(rows: list[dict[str, Any]], arm: str) -> list[dict[str, Any]]:
+    """Return the seeds of an arm at the options that it was last run with."""
+    own = [row for row in rows if row["arm"] == arm]
+    same = [row for row in own if row["options"] == own[-1]["options"]]
+    return sorted(same, key=lambda row: row["seed"])
+
+
+def _way(rows: list[dict[str, Any]], damage: str) -> float:
+    return statistics.fmean(x for row in rows for x in row["ways"][damage])
 
 
 # ------------------------------------------------------------------------------ Turing machines

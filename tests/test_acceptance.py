@@ -159,7 +159,7 @@ def test_one_wrong_bit_of_all_lives_is_not_exact(modules):
 
 def walked(arm, whole, right, left):
     ways = {"none": [whole] * 2, "right front leg": [right] * 2, "left front leg": [left] * 2}
-    return {"arm": arm, "seed": 0, "ways": ways, "solved": 2.0}
+    return {"arm": arm, "seed": 0, "ways": ways, "solved": 2.0, "options": arm}
 
 
 @pytest.mark.parametrize(
