@@ -73,8 +73,8 @@ NOTES = """
   is below 1 % of bits wrong at length 8, after 4,000 steps on lengths of 1 to 8, and clearly more
   than 0 at 40. It was run on lengths of 1 to 10, for 5,000 steps at settings that were not tuned,
   with two seeds, and does not learn length 10 whole: so its failure at 40 says nothing of what a
-  well trained one does. Evolved machines were tested at 100, and not at 40. 4 bits and A-SEASON by
-  evolution were not run.
+  well trained one does. Evolved machines were tested at 100, and not at 40. 4 bits were not run.
+- **A-SEASON**: 256 members and the return alone, where 512 and a shaped fitness were proposed.
 - **A-HEBB**: 0.7 was asked for on each unseen body, and rows hold the mean over all five.
 - **A-HEBB, A-ESMAML, A-ENTM**: float arms are at the defaults of SimpleGA, untuned.
 - Two cores of an AMD EPYC virtual machine, shared with much other work, jax 0.10.2. Commits and

@@ -242,3 +242,42 @@ def test_a_condition_as_data_of_a_program_is_that_of_the_options(modules):
         assert list(paid(under, condition)) == wanted
         assert [is_over for _, is_over in wanted] == [False] * 3 + [True]
         assert [reward < 0 for reward, _ in wanted] == [False, False, repeat == 2, True]
+
+
+# ----------------------------------------------------------------------------- quadruped, seasons
+
+
+def walked(arm, whole, right, left):
+    ways = {"none": [whole] * 2, "right front leg": [right] * 2, "left front leg": [left] * 2}
+    return {"arm": arm, "seed": 0, "ways": ways, "solved": 2.0, "options": arm}
+
+
+@pytest.mark.parametrize(
+    ("adaptive", "fixed", "verdicts"),
+    [
+        ((3, 3, 3), (9, 9, 1), ["yes", "yes"]),
+        ((9, 3, 3), (8, 9, 1), ["no", "yes"]),  # Hebbian wins with a body of training
+        ((3, 3, 1), (9, 9, 1), ["yes", "no"]),  # nobody walks with the unseen leg
+        ((3, 3, 3), (9, 9, 2), ["yes", "no"]),  # both do
+    ],
+)
+def test_a_quadruped_is_reproduced_in_both_halves_or_not(modules, adaptive, fixed, verdicts):
+    rows = [walked("Hebbian, integers", *adaptive), walked("static, ternary", *fixed)]
+    judge = modules["other_verdicts"]._quadruped
+    assert [found.verdict for found in judge(rows)] == verdicts
+    assert list(judge(rows[:1])) == [], "one arm alone says nothing"
+
+
+def lived(arm, score, count):
+    days = {"right on the first day of a season that returns": score, "right on other days": score}
+    own = {"returns": {"two foods": score}, "lives": {"two foods": days}}
+    return [{"system": "season", "arm": arm, "seed": seed, **own} for seed in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "verdicts"), [((5, 5), ["yes"] * 3), ((5, 4), ["yes", "not run", "yes"])]
+)
+def test_nothing_is_said_of_seasons_before_all_seeds_were_run(modules, count, verdicts):
+    rows = lived("ternary", 0.95, count[0]) + lived("no memory", 0.5, count[1])
+    found = [v for v in modules["other_verdicts"]._machines(rows, []) if v.claims == "C8"]
+    assert [verdict.verdict for verdict in found] == verdicts

@@ -55,19 +55,21 @@ class BraxState(NamedTuple):
 
 
 class Bodies(NamedTuple):
-    """A family of bodies: each episode draws a task, which changes the simulated system.
+    """A family of bodies or aims: each episode draws a task, which changes the system or the pay.
 
     Attributes:
       draw: a key to a task, which is a pytree of arrays.
       change: (task, brax's `System`) to the system of that task, for example with
         `system.replace(gravity=...)`.
+      pay: (task, brax's `State` after a step) to the reward of that step, by default brax's own.
     """
 
     draw: Callable[[Key], Task]
-    change: Callable[[Task, Any], Any]
+    change: Callable[[Task, Any], Any] = lambda task, system: system
+    pay: Callable[[Task, Any], jax.Array] = lambda task, after: after.reward
 
 
-ONE_BODY = Bodies(no_task, lambda task, system: system)
+ONE_BODY = Bodies(no_task)
 """Only brax's own body."""
 
 
@@ -82,7 +84,7 @@ def make(name: str, episode_length: int | None = None, bodies: Bodies = ONE_BODY
     Args:
       name: "ant" or, with a backend, "ant@positional".
       episode_length: the time limit in steps, by default 1000.
-      bodies: how a task changes the body or the world.
+      bodies: how a task changes the body, the world or the reward.
 
     Raises:
       UnknownName: brax has no such environment or backend.
@@ -111,7 +113,7 @@ def make(name: str, episode_length: int | None = None, bodies: Bodies = ONE_BODY
         # brax itself has no time limit: done means that the task has ended.
         terminated = jnp.asarray(after.done, jnp.float32) > 0.5
         truncated = (count >= length) & ~terminated
-        reward = jnp.asarray(after.reward, jnp.float32)
+        reward = jnp.asarray(bodies.pay(state.task, after), jnp.float32)
         timestep = Timestep(after.obs, reward, terminated, truncated)
         return BraxState(after.pipeline_state, count, state.task), timestep
 

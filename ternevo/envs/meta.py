@@ -3,12 +3,11 @@
 An id may end in "@name", which fixes the task or chooses the family to test on, such as
 "meta/babble_and_reach@swapped". Train on one family and test on another: `--eval_env`, or `env` of
 `ternevo.evaluate`. Points in a plane are shown as integers, so that a unit of an observation is the
-same before and after training; each docstring says how large one is.
+same before and after training; each docstring says how large one is. Families of brax's
+bodies are in `bodies.py`.
 
 References:
   Song et al., "ES-MAML", ICLR 2020 (navigation, four corners).
-  Najarro and Risi, "Meta-Learning through Hebbian Plasticity in Random Networks", NeurIPS 2020 (the
-  damaged ant, of which `ant_legs` is the counterpart in brax).
   Izquierdo et al., code of "Baldwinian meta-learning" (sines, after Finn et al., "Model-Agnostic
   Meta-Learning", ICML 2017).
   Hinton and Nowlan, "How learning can guide evolution", Complex Systems 1987 (the needle).
@@ -23,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32
 
-from ternevo.envs import brax, traces
+from ternevo.envs import bodies, traces
 from ternevo.names import check, lookup
 from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep, no_task
 
@@ -303,59 +302,6 @@ def _goal(turn: jax.Array, step: jax.Array) -> jax.Array:
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
 
 
-# ------------------------------------------------------------------------------- damaged ants
-
-LEGS = {"normal": None, "right_front": 1, "left_front": 0}
-"""Which leg is short. brax's ant names its legs by their sign in x and y; the first two are in
-front."""
-SHORT = 0.25
-"""Length of the last segment of a damaged leg, relative to a whole one."""
-
-
-def ant_legs(episode_length: int = 1000, family: str = "seen") -> Env:
-    """Walk as brax's ant, some of which have a short front leg; the task is which leg.
-
-    The last segment of the damaged leg is a quarter as long, with its foot, which alone touches
-    the ground. Otherwise it is brax/ant, and pays the same.
-
-    Args:
-      episode_length: the time limit.
-      family: "seen" has whole ants and such with a short right front leg; or a key of `LEGS`.
-
-    Raises:
-      UnknownName: there is no such family.
-    """
-    families = {"seen": ("normal", "right_front"), **{name: (name,) for name in LEGS}}
-    legs = [LEGS[name] for name in lookup("family", family, families)]
-    codes = np.array([-1 if leg is None else leg for leg in legs], np.int32)
-
-    def draw(key: Key) -> Task:
-        return jnp.asarray(codes)[jax.random.randint(key, (), 0, len(codes))]
-
-    made = brax.make("ant", episode_length, brax.Bodies(draw, _with_short_leg))
-    suffix = "" if family == "seen" else f"@{family}"
-    return made._replace(id=f"meta/ant_legs{suffix}")
-
-
-def _with_short_leg(leg: jax.Array, system: Any) -> Any:
-    """Return brax's ant whose leg of this number, if it is not negative, has a short end.
-
-    The feet are the four shapes that touch the ground, and the end of leg i is link 2 + 2 i.
-    """
-    feet = np.flatnonzero(np.asarray(system.geom_contype))
-    ends = 2 + 2 * np.arange(len(feet))
-    factor = jnp.where(leg == jnp.arange(len(feet)), SHORT, 1.0)
-    inertia, place = system.link.inertia, jnp.asarray(system.geom_pos)
-    return system.tree_replace(
-        {
-            "geom_pos": place.at[feet].multiply(factor[:, None]),
-            "link.inertia.transform.pos": inertia.transform.pos.at[ends].multiply(factor[:, None]),
-            "link.inertia.mass": inertia.mass.at[ends].multiply(factor),
-            "link.inertia.i": inertia.i.at[ends].multiply(factor[:, None, None] ** 3),
-        }
-    )
-
-
 # ------------------------------------------------------------------------------------ families
 
 
@@ -435,9 +381,9 @@ TASKS: dict[str, Callable[..., Env]] = {
     "sines": sines,
     "needle": needle,
     "babble_and_reach": babble_and_reach,
-    "ant_legs": ant_legs,
+    **bodies.TASKS,
 }
-WITH_FAMILIES = ("sines", "needle", "babble_and_reach", "ant_legs")
+WITH_FAMILIES = ("sines", "needle", "babble_and_reach", *bodies.TASKS)
 """Tasks whose id may end in "@family"."""
 
 
@@ -465,8 +411,8 @@ def make(name: str, episode_length: int | None = None) -> Env:
 
 
 def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
-    """Draw an episode: of an ant as `envs.brax.render`, else observations into `<stem>.png`."""
-    if name.partition("@")[0] == "ant_legs":
-        return brax.render("ant", trajectory, stem)
+    """Draw an episode: of brax's bodies as `bodies.render`, else observations, `<stem>.png`."""
+    if name.partition("@")[0] in bodies.TASKS:
+        return bodies.render(name, trajectory, stem)
     observations = np.stack([np.asarray(state.obs) for state in trajectory])
     return traces.draw(f"meta/{name}", observations, stem)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ternevo import envs
-from ternevo.envs import brax, contract, meta
+from ternevo.envs import bodies, contract, meta
 from ternevo.names import UnknownName
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.search import search_of
@@ -17,7 +17,7 @@ from ternevo.types import Tensor
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 KEY = jax.random.key(0)
-POINTS = [name for name in meta.names() if name != "ant_legs"]
+POINTS = [name for name in meta.names() if name not in bodies.TASKS]
 
 
 def played(env, act, task, key=KEY):
@@ -194,32 +194,3 @@ def test_families_hold_the_bodies_that_they_say():
         envs.make("meta/babble_and_reach@swaped")
     with pytest.raises(UnknownName, match="unknown task with families 'navigation'"):
         envs.make("meta/navigation@unseen")
-
-
-def test_a_short_leg_is_a_quarter_as_long_and_a_whole_ant_is_brax_own():
-    system = brax._load("ant", "spring").sys
-    whole = meta._with_short_leg(jnp.int32(-1), system)
-    np.testing.assert_array_equal(whole.geom_pos, system.geom_pos)
-    np.testing.assert_array_equal(whole.link.inertia.i, system.link.inertia.i)
-    for leg, sign in ((0, [1, 1]), (1, [-1, 1])):
-        short = meta._with_short_leg(jnp.int32(leg), system)
-        changed = np.flatnonzero(np.any(np.asarray(short.geom_pos != system.geom_pos), -1))
-        assert len(changed) == 1
-        np.testing.assert_allclose(short.geom_pos[changed[0], :2], 0.1 * np.array(sign))
-        ratio = np.asarray(short.link.inertia.mass / system.link.inertia.mass)
-        np.testing.assert_array_equal(np.flatnonzero(ratio == 0.25), [2 + 2 * leg])
-    env = envs.make("meta/ant_legs@left_front")
-    assert int(env.draw_task(KEY)) == 0 and env.id == "meta/ant_legs@left_front"
-
-
-@pytest.mark.slow
-def test_ants_with_a_short_leg_walk_differently():
-    env, plain = envs.make("meta/ant_legs", 30), envs.make("brax/ant", 30)
-
-    def act(obs):
-        return jnp.sin(jnp.arange(8.0) + 10 * obs[0])
-
-    run = jax.jit(lambda task: played(env, act, task).obs)
-    usual, right, left = (np.asarray(run(jnp.int32(leg))) for leg in (-1, 1, 0))
-    np.testing.assert_array_equal(usual, jax.jit(lambda: played(plain, act, ()).obs)())
-    assert not np.allclose(usual, right) and not np.allclose(right, left)
