@@ -146,3 +146,40 @@ def test_other_levels_and_draws_are_levels(kind):
     moved = own.other(jax.random.key(1), drawn)
     assert not np.any(np.asarray(moved) == np.asarray(drawn))
     assert np.abs(np.asarray(moved, int)).max() <= largest
+
+
+NORMALS = np.random.default_rng(0).normal(size=(4, 5)).round(2).astype(np.float32)
+QWIX = {  # integers of qwix 0.1.8 for these numbers, and their scale
+    "int8": (
+        2.0**-5,
+        [[4, -4, 20, 3, -17], [12, 42, 30, -22, -41], [-20, 1, -75, -7, -40]],
+        [-23, -17, -10, 13, 33],
+    ),
+    "int4": (
+        2.0**-2,
+        [[1, -1, 3, 0, -2], [1, 5, 4, -3, -5], [-2, 0, -8, -1, -5]],
+        [-3, -2, -1, 2, 4],
+    ),
+    "int2": (
+        2.0**0,
+        [[0, 0, 1, 0, -1], [0, 1, 1, -1, -1], [-1, 0, -2, 0, -1]],
+        [-1, -1, 0, 0, 1],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_integers_are_those_of_qwix_at_the_same_scale(kind):
+    """Google's library, which is not a dependency: recorded, as it needs packages of its own.
+
+    With `pip install qwix==0.1.8`, `k` the exponent found here and `L` the largest level:
+
+        qwix.quantize(NORMALS, kind, calibration_method=f"fixed,{(L + 0.5) * 2.0**-k}")
+
+    It has one level more below 0, to which it clips; levels here are symmetric.
+    """
+    scale, rows, last = QWIX[kind]
+    found = discretize[kind, False](NORMALS)
+    assert 2.0 ** -float(found.exponent) == scale
+    largest = LARGEST_LEVELS[kind]
+    np.testing.assert_array_equal(found.values, np.maximum([*rows, last], -largest))
