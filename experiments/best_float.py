@@ -31,10 +31,9 @@ from arms import PAGES, ROOT, Arm, check_all, origin
 from scipy.stats import qmc
 from study import outcome, size_of
 from study_results import Row, Twins, median_ratio, overall_score, values
-from study_words import factor, number, spread, table
+from study_words import factor, number, put, spread, table
 from tune import append, read
 
-from ternevo.files import replace_text
 from ternevo.machine import devices
 from ternevo.policies import policy_file
 from ternevo.runs.intervals import area, mean_interval, verdict
@@ -46,7 +45,6 @@ RESULTS = PAGES / "results" / "best_float.jsonl"
 STUDY = PAGES / "results" / "study.jsonl"
 """Of the search before."""
 PAGE = ROOT / "docs" / "search.md"
-MARKS = ("<!-- table -->", "<!-- end of table -->")
 NUM_TRIALS = 8
 TUNING_SEEDS = range(1000, 1003)
 SEEDS = range(10)
@@ -201,8 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     config.runs_dir,
                 )
     text = page_of(read(RESULTS))
-    before, _, rest = PAGE.read_text().partition(MARKS[0])
-    replace_text(PAGE, f"{before}{MARKS[0]}\n\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    put(PAGE, "table", text)
     print(text)
 
 

@@ -27,13 +27,12 @@ import optax
 import tyro
 from arms import PAGES, ROOT, check_all
 from study_results import Row, values
-from study_words import in_words, listed, number, spread, table
+from study_words import in_words, listed, number, put, spread, table
 from tune import append, read
 
 from ternevo.arithmetic import observation
 from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy import tvp
-from ternevo.files import replace_text
 from ternevo.learners import imitation
 from ternevo.learners.imitation import Labelled, Student
 from ternevo.machine import devices
@@ -66,7 +65,6 @@ from ternevo.types import (
 
 RESULTS = PAGES / "results" / "counter_example.jsonl"
 PAGE = ROOT / "docs" / "pruning.md"
-MARKS = ("<!-- counter-example -->", "<!-- end of counter-example -->")
 
 CLASSES, CHANNELS, STEPS = 8, 64, 16
 BACKGROUND, SIGNAL, SMOOTHING = 0.05, 0.30, 0.2
@@ -304,8 +302,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 for width in config.widths:
                     run(network, arm, width, config.num_seeds)
     text = page_of(read(RESULTS))
-    before, _, rest = PAGE.read_text().partition(MARKS[0])
-    replace_text(PAGE, f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    put(PAGE, "counter-example", text)
     print(text)
 
 

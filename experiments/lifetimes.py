@@ -18,13 +18,12 @@ import jax
 import numpy as np
 import tyro
 from arms import PAGES, ROOT, check_all
-from study_words import number, spread, table
+from study_words import number, put, spread, table
 from tune import append, read
 
 from ternevo import envs, keys, problems
 from ternevo.arithmetic import observation
 from ternevo.deploy import tvp
-from ternevo.files import replace_text
 from ternevo.policies import contract, policy_file
 from ternevo.runs import provenance
 from ternevo.runs.intervals import mean_interval
@@ -33,7 +32,6 @@ from ternevo.types import Env, Policy, PolicyParams, Scores
 
 RESULTS = PAGES / "results" / "lifetimes.jsonl"
 PAGE = ROOT / "docs" / "lifetimes.md"
-MARKS = ("<!-- table {} -->", "<!-- end of table {} -->")
 NUM_EPISODES = 256
 
 
@@ -248,12 +246,8 @@ def tester(policy: Policy, env: Env) -> Callable[[PolicyParams], Scores]:
 
 def write() -> None:
     """Write the tables of all systems into the page."""
-    text = PAGE.read_text()
     for name, system in SYSTEMS.items():
-        begin, end = (mark.format(name) for mark in MARKS)
-        before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n\n{table_of(name, system)}\n\n{end}{rest.partition(end)[2]}"
-    replace_text(PAGE, text)
+        put(PAGE, f"table {name}", table_of(name, system))
 
 
 def table_of(name: str, system: System) -> str:

@@ -17,13 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 import tyro
-from arms import PAGES, ROOT, Arm, check_all, origin, side_by_side
+from arms import PAGES, ROOT, Arm, check_all, from_seed, lacking, origin, side_by_side
 from study import outcome, size_of
 from study_results import Row, values
-from study_words import NONE, number, spread, table
+from study_words import NONE, number, put, spread, table
 from tune import append, read
 
-from ternevo.files import replace_text
 from ternevo.policies import policy_file
 from ternevo.runs.intervals import mean_interval
 from ternevo.settings import command_line
@@ -32,7 +31,6 @@ from ternevo.settings.strategies.ppo import PPO
 
 RESULTS = PAGES / "results" / "off_policy.jsonl"
 PAGE = ROOT / "docs" / "off_policy.md"
-MARKS = ("<!-- table -->", "<!-- end of table -->")
 CONV = ("--policy", "conv", "--hidden_sizes", "(128,)")
 TERNARY = ("--weights", "ternary", "--activation", "int8")
 
@@ -87,13 +85,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_all("task", config.tasks, TASKS)
     check_all("arm", config.arms, {arm for task in TASKS for arm in arms_of(task)})
     if not config.table_only:
-        done = {(row["task"], row["arm"]) for row in read(RESULTS)}
-        wanted = [(task, arm) for task in config.tasks for arm in arms_of(task)]
-        work = [w for w in wanted if w not in done and (not config.arms or w[1] in config.arms)]
-        side_by_side(lambda w: run(*w, config), work, config.jobs, "off_policy")
+        side_by_side(lambda w: run(config, *w), work_of(config), config.jobs, "off_policy")
     text = page_of(read(RESULTS))
-    before, _, rest = PAGE.read_text().partition(MARKS[0])
-    replace_text(PAGE, f"{before}{MARKS[0]}\n\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    put(PAGE, "table", text)
     print(text)
 
 
@@ -113,20 +107,30 @@ def arms_of(task: str) -> dict[str, tuple[str, tuple[str, ...]]]:
     return found
 
 
-def run(task: str, name: str, config: OffPolicyConfig) -> None:
-    """Run the seeds of an arm on a task, and append a line for each."""
+def work_of(config: OffPolicyConfig) -> list[tuple[str, str, int]]:
+    """Return the task, the arm and the first missing seed of all arms that lack seeds."""
+    found, work = read(RESULTS), []
+    for task in config.tasks:
+        asked = [arm for arm in arms_of(task) if not config.arms or arm in config.arms]
+        work += lacking(found, (task,), asked, config.num_seeds or TASKS[task].num_seeds)
+    return work
+
+
+def run(config: OffPolicyConfig, task: str, name: str, first: int) -> None:
+    """Run the seeds of an arm on a task from one on, and append a line for each."""
     strategy, options = arms_of(task)[name]
     asked = TASKS[task]
-    num_seeds = config.num_seeds or asked.num_seeds
+    count = (config.num_seeds or asked.num_seeds) - first
     if strategy != "ternary_nes":
         options = (*options, *budget(asked, strategy))
-    arm = Arm(asked.page, name, strategy, (*asked.options, *options), config.runs_dir, num_seeds)
+    own, options = from_seed(name, first), (*asked.options, *options)
+    arm = Arm(asked.page, own, strategy, options, config.runs_dir, count, first)
     arm.run("--num_eval_episodes", "32")
     parts = zip(arm.folders(), arm.rows(), arm.results(), arm.origins(), strict=True)
     lines = []
-    for seed, (folder, metrics, result, record) in enumerate(parts):
+    for seed, (folder, metrics, result, record) in enumerate(parts, first):
         size = size_of(policy_file.load(folder / "policy.tvp").weights)
-        key = {"task": task, "arm": name, "seed": seed, "num_seeds": num_seeds}
+        key = {"task": task, "arm": name, "seed": seed, "num_seeds": count}
         explored = [row["return/mean"] for row in metrics if "return/mean" in row]
         lines.append(
             {

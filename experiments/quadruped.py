@@ -19,13 +19,12 @@ import jax
 import numpy as np
 import tyro
 from arms import PAGES, ROOT, check_all
-from study_words import table
+from study_words import put, table
 from tune import append, read
 
 from ternevo import envs, keys, problems
 from ternevo.arithmetic import observation
 from ternevo.deploy import tvp
-from ternevo.files import replace_text
 from ternevo.policies import contract, policy_file
 from ternevo.runs import provenance
 from ternevo.settings import command_line
@@ -33,7 +32,6 @@ from ternevo.types import Env, EnvState, Key, Policy, PolicyParams, Task, Timest
 
 RESULTS = PAGES / "results" / "quadruped.jsonl"
 PAGE = ROOT / "docs" / "lifetimes.md"
-MARKS = ("<!-- table quadruped -->", "<!-- end of table quadruped -->")
 FAMILY = "meta/ant_legs"
 EPISODE_LENGTH, NUM_EPISODES = 200, 100
 SOLVED = 2.0
@@ -149,10 +147,8 @@ def walker(policy: Policy) -> Callable[[PolicyParams], np.ndarray]:
 
 def write() -> None:
     """Write the table into the page."""
-    before, _, rest = PAGE.read_text().partition(MARKS[0])
     found = {arm: rows for arm in ARMS if (rows := read_arm(arm))}
-    text = f"{before}{MARKS[0]}\n\n{table_of(found)}\n\n{MARKS[1]}"
-    replace_text(PAGE, text + rest.partition(MARKS[1])[2])
+    put(PAGE, "table quadruped", table_of(found))
 
 
 def table_of(found: dict[str, list[dict[str, Any]]]) -> str:

@@ -13,20 +13,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tyro
-from arms import PAGES, ROOT, Arm, check_all, origin, side_by_side
+from arms import PAGES, ROOT, Arm, check_all, from_seed, lacking, origin, side_by_side
 from study import outcome, size_of
 from study_results import Row, values
-from study_words import number, spread, table
+from study_words import number, put, spread, table
 from tune import append, read
 
 from ternevo.deploy import tvp
-from ternevo.files import replace_text
 from ternevo.policies import policy_file
 from ternevo.runs.intervals import mean_interval
 
 RESULTS = PAGES / "results" / "roads.jsonl"
 PAGE = ROOT / "docs" / "pruning.md"
-MARKS = ("<!-- table -->", "<!-- end of table -->")
 TERNARY = ("--weights", "ternary", "--activation", "int8")
 FEW_BITS = ("--activation", "int8", "--weights")
 KINDS = {
@@ -82,13 +80,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_all("task", config.tasks, TASKS)
     check_all("arm", config.arms, arms())
     if not config.table_only:
-        done = {(row["task"], row["arm"]) for row in read(RESULTS)}
-        wanted = [(task, arm) for task in config.tasks for arm in config.arms or arms()]
-        work = [pair for pair in wanted if pair not in done]
-        side_by_side(lambda w: run(*w, config), work, config.jobs, "roads")
+        asked = config.arms or tuple(arms())
+        work = lacking(read(RESULTS), config.tasks, asked, config.num_seeds)
+        side_by_side(lambda w: run(config, *w), work, config.jobs, "roads")
     text = page_of(read(RESULTS))
-    before, _, rest = PAGE.read_text().partition(MARKS[0])
-    replace_text(PAGE, f"{before}{MARKS[0]}\n\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    put(PAGE, "table", text)
     print(text)
 
 
@@ -101,12 +97,13 @@ def arms() -> dict[str, tuple[str, ...]]:
     }
 
 
-def run(task: str, name: str, config: RoadsConfig) -> None:
-    """Run the seeds of an arm on a task, and append a line for each."""
-    asked = TASKS[task]
+def run(config: RoadsConfig, task: str, name: str, first: int) -> None:
+    """Run the seeds of an arm on a task from one on, and append a line for each."""
+    asked, count = TASKS[task], config.num_seeds - first
     budget = "--num_generations", str(asked.num_generations)
     options = (*arms()[name], *budget, "--eval_every", str(asked.num_generations // 10))
-    arm = Arm(asked.page, name, asked.learner, options, config.runs_dir, config.num_seeds)
+    own = from_seed(name, first)
+    arm = Arm(asked.page, own, asked.learner, options, config.runs_dir, count, first)
     arm.run()
     saved = [policy_file.load(folder / "policy.tvp") for folder in arm.folders()]
     parts = zip(saved, arm.folders(), arm.rows(), arm.results(), arm.origins(), strict=True)
@@ -114,13 +111,13 @@ def run(task: str, name: str, config: RoadsConfig) -> None:
         RESULTS,
         *(
             {
-                **{"task": task, "arm": name, "seed": seed, "num_seeds": config.num_seeds},
+                **{"task": task, "arm": name, "seed": seed, "num_seeds": count},
                 **outcome(metrics, result),
                 **size_of(policy.weights, policy.settings.weights),
                 **file_of(folder / "policy.tvp"),
                 **origin(record),
             }
-            for seed, (policy, folder, metrics, result, record) in enumerate(parts)
+            for seed, (policy, folder, metrics, result, record) in enumerate(parts, first)
         ),
     )
 

@@ -19,16 +19,14 @@ import tyro
 from arms import PAGES, ROOT, Arm, check_all, origin, side_by_side
 from study import outcome, size_of
 from study_results import Row, values
-from study_words import NONE, number, spread, table
+from study_words import NONE, number, put, spread, table
 from tune import append, read
 
-from ternevo.files import replace_text
 from ternevo.policies import policy_file
 from ternevo.runs.intervals import mean_interval
 
 RESULTS = PAGES / "results" / "simulators.jsonl"
 PAGE = ROOT / "docs" / "simulators.md"
-MARKS = ("<!-- table -->", "<!-- end of table -->")
 TERNARY = ("--weights", "ternary", "--activation", "int8")
 
 
@@ -99,8 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         work = [w for w in wanted if w not in done and (not config.arms or w[1] in config.arms)]
         side_by_side(lambda w: run(*w, config), work, config.jobs, "simulators")
     text = page_of(read(RESULTS))
-    before, _, rest = PAGE.read_text().partition(MARKS[0])
-    replace_text(PAGE, f"{before}{MARKS[0]}\n\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    put(PAGE, "table", text)
     print(text)
 
 

@@ -17,10 +17,9 @@ import tyro
 from arms import PAGES, ROOT, Arm, check_all, from_seed, lacking, origin, side_by_side
 from study import outcome, size_of
 from study_results import Row, values
-from study_words import number, spread, table
+from study_words import number, put, spread, table
 from tune import append, read
 
-from ternevo.files import replace_text
 from ternevo.learners.flops import Layer, Networks, forward, td3, td3_of_rlx2
 from ternevo.learners.sparsity import erk
 from ternevo.policies import policy_file
@@ -28,7 +27,6 @@ from ternevo.runs.intervals import mean_interval
 
 RESULTS = PAGES / "results" / "sparse_from_scratch.jsonl"
 PAGE = ROOT / "docs" / "pruning.md"
-MARKS = ("<!-- sparse from scratch -->", "<!-- end of sparse from scratch -->")
 HIDDEN, SMALL, SPARSITY = 64, 19, 0.9
 """Units of the two hidden layers, those of the small arm, and the share of weights that is 0."""
 
@@ -89,8 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         work = lacking(read(RESULTS), config.tasks, config.arms, config.num_seeds)
         side_by_side(lambda w: run(config, *w), work, config.jobs, "sparse from scratch")
     text = page_of(read(RESULTS))
-    before, _, rest = PAGE.read_text().partition(MARKS[0])
-    replace_text(PAGE, f"{before}{MARKS[0]}\n\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    put(PAGE, "sparse from scratch", text)
     print(text)
 
 

@@ -1,10 +1,12 @@
 """Numbers, verdicts and tables of docs/results.md as text."""
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from study_results import Row, values
 
+from ternevo.files import replace_text
 from ternevo.runs.intervals import Interval, Reached, difference_interval, mean_interval, verdict
 
 NONE = "-"
@@ -63,10 +65,26 @@ def spread(interval: Interval | None, in_digits: Callable[[float], str] = number
 
 
 def table(head: str, rows: Iterable[Iterable[object]]) -> str:
-    """Return a Markdown table; `head` has its columns with | between."""
-    lines = [head, " | ".join("---" for _ in head.split("|"))]
-    lines += [" | ".join(str(cell) for cell in row) for row in rows]
+    """Return a Markdown table; `head` has its columns with | between. It says if it has no rows."""
+    cells = [" | ".join(str(cell) for cell in row) for row in rows]
+    if not cells:
+        return "Not run yet."
+    lines = [head, " | ".join("---" for _ in head.split("|")), *cells]
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def put(page: Path, name: str, text: str) -> None:
+    """Replace what a page has between `<!-- name -->` and `<!-- end of name -->`.
+
+    Raises:
+      ValueError: the page has not each of the two once, in this order.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    whole = page.read_text()
+    before, _, rest = whole.partition(begin)
+    if (whole.count(begin), rest.count(end), whole.count(end)) != (1, 1, 1):
+        raise ValueError(f"{page} must have {begin} and then {end}, each once")
+    replace_text(page, f"{before}{begin}\n\n{text.strip()}\n\n{end}{rest.partition(end)[2]}")
 
 
 def listed(sentences: Sequence[str]) -> str:

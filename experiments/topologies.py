@@ -18,16 +18,14 @@ from arms import PAGES, ROOT, Arm, check_all, from_seed, lacking, origin, side_b
 from roads import file_of
 from study import outcome, size_of
 from study_results import Row, values
-from study_words import number, spread, table
+from study_words import number, put, spread, table
 from tune import append, read
 
-from ternevo.files import replace_text
 from ternevo.policies import policy_file
 from ternevo.runs.intervals import mean_interval
 
 RESULTS = PAGES / "results" / "topologies.jsonl"
 PAGE = ROOT / "docs" / "how-to" / "evolve_a_topology.md"
-MARKS = ("<!-- table -->", "<!-- end of table -->")
 GRAPH = ("--policy", "graph", "--max_hidden", "8")
 GROWING = ("--add_node_rate", "0.1", "--add_link_rate", "0.2")
 
@@ -104,8 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         work = lacking(read(RESULTS), config.tasks, config.arms, config.num_seeds)
         side_by_side(lambda w: run(config, *w), work, config.jobs, "topologies")
     text = page_of(read(RESULTS))
-    before, _, rest = PAGE.read_text().partition(MARKS[0])
-    replace_text(PAGE, f"{before}{MARKS[0]}\n\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    put(PAGE, "table", text)
     print(text)
 
 

@@ -239,3 +239,19 @@ def test_an_arm_runs_the_seeds_that_it_lacks(modules):
     own = [arms.Arm("p", arms.from_seed("x, y", n), "s", (), Path("r"), 2, n) for n in (0, 3)]
     assert [arm.run_name for arm in own] == ["p-x-y", "p-x-y-from3"], "a folder for each"
     assert "--seed 3 --num_seeds 2" in " ".join(own[1].command())
+
+
+def test_a_table_is_put_between_its_marks_or_nowhere(modules, tmp_path):
+    words, page = modules["study_words"], tmp_path / "page.md"
+    page.write_text("above\n\n<!-- a -->\n\nold\n\n<!-- end of a -->\n\nbelow <!-- a b -->\n")
+    words.put(page, "a", words.table("x | y", [(1, 2)]))
+    told = page.read_text()
+    assert told.startswith("above\n\n<!-- a -->\n\n| x | y |\n| --- | --- |\n| 1 | 2 |\n\n<!-- end")
+    assert told.endswith("<!-- end of a -->\n\nbelow <!-- a b -->\n")
+    words.put(page, "a", words.table("x | y", []))
+    assert "<!-- a -->\n\nNot run yet.\n\n<!-- end of a -->" in page.read_text()
+    for text in ("", "<!-- a -->", "<!-- end of a --><!-- a -->", told + told):
+        page.write_text(text)
+        with pytest.raises(ValueError, match=r"page\.md must have <!-- a --> and then <!-- end"):
+            words.put(page, "a", "new")
+        assert page.read_text() == text
