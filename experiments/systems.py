@@ -58,7 +58,10 @@ NOTES = """
   there are a quarter where actions last for four steps, and its discount is for each decision, too.
   Payments at the end change no bit of what evolution sees of an episode, which is its return, and
   so no bit of its policies; payments every 10 steps round the same sum otherwise. Tests have the
-  plain time limit.
+  plain time limit. Only one advantage shows, that of payment at the end. Where actions last
+  for four steps, PPO has a worth of 1.00 and evolution of 0.51: it is not the task that got
+  harder. Long episodes leave evolution a fifth of its generations. SAC, MountainCarContinuous and
+  float weights of evolution were not run.
 - **A-ESMAML**: the seed whose mask freezes one weight of the state, not three, has the lowest
   return; in all five seeds both biases may change freely. At equal lifetimes, trials of three
   episodes do worse than trials of one ([lifetimes](lifetimes.md)).
