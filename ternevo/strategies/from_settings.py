@@ -18,6 +18,7 @@ from ternevo.learners.learner import Learner
 from ternevo.learners.ppo import learner as ppo_learner
 from ternevo.problems import Plan
 from ternevo.settings.flat import flat, with_numbers
+from ternevo.settings.policies.settings import Ternarizer
 from ternevo.settings.strategies.deep_ga import DeepGA
 from ternevo.settings.strategies.dqn import DQN
 from ternevo.settings.strategies.erl import ERL
@@ -29,6 +30,7 @@ from ternevo.settings.strategies.parts import Pruning
 from ternevo.settings.strategies.poet import Poet
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.settings.strategies.sac import SAC
+from ternevo.settings.strategies.settings import Settings
 from ternevo.strategies import off_policy
 from ternevo.strategies.deep_ga import evolve_deeply
 from ternevo.strategies.erl import evolve_and_learn
@@ -77,14 +79,19 @@ def own_twin(
 def latents(
     settings: Evolution, env: Env, policy: Policy, weights: WeightName, num_generations: int
 ) -> Strategy:
-    """Return the strategy of an algorithm over float latents, for any kind of weights."""
+    """Return the strategy of an algorithm over float latents, for any kind of weights.
+
+    Raises:
+      ValueError: weights that are not ternary are to be cut into trits.
+    """
     problem = problems.of(policy, env, plan(settings, env, num_generations))
+    ternarizer = _ternarizer(settings, weights)
 
     def build(settings: Evolution) -> Strategy:
         def make(solution: Any) -> tuple[Any, Any]:
             return settings.search_algorithm(solution, weights, num_generations)
 
-        return evolve_latents(make, problem, policy, weights)
+        return evolve_latents(make, problem, policy, weights, ternarizer)
 
     return numbered(settings, build)
 
@@ -318,14 +325,24 @@ def _learned(
     Raises:
       ValueError: weights that are not ternary are to be cut into trits.
     """
-    ternarizer = settings.quantizing.ternarizer
+    ternarizer = _ternarizer(settings, weights)
+    quantise_from = settings.quantizing.quantise_from(weights, num_updates)
+    sparse = topology.sparse(settings.pruning, settings.pruning.sparsity)
+    return latent_policy(policy, weights, sparse, quantise_from, ternarizer)
+
+
+def _ternarizer(settings: Settings, weights: WeightName) -> Ternarizer:
+    """Return how latents are cut into trits; absmean for strategies that do not have the option.
+
+    Raises:
+      ValueError: weights that are not ternary are to be cut into trits.
+    """
+    ternarizer = flat(settings).get("ternarizer", "absmean")
     if weights != "ternary" and ternarizer != "absmean":
         raise ValueError(
             f"--ternarizer {ternarizer} needs --weights ternary, got --weights {weights}"
         )
-    quantise_from = settings.quantizing.quantise_from(weights, num_updates)
-    sparse = topology.sparse(settings.pruning, settings.pruning.sparsity)
-    return latent_policy(policy, weights, sparse, quantise_from, ternarizer)
+    return ternarizer
 
 
 def _pruning(

@@ -7,6 +7,7 @@ import jax
 
 from ternevo.arithmetic.ternary import WeightName
 from ternevo.arithmetic.weights import discretize_all, kind_of, latents_of
+from ternevo.settings.policies.settings import Ternarizer
 from ternevo.strategies.evolve import evolve
 from ternevo.strategies.search import search_of
 from ternevo.types import Key, Params, Policy, Problem, Strategy
@@ -17,6 +18,7 @@ def evolve_latents(
     problem: Problem,
     policy: Policy,
     weights: WeightName,
+    ternarizer: Ternarizer = "absmean",
 ) -> Strategy:
     """Return a strategy that searches any kind of policy with an algorithm over float latents.
 
@@ -26,8 +28,9 @@ def evolve_latents(
       problem: the problem on which members are scored.
       policy: the policy.
       weights: the kind of weights that the latents are cut into before each evaluation.
+      ternarizer: how they are cut into trits.
     """
-    template, kind = policy.init(jax.random.key(0)), kind_of(weights)
+    template, kind = policy.init(jax.random.key(0)), kind_of(weights, ternarizer)
 
     def decode(latents: list[jax.Array]) -> Params:
         return discretize_all(template, latents, kind)

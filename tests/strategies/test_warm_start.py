@@ -52,6 +52,7 @@ TABLE = [
     ("random_search", "ternary", SMALL),
     ("random_search", "float", SMALL),
     ("latent", "ternary", SMALL),
+    ("latent", "ternary", {**SMALL, "ternarizer": "twn"}),
     ("evosax", "binary", {**SMALL, "algorithm": "CMA_ES"}),
     ("evosax", "float", {**SMALL, "algorithm": "Sep_CMA_ES"}),
     ("evosax", "ternary", {**SMALL, "algorithm": "SimpleGA"}),
@@ -216,8 +217,9 @@ def test_a_start_from_floats_is_cut_as_the_strategy_cuts(ternarizer, tmp_path):
     assert not all(np.array_equal(a.values, b.values) for a, b in zip(first, second, strict=True))
 
 
-def test_a_ternarizer_needs_trits(tmp_path):
-    words = ["--env", "gymnax/CartPole-v1", "--strategy", "dqn", "--weights", "float"]
+@pytest.mark.parametrize("name", ["dqn", "latent"])
+def test_a_ternarizer_needs_trits(name, tmp_path):
+    words = ["--env", "gymnax/CartPole-v1", "--strategy", name, "--weights", "float"]
     config = parse([*words, "--ternarizer", "ttq", "--runs_dir", str(tmp_path)])
     with pytest.raises(
         ValueError, match="--ternarizer ttq needs --weights ternary, got --weights f"

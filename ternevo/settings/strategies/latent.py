@@ -10,7 +10,7 @@ import dataclasses
 from typing import Any, ClassVar, Literal
 
 from ternevo.settings.flat import flat, options_of, part
-from ternevo.settings.policies.settings import LATENT_KINDS, WeightName
+from ternevo.settings.policies.settings import LATENT_KINDS, Ternarizer, WeightName
 from ternevo.settings.strategies.evolution import Evolution
 from ternevo.settings.strategies.parts import Noise, Optimization, Rate
 
@@ -39,6 +39,9 @@ class Latent(Evolution):
     """Sample in antithetic pairs, if the algorithm can."""
     fitness_shaping: Literal["own", "nes", "centered_rank", "standardize", "baseline"] = "own"
     """How fitness becomes utility; `own` keeps what the evosax algorithm does."""
+    ternarizer: Ternarizer = "absmean"
+    """Only for --weights ternary: how latents are cut into trits: at half their mean size, at 0.7
+    times it (twn), or at a twentieth of the largest (ttq)."""
 
     @property
     def numbers(self) -> dict[str, float]:
