@@ -189,23 +189,27 @@ def _quadruped(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
         ("ternary", "Hebbian, integers", "static, ternary"),
         ("float", "Hebbian, float", "static, float"),
     ):
+        where_trained = f"quadruped, {kind}: static walks farther than Hebbian where both trained"
+        unseen = f"quadruped, {kind}: Hebbian is solved with the unseen leg, and static is not"
         learning, still = _latest(rows, adaptive), _latest(rows, fixed)
         count = min(len(learning), len(still))
         if not count:
+            for said in (where_trained, unseen):
+                yield Verdict("C6", "A-HEBB", said, "", "not run", command)
             continue
         ways = {
             damage: (_way(still[:count], damage), _way(learning[:count], damage))
             for damage in (*SEEN_DAMAGES, UNSEEN_DAMAGE)
         }
         seeds = "1 seed" if count == 1 else f"{count} seeds"
-        said = f"quadruped, {kind}: static walks farther than Hebbian where both were trained"
-        words = ", ".join("{:.2f} and {:.2f} m".format(*ways[damage]) for damage in SEEN_DAMAGES)
-        holds = all(ways[damage][0] > ways[damage][1] for damage in SEEN_DAMAGES)
-        yield _verdict("C6", "A-HEBB", said, f"{words}; {seeds}", holds, command)
-        solved, (static, hebbian) = still[0]["solved"], ways[UNSEEN_DAMAGE]
-        said = f"quadruped, {kind}: with the unseen leg Hebbian walks {solved:g} m, and static less"
+        pairs = [ways[damage] for damage in SEEN_DAMAGES]
+        words = ", ".join(f"{static:.2f} and {hebbian:.2f} m" for static, hebbian in pairs)
+        holds = all(static > hebbian for static, hebbian in pairs)
+        yield _verdict("C6", "A-HEBB", where_trained, f"{words}; {seeds}", holds, command)
+        static, hebbian = ways[UNSEEN_DAMAGE]
+        holds = hebbian >= still[0]["solved"] > static
         words = f"{hebbian:.2f} and {static:.2f} m; {seeds}"
-        yield _verdict("C6", "A-HEBB", said, words, hebbian >= solved > static, command)
+        yield _verdict("C6", "A-HEBB", unseen, words, holds, command)
 
 
 def _latest(rows: list[dict[str, Any]], arm: str) -> list[dict[str, Any]]:

@@ -264,8 +264,8 @@ def walked(arm, whole, right, left):
 def test_a_quadruped_is_reproduced_in_both_halves_or_not(modules, adaptive, fixed, verdicts):
     rows = [walked("Hebbian, integers", *adaptive), walked("static, ternary", *fixed)]
     judge = modules["other_verdicts"]._quadruped
-    assert [found.verdict for found in judge(rows)] == verdicts
-    assert list(judge(rows[:1])) == [], "one arm alone says nothing"
+    assert [found.verdict for found in judge(rows)] == [*verdicts, "not run", "not run"]
+    assert {found.verdict for found in judge(rows[:1])} == {"not run"}, "one arm says nothing"
 
 
 def lived(arm, score, count):

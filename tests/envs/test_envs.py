@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from ternevo import envs
-from ternevo.envs import brax
+from ternevo.envs import bodies, brax
 from ternevo.names import UnknownName
 from ternevo.settings.environments import ENVIRONMENTS
 from ternevo.types import Env, EnvState, ObsSpec, Timestep
@@ -604,16 +604,22 @@ def shown_of(env):
     )
 
 
+ON_BRAX = [f"meta/{name}" for name in bodies.TASKS]
+
+
 def test_every_environment_is_listed_without_its_simulator():
     """What `--list_envs` prints is a copy, as importing the simulators takes seconds."""
     assert set(ENVIRONMENTS) == set(envs.available())
     for env_id, shown in ENVIRONMENTS.items():
-        if not env_id.startswith(("brax/", "playground/", "atari/")):  # which take long to make
+        takes_long = env_id.startswith(("brax/", "playground/", "atari/")) or env_id in ON_BRAX
+        if not takes_long:
             assert shown == shown_of(envs.make(env_id)), env_id
     assert ENVIRONMENTS["brax/fast"] == shown_of(envs.make("brax/fast"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("env_id", [name for name in ENVIRONMENTS if name.startswith("brax/")])
+@pytest.mark.parametrize(
+    "env_id", [*(name for name in ENVIRONMENTS if name.startswith("brax/")), *ON_BRAX]
+)
 def test_brax_is_listed_as_it_is(env_id):
     assert ENVIRONMENTS[env_id] == shown_of(envs.make(env_id))
