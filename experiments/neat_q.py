@@ -161,7 +161,8 @@ def fixed(
     They run side by side, as a step of one network takes as long as that of many.
     """
     total = given.population * given.generations * given.episodes
-    before, after = liver(env, policy, total - total // 10), liver(env, policy, total // 10)
+    tenth = max(1, total // 10)
+    before, after = liver(env, policy, total - tenth), liver(env, policy, tenth)
     seeds = range(given.seeds)
 
     def run(params: Params, key: jax.Array) -> jax.Array:
