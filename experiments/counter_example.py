@@ -1,4 +1,4 @@
-"""A public counter-example to evolving trits, built again from its description.
+"""A public counter-example to evolving trits, built again.
 
     python experiments/counter_example.py
 
@@ -7,11 +7,11 @@ docs/pruning.md. The study (kmheckel/spyx, pull request 66, July 2026) searched 
 of a spiking network with CR-FM-NES, cut them into trits for each evaluation, and ended at 63 to 68%
 of a task with 8 classes where straight-through gradients reached 96 to 99%.
 
-What is theirs: the data, the layers and their neurons, the loss, Adam's steps, the population, the
-generations and the initial noise. What is not: decays of the membranes are constants, at the mean
-of theirs; biases are trits like the weights; scales are powers of two; 1,024 examples to test on
-and not 128; another starting point. The network of counts is an ordinary MLP, which ships, and sees
-the sum of the spikes of each channel.
+By its description and its published code, this is theirs: the data, the layers and their neurons,
+the loss, Adam's steps, the population, the generations and the initial noise. What is not: decays
+of the membranes are constants, at the mean of theirs; biases are trits like the weights; scales are
+powers of two; 1,024 examples to test on and not 128; another starting point. The network of counts
+is an ordinary MLP, which ships, and sees the sum of the spikes of each channel.
 """
 
 import dataclasses
