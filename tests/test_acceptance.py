@@ -247,25 +247,32 @@ def test_a_condition_as_data_of_a_program_is_that_of_the_options(modules):
 # ----------------------------------------------------------------------------- quadruped, seasons
 
 
-def walked(arm, whole, right, left):
-    ways = {"none": [whole] * 2, "right front leg": [right] * 2, "left front leg": [left] * 2}
-    return {"arm": arm, "seed": 0, "ways": ways, "solved": 2.0, "options": arm}
+def walked(arm, ways, seeds=(1, 2, 3), budget="b"):
+    """Return rows of an arm; each seed has two episodes with each body."""
+    bodies = ("none", "right front leg", "left front leg")
+    return [
+        {"arm": arm, "seed": seed, "solved": 2.0, "options": f"{budget} --policy {arm}"}
+        | {"ways": {body: [way] * 2 for body, way in zip(bodies, ways, strict=True)}}
+        for seed in seeds
+    ]
 
 
 @pytest.mark.parametrize(
-    ("adaptive", "fixed", "verdicts"),
+    ("adaptive", "fixed", "more", "verdicts"),
     [
-        ((3, 3, 3), (9, 9, 1), ["yes", "yes"]),
-        ((9, 3, 3), (8, 9, 1), ["no", "yes"]),  # Hebbian wins with a body of training
-        ((3, 3, 1), (9, 9, 1), ["yes", "no"]),  # nobody walks with the unseen leg
-        ((3, 3, 3), (9, 9, 2), ["yes", "no"]),  # both do
+        ((3, 3, 3), (9, 9, 1), {}, ["yes", "yes"]),
+        ((9, 3, 3), (8, 9, 1), {}, ["no", "yes"]),  # Hebbian wins with a body of training
+        ((3, 3, 1), (9, 9, 1), {}, ["yes", "no"]),  # nobody walks with the unseen leg
+        ((3, 3, 3), (9, 9, 2), {}, ["yes", "no"]),  # both do
+        ((3, 3, 3), (9, 9, 1), {"seeds": (2, 3, 4)}, ["not run"] * 2),  # two that both have
+        ((3, 3, 3), (9, 9, 1), {"budget": "other"}, ["not run"] * 2),
     ],
 )
-def test_a_quadruped_is_reproduced_in_both_halves_or_not(modules, adaptive, fixed, verdicts):
-    rows = [walked("Hebbian, integers", *adaptive), walked("static, ternary", *fixed)]
+def test_a_quadruped_is_reproduced_in_both_halves_or_not(modules, adaptive, fixed, more, verdicts):
+    rows = walked("Hebbian, integers", adaptive) + walked("static, ternary", fixed, **more)
     judge = modules["other_verdicts"]._quadruped
     assert [found.verdict for found in judge(rows)] == [*verdicts, "not run", "not run"]
-    assert {found.verdict for found in judge(rows[:1])} == {"not run"}, "one arm says nothing"
+    assert {found.verdict for found in judge(rows[:3])} == {"not run"}, "one arm says nothing"
 
 
 def lived(arm, score, count):
