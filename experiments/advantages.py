@@ -15,13 +15,13 @@ The condition is data of the program, so that a strategy compiles once for a tas
 longer than its training. The file says what has been done, and is not done again;
 `judged` makes verdicts of it.
 
-ES has an advantage over a learner under a condition if it loses less of its worth to the condition,
-and both have learned the task without one: who has learned nothing has nothing to lose. What
-frequencies of actions cost is the worth between the best and the worst of 1, 2 and 4 steps.
+ES has an advantage over a learner under a condition if it loses less of its worth to the condition
+and ends above it. Both must have learned the task without one, or nothing is said: who has learned
+nothing has nothing to lose. What frequencies of actions cost is the worth between the best and the
+worst of 1, 2 and 4 steps in the mean over seeds, which noise alone makes positive.
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from claims import RESULTS, TEST_EPISODES, WORDS, Verdict, is_above, shown
+from tune import append, read
 
 from ternevo import envs, problems
 from ternevo.arithmetic import observation
@@ -132,27 +133,21 @@ def main() -> None:
 
 def complete(task: str, strategy: str, seeds: int) -> None:
     """Run the seeds of a strategy on a task that are not in the file, under all conditions."""
-    run = None
-    names = ("task", "strategy", "condition", "seed")
-    done = {tuple(row[name] for name in names) for row in rows()}
+    run, origin = None, provenance.describe()
+    names = ("task", "strategy", "condition", "seed", "options")
+    done = {tuple(row[name] for name in names) for row in read(FILE)}
     for seed in range(seeds):
         for condition in TASKS[task].conditions:
-            key = (task, strategy, condition, seed)
+            key = (task, strategy, condition, seed, STRATEGIES[strategy])
             if key in done:
                 continue
             run = run or runner(TASKS[task], strategy)
             begin = time.perf_counter()
             row = {**dict(zip(names, key, strict=True)), **run(CONDITIONS[condition], seed)}
             row |= {"seconds": round(time.perf_counter() - begin, 1), "command": COMMAND}
-            row |= {"commit": provenance.describe()["commit"]}
-            with FILE.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(*key, round(row["return"], 2), row["seconds"], flush=True)
-
-
-def rows() -> list[dict[str, Any]]:
-    """Return the rows so far."""
-    return [json.loads(line) for line in FILE.read_text().splitlines()] if FILE.exists() else []
+            row |= {"commit": origin["commit"], "processor": origin["machine"]["processor"]}
+            append(FILE, row)
+            print(*key[:4], round(row["return"], 2), row["seconds"], flush=True)
 
 
 # -------------------------------------------------------------------------------- conditions
@@ -291,9 +286,10 @@ def judged(found: list[dict[str, Any]]) -> Iterator[Verdict]:
 
 
 def complete_arms(found: list[dict[str, Any]]) -> dict[tuple[str, str], np.ndarray]:
-    """Return the worths of the arms that have all seeds, in the order of the seeds."""
+    """Return the worths of the arms that have all seeds at the options of today, by seed."""
     by_arm: dict[tuple[str, str], dict[int, float]] = {}
-    for row in found:
+    today = [row for row in found if row["options"] == STRATEGIES.get(row["strategy"])]
+    for row in today:
         by_arm.setdefault((row["strategy"], row["condition"]), {})[row["seed"]] = row["worth"]
     return {
         arm: np.array([own[seed] for seed in range(SEEDS)])
@@ -337,15 +333,18 @@ def compared(
     """
     evolution = next(iter(STRATEGIES))
     pair = evolution, learner
-    if any((one, name) not in arms.worths for one in pair for name in conditions):
-        return f"arms lack some of {SEEDS} seeds", None
+    short = {one for one in pair for name in conditions if (one, name) not in arms.worths}
+    if short:
+        return f"fewer than {SEEDS} seeds of {' and '.join(sorted(short))}", None
     own, other = cost(evolution), cost(learner)
-    ends = [statistics.fmean(arms.worths[one, conditions[-1]]) for one in pair]
-    words = f"{shown(own)} against {shown(other)}; worth {ends[0]:.2f} and {ends[1]:.2f} in the end"
+    ends = [arms.worths[one, conditions[-1]].tolist() for one in pair]
+    first, second = map(statistics.fmean, ends)
+    words = f"{shown(own)} against {shown(other)}; worth {first:.2f} and {second:.2f} in the end"
     unlearned = [one for one in pair if not arms.has_learned(one)]
     if unlearned:
-        return f"{words}; not learned without it: {', '.join(unlearned)}", False
-    return words, is_above(other, own)
+        return f"{words}; not learned without it: {', '.join(unlearned)}", None
+    ends_above = conditions == FREQUENCIES or is_above(*ends)
+    return words, is_above(other, own) and ends_above
 
 
 if __name__ == "__main__":

@@ -100,13 +100,23 @@ def origin(config: dict[str, Any]) -> dict[str, Any]:
 def lacking(
     rows: Sequence[Row], tasks: Sequence[str], arms: Sequence[str], num_seeds: int
 ) -> list[tuple[str, str, int]]:
-    """Return the task, the arm and the first missing seed of all arms that lack seeds, from 0."""
-    done: dict[tuple[str, str], int] = {}
+    """Return the task, the arm and the first missing seed of all arms that lack seeds, from 0.
+
+    Raises:
+      ValueError: a seed is missing before one that is there, so that those from it on would be
+        there twice.
+    """
+    done: dict[tuple[str, str], set[int]] = {}
     for row in rows:
-        key = row["task"], row["arm"]
-        done[key] = max(done.get(key, 0), row["seed"] + 1)
-    pairs = [(task, arm) for task in tasks for arm in arms]
-    return [(*pair, done.get(pair, 0)) for pair in pairs if done.get(pair, 0) < num_seeds]
+        done.setdefault((row["task"], row["arm"]), set()).add(row["seed"])
+    work = []
+    for pair in [(task, arm) for task in tasks for arm in arms]:
+        seeds = done.get(pair, set())
+        if seeds != set(range(len(seeds))):
+            raise ValueError(f"rows of {', '.join(pair)} have seeds {sorted(seeds)}, with a gap")
+        if len(seeds) < num_seeds:
+            work.append((*pair, len(seeds)))
+    return work
 
 
 def from_seed(name: str, first_seed: int) -> str:

@@ -410,7 +410,7 @@ def verdicts(rows: list[Row], network: str) -> list[str]:
     """Return how arms compare at each width: wins, ties or loses by the interval, or not run."""
     return [
         f"{left} against {right}: "
-        + ", ".join(f"{compared(rows, network, left, right, w)} ({w})" for w in WIDTHS)
+        + "; ".join(f"{w} hidden {compared(rows, network, left, right, w)}" for w in WIDTHS)
         + "."
         for left, right in COMPARED
     ]
@@ -422,7 +422,7 @@ def compared(rows: list[Row], network: str, left: str, right: str, width: int) -
     if any(len(found) < NUM_SEEDS for found in pair):
         return "not run"
     difference = difference_interval(*(100 * values(found, "accuracy") for found in pair))
-    return f"{in_words(difference)} by {spread(difference)}"
+    return f"{in_words(difference)}, {spread(difference)}"
 
 
 if __name__ == "__main__":

@@ -163,10 +163,11 @@ def test_one_wrong_bit_of_all_lives_is_not_exact(modules):
 # ------------------------------------------------------------------------- advantages of ES
 
 
-def worths(task, cost, plain=1.0, seeds=range(5)):
+def worths(advantages, task, cost, plain=1.0, seeds=range(5), options=None):
     """Return rows of all arms; a condition costs each strategy what `cost` says of it."""
     return [
         {"task": task, "strategy": strategy, "condition": condition, "seed": seed}
+        | {"options": options or advantages.STRATEGIES[strategy]}
         | {"worth": plain + 0.01 * seed - (cost[strategy] if condition != "plain" else 0.0)}
         for strategy in cost
         for condition in ("plain", "each action twice", "each action four times", "paid at the end")
@@ -180,7 +181,8 @@ def worths(task, cost, plain=1.0, seeds=range(5)):
         (0.3, {}, "yes"),
         (0.0, {}, "no"),  # both lose nothing
         (-0.3, {}, "no"),  # the learner gains by it
-        (0.3, {"plain": 0.5}, "no"),  # nothing was learned that could be lost
+        (0.3, {"plain": 0.5}, "not run"),  # nothing was learned that could be lost
+        (0.3, {"options": "--sigma 9"}, "not run"),  # other settings than those of today
         (0.3, {"seeds": range(4)}, "not run"),
         (0.3, {"seeds": (0, 1, 2, 4, 5)}, "not run"),
     ],
@@ -188,7 +190,7 @@ def worths(task, cost, plain=1.0, seeds=range(5)):
 def test_an_advantage_is_to_lose_less_of_what_was_learned(modules, learner, more, verdict):
     found = list(
         modules["advantages"].judged(
-            worths("Pendulum", {"ternary_nes": 0.0, "ppo": learner}, **more)
+            worths(modules["advantages"], "Pendulum", {"ternary_nes": 0.0, "ppo": learner}, **more)
         )
     )
     told = {v.statement: v.verdict for v in found}
@@ -197,9 +199,19 @@ def test_an_advantage_is_to_lose_less_of_what_was_learned(modules, learner, more
     assert [v.verdict for v in found if v.statement.startswith("MountainCar")] == ["not run"]
 
 
+def test_to_lose_less_and_end_below_is_no_advantage(modules):
+    """Who begins lower has less to lose."""
+    advantages = modules["advantages"]
+    rows = worths(advantages, "Pendulum", {"ternary_nes": 0.72}, plain=0.72)
+    rows += worths(advantages, "Pendulum", {"ppo": 0.8})
+    said = "Pendulum: paid at the end, ternary_nes loses less than ppo"
+    (found,) = [v for v in advantages.judged(rows) if v.statement == said]
+    assert found.verdict == "no"
+
+
 def test_frequencies_cost_what_lies_between_the_best_and_the_worst(modules):
     """Who is better with repeated actions is as little indifferent to them as who is worse."""
-    rows = worths("Pendulum", {"ternary_nes": 0.1, "ppo": -0.3})
+    rows = worths(modules["advantages"], "Pendulum", {"ternary_nes": 0.1, "ppo": -0.3})
     said = "Pendulum: actions of 1, 2 and 4 steps move ternary_nes less than ppo"
     (found,) = [v for v in modules["advantages"].judged(rows) if v.statement == said]
     assert found.verdict == "yes"

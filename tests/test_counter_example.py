@@ -117,9 +117,9 @@ def test_verdicts_wait_for_all_seeds_and_follow_the_interval(study):
     ]
     said = {text.partition(":")[0]: text for text in study.verdicts(rows, "spiking")}
     collapse = said["latents by CR-FM-NES against straight-through"]
-    assert "loses by -31.00 [" in collapse and collapse.count("not run") == 2
-    assert "wins by 31.00 [" in said["ternary_nes against latents by CR-FM-NES"]
-    assert "ties by 0.00 [" in said["ternary_nes against straight-through"]
+    assert "64 hidden loses, -31.00 [" in collapse and collapse.count("not run") == 2
+    assert "hidden wins, 31.00 [" in said["ternary_nes against latents by CR-FM-NES"]
+    assert "hidden ties, 0.00 [" in said["ternary_nes against straight-through"]
     assert said["ternary_ga against straight-through"].count("not run") == 3
     page = study.page_of(rows)
     assert "| straight-through | 1,920 | 96.00 [" in page and "An MLP" not in page

@@ -236,6 +236,8 @@ def test_an_arm_runs_the_seeds_that_it_lacks(modules):
     found = arms.lacking(rows, ("a", "b"), ("x", "y"), 3)
     assert found == [("a", "y", 0), ("b", "x", 1), ("b", "y", 0)]
     assert arms.lacking(rows, ("a",), ("x",), 5) == [("a", "x", 3)]
+    with pytest.raises(ValueError, match=r"rows of a, x have seeds \[0, 2\], with a gap"):
+        arms.lacking([rows[0], rows[2]], ("a",), ("x",), 3)
     own = [arms.Arm("p", arms.from_seed("x, y", n), "s", (), Path("r"), 2, n) for n in (0, 3)]
     assert [arm.run_name for arm in own] == ["p-x-y", "p-x-y-from3"], "a folder for each"
     assert "--seed 3 --num_seeds 2" in " ".join(own[1].command())
