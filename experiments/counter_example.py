@@ -271,6 +271,11 @@ def rounds(arm: Arm) -> int:
     return arm.passes // NUM_TRAIN if arm.learn is descended else GENERATIONS
 
 
+def passes(arm: Arm) -> int:
+    """Return the forward passes of an example that it is run for."""
+    return rounds(arm) * NUM_TRAIN * (1 if arm.learn is descended else POPULATION)
+
+
 # ------------------------------------------------------------------------------------------- runs
 
 
@@ -321,7 +326,7 @@ def run(network: str, arm: str, width: int, num_seeds: int) -> None:
         )
         line = {
             **{"network": network, "width": width, "arm": arm, "seed": seed},
-            **{"accuracy": float(accuracy), "loss": float(loss), "passes": ARMS[arm].passes},
+            **{"accuracy": float(accuracy), "loss": float(loss), "passes": passes(ARMS[arm])},
             **{"bytes": bytes_of(params, mlp(width, ARMS[arm].weights))},
             **{"seconds": round(time.perf_counter() - begun, 1)},
             **{"command": "python experiments/counter_example.py", "commit": described["commit"]},

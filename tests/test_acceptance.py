@@ -1,32 +1,24 @@
 """The acceptance suite: what rows of seeds say, where some are missing."""
 
 import functools
-import importlib
 import json
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
+from programs import programs
 
 from ternevo import envs
 from ternevo.settings.wrappers import Wrappers
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 NAMES = ("claims", "baldwin", "advantages", "other_verdicts")
 
 
 @pytest.fixture(scope="module")
 def modules():
-    """The programs as modules, which import one another by their short names."""
-    sys.path.insert(0, str(EXPERIMENTS))
-    try:
-        yield {name: importlib.import_module(name) for name in NAMES}
-    finally:
-        sys.path.remove(str(EXPERIMENTS))
-        for name in NAMES:
-            sys.modules.pop(name, None)
+    """The programs as modules."""
+    with programs(*NAMES) as found:
+        yield found
 
 
 @pytest.fixture

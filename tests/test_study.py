@@ -2,20 +2,18 @@
 
 import ast
 import dataclasses
-import importlib
 import json
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from programs import EXPERIMENTS, programs
 
 from ternevo import envs
 from ternevo.settings.command_line import parse
 
-ROOT = Path(__file__).parents[1]
-EXPERIMENTS = ROOT / "experiments"
+ROOT = EXPERIMENTS.parent
 NAMES = (
     *("analyse", "arms", "study", "study_claims", "study_figures"),
     *("study_results", "study_words", "tasks", "tune"),
@@ -24,14 +22,9 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def modules():
-    """The programs as modules, which import one another by their short names."""
-    sys.path.insert(0, str(EXPERIMENTS))
-    try:
-        yield {name: importlib.import_module(name) for name in NAMES}
-    finally:
-        sys.path.remove(str(EXPERIMENTS))
-        for name in NAMES:
-            sys.modules.pop(name, None)
+    """The programs as modules."""
+    with programs(*NAMES) as found:
+        yield found
 
 
 @pytest.fixture

@@ -74,10 +74,10 @@ def kind_of(name: WeightName, ternarizer: Ternarizer = "absmean") -> WeightKind:
       ternarizer: how latents are cut into trits; other kinds do not ask.
 
     Raises:
-      UnknownName: there is no such kind.
+      UnknownName: there is no such kind or ternarizer.
     """
     kind = KINDS[check("kind of weights", name, KINDS)]
-    return TERNARIZERS[ternarizer] if kind is TERNARY else kind
+    return TERNARIZERS[check("ternarizer", ternarizer, TERNARIZERS)] if kind is TERNARY else kind
 
 
 # -------------------------------------------------------------------- ternary and binary

@@ -65,8 +65,6 @@ def _with_short_leg(leg: jax.Array, system: Any) -> Any:
         {
             "geom_pos": place.at[feet].multiply(factor[:, None]),
             "link.inertia.transform.pos": inertia.transform.pos.at[ends].multiply(factor[:, None]),
-            "link.inertia.mass": inertia.mass.at[ends].multiply(factor),
-            "link.inertia.i": inertia.i.at[ends].multiply(factor[:, None, None] ** 3),
         }
     )
 
@@ -116,7 +114,8 @@ def ant_payload(episode_length: int = 1000, family: str = "seen") -> Env:
     """Walk as brax's ant whose torso has another mass; the task is the mass, where brax's is 1.
 
     In brax's backend spring all nine links of an ant have the mass 1, whatever the model says, so
-    that a torso of 1.5 makes the ant 6 % heavier. Otherwise it is brax/ant.
+    that a torso of 1.5 makes the ant 6 % heavier; its rotational inertia stays 1. Otherwise it is
+    brax/ant.
 
     Args:
       episode_length: the time limit.

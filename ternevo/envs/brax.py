@@ -95,7 +95,7 @@ def make(name: str, episode_length: int | None = None, bodies: Bodies = ONE_BODY
     length = EPISODE_LENGTH if episode_length is None else episode_length
 
     def body_of(task: Task) -> Any:
-        if bodies is ONE_BODY:  # `fast` has no system
+        if bodies.change is ONE_BODY.change:  # `fast` has no system
             return bare
         body = copy.copy(bare)
         body.sys = bodies.change(task, bare.sys)

@@ -84,9 +84,11 @@ def unwrapped(state: EnvState) -> EnvState:
 def action_repeat(env: Env, times: int | jax.Array) -> Env:
     """Repeat each action for up to `times` steps, until the episode ends; rewards add up.
 
-    A number that is data of a program, int32 [], leaves `episode_length` as it is, as a bound.
+    A number that is data of a program, int32 [], leaves `episode_length` as it is, as a bound; it
+    must be at least 1, which is not checked.
     """
-    length = -(-env.episode_length // times) if isinstance(times, int) else env.episode_length
+    is_data = isinstance(times, jax.Array)
+    length = env.episode_length if is_data else -(-env.episode_length // int(times))
 
     def step(key: Key, state: EnvState, action: jax.Array) -> tuple[EnvState, Timestep]:
         def again(i: jax.Array, carry: tuple) -> tuple:
@@ -169,7 +171,7 @@ def _stacked_names(env: Env, count: int) -> tuple[str, ...]:
 def delayed_reward(env: Env, every: int | jax.Array) -> Env:
     """Pay the rewards of `every` steps together; the end of an episode pays the rest.
 
-    The number may be data of a program, int32 [].
+    The number may be data of a program, int32 [], of at least 1, which is not checked.
     """
 
     def reset(key: Key, task: Task) -> tuple[EnvState, jax.Array]:

@@ -84,7 +84,8 @@ def build(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Policy:
     policy = Policy(init, inner.reset, apply, packing, inner.memory_scale)
     shapes = jax.eval_shape(init, jax.random.key(0))
     return policy._replace(
-        topology=_topology(settings, sizes),
+        # Of rounded links each bias has the scale of its node, which no search has to find.
+        topology=None if settings.weights == "int8" else _topology(settings, sizes),
         encoder=lambda: deployed.encoder(
             settings, obs, action, shapes, lambda params: unroll(np, sizes, params)
         ),

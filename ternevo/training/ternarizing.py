@@ -93,11 +93,13 @@ def ternarize(source: Path, out: Path, env: Env, trust: Trust = False, form: For
       out: another file.
       env: the environment of the policy.
       trust: which user-defined class may be imported, see `policy_file.load`.
-      form: the kind of weights, and which of them share a scale.
+      form: the kind of weights, and which of them share a scale; "layer" leaves that to a policy
+        without `--scales`, such as a graph, whose nodes have one each.
 
     Raises:
       UntrustedName: the policy's class is not named by `trust`.
-      ValueError: the policy does not have float weights, or `out` is `source` or a folder.
+      ValueError: the policy does not have float weights, cannot have those of `form` or has no
+        `--scales`, or `out` is `source` or a folder.
     """
     saved = policy_file.load(source, trust)
     kind = saved.settings.weights

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from policy_inputs import inputs
 
 from ternevo import envs, run
 from ternevo.arithmetic import observation
@@ -389,3 +390,20 @@ def test_a_start_with_other_windows_is_refused(tmp_path):
 def test_an_archive_knows_all_kinds_of_observations():
     """It cannot import them, as it must load without JAX."""
     assert get_args(ObsKind) == OBS_KINDS
+
+
+def test_a_float_graph_starts_alike_however_many_copies_an_observation_has():
+    """Links are shared out among copies, so that each is a fraction of the link there would be."""
+    shown = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+
+    def outputs(copies: int) -> jax.Array:
+        settings = Graph(max_hidden=3, copies=copies, weights="float")
+        policy = contract.build(settings, ObsSpec((2 * copies,)), ACTION)
+        params, key = policy.init(jax.random.key(1)), jax.random.key(0)
+        rows = jnp.asarray(np.repeat(shown, copies, axis=1))
+        return jax.vmap(lambda x: policy.apply(params, policy.reset(params, key), inputs(x))[1])(
+            rows
+        )
+
+    assert np.unique(outputs(1)).size > 20
+    np.testing.assert_allclose(outputs(4), outputs(1), rtol=1e-6)

@@ -61,11 +61,12 @@ def test_seeds_together_are_the_seeds_alone(name):
     [
         ("ternary_nes", {4: 0, 3: 3}),
         pytest.param("ternary_nes", {2: 0}, marks=pytest.mark.slow),
+        ("ddpg", {3: 1}),
         pytest.param("sac", {3: 1}, marks=pytest.mark.slow),
         pytest.param("sac", {2: 0}, marks=pytest.mark.slow),
         pytest.param("dqn", {3: 1, 2: 0}, marks=pytest.mark.slow),
     ],
-    ids=["some", "a pair", "replayed", "a replayed pair", "rated"],
+    ids=["some", "a pair", "replayed", "replayed by two critics", "a replayed pair", "rated"],
 )
 def test_seeds_on_two_devices(name, messages, tmp_path):
     """Each has two seeds, or one, and they do not talk; or both share the populations of three.

@@ -18,6 +18,7 @@ class Graph(PolicySettings):
     """A network of any topology, for `--strategy neat`; it starts without hidden nodes.
 
     A node adds up its links, which are trits, and multiplies the sum by a gain of 2**k of its own.
+    With float weights there are no gains.
     """
 
     built_by: ClassVar[str] = "ternevo.policies.graph:build"
