@@ -65,7 +65,8 @@ NOTES = """
   -171. So what conditions cost PPO is too low here, and its span over frequencies comes from these
   two seeds. PPO was not tuned again; evolution was: the sigma of its page had worths of 0.03 to
   0.77 on seeds 0 to 4, and 0.2 is the best of five settings on seeds 1000 to 1002 (rows not kept).
-  SAC, MountainCarContinuous and float weights of evolution were not run.
+  That evolution must also end above the learner was asked for after the run; no verdict changed by
+  it. SAC, MountainCarContinuous and float weights of evolution were not run.
 - **A-ESMAML**: the seed whose mask freezes one weight of the state, not three, has the lowest
   return; in all five seeds both biases may change freely. At equal lifetimes, trials of three
   episodes do worse than trials of one ([lifetimes](lifetimes.md)).
