@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from arms import PAGES, ROOT, Arm, check_all, origin, side_by_side
+from arms import PAGES, ROOT, Arm, check_all, from_seed, lacking, origin, side_by_side
 from study import outcome, size_of
 from study_results import Row, values
 from study_words import number, put, spread, table
@@ -64,7 +64,7 @@ class MinAtarConfig:
     arms: tuple[str, ...] = tuple(ARMS)
     """Which arms; evolution plays Breakout and Freeway only, and 10 M steps are for Breakout."""
     num_seeds: int = 3
-    """Seeds of an arm, from 0; an arm that has lines is not run again."""
+    """Seeds of an arm, from 0; those that have lines are not run again."""
     jobs: int = 2
     """Runs side by side, each on one device."""
     runs_dir: Path = Path("runs/minatar")
@@ -81,9 +81,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_all("game", config.games, GAMES)
     check_all("arm", config.arms, ARMS)
     if not config.table_only:
-        done = {(row["game"], row["arm"]) for row in read(RESULTS)}
-        wanted = [(game, arm) for game in config.games for arm in config.arms]
-        work = [w for w in wanted if w not in done and budget(*w) is not None]
+        wanted = lacking(read(RESULTS), config.games, config.arms, config.num_seeds)
+        work = [each for each in wanted if budget(*each[:2]) is not None]
         side_by_side(lambda w: run(*w, config), work, config.jobs, "minatar")
     text = page_of(read(RESULTS))
     put(PAGE, "table", text)
@@ -97,23 +96,18 @@ def budget(game: str, arm: str) -> tuple[str, ...] | None:
     return EVOLVED.get(game) if arm.startswith("evolution") else ()
 
 
-def run(game: str, arm: str, config: MinAtarConfig) -> None:
-    """Run the seeds of an arm on a game, and append a line for each."""
+def run(game: str, arm: str, first: int, config: MinAtarConfig) -> None:
+    """Run the seeds of an arm on a game from one on, and append a line for each."""
     strategy, options = ARMS[arm]
-    of_arm = Arm(
-        GAMES[game],
-        arm,
-        strategy,
-        (*options, *(budget(game, arm) or ())),
-        config.runs_dir,
-        config.num_seeds,
-    )
+    asked, count = (*options, *(budget(game, arm) or ())), config.num_seeds - first
+    own = from_seed(arm, first)
+    of_arm = Arm(GAMES[game], own, strategy, asked, config.runs_dir, count, first)
     of_arm.run("--num_eval_episodes", "32")
     parts = zip(of_arm.folders(), of_arm.rows(), of_arm.results(), of_arm.origins(), strict=True)
     lines = []
-    for seed, (folder, metrics, result, record) in enumerate(parts):
+    for seed, (folder, metrics, result, record) in enumerate(parts, first):
         size = size_of(policy_file.load(folder / "policy.tvp").weights)
-        key = {"game": game, "arm": arm, "seed": seed, "num_seeds": config.num_seeds}
+        key = {"task": game, "arm": arm, "seed": seed, "num_seeds": count}
         lines.append({**key, **outcome(metrics, result), **size, **origin(record)})
     append(RESULTS, *lines)
 
@@ -125,7 +119,7 @@ def page_of(rows: list[Row]) -> str:
         row_of(game, arm, found)
         for game in GAMES
         for arm in ARMS
-        if (found := [r for r in rows if (r["game"], r["arm"]) == (game, arm)])
+        if (found := [r for r in rows if (r["task"], r["arm"]) == (game, arm)])
     ]
     return table(head, cells) + "\n"
 
