@@ -24,20 +24,16 @@ from arms import ROOT, Arm, check_all
 
 import ternevo
 from ternevo import envs
-from ternevo.deploy import html
+from ternevo.deploy import html, tvp
 from ternevo.deploy.runtime import Policy
 from ternevo.envs import brax
-from ternevo.files import replace_text
+from ternevo.files import replace_text, replacing
 from ternevo.hub import catalogue
+from ternevo.policies import policy_file
 from ternevo.runs.sinks import read_jsonl
 
 EPISODES = ROOT / "docs" / "gallery"
 TERNARY_PPO = ("--weights", "ternary", "--activation", "int8")
-TUNED = (
-    *("--sigma", "0.3", "--sigma_schedule", "cosine", "--sigma_end", "0.09"),
-    *("--lr", "0.042", "--lr_schedule", "cosine", "--lr_end", "0.013"),
-)
-"""What the study found for the two cars, and for the reacher."""
 SMALL_CONV = ("--policy", "conv", "--filters", "((16,3,1),(16,4,2))", "--hidden_sizes", "(64,)")
 """3 kB: an MLP of 700 inputs takes 13, and MinAtar's network 27."""
 
@@ -59,11 +55,11 @@ RECIPES = {
     "Acrobot-v1": Recipe("gymnax_acrobot", "swing this arm up", 5),
     "MountainCar-v0": Recipe(
         *("gymnax_mountaincar", "drive this car up the hill", 10, "ternary_nes"),
-        (*TUNED, "--observation_shift", "0", "--num_generations", "60"),
+        ("--observation_shift", "0", "--num_generations", "60"),
     ),
     "MountainCarContinuous-v0": Recipe(
         *("gymnax_mountaincar_continuous", "drive this car up the hill", 10, "ternary_nes"),
-        (*TUNED, "--observation_shift", "0", "--num_generations", "40"),
+        ("--observation_shift", "0", "--num_generations", "40"),
     ),
     "Breakout-MinAtar": Recipe(
         *("gymnax_breakout_minatar", "play Breakout", 1, "ppo"),
@@ -92,6 +88,8 @@ class GalleryConfig:
     """Which of them."""
     runs_dir: Path = Path("runs/gallery")
     """Where the runs are kept, from the root of the project."""
+    label_only: bool = False
+    """Train nothing: write names and returns into the files that are there."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -100,6 +98,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         GalleryConfig, args=argv, prog="python experiments/gallery.py", use_underscores=True
     )
     check_all("policy", config.names, RECIPES)
+    if config.label_only:
+        for name in set(config.names) & set(catalogue.entries()):
+            label(catalogue.entries()[name])
+        return
     for name in config.names:
         recipe = RECIPES[name]
         options = (*recipe.options, "--num_eval_episodes", "64")
@@ -149,7 +151,19 @@ def publish(name: str, recipe: Recipe, arm: Arm) -> catalogue.Entry:
     records = [{**each._asdict(), "returns": each.returns._asdict()} for each in ordered]
     replace_text(catalogue.RECORDS, json.dumps(records, indent=1) + "\n")
     catalogue.entries.cache_clear()
+    label(entry)
     return entry
+
+
+def label(entry: catalogue.Entry) -> None:
+    """Write into a policy file what its inputs and actions are called, and what it returns."""
+    record = tvp.load(entry.path)
+    told = {"return": policy_file.to_text(entry.returns.mean)}
+    told |= policy_file.names_of(envs.make(entry.env))
+    with replacing(entry.path) as temporary:
+        temporary.write_bytes(
+            tvp.encode(dataclasses.replace(record, metadata=record.metadata | told))
+        )
 
 
 def entry_of(name: str, recipe: Recipe, chosen: Candidate, policy: Policy) -> catalogue.Entry:

@@ -1,13 +1,14 @@
 """Print what a policy takes of four microcontrollers: flash, RAM, stack and time, measured.
 
     python examples/deploy/measure_devices.py runs/gymnax/CartPole-v1/ternary_nes/seed0
-    python examples/deploy/measure_devices.py docs/demo/cartpole.tvp --adc "0.0049,-2.5"
+    python examples/deploy/measure_devices.py hub:CartPole-v1 --adc "0.0049,-2.5"
 
-The policy is exported as C, compiled with -Os for each device, and run in a simulator: avr-gcc and
-simavr, arm-none-eabi-gcc and qemu-system-arm. A device whose tools are missing is left out, and the
-output says so. Figures are those of a program with the policy, less those of the same program
-without it, so start-up code does not count and what the compiler's own library adds does. Times are
-cycles on an AVR and instructions on a Cortex-M, counted in the simulator and not on a board.
+The policy is exported as C, compiled for each device with -Os or another --level, and run in a
+simulator: avr-gcc and simavr, arm-none-eabi-gcc and qemu-system-arm. A device whose tools are
+missing is left out, and the output says so. Figures are those of a program with the policy, less
+those of the same program without it, so start-up code does not count and what the compiler's own
+library adds does. Times are cycles on an AVR and instructions on a Cortex-M, counted in the
+simulator and not on a board.
 """
 
 import argparse
@@ -96,7 +97,9 @@ class Figures:
     time: int
 
 
-def measure(record: PolicyRecord, device: Device, kind: str, counts: list[adc.Line]) -> Figures:
+def measure(
+    record: PolicyRecord, device: Device, kind: str, counts: list[adc.Line], level: str = "-Os"
+) -> Figures:
     """Return the figures of a policy with a kind of input, measured.
 
     Raises:
@@ -107,8 +110,8 @@ def measure(record: PolicyRecord, device: Device, kind: str, counts: list[adc.Li
         (folder / "policy.h").write_text(c_header.to_c(record, counts=counts))
         text, answer = _inputs(record, kind, counts)
         (folder / "inputs.h").write_text(text)
-        with_policy = _program(folder, device, KINDS[kind])
-        without = _program(folder, device, NOTHING)
+        with_policy = _program(folder, device, KINDS[kind], level)
+        without = _program(folder, device, NOTHING, level)
     if with_policy["answer"] != answer:
         raise RuntimeError(f"{device.name}: {with_policy['answer']} instead of {answer}")
     spent = {key: with_policy[key] - without[key] for key in ("flash", "ram", "ticks")}
@@ -153,10 +156,10 @@ def _inputs(record: PolicyRecord, kind: str, counts: list[adc.Line]) -> tuple[st
     return "\n".join(lines) + "\n", answer
 
 
-def _program(folder: Path, device: Device, kind: int) -> dict[str, int]:
+def _program(folder: Path, device: Device, kind: int, level: str) -> dict[str, int]:
     """Compile and run it; return what it says, and its sizes."""
     program = folder / "program.elf"
-    options = ["-Os", "-std=c99", "-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra"]
+    options = [level, "-std=c99", "-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra"]
     options += [f"-I{folder}", "-DTERNEVO_NO_SELFTEST", f"-DMEASURE={kind}"]
     link = [flag for flag in device.flags if flag == "-lgcc"]
     flags = [flag for flag in device.flags if flag != "-lgcc"]
@@ -175,7 +178,7 @@ def _run(*command: str) -> str:
     return done.stdout + done.stderr
 
 
-def table(record: PolicyRecord, counts: list[adc.Line]) -> Iterable[str]:
+def table(record: PolicyRecord, counts: list[adc.Line], level: str = "-Os") -> Iterable[str]:
     """Yield the rows of the table, in Markdown."""
     kinds = [kind for kind in KINDS if record.input_kind == "f32" or kind == "integers"]
     yield "| device | input | flash, bytes | RAM, bytes | stack, bytes | time |"
@@ -185,7 +188,7 @@ def table(record: PolicyRecord, counts: list[adc.Line]) -> Iterable[str]:
             yield f"| {device.name} | not measured: no {' and no '.join(device.missing)} | | | | |"
             continue
         for kind in kinds:
-            found = measure(record, device, kind, counts)
+            found = measure(record, device, kind, counts, level)
             numbers = f"{found.flash:,} | {found.ram:,} | {found.stack:,} | {found.time:,}"
             yield f"| {device.name} | {kind} | {numbers} {device.unit} |"
 
@@ -195,12 +198,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("policy", type=Path, help="a policy file, or the folder of a run")
     parser.add_argument("--adc", help="SCALE,OFFSET of the converter, as for ternevo.export")
+    parser.add_argument("--level", default="-Os", help="such as -O2, of the compilers")
     options = parser.parse_args(argv)
     record = tvp.load(run_folder.policy_of(options.policy, "best"))
     counts = usual_counts(record)
     if options.adc is not None:
         counts = adc.parse(options.adc, record.obs_size)
-    for row in table(record, counts):
+    for row in table(record, counts, options.level):
         print(row, flush=True)
 
 

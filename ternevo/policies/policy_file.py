@@ -182,7 +182,7 @@ def save(
     if type(settings).own_codec() is None:
         _archive(path, policy_name, settings, env.obs, env.action, params, metadata)
         return
-    metadata |= _names_of(env)
+    metadata |= names_of(env)
     record = record_of(settings, env.obs, env.action, params, metadata)
     data = tvp.encode(tvp.smallest(record))
     with replacing(path) as temporary:
@@ -568,8 +568,8 @@ def _told(metadata: dict[str, str]) -> dict[str, Any]:
     return {name: from_text(text) for name, text in metadata.items() if name not in names}
 
 
-def _names_of(env: Env) -> dict[str, str]:
-    """Return what observations and actions are called, one a line; none if that is too long."""
+def names_of(env: Env) -> dict[str, str]:
+    """Return the names of observations and actions as metadata, one a line; none if too long."""
     texts = {OBS_NAMES: "\n".join(env.obs_names), ACTION_NAMES: "\n".join(env.action_names)}
     return {key: text for key, text in texts.items() if 0 < len(text.encode()) <= MAX_NAMES_SIZE}
 

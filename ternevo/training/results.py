@@ -107,20 +107,25 @@ def _show(setup: Setup, results: list[Result], all_seeds: str) -> None:
 def settled(
     setup: Setup, folder: RunFolder, evaluation: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Ship the last policy as the best one, if it is at least as good on the final episodes.
+    """Write the final return into the file of the last policy; ship it as best if it ties.
 
     The best policy was chosen by fewer episodes, and on an easy task it may be of the first
     generation.
     """
     last, best = (evaluation[label]["return_mean"] for label in ("policy", "best_policy"))
-    if last is None or (best is not None and last < best):
+    if last is None:
         return evaluation
     config = setup.config
     saved = policy_file.load(folder.policy, trust=config.policy_name)
     params, origin = PolicyParams(saved.weights, saved.moments), {**saved.info, "return": last}
-    policy_file.save(
-        folder.best_policy, setup.env, config.policy_name, config.policy, params, origin
-    )
+
+    def save(path: Path) -> None:
+        policy_file.save(path, setup.env, config.policy_name, config.policy, params, origin)
+
+    save(folder.policy)
+    if best is not None and last < best:
+        return evaluation
+    save(folder.best_policy)
     return {**evaluation, "best_policy": evaluation["policy"]}
 
 

@@ -12,7 +12,7 @@ import pytest
 import ternevo
 import ternevo.export
 import ternevo.gym
-from ternevo.deploy import tvp
+from ternevo.deploy import c_header, tvp
 from ternevo.hub import catalogue
 from ternevo.names import UnknownName
 from ternevo.runs import run_folder
@@ -41,6 +41,15 @@ def test_records_are_of_the_files(name):
     assert re.fullmatch("[0-9a-f]{40}", entry.commit)
     assert entry.returns.low <= entry.returns.mean <= entry.returns.high
     assert entry.returns.episodes == 128
+    assert info["metadata"]["return"] == str(entry.returns.mean)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_headers_say_what_numbers_mean(name):
+    policy = ternevo.load(f"hub:{name}")
+    header = c_header.to_c(policy.record)
+    assert "does not say what they mean" not in header
+    assert f"return       {ENTRIES[name].returns.mean:.6g}," in header
 
 
 @pytest.mark.parametrize("name", sorted(set(CHEAP) & set(ENTRIES)))
