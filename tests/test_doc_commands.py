@@ -14,7 +14,8 @@ from ternevo.settings import smoke
 from ternevo.settings.command_line import parse
 
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+OTHER_SHELLS = re.compile(r"^ *```(bash|shell|console|zsh)\b", re.MULTILINE)
 PAGES = [
     *(ROOT / name for name in ("README.md", "experiments/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
@@ -59,6 +60,11 @@ LEFT_OUT = {  # what a line contains, and why a test cannot run it
 }
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_stand_in_blocks_that_are_read(page):
+    assert not OTHER_SHELLS.findall(page.read_text())
+
+
 def commands_of(page: Path) -> list[str]:
     """Return the commands of a page in order: a line each, but for backslashes and loops."""
     return [
@@ -99,7 +105,7 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path):
     """In a folder of its own that has what a checkout has, with the budget of a smoke test."""
     if page.name in ELSEWHERE:
         pytest.skip(ELSEWHERE[page.name])
-    for name in ("experiments", "docs/demo", "examples"):  # copies: some commands write into them
+    for name in ("experiments", "examples"):  # copies: some commands write into them
         shutil.copytree(ROOT / name, tmp_path / name)
     for name, code in MODULES_OF.get(page.name, {}).items():
         (tmp_path / name).write_text(
