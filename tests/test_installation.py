@@ -24,7 +24,7 @@ from ternevo.settings.export import ExportConfig
 from ternevo.training.exporting import converted
 
 ROOT = Path(__file__).parents[1]
-POLICY = ROOT / "docs" / "demo" / "cartpole.tvp"
+POLICY = ROOT / "ternevo" / "hub" / "CartPole-v1.tvp"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ONLY = '''"""Let Python find the standard library, and these packages, but nothing else."""
 import sys

@@ -4,7 +4,6 @@ import dataclasses
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +11,10 @@ from hypothesis import given, strategies as st
 from policy_records import make_record
 
 from ternevo import export
-from ternevo.deploy import adc, c_comment, c_header, tvp
+from ternevo.deploy import adc, c_comment, c_header
+from ternevo.hub import catalogue
 
-DEMO = Path(__file__).parents[2] / "docs" / "demo" / "cartpole.tvp"
+SHIPPED = catalogue.FOLDER / "CartPole-v1.tvp"
 NAMES = {
     "obs_names": "cart position (m)\ncart velocity (m/s)\npole angle (rad)\nspin (rad/s)",
     "action_names": "push left\npush right",
@@ -116,9 +116,9 @@ def test_it_says_what_counts_stand_for():
 
 
 def test_a_policy_file_of_before_there_were_names_is_exported():
-    record = tvp.load(DEMO)
-    text = comment(record)
+    text = comment(make_record(metadata=ORIGIN))
     assert "gymnax/CartPole-v1" in text and "obs[3]  mean" in text
+    assert "does not say what they mean" in text
 
 
 def test_the_code_is_the_same_whatever_the_file_says_of_itself():
@@ -154,7 +154,7 @@ def test_plain_texts_hold_nothing_that_ends_a_comment(text):
 
 def exported(tmp_path, *options: str) -> str:
     out = tmp_path / "policy.h"
-    export.main([str(DEMO), "--to=c", f"--out={out}", *options])
+    export.main([str(SHIPPED), "--to=c", f"--out={out}", *options])
     return out.read_text()
 
 
@@ -176,6 +176,6 @@ def test_counts_are_an_option_of_the_export(tmp_path, capsys):
         (("--adc=1", "--to=html"), "--adc applies to --to c, not html"),
     ):
         with pytest.raises(SystemExit) as exit_:
-            export.main([str(DEMO), "--to=c", f"--out={tmp_path / 'other.h'}", *options])
+            export.main([str(SHIPPED), "--to=c", f"--out={tmp_path / 'other.h'}", *options])
         assert exit_.value.code == 2
         assert words in capsys.readouterr().err
