@@ -7,7 +7,7 @@ import importlib
 import sys
 
 from ternevo import __version__
-from ternevo.commands import COMMANDS
+from ternevo.commands import COMMANDS, called
 from ternevo.names import UnknownName, check
 
 COMPLETION = ("--tyro-write-completion", "--tyro-print-completion")
@@ -19,6 +19,10 @@ def main() -> None:
 
     Exit with 2 if there is no such command; otherwise the status is that of the command.
     """
+    called(_main)
+
+
+def _main() -> None:
     name, *rest = sys.argv[1:] or [""]
     if not name:
         print(help_text(), file=sys.stderr)

@@ -1,6 +1,10 @@
 """The names of the commands: `ternevo NAME` is the same as `python -m ternevo.NAME`."""
 
+import os
+import select
+import signal
 import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -76,3 +80,28 @@ def prog(name: str) -> str:
     """
     called = f"ternevo {name}"
     return called if sys.argv[0] == called else f"python -m ternevo.{name}"
+
+
+def called(main: Callable[[], object]) -> None:
+    """Call the main function of a command; if nobody reads its output, end as by SIGPIPE.
+
+    `ternevo run --list_envs | head -5` prints five lines, and no traceback.
+    """
+    try:
+        try:
+            main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_abandoned(sys.stdout.fileno()):
+            raise  # another pipe, such as that of a simulator
+        # Python flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+def _is_abandoned(file: int) -> bool:
+    """Return whether a file is a pipe that nobody reads."""
+    poll = select.poll()
+    poll.register(file, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -1,7 +1,9 @@
 """`ternevo COMMAND` is `python -m ternevo.COMMAND`, for every command."""
 
 import importlib
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -55,6 +57,27 @@ def test_the_list_names_every_command_with_a_line(monkeypatch, capsys):
 def test_without_a_command_the_list_is_shown_and_it_is_an_error(monkeypatch, capsys):
     status, text, errors = called(monkeypatch, capsys, script.main, "ternevo")
     assert (status, text) == (2, "") and "usage: ternevo COMMAND" in errors
+
+
+@pytest.mark.parametrize("words", [("ternevo", "--help"), ("ternevo.run", "--list_strategies")])
+def test_a_reader_who_has_gone_ends_a_command_without_a_traceback(words):
+    """As in `ternevo run --list_strategies | head -2`."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", *words]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_any_other_broken_pipe_is_an_error(tmp_path, monkeypatch):
+    def main():
+        raise BrokenPipeError("of a simulator")
+
+    with (tmp_path / "out").open("w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        with pytest.raises(BrokenPipeError, match="of a simulator"):
+            commands.called(main)
 
 
 def test_the_version_is_that_of_the_package(monkeypatch, capsys):
