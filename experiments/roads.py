@@ -1,4 +1,4 @@
-"""Roads to a small policy: learners whose policies are pruned, of floats, trits and a few bits.
+"""Roads to a small policy: pruned floats, trits and a few bits, and small networks of trits.
 
     python experiments/roads.py --tasks CartPole
 
@@ -34,7 +34,8 @@ KINDS = {
     "ternary": TERNARY,
 }
 SPARSITIES = ("0", "0.5", "0.8", "0.9", "0.95", "0.98")
-
+UNITS = ("32", "16")
+"""Of the only hidden layer of small dense policies with trits: no masks, and no indices."""
 
 SIZES = ("file", "stored", "bound")
 """Fields of a row: bytes of the bare file, of the weights in it, and their entropy."""
@@ -51,6 +52,8 @@ class Task(NamedTuple):
 TASKS = {
     "CartPole": Task("gymnax_cartpole", "dqn", 50),
     "Pendulum": Task("gymnax_pendulum", "sac", 20),
+    "MountainCarContinuous": Task("gymnax_mountaincar_continuous", "sac", 50),
+    "Acrobot": Task("gymnax_acrobot", "dqn", 100),
 }
 
 
@@ -90,11 +93,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def arms() -> dict[str, tuple[str, ...]]:
     """Return the options of each arm by its name."""
-    return {
+    small = {
+        f"ternary, {units} units": (*TERNARY, "--hidden_sizes", f"({units},)") for units in UNITS
+    }
+    pruned = {
         f"{kind}, {sparsity}": (*options, "--sparsity", sparsity)
         for kind, options in KINDS.items()
         for sparsity in SPARSITIES
     }
+    return pruned | small
 
 
 def run(config: RoadsConfig, task: str, name: str, first: int) -> None:
