@@ -1,5 +1,7 @@
 """Environments outside JAX for learners: `reset` and `step` call out, and keep episodes apart."""
 
+import functools
+
 import fake_suite
 import jax
 import jax.numpy as jnp
@@ -98,26 +100,29 @@ def test_an_animation_has_the_speed_of_the_task(tmp_path):
         assert (gif.n_frames, gif.info["duration"]) == (11, 360)
 
 
-@pytest.mark.parametrize(
-    "strategy, options",
-    [
-        ("ppo", {"num_envs": 4, "num_steps": 16, "num_minibatches": 2, "num_epochs": 2}),
-        (
-            "dqn",
-            {
-                **{"steps_per_generation": 64, "buffer_size": 512, "batch_size": 16},
-                **{"learning_starts": 64, "critic_hidden_sizes": [8]},
-            },
-        ),
-    ],
-)
-def test_learners_run_and_report_a_failure(strategy, options):
-    tiny = {
-        **{"num_generations": 3, "hidden_sizes": [4], "num_devices": 1, "eval_every": 3},
-        **{"num_eval_episodes": 2, "num_final_episodes": 2},
-    }
+LEARNERS = {
+    "ppo": {"num_envs": 4, "num_steps": 16, "num_minibatches": 2, "num_epochs": 2},
+    "dqn": {
+        **{"steps_per_generation": 64, "buffer_size": 512, "batch_size": 16},
+        **{"learning_starts": 64, "critic_hidden_sizes": [8]},
+    },
+}
+TINY = {
+    **{"num_generations": 3, "hidden_sizes": [4], "num_devices": 1, "eval_every": 3},
+    **{"num_eval_episodes": 2, "num_final_episodes": 2},
+}
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("strategy", ["ppo", slow("dqn")])
+def test_learners_run(strategy):
     rows = []
-    ternevo.train("fake_suite:drift", strategy, **tiny, **options, callback=rows.extend)
+    ternevo.train("fake_suite:drift", strategy, **TINY, **LEARNERS[strategy], callback=rows.extend)
     assert len(rows) == 3 and np.isfinite(rows[-1]["eval/return"])
+
+
+@pytest.mark.slow  # the error is kept as above, and ends a run as in tests/problems/test_host.py
+@pytest.mark.parametrize("strategy", LEARNERS)
+def test_learners_report_a_failure(strategy):
     with pytest.raises(HostError, match="the drift is lost"):
-        ternevo.train("fake_suite:raises", strategy, **tiny, **options)
+        ternevo.train("fake_suite:raises", strategy, **TINY, **LEARNERS[strategy])
