@@ -34,14 +34,15 @@ def slow_but(default: set[str], ids: list[str]) -> list:
 
 
 # Tracing a body of brax takes seconds, and compiling it more. What ternevo adds is the same for all
-# of them, so the default tests have a small one, one that needs another backend, and the ant.
+# of them, so the default tests have small ones and one that needs another backend. The ant is in
+# test_bodies.py.
 BRAX = [env_id for env_id in IDS if env_id.startswith("brax/")]
 BRAX_TRACED = slow_but(
-    {"brax/fast", "brax/inverted_pendulum", "brax/swimmer", "brax/ant"},
+    {"brax/fast", "brax/inverted_pendulum", "brax/swimmer"},
     [*BRAX, "brax/ant@positional", "brax/walker2d@generalized", "brax/hopper@mjx"],
 )
 BRAX_STEPPED = slow_but(
-    {"brax/fast@spring", "brax/inverted_pendulum@spring"},
+    {"brax/fast@spring"},
     [
         *(f"brax/{name}@spring" for name in ("fast", "inverted_pendulum", "hopper", "ant")),
         *("brax/swimmer@generalized", "brax/hopper@mjx", "brax/ant@positional"),

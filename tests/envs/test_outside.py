@@ -1,7 +1,5 @@
 """Environments outside JAX for learners: `reset` and `step` call out, and keep episodes apart."""
 
-import functools
-
 import fake_suite
 import jax
 import jax.numpy as jnp
@@ -13,8 +11,11 @@ import ternevo
 from ternevo.envs import outside
 from ternevo.host.scoring import HostError
 from ternevo.host.showing import Picture
-from ternevo.machine import callbacks
+from ternevo.machine import callbacks, devices
+from ternevo.policies import contract
 from ternevo.rollouts.lanes import begin_episode
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies import STRATEGIES
 
 STEPS = 12
 COUNT = 5
@@ -111,10 +112,23 @@ TINY = {
     **{"num_generations": 3, "hidden_sizes": [4], "num_devices": 1, "eval_every": 3},
     **{"num_eval_episodes": 2, "num_final_episodes": 2},
 }
-slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("strategy", ["ppo", slow("dqn")])
+def test_a_learner_takes_its_steps_outside(drift):
+    policy = contract.build(MLP((4,)), drift.obs, drift.action)
+    strategy = STRATEGIES["ppo"].of(**LEARNERS["ppo"]).build(drift, policy, "ternary", 2)
+    with devices.on_one_device():
+        state, step = jax.jit(strategy.init)(jax.random.key(0)), jax.jit(strategy.step)
+        for t in range(2):
+            state, metrics = step(jax.random.key(t), state)
+    assert int(metrics["episode/steps"]) == 4 * 16
+    assert 0 < float(metrics["return/mean"]) <= STEPS
+    assert np.isfinite(float(metrics["loss/policy"]))
+    assert callbacks.take_error() is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", LEARNERS)
 def test_learners_run(strategy):
     rows = []
     ternevo.train("fake_suite:drift", strategy, **TINY, **LEARNERS[strategy], callback=rows.extend)

@@ -461,6 +461,7 @@ def test_values_discount():
     )
 
 
+@pytest.mark.slow  # advantages are compared above, and final observations in test_transitions.py
 def test_a_truncation_is_no_end():
     """Every step pays 1 for ever, and the limit only stops the observer: 1 / (1 - gamma)."""
     run = trained("probe/countdown", 150, 20, gamma=0.5, normalize_rewards=False)

@@ -181,6 +181,7 @@ class Trained:
         return np.asarray(jax.vmap(of_one)(self.states))
 
 
+@pytest.mark.slow  # discounts at a time limit are compared with a loop in test_replay.py
 def test_a_time_limit_is_not_an_end():
     """Every step pays 1 for ever, and the limit only stops the observer: 1 / (1 - gamma)."""
     run = Trained("probe/countdown", 40, 20)
