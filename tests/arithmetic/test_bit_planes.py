@@ -87,9 +87,15 @@ SOME = {8: MATMULS, 3: ("float32", "planes"), 1: ("float32", "planes")}
 ALL = dict.fromkeys(SOME, MATMULS)
 
 
+QUICK = (("int8", "ternary"), ("int4", "binary"), ("sign", "ternary"), ("ternary", "binary"))
+KINDS = [
+    pytest.param(*kind, marks=() if kind in QUICK else pytest.mark.slow)
+    for kind in itertools.product(("int8", "int4", "sign", "ternary"), ("ternary", "binary"))
+]
+
+
 @pytest.mark.exact
-@pytest.mark.parametrize("activation", ["int8", "int4", "sign", "ternary"])
-@pytest.mark.parametrize("weights", ["ternary", "binary"])
+@pytest.mark.parametrize("activation, weights", KINDS)
 @pytest.mark.parametrize(
     "ways", [SOME, pytest.param(ALL, marks=pytest.mark.slow)], ids=["some", "all"]
 )

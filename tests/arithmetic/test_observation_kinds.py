@@ -16,7 +16,9 @@ from ternevo.settings.strategies import STRATEGIES
 from ternevo.types import ObsSpec, PolicyParams, Population
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-BREAKOUT = envs.make("gymnax/Breakout-MinAtar", 20)
+CORRIDOR = envs.make("probe/corridor", 20)
+"""It shows bits: a 1 among zeros."""
+QUICK = ("gymnax/Breakout-MinAtar", "gymnax/SpaceInvaders-MinAtar")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,14 @@ def test_floats_and_bits_have_moments():
     assert observation.is_unit_known(ObsSpec((2,), "pixels"), observation.empty(2))
 
 
-@pytest.mark.parametrize("name", [n for n in envs.available() if n.endswith("-MinAtar")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in envs.available()
+        if name.endswith("-MinAtar")
+    ],
+)
 def test_minatar_shows_planes_of_bits(name):
     env = envs.make(name)
     assert env.obs.kind == "bits" and env.obs.shape[:2] == (10, 10)
@@ -57,15 +66,15 @@ def test_minatar_shows_planes_of_bits(name):
 
 
 def shown_as(kind):
-    """Return Breakout as if its observations were of that kind."""
-    return BREAKOUT._replace(obs=ObsSpec(BREAKOUT.obs.shape, kind), obs_names=())
+    """Return the corridor as if its observations were of that kind."""
+    return CORRIDOR._replace(obs=ObsSpec(CORRIDOR.obs.shape, kind), obs_names=())
 
 
 def evaluated(env):
     policy = MLP((4,)).build(env.obs, env.action)
     params = Population(jax.vmap(policy.init)(jax.random.split(jax.random.key(0), 4)))
     problem = problems.of(policy, env, Plan(2))
-    moments = observation.empty(400)
+    moments = observation.empty(env.obs.size)
     first = jnp.zeros((), jnp.int32)
     return quick_jit(lambda key: problem.evaluate(key, params, moments, first))(jax.random.key(1))
 
@@ -85,7 +94,9 @@ def test_pixels_take_no_look_and_keep_no_moments():
     np.testing.assert_array_equal(scores.moments.count, 0)
 
 
-@pytest.mark.parametrize("kind, count", [("bits", 32), ("pixels", 0)])
+@pytest.mark.parametrize(
+    "kind, count", [("bits", 32), pytest.param("pixels", 0, marks=pytest.mark.slow)]
+)
 def test_gradients_count_what_has_moments(kind, count):
     env = shown_as(kind)
     policy = MLP((4,)).build(env.obs, env.action)
@@ -101,7 +112,7 @@ def test_a_file_has_the_quantiser_of_the_kind(tmp_path):
     """So the runtime without JAX, C and JavaScript need to know no kind."""
     env = shown_as("pixels")
     policy = MLP((4,)).build(env.obs, env.action)
-    params = PolicyParams(policy.init(jax.random.key(0)), observation.empty(400))
+    params = PolicyParams(policy.init(jax.random.key(0)), observation.empty(env.obs.size))
     path = tmp_path / "policy.tvp"
     policy_file.save(path, env, "mlp", MLP((4,)), params)
     saved = policy_file.load(path)

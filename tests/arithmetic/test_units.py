@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from gradient_learners import REPLAYED
 
-from ternevo import envs
+from ternevo import envs, problems
 from ternevo.arithmetic import observation
+from ternevo.problems import Plan
 from ternevo.rollouts import step_count
 from ternevo.runs import sinks
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.types import Env, ObsSpec
+from ternevo.types import Env, ObsSpec, Population
 
 GENERATIONS = 3
 SETTINGS = {
@@ -130,10 +131,15 @@ def test_the_first_generation_is_not_blind_to_small_units():
 
     small = env._replace(reset=reset)
     policy = MLP((8,)).build(ObsSpec((1,)), env.action)
-    settings = {"population_size": 64, "num_episodes": 32}
-    strategy = STRATEGIES["ternary_nes"].of(**settings).build(small, policy, "ternary", 1)
-    step = jax.jit(lambda key: strategy.step(key, strategy.init(key))[1])
-    assert float(step(jax.random.key(0))["return/max"]) == 1.0
+    problem, unseen = problems.of(policy, small, Plan(32)), observation.empty(1)
+
+    @jax.jit
+    def best(key):
+        params = jax.vmap(policy.init)(jax.random.split(key, 64))
+        scores = problem.evaluate(key, Population(params), unseen, jnp.zeros((), jnp.int32))
+        return scores.returns.mean(1).max()
+
+    assert float(best(jax.random.key(0))) == 1.0
 
 
 # --- steps --------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """The bench: its table of cases, its arithmetic, and tiny cases. No test looks at a time."""
 
+import dataclasses
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from policy_inputs import inputs
+from policy_records import make_record
 
 from ternevo import envs
 from ternevo.bench import (
@@ -18,6 +21,7 @@ from ternevo.bench import (
     contest,
     deploy,
     evaluation,
+    fresh,
     loop,
     measure,
     ppo,
@@ -25,10 +29,13 @@ from ternevo.bench import (
     report,
     rivals,
     running,
+    yardstick,
 )
 from ternevo.bench.cases import CASES, SUITES, Comparison
 from ternevo.bench.config import BenchConfig
 from ternevo.bench.contest import CaseError, Contest, Contestant
+from ternevo.deploy import c_header
+from ternevo.deploy.record import Layer
 from ternevo.settings.policies import MLP
 
 KINDS = ("time", "rate", "share", "memory", "bandwidth", "evaluations", "speed")
@@ -108,7 +115,7 @@ def test_goals_are_those_that_were_set():
 
 def test_environments_exist_with_the_names_that_evosax_knows():
     settings = [case.setting for case in CASES.values() if hasattr(case.setting, "env")]
-    for env_id, limit in {(setting.env, setting.episode_length) for setting in settings}:
+    for env_id, limit in {setting.env: setting.episode_length for setting in settings}.items():
         assert envs.make(env_id, limit).id == env_id
 
 
@@ -305,16 +312,24 @@ def test_bytes_in_words(count, words):
 # ------------------------------------------------------------------------------------- tiny cases
 
 
-def quick_cases():
-    return cases.chosen("quick", [])
+SOME = ("cartpole_quick", "deploy_quick", "deploy_conv_quick")
+"""What is run by default: the others compile a generation or more for each contestant."""
 
 
-@pytest.fixture(scope="module")
-def result(tmp_path_factory):
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(list(SOME), id="some"),
+        pytest.param(cases.chosen("quick", []), id="quick", marks=pytest.mark.slow),
+    ],
+)
+def result(request, tmp_path_factory):
     out = tmp_path_factory.mktemp("bench")
     config = BenchConfig(repeats=2, out=out)
-    running.run(config, quick_cases(), ["python", "-m", "ternevo.bench", "--suite", "quick"])
-    return out, json.loads((out / "bench.json").read_text())
+    running.run(config, request.param, ["python", "-m", "ternevo.bench", "--suite", "quick"])
+    found = json.loads((out / "bench.json").read_text())
+    assert list(found["cases"]) == request.param
+    return out, found
 
 
 def test_file_says_where_numbers_come_from(result):
@@ -330,7 +345,6 @@ def test_file_says_where_numbers_come_from(result):
 
 def test_every_quick_case_has_its_ratios(result):
     _, found = result
-    assert list(found["cases"]) == quick_cases()
     for name, record in found["cases"].items():
         ratios = [(ratio["rival"], ratio["kind"]) for ratio in record["ratios"]]
         skipped = {c["name"] for c in record["contestants"] if c["skipped"]}
@@ -372,14 +386,6 @@ def test_compile_time_and_memory_are_known(result):
     ]
     assert timed
     assert all(c["compile_seconds"] > 0 and c["peak_bytes"] > 0 for c in timed)
-
-
-def test_memory_is_that_of_a_process_of_its_own(result):
-    _, found = result
-    record = found["cases"]["memory_quick"]
-    assert record["notes"]["weights"] == 4 * 8 + 8 + 8 * 2 + 2
-    assert record["notes"]["population_int8_bytes"] == 64 * 58
-    assert all(contestant["peak_bytes"] > 10**7 for contestant in record["contestants"])
 
 
 def test_table_has_a_line_for_each_ratio(result):
@@ -465,12 +471,75 @@ def test_evosax_has_no_problem_for_a_probe():
         rivals.evosax_problem(setting, envs.make(setting.env).action)
 
 
+def test_without_episodes_the_first_step_is_the_last():
+    env = loop.without_episodes(envs.make("gymnax/CartPole-v1", 20))
+    state, _ = env.reset(jax.random.key(0), ())
+    after, timestep = env.step(jax.random.key(1), state, jnp.int32(1))
+    assert after is state and bool(timestep.terminated) and not float(timestep.reward)
+    assert timestep.obs.shape == (4,)
+
+
+@pytest.mark.slow
 def test_the_loop_without_episodes_has_one_step_for_each():
     setting = cases.LoopOverhead("gymnax/CartPole-v1", 20, 8, (4,))
     env = envs.make(setting.env, setting.episode_length)
     contestant, _ = loop.generation("rest", loop.without_episodes(env), setting)
     assert contestant.env_steps == 8
     assert contestant.generations == 1
+
+
+@pytest.mark.slow  # two processes, each with a generation to compile
+def test_memory_is_that_of_a_process_of_its_own():
+    contest = CASES["memory_quick"].setting.build()
+    assert contest.notes["weights"] == 4 * 8 + 8 + 8 * 2 + 2
+    assert all((contestant.peak_bytes or 0) > 10**7 for contestant in contest.contestants)
+
+
+def test_memory_is_told_beside_that_of_two_members(monkeypatch):
+    def run_fresh(setting):
+        return {"weights": 58, "env_steps": 5, "peak_bytes": 1000 * setting.population_size}
+
+    monkeypatch.setattr(fresh, "run_fresh", run_fresh)
+    contest = CASES["memory_quick"].setting.build()
+    assert contest.notes["population_int8_bytes"] == 64 * 58
+    assert contest.notes["over_two_members_bytes"] == 62_000
+    assert [contestant.peak_bytes for contestant in contest.contestants] == [64_000, 2000]
+
+
+def test_a_process_that_ends_with_an_error_is_told_of(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(CaseError, match="a generation of 64 members exited with status 1"):
+        CASES["memory_quick"].setting.build()
+
+
+def test_the_loop_in_c_plays_full_episodes_or_is_refused():
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler")
+    setting, lean = cases.Yardstick(6, 2, 30), np.int8([[-1] * 4, [1] * 4])
+
+    def in_c(weights):
+        """Push to where the pole leans and falls, or to the other side."""
+        record = dataclasses.replace(
+            make_record((4, 2)),
+            mean=np.zeros(4, np.float32),
+            exponent=np.array([5, 6, 8, 6], np.int8),
+            layers=(Layer(weights, None, "ternary", "none", 0, 0),),
+        )
+        return yardstick._in_c(c_header.to_c(record), setting)
+
+    contestant = in_c(lean)
+    assert contestant.env_steps == contestant.run() == 6 * 2 * 30
+    with pytest.raises(CaseError, match="the policy falls in C"):
+        in_c(-lean)
+
+
+def test_evosax_takes_a_generation_of_all_steps():
+    setting = cases.LoopBesideEvosax("gymnax/CartPole-v1", 9, 6, (4,))
+    contestant = loop.evosax(setting, envs.make(setting.env, setting.episode_length))
+    told, _ = contestant.run()
+    assert int(told.generation_counter) == 1
+    assert contestant.env_steps == 6 * 9
+    assert contestant.compile_seconds and contestant.peak_bytes
 
 
 def test_a_policy_that_falls_is_not_called_trained(monkeypatch):
@@ -500,7 +569,9 @@ def reference_of(setting: cases.BesidePPO):
     return reference_ppo.ReferencePPO(setting, env)
 
 
-@pytest.mark.parametrize("env", ["gymnax/CartPole-v1", "brax/fast@spring"])
+@pytest.mark.parametrize(
+    "env", ["gymnax/CartPole-v1", pytest.param("brax/fast@spring", marks=pytest.mark.slow)]
+)
 def test_reference_takes_all_steps_and_learns_in_every_minibatch(env):
     setting = ppo_setting(env)
     learner = reference_of(setting)
@@ -614,6 +685,7 @@ def test_reference_has_no_probes():
         reference_ppo.make_env("probe/target", 1, 0.9)
 
 
+@pytest.mark.slow  # ours is tested with the learners, and the reference above
 def test_both_ppo_take_the_steps_that_count():
     setting = ppo_setting(num_updates=3)
     ours, reference, *_ = ppo.build(setting).contestants

@@ -341,9 +341,9 @@ def test_c_computes_what_python_does(some, compiler, kernel, flags):
     [
         ("PORTABLE", ("-O0",)),
         ("PORTABLE", ("-O2",)),
-        ("PORTABLE", ("-O3",)),
+        pytest.param("PORTABLE", ("-O3",), marks=pytest.mark.slow),
         ("VERTICAL", ("-Os", SOFT)),
-        ("VERTICAL", ("-O3", TABLES)),
+        pytest.param("VERTICAL", ("-O3", TABLES), marks=pytest.mark.slow),
         ("AVX512", ("-O3", "-ffp-contract=fast")),
         ("PORTABLE", SANITIZERS),
         ("AVX512", (*SANITIZERS, TABLES)),

@@ -208,9 +208,12 @@ def test_every_kernel_gives_the_integers_of_100_000_inputs_for_each_type(kernel)
     run_kernel(kernel, "deep_records.check_many(3000); deep_records.check_types(100_000)")
 
 
+EXPONENTS = [-24, 0, 3, 24, *(pytest.param(more, marks=pytest.mark.slow) for more in (-2, 9))]
+
+
 @pytest.mark.parametrize("channels", [4, 6, 7, 10])
 @pytest.mark.parametrize("activation", ["int8", "int4", "sign", "ternary"])
-@pytest.mark.parametrize("exponent", [-24, -2, 0, 3, 9, 24])
+@pytest.mark.parametrize("exponent", EXPONENTS)
 def test_convolutions_of_minatar_are_looked_up_alike(channels, activation, exponent, backend):
     rng = np.random.default_rng(channels)
     trits = lambda *shape: rng.integers(-1, 2, shape).astype(np.int8)  # noqa: E731

@@ -334,7 +334,7 @@ def seeds_of_mutations() -> list[bytes]:
 @needs_node
 def test_javascript_accepts_what_python_accepts():
     random = np.random.default_rng(6)
-    files = [m for data in seeds_of_mutations() for m in mutations(random, data, 300)]
+    files = [m for data in seeds_of_mutations() for m in mutations(random, data, 150)]
     accepted = assert_same_refusals(files + seeds_of_mutations())
     assert 100 < accepted < len(files) - 100
 
@@ -346,7 +346,7 @@ def test_javascript_accepts_what_python_accepts_of_version_2():
     files = [
         m
         for data in seeds_of_version_2()
-        for m in mutations(random, data, 50) + mutations(random, data, 120, stop=32 + 16 * data[20])
+        for m in mutations(random, data, 25) + mutations(random, data, 60, stop=32 + 16 * data[20])
     ]
     accepted = assert_same_refusals(files + seeds_of_version_2())
     assert 20 < accepted < len(files) - 100

@@ -93,13 +93,15 @@ TABLE = list(itertools.product(["ternary", "binary"], HIDDEN, [True, False], GRI
 NAMES = ("kind", "bias", "inputs", "output", "bits", "shifts", "scales")
 
 
+# A step that is prime to the number of values of every property goes through all of them.
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("run", [in_reference, in_onnxruntime])
 @pytest.mark.parametrize("weights", FORMATS)
 @pytest.mark.parametrize("output_kind", ["discrete", "continuous"])
 @pytest.mark.parametrize("input_kind", ["f32", "i8", "bits"])
-def test_it_computes_the_integers_of_every_policy(input_kind, output_kind, weights, run):
+def test_it_computes_the_integers_of_every_policy(input_kind, output_kind, weights, run, step):
     rng = np.random.default_rng(0)
-    for i, (kind, activations, bias, (bits, shifts)) in enumerate(TABLE):
+    for i, (kind, activations, bias, (bits, shifts)) in list(enumerate(TABLE))[::step]:
         sizes = (5, 7, 6)[: len(activations) + 1]
         scales = "output" if i % 3 else "layer"
         how = (kind, bias, input_kind, output_kind, bits, shifts, scales)

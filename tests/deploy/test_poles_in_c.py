@@ -108,7 +108,7 @@ def played(env, settings: Graph, params: PolicyParams, steps: int):
     ("weights", "steps"),
     [
         ("ternary", 2_000),
-        ("int8", 2_000),
+        pytest.param("int8", 2_000, marks=pytest.mark.slow),  # so are those of the champion
         ("champion", 100_000),
         pytest.param("ternary", 100_000, marks=pytest.mark.slow),
     ],

@@ -1,5 +1,6 @@
 """The runtime computes what `integer` says, in C and in NumPy, and what JAX does."""
 
+import functools
 import gc
 import os
 import pickle
@@ -10,6 +11,7 @@ import sys
 import threading
 import weakref
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,8 +74,9 @@ def as_numpy(record) -> np.ndarray:
 
 
 def test_all_kinds_of_policies_give_the_integers_of_the_reference(backend):
+    """The next test goes through the whole table, with each kernel of the extension."""
     # A step that is prime to the number of values of every property goes through all of them.
-    check_table(11 if backend == "numpy" else 1)
+    check_table(11)
 
 
 @pytest.mark.skipif(NATIVE is None, reason="the extension was not built")
@@ -203,10 +206,12 @@ def test_an_observation_of_any_dtype_is_what_numpy_makes_of_it(backend, dtype, o
     rng = np.random.default_rng(7)
     record = make_record((5, 8, 3), output=output, seed=4)
     policy, wide = runtime.Policy(record), np.dtype(dtype)
-    obs = rng.integers(0, 256, (200, 5 * wide.itemsize), dtype=np.uint8).view(wide)
+    # The extension has a conversion of its own for each dtype; where it is missing, NumPy converts.
+    count = 200 if backend == "native" else 5
+    obs = rng.integers(0, 256, (count, 5 * wide.itemsize), dtype=np.uint8).view(wide)
     if wide.kind == "b":
-        obs = rng.integers(0, 2, (200, 5)).astype(bool)
-    obs = np.concatenate([obs, rng.integers(0, 3, (200, 5)).astype(wide)])
+        obs = rng.integers(0, 2, (count, 5)).astype(bool)
+    obs = np.concatenate([obs, rng.integers(0, 3, (count, 5)).astype(wide)])
     with np.errstate(all="ignore"):
         floats = obs.astype(np.float32)
     for row, converted in zip(obs, floats, strict=True):
@@ -452,20 +457,33 @@ class TestExtension:
 # ------------------------------------------------------------------------- under the sanitizers
 
 
-def corpus(count: int) -> list[bytes]:
+class Corpus(NamedTuple):
+    """Files, and the line that the driver must print for each."""
+
+    files: list[bytes]
+    answers: list[str]
+
+
+def with_answers(files: list[bytes]) -> Corpus:
+    return Corpus(files, [*map(expected, files)])
+
+
+@functools.cache  # with what Python says of them, for all kernels
+def corpus(count: int, step: int) -> Corpus:
     """Return files of version 1, whole, cut off, and changed under a right check sum."""
-    whole = [tvp.encode(with_everything(record, 2)) for record in list(table())[::7]]
+    whole = [tvp.encode(with_everything(record, 2)) for record in list(table())[::step]]
     whole += [tvp.encode(mixed(seed)) for seed in range(20)]
     whole += [tvp.encode(with_everything(make_record((3, 4, 2), "tanh", "float")))]
     whole += [tvp.encode(with_squares(with_extreme_exponents(make_record((5, 4, 2)))))]
-    return damaged(whole, count)
+    return with_answers(damaged(whole, count))
 
 
-def second_corpus(count: int) -> list[bytes]:
+@functools.cache
+def second_corpus(count: int) -> Corpus:
     """Return the same of version 2."""
     records = [deep_record(seed) for seed in range(60 + count // 50)]
     whole = [tvp.encode(with_everything(record, 2)) for record in records]
-    return damaged([data for data in whole if data[8] == 2], count)
+    return with_answers(damaged([data for data in whole if data[8] == 2], count))
 
 
 def damaged(whole: list[bytes], count: int) -> list[bytes]:
@@ -528,7 +546,7 @@ def driver(tmp_path_factory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["portable", "avx2", "avx512"])
 def test_the_sanitizers_find_nothing_in_many_files(kernel, driver, tmp_path):
-    check_under_sanitizers(driver, tmp_path, kernel, corpus(6000))
+    check_under_sanitizers(driver, tmp_path, kernel, corpus(6000, 7))
 
 
 @pytest.mark.slow
@@ -539,7 +557,7 @@ def test_the_sanitizers_find_nothing_in_many_files_of_version_2(kernel, driver, 
 
 
 def test_the_sanitizers_find_nothing(driver, tmp_path):
-    check_under_sanitizers(driver, tmp_path, "portable", corpus(400))
+    check_under_sanitizers(driver, tmp_path, "portable", corpus(400, 37))
 
 
 @pytest.mark.parametrize("kernel", ["portable", "avx2", "avx512"])
@@ -547,13 +565,13 @@ def test_the_sanitizers_find_nothing_in_version_2(kernel, driver, tmp_path):
     check_under_sanitizers(driver, tmp_path, kernel, second_corpus(300))
 
 
-def check_under_sanitizers(driver: Path, folder: Path, kernel: str, files: list[bytes]) -> None:
+def check_under_sanitizers(driver: Path, folder: Path, kernel: str, corpus: Corpus) -> None:
     """Run the decoder and the kernels in C on the files; verdicts and actions are Python's."""
     path = folder / "corpus"
-    path.write_bytes(b"".join(struct.pack("<I", len(data)) + data for data in files))
+    path.write_bytes(b"".join(struct.pack("<I", len(data)) + data for data in corpus.files))
     done = subprocess.run([driver, path, kernel], capture_output=True, text=True)
     if done.returncode == 77:
         pytest.skip(f"this machine does not run {kernel}")
     assert done.returncode == 0, done.stderr[-4000:]
-    for data, line in zip(files, done.stdout.splitlines(), strict=True):
-        assert line == expected(data)
+    for line, wanted in zip(done.stdout.splitlines(), corpus.answers, strict=True):
+        assert line == wanted

@@ -1,6 +1,7 @@
 """Distilling: what a teacher is asked, where a student learns, and that its file acts alike."""
 
 import dataclasses
+import functools
 import importlib
 import re
 import subprocess
@@ -127,8 +128,18 @@ def test_a_linear_teacher_is_learned():
 # ------------------------------------------------------------------------- what is trained ships
 
 
-@pytest.mark.parametrize("weights, activation", [("ternary", "int8"), ("binary", "ternary")])
-@pytest.mark.parametrize("env_id, source", [("CartPole-v1", lean), ("Pendulum-v1", brake)])
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    "env_id, source, weights, activation",
+    [
+        ("CartPole-v1", lean, "ternary", "int8"),
+        slow("CartPole-v1", lean, "binary", "ternary"),
+        slow("Pendulum-v1", brake, "ternary", "int8"),
+        ("Pendulum-v1", brake, "binary", "ternary"),
+    ],
+)
 def test_the_file_acts_as_what_was_trained(env_id, source, weights, activation, tmp_path):
     """On all states, also beyond the quantiser's range, with ==."""
     spaces = spaces_of(env_id, {})

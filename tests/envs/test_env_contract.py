@@ -24,6 +24,7 @@ BOUNDS = [
     *(1.0 + 1e-9, 1.0 - 1e-9, float(np.nextafter(tvp.MAX_BOUND, np.float32(np.inf)))),
 ]
 RECORD = make_record((2, 2), output="continuous")
+TARGET = envs.make("probe/target")
 
 
 def a_file_holds(low: float, high: float) -> bool:
@@ -40,7 +41,7 @@ def a_file_holds(low: float, high: float) -> bool:
 def is_accepted(low: float, high: float) -> bool:
     action = ActionSpec("continuous", 2, (-1.0, low), (1.0, high))
     try:
-        contract.check(envs.make("probe/target")._replace(action=action, action_names=()))
+        contract.check(TARGET._replace(action=action, action_names=()))
     except WrongObject as error:
         assert "probe/target: component 1 is between" in str(error)
         return False

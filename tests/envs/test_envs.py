@@ -24,19 +24,39 @@ from ternevo.types import Env, EnvState, ObsSpec, Timestep
 IDS = envs.available()
 PROBES = [env_id for env_id in IDS if env_id.startswith("probe/")]
 GYMNAX = [env_id for env_id in IDS if env_id.startswith("gymnax/")]
-BRAX_STEPPED = [  # simulated for real: compiling takes seconds
-    "brax/fast@spring",
-    "brax/inverted_pendulum@spring",
-    "brax/hopper@spring",
-    "brax/ant@spring",
-]
-BRAX_SLOW = [
-    pytest.param("brax/swimmer@generalized", marks=pytest.mark.slow),
-    pytest.param("brax/hopper@mjx", marks=pytest.mark.slow),
-    pytest.param("brax/ant@positional", marks=pytest.mark.slow),
-]
-BRAX_TRACED = [env_id for env_id in IDS if env_id.startswith("brax/")]
-BRAX_TRACED += ["brax/ant@positional", "brax/walker2d@generalized", "brax/hopper@mjx"]
+
+
+def slow_but(default: set[str], ids: list[str]) -> list:
+    """Return the rows of a table, all but some of them slow."""
+    return [
+        pytest.param(row, marks=() if row in default else pytest.mark.slow, id=row) for row in ids
+    ]
+
+
+# Tracing a body of brax takes seconds, and compiling it more. What ternevo adds is the same for all
+# of them, so the default tests have small ones and one that needs another backend. The ant is in
+# test_bodies.py.
+BRAX = [env_id for env_id in IDS if env_id.startswith("brax/")]
+BRAX_TRACED = slow_but(
+    {"brax/fast", "brax/inverted_pendulum", "brax/swimmer"},
+    [*BRAX, "brax/ant@positional", "brax/walker2d@generalized", "brax/hopper@mjx"],
+)
+BRAX_STEPPED = slow_but(
+    {"brax/fast@spring"},
+    [
+        *(f"brax/{name}@spring" for name in ("fast", "inverted_pendulum", "hopper", "ant")),
+        *("brax/swimmer@generalized", "brax/hopper@mjx", "brax/ant@positional"),
+    ],
+)
+SUITES_OF_GYMNAX = (
+    "CartPole-v1",
+    "Pendulum-v1",
+    "Breakout-MinAtar",
+    "Catch-bsuite",
+    "Reacher-misc",
+)
+PLAYED = slow_but({*PROBES, *(f"gymnax/{name}" for name in SUITES_OF_GYMNAX)}, PROBES + GYMNAX)
+"""The limit is a wrapper's, the same for all. Every environment is traced for the test of types."""
 
 
 class Rollout(NamedTuple):
@@ -147,7 +167,7 @@ def test_a_step_keeps_the_types_of_the_state(env_id, traced_once):
     assert jax.tree.map(describe, state) == jax.tree.map(describe, next_state)
 
 
-@pytest.mark.parametrize("env_id", PROBES + GYMNAX)
+@pytest.mark.parametrize("env_id", PLAYED)
 def test_an_episode_is_finite_and_obeys_the_default_limit(env_id):
     """Two steps past the limit: a state that reset itself would count from 0 again."""
     env, (obs, steps, _) = past_the_limit(env_id)
@@ -157,14 +177,20 @@ def test_an_episode_is_finite_and_obeys_the_default_limit(env_id):
         assert jnp.all(jnp.isfinite(steps.obs)) and jnp.all(jnp.isfinite(steps.reward))
 
 
-@pytest.mark.parametrize("env_id", [*PROBES, "gymnax/MetaMaze-misc", "gymnax/Reacher-misc"])
+@pytest.mark.parametrize(
+    "env_id",
+    slow_but(
+        {"probe/corridor", "probe/countdown", "gymnax/Reacher-misc"},
+        [*PROBES, "gymnax/MetaMaze-misc", "gymnax/Reacher-misc"],
+    ),
+)
 def test_a_given_limit_replaces_the_default(env_id):
     env = envs.make(env_id, episode_length=3)
     assert env.episode_length == 3
     assert_obeys_limit(run(env, 5).steps, 3)
 
 
-@pytest.mark.parametrize("env_id", BRAX_STEPPED + BRAX_SLOW)
+@pytest.mark.parametrize("env_id", BRAX_STEPPED)
 def test_brax_steps_are_finite_and_obey_the_limit(env_id, traced_once):
     env = envs.make(env_id, episode_length=3)
     obs, steps, _ = run(env, 5)
@@ -227,18 +253,14 @@ def test_terminating_at_the_limit_is_not_a_truncation():
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "CartPole-v1",
-        "Pendulum-v1",
-        "MountainCarContinuous-v0",
-        "Breakout-MinAtar",
-        "Catch-bsuite",
-        "DeepSea-bsuite",
-        "UmbrellaChain-bsuite",
-        "FourRooms-misc",
-        "BernoulliBandit-misc",
-        "FrozenLake-misc",
-    ],
+    slow_but(  # both kinds of actions, a picture, and an observation that is made one-hot
+        {"CartPole-v1", "Pendulum-v1", "Breakout-MinAtar", "FrozenLake-misc"},
+        [
+            *("CartPole-v1", "Pendulum-v1", "MountainCarContinuous-v0", "Breakout-MinAtar"),
+            *("Catch-bsuite", "DeepSea-bsuite", "UmbrellaChain-bsuite", "FourRooms-misc"),
+            *("BernoulliBandit-misc", "FrozenLake-misc"),
+        ],
+    ),
 )
 def test_gymnax_itself_plays_the_same_first_episode(name):
     import gymnax
@@ -277,13 +299,13 @@ def test_gymnax_itself_plays_the_same_first_episode(name):
         np.testing.assert_allclose(mine[mask], other[mask], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [env_id.partition("/")[2] for env_id in BRAX_TRACED[:12]])
-def test_a_brax_step_reads_nothing_but_the_physics(name):
+@pytest.mark.parametrize("env_id", BRAX_TRACED[: len(BRAX)])
+def test_a_brax_step_reads_nothing_but_the_physics(env_id):
     """The adapter carries only the simulator's state; metrics and info are empty, and not missed.
 
     What else a state has must not matter.
     """
-    bare = brax_itself(*brax._parse(name))
+    bare = brax_itself(*brax._parse(env_id.partition("/")[2]))
     with brax.quiet():
         reset = jax.eval_shape(bare.reset, jax.eval_shape(jax.random.key, 0))
         state = jax.eval_shape(brax._to_brax, reset.pipeline_state)
@@ -572,6 +594,7 @@ def test_nothing_to_render_is_an_error(tmp_path):
 # --- bodies of brax -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # test_bodies.py says the same of the ant
 def test_a_task_changes_the_body_and_one_that_changes_nothing_changes_no_bit():
     """The pole falls slower with less gravity; with all of it, it falls as it always does."""
 

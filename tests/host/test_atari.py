@@ -83,7 +83,13 @@ def test_what_a_step_returns():
     worlds.close()
 
 
-@pytest.mark.parametrize("name", ["assault", "beam_rider@sticky", "qbert", "tetris"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("assault", "beam_rider@sticky"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("qbert", "tetris")),
+    ],
+)
 def test_an_episode_depends_on_its_seed_and_actions_only(name):
     """These games go on otherwise after ALE's `reset_game`, or after its `restoreState`, alone."""
     fresh = played(atari.open_worlds(name, 1, 1), 0, 7, 60)

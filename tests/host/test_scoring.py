@@ -50,8 +50,17 @@ def played(policy, seed, horizon):
     return total, len(seen), np.asarray(seen, np.float64)
 
 
-@pytest.mark.parametrize("settings", [MLP((4,)), Recurrent((3,)), MLP((4,), weights="float")])
-@pytest.mark.parametrize("horizon", [7, 40])
+@pytest.mark.parametrize(
+    "settings, horizon",
+    [
+        (MLP((4,)), 7),
+        (Recurrent((3,)), 40),
+        pytest.param(MLP((4,)), 40, marks=pytest.mark.slow),
+        pytest.param(Recurrent((3,)), 7, marks=pytest.mark.slow),
+        pytest.param(MLP((4,), weights="float"), 7, marks=pytest.mark.slow),
+        pytest.param(MLP((4,), weights="float"), 40, marks=pytest.mark.slow),
+    ],
+)
 def test_scores_are_those_of_episodes_played_alone(settings, horizon):
     files = files_of(settings)
     alone = [played(Policy.from_bytes(files[job.policy]), job.seed, horizon) for job in JOBS]

@@ -194,8 +194,17 @@ def test_an_output_beyond_the_bound_comes_back_but_goes_no_further():
     np.testing.assert_array_equal(down, [-1, -1, -1, -1, 0, 0])
 
 
-@pytest.mark.parametrize("make", [actor_critic.td3, actor_critic.sac])
-@pytest.mark.parametrize("weights", ["ternary", "binary", "float"])
+@pytest.mark.parametrize(
+    "make, weights",
+    [
+        (actor_critic.td3, "ternary"),
+        (actor_critic.sac, "float"),
+        pytest.param(actor_critic.td3, "binary", marks=pytest.mark.slow),
+        pytest.param(actor_critic.td3, "float", marks=pytest.mark.slow),
+        pytest.param(actor_critic.sac, "ternary", marks=pytest.mark.slow),
+        pytest.param(actor_critic.sac, "binary", marks=pytest.mark.slow),
+    ],
+)
 def test_what_explores_does_not_ship(make, weights):
     """The shipped weights are cut from the target actor's latents, and nothing else."""
     policy = MLP((4,), weights=weights).build(ENV.obs, ENV.action)

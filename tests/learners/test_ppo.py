@@ -23,8 +23,10 @@ from ternevo.learners import ppo
 from ternevo.learners.critics import Critic
 from ternevo.learners.latents import latent_policy
 from ternevo.learners.ppo import Networks, critic_of
+from ternevo.machine import devices
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
+from ternevo.strategies import on_policy
 from ternevo.strategies.numbered import unwrapped
 from ternevo.training import loop
 from ternevo.types import ActionSpec, ObsSpec
@@ -445,17 +447,21 @@ def test_the_value_of_a_step_that_pays_one_is_one():
     np.testing.assert_allclose(run.values([[1.0]]), 1.0, atol=0.05)
 
 
+def in_the_corridor():
+    options = {"gamma": 0.5, "normalize_rewards": False, "entropy_coefficient": 0.0}
+    return trained("probe/corridor", 150, **options)
+
+
 def test_values_discount():
     """In the corridor, going right pays 1 after 4, 3, 2, 1 steps: gamma to the power of 3 to 0."""
-    run = trained(
-        "probe/corridor", 150, gamma=0.5, normalize_rewards=False, entropy_coefficient=0.0
-    )
+    run = in_the_corridor()
     np.testing.assert_array_equal(run.actions(np.eye(5)[:4]), 1)
     np.testing.assert_allclose(
         run.values(np.eye(5)[:4]), np.tile([0.125, 0.25, 0.5, 1.0], (SEEDS, 1)), atol=0.08
     )
 
 
+@pytest.mark.slow  # advantages are compared above, and final observations in test_transitions.py
 def test_a_truncation_is_no_end():
     """Every step pays 1 for ever, and the limit only stops the observer: 1 / (1 - gamma)."""
     run = trained("probe/countdown", 150, 20, gamma=0.5, normalize_rewards=False)
@@ -463,6 +469,7 @@ def test_a_truncation_is_no_end():
     np.testing.assert_allclose(run.values(shown), 2.0, atol=0.1)
 
 
+@pytest.mark.slow  # the last cell of the corridor above says the same
 def test_a_termination_is_an_end():
     """Afterlife pays 1 three times: with gamma 1/2 that is worth 1.75 where it begins."""
     # Environments go in step, so a generation of whole episodes has as many of each of the states.
@@ -477,9 +484,9 @@ def test_the_rewarded_action_is_picked(kind):
     assert bool(jnp.all(trained("probe/bandit", 40, kind=kind).actions([[1.0]]) == 1))
 
 
-@pytest.mark.parametrize("kind", ["float", slow("ternary"), slow("binary")])
+@pytest.mark.parametrize("kind", [slow("float"), slow("ternary"), slow("binary")])
 def test_the_action_follows_the_observation(kind):
-    """Ternary weights learn as much from pictures, in test_ppo_sees.py."""
+    """Ternary weights learn as much from pictures by default, in test_ppo_sees.py."""
     run = trained("probe/sign", 60, kind=kind, use_bias=False)
     np.testing.assert_array_equal(run.actions([[-1.0], [1.0]]), np.tile([0, 1], (SEEDS, 1)))
     expected = jnp.float32 if kind == "float" else jnp.int8
@@ -494,6 +501,7 @@ def test_a_continuous_target_is_hit(name):
     np.testing.assert_allclose(run.actions([[1.0]])[:, 0, 0], 0.5, atol=0.1)
 
 
+@pytest.mark.slow  # the corridor, the sign and the target above are learned by that alone
 def test_an_action_better_than_expected_has_a_positive_advantage_and_becomes_likelier():
     """One generation on the bandit from equal odds: the share of action 1 goes up in each seed."""
     env = envs.make("probe/bandit")
@@ -559,10 +567,12 @@ def test_the_critic_sees_a_bit_at_the_size_of_one():
 
 
 def test_every_observation_is_in_the_moments():
-    run = trained("probe/sign", 60, kind="float", use_bias=False)
-    moments = run.shipped.moments
-    np.testing.assert_array_equal(moments.count, 60 * 16 * 8)
-    np.testing.assert_allclose(moments.deviation**2 + moments.mean**2, 1.0, rtol=1e-4)
+    """In the corridor, one of five numbers is 1, and the others are 0."""
+    moments = in_the_corridor().shipped.moments
+    np.testing.assert_array_equal(moments.count, 150 * 16 * 8)
+    np.testing.assert_allclose(moments.mean.sum(-1), 1.0, rtol=1e-4)
+    squares = moments.deviation**2 + moments.mean**2
+    np.testing.assert_allclose(squares, moments.mean, rtol=1e-4, atol=1e-6)
 
 
 BEFORE_SEQUENCES = {  # of the last generation of each seed, at commit cb6fdc8
@@ -585,6 +595,7 @@ def test_policies_without_memory_learn_as_before_there_were_sequences():
         np.testing.assert_allclose(metrics[name][:, -1], before, rtol=tolerance, err_msg=name)
 
 
+@pytest.mark.slow  # chunks are the loop's, and tests/training/test_loop.py has other strategies
 @pytest.mark.exact
 def test_chunks_of_generations_change_no_bit():
     env = envs.make("gymnax/CartPole-v1", 20)
@@ -616,20 +627,33 @@ def on_devices(out: Path, *names: str) -> dict:
 NUM_CRITIC_AND_MOMENTS = 4 + 3 + 3
 
 
-def test_two_devices_learn_together(tmp_path):
-    """The critic's gradient is the mean of theirs; what they cannot share each does by itself."""
-    pairs = on_devices(tmp_path / "two.npz", "shared", "uneven")
-    for one, two in pairs["uneven"]:
-        np.testing.assert_array_equal(one, two)
-    for one, two in pairs["shared"][:NUM_CRITIC_AND_MOMENTS]:
+@pytest.mark.parametrize("name", ["shared", pytest.param("remembering", marks=pytest.mark.slow)])
+def test_two_devices_learn_together(name, tmp_path):
+    """The critic's gradient is the mean of theirs."""
+    pairs = on_devices(tmp_path / "two.npz", name)
+    for one, two in pairs[name][:NUM_CRITIC_AND_MOMENTS]:
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
-def test_two_devices_learn_together_from_sequences(tmp_path):
-    pairs = on_devices(tmp_path / "two.npz", "remembering")
-    for one, two in pairs["remembering"][:NUM_CRITIC_AND_MOMENTS]:
-        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+def test_what_two_devices_cannot_share_each_does_by_itself(tmp_path):
+    for one, two in on_devices(tmp_path / "two.npz", "uneven")["uneven"]:
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_shared"),
+    [
+        ({"num_envs": 512, "num_steps": 1, "num_minibatches": 1}, True),
+        ({"num_envs": 3, "num_steps": 512, "num_minibatches": 1}, False),
+        ({"num_envs": 2, "num_steps": 255, "num_minibatches": 2}, False),
+        ({"num_envs": 8, "num_steps": 8, "num_minibatches": 2}, False),
+    ],
+    ids=["evenly", "environments are left", "rows are left", "too small"],
+)
+def test_two_devices_share_what_divides_evenly_and_is_worth_it(options, is_shared, monkeypatch):
+    monkeypatch.setattr(devices, "count", lambda: 2)
+    assert on_policy._shares_evenly(PPO(**options), has_memory=False) == is_shared
 
 
 WRONG_SETTINGS = [

@@ -21,7 +21,10 @@ PLAIN = Conv((16,), "relu", filters=((16, 3, 1),), weights="float")
 TERNARY = Conv((16,), "int8", filters=((16, 3, 1),), observation_shift=1)
 
 
-@pytest.mark.parametrize("settings", [PLAIN, TERNARY], ids=["float", "ternary"])
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param(PLAIN, id="float", marks=pytest.mark.slow), pytest.param(TERNARY, id="ternary")],
+)
 def test_ppo_trains_convolutions(settings):
     """Constant actions are right for half of the pictures, and the best policy for all."""
     env = contract.shown_to(settings, bars())

@@ -129,8 +129,9 @@ def test_the_target_moves_every_period_by_tau(period, tau):
     batch = Batch(view, jnp.array([0, 1]), jnp.array([1.0, -1.0]), view, jnp.zeros(2))
     state = own.init(jax.random.key(0))
     expected = state.target
+    update = quick_jit(own.update)
     for count in range(1, 8):
-        state, _ = own.update(jax.random.key(count), state, batch)
+        state, _ = update(jax.random.key(count), state, batch)
         if count % period == 0:
             expected = jax.tree.map(
                 lambda new, old: tau * new + (1 - tau) * old, state.learned, expected
@@ -180,19 +181,21 @@ class Trained:
         return np.asarray(jax.vmap(of_one)(self.states))
 
 
+@pytest.mark.slow  # discounts at a time limit are compared with a loop in test_replay.py
 def test_a_time_limit_is_not_an_end():
     """Every step pays 1 for ever, and the limit only stops the observer: 1 / (1 - gamma)."""
     run = Trained("probe/countdown", 40, 20)
     np.testing.assert_allclose(run.values([[1.0], [0.5], [0.05]]), 2.0, atol=0.12)
 
 
+@pytest.mark.slow  # the last cell of the corridor below says the same
 def test_a_termination_is_an_end():
     """`random_length` cut to one step: every action pays 1, and then it terminates."""
     run = Trained("probe/random_length", 30, 1)
     np.testing.assert_allclose(run.values([[1.0]]), 1.0, atol=0.05)
 
 
-@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("n_step", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_values_discount(n_step):
     """In the corridor, going right pays 1 after 4, 3, 2, 1 steps: gamma to the power of 3 to 0."""
     run = Trained("probe/corridor", 80, n_step=n_step)
@@ -210,8 +213,8 @@ def test_the_action_that_ships_is_the_argmax_of_the_target():
     own = learner(
         DQN.of(critic_hidden_sizes=()), env, latent_policy(policy, "ternary"), optax.adam(0.1)
     )
-    state = own.init(jax.random.key(0))
-    other = own.init(jax.random.key(5))
+    init = quick_jit(own.init)
+    state, other = init(jax.random.key(0)), init(jax.random.key(5))
     state = state._replace(target=other.target)
     shipped, wanted = own.params(state), own.params(other)
     jax.tree.map(np.testing.assert_array_equal, shipped, wanted)

@@ -14,6 +14,7 @@ from ternevo.deploy import runtime
 from ternevo.learners.latents import latent_policy
 from ternevo.settings.policies import MLP
 from ternevo.settings.policies.settings import LARGEST_LEVELS
+from ternevo.settings.strategies import STRATEGIES
 
 FEW = list(LARGEST_LEVELS)
 BRIEF = {
@@ -64,8 +65,9 @@ def test_outputs_do_not_depend_on_how_weights_are_held(kind):
     np.testing.assert_array_equal(*outputs)
 
 
-CASES = [
-    ("ppo", "probe/sign", {"num_envs": 8, "num_steps": 8, "num_minibatches": 2}),
+SMALL_PPO = {"num_envs": 8, "num_steps": 8, "num_minibatches": 2}
+CASES = [  # how weights are rounded depends on no learner
+    pytest.param("ppo", "probe/sign", SMALL_PPO, marks=pytest.mark.slow),
     ("dqn", "probe/sign", LARGER),
     pytest.param("td3", "probe/double_integrator", LARGER, marks=pytest.mark.slow),
     pytest.param("sac", "probe/double_integrator", LARGER, marks=pytest.mark.slow),
@@ -87,9 +89,21 @@ def test_every_learner_ships_integers(strategy, env, own):
     assert again.record.has_few_bits
 
 
-def test_evolution_of_latents_searches_integers_and_that_of_trits_says_what_does():
+@pytest.mark.slow
+def test_evolution_of_latents_ships_integers():
     found = ternevo.train("probe/sign", "latent", weights="int8", population_size=8, **BRIEF)
     assert {layer.kind for layer in found.record.layers} == {"int8"}
+
+
+def test_evolution_of_latents_searches_integers():
+    policy = own_policy("int8")
+    strategy = STRATEGIES["latent"].of(population_size=8)
+    strategy = strategy.build(envs.make("probe/sign"), policy, "int8", 4)
+    shipped = jax.eval_shape(lambda key: strategy.params(strategy.init(key)).weights, KEY)
+    assert {tensor.values.dtype for tensor in tensors(shipped)} == {jnp.dtype("int8")}
+
+
+def test_evolution_of_trits_says_what_searches_integers():
     with pytest.raises(ValueError, match="--weights int8 is for gradient learners"):
         ternevo.train("probe/sign", "ternary_nes", weights="int8", **BRIEF)
     with pytest.raises(ValueError, match="--matmul planes counts bits of trits and signs"):

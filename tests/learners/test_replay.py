@@ -183,8 +183,15 @@ def test_observations_outside_their_contract_are_replayed_as_policies_see_them(k
     np.testing.assert_array_equal(replayed, acted)
 
 
-@pytest.mark.parametrize("num_steps", [1, 3])
-@pytest.mark.parametrize("lifetime", [1, 2])
+@pytest.mark.parametrize(
+    "num_steps, lifetime",
+    [
+        (3, 2),
+        pytest.param(1, 1, marks=pytest.mark.slow),
+        pytest.param(1, 2, marks=pytest.mark.slow),
+        pytest.param(3, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_stacked_frames_are_kept_once_and_stacked_when_sampled(num_steps, lifetime):
     """The second route: the same steps, kept as the stacks that the wrapper made of them."""
     wrapped = envs.make("probe/countdown", 5, Wrappers(frame_stack=3, lifetime=lifetime))

@@ -84,6 +84,7 @@ def test_erdos_renyi_shares_are_those_of_the_published_pruner():
     assert found == pytest.approx([0.4414, 0.9304], abs=2e-4)
 
 
+@pytest.mark.slow  # by default, test_quantising.py prunes DQN, with the same optimiser as these
 @pytest.mark.parametrize("strategy", ["ppo", "dqn", "td3", "sac"])
 @pytest.mark.parametrize("weights", ["float", "ternary"])
 def test_every_learner_ships_a_policy_as_sparse_as_was_asked_for(strategy, weights, tmp_path):

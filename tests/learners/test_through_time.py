@@ -74,8 +74,10 @@ def backwards(weights: dict, found: Sequences, above: np.ndarray, starts_at_bias
     return zeros
 
 
-@pytest.mark.parametrize("starts_at_bias", [False, True])
-@pytest.mark.parametrize("kind", ["float", "ternary"])
+@pytest.mark.parametrize(
+    "kind, starts_at_bias",
+    [("float", False), ("ternary", True), slow("float", True), slow("ternary", False)],
+)
 def test_gradients_flow_through_the_memory_as_the_chain_rule_says(kind, starts_at_bias):
     settings = Elman(3, weights=kind, starts_at_bias=starts_at_bias)
     policy = settings.build(ObsSpec((2,)), ActionSpec("discrete", 2))

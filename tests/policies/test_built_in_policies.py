@@ -96,7 +96,23 @@ FLOATS = {
         ObsSpec(FLAT),
     ),
 }
-each = pytest.mark.parametrize(("settings", "obs"), CASES.values(), ids=CASES)
+ONE_OF_EACH = (
+    *("mlp", "conv", "conv of pixels", "resnet", "elman of signs", "gated", "gated of 4 bits"),
+    *("graph", "graph of copies without memory", "graph of integers", "graph of trits"),
+)
+"""Every policy, every cell and update, and every kind of activation and of input."""
+
+
+def of_each(cases, quick):
+    """Return the mark for a test of all cases, of which some are slow."""
+    rows = [
+        pytest.param(*case, id=name, marks=() if name in quick else pytest.mark.slow)
+        for name, case in cases
+    ]
+    return pytest.mark.parametrize(("settings", "obs"), rows)
+
+
+each = of_each(CASES.items(), ONE_OF_EACH)
 floats = pytest.mark.parametrize(("settings", "obs"), FLOATS.values(), ids=FLOATS)
 
 
@@ -189,9 +205,7 @@ def env_of(obs: ObsSpec) -> Any:
     return envs.make("probe/corridor", 9)._replace(id="", obs=obs, action=ACTION, obs_names=())
 
 
-@pytest.mark.parametrize(
-    ("settings", "obs"), [*CASES.values(), *FLOATS.values()], ids=[*CASES, *FLOATS]
-)
+@of_each([*CASES.items(), *FLOATS.items()], (*ONE_OF_EACH, "graph of copies"))
 def test_a_policy_comes_back_from_its_file(settings, obs, tmp_path):
     env = contract.shown_to(settings, env_of(obs))
     _, params = shipped(settings, env.obs)
@@ -347,7 +361,10 @@ def test_impossible_settings_are_refused_in_words(make, message):
 @pytest.mark.parametrize(
     "arguments",
     [
-        "--policy conv --filters ((3,3,2),) --hidden_sizes 8 --env gymnax/Breakout-MinAtar",
+        pytest.param(
+            "--policy conv --filters ((3,3,2),) --hidden_sizes 8 --env gymnax/Breakout-MinAtar",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "--policy recurrent --memory_size 4 --hidden_sizes 5 --env probe/corridor",
             marks=pytest.mark.slow,
@@ -356,6 +373,7 @@ def test_impossible_settings_are_refused_in_words(make, message):
     ids=["conv", "recurrent"],
 )
 def test_evolution_trains_them_and_ships_them(arguments, tmp_path):
+    """By default, PPO trains a convolution in test_ppo_sees.py, and evolution in test_memory.py."""
     run.main(
         [
             *arguments.split(),
@@ -401,9 +419,13 @@ def test_a_float_graph_starts_alike_however_many_copies_an_observation_has():
         policy = contract.build(settings, ObsSpec((2 * copies,)), ACTION)
         params, key = policy.init(jax.random.key(1)), jax.random.key(0)
         rows = jnp.asarray(np.repeat(shown, copies, axis=1))
-        return jax.vmap(lambda x: policy.apply(params, policy.reset(params, key), inputs(x))[1])(
-            rows
-        )
+
+        @quick_jit
+        def outputs_of(rows):
+            memory = policy.reset(params, key)
+            return jax.vmap(lambda x: policy.apply(params, memory, inputs(x))[1])(rows)
+
+        return outputs_of(rows)
 
     assert np.unique(outputs(1)).size > 10
     np.testing.assert_allclose(outputs(4), outputs(1), rtol=1e-6)

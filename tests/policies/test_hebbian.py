@@ -57,8 +57,13 @@ each = pytest.mark.parametrize(
         for name, case in CASES.items()
     ],
 )
-all_of_them = pytest.mark.parametrize(
-    ("settings", "action"), [*CASES.values(), *FLOATS.values()], ids=[*CASES, *FLOATS]
+WRITTEN = ("two layers", "a rule for an input", "groups", "evolved start", "float rules")
+each_file = pytest.mark.parametrize(
+    ("settings", "action"),
+    [
+        pytest.param(*case, id=name, marks=[] if name in WRITTEN else pytest.mark.slow)
+        for name, case in [*CASES.items(), *FLOATS.items()]
+    ],
 )
 
 
@@ -229,7 +234,7 @@ def test_random_numbers_are_even_and_the_same_in_jax():
     assert len(np.unique(found)) > 19990
 
 
-@all_of_them
+@each_file
 def test_a_policy_comes_back_from_its_file(settings, action, tmp_path):
     env = envs.make("probe/corridor", 9)._replace(id="", obs=OBS, action=action)
     env = env._replace(obs_names=(), action_names=())

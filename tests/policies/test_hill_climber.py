@@ -40,8 +40,13 @@ each = pytest.mark.parametrize(
         for name, case in CASES.items()
     ],
 )
-all_of_them = pytest.mark.parametrize(
-    ("settings", "action"), [*CASES.values(), *FLOATS.values()], ids=[*CASES, *FLOATS]
+WRITTEN = ("averaged", "random start", "floats")
+each_file = pytest.mark.parametrize(
+    ("settings", "action"),
+    [
+        pytest.param(*case, id=name, marks=[] if name in WRITTEN else pytest.mark.slow)
+        for name, case in [*CASES.items(), *FLOATS.items()]
+    ],
 )
 
 
@@ -171,7 +176,7 @@ def test_changes_of_floats_are_nearly_normal():
     assert abs(np.mean(np.abs(found) < 1) - 0.68) < 0.02
 
 
-@all_of_them
+@each_file
 def test_a_policy_comes_back_from_its_file(settings, action, tmp_path):
     env = envs.make("probe/corridor", 9)._replace(id="", obs=OBS, action=action)
     env = env._replace(obs_names=(), action_names=())

@@ -101,7 +101,11 @@ def saved(tmp_path, settings, env):
 
 
 @pytest.mark.parametrize(
-    ("env_id", "weights"), [("vision/boxes", "float"), ("gymnax/CartPole-v1", "ternary")]
+    ("env_id", "weights"),
+    [
+        pytest.param("vision/boxes", "float", marks=pytest.mark.slow),
+        ("gymnax/CartPole-v1", "ternary"),
+    ],
 )
 def test_the_file_is_an_mlp_that_knows_what_drew_it(tmp_path, env_id, weights):
     env = envs.make(env_id)

@@ -34,7 +34,15 @@ SETTINGS = {
 }
 CARTPOLE = envs.make("gymnax/CartPole-v1", 40)
 UNITS = Quantiser(jnp.zeros(4), jnp.full(4, 32.0))
-each_policy = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+QUICK = ("plastic", "gated")
+"""One of a user's own, and one that comes with ternevo."""
+each_policy = pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(settings, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for name, settings in SETTINGS.items()
+    ],
+)
 
 
 @each_policy
@@ -171,7 +179,7 @@ def test_gymnasium_is_stepped_with_the_memory_of_each_episode():
     np.testing.assert_array_equal(alone.returns, together.returns)
 
 
-@pytest.mark.parametrize("name", ["elman", "gated"])
+@pytest.mark.parametrize("name", [pytest.param("elman", marks=pytest.mark.slow), "gated"])
 def test_what_ships_keeps_the_memory_of_each_episode(name):
     """The runtime in three lanes, in one, and JAX step by step have the same returns."""
     settings = SETTINGS[name]

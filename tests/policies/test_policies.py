@@ -204,7 +204,13 @@ def test_float_activations_agree_with_numpy(activation, weights):
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("activation", list(INTEGER_ACTIVATIONS))
+@pytest.mark.parametrize(
+    "activation",
+    [
+        pytest.param(name, marks=() if name in ("int8", "sign") else pytest.mark.slow)
+        for name in INTEGER_ACTIVATIONS
+    ],
+)
 def test_jit_vmap_and_float32_weights_change_no_bit(activation):
     policy = MLP(HIDDEN, activation).build(ObsSpec((OBS_SIZE,)), ACTION)
     params = jax.jit(jax.vmap(policy.init))(jax.random.split(jax.random.key(0), 2))

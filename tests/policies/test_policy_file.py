@@ -1,6 +1,7 @@
 """A policy file holds all that a policy needs, and nothing else passes for one."""
 
 import dataclasses
+import itertools
 import math
 
 import chex
@@ -49,8 +50,16 @@ def saved(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("weights", ["ternary", "binary", "float"])
-@pytest.mark.parametrize("activation", ["int8", "sign", "tanh"])
+QUICK = (("ternary", "int8"), ("binary", "sign"), ("float", "tanh"))
+
+
+@pytest.mark.parametrize(
+    "weights, activation",
+    [
+        pytest.param(*kind, marks=() if kind in QUICK else pytest.mark.slow)
+        for kind in itertools.product(("ternary", "binary", "float"), ("int8", "sign", "tanh"))
+    ],
+)
 def test_a_loaded_policy_acts_as_the_one_in_memory(weights, activation, tmp_path):
     settings = MLP(hidden_sizes=(6, 5), weights=weights, activation=activation)
     policy, params = shipped(settings)

@@ -1,5 +1,6 @@
 """Populations scored outside JAX: the deployed policy's returns, the moments, runs and failures."""
 
+import chex
 import fake_suite
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,8 @@ from ternevo.problems.episodes import keys_of
 from ternevo.problems.host import seeds_of
 from ternevo.settings.command_line import parse
 from ternevo.settings.policies import MLP
-from ternevo.training import setup
+from ternevo.settings.strategies import STRATEGIES
+from ternevo.training import loop, setup
 from ternevo.types import Host, Population
 
 TINY = {
@@ -67,6 +69,22 @@ def test_returns_are_those_of_the_deployed_policies(drift):
     np.testing.assert_allclose(scores.moments.deviation, deviation, rtol=1e-5)
 
 
+def test_a_generation_depends_on_its_state_and_on_nothing_outside(drift):
+    """What a run that is resumed takes for granted."""
+    policy = contract.build(MLP((4,)), drift.obs, drift.action)
+    strategy = STRATEGIES["ternary_nes"].of(population_size=8, num_episodes=2)
+    strategy = strategy.build(drift, policy, "ternary", 4)
+    with one_device():
+        chunks = loop.train(strategy, loop.start(jax.random.key(0), strategy), 4, 2)
+        half = jax.tree.map(jnp.copy, next(chunks).state)
+        whole = next(chunks).state
+        other = loop.start(jax.random.key(1), strategy)
+        assert [int(chunk.state.generation) for chunk in loop.train(strategy, other, 1)] == [1]
+        (again,) = loop.train(strategy, half, 4, 2)
+    chex.assert_trees_all_equal(again.state, whole)
+
+
+@pytest.mark.slow
 def test_a_run_is_the_same_when_it_is_resumed(tmp_path):
     def run(name, **options):
         ternevo.train("fake_suite:drift", **TINY | options, name=name, runs_dir=tmp_path)

@@ -1,6 +1,7 @@
 """Digits: examples return what episodes return, without their loop, and evolution learns them."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,9 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 DIGITS = envs.make("digits/8x8")
 EXAMPLES = DIGITS.examples
 NOTHING = observation.empty(64)
+QUICK_WAYS = (("planes", "none"), ("float32", "pairs"))
 GENERATION = jnp.zeros((), jnp.int32)
+KEY = jax.random.key(0)
 
 
 def members(policy, size):
@@ -42,8 +45,13 @@ def test_the_images_are_there_once_and_their_pixels_are_integers():
     )
 
 
-@pytest.mark.parametrize("shared_by", ["all", "pairs", "none"])
-@pytest.mark.parametrize("matmul", ["planes", "float32"])
+WAYS = [
+    pytest.param(*way, marks=() if way in QUICK_WAYS else pytest.mark.slow)
+    for way in itertools.product(("planes", "float32"), ("all", "pairs", "none"))
+]
+
+
+@pytest.mark.parametrize("matmul, shared_by", WAYS)
 def test_examples_return_what_episodes_return(matmul, shared_by):
     policy = MLP((8,), matmul=matmul).build(DIGITS.obs, DIGITS.action)
     params, plan = Population(members(policy, 6)), Plan(32, shared_by)
@@ -78,15 +86,17 @@ def test_floats_are_scaled_by_the_moments_of_all_training_examples():
     policy = MLP((8,)).build(env.obs, env.action)
     params, plan = Population(members(policy, 4)), Plan(16)
     problem = problems.of(policy, env, plan)
-    first = problem.evaluate(jax.random.key(0), params, NOTHING, GENERATION)
+    scored = quick_jit(lambda moments: problem.evaluate(KEY, params, moments, GENERATION))
+    first = scored(NOTHING)
     train = np.asarray(EXAMPLES.inputs[:-360], np.float64)
     np.testing.assert_allclose(first.moments.mean, train.mean(0), rtol=1e-6, atol=1e-5)
     np.testing.assert_allclose(first.moments.deviation, train.std(0), rtol=1e-5)
-    again = problem.evaluate(jax.random.key(0), params, first.moments, GENERATION)
+    again = scored(first.moments)
     np.testing.assert_array_equal(again.moments.count, 0)
-    keys = keys_of(jax.random.key(0), params, plan)
+    keys = keys_of(KEY, params, plan)
     quantiser = observation.freeze(ObservationMoments(*first.moments))
-    wanted = evaluate(Rollout(policy, env), params.params, keys, quantiser)
+    rollout = Rollout(policy, env)
+    wanted = quick_jit(lambda: evaluate(rollout, params.params, keys, quantiser))()
     np.testing.assert_array_equal(first.returns, wanted.returns)
 
 
@@ -100,6 +110,7 @@ def test_episodes_of_one_step_cannot_grow():
         envs.make("digits/8x8", None, Wrappers(frame_stack=2, lifetime=3))
 
 
+@pytest.mark.slow  # examples return what episodes return, and on episodes evolution learns
 def test_evolution_learns_digits():
     """Guessing is right for one in ten; sixty generations are right for more than a third."""
     policy = MLP((16,)).build(DIGITS.obs, DIGITS.action)

@@ -25,6 +25,7 @@ from ternevo.types import Env
 
 # Compiling is most of the time of these tests; unoptimised it takes a third.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 LONG, SHORT = 40, 17
 make = functools.cache(envs.make)  # what is compiled for an environment is compiled once
 
@@ -61,8 +62,10 @@ def run(env: Env, horizon=None, chunk_size=0, num_lanes=0):
         return evaluate(rollout, weights, keys, quantiser, horizon=horizon)
 
 
-@pytest.mark.parametrize("chunk_size, num_lanes", [(0, 0), (5, 0), (0, 8), (1, 4)])
-@pytest.mark.parametrize("env_id", ["gymnax/CartPole-v1", "probe/double_integrator"])
+@pytest.mark.parametrize(
+    "chunk_size, num_lanes", [(0, 0), (5, 8), slow(5, 0), slow(0, 8), slow(1, 4)]
+)
+@pytest.mark.parametrize("env_id", ["gymnax/CartPole-v1", slow("probe/double_integrator")])
 def test_a_cut_off_episode_is_one_of_that_limit(env_id, chunk_size, num_lanes):
     cut = run(make(env_id, LONG), jnp.asarray(SHORT), chunk_size, num_lanes)
     chex.assert_trees_all_equal(cut, run(make(env_id, SHORT)))
@@ -70,8 +73,8 @@ def test_a_cut_off_episode_is_one_of_that_limit(env_id, chunk_size, num_lanes):
     assert lengths.max() > SHORT, "nothing would have been cut off"
 
 
-@pytest.mark.parametrize("chunk_size, num_lanes", [(0, 0), (5, 8)])
-@pytest.mark.parametrize("horizon", [1, SHORT])
+@pytest.mark.parametrize("chunk_size, num_lanes", [(0, 0), slow(5, 8)])
+@pytest.mark.parametrize("horizon", [slow(1), SHORT])
 def test_episodes_that_end_before_are_left_alone(horizon, chunk_size, num_lanes):
     """What the limit is shows in the observations and lengths of this probe: it stays 40 here."""
     env = make("probe/random_length", LONG)
@@ -135,7 +138,7 @@ def test_shares_that_mean_nothing_are_refused(name, value):
         STRATEGIES["ternary_nes"].of(**{name: value})
 
 
-@pytest.mark.parametrize("weights", ["ternary", "float"])
+@pytest.mark.parametrize("weights", ["ternary", slow("float")])
 def test_training_is_cut_off_and_evaluation_is_not(weights):
     """Every step of a countdown pays one, and only the limit ends it."""
     env = make("probe/countdown", LONG)

@@ -22,6 +22,7 @@ from ternevo.types import Env, ObsSpec, Timestep
 
 POPULATION, EPISODES = 5, 3
 make = functools.cache(envs.make)  # what is compiled for an environment is compiled once
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 class Plain(NamedTuple):
@@ -119,15 +120,19 @@ def python_loop(env: Env, weights, quantiser, keys) -> Plain:
 
 
 CHECKED = [
-    ("probe/random_length", 12),
-    ("probe/corridor", 6),
-    ("probe/double_integrator", 4),
-    ("gymnax/CartPole-v1", 25),
+    ("probe/random_length", 12, "none"),
+    slow("probe/random_length", 12, "all"),
+    slow("probe/corridor", 6, "none"),
+    slow("probe/corridor", 6, "all"),
+    slow("probe/double_integrator", 4, "none"),
+    ("probe/double_integrator", 4, "all"),
+    ("gymnax/CartPole-v1", 25, "none"),
+    slow("gymnax/CartPole-v1", 25, "all"),
 ]
+"""Luck alone, limits alone, and both ends with moments of floats; the slow ones are more of it."""
 
 
-@pytest.mark.parametrize("shared_by", ["all", "none"])
-@pytest.mark.parametrize("env_id, episode_length", CHECKED)
+@pytest.mark.parametrize("env_id, episode_length, shared_by", CHECKED)
 def test_returns_lengths_and_moments_are_those_of_a_plain_python_loop(
     env_id, episode_length, shared_by
 ):
@@ -182,6 +187,7 @@ def alternating(env: Env) -> Env:
     return env._replace(reset=reset, step=step)
 
 
+@pytest.mark.slow  # beside others it returns the same, above
 def test_afterlife_alone_returns_three_and_shows_ones():
     env = make("probe/afterlife")
     keys = episode_keys(jax.random.key(0), EPISODES, POPULATION)
@@ -191,7 +197,7 @@ def test_afterlife_alone_returns_three_and_shows_ones():
     assert (float(result.moments.mean[0]), float(result.moments.deviation[0])) == (1, 0)
 
 
-@pytest.mark.parametrize("episode_length", [1, 7])
+@pytest.mark.parametrize("episode_length", [1, slow(7)])
 def test_only_the_limit_ends_a_countdown(episode_length):
     env = make("probe/countdown", episode_length)
     result = run(env, members(env, 2), identity(1), episode_keys(jax.random.key(0), 2, 2))
@@ -200,7 +206,7 @@ def test_only_the_limit_ends_a_countdown(episode_length):
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("shared_by", ["all", "pairs"])
+@pytest.mark.parametrize("shared_by", [slow("all"), "pairs"])
 @pytest.mark.parametrize("chunk_size", [2, 4, 100])
 def test_chunks_of_the_population_change_no_result(chunk_size, shared_by):
     """Six members: the chunk divides them, leaves a rest, or is larger than all."""
@@ -212,14 +218,16 @@ def test_chunks_of_the_population_change_no_result(chunk_size, shared_by):
     chex.assert_trees_all_equal(chunked, whole, strict=True)
 
 
+EXACT_SLOW = (pytest.mark.exact, pytest.mark.slow)
 QUEUED = [
     ("probe/random_length", "planes"),
-    ("probe/random_length", "float32"),
-    pytest.param("gymnax/CartPole-v1", "planes", marks=pytest.mark.exact),
+    slow("probe/random_length", "float32"),
+    pytest.param("gymnax/CartPole-v1", "planes", marks=EXACT_SLOW),
     pytest.param("gymnax/CartPole-v1", "float32", marks=pytest.mark.exact),
-    ("gymnax/Breakout-MinAtar", "planes"),
-    pytest.param("gymnax/Breakout-MinAtar", "float32", marks=pytest.mark.slow),
+    slow("gymnax/Breakout-MinAtar", "planes"),
+    slow("gymnax/Breakout-MinAtar", "float32"),
 ]
+"""One of each way to take from the queue; four programs are compiled for each."""
 
 
 @pytest.mark.parametrize("env_id, matmul", QUEUED)
@@ -234,7 +242,7 @@ def test_lanes_that_take_one_episode_after_another_return_what_the_plain_loop_do
     assert len(np.unique(lengths)) > 1, "episodes that are all equally long show nothing"
     results = [
         run(env, weights, quantiser, keys, 0, tile, num_lanes, policy)
-        for tile, num_lanes in [(3, 0), (9, 0), (9, 27), (120, 0)]
+        for tile, num_lanes in [(3, 0), (9, 27), (120, 0)]
     ]
     for result in results:
         np.testing.assert_array_equal(result.returns, returns)
@@ -242,7 +250,7 @@ def test_lanes_that_take_one_episode_after_another_return_what_the_plain_loop_do
         chex.assert_trees_all_equal(result.moments, results[0].moments, strict=True)
 
 
-@pytest.mark.parametrize("tile, most", [(4, 1.5), (16, 2.0)])
+@pytest.mark.parametrize("tile, most", [(4, 1.5), slow(16, 2.0)])
 def test_lanes_are_kept_busy(tile, most):
     """Lengths are 1 to 60 by luck. The plain loop would take the longest for all 200 episodes."""
     counted = []
@@ -294,6 +302,7 @@ def test_pairs_of_an_odd_population_are_refused():
         episode_keys(jax.random.key(0), 1, 5, "pairs")
 
 
+@pytest.mark.slow  # by default, members share episodes whose lengths are luck, above
 @pytest.mark.exact
 def test_identical_members_get_identical_returns_on_common_episodes():
     env = make("gymnax/CartPole-v1", 25)

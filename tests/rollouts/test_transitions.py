@@ -117,7 +117,10 @@ def test_sums_are_of_all_observations_and_of_all_discounted_returns():
     )
 
 
-@pytest.mark.parametrize("env_id", ["gymnax/CartPole-v1", "gymnax/Breakout-MinAtar"])
+@pytest.mark.parametrize(
+    "env_id",
+    ["gymnax/CartPole-v1", pytest.param("gymnax/Breakout-MinAtar", marks=pytest.mark.slow)],
+)
 def test_the_transitions_are_those_of_the_plain_environment(env_id):
     """The second route: replay the actions, one environment at a time, without auto-reset."""
     env = envs.make(env_id, 7)
