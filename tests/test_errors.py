@@ -9,6 +9,7 @@ import sys
 import jax
 import pytest
 from gradient_learners import options_of
+from kept_programs import keeping_programs
 
 from ternevo import envs, export, gym, installation, play, run
 from ternevo.arithmetic import observation
@@ -23,9 +24,16 @@ from ternevo.types import PolicyParams
 TINY = [
     *("--env", "probe/corridor", "--episode_length", "6", "--hidden_sizes", "(2,)"),
     *("--eval_every", "4", "--num_eval_episodes", "1", "--num_final_episodes", "1"),
-    *("--checkpoint_every", "2", "--render", "False"),
+    *("--checkpoint_every", "2", "--render", "False", "--num_devices", "1"),
 ]
-NES = [*TINY, "--population_size", "4"]
+EVOLUTION = [*TINY, "--population_size", "4"]
+SEARCH = [*EVOLUTION, "--strategy", "random_search"]  # which is compiled soonest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs():
+    with keeping_programs():
+        yield
 
 
 def refused(main, argv, capsys, status=2) -> str:
@@ -43,7 +51,7 @@ def refused(main, argv, capsys, status=2) -> str:
 def whole(tmp_path_factory):
     """A run of four generations, with checkpoints of two and four."""
     root = tmp_path_factory.mktemp("runs")
-    run.main([*NES, "--runs_dir", str(root), "--num_generations", "4"])
+    run.main([*SEARCH, "--runs_dir", str(root), "--num_generations", "4"])
     return root
 
 
@@ -54,14 +62,14 @@ def root(whole, tmp_path):
 
 
 def folder_of(root):
-    return root / "probe" / "corridor" / "ternary_nes" / "seed0"
+    return root / "probe" / "corridor" / "random_search" / "seed0"
 
 
 # --- names and options -----------------------------------------------------------------------
 
 
 def test_a_taken_name_says_how_to_go_on(root, capsys):
-    message = refused(run.main, [*NES, "--runs_dir", root, "--name", "seed0"], capsys)
+    message = refused(run.main, [*SEARCH, "--runs_dir", root, "--name", "seed0"], capsys)
     assert f"{folder_of(root)} exists. Continue it with --resume" in message
     assert "another --name" in message
 
@@ -122,7 +130,7 @@ def test_a_missing_package_is_named_with_its_extra(
     package, main, argv, extra, cartpole, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setitem(sys.modules, package, None)
-    argv = [*NES, "--runs_dir", tmp_path, *argv] if main is run.main else [cartpole, *argv]
+    argv = [*SEARCH, "--runs_dir", tmp_path, *argv] if main is run.main else [cartpole, *argv]
     message = refused(main, argv, capsys)
     assert installation.command(extra) in message and package.lower() in message.lower()
 
@@ -150,7 +158,7 @@ def test_a_platform_without_a_device_is_told(
 ):
     monkeypatch.setattr(jax, "devices", raising(error))
     monkeypatch.setattr(devices, "_platforms", lambda: "cuda")
-    argv = [*NES, "--runs_dir", tmp_path] if main is run.main else [cartpole]
+    argv = [*SEARCH, "--runs_dir", tmp_path] if main is run.main else [cartpole]
     message = refused(main, argv, capsys)
     assert "JAX_PLATFORMS is 'cuda', and JAX cannot use that" in message and reason in message
     assert "nvidia-smi" in message and installation.command("cuda") in message
@@ -160,7 +168,7 @@ def test_a_platform_without_a_device_is_told(
 @pytest.mark.skipif(devices.has_gpu_plugin(), reason="there may be a GPU")
 def test_jax_itself_without_a_gpu(tmp_path):
     result = subprocess.run(
-        [sys.executable, "-m", "ternevo.run", *NES, "--runs_dir", tmp_path],
+        [sys.executable, "-m", "ternevo.run", *SEARCH, "--runs_dir", tmp_path],
         env={**os.environ, "JAX_PLATFORMS": "cuda"},
         capture_output=True,
         text=True,
@@ -199,7 +207,7 @@ EXHAUSTED = "RESOURCE_EXHAUSTED: Out of memory allocating 400000000000000 bytes.
     ("arguments", "parts"),
     [
         (
-            [*NES, "--num_episodes", "3", "--population_chunk", "128"],
+            [*EVOLUTION, "--num_episodes", "3", "--population_chunk", "128"],
             [
                 "Set --num_lanes (now chosen automatically), --population_chunk (now 128) to a "
                 "small number such as 64, which does not change results on a CPU, and continue "
@@ -238,7 +246,7 @@ def test_jax_raises_that_error():
 
 def test_a_run_out_of_memory_is_on_record_and_goes_on(root, monkeypatch, capsys):
     advance = loop.advance
-    argv = [*NES, "--runs_dir", root, "--num_generations", "6", "--resume"]
+    argv = [*SEARCH, "--runs_dir", root, "--num_generations", "6", "--resume"]
     monkeypatch.setattr(loop, "advance", raising(jax.errors.JaxRuntimeError(EXHAUSTED)))
     message = refused(run.main, argv, capsys, status=1)
     assert message.endswith("under another --name. Checkpoint 4 is kept")
@@ -254,7 +262,7 @@ def test_other_errors_of_a_device_are_not_taken_for_it(root, monkeypatch):
     error = jax.errors.JaxRuntimeError("INTERNAL: something else")
     monkeypatch.setattr(loop, "advance", raising(error))
     with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
-        run.main([*NES, "--runs_dir", str(root), "--num_generations", "6", "--resume"])
+        run.main([*SEARCH, "--runs_dir", str(root), "--num_generations", "6", "--resume"])
     assert "something else" in (folder_of(root) / "failure.txt").read_text()
 
 
@@ -310,7 +318,7 @@ def finalised():
 def test_a_damaged_checkpoint_is_named_with_the_one_before(kind, root, capsys):
     step = folder_of(root) / "checkpoints" / "4"
     DAMAGE[kind](step)
-    argv = [*NES, "--runs_dir", root, "--num_generations", "6", "--resume"]
+    argv = [*SEARCH, "--runs_dir", root, "--num_generations", "6", "--resume"]
     message = refused(run.main, argv, capsys)
     assert f"checkpoint {step} cannot be read: it is damaged" in message
     assert "Delete that folder and use --resume to continue from checkpoint 2" in message
@@ -321,7 +329,7 @@ def test_going_on_from_the_checkpoint_before_loses_nothing(root, tmp_path, capsy
     shutil.copytree(root, tmp_path / "good")
     shutil.rmtree(folder_of(root) / "checkpoints" / "4")
     for where in (root, tmp_path / "good"):
-        run.main([*NES, "--runs_dir", str(where), "--num_generations", "6", "--resume"])
+        run.main([*SEARCH, "--runs_dir", str(where), "--num_generations", "6", "--resume"])
     printed = capsys.readouterr().out
     assert "resumed after generation 2" in printed and "resumed after generation 4" in printed
     found, expected = (
@@ -336,6 +344,6 @@ def test_going_on_from_the_checkpoint_before_loses_nothing(root, tmp_path, capsy
 def test_a_damaged_checkpoint_that_is_the_only_one(root, capsys):
     shutil.rmtree(folder_of(root) / "checkpoints" / "2")
     empty(folder_of(root) / "checkpoints" / "4")
-    argv = [*NES, "--runs_dir", root, "--num_generations", "6", "--resume"]
+    argv = [*SEARCH, "--runs_dir", root, "--num_generations", "6", "--resume"]
     message = refused(run.main, argv, capsys)
     assert "It is the only one: start from best_policy with --init_from" in message

@@ -36,6 +36,14 @@ def save(path, weights="float", values=None, **settings):
 
 
 @pytest.fixture
+def unplayed(monkeypatch):
+    """Compile no evaluation, where the weights and the file are the claim."""
+    monkeypatch.setattr(
+        ternarizing, "evaluate_both", lambda *arguments: [jnp.zeros((1, arguments[-1]))] * 2
+    )
+
+
+@pytest.fixture
 def source(tmp_path):
     path = tmp_path / "policy.tvp"
     save(path)
@@ -56,6 +64,7 @@ def refusal(capsys, *arguments) -> str:
 # ------------------------------------------------------------------------------------ the weights
 
 
+@pytest.mark.usefixtures("unplayed")
 @pytest.mark.parametrize(
     ("activation", "ternarizer"), [("int8", "absmean"), ("tanh", "absmean"), ("int8", "twn")]
 )
@@ -73,6 +82,7 @@ def test_weights_are_those_of_discretize(activation, ternarizer, tmp_path):
     assert after.settings == dataclasses.replace(settings, weights="ternary")
 
 
+@pytest.mark.usefixtures("unplayed")
 def test_all_but_the_weights_stays(source):
     before, after = policy_file.load(source), exported(source)
     assert (after.env_id, after.episode_length) == (before.env_id, 20)
@@ -86,6 +96,7 @@ def test_all_but_the_weights_stays(source):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.usefixtures("unplayed")
 @pytest.mark.parametrize("activation", ["int8", "sign"])
 def test_floats_that_are_scaled_trits_keep_their_actions(activation, tmp_path):
     """Two of three are not zero, so that the mean absolute weight gives the scale back.
@@ -172,6 +183,7 @@ def test_the_file_plays(source, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("return ")
 
 
+@pytest.mark.usefixtures("unplayed")
 @pytest.mark.parametrize(("which", "name"), [("best", "best_policy"), ("last", "policy")])
 def test_a_run_has_two_policies(which, name, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"settings": {}}))
@@ -181,6 +193,7 @@ def test_a_run_has_two_policies(which, name, tmp_path):
     assert loaded.info["ternarized_from"] == f"{name}.tvp"
 
 
+@pytest.mark.usefixtures("unplayed")
 def test_out_names_the_file(source, tmp_path):
     out = tmp_path / "new" / "small.tvp"
     export.main([str(source), *SMALL, "--out", str(out)])
@@ -247,6 +260,7 @@ def test_what_is_no_policy_is_refused(tmp_path, capsys):
 # ----------------------------------------------------------------------------- to a few bits
 
 
+@pytest.mark.usefixtures("unplayed")
 @pytest.mark.parametrize(("kind", "scales"), [("int8", "output"), ("int4", "layer")])
 def test_floats_are_rounded_to_a_few_bits(kind, scales, source, capsys):
     export.main([str(source), "--weights", kind, "--scales", scales, "--num_episodes", "6"])
@@ -271,6 +285,7 @@ def test_floats_are_rounded_to_a_few_bits(kind, scales, source, capsys):
     assert f"is {kind} already; --weights int8 needs float weights" in message
 
 
+@pytest.mark.usefixtures("unplayed")
 def test_a_policy_file_says_what_its_weights_take(source, capsys):
     export.main([str(source), "--weights", "int8", "--num_episodes", "1"])
     export.main([str(source.with_name("policy_int8.tvp")), "--to", "tvp"])

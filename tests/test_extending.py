@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kept_programs import keeping_programs
 
 from ternevo import envs, export, gym, play, run
 from ternevo.deploy.tvp import PolicyFormatError
@@ -67,7 +68,7 @@ def lab(tmp_path_factory):
         for text in blocks(page, "python"):
             if text.startswith("# my_lab/"):
                 (folder / text.splitlines()[0].removeprefix("# ")).write_text(text)
-    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder), keeping_programs():
         patch.syspath_prepend(folder)
         yield folder
     forget_modules()
@@ -185,12 +186,23 @@ def test_a_page_of_options_takes_a_strategy_and_a_policy_of_your_own(lab):
     assert config.env == "probe/corridor"
 
 
-def test_the_page_about_python_runs_from_top_to_bottom(lab, capsys):
-    (lab / "python_api.py").write_text("".join(blocks("python_api", "python")))
+IN_ONE_CALL = pytest.param(0, 1, marks=pytest.mark.slow, id="in one call")
+"""What `ternevo.train` and `ternevo.evaluate` do is in `tests/training/test_from_python.py`."""
+BY_HAND = pytest.param(1, None, id="by hand")
+
+
+@pytest.mark.parametrize(("first", "end"), [IN_ONE_CALL, BY_HAND])
+def test_the_page_about_python_runs_from_top_to_bottom(first, end, lab, capsys):
+    """In two parts, of which the second needs nothing of the first."""
+    parts = (PAGES / "python_api.md").read_text().split("## Train a policy, piece by piece")
+    assert len(parts) == 2
+    text = "".join(parts[first:end])
+    code = [found["text"] for found in FENCE.finditer(text) if found["language"] == "python"]
+    (lab / "python_api.py").write_text("".join(code))
     runpy.run_path("python_api.py")
     printed = capsys.readouterr().out.splitlines()
-    told = re.findall(r"print\(.*?\)  # (.*)", (PAGES / "python_api.md").read_text())
-    assert len(told) == 7
+    told = re.findall(r"print\(.*?\)  # (.*)", text)
+    assert len(told) == (6 if first else 1)
     for words in told:
         assert any(words == line or words.startswith((f"{line},", f"{line}:")) for line in printed)
 
@@ -522,20 +534,12 @@ def test_settings_come_back_from_json():
     assert contract.from_json(MLP, values) == settings
 
 
-def test_a_run_without_a_renderer_ends_with_its_result(lab, capsys):
-    write(
-        lab,
-        "my_plain_world",
-        "from ternevo import envs\n"
-        "def make(episode_length=None): return envs.make('probe/bandit', episode_length)\n",
-    )
-    run.main(
-        shlex.split(
-            "--env my_plain_world:make --strategy random_search --hidden_sizes () "
-            "--population_size 4 --num_generations 1 --num_eval_episodes 1 --num_final_episodes 1"
-        )
-    )
+def test_a_run_without_a_renderer_ends_with_its_result(runs_of, monkeypatch, capsys):
+    folder = runs_of("own_environment")
+    before = json.loads(folder.result.read_text())
+    folder.result.unlink()
+    monkeypatch.delattr(sys.modules["my_lab.world"], "render")
+    run.main([*command_of("own_environment"), "--resume"])
     printed = capsys.readouterr().out
-    assert "not rendered: cannot import renderer 'my_plain_world:render'" in printed
-    (result,) = lab.glob("runs/my_plain_world:make/*/*/result.json")
-    assert json.loads(result.read_text())["generation"] == 1
+    assert "not rendered: cannot import renderer 'my_lab.world:render'" in printed
+    assert json.loads(folder.result.read_text())["policy"] == before["policy"]

@@ -6,6 +6,7 @@ import gc
 import importlib
 import importlib.util
 import io
+import os
 import re
 import shlex
 import sys
@@ -13,6 +14,7 @@ import warnings
 from pathlib import Path
 
 import jax
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 import tyro
@@ -251,11 +253,43 @@ def execute(path, folder):
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [NOTEBOOKS[0], *(pytest.param(path, marks=pytest.mark.slow) for path in NOTEBOOKS[1:])],
-    ids=lambda path: path.stem,
+SMALLER = (
+    *("--population_size=4", "--num_episodes=1", "--num_eval_episodes=1", "--num_devices=1"),
+    *("--num_final_episodes=1", "--episode_length=10"),
 )
+"""Added to the run of the first notebook: the policy has the same shapes."""
+
+
+def execute_here(path):
+    """Run the cells of a notebook in this process, and its commands by calls of their programs."""
+
+    def command(module, arguments):
+        further = SMALLER if module == "ternevo.run" else ()
+        importlib.import_module(module).main([*shlex.split(arguments), *further])
+
+    names = {"command": command}
+    for cell in read(path).cells:
+        if cell.cell_type == "code":
+            source = COMMAND.sub(r'command("\1", f"""\2""")', cell.source)
+            assert "\n!" not in source
+            exec(compile(TransformerManager().transform_cell(source), str(path), "exec"), names)
+            plt.close("all")
+    return names
+
+
+def test_the_first_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", os.environ["PATH"])  # which it changes
+    monkeypatch.setenv("TERNEVO_BUDGET", BUDGET)
+    names = execute_here(NOTEBOOKS[0])
+    printed = capsys.readouterr()
+    assert not re.findall(r"^.*(?:Warning|error):.*$", printed.out + printed.err, re.MULTILINE)
+    assert "The notebook took " in printed.out
+    assert {path.name for path in names["RUN"].glob("*.gif")} == {"episode.gif", "play.gif"}
+
+
+@pytest.mark.slow
+@each_notebook
 def test_notebooks_run_from_top_to_bottom(path, tmp_path, monkeypatch):
     monkeypatch.setenv("TERNEVO_BUDGET", BUDGET)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)

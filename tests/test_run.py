@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import io
 import json
 import os
 import signal
@@ -13,42 +14,44 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tracked
+from kept_programs import keeping_programs
 
 from ternevo import play, run
 from ternevo.deploy import tvp
 from ternevo.installation import MissingExtra
 from ternevo.machine import profiling
 from ternevo.policies import policy_file
-from ternevo.runs import __main__ as runs, listing, plots
+from ternevo.runs import __main__ as runs, claims, listing, plots
 from ternevo.runs.sinks import read_jsonl
+from ternevo.settings.command_line import parse
 from ternevo.training import results
 from ternevo.training.advice import what_was_never_finite
 
-SMALL = [
-    *("--env", "gymnax/CartPole-v1", "--episode_length", "30", "--hidden_sizes", "(4,)"),
-    *("--population_size", "8", "--eval_every", "4", "--num_eval_episodes", "4"),
-    *("--num_final_episodes", "4", "--checkpoint_every", "5"),
+TINY = [  # almost nothing here depends on what is trained
+    *("--env", "probe/corridor", "--episode_length", "6", "--hidden_sizes", "()"),
+    *("--strategy", "random_search", "--population_size", "8", "--num_devices", "1"),
+    *("--eval_every", "4", "--num_eval_episodes", "4", "--num_final_episodes", "4"),
+    *("--checkpoint_every", "5"),
 ]
 
-# For what does not depend on what is trained: it is half the time of a run on CartPole.
-TINY = ("--env", "probe/bandit", "--strategy", "random_search", "--hidden_sizes", "()")
+
+@pytest.fixture(scope="module", autouse=True)
+def programs():
+    with keeping_programs():
+        yield
 
 
-def folder_of(root, strategy="ternary_nes", name="seed0"):
-    return root / "gymnax" / "CartPole-v1" / strategy / name
+def folder_of(root):
+    return root / "probe" / "corridor" / "random_search" / "seed0"
 
 
-def tiny_folder(root, strategy="random_search"):
-    return root / "probe" / "bandit" / strategy / "seed0"
-
-
-def small_run(root, *arguments):
-    run.main([*SMALL, "--runs_dir", str(root), "--render", "False", *arguments])
+def tiny_run(root, *arguments):
+    run.main([*TINY, "--runs_dir", str(root), "--render", "False", *arguments])
 
 
 def start_process(root, *arguments):
     """Start a run that would go on for a long time, and wait until it has trained a little."""
-    command = [sys.executable, "-m", "ternevo.run", *SMALL, "--runs_dir", str(root)]
+    command = [sys.executable, "-m", "ternevo.run", *TINY, "--runs_dir", str(root)]
     process = subprocess.Popen(
         [*command, "--render", "False", *arguments],
         stdout=subprocess.PIPE,
@@ -68,21 +71,15 @@ def start_process(root, *arguments):
 def finished(tmp_path_factory):
     """A run of 12 generations, and what it printed."""
     root = tmp_path_factory.mktemp("runs")
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "ternevo.run", *SMALL, "--runs_dir", str(root)),
-            *("--num_generations", "12", "--track", "tensorboard"),
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return folder_of(root), result.stdout
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        more = ("--num_generations", "12", "--track", "tensorboard")
+        run.main([*TINY, "--runs_dir", str(root), *more])
+    return folder_of(root), printed.getvalue()
 
 
 def test_a_run_ends_by_saying_where_everything_is(finished):
     folder, printed = finished
-    for name in ("curve.png", "episode.gif", "policy.tvp", "best_policy.tvp", "checkpoints/12"):
+    for name in ("curve.png", "episode.png", "policy.tvp", "best_policy.tvp", "checkpoints/12"):
         assert str(folder / name) in printed
         assert (folder / name).exists()
 
@@ -98,7 +95,7 @@ def test_the_rows_of_a_run(finished):
 
 def test_the_configuration_says_what_made_the_run(finished):
     config = json.loads((finished[0] / "config.json").read_text())
-    assert config["env"] == "gymnax/CartPole-v1"
+    assert config["env"] == "probe/corridor"
     assert config["settings"]["strategy"]["population_size"] == 8
     assert {"python", "jax", "evosax", "gymnax", "brax"} <= config["versions"].keys()
     assert config["device"]["platform"] == "cpu"
@@ -120,9 +117,9 @@ def test_play_renders_an_episode_and_prints_its_return(finished, capsys, tmp_pat
     play.main([str(finished[0]), "--out", str(tmp_path / "shown")])
     printed = capsys.readouterr().out
     assert "return" in printed
-    assert (tmp_path / "shown.gif").exists()
+    assert (tmp_path / "shown.png").exists()
     play.main([str(finished[0] / "policy.tvp"), "--out", str(tmp_path / "alone")])
-    assert (tmp_path / "alone.gif").exists()
+    assert (tmp_path / "alone.png").exists()
 
 
 def test_runs_lists_and_compares(finished, capsys, tmp_path):
@@ -131,7 +128,7 @@ def test_runs_lists_and_compares(finished, capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == list(listing.COLUMNS)
     assert str(finished[0]) in lines[1]
-    assert "CartPole-v1" in lines[1] and lines[1].endswith("done")
+    assert "corridor" in lines[1] and lines[1].endswith("done")
     assert figure.exists()
 
 
@@ -139,7 +136,7 @@ def test_a_taken_name_is_refused_and_nothing_changes(finished, capsys):
     folder = finished[0]
     before = (folder / "metrics.jsonl").read_text()
     with pytest.raises(SystemExit) as exit_:
-        small_run(folder.parents[3], "--name", "seed0")
+        tiny_run(folder.parents[3], "--name", "seed0")
     assert exit_.value.code == 2
     assert "--resume" in capsys.readouterr().err.replace("\n", " ")
     assert (folder / "metrics.jsonl").read_text() == before
@@ -147,34 +144,38 @@ def test_a_taken_name_is_refused_and_nothing_changes(finished, capsys):
 
 def test_resuming_with_other_settings_is_refused(finished, capsys):
     with pytest.raises(SystemExit) as exit_:
-        small_run(finished[0].parents[3], "--resume", "--lr", "0.5", "--eval_every", "3")
+        tiny_run(finished[0].parents[3], "--resume", "--population_size", "4", "--eval_every", "3")
     assert exit_.value.code == 2
     message = capsys.readouterr().err
-    assert "lr: 1.2 then, 0.5 now" in message and "eval_every: 4 then, 3 now" in message
+    assert "population_size: 8 then, 4 now" in message
+    assert "eval_every: 4 then, 3 now" in message
 
 
 @pytest.mark.parametrize("option", [("--lr_schedule", "cosine"), ("--init_horizon", "0.5")])
 def test_a_schedule_fixes_the_number_of_generations(option, tmp_path, capsys):
     """It is stretched over them: another total would be another run."""
-    scheduled = (*option, *TINY[:2], "--hidden_sizes", "()", "--num_generations")
-    small_run(tmp_path, *scheduled, "2")
+    scheduled = ("--strategy", "ternary_nes", *option, "--num_generations")
+    folder = claims.create(
+        parse([*TINY, "--runs_dir", str(tmp_path), *scheduled, "2"]), "probe/corridor"
+    )
+    folder.metrics.write_text('{"generation": 1}\n')  # it has begun
     with pytest.raises(SystemExit):
-        small_run(tmp_path, "--resume", *scheduled, "4")
+        tiny_run(tmp_path, "--resume", *scheduled, "4")
     assert "num_generations: 2 then, 4 now" in capsys.readouterr().err
 
 
 def test_a_start_that_fails_takes_no_name(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(SystemExit):
-        small_run(tmp_path, *TINY, "--num_generations", "1", "--track", "wandb")
-    small_run(tmp_path, *TINY, "--num_generations", "1")
-    assert len(read_jsonl(tiny_folder(tmp_path) / "metrics.jsonl")) == 1
+        tiny_run(tmp_path, "--num_generations", "1", "--track", "wandb")
+    tiny_run(tmp_path, "--num_generations", "1")
+    assert len(read_jsonl(folder_of(tmp_path) / "metrics.jsonl")) == 1
 
 
 def test_a_resumed_run_keeps_its_history(tmp_path):
-    small_run(tmp_path, *TINY, "--num_generations", "2")
-    small_run(tmp_path, *TINY, "--num_generations", "3", "--resume")
-    config = json.loads((tiny_folder(tmp_path) / "config.json").read_text())
+    tiny_run(tmp_path, "--num_generations", "2")
+    tiny_run(tmp_path, "--num_generations", "3", "--resume")
+    config = json.loads((folder_of(tmp_path) / "config.json").read_text())
     assert config["settings"]["num_generations"] == 3
     assert len(config["resumed_from"]) == 1
 
@@ -187,8 +188,8 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path):
     folder = folder_of(tmp_path / "killed")
     reached = len(read_jsonl(folder / "metrics.jsonl")) + 6
     total = str(reached)
-    small_run(tmp_path / "killed", "--resume", "--num_generations", total, "--chunk_size", "4")
-    small_run(tmp_path / "whole", "--num_generations", total)
+    tiny_run(tmp_path / "killed", "--resume", "--num_generations", total, "--chunk_size", "4")
+    tiny_run(tmp_path / "whole", "--num_generations", total)
     whole = folder_of(tmp_path / "whole")
     for killed_row, whole_row in zip(
         read_jsonl(folder / "metrics.jsonl"), read_jsonl(whole / "metrics.jsonl"), strict=True
@@ -199,9 +200,8 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path):
 
 
 def test_a_profile_of_one_chunk_is_written(tmp_path, capsys):
-    small_run(
+    tiny_run(
         tmp_path / "runs",
-        *TINY,
         *("--num_generations", "3", "--chunk_size", "1", "--profile", str(tmp_path / "new" / "p")),
     )
     (written,) = (tmp_path / "new" / "p" / "plugins" / "profile").iterdir()
@@ -248,7 +248,7 @@ def test_a_profile_folder_that_cannot_be_is_refused_before_anything_starts(
 ):
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit) as exit_:
-        small_run(tmp_path / "runs", "--profile", str(tmp_path / "file" / inside))
+        tiny_run(tmp_path / "runs", "--profile", str(tmp_path / "file" / inside))
     assert exit_.value.code == 2
     message = capsys.readouterr().err
     assert "--profile must be a folder" in message and str(tmp_path / "file" / inside) in message
@@ -284,28 +284,35 @@ def sending(number, called):
     return function
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_in_the_final_evaluation_loses_nothing(number, tmp_path, monkeypatch, capsys):
+def rows_and_weights(folder: Path) -> tuple[bytes, bytes]:
+    """Return the metrics and the policy without metadata, which get the final return."""
+    bare = tvp.load(folder / "policy.tvp").bare()
+    return (folder / "metrics.jsonl").read_bytes(), tvp.encode(bare)
+
+
+def test_a_signal_in_the_final_evaluation_loses_nothing(tmp_path, monkeypatch, capsys):
+    """Whichever it is, in the run itself or where a resumed run evaluates what is left."""
     before, called = [signal.getsignal(one) for one in SIGNALS], []
-    with monkeypatch.context() as patch:
-        patch.setattr(results, "final_evaluations", sending(number, called))
-        with pytest.raises(SystemExit) as exit_:
-            small_run(tmp_path, "--num_generations", "3")
-    assert exit_.value.code == 128 + number and len(called) == 1
-    printed = capsys.readouterr()
-    folder = folder_of(tmp_path)
-    assert (
-        f"interrupted in the final evaluation: all of training is saved in {folder}" in printed.out
-    )
-    assert "--resume evaluates it and trains no more" in printed.out
-    assert not (folder / "result.json").exists() and not (folder / "failure.txt").exists()
-    rows = (folder / "metrics.jsonl").read_bytes()
-    bare = tvp.encode(tvp.load(folder / "policy.tvp").bare())
-    small_run(tmp_path, "--num_generations", "3", "--resume")
+    folder, kept = folder_of(tmp_path), []
+    for number in SIGNALS:
+        resumed = ["--resume"] if called else []
+        with monkeypatch.context() as patch:
+            patch.setattr(results, "final_evaluations", sending(number, called))
+            with pytest.raises(SystemExit) as exit_:
+                tiny_run(tmp_path, "--num_generations", "3", *resumed)
+        assert exit_.value.code == 128 + number
+        printed = capsys.readouterr().out
+        assert (
+            f"interrupted in the final evaluation: all of training is saved in {folder}" in printed
+        )
+        assert "--resume evaluates it and trains no more" in printed
+        assert not (folder / "result.json").exists() and not (folder / "failure.txt").exists()
+        kept.append(rows_and_weights(folder))
+    assert len(called) == len(SIGNALS)
+    tiny_run(tmp_path, "--num_generations", "3", "--resume")
     result = json.loads((folder / "result.json").read_text())
     assert result["generation"] == 3
-    assert (folder / "metrics.jsonl").read_bytes() == rows
-    assert tvp.encode(tvp.load(folder / "policy.tvp").bare()) == bare
+    assert kept == [rows_and_weights(folder)] * len(SIGNALS)
     told = policy_file.load(folder / "policy.tvp").info
     assert told["return"] == result["policy"]["return_mean"]  # as the header in C says
     assert [signal.getsignal(one) for one in SIGNALS] == before
@@ -315,7 +322,7 @@ def test_a_signal_while_the_episode_is_drawn_keeps_the_results(tmp_path, monkeyp
     called = []
     monkeypatch.setattr(results, "render_best", sending(signal.SIGINT, called))
     with pytest.raises(SystemExit) as exit_:
-        small_run(tmp_path, "--num_generations", "3", "--render", "True")
+        tiny_run(tmp_path, "--num_generations", "3", "--render", "True")
     assert exit_.value.code == 130 and len(called) == 1
     printed, folder = capsys.readouterr().out, folder_of(tmp_path)
     assert "interrupted after the final evaluation" in printed
@@ -388,6 +395,10 @@ class Learner(Settings):
 """
 
 
+def learner_folder(root):
+    return root / "probe" / "bandit" / "learner_lab:Learner" / "seed0"
+
+
 def learner_run(root, monkeypatch, *arguments):
     """Run twelve generations of a strategy that knows neither a population nor its extremes."""
     (root / "learner_lab.py").write_text(LEARNER_LAB)
@@ -409,7 +420,7 @@ def test_a_run_that_diverges_stops_and_keeps_what_was_good(
     with pytest.raises(SystemExit) as exit_:
         learner_run(tmp_path, monkeypatch, "--diverges_at", "7", "--chunk_size", chunk_size)
     assert exit_.value.code == 1
-    folder = tiny_folder(tmp_path, "learner_lab:Learner")
+    folder = learner_folder(tmp_path)
     message = capsys.readouterr().err
     assert "loss/policy is nan in generation 7 of seed 0" in message
     assert f"the newest checkpoint is {folder / 'checkpoints' / '5'}" in message
@@ -424,7 +435,7 @@ def test_a_run_that_diverges_before_its_first_checkpoint_says_so(tmp_path, monke
         learner_run(tmp_path, monkeypatch, "--diverges_at", "1")
     assert exit_.value.code == 1
     assert "there is no checkpoint yet" in capsys.readouterr().err
-    assert not (tiny_folder(tmp_path, "learner_lab:Learner") / "policy.tvp").exists()
+    assert not (learner_folder(tmp_path) / "policy.tvp").exists()
 
 
 def test_what_a_strategy_reports_now_and_then_is_shown_and_drawn(tmp_path, monkeypatch, capsys):
@@ -433,7 +444,7 @@ def test_what_a_strategy_reports_now_and_then_is_shown_and_drawn(tmp_path, monke
     lines = [line for line in printed.splitlines() if line.startswith("generation")]
     assert "generation 12/12  return 11.0  eval" in lines[-1]
     assert "nan" not in printed and "max" not in printed
-    assert (tiny_folder(tmp_path, "learner_lab:Learner") / "curve.png").exists()
+    assert (learner_folder(tmp_path) / "curve.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -465,7 +476,7 @@ def test_wandb_offline_gets_every_generation_the_result_and_the_policies(tmp_pat
     environment = {**os.environ, "WANDB_SILENT": "true"}
     result = subprocess.run(
         [
-            *(sys.executable, "-m", "ternevo.run", *SMALL, "--render", "False"),
+            *(sys.executable, "-m", "ternevo.run", *TINY, "--render", "False"),
             *("--num_generations", "3", "--track", "wandb", "--wandb_mode", "offline"),
             *("--wandb_project", "p", "--wandb_group", "g", "--wandb_tags", "a,b"),
         ],
@@ -500,7 +511,7 @@ def test_wandb_offline_gets_every_generation_the_result_and_the_policies(tmp_pat
 def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(SystemExit):
-        small_run(tmp_path, "--num_generations", "1", "--track", "wandb")
+        tiny_run(tmp_path, "--num_generations", "1", "--track", "wandb")
     from ternevo.runs.sinks import Wandb
 
     with pytest.raises(MissingExtra, match=r"needs wandb: pip install .*\[wandb\]"):
@@ -509,7 +520,7 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch):
 
 def test_an_unknown_environment_is_refused_with_near_matches(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
-        small_run(tmp_path, "--env", "gymnax/CartPole-v2")
+        tiny_run(tmp_path, "--env", "gymnax/CartPole-v2")
     assert exit_.value.code == 2
     assert "CartPole-v1" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -555,10 +566,11 @@ def make(episode_length=None):
 def test_what_is_never_finite_or_has_no_effect_is_named_once(tmp_path, monkeypatch, capsys):
     (tmp_path / "broken_lab.py").write_text(BROKEN_LAB)
     monkeypatch.syspath_prepend(tmp_path)
-    lab = ("--env", "broken_lab:make", "--runs_dir", str(tmp_path), "--render", "False")
+    lab = ("--env", "broken_lab:make", "--runs_dir", str(tmp_path), "--num_devices", "1")
     sizes = ("--hidden_sizes", "()", "--population_size", "8", "--num_final_episodes", "2")
     unused = ("--spreads", "none", "--eta", "0.5")
-    run.main([*lab, *sizes, *unused, "--num_generations", "3", "--chunk_size", "1"])
+    short = ("--num_generations", "3", "--chunk_size", "1", "--render", "False")
+    run.main([*lab, *sizes, *unused, *short])
     said = capsys.readouterr().err
     assert said.count("never finite") == 1
     line = "warning: --eta 0.5 has no effect: no spread adapts, see --spreads\n"

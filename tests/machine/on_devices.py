@@ -3,7 +3,7 @@
     python on_devices.py OUT.npz COUNTS CASE...
 
 trains for a few generations in several settings, on so many of the devices, as in 1,2, and saves
-every leaf of the final states.
+every leaf of the final states; and how many messages the first case sends.
 """
 
 import re
@@ -27,8 +27,8 @@ CASES = {  # (strategy, its settings, policy, environment, episode length)
         "ternary_nes",
         {"population_size": 32, "population_chunk": 3},
         MLP((8,)),
-        "gymnax/CartPole-v1",
-        40,
+        "probe/double_integrator",
+        6,
     ),
     "pairs": (
         "ternary_nes",
@@ -178,11 +178,11 @@ def bits(x: np.ndarray) -> np.ndarray:
 
 def found_on(num_devices: int, cases: list[str]) -> dict[str, np.ndarray]:
     """Return the final states, the number of messages, and what arrives on each device."""
-    strategies = {case: build(case) for case in {*cases, "split"}}  # off the mesh, as in a session
+    strategies = {case: build(case) for case in cases}  # off the mesh, as in a session
     with devices.on_all_devices(num_devices):
         assert devices.count() == num_devices
         states = {case: final_state(strategies[case]) for case in cases}
-        states["collectives"] = [np.asarray(num_collectives(strategies["split"]))]
+        states["collectives"] = [np.asarray(num_collectives(strategies[cases[0]]))]
         messages = {f"gathered/{name}": bits(x) for name, x in gathered().items()}
     return messages | {f"{case}/{i}": x for case, xs in states.items() for i, x in enumerate(xs)}
 

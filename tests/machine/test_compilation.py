@@ -39,7 +39,14 @@ KINDS = [
 ROUTES = ("ternary_nes", "ternary_ga", "latent", "ppo", "td3")
 RUN = [kind for kind in KINDS if kind[0] in ROUTES and kind[1] == "ternary"]
 """One of each way to train is run; of the others the trace says that they do not differ."""
-SLOW = ("td3",)
+QUICK_RUNS = ("ternary_nes",)
+"""By default: that a program serves all chunks does not depend on what it does."""
+QUICK_TRACES = (
+    *("ternary_nes", "ternary_ga", "latent", "vote", "neat", "deep_ga", "map_elites", "poet"),
+    *("ppo", "dqn", "td3", "erl"),
+)
+"""Those with a state, a rollout or a loss of their own. The others are searches in the place of
+`ternary_nes`, binary or float weights in it, and learners with the state of TD3."""
 ROLLOUTS = {"deep_ga": 3, "poet": 3}
 """Rollouts in one program, by default 2: the strategy's, and that of `with_evaluation`. The third
 is of elites that are evaluated again, or of the scores of niches."""
@@ -78,16 +85,17 @@ def counted_strategy(name, weights, options):
     return evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4), calls
 
 
-def each(kinds):
-    slow = SLOW if kinds is RUN else ()
+def each(kinds, quick):
+    """Parametrise over kinds; those are slow that are not of a quick name with trits."""
     rows = [
-        pytest.param(*kind, id="-".join(kind[:2]), marks=[pytest.mark.slow] * (kind[0] in slow))
+        pytest.param(*kind, id="-".join(kind[:2]), marks=[pytest.mark.slow] * is_slow)
         for kind in kinds
+        for is_slow in [kind[0] not in quick or kind[1] != "ternary"]
     ]
     return pytest.mark.parametrize(("name", "weights", "options"), rows)
 
 
-@each(KINDS)
+@each(KINDS, QUICK_TRACES)
 def test_a_chunk_traces_each_rollout_once_and_returns_the_types_that_it_takes(
     name, weights, options
 ):
@@ -102,7 +110,7 @@ def test_a_chunk_traces_each_rollout_once_and_returns_the_types_that_it_takes(
     assert calls == {"step": rollouts, "apply": rollouts + LOSSES.get(name, 0)}
 
 
-@each(RUN)
+@each(RUN, QUICK_RUNS)
 def test_a_run_traces_each_of_its_rollouts_once(name, weights, options, tmp_path):
     """Whatever the chunks, in a second run, and after a checkpoint."""
     strategy, calls = counted_strategy(name, weights, options)

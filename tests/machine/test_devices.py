@@ -23,8 +23,9 @@ SCRIPT = Path(__file__).with_name("on_devices.py")
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
-QUICK = ("split", "padded", "votes")
-"""On one device and on two; each is compiled anew, so the others, and eight devices, are slow."""
+QUICK = ("split", "padded")
+"""On one device and on two: a population whose draws and sums are split, and one that does not fill
+its blocks. Each is compiled anew, so the others, and eight devices, are slow."""
 
 
 def final_states(
@@ -85,9 +86,9 @@ def assert_equal_states(one, several, case: str) -> None:
 
 
 RUN = [
-    *("-m", "ternevo.run", "--env", "gymnax/CartPole-v1", "--episode_length", "30"),
-    *("--population_size", "16", "--hidden_sizes", "(4,)", "--num_generations", "3"),
-    *("--chunk_size", "2", "--num_final_episodes", "2", "--render", "False"),
+    *("-m", "ternevo.run", "--env", "probe/corridor", "--hidden_sizes", "()"),
+    *("--population_size", "16", "--num_generations", "3", "--chunk_size", "2"),
+    *("--num_eval_episodes", "2", "--num_final_episodes", "2", "--render", "False"),
 ]
 
 

@@ -17,7 +17,7 @@ TINY = [
     *("--env=probe/target", "--hidden_sizes=2", "--num_generations=3", "--eval_every=2"),
     *("--num_eval_episodes=2", "--num_final_episodes=2", "--render=no", "--num_devices=1"),
 ]
-EVOLUTION = [*TINY, "--population_size=4"]
+EVOLUTION = [*TINY, "--strategy=random_search", "--population_size=4"]
 PPO = [*TINY, "--strategy=ppo", "--num_envs=2", "--num_steps=4"]
 RUN = "import sys; from ternevo import run; run.main(sys.argv[1:])"
 UNUSUAL = {

@@ -419,23 +419,25 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "data"), [(name, data) for name, every in DAMAGE.items() for data in every]
-)
-def test_a_damaged_file_is_named_and_hides_no_other_run(name, data, run, tmp_path, monkeypatch):
+def test_damaged_files_are_named_and_hide_no_other_run(run, tmp_path, monkeypatch):
+    """Each in a run of its own, beside one that is whole."""
     monkeypatch.setattr(figures, "draw", lambda report: {})
-    run("--seed", "1", final=30.0)
-    damaged = run("--seed", "0").path / name
-    damaged.write_bytes(data)
+    run("--seed", "99", final=30.0)
+    damage = [(name, data) for name, every in DAMAGE.items() for data in every]
+    folders = [run("--seed", str(seed)) for seed in range(len(damage))]
+    for folder, (name, data) in zip(folders, damage, strict=True):
+        (folder.path / name).write_bytes(data)
     text = report.write([tmp_path], tmp_path / "out").read_text()
-    (said,) = [line for line in text.splitlines() if str(damaged) in line]
-    assert said.startswith("<li>") and said.count(str(damaged)) == 1
-    assert len(said) > len(str(damaged)) + 20
+    for folder, (name, data) in zip(folders, damage, strict=True):
+        damaged = str(folder.path / name)
+        (said,) = [line for line in text.splitlines() if damaged in line]
+        assert said.startswith("<li>") and said.count(damaged) == 1, data
+        assert len(said) > len(damaged) + 20, data
+        if name == "config.json":
+            with pytest.raises(errors.RunFolderError, match=re.escape(damaged)):
+                gather([folder.path])
     assert "30.00" in text
-    assert f"<td>{BROKEN}</td><td>1</td>" in text
-    if name == "config.json":
-        with pytest.raises(errors.RunFolderError, match=re.escape(str(damaged))):
-            gather([tmp_path])
+    assert f"<td>{BROKEN}</td><td>{len(damage)}</td>" in text
 
 
 def test_a_reason_that_is_no_text_is_shown(run, tmp_path):

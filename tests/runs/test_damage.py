@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from kept_programs import keeping_programs
 
 from ternevo import files, run
 from ternevo.machine import interruption
@@ -29,9 +31,15 @@ TINY = [
     *("--env", "probe/corridor", "--episode_length", "6", "--hidden_sizes", "(2,)"),
     *("--eval_every", "4", "--num_eval_episodes", "1", "--num_final_episodes", "1"),
     *("--checkpoint_every", "2", "--render", "False", "--population_size", "4"),
-    *("--strategy", "random_search"),  # which is compiled soonest
+    *("--strategy", "random_search", "--num_devices", "1"),  # which is compiled soonest
 ]
 ENDLESS = ("--num_generations", "100000000")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs():
+    with keeping_programs():
+        yield
 
 
 def folder_of(root, name="seed0"):
@@ -40,6 +48,12 @@ def folder_of(root, name="seed0"):
 
 def train_for(root, generations, *arguments):
     run.main([*TINY, "--runs_dir", str(root), "--num_generations", str(generations), *arguments])
+
+
+def rows_of(root):
+    """Return the rows of a run, without the time that they took."""
+    rows = read_jsonl(folder_of(root) / "metrics.jsonl")
+    return [{**row, "wall_time": 0} for row in rows]
 
 
 def refused(root, capsys, *arguments, status=2):
@@ -61,6 +75,14 @@ def whole(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def rows_of_six(tmp_path_factory):
+    """The rows of a run of six generations that nothing has happened to."""
+    root = tmp_path_factory.mktemp("six")
+    train_for(root, 6)
+    return rows_of(root)
+
+
 @pytest.fixture
 def root(whole, tmp_path):
     """A copy of that run, to be damaged."""
@@ -79,19 +101,11 @@ def content(folder: Path) -> dict[str, bytes]:
 # --- two processes in one run ------------------------------------------------------------------
 
 
-HEEDING = """
-import signal, sys
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored where the tests run under nohup
-from ternevo import run
-run.main(sys.argv[1:])
-"""
-
-
 @contextlib.contextmanager
 def at_work(root, *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT):
     """Run in another process, which has trained when the block is entered."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HEEDING, *TINY, "--runs_dir", str(root), *arguments],
+        [sys.executable, "-m", "ternevo.run", *TINY, "--runs_dir", str(root), *arguments],
         stdout=stdout,
         stderr=stderr,
         text=True,
@@ -203,10 +217,12 @@ def test_a_folder_without_its_record_is_neither_resumed_nor_replaced(gone, argum
 
 
 def test_a_joint_run_without_its_record_is_refused(tmp_path, capsys):
-    train_for(tmp_path, 2, "--num_seeds", "2")
-    (folder_of(tmp_path, "seed0-1") / "config.json").unlink()
-    shutil.rmtree(folder_of(tmp_path, "seed0-1") / "checkpoints")
     again = ("--num_seeds", "2", "--name", "seed0-1")
+    config = parse([*TINY, "--runs_dir", str(tmp_path), *again])
+    folder = claims.create(config, "probe/corridor")
+    for own in run_folder.seed_folders(config, folder).values():
+        own.metrics.write_text('{"generation": 1}\n')
+    folder.config.unlink()
     assert "no config.json" in refused(tmp_path, capsys, *again)
 
 
@@ -307,16 +323,11 @@ def test_a_missing_file_of_metrics_is_noticed_too(root, capsys):
 @pytest.mark.parametrize(
     "tail", [b'{"generation": 5, "env', b"\0" * 500, b'{"generation": 5}\n{}\n', b"\xff\n"]
 )
-def test_what_comes_after_the_checkpoint_is_written_again_whatever_it_is(tail, root, tmp_path):
+def test_what_comes_after_the_checkpoint_is_written_again_whatever_it_is(tail, root, rows_of_six):
     metrics = folder_of(root) / "metrics.jsonl"
     metrics.write_bytes(metrics.read_bytes() + tail)
     train_for(root, 6, "--resume")
-    train_for(tmp_path / "other", 6)
-    rows, expected = (
-        [{**row, "wall_time": 0} for row in read_jsonl(folder / "metrics.jsonl")]
-        for folder in (folder_of(root), folder_of(tmp_path / "other"))
-    )
-    assert rows == expected
+    assert rows_of(root) == rows_of_six
 
 
 def test_rows_are_on_the_disk_before_the_checkpoint_that_counts_on_them(tmp_path, monkeypatch):
@@ -429,27 +440,26 @@ def test_a_full_disk_is_told_with_the_path(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-LIMIT = """
-import resource, signal, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-from ternevo import run
-run.main(sys.argv[2:])
-"""
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """Let no file of this process grow longer, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(
     ("size", "part"), [(7000, "checkpoints/2"), (100, "config.json")], ids=["later", "at once"]
 )
-def test_a_run_that_cannot_write_ends_in_a_line(size, part, tmp_path):
-    arguments = [*TINY, "--compilation_cache", "False", "--runs_dir", str(tmp_path / "r")]
-    result = subprocess.run(
-        [sys.executable, "-c", LIMIT, str(size), *arguments, *ENDLESS, "--chunk_size", "1"],
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 2, result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
-    assert len(lines) == 1 and "Traceback" not in result.stderr, result.stderr
+def test_a_run_that_cannot_write_ends_in_a_line(size, part, tmp_path, capsys):
+    train_for(tmp_path / "before", 2)  # programs that are compiled are written, too
+    with files_of_at_most(size):
+        message = refused(tmp_path / "r", capsys, "--chunk_size", "1")
+    lines = [line for line in message.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, message
     assert str(folder_of(tmp_path / "r")) in lines[0] and "File too large" in lines[0]
     assert part in lines[0]
 
@@ -457,17 +467,29 @@ def test_a_run_that_cannot_write_ends_in_a_line(size, part, tmp_path):
 # --- terminals and pipes that go away ----------------------------------------------------------
 
 
-def test_a_closed_terminal_saves_the_run(tmp_path):
-    with at_work(tmp_path, *ENDLESS) as process:
-        process.send_signal(signal.SIGHUP)
-        printed = process.communicate(timeout=120)[0]
-    assert process.returncode == 128 + signal.SIGHUP
-    assert "Traceback" not in printed
-    rows = read_jsonl(folder_of(tmp_path) / "metrics.jsonl")
-    assert (folder_of(tmp_path) / "checkpoints" / str(rows[-1]["generation"])).exists()
+def test_a_closed_terminal_saves_the_run(tmp_path, monkeypatch, capsys):
+    """As Ctrl-C does, which `test_run.py` sends to a process."""
+    write = sinks.Jsonl.write
+
+    def closed(sink, rows):
+        write(sink, rows)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    monkeypatch.setattr(sinks.Jsonl, "write", closed)
+    # It is ignored where the tests run under nohup.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as exit_:
+            train_for(tmp_path, 100, "--chunk_size", "1")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert exit_.value.code == 128 + signal.SIGHUP
+    assert "--resume" in capsys.readouterr().out
+    assert [row["generation"] for row in rows_of(tmp_path)] == [1]
+    assert (folder_of(tmp_path) / "checkpoints" / "1").exists()
 
 
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("stream", ["stdout", pytest.param("stderr", marks=pytest.mark.slow)])
 def test_output_that_nobody_reads_saves_the_run(stream, tmp_path):
     reading, writing = os.pipe()
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: writing}
@@ -506,7 +528,8 @@ def test_the_first_ctrl_c_waits_whatever_came_before():
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_lost_stream_is_told_once_and_then_silent(monkeypatch):
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_lost_stream_is_told_once_and_then_silent(stream, monkeypatch):
     class Lost:
         def write(self, text):
             raise BrokenPipeError(32, "Broken pipe")
@@ -517,12 +540,12 @@ def test_a_lost_stream_is_told_once_and_then_silent(monkeypatch):
         def fileno(self):
             raise io.UnsupportedOperation("fileno")
 
-    monkeypatch.setattr(sys, "stdout", Lost())
+    monkeypatch.setattr(sys, stream, Lost())
     stop = interruption.Stop()
     with interruption.on_lost_output(stop):
         assert stop.signal == 0
-        print("nobody reads this", flush=True)
-        print("nor this")
+        print("nobody reads this", flush=True, file=getattr(sys, stream))
+        print("nor this", file=getattr(sys, stream))
     assert stop.signal == signal.SIGPIPE
 
 

@@ -252,27 +252,32 @@ def test_a_folder_is_no_page(tmp_path, capsys):
 
 def test_field_names_are_unique_across_a_run():
     """Flat flags and flat pages need it."""
+    settings = to_dict(parse([]))
     for strategy in STRATEGIES.values():
-        settings = to_dict(parse([]))
         run = set(settings) - {"strategy", "policy"}
         names = [*run, *settings["policy"], *types(strategy)]
         assert len(names) == len(set(names)), strategy
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_help_lists_the_strategys_own_options_without_importing_jax(strategy):
+def test_help_lists_the_strategys_own_options_without_importing_jax():
+    """All in one process: none of them imports it."""
     program = (
         "import sys\n"
         "from ternevo.settings.command_line import parse\n"
-        f"try: parse(['--strategy', {strategy!r}, '--help'])\n"
-        "except SystemExit as done: code = done.code\n"
-        "assert 'jax' not in sys.modules\n"
-        "sys.exit(code)"
+        f"for strategy in {[*STRATEGIES]!r}:\n"
+        "    print('STRATEGY', strategy)\n"
+        "    try: parse(['--strategy', strategy, '--help'])\n"
+        "    except SystemExit as done: assert done.code == 0, strategy\n"
+        "    else: raise AssertionError(strategy)\n"
+        "    assert 'jax' not in sys.modules\n"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    for name in types(STRATEGIES[strategy]):
-        assert f"--{name}" in result.stdout
+    _, *helps = result.stdout.split("STRATEGY ")
+    assert [text.split()[0] for text in helps] == [*STRATEGIES]
+    for strategy, text in zip(STRATEGIES, helps, strict=True):
+        for name in types(STRATEGIES[strategy]):
+            assert f"--{name}" in text, strategy
 
 
 def test_a_users_own_strategy_is_imported(tmp_path, monkeypatch):

@@ -693,7 +693,9 @@ REAL = ["--num_generations=2", "--render=False", "--num_final_episodes=2", "--nu
 
 
 def test_a_sweep_of_real_runs(tmp_path, capsys):
-    parameters = {"num_seeds": {"value": 2}, "population_size": {"value": 4}}
+    values = {"num_seeds": 2, "population_size": 4, "strategy": "random_search"}
+    values |= {"hidden_sizes": [], "num_devices": 1}
+    parameters = {name: {"value": value} for name, value in values.items()}
     sweep(tmp_path, write(tmp_path, parameters=parameters), "--", *REAL)
     assert "eval/return" in capsys.readouterr().out
     folder = next((tmp_path / "s" / "tiny" / "runs").glob("**/trial0"))

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from kept_programs import keeping_programs
 
 from ternevo import run
 from ternevo.machine import devices
@@ -55,6 +56,12 @@ class Filling(Settings):
 
         return Strategy(init, step, lambda state: PolicyParams(state.weights, state.moments))
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs():
+    with keeping_programs():
+        yield
 
 
 @pytest.fixture

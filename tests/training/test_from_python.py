@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from kept_programs import keeping_programs
 
 import ternevo
 from ternevo.names import UnknownName
@@ -12,9 +13,16 @@ from ternevo.settings.command_line import parse
 from ternevo.settings.from_python import config_of
 
 TINY = {
-    **{"num_generations": 6, "population_size": 16, "hidden_sizes": [4], "episode_length": 6},
-    **{"eval_every": 3, "num_eval_episodes": 2, "num_final_episodes": 4, "lr": 0.3},
+    **{"strategy": "random_search", "num_generations": 6, "population_size": 16},
+    **{"hidden_sizes": [4], "episode_length": 6, "num_devices": 1},
+    **{"eval_every": 3, "num_eval_episodes": 2, "num_final_episodes": 4},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs():
+    with keeping_programs():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +30,7 @@ def trained(tmp_path_factory):
     """A policy, the rows that the callback saw, and the folder of the run."""
     rows, root = [], tmp_path_factory.mktemp("runs")
     policy = ternevo.train("probe/corridor", **TINY, callback=rows.extend, runs_dir=root)
-    return policy, rows, root / "probe/corridor/ternary_nes/seed0"
+    return policy, rows, root / "probe/corridor/random_search/seed0"
 
 
 def test_a_policy_is_trained_saved_and_evaluated(trained, tmp_path):

@@ -3,22 +3,33 @@
 import signal
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 from gradient_learners import CONTINUOUS, OFF_POLICY, options_of
+from kept_programs import keeping_programs
 
-from ternevo import run
+from ternevo import envs, run
 from ternevo.machine import device_memory
 from ternevo.machine.interruption import Stop
 from ternevo.policies import policy_file
 from ternevo.runs.sinks import read_jsonl
 from ternevo.settings.command_line import parse
+from ternevo.settings.policies import MLP
 from ternevo.training import session
+from ternevo.types import ObservationMoments, PolicyParams
 
 DISCRETE, PUSHED = "probe/corridor", "probe/double_integrator"
 SMALL = [
     *("--hidden_sizes", "()", "--episode_length", "6", "--eval_every", "2", "--render", "False"),
     *("--num_eval_episodes", "2", "--num_final_episodes", "2", "--num_devices", "1"),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs():
+    with keeping_programs():
+        yield
 
 
 def argv(root, name, *further, env=None, **changes):
@@ -191,8 +202,12 @@ def test_a_run_that_was_stopped_goes_on_to_the_bit(tmp_path, capsys):
     assert again == whole
 
 
+@pytest.mark.slow
 def test_a_run_resumed_without_its_buffer_says_so_and_differs(tmp_path, capsys):
-    """And so does one of several seeds; each has a buffer of its own."""
+    """And so does one of several seeds; each has a buffer of its own.
+
+    `test_buffers.py` has the same of a buffer without a learner, which compiles sooner.
+    """
     options = ("--checkpoint_buffers", "False", "--num_seeds", "2")
     run.main(argv(tmp_path / "whole", "sac", *options, "--num_generations", "6"))
     assert "36 bytes: 2.31 kB on the device for each of 2 seeds; 0.5" in capsys.readouterr().out
@@ -219,10 +234,16 @@ def test_a_run_resumed_without_its_buffer_says_so_and_differs(tmp_path, capsys):
     "name", ["sac", *(pytest.param(n, marks=pytest.mark.slow) for n in OFF_POLICY if n != "sac")]
 )
 def test_a_learner_starts_from_what_evolution_found(name, tmp_path, capsys):
-    env = PUSHED if name in CONTINUOUS else DISCRETE
-    first = [*SMALL, "--env", env, "--population_size", "4", "--num_generations", "2"]
-    run.main([*first, "--runs_dir", str(tmp_path)])
-    source = tmp_path / env / "ternary_nes" / "seed0"
+    env, settings = envs.make(PUSHED if name in CONTINUOUS else DISCRETE, 6), MLP(())
+    weights = settings.build(env.obs, env.action).init(jax.random.key(0))
+    size = env.obs.size
+    moments = ObservationMoments(jnp.full(size, 9.0), jnp.zeros(size), jnp.ones(size))
+    source = tmp_path / "evolved"
+    source.mkdir()
+    (source / "config.json").write_text('{"settings": {}}')
+    found = PolicyParams(weights, moments)
+    origin = {"strategy": "ternary_nes"}
+    policy_file.save(source / "best_policy.tvp", env, "mlp", settings, found, origin)
     run.main(argv(tmp_path, name, "--init_from", str(source), "--num_generations", "3"))
     printed = capsys.readouterr().out
     assert f"starting from {source / 'best_policy.tvp'}" in printed

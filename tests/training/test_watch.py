@@ -10,6 +10,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from kept_programs import keeping_programs
 from PIL import Image
 from tracked import events, hyper_parameters, scalars
 
@@ -28,8 +29,14 @@ TINY = [
     *("--env", "probe/corridor", "--episode_length", "6", "--hidden_sizes", "(2,)"),
     *("--population_size", "4", "--eval_every", "4", "--num_eval_episodes", "1"),
     *("--num_final_episodes", "1", "--checkpoint_every", "4", "--render", "False"),
-    *("--strategy", "random_search"),  # which is compiled soonest
+    *("--strategy", "random_search", "--num_devices", "1"),  # which is compiled soonest
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs():
+    with keeping_programs():
+        yield
 
 
 def tiny_run(root, *arguments):
@@ -89,36 +96,30 @@ def test_stepping_is_compiled_once_for_all_weights():
         play_episode(policy.init(key), quantiser, key)
 
 
-LAB = """
-from ternevo.envs import probe
-
-
-def make(episode_length=None):
-    return probe.corridor(episode_length or 6)
-
-
-def render(name, states, stem):
-    path = stem.with_suffix(".png")
-"""
+def fails(path):
+    raise RuntimeError("no renderer here")
 
 
 @pytest.mark.parametrize(
-    ("more", "reason"),
+    ("draw", "reason"),
     [
-        ("    1 / 0\n", "division by zero"),
-        ("    path.write_text('no picture')\n    return path\n", "cannot identify image file"),
+        (fails, "no renderer here"),
+        (lambda path: path.write_text("no picture"), "cannot identify image file"),
     ],
     ids=["a renderer that fails", "a file that TensorBoard cannot show"],
 )
 def test_a_picture_that_fails_is_told_once_and_training_goes_on(
-    more, reason, tmp_path, monkeypatch, capsys
+    draw, reason, tmp_path, monkeypatch, capsys
 ):
     pytest.importorskip("tensorboardX")
-    name = f"watch_lab_{len(more)}"
-    (tmp_path / f"{name}.py").write_text(LAB + more)
-    monkeypatch.syspath_prepend(tmp_path)
-    arguments = ("--env", f"{name}:make", "--track", "tensorboard", "--render_every", "1")
-    tiny_run(tmp_path, *arguments, "--num_generations", "3")
+
+    def render(env_id, states, stem):
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        draw(stem.with_suffix(".png"))
+        return stem.with_suffix(".png")
+
+    monkeypatch.setattr(envs, "render", render)
+    tiny_run(tmp_path, "--num_generations", "3", "--track", "tensorboard", "--render_every", "1")
     printed = capsys.readouterr()
     assert printed.err.count("warning: no animation") == 1 and reason in printed.err
     assert "generation 3/3" in printed.out and "done" in printed.out

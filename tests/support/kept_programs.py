@@ -1,0 +1,38 @@
+"""Runs of one process that are built alike share what is built, and so its compiled programs.
+
+For tests of files, signals and messages, which run the same small thing again and again: most of
+their time would go into tracing and compiling it. What a run compiles is not their claim; it is
+that of `tests/machine/test_compilation.py`.
+"""
+
+import contextlib
+
+import pytest
+
+from ternevo.training import setup
+
+
+@contextlib.contextmanager
+def keeping_programs():
+    """Give runs that differ in nothing that is compiled the same strategy, while this is open.
+
+    An environment is known by its name, so that a module of one must stay what it is.
+    """
+    build, kept = setup.build_strategy, {}
+
+    def built(config, env, policy, begin):
+        if begin:  # which is in no setting
+            return build(config, env, policy, begin)
+        settings, total = config.strategy, config.num_generations
+        key = (
+            *(config.env, config.episode_length, config.wrappers, config.policy, settings),
+            *(config.eval_every, config.num_eval_episodes, config.num_seeds),
+            *(settings.best_from(total), total if settings.is_stretched else 0),
+        )
+        if key not in kept:
+            kept[key] = build(config, env, policy, begin)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(setup, "build_strategy", built)
+        yield
