@@ -39,6 +39,9 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 # --- estimators, exact when averaged over every vector ----------------------------------------
 
 
+each_size = pytest.mark.parametrize("num_weights", [1, 3])
+
+
 def estimator(distribution, vectors):
     """How a distribution estimates: its direction in expectation, and its probabilities."""
 
@@ -63,7 +66,7 @@ def cut_gaussian(latent, spread, cut, kind):
     return MARGIN * possible + (1 - MARGIN * possible.sum()) * table * possible
 
 
-@pytest.mark.parametrize("num_weights", [1, 2, 3])
+@each_size
 @pytest.mark.parametrize("kind", ["ternary", "binary"])
 def test_threshold_direction_is_the_gradient_of_expected_utility(kind, num_weights):
     vectors, utilities, latent = random_problem(num_weights, num_weights)
@@ -83,7 +86,7 @@ def test_threshold_direction_is_the_gradient_of_expected_utility(kind, num_weigh
         np.testing.assert_allclose(direction, gradient, rtol=2e-3, atol=2e-5)
 
 
-@pytest.mark.parametrize("num_weights", [1, 2, 3])
+@each_size
 def test_logits_direction_is_the_gradient_of_expected_utility_but_for_the_margin(num_weights):
     """The score is that of a softmax whose probabilities are the ones sampled from."""
     vectors, utilities, latent = random_problem(num_weights, num_weights, (3,))
@@ -99,7 +102,7 @@ def test_logits_direction_is_the_gradient_of_expected_utility_but_for_the_margin
 
 
 @pytest.mark.parametrize("name", ["mean", "sharp"])
-@pytest.mark.parametrize("num_weights", [1, 2, 3])
+@each_size
 def test_mean_and_sharp_directions_are_the_covariance_of_centred_utility_and_weight(
     name, num_weights
 ):
@@ -144,7 +147,7 @@ def test_probabilities_are_probabilities_even_far_out(name):
         np.testing.assert_allclose(table.sum(-1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("num_weights", [1, 2, 3])
+@each_size
 def test_binary_natural_gradient_is_the_exact_gradient_over_the_damped_fisher_information(
     num_weights,
 ):
@@ -202,23 +205,28 @@ ALGORITHMS = [*NES, *[(name, kind) for name in BUILD for kind in VALUES]]
 NES += TABULAR
 
 
-def marked(rows):
-    """Signs of what has a table, or the like, are slow tests: trits are tested by default."""
-    quick = ("pbil", "ternary_ga", "random_search")
-    return [
-        pytest.param(
-            name,
-            kind,
-            marks=pytest.mark.slow
-            if kind == "binary" and name in BUILD and name not in quick
-            else [],
-        )
-        for name, kind in rows
-    ]
+DEFAULT = {
+    *((f"ternary_nes-{name}", "ternary") for name in ("logits", "mean")),
+    *((f"ternary_nes-threshold-{name}", "ternary") for name in ("scales", "spreads")),
+    *(("binary_nes", "binary"), ("pbil", "binary")),
+    *((name, "ternary") for name in BUILD),
+}
+"""Each algorithm, with trits where it has the choice; of the tables one with signs. `threshold` is
+in what is searched beside it, and `sharp` steps as `mean` does."""
+AS_PBIL = {(name, "ternary") for name in ("cem", "asng", "trust_region")}
+"""What these make of fitness is in `test_categorical.py`, exactly."""
 
 
-each_algorithm = pytest.mark.parametrize("name, kind", marked(ALGORITHMS))
-each_nes = pytest.mark.parametrize("name, kind", marked(NES))
+def marked(rows, default):
+    """Return the mark for the rows; those that are not run by default are slow tests."""
+    return pytest.mark.parametrize(
+        "name, kind",
+        [pytest.param(*row, marks=[] if row in default else pytest.mark.slow) for row in rows],
+    )
+
+
+each_algorithm = marked(ALGORITHMS, DEFAULT)
+each_nes = marked(NES, DEFAULT - AS_PBIL)
 
 
 def params_of(arrays):
@@ -277,6 +285,7 @@ def is_distribution(algorithm) -> bool:
     return hasattr(algorithm, "get_mean")
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def start(algorithm, kind, key):
     """Initialise as evosax documents it: from a mean, or from an evaluated population."""
     params = algorithm.default_params
@@ -351,7 +360,7 @@ def test_exponents_of_a_population_are_those_of_its_algorithm(name, kind):
             assert bool(jnp.all(tensor.exponent == given.exponent))
 
 
-@pytest.mark.parametrize("name, kind", [*TABULAR, ("vote", "ternary")], ids=lambda x: x)
+@marked([*TABULAR, ("vote", "ternary")], {("pbil", "ternary"), ("vote", "ternary")})
 def test_exponents_are_those_of_the_solution_to_start_from(name, kind):
     """And not those of the solution that gave the shapes; they stay when it moves."""
     algorithm = build(name, kind, 32)
@@ -554,6 +563,7 @@ def test_survivors_are_copied_unchanged_and_their_fitness_is_the_mean_of_all_eva
     """Fitness is noise: only averaging tells. A second copy of the bookkeeping, in NumPy."""
     algorithm = TernaryGA(8, hidden("ternary"), num_survivors=3)
     params = algorithm.default_params
+    ask, tell = quick_jit(algorithm.ask), quick_jit(algorithm.tell)
     rng = np.random.default_rng(0)
     draws = [rng.normal(size=8).astype(np.float32) for _ in range(12)]
     population = random_population(8)
@@ -562,11 +572,11 @@ def test_survivors_are_copied_unchanged_and_their_fitness_is_the_mean_of_all_eva
     for generation, drawn in enumerate(draws[1:]):
         best = np.argsort([np.mean(s) for s in scores], kind="stable")[:3]
         key = jax.random.fold_in(jax.random.key(2), generation)
-        asked, state = algorithm.ask(key, state, params)
+        asked, state = ask(key, state, params)
         chex.assert_trees_all_equal(rows(asked, slice(3)), rows(population, best))
         scores = [scores[i] for i in best] + [[] for _ in range(5)]
         scores = [[*s, float(x)] for s, x in zip(scores, drawn, strict=True)]
-        state, _ = algorithm.tell(key, asked, jnp.asarray(drawn), state, params)
+        state, _ = tell(key, asked, jnp.asarray(drawn), state, params)
         population = asked
         np.testing.assert_allclose(state.fitness, [np.mean(s) for s in scores], atol=1e-5)
         np.testing.assert_array_equal(state.evaluations, [len(s) for s in scores])
@@ -579,7 +589,7 @@ def test_children_are_near_the_elite():
     params = algorithm.default_params.replace(min_flips=1.0, max_flips=1.5)
     population = random_population(40)
     state = algorithm.init(jax.random.key(1), population, jnp.arange(40.0), params)
-    asked, _ = algorithm.ask(jax.random.key(2), state, params)
+    asked, _ = quick_jit(algorithm.ask)(jax.random.key(2), state, params)
     flat = jax.vmap(algorithm._ravel_solution)
     differs = np.asarray(flat(asked))[:, None] != np.asarray(flat(population))[None, :4]
     nearest = differs.sum(-1).min(1)
@@ -675,7 +685,7 @@ def exponent_of_bias(population) -> jax.Array:
 def test_members_differ_in_their_exponents_by_at_most_one():
     algorithm = build("ternary_nes-threshold-scales", "ternary", 256)
     state = start(algorithm, "ternary", jax.random.key(0))
-    population, _ = algorithm.ask(jax.random.key(1), state, algorithm.default_params)
+    population, _ = quick_jit(algorithm.ask)(jax.random.key(1), state, algorithm.default_params)
     modes = ternary.tensors(algorithm.get_mean(state))
     for tensor, mode in zip(ternary.tensors(population), modes, strict=True):
         offsets = tensor.exponent - mode.exponent

@@ -18,7 +18,13 @@ from ternevo.arithmetic import ternary
 
 SIZE, GENERATIONS = 8, 5
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-each_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
+QUICK = ("ScaleSearchNES", "PBIL", "TernaryGA", "RandomSearch")
+"""Run by default: trits that are drawn, with exponents and from a table, and kept members. Loops of
+the others are in `test_algorithms.py` and `test_guards.py`, and their metrics are traced below."""
+each_loop = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in ALGORITHMS],
+)
 
 
 def cost(population) -> jax.Array:
@@ -53,7 +59,7 @@ def flow(name: str):
     return algorithm, *quick_jit(jax.vmap(go))(jax.random.split(jax.random.key(0), 2))
 
 
-@each_algorithm
+@each_loop
 def test_a_population_is_the_solution_with_one_more_axis(name):
     _, _, (populations, _) = flow(name)
     assert jax.tree.structure(populations) == jax.tree.structure(SOLUTION)
@@ -62,7 +68,7 @@ def test_a_population_is_the_solution_with_one_more_axis(name):
         assert found.shape == (2, GENERATIONS, SIZE, *given.shape)
 
 
-@each_algorithm
+@each_loop
 def test_tell_returns_the_scalar_metrics_of_evosax(name):
     algorithm, states, (populations, metrics) = flow(name)
     names = {"generation_counter", "best_fitness_in_generation", "best_fitness"}
@@ -79,7 +85,7 @@ def test_tell_returns_the_scalar_metrics_of_evosax(name):
     np.testing.assert_array_equal(metrics["generation_counter"], [range(GENERATIONS)] * 2)
 
 
-@each_algorithm
+@each_loop
 def test_the_best_solution_has_the_best_fitness_and_what_is_shipped_is_a_solution(name):
     algorithm, states, _ = flow(name)
     best = jax.vmap(algorithm._unravel_solution)(states.best_solution)
@@ -90,7 +96,7 @@ def test_the_best_solution_has_the_best_fitness_and_what_is_shipped_is_a_solutio
     assert {x.dtype for x in jax.tree.leaves(shipped)} == {jnp.dtype("int8")}
 
 
-@each_algorithm
+@pytest.mark.parametrize("name", ALGORITHMS)
 def test_metrics_of_a_users_own_are_heeded(name):
     """Also evosax's, which look a member up in a flat population."""
 

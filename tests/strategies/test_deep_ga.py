@@ -74,7 +74,8 @@ def test_every_child_has_one_parent_and_no_crossover():
         population_size=40, truncation=4, min_flips=1.0, max_flips=1.0
     )
     strategy = config.build(ENV, policy, "ternary", 5)
-    state = strategy.init(jax.random.key(0)).strategy._replace(generation=jnp.int32(1))
+    state = jax.jit(strategy.init)(jax.random.key(0)).strategy
+    state = state._replace(generation=jnp.int32(1))
     children = deep_ga.population_of(config, policy, "ternary", jax.random.key(1), state)
 
     def flat(params):
@@ -92,24 +93,27 @@ def test_without_truncation_it_is_random_search():
     policy = MLP((4,)).build(ENV.obs, ENV.action)
     config = STRATEGIES["deep_ga"].of(population_size=8, truncation=0)
     strategy = config.build(ENV, policy, "ternary", 5)
-    first = strategy.init(jax.random.key(0)).strategy
-    later = strategy.init(jax.random.key(7)).strategy._replace(generation=jnp.int32(3))
-    one, other = (
-        deep_ga.population_of(config, policy, "ternary", jax.random.key(1), state)
-        for state in (first, later)
-    )
+    init = jax.jit(strategy.init)
+    first = init(jax.random.key(0)).strategy
+    later = init(jax.random.key(7)).strategy._replace(generation=jnp.int32(3))
+
+    @jax.jit
+    def population(state):
+        return deep_ga.population_of(config, policy, "ternary", jax.random.key(1), state)
+
+    one, other = population(first), population(later)
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_it_evolves_convolutions():
-    env = envs.make("gymnax/Freeway-MinAtar", 20)
+    env = envs.make("gymnax/Breakout-MinAtar", 20)
     env = env._replace(obs=env.obs._replace(kind="planes"))
     policy = Conv(filters=((4, 3, 1),), hidden_sizes=(8,)).build(env.obs, env.action)
     config = STRATEGIES["deep_ga"].of(population_size=4, validation_episodes=2)
     strategy = config.build(env, policy, "ternary", 2)
-    state = strategy.init(jax.random.key(0))
+    state, step = jax.jit(strategy.init)(jax.random.key(0)), jax.jit(strategy.step)
     for generation in range(2):
-        state, metrics = strategy.step(jax.random.key(generation), state)
+        state, metrics = step(jax.random.key(generation), state)
     values = [np.asarray(t.values) for t in ternary.tensors(strategy.params(state).weights)]
     assert {v.dtype.name for v in values} == {"int8"}
     assert bool(jnp.isfinite(metrics["search/validation"]))

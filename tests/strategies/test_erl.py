@@ -173,6 +173,6 @@ def test_other_learners_make_generations_too(learner):
     policy = MLP((4,)).build(world.obs, world.action)
     options = {**SMALL["erl"], "learner": learner}
     strategy = STRATEGIES["erl"].of(**options).build(world, policy, "ternary", 4)
-    state = strategy.init(jax.random.key(0), *strategy.numbers())
+    state = jax.eval_shape(strategy.init, jax.random.key(0), *strategy.numbers())
     shapes = jax.eval_shape(strategy.step, jax.random.key(0), state)[0]
     jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype) or 1 / 0, state, shapes)

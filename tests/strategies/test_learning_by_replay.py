@@ -61,11 +61,23 @@ def returns(env, policy, params) -> jax.Array:
     return jax.vmap(one_episode)(jax.random.split(jax.random.key(7), 8))
 
 
+DEFAULT = (("dqn", "float"), ("td3", "ternary"), ("ddpg", "float"), ("sac", "ternary"))
+"""Each learner with one kind of weights, and each kind with two: kinds do not ask who learns."""
+
+
 @pytest.mark.parametrize(
-    ("name", "kind", "env", "options"), PROBES, ids=[f"{row[0]}-{row[1]}" for row in PROBES]
+    ("name", "kind", "env", "options"),
+    [
+        pytest.param(
+            *row,
+            id=f"{row[0]}-{row[1]}",
+            marks=[] if row[:2] in DEFAULT else pytest.mark.slow,
+        )
+        for row in PROBES
+    ],
 )
 def test_a_probe_is_solved_by_as_many_gradient_steps_as_were_asked_for(name, kind, env, options):
-    """Several seeds at once. A mass that nobody pushes earns -4/3 on average, at best it is 0.
+    """Of each of several seeds. A mass that nobody pushes earns -4/3 on average, at best it is 0.
 
     About one seed in ten does not learn to push it in so few steps, so the median counts.
     """
@@ -81,7 +93,7 @@ def test_a_probe_is_solved_by_as_many_gradient_steps_as_were_asked_for(name, kin
         return shipped, own.learner.updates, own.steps, metrics, returns(env, policy, shipped)
 
     keys = jax.random.split(jax.random.key(0), SEEDS)
-    shipped, updates, steps, metrics, earned = quick_jit(jax.vmap(go))(keys)
+    shipped, updates, steps, metrics, earned = quick_jit(lambda keys: jax.lax.map(go, keys))(keys)
     if env is PUSHED:
         assert np.median(np.mean(earned, axis=1)) > -0.5, earned
     else:
@@ -112,6 +124,15 @@ ONE_AT_A_TIME = {
 PERIODS = {"dqn": {"target_period": 3}, "td3": {"policy_delay": 3}, "ddpg": {}, "sac": {}}
 
 
+@functools.cache
+def one_at_a_time(name: str):
+    """Return the first state, and the compiled generation."""
+    env = PUSHED if name in CONTINUOUS else CORRIDOR
+    settings = {**ONE_AT_A_TIME, **PERIODS[name], "tau": 0.5, "lr": 0.01}
+    _, _, strategy = built(name, "ternary", env, (), 20, **settings)
+    return quick_jit(strategy.init)(jax.random.key(0)), quick_jit(strategy.step)
+
+
 def learned_of(name, learner):
     """Return what each gradient step changes, what every few of them change, and the targets."""
     if name == "dqn":
@@ -128,11 +149,7 @@ def has_moved(before, after) -> bool:
     "name", ["dqn", "td3", "sac", pytest.param("ddpg", marks=pytest.mark.slow)]
 )
 def test_nothing_moves_in_the_warm_up_and_then_targets_move_when_they_are_due(name):
-    env = PUSHED if name in CONTINUOUS else CORRIDOR
-    settings = {**ONE_AT_A_TIME, **PERIODS[name], "tau": 0.5, "lr": 0.01}
-    _, _, strategy = built(name, "ternary", env, (), 20, **settings)
-    step = quick_jit(strategy.step)
-    state = quick_jit(strategy.init)(jax.random.key(0))
+    state, step = one_at_a_time(name)
     period = max(PERIODS[name].values(), default=1)
     for generation in range(9):
         before = state
@@ -155,9 +172,7 @@ def test_nothing_moves_in_the_warm_up_and_then_targets_move_when_they_are_due(na
 
 def test_an_empty_buffer_is_refilled_before_learning_goes_on():
     """As in a run that was resumed without it; meanwhile the policy acts, and not chance."""
-    _, _, strategy = built("sac", "ternary", PUSHED, (), 20, **ONE_AT_A_TIME)
-    first = quick_jit(strategy.init)(jax.random.key(0))
-    step = quick_jit(strategy.step)
+    first, step = one_at_a_time("sac")
     state = first
     for generation in range(5):
         state, _ = step(jax.random.key(generation), state)

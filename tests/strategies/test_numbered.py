@@ -32,8 +32,12 @@ CASES = [
     ("latent", "float", {"algorithm": "SimpleGA", "sigma_schedule": "linear"}),
     ("ternary_nes", "ternary", {"lr_schedule": "cosine", "fitness_shaping": "baseline"}),
 ]
-SLOW = ("dqn", "td3", "ddpg", "erl", "poet")
-"""Much like `sac`, as far as numbers go, or like the search within."""
+DEFAULT = [CASES[-1], *(case for case in CASES if case[0] in ("neat", "ppo", "sac"))]
+DEFAULT += [case for case in CASES if case[0] in ("deep_ga", "map_elites", "random_search")]
+DEFAULT += [case for case in CASES if case[2].get("algorithm") == "PGPE"]
+"""One for each way to build a strategy, two schedules, and one without numbers. The others are
+slow tests: that no algorithm computes in Python on a number, `test_strategies.py` finds."""
+QUICK = "cem"  # the search with a number that compiles fastest
 OF_CLASS = {NEAT: "neat", MAPElites: "map_elites", Poet: "poet"}
 """Strategies that need a policy or a world of their own."""
 WITHOUT = ("compact_ga", "random_search")
@@ -45,19 +49,26 @@ def settings_of(name, **options):
     return STRATEGIES[name].of(**SMALL.get(name, {"population_size": 8}), **own, **options)
 
 
-def built(settings, weights, env="probe/random_length", length=5):
+def parts(settings, weights, env, length=5):
+    """Return the strategy of the settings, its policy and its world."""
     name = OF_CLASS.get(type(settings), "")
     world = world_for(name, envs.make(env, length))
     policy = mlp_for(name, (4,), weights=weights).build(world.obs, world.action)
-    strategy = settings.build(world, policy, weights, 20)
+    return settings.build(world, policy, weights, 20), policy, world
+
+
+def built(settings, weights, env="probe/random_length", length=5):
+    strategy, policy, world = parts(settings, weights, env, length)
     return evaluated(strategy, problems.of(policy, world), every=5, num_episodes=4)
 
 
-def program(strategy):
-    """Return the text of what a run compiles: the first state, and the loop."""
-    first = jax.eval_shape(lambda: loop.start(jax.random.key(0), strategy))
-    begin = jax.jit(strategy.init).lower(jax.random.key(0), *strategy.numbers())
-    return begin.as_text() + loop.advance.lower(strategy, first, jnp.int32(0)).as_text()
+def program(settings, weights, env="probe/random_length"):
+    """Return the text of what makes the first state, and of a generation."""
+    strategy, _, _ = parts(settings, weights, env)
+    init, step = jax.jit(strategy.init), jax.jit(strategy.step)
+    start = jax.random.key(0), *strategy.numbers()
+    begin, first = init.lower(*start), init.eval_shape(*start)
+    return begin.as_text() + step.lower(jax.random.key(0), first).as_text()
 
 
 def others(settings, factor=0.9):
@@ -68,7 +79,7 @@ def others(settings, factor=0.9):
     ("name", "weights", "options"),
     [
         pytest.param(
-            *case, id="-".join(map(str, case)), marks=[pytest.mark.slow] * (case[0] in SLOW)
+            *case, id="-".join(map(str, case)), marks=[pytest.mark.slow] * (case not in DEFAULT)
         )
         for case in CASES
     ],
@@ -78,16 +89,16 @@ def test_runs_with_other_numbers_compile_the_same_program(name, weights, options
     assert bool(numbers_of(settings)) == (name not in WITHOUT)
     changed = type(settings).of(**flat(settings) | others(settings))
     env = "probe/double_integrator" if name in PUSHING else "probe/random_length"
-    assert program(built(changed, weights, env)) == program(built(settings, weights, env))
+    assert program(changed, weights, env) == program(settings, weights, env)
 
 
 def test_what_is_no_number_makes_another_program():
-    plain, pairs = settings_of("ternary_nes"), settings_of("ternary_nes", antithetic=False)
-    assert program(built(plain, "ternary")) != program(built(pairs, "ternary"))
+    plain, falling = settings_of(QUICK), settings_of(QUICK, lr_schedule="linear")
+    assert program(plain, "ternary") != program(falling, "ternary")
 
 
 def test_a_second_run_finds_all_of_its_programs_in_the_cache(tmp_path):
-    """So a sweep over lr, sigma, schedule ends and seeds compiles once."""
+    """So a sweep over rates, schedule ends and seeds compiles once."""
     before = jax.config.jax_compilation_cache_dir
     seconds = jax.config.jax_persistent_cache_min_compile_time_secs
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
@@ -95,8 +106,8 @@ def test_a_second_run_finds_all_of_its_programs_in_the_cache(tmp_path):
     jax_cache.reset_cache()
     count = []
     try:
-        for seed, numbers in enumerate(({}, {"lr": 0.3, "sigma": 0.2, "lr_end": 0.02})):
-            settings = settings_of("ternary_nes", lr_schedule="cosine", **numbers)
+        for seed, numbers in enumerate(({}, {"lr": 0.3, "lr_end": 0.02})):
+            settings = settings_of(QUICK, lr_schedule="cosine", **numbers)
             strategy = built(settings, "ternary")
             list(loop.train(strategy, loop.start(jax.random.key(seed), strategy), 3))
             count.append(len(list(tmp_path.glob("*-cache"))))
@@ -114,13 +125,19 @@ def rows(strategy, keys):
 
 
 @pytest.mark.parametrize(
-    "name", ["ternary_nes", "ppo", pytest.param("sac", marks=pytest.mark.slow)]
+    "name",
+    [
+        QUICK,
+        "ppo",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("ternary_nes", "sac")),
+    ],
 )
 def test_numbers_reach_the_search(name):
     """A rate of almost 0 leaves the shipped policy alone, in the program in which 1 moves it."""
     fixed = {"search_scales": False} if name == "ternary_nes" else {}
     settings = settings_of(name, **fixed)
-    strategy = built(settings, "ternary" if name == "ternary_nes" else "float", "probe/target")
+    weights = "ternary" if name in (QUICK, "ternary_nes") else "float"
+    strategy = built(settings, weights, "probe/target")
     tiny, large = trials(strategy, [{"lr": 1e-30}]), trials(strategy, [{"lr": 1.0}])
 
     def change(of_trial):
@@ -135,8 +152,9 @@ def test_numbers_reach_the_search(name):
 
 @pytest.mark.exact
 def test_trials_together_are_the_trials_alone():
-    strategy = built(settings_of("ternary_nes"), "ternary", "gymnax/CartPole-v1", 50)
-    changes = [{"lr": 0.02}, {"lr": 0.3, "sigma": 0.2}, {}]
+    settings = settings_of(QUICK, lr_schedule="linear")
+    strategy = built(settings, "ternary", "gymnax/CartPole-v1", 50)
+    changes = [{"lr": 0.02}, {"lr": 0.3, "lr_end": 0.2}, {}]
     together, _ = rows(trials(strategy, changes), keys_of([5, 5, 5]))
     for i, (change, own) in enumerate(zip(changes, of_each_seed(together, 3, axis=1), strict=True)):
         alone, _ = rows(trials(strategy, [change]), keys_of([5]))

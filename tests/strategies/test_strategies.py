@@ -2,6 +2,7 @@
 
 import functools
 from typing import NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +17,25 @@ from ternevo import envs, problems
 from ternevo.algorithms.schedules import optimizer, schedule
 from ternevo.arithmetic import actions, observation, ternary
 from ternevo.envs import probe
+from ternevo.keys import MEMORY, START, TASK
 from ternevo.names import UnknownName
+from ternevo.policies.acting import Actor, seen_first
+from ternevo.problems import episodes
 from ternevo.problems.episodes import evaluate_policy
+from ternevo.rollouts import step_count
+from ternevo.rollouts.population import size_of
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies import evolve
 from ternevo.strategies.evaluated import evaluated
-from ternevo.types import LEFT_OUT, PolicyParams, Strategy, Tensor
+from ternevo.types import (
+    LEFT_OUT,
+    ObservationMoments,
+    PolicyParams,
+    Scores,
+    Strategy,
+    Tensor,
+)
 
 GENERATIONS = 30
 SEEDS = 6  # trained by one program: none of them may be solved by luck alone
@@ -85,25 +98,10 @@ TABLE = [
     ("latent", "binary", {"sigma": 0.3}),
     ("evosax", "float", {"algorithm": "SimpleGA", "sigma": 0.3}),
 ]
-RICH = (
-    *("pbil", "cem", "compact_ga", "asng", "trust_region", "vote"),
-    *(
-        "deep_ga",
-        "map_elites",
-        "poet",
-        "cosyne",
-        "neat",
-        "one_plus_lambda",
-        "random_search",
-        "latent",
-    ),
-)
-"""Of these only the first row is run by default: what their kinds of weights share, others test."""
-ALSO_SLOW = [
-    ("ternary_nes", "ternary", {"distribution": "sharp"}),
-    ("ternary_ga", "float", {}),
-    ("poet", "ternary", {**OWN["poet"], "inner": "ternary_ga"}),
-]
+DEFAULT = {name: row for row, (name, *_) in reversed(list(enumerate(TABLE))) if name != "poet"}
+"""By default each strategy runs its first row. The other rows are slow tests: kinds of weights,
+distributions and mutations are tested by default where they are made, in `tests/algorithms`, and
+twins in `test_twins.py`. POET is the search within, and has `test_poet.py`."""
 IDS = ["-".join([name, kind, *map(str, options.values())]) for name, kind, options in TABLE]
 
 
@@ -120,6 +118,34 @@ def broken_sign() -> "envs.Env":
 
 
 ENV = broken_sign()
+
+
+BY_LANES = ("ternary_nes", "poet")
+"""Strategies that are scored by rollouts as in a run. No strategy knows how returns are made, and
+rollouts take most of the time to compile: so the others play `at_once`."""
+
+
+def at_once(rollout, params, keys, quantiser, *units) -> Scores:
+    """As `evaluate`, in a world of one step: the same episodes, with no queue of them."""
+    env, policy = rollout.env, rollout.policy
+    actor = Actor(policy, env.obs, env.action)
+
+    def play(member, key):
+        drawn = functools.partial(jax.random.fold_in, key)
+        state, obs = env.reset(drawn(START), env.draw_task(drawn(TASK)))
+        memory = policy.reset(member, drawn(MEMORY))
+        action = actor.act(member, quantiser, memory, seen_first(obs))[1]
+        return obs, env.step(drawn(1), state, action)[1].reward  # lanes count steps from 1
+
+    size = size_of(params)
+    keys = jnp.broadcast_to(keys, (size, keys.shape[1]))
+    obs, returns = jax.vmap(jax.vmap(play, (None, 0)))(params, keys)
+    seen = obs.reshape(-1, obs.shape[-1])
+    count = jnp.full(seen.shape[1], float(seen.shape[0]))
+    moments = ObservationMoments(count, jnp.mean(seen, 0), jnp.std(seen, 0))
+    lengths = jnp.ones(returns.shape, jnp.int32)
+    described = jnp.zeros((size, env.descriptor.size)) if env.descriptor else None
+    return Scores(returns, lengths, moments, step_count.of_lengths(lengths), described)
 
 
 class History(NamedTuple):
@@ -161,17 +187,18 @@ def history(row: int) -> History:
 
     # In turn: batched over seeds, the program takes a third longer to trace and compile.
     each_seed = quick_jit(lambda keys: jax.lax.map(go, keys))
-    metrics, finite, shipped = each_seed(jax.random.split(jax.random.key(0), SEEDS))
+    play = episodes.evaluate if name in BY_LANES else at_once
+    with mock.patch.object(episodes, "evaluate", play):
+        metrics, finite, shipped = each_seed(jax.random.split(jax.random.key(0), SEEDS))
     return History(policy, finite, metrics, shipped)
 
 
-FIRST = {name: min(row for row, (other, *_) in enumerate(TABLE) if other == name) for name in RICH}
-SLOW = [FIRST.get(name, row) != row for row, (name, *_) in enumerate(TABLE)]
-SLOW = [slow or TABLE[row] in ALSO_SLOW for row, slow in enumerate(SLOW)]
 each_row = pytest.mark.parametrize(
     "row",
     [
-        pytest.param(row, id=id_, marks=pytest.mark.slow if SLOW[row] else [])
+        pytest.param(
+            row, id=id_, marks=[] if DEFAULT.get(TABLE[row][0]) == row else pytest.mark.slow
+        )
         for row, id_ in enumerate(IDS)
     ],
 )
@@ -263,22 +290,25 @@ def test_fitness_is_finite_and_equal_when_nobody_is_finite():
     assert float(fitness[0]) > float(evolve.fitness_of(jnp.array([[-1e12]]))[0])
 
 
-@pytest.mark.parametrize("settings", [{"population_chunk": 5}, {"common_random_numbers": "pairs"}])
-def test_chunks_and_pairs_are_settings_of_every_strategy(settings):
+def test_chunks_and_pairs_are_settings_of_every_strategy():
     """Chunks change nothing; on a bandit, where episodes do not differ, neither do pairs."""
     env = envs.make("probe/bandit")
     policy = MLP(()).build(env.obs, env.action)
 
     def metrics(**settings):
-        strategy = STRATEGIES["ternary_ga"].of(population_size=12, **settings)
+        strategy = STRATEGIES["random_search"].of(population_size=12, **settings)
         strategy = strategy.build(env, policy, "ternary", 3)
-        state = quick_jit(strategy.init)(jax.random.key(0))
-        return quick_jit(strategy.step)(jax.random.key(1), state)[1]
 
-    plain, changed = metrics(), metrics(**settings)
-    assert plain.keys() == changed.keys()
-    for name in plain:
-        np.testing.assert_allclose(plain[name], changed[name], rtol=1e-6)
+        def go(key):
+            return strategy.step(jax.random.key(1), strategy.init(key))[1]
+
+        return quick_jit(go)(jax.random.key(0))
+
+    plain = metrics()
+    for changed in (metrics(population_chunk=5), metrics(common_random_numbers="pairs")):
+        assert plain.keys() == changed.keys()
+        for name in plain:
+            np.testing.assert_allclose(plain[name], changed[name], rtol=1e-6)
 
 
 # --- what is refused --------------------------------------------------------------------------
@@ -349,7 +379,7 @@ def test_unknown_schedules_and_optimisers_are_refused():
 
 # Stein variational ones search several distributions at once and have no single mean to ship.
 CANNOT_RUN = ("SV_CMA_ES", "SV_Open_ES")
-QUICK = ("Sep_CMA_ES", "PSO")
+QUICK = ("PSO",)  # a mean with a covariance, as others have, is slow to compile
 RUNNABLE = [
     pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
     for name in evosax_algorithms

@@ -196,7 +196,11 @@ def pays_nothing(result):
     return state, timestep._replace(reward=jnp.zeros_like(timestep.reward))
 
 
-@pytest.mark.parametrize("name", ["pbil", "asng", "trust_region"])
+SLOW_TO_TIE = [pytest.param(name, marks=pytest.mark.slow) for name in ("asng", "trust_region")]
+"""Their twin is that of PBIL, with a table in `TWINS` to say so."""
+
+
+@pytest.mark.parametrize("name", ["pbil", *SLOW_TO_TIE])
 def test_the_twin_of_tables_does_not_move_where_all_are_equal(name):
     before, after = after_ties(name)
     np.testing.assert_array_equal(after.mean, before.mean)

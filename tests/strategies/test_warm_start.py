@@ -64,6 +64,14 @@ TABLE = [
     ("ddpg", "binary", OF_LEARNERS["ddpg"]),
     ("erl", "ternary", OF_LEARNERS["erl"]),
 ]
+SLOW = [
+    *(row for row in TABLE if row[0] in ("td3", "ddpg")),  # as SAC
+    *(row for row in TABLE if row[0] in ("dqn", "sac", "neat") and row[1] == "float"),
+    *(("ppo", "binary", OF_LEARNERS["ppo"]), ("dqn", "ternary", OF_LEARNERS["dqn"])),
+    *(row for row in TABLE if row[2].get("distribution") == "logits" or "ternarizer" in row[2]),
+    *(("ternary_nes", "binary", SMALL), ("evosax", "binary", {**SMALL, "algorithm": "CMA_ES"})),
+]
+"""Dear rows that run what a row of another name, or of the same name and other weights, runs."""
 CUTTING: tuple[Ternarizer, ...] = ("absmean", "twn")
 ENV = envs.make("gymnax/CartPole-v1", 20)
 PUSHED = envs.make("probe/double_integrator")
@@ -98,10 +106,15 @@ def saved(path, kind: str, info=None, env: Env = ENV, name: str = ""):
 
 @pytest.mark.parametrize(
     ("name", "kind", "settings"),
-    TABLE,
-    ids=[
-        "-".join([name, kind, *map(str, [] if name in GRADIENTS else list(s.values())[1:])])
-        for name, kind, s in TABLE
+    [
+        pytest.param(
+            *row,
+            id="-".join(
+                [*row[:2], *map(str, [] if row[0] in GRADIENTS else list(row[2].values())[1:])]
+            ),
+            marks=[pytest.mark.slow] * (row in SLOW),
+        )
+        for row in TABLE
     ],
 )
 def test_a_strategy_ships_the_saved_policy_before_its_first_generation(
@@ -232,7 +245,7 @@ def test_a_ternarizer_needs_trits(name, tmp_path):
 RUN = [
     *("--env", "gymnax/CartPole-v1", "--episode_length", "20", "--hidden_sizes", "(6,)"),
     *("--population_size", "8", "--num_eval_episodes", "2", "--num_final_episodes", "2"),
-    *("--render", "False", "--strategy", "ternary_ga"),
+    *("--render", "False", "--strategy", "cem"),
 ]
 
 
@@ -271,7 +284,7 @@ def test_a_runs_folder_stands_for_its_best_policy_which_says_its_return(begun, t
     best = folder / "best_policy.tvp"
     info = policy_file.load(best).info
     said = f"{best} (generation {info['generation']}, return {info['return']:.1f}, seed 0, "
-    said += "strategy ternary_ga)"
+    said += "strategy cem)"
     assert str(build(config).start) == said
 
 
