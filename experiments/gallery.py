@@ -233,7 +233,10 @@ def play(env: Any, policy: Policy, num_steps: int) -> tuple[list, np.ndarray, np
 
 
 def record_bodies(env_id: str, policy: Policy) -> dict[str, Any]:
-    """Return an episode on brax: observations as integers, bodies as capsules in a plane."""
+    """Return an episode on brax: observations as integers, bodies as capsules seen from the side.
+
+    The arm of the reacher moves on a table and is seen from above.
+    """
     name, backend = env_id.removeprefix("brax/").split("@")
     with brax.quiet():
         from brax.envs import get_environment
@@ -242,7 +245,8 @@ def record_bodies(env_id: str, policy: Policy) -> dict[str, Any]:
     seconds = float(bare.dt)
     states, seen, rewards = play(envs.make(env_id), policy, round(SECONDS / seconds))
     every = max(1, round(1 / seconds / FRAMES_A_SECOND))
-    ends, radii = capsules(bare.sys, jax.device_get(states[::every]))
+    axes = (0, 1) if name == "reacher" else (0, 2)
+    ends, radii = capsules(bare.sys, jax.device_get(states[::every]), axes)
     low = min(0.0, float(ends[..., 1::2].min()))
     return {
         "rate": round(1 / seconds),
@@ -260,8 +264,10 @@ def record_bodies(env_id: str, policy: Policy) -> dict[str, Any]:
     }
 
 
-def capsules(system: Any, states: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends [frames, shapes, 4] of all bodies in the plane of x and z, and their radii.
+def capsules(
+    system: Any, states: Sequence[Any], axes: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends [frames, shapes, 4] of all bodies in the plane of two axes, and their radii.
 
     A sphere is a capsule without a length. The floor is left out.
     """
@@ -277,7 +283,7 @@ def capsules(system: Any, states: Sequence[Any]) -> tuple[np.ndarray, np.ndarray
         axis = rotated(model.geom_quat[shapes], np.array([0.0, 0.0, 1.0]) * halves[:, None])
         axis = rotated(turn[links], axis)
         ends = np.stack([centre - axis, centre + axis], axis=1)  # [shapes, 2, 3]
-        frames.append(ends[..., [0, 2]].reshape(len(shapes), 4))
+        frames.append(ends[..., axes].reshape(len(shapes), 4))
     return np.array(frames), model.geom_size[shapes, 0]
 
 
