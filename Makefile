@@ -27,8 +27,9 @@ test: .venv/.installed ## run the tests; ARGS="-k ternary" is appended
 test-exact: .venv/.installed ## run the tests of equal bits as XLA optimises for users
 	XLA_FLAGS= $(BIN)/python -m pytest $(IN_PARALLEL) -m "exact and not slow and not gpu" $(ARGS)
 
-test-slow: .venv/.installed ## run the tests marked slow
-	$(BIN)/python -m pytest -m slow $(ARGS) || [ $$? -eq 5 ] # 5: there are none
+test-slow: .venv/.installed ## run the tests marked slow; those of equal bits as XLA optimises for users
+	$(BIN)/python -m pytest -m "slow and not exact" $(ARGS) || [ $$? -eq 5 ] # 5: there are none
+	XLA_FLAGS= $(BIN)/python -m pytest -m "slow and exact" $(ARGS) || [ $$? -eq 5 ]
 
 test-gpu: .venv/.installed ## run the tests marked gpu (needs jax for the accelerator)
 	$(BIN)/python -m pytest -m gpu $(ARGS) || [ $$? -eq 5 ]

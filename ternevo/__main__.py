@@ -7,7 +7,7 @@ import importlib
 import sys
 
 from ternevo import __version__
-from ternevo.commands import COMMANDS, called
+from ternevo.commands import COMMANDS, while_read
 from ternevo.names import UnknownName, check
 
 COMPLETION = ("--tyro-write-completion", "--tyro-print-completion")
@@ -19,7 +19,7 @@ def main() -> None:
 
     Exit with 2 if there is no such command; otherwise the status is that of the command.
     """
-    called(_main)
+    while_read(_main)
 
 
 def _main() -> None:

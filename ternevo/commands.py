@@ -1,4 +1,4 @@
-"""The names of the commands: `ternevo NAME` is the same as `python -m ternevo.NAME`."""
+"""The names of the commands, and how each is called: `ternevo NAME` is `python -m ternevo.NAME`."""
 
 import os
 import select
@@ -82,7 +82,7 @@ def prog(name: str) -> str:
     return called if sys.argv[0] == called else f"python -m ternevo.{name}"
 
 
-def called(main: Callable[[], object]) -> None:
+def while_read(main: Callable[[], object]) -> None:
     """Call the main function of a command; if nobody reads its output, end as by SIGPIPE.
 
     `ternevo run --list_envs | head -5` prints five lines, and no traceback.
@@ -90,18 +90,26 @@ def called(main: Callable[[], object]) -> None:
     try:
         try:
             main()
-        finally:
-            sys.stdout.flush()
+        except SystemExit:
+            _flush()
+            raise
+        _flush()
     except BrokenPipeError:
-        if not _is_abandoned(sys.stdout.fileno()):
+        if sys.stdout is None or not _is_abandoned(sys.stdout.fileno()):
             raise  # another pipe, such as that of a simulator
         # Python flushes once more at its end, and would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from None
 
 
+def _flush() -> None:
+    """Write what is printed now, where a broken pipe can be answered."""
+    if sys.stdout is not None:  # as it is for a program that was started without
+        sys.stdout.flush()
+
+
 def _is_abandoned(file: int) -> bool:
-    """Return whether a file is a pipe that nobody reads."""
+    """Return whether a file is a pipe that nobody reads: POLLERR on Linux, POLLHUP on macOS."""
     poll = select.poll()
     poll.register(file, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -4,7 +4,7 @@ With `--weights` instead of `--to`, it rounds a trained float policy to integers
 or to trits or signs.
 """
 
-from ternevo.commands import called, prog
+from ternevo.commands import prog, while_read
 from ternevo.installation import require
 from ternevo.machine import startup
 from ternevo.runs.errors import errors_in_a_line
@@ -47,4 +47,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    called(main)
+    while_read(main)

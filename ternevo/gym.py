@@ -44,7 +44,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ternevo import installation
-from ternevo.commands import called, prog
+from ternevo.commands import prog, while_read
 from ternevo.deploy import runtime
 from ternevo.deploy.record import OutputKind, PolicyRecord
 from ternevo.hub import catalogue
@@ -509,4 +509,4 @@ def _same_name(record: PolicyRecord | Interface, path: Path) -> str:
 
 
 if __name__ == "__main__":
-    called(main)
+    while_read(main)

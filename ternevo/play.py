@@ -4,7 +4,7 @@ import re
 import webbrowser
 from pathlib import Path
 
-from ternevo.commands import called, prog
+from ternevo.commands import prog, while_read
 from ternevo.installation import require
 from ternevo.machine import startup
 from ternevo.runs import run_folder
@@ -61,4 +61,4 @@ def stored(run: Path, generation: int) -> Path:
 
 
 if __name__ == "__main__":
-    called(main)
+    while_read(main)

@@ -2,7 +2,7 @@
 
 import sys
 
-from ternevo.commands import called
+from ternevo.commands import while_read
 from ternevo.installation import require
 from ternevo.machine import startup
 from ternevo.machine.interruption import Stop, interrupts_in_a_line, on_lost_output
@@ -52,4 +52,4 @@ def run(config: RunConfig, stop: Stop | None = None) -> RunFolder:
 
 
 if __name__ == "__main__":
-    called(main)
+    while_read(main)

@@ -1,6 +1,7 @@
 """`ternevo COMMAND` is `python -m ternevo.COMMAND`, for every command."""
 
 import importlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -70,6 +71,36 @@ def test_a_reader_who_has_gone_ends_a_command_without_a_traceback(words):
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.parametrize("name", [*COMMANDS, ""])
+def test_every_command_ends_so(name):
+    """By its source: as a program, each would import all it needs."""
+    module = importlib.util.find_spec(COMMANDS[name].module if name else "ternevo.__main__")
+    assert "while_read(" in Path(module.origin).read_text()
+
+
+def test_a_program_without_output_is_no_error():
+    """As a daemon may start it, or `>&-` in a shell."""
+    command = f"{sys.executable} -m ternevo --help >&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_error_is_told_where_nobody_reads_the_output_either(monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+
+    def main():
+        print("something")
+        raise ValueError("of the command")
+
+    out = os.fdopen(write, "w")
+    monkeypatch.setattr(sys, "stdout", out)
+    with pytest.raises(ValueError, match="of the command"):
+        commands.while_read(main)
+    with pytest.raises(BrokenPipeError):
+        out.close()
+
+
 def test_any_other_broken_pipe_is_an_error(tmp_path, monkeypatch):
     def main():
         raise BrokenPipeError("of a simulator")
@@ -77,7 +108,7 @@ def test_any_other_broken_pipe_is_an_error(tmp_path, monkeypatch):
     with (tmp_path / "out").open("w") as out:
         monkeypatch.setattr(sys, "stdout", out)
         with pytest.raises(BrokenPipeError, match="of a simulator"):
-            commands.called(main)
+            commands.while_read(main)
 
 
 def test_the_version_is_that_of_the_package(monkeypatch, capsys):

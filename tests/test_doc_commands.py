@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -69,9 +70,9 @@ def commands_of(page: Path) -> list[str]:
     """Return the commands of a page in order: a line each, but for backslashes and loops."""
     return [
         line
-        for block in BLOCK.findall(page.read_text())
+        for block in map(textwrap.dedent, BLOCK.findall(page.read_text()))
         for line in ([block] if "for " in block else block.replace("\\\n", " ").splitlines())
-        if line.strip() and not line.lstrip().startswith("#")
+        if line.strip() and not line.startswith("#")
     ]
 
 

@@ -4,7 +4,7 @@ import sys
 
 from ternevo.bench.cases import CASES, SUITES, chosen
 from ternevo.bench.config import BenchConfig
-from ternevo.commands import called, prog
+from ternevo.commands import prog, while_read
 from ternevo.installation import require
 from ternevo.machine import startup
 from ternevo.machine.interruption import interrupts_in_a_line
@@ -58,4 +58,4 @@ def list_text(names: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    called(main)
+    while_read(main)

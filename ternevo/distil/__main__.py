@@ -2,7 +2,7 @@
 
 import sys
 
-from ternevo.commands import called, prog
+from ternevo.commands import prog, while_read
 from ternevo.distil import compared
 from ternevo.files import replacing
 from ternevo.machine import startup
@@ -42,4 +42,4 @@ def run(config: DistilConfig) -> None:
 
 
 if __name__ == "__main__":
-    called(main)
+    while_read(main)

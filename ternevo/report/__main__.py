@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from ternevo import report
-from ternevo.commands import called, prog
+from ternevo.commands import prog, while_read
 from ternevo.runs.errors import errors_in_a_line
 from ternevo.settings.parser import parsed
 
@@ -73,4 +73,4 @@ def _number(text: str) -> float:
 
 
 if __name__ == "__main__":
-    called(main)
+    while_read(main)

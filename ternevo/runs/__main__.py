@@ -1,6 +1,6 @@
 """`python -m ternevo.runs`: list runs, and draw them into one figure."""
 
-from ternevo.commands import called, prog
+from ternevo.commands import prog, while_read
 from ternevo.runs.errors import errors_in_a_line
 from ternevo.settings.parser import parsed
 from ternevo.settings.runs import RunsConfig
@@ -29,4 +29,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    called(main)
+    while_read(main)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from ternevo.commands import called, prog
+from ternevo.commands import prog, while_read
 from ternevo.installation import require
 from ternevo.runs.errors import errors_in_a_line
 from ternevo.settings import command_line as run_config, pages, smoke
@@ -118,4 +118,4 @@ def _say(config: SweepConfig, sweep: trials.Sweep, study: "Study") -> None:
 
 
 if __name__ == "__main__":
-    called(main)
+    while_read(main)

@@ -107,26 +107,27 @@ def _show(setup: Setup, results: list[Result], all_seeds: str) -> None:
 def settled(
     setup: Setup, folder: RunFolder, evaluation: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Write the final return into the file of the last policy; ship it as best if it ties.
+    """Ship the last policy as the best one, if it is at least as good on the final episodes.
 
     The best policy was chosen by fewer episodes, and on an easy task it may be of the first
-    generation.
+    generation. Both files then say what they returned on the final episodes.
     """
     last, best = (evaluation[label]["return_mean"] for label in ("policy", "best_policy"))
-    if last is None:
-        return evaluation
+    is_last = last is not None and (best is None or last >= best)
+    _save_with_return(setup, folder.policy, folder.policy, last)
+    source, value = (folder.policy, last) if is_last else (folder.best_policy, best)
+    _save_with_return(setup, source, folder.best_policy, value)
+    return {**evaluation, "best_policy": evaluation["policy"]} if is_last else evaluation
+
+
+def _save_with_return(setup: Setup, source: Path, target: Path, mean: float | None) -> None:
+    """Write the policy of a file to `target` with its return, unless that is not finite."""
+    if mean is None:
+        return
     config = setup.config
-    saved = policy_file.load(folder.policy, trust=config.policy_name)
-    params, origin = PolicyParams(saved.weights, saved.moments), {**saved.info, "return": last}
-
-    def save(path: Path) -> None:
-        policy_file.save(path, setup.env, config.policy_name, config.policy, params, origin)
-
-    save(folder.policy)
-    if best is not None and last < best:
-        return evaluation
-    save(folder.best_policy)
-    return {**evaluation, "best_policy": evaluation["policy"]}
+    saved = policy_file.load(source, trust=config.policy_name)
+    params, origin = PolicyParams(saved.weights, saved.moments), {**saved.info, "return": mean}
+    policy_file.save(target, setup.env, config.policy_name, config.policy, params, origin)
 
 
 def _totals(row: Row) -> dict[str, Any]:

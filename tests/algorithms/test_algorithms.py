@@ -39,7 +39,7 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 # --- estimators, exact when averaged over every vector ----------------------------------------
 
 
-each_size = pytest.mark.parametrize("num_weights", [1, 3])
+each_size = pytest.mark.parametrize("num_weights", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 
 
 def estimator(distribution, vectors):

@@ -115,7 +115,7 @@ def scores_of(table, vectors) -> np.ndarray:
     return (by_value[..., :2] - by_value[..., 2:]).reshape(len(vectors), -1)
 
 
-@pytest.mark.parametrize("num_weights", [1, 3])
+@pytest.mark.parametrize("num_weights", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_natural_gradient_is_the_gradient_over_the_fisher_information(num_weights):
     vectors, utilities, _ = random_problem(num_weights, num_weights)
     table = random_table(np.random.default_rng(num_weights), num_weights, "ternary")
@@ -133,7 +133,7 @@ def test_natural_gradient_is_the_gradient_over_the_fisher_information(num_weight
     np.testing.assert_allclose(estimate.sum(1), 0, atol=1e-5)
 
 
-@pytest.mark.parametrize("num_weights", [1, 3])
+@pytest.mark.parametrize("num_weights", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_the_root_of_the_fisher_information_gives_its_inner_product(num_weights):
     rng = np.random.default_rng(num_weights)
     table = random_table(rng, num_weights, "ternary")

@@ -118,7 +118,10 @@ EVOSAX = (
     "ARS",
 )
 SHAPED = ("ternary_nes", "binary_nes", "pbil", "trust_region", "vote")
-QUICK = [("pbil", "baseline"), ("ternary_ga",), ("latent", "Open_ES"), ("latent", "PSO")]
+QUICK = [
+    *(("ternary_nes", "standardize"), ("pbil", "baseline"), ("ternary_ga",)),
+    *(("latent", "Open_ES"), ("latent", "PSO")),
+]
 """Run by default: with the algorithms above they are the ways that returns can take."""
 
 
@@ -315,18 +318,23 @@ def test_standardised_utilities_have_deviation_one_far_from_zero():
 # --- a run --------------------------------------------------------------------------------------
 
 
-def test_a_run_whose_update_overflows_ends_as_one_whose_loss_does(tmp_path, capsys):
+PLAIN = ("--optimizer", "adam", "--gradient", "plain")
+
+
+@pytest.mark.parametrize("name", [pytest.param("ternary_nes", marks=pytest.mark.slow), "latent"])
+def test_a_run_whose_update_overflows_ends_as_one_whose_loss_does(name, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         run.main(
             [
-                *("--env", "probe/bandit", "--strategy", "latent", "--lr", "3e38"),
+                *("--env", "probe/bandit", "--strategy", name, "--lr", "3e38"),
+                *(PLAIN if name == "ternary_nes" else ()),
                 *("--hidden_sizes", "()", "--population_size", "4", "--num_generations", "20"),
                 *("--num_eval_episodes", "1", "--num_final_episodes", "1", "--render", "False"),
                 *("--checkpoint_every", "1", "--runs_dir", str(tmp_path)),
             ]
         )
     assert exit_.value.code == 1
-    folder = tmp_path / "probe" / "bandit" / "latent" / "seed0"
+    folder = tmp_path / "probe" / "bandit" / name / "seed0"
     message = capsys.readouterr().err
     (generation,) = re.findall(r"the update of the search in generation (\d+) of seed 0", message)
     before = int(generation) - 1

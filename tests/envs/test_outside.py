@@ -135,7 +135,21 @@ def test_learners_run(strategy):
     assert len(rows) == 3 and np.isfinite(rows[-1]["eval/return"])
 
 
-@pytest.mark.slow  # the error is kept as above, and ends a run as in tests/problems/test_host.py
+def test_a_step_that_fails_is_kept_for_whoever_asks():
+    """A compiled program cannot raise. A run asks after each chunk: tests/problems/test_host.py."""
+    env = envs.make("fake_suite:raises")
+    key = jax.random.key(0)
+    with devices.on_one_device():
+        state, _ = jax.jit(env.reset)(key, env.draw_task(key))
+        for t in range(STEPS):
+            state, _ = jax.jit(env.step)(
+                jax.random.fold_in(key, t), state, jnp.zeros(env.action.size)
+            )
+        jax.block_until_ready(state)
+    assert "the drift is lost" in str(callbacks.take_error())
+
+
+@pytest.mark.slow  # what a learner steps is the environment of the test above
 @pytest.mark.parametrize("strategy", LEARNERS)
 def test_learners_report_a_failure(strategy):
     with pytest.raises(HostError, match="the drift is lost"):

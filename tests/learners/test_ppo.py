@@ -484,7 +484,7 @@ def test_the_rewarded_action_is_picked(kind):
     assert bool(jnp.all(trained("probe/bandit", 40, kind=kind).actions([[1.0]]) == 1))
 
 
-@pytest.mark.parametrize("kind", [slow("float"), slow("ternary"), slow("binary")])
+@pytest.mark.parametrize("kind", ["float", slow("ternary"), slow("binary")])
 def test_the_action_follows_the_observation(kind):
     """Ternary weights learn as much from pictures by default, in test_ppo_sees.py."""
     run = trained("probe/sign", 60, kind=kind, use_bias=False)

@@ -84,9 +84,15 @@ def test_erdos_renyi_shares_are_those_of_the_published_pruner():
     assert found == pytest.approx([0.4414, 0.9304], abs=2e-4)
 
 
-@pytest.mark.slow  # by default, test_quantising.py prunes DQN, with the same optimiser as these
-@pytest.mark.parametrize("strategy", ["ppo", "dqn", "td3", "sac"])
-@pytest.mark.parametrize("weights", ["float", "ternary"])
+PRUNED = [(name, kind) for name in ("ppo", "dqn", "td3", "sac") for kind in ("float", "ternary")]
+QUICK = ("ppo", "ternary")
+"""By default; test_quantising.py prunes DQN, and all learners share the optimiser that prunes."""
+
+
+@pytest.mark.parametrize(
+    ("strategy", "weights"),
+    [pytest.param(*row, marks=[pytest.mark.slow] * (row != QUICK)) for row in PRUNED],
+)
 def test_every_learner_ships_a_policy_as_sparse_as_was_asked_for(strategy, weights, tmp_path):
     env = "probe/sign" if strategy in ("ppo", "dqn") else "probe/double_integrator"
     own = {"num_envs": 8, "num_steps": 8, "num_minibatches": 2} if strategy == "ppo" else LARGER

@@ -43,10 +43,10 @@ QUICK_RUNS = ("ternary_nes",)
 """By default: that a program serves all chunks does not depend on what it does."""
 QUICK_TRACES = (
     *("ternary_nes", "ternary_ga", "latent", "vote", "neat", "deep_ga", "map_elites", "poet"),
-    *("ppo", "dqn", "td3", "erl"),
+    *("ppo", "dqn", "td3", "sac", "erl"),
 )
 """Those with a state, a rollout or a loss of their own. The others are searches in the place of
-`ternary_nes`, binary or float weights in it, and learners with the state of TD3."""
+`ternary_nes`, binary or float weights in it, and DDPG, which is TD3 without some parts."""
 ROLLOUTS = {"deep_ga": 3, "poet": 3}
 """Rollouts in one program, by default 2: the strategy's, and that of `with_evaluation`. The third
 is of elites that are evaluated again, or of the scores of niches."""

@@ -242,7 +242,7 @@ def test_lanes_that_take_one_episode_after_another_return_what_the_plain_loop_do
     assert len(np.unique(lengths)) > 1, "episodes that are all equally long show nothing"
     results = [
         run(env, weights, quantiser, keys, 0, tile, num_lanes, policy)
-        for tile, num_lanes in [(3, 0), (9, 27), (120, 0)]
+        for tile, num_lanes in [(3, 0), (9, 0), (9, 27), (120, 0)]
     ]
     for result in results:
         np.testing.assert_array_equal(result.returns, returns)

@@ -457,7 +457,10 @@ def files_of_at_most(size):
 def test_a_run_that_cannot_write_ends_in_a_line(size, part, tmp_path, capsys):
     train_for(tmp_path / "before", 2)  # programs that are compiled are written, too
     with files_of_at_most(size):
-        message = refused(tmp_path / "r", capsys, "--chunk_size", "1")
+        # Programs that the first run did not compile are not to be written either.
+        message = refused(
+            tmp_path / "r", capsys, "--chunk_size", "1", "--compilation_cache", "False"
+        )
     lines = [line for line in message.splitlines() if line.startswith("error:")]
     assert len(lines) == 1, message
     assert str(folder_of(tmp_path / "r")) in lines[0] and "File too large" in lines[0]
@@ -476,8 +479,12 @@ def test_a_closed_terminal_saves_the_run(tmp_path, monkeypatch, capsys):
         os.kill(os.getpid(), signal.SIGHUP)
 
     monkeypatch.setattr(sinks.Jsonl, "write", closed)
-    # It is ignored where the tests run under nohup.
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    def unheard(*_):
+        raise AssertionError("the run did not hear of it")
+
+    # It is ignored where the tests run under nohup, and would end this process by default.
+    before = signal.signal(signal.SIGHUP, unheard)
     try:
         with pytest.raises(SystemExit) as exit_:
             train_for(tmp_path, 100, "--chunk_size", "1")

@@ -84,7 +84,7 @@ def others(settings, factor=0.9):
         for case in CASES
     ],
 )
-def test_runs_with_other_numbers_compile_the_same_program(name, weights, options):
+def test_generations_with_other_numbers_are_the_same_program(name, weights, options):
     settings = settings_of(name, **options)
     assert bool(numbers_of(settings)) == (name not in WITHOUT)
     changed = type(settings).of(**flat(settings) | others(settings))

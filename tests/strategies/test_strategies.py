@@ -121,8 +121,8 @@ ENV = broken_sign()
 
 
 BY_LANES = ("ternary_nes", "poet")
-"""Strategies that are scored by rollouts as in a run. No strategy knows how returns are made, and
-rollouts take most of the time to compile: so the others play `at_once`."""
+"""Strategies that are always scored by rollouts as in a run. No strategy knows how returns are
+made, and rollouts take most of the time to compile: so the others play `at_once` by default."""
 
 
 def at_once(rollout, params, keys, quantiser, *units) -> Scores:
@@ -187,7 +187,8 @@ def history(row: int) -> History:
 
     # In turn: batched over seeds, the program takes a third longer to trace and compile.
     each_seed = quick_jit(lambda keys: jax.lax.map(go, keys))
-    play = episodes.evaluate if name in BY_LANES else at_once
+    plays_lanes = name in BY_LANES or DEFAULT.get(name) != row
+    play = episodes.evaluate if plays_lanes else at_once
     with mock.patch.object(episodes, "evaluate", play):
         metrics, finite, shipped = each_seed(jax.random.split(jax.random.key(0), SEEDS))
     return History(policy, finite, metrics, shipped)

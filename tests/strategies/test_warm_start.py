@@ -67,7 +67,7 @@ TABLE = [
 SLOW = [
     *(row for row in TABLE if row[0] in ("td3", "ddpg")),  # as SAC
     *(row for row in TABLE if row[0] in ("dqn", "sac", "neat") and row[1] == "float"),
-    *(("ppo", "binary", OF_LEARNERS["ppo"]), ("dqn", "ternary", OF_LEARNERS["dqn"])),
+    ("ppo", "binary", OF_LEARNERS["ppo"]),
     *(row for row in TABLE if row[2].get("distribution") == "logits" or "ternarizer" in row[2]),
     *(("ternary_nes", "binary", SMALL), ("evosax", "binary", {**SMALL, "algorithm": "CMA_ES"})),
 ]

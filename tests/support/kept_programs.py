@@ -26,7 +26,7 @@ def keeping_programs():
         settings, total = config.strategy, config.num_generations
         key = (
             *(config.env, config.episode_length, config.wrappers, config.policy, settings),
-            *(config.eval_every, config.num_eval_episodes, config.num_seeds),
+            *(config.eval_every, config.num_eval_episodes, config.num_seeds, config.num_devices),
             *(settings.best_from(total), total if settings.is_stretched else 0),
         )
         if key not in kept:

@@ -29,7 +29,8 @@ KINDS = [
 
 @functools.cache
 def small(name: str = "ternary_nes", weights: str = "ternary") -> Strategy:
-    env = envs.make("probe/corridor", 6)
+    # Floats that add up over an episode, but for DQN, which takes discrete actions only.
+    env = envs.make("probe/corridor" if name == "dqn" else "probe/double_integrator", 6)
     policy = MLP(hidden_sizes=(4,), weights=weights).build(env.obs, env.action)
     settings = STRATEGIES[name].of(**SMALL.get(name, {"population_size": 8}))
     strategy = settings.build(env, policy, weights, 20)
