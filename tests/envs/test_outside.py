@@ -137,15 +137,12 @@ def test_learners_run(strategy):
 
 def test_a_step_that_fails_is_kept_for_whoever_asks():
     """A compiled program cannot raise. A run asks after each chunk: tests/problems/test_host.py."""
-    env = envs.make("fake_suite:raises")
-    key = jax.random.key(0)
-    with devices.on_one_device():
-        state, _ = jax.jit(env.reset)(key, env.draw_task(key))
-        for t in range(STEPS):
-            state, _ = jax.jit(env.step)(
-                jax.random.fold_in(key, t), state, jnp.zeros(env.action.size)
-            )
-        jax.block_until_ready(state)
+    env = fake_suite.raises(episode_length=STEPS)
+    state, _ = begun(env)
+    step = jax.jit(jax.vmap(lambda state, action: env.step(jax.random.key(0), state, action)))
+    for _ in range(STEPS):
+        state, timestep = step(state, jnp.zeros(COUNT, jnp.int32))
+    jax.block_until_ready(timestep)
     assert "the drift is lost" in str(callbacks.take_error())
 
 
