@@ -158,7 +158,9 @@ def test_a_platform_without_a_device_is_told(
 ):
     monkeypatch.setattr(jax, "devices", raising(error))
     monkeypatch.setattr(devices, "_platforms", lambda: "cuda")
-    argv = [*SEARCH, "--runs_dir", tmp_path] if main is run.main else [cartpole]
+    # However many devices this process has: a number would be compared with `jax.devices`.
+    argv = [*SEARCH, "--runs_dir", tmp_path, "--num_devices", "0"]
+    argv = argv if main is run.main else [cartpole]
     message = refused(main, argv, capsys)
     assert "JAX_PLATFORMS is 'cuda', and JAX cannot use that" in message and reason in message
     assert "nvidia-smi" in message and installation.command("cuda") in message
