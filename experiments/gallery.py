@@ -156,8 +156,13 @@ def publish(name: str, recipe: Recipe, arm: Arm) -> catalogue.Entry:
 
 
 def label(entry: catalogue.Entry) -> None:
-    """Write into a policy file what its inputs and actions are called, and what it returns."""
+    """Write into a policy file what its inputs and actions are called, and what it returns.
+
+    Moments, which only further training needs, are left out where they take more than the weights.
+    """
     record = tvp.load(entry.path)
+    if entry.env.endswith("-MinAtar"):
+        record = dataclasses.replace(record, moments=None)
     told = {"return": policy_file.to_text(entry.returns.mean)}
     told |= policy_file.names_of(envs.make(entry.env))
     with replacing(entry.path) as temporary:
