@@ -65,7 +65,7 @@ RECIPES = {
     ),
     "Freeway-MinAtar": Recipe(
         *("gymnax_freeway_minatar", "play Freeway", 1, "ppo"),
-        # 2.5 kB: with two layers of 64 it is 10, and MinAtar's network takes 27.
+        # 5.8 kB: with two layers of 64 it is 10, and MinAtar's network takes 27.
         (*TERNARY_PPO, "--observation_shift", "3", "--lr", "0.002", "--hidden_sizes", "(16,)"),
     ),
     "inverted_double_pendulum": Recipe(
