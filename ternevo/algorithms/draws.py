@@ -5,21 +5,31 @@ most of the time of a generation of NEAT.
 """
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float32, Int8, Int32
+from jaxtyping import Array, Bool, Float32, Int8, Int32, Shaped
 
 from ternevo.types import Key
 
 
 def uniforms(key: Key, *shapes: tuple[int, ...]) -> tuple[Float32[Array, "..."], ...]:
     """Return independent uniform numbers from [0, 1) in each shape."""
+    return split(jax.random.uniform(key, (sum(map(math.prod, shapes)),)), shapes)
+
+
+def split(
+    numbers: Shaped[Array, "*rows numbers"], shapes: Sequence[tuple[int, ...]]
+) -> tuple[Shaped[Array, "..."], ...]:
+    """Cut the last axis into parts with these shapes, in order."""
     sizes = [math.prod(shape) for shape in shapes]
-    drawn = jax.random.uniform(key, (sum(sizes),))
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    rows = numbers.shape[:-1]
     parts = zip(ends, sizes, shapes, strict=True)
-    return tuple(drawn[end - size : end].reshape(shape) for end, size, shape in parts)
+    return tuple(
+        numbers[..., end - size : end].reshape(*rows, *shape) for end, size, shape in parts
+    )
 
 
 def place(uniform: Float32[Array, ""], mask: Bool[Array, " places"]) -> Int32[Array, ""]:

@@ -3,12 +3,14 @@
 Each device draws and sums its own members, so only sums travel between devices.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Int8, Num
 
+from ternevo.algorithms import draws
 from ternevo.arithmetic.ternary import from_uniforms, uniforms
 from ternevo.machine import devices
 from ternevo.types import Key
@@ -46,20 +48,18 @@ def sample(
             f"antithetic sampling needs an even population_size, got {population_size}"
         )
     copies = 2 if antithetic else 1
-    num_weights = sum(p.size // 3 for p in probabilities)
-    batch_size = max(1, SAMPLED_AT_ONCE // num_weights)
+    shapes = [p.shape[:-1] for p in probabilities]
+    num_weights = sum(map(math.prod, shapes))
 
-    def draw_row(key: Key, probabilities: list[jax.Array]) -> list[jax.Array]:
-        keys = jax.random.split(key, len(probabilities))
-        quantiles = [uniforms(k, p.shape[:-1]) for k, p in zip(keys, probabilities, strict=True)]
-        if antithetic:
-            quantiles = [jnp.stack([u, 1.0 - u]) for u in quantiles]
-        else:
-            quantiles = [u[None] for u in quantiles]
-        return [from_uniforms(u, p) for u, p in zip(quantiles, probabilities, strict=True)]
+    def draw_row(key: Key, table: Float[Array, "weights 3"]) -> tuple[jax.Array, ...]:
+        quantiles = uniforms(key, (num_weights,))
+        pair = [quantiles, 1.0 - quantiles] if antithetic else [quantiles]
+        return draws.split(from_uniforms(jnp.stack(pair), table), shapes)
 
     def draw(_: jax.Array, probabilities: list[jax.Array], keys: Key) -> list[jax.Array]:
-        rows = jax.lax.map(lambda key: draw_row(key, probabilities), keys, batch_size=batch_size)
+        table = jnp.concatenate([p.reshape(-1, 3) for p in probabilities])
+        at_once = even_batch(len(keys), SAMPLED_AT_ONCE // num_weights)
+        rows = jax.lax.map(lambda key: draw_row(key, table), keys, batch_size=at_once)
         return [x.reshape(-1, *x.shape[2:]) for x in rows]
 
     keys = jax.random.split(key, population_size // copies)
@@ -70,6 +70,21 @@ def sample(
         return draw(device, probabilities, devices.own_rows(device, keys))
 
     return devices.split(draw_own, (False, False), is_result_split=True)(probabilities, keys)
+
+
+def even_batch(rows: int, most: int) -> int:
+    """Return how many rows to take at once, at most `most`, so that few or none remain.
+
+    `jax.lax.map` compiles its function once more for a remainder. So a divisor is preferred, unless
+    it is less than half of what would fit.
+
+    Examples:
+      >>> even_batch(64, 116), even_batch(512, 116), even_batch(509, 116)
+      (64, 64, 116)
+    """
+    most = max(1, min(rows, most))
+    divisor = max(n for n in range(1, most + 1) if rows % n == 0)
+    return divisor if 2 * divisor > most else most
 
 
 def is_spread(population_size: int, antithetic: bool) -> bool:

@@ -55,12 +55,13 @@ def test_a_population_is_drawn_with_its_probabilities_and_members_differ(antithe
     assert 0.3 < np.mean(drawn[:, 0] == drawn[:, 3]) < 0.46
 
 
-def test_members_do_not_depend_on_how_many_rows_are_drawn_together(monkeypatch):
+@pytest.mark.parametrize("size", [12, 14])  # six rows, and seven, of which one remains
+def test_members_do_not_depend_on_how_many_rows_are_drawn_together(monkeypatch, size):
     probabilities = [jnp.full((7, 3), 1 / 3), jnp.full((2, 2, 3), 1 / 3)]
-    whole = spread.sample(jax.random.key(1), probabilities, 12, True)
+    whole = spread.sample(jax.random.key(1), probabilities, size, True)
     monkeypatch.setattr(spread, "SAMPLED_AT_ONCE", 30)  # two rows of eleven weights
     for parts, all_ in zip(
-        spread.sample(jax.random.key(1), probabilities, 12, True), whole, strict=True
+        spread.sample(jax.random.key(1), probabilities, size, True), whole, strict=True
     ):
         np.testing.assert_array_equal(parts, all_)
 
