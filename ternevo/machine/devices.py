@@ -41,6 +41,13 @@ AXIS = "population"
 NUM_BLOCKS = 8
 PROCESS_VARIABLES = ("TERNEVO_COORDINATOR", "TERNEVO_NUM_PROCESSES", "TERNEVO_PROCESS_ID")
 
+LOOPED = 32
+"""With at most this many pairs left, `combine_in_order` goes on in a loop, compiled only once.
+
+A round of a loop has the shape of the first one, so with more pairs it would take longer than it
+saves.
+"""
+
 
 def use_cores(num_devices: int = 0) -> None:
     """Turn each CPU core into a JAX device, before JAX has started; 0 chooses how many.
@@ -344,11 +351,6 @@ def mean(tree: Any) -> Any:
     )
 
 
-def block_sums(rows: Float[Array, "rows ..."]) -> Float[Array, "blocks ..."]:
-    """Inside `split`: sum the rows of each block of the device."""
-    return combine_blocks(jnp.add, rows)
-
-
 def combine_blocks(combine: Callable[[Any, Any], Any], rows: Any) -> Any:
     """Inside `split`: combine the rows of each block of the device, see `combine_in_order`."""
     count = blocks_here()
@@ -358,28 +360,47 @@ def combine_blocks(combine: Callable[[Any, Any], Any], rows: Any) -> Any:
 
 
 def sum_in_order(x: Float[Array, "terms ..."]) -> Float[Array, "..."]:
-    """Sum over the first axis in a fixed order, see `combine_in_order`."""
-    return combine_in_order(jnp.add, x)
+    """Sum over the first axis in the order of `combine_in_order`, without a loop."""
+    half = 2 ** (x.shape[0] - 1).bit_length() // 2
+    return _halved(jnp.add, _padded_to_power(x), half, 0)[0]
 
 
 def combine_in_order(combine: Callable[[Any, Any], Any], terms: Any) -> Any:
     """Combine over the first axis by halving it, which leaves the compiler no choice of order.
 
-    The compiler chooses the order of a reduction or a dot product by the shapes around it.
+    The last halvings are a loop, see `LOOPED`. The compiler chooses the order of a reduction or a
+    dot product by the shapes around it.
 
     Args:
       combine: combines two trees element by element; zeros must not change the result.
       terms: a tree of arrays [terms, ...].
     """
-    size = jax.tree.leaves(terms)[0].shape[0]
-    padding = 2 ** (size - 1).bit_length() - size
-    terms = jax.tree.map(lambda x: jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)), terms)
-    half = (size + padding) // 2
-    while half:
+    half = 2 ** (jax.tree.leaves(terms)[0].shape[0] - 1).bit_length() // 2
+    terms = _halved(combine, jax.tree.map(_padded_to_power, terms), half, LOOPED)
+    half = min(half, LOOPED)
+
+    def halve(level: jax.Array, terms: Any) -> Any:
+        # The rows beyond the half are combined as well, and never read.
+        other = jax.tree.map(lambda x: jnp.roll(x, -(half >> level), axis=0), terms)
+        return combine(terms, other)
+
+    terms = jax.lax.fori_loop(0, half.bit_length(), halve, terms)
+    return jax.tree.map(lambda x: x[0], terms)
+
+
+def _padded_to_power(x: jax.Array) -> jax.Array:
+    """Append zeros until the first axis is a power of two."""
+    padding = 2 ** (x.shape[0] - 1).bit_length() - x.shape[0]
+    return jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1))
+
+
+def _halved(combine: Callable[[Any, Any], Any], terms: Any, half: int, last: int) -> Any:
+    """Combine the halves of the first axis, of 2 `half` terms, until they have `last` or fewer."""
+    while half > last:
         first = jax.tree.map(lambda x, half=half: x[:half], terms)
         second = jax.tree.map(lambda x, half=half: x[half:], terms)
         terms, half = combine(first, second), half // 2
-    return jax.tree.map(lambda x: x[0], terms)
+    return terms
 
 
 def own_rows(device: jax.Array, rows: Any) -> Any:

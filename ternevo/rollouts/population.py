@@ -171,9 +171,8 @@ def _block_moments(work: Work, tally: Tally) -> ObservationMoments | None:
     if work.num_moments == 0:
         return None
     moments = observation.from_sums(tally.sums, work.yardstick.scale)
-    by_episode = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), moments)
-    of_members = devices.combine_in_order(observation.merge, by_episode)
-    return devices.combine_blocks(observation.merge, of_members)
+    of_episodes = jax.tree.map(lambda x: x.reshape(x.shape[0] * x.shape[1], x.shape[2]), moments)
+    return devices.combine_blocks(observation.merge, of_episodes)
 
 
 # ------------------------------------------------------------------- how many at once

@@ -180,10 +180,23 @@ def test_sums_in_order_are_sums(terms):
     x = np.random.default_rng(0).integers(-99, 99, (terms, 3)).astype(np.float32)
     np.testing.assert_array_equal(devices.sum_in_order(jnp.asarray(x)), x.sum(0))
     none = jnp.zeros((devices.padded(terms), 0))
-    assert devices.block_sums(none).shape == (8, 0)
+    assert devices.combine_blocks(jnp.add, none).shape == (8, 0)
     padded = np.resize(x, (devices.padded(terms), 3))
-    blocks = devices.block_sums(jnp.asarray(padded))
+    blocks = devices.combine_blocks(jnp.add, jnp.asarray(padded))
     np.testing.assert_array_equal(blocks, [b.sum(0) for b in np.split(padded, 8)])
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("terms", [1, 2, 33, 64, 65, 200])
+def test_terms_are_combined_in_halves_by_a_loop_as_by_hand(terms):
+    x = np.random.default_rng(terms).normal(size=(terms, 3)).astype(np.float32)
+    halves = np.pad(x, [(0, 2 ** (terms - 1).bit_length() - terms), (0, 0)])
+    while len(halves) > 1:
+        first, second = np.split(halves, 2)
+        halves = first + second
+    found = devices.combine_in_order(lambda a, b: (a[0] + b[0],), (jnp.asarray(x),))
+    np.testing.assert_array_equal(found[0], halves[0])
+    np.testing.assert_array_equal(devices.sum_in_order(jnp.asarray(x)), halves[0])
 
 
 @pytest.mark.parametrize("size, expected", [(1, 8), (8, 8), (9, 16), (1000, 1000)])
