@@ -35,7 +35,7 @@ from ternevo.strategies import off_policy
 from ternevo.strategies.deep_ga import evolve_deeply
 from ternevo.strategies.erl import evolve_and_learn
 from ternevo.strategies.evolve import evolve
-from ternevo.strategies.latents import evolve_latents
+from ternevo.strategies.latents import evolve_latents, template_of
 from ternevo.strategies.map_elites import cells_of, illuminate
 from ternevo.strategies.numbered import numbered
 from ternevo.strategies.on_policy import learn
@@ -58,7 +58,7 @@ def evolution(
         return twin.build(env, policy, weights, num_generations)
     problem = problems.of(policy, env, plan(settings, env, num_generations))
 
-    solution = policy.init(jax.random.key(0))
+    solution = template_of(policy)
 
     def build(settings: Evolution) -> Strategy:
         algorithm, params = settings.search_algorithm(solution, weights, num_generations)
@@ -173,7 +173,7 @@ def poet(
 
 def _inner(settings: Poet, policy: Policy, weights: WeightName, num_generations: int) -> Inner:
     """Return the search within a niche: over trits or signs, or its float baseline."""
-    own, template, kind = settings.searching, policy.init(jax.random.key(0)), kind_of(weights)
+    own, template, kind = settings.searching, template_of(policy), kind_of(weights)
     if not kind.is_float:
         algorithm, params = own.search_algorithm(template, weights, num_generations)
 

@@ -30,7 +30,7 @@ def evolve_latents(
       weights: the kind of weights that the latents are cut into before each evaluation.
       ternarizer: how they are cut into trits.
     """
-    template, kind = policy.init(jax.random.key(0)), kind_of(weights, ternarizer)
+    template, kind = template_of(policy), kind_of(weights, ternarizer)
 
     def decode(latents: list[jax.Array]) -> Params:
         return discretize_all(template, latents, kind)
@@ -42,3 +42,8 @@ def evolve_latents(
     first = latents_of(jax.random.key(0), template, kind)
     algorithm, params = make_algorithm(first)
     return evolve(search_of(algorithm, params, draw), problem, decode)
+
+
+def template_of(policy: Policy) -> Params:
+    """Return some params of a policy, drawn by one program instead of one for each operation."""
+    return jax.jit(policy.init)(jax.random.key(0))
