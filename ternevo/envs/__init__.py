@@ -8,9 +8,12 @@ simulator takes seconds.
 
 import difflib
 import importlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+
+import jax
 
 from ternevo.envs import contract, own
 from ternevo.envs.wrappers import unwrapped, wrap
@@ -34,6 +37,9 @@ SUITES = {
     "atari": "ternevo.envs.atari",
     "playground": "ternevo.envs.playground",
 }
+
+MOST_NAMED = 40
+"""As many ids are named in a message; there are hundreds, most of Atari."""
 
 # gymnax imports it, and with it pandas and scipy.stats, for the pictures of two environments.
 defer("seaborn")
@@ -66,7 +72,16 @@ def make(env_id: str, episode_length: int | None = None, wrappers: Wrappers | No
     else:
         suite, name = _find(env_id)
         env = contract.check(suite.make(name, episode_length))
-    return wrap(env, wrappers or Wrappers())
+    return _traced_once(wrap(env, wrappers or Wrappers()))
+
+
+def _traced_once(env: Env) -> Env:
+    """Return the environment with functions that are traced once for all programs with them.
+
+    A run has several: training, whose program holds two rollouts, the last evaluation, the picture.
+    A physics of brax takes seconds to trace.
+    """
+    return env._replace(reset=jax.jit(env.reset), step=jax.jit(env.step))
 
 
 def remake(
@@ -133,9 +148,18 @@ def _find(env_id: str) -> tuple[ModuleType, str]:
         ids = [id_ for id_ in ids if id_.startswith(f"{suite_name}/")]
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise UnknownName(
-        f"unknown environment {env_id!r}.{hint} Allowed: {', '.join(ids)},"
+        f"unknown environment {env_id!r}.{hint} Allowed: {_in_short(ids)},"
         " or 'package.module:factory' for your own"
     )
+
+
+def _in_short(ids: Sequence[str]) -> str:
+    """Return ids that fit into a message, else how many each suite has, and where they are."""
+    if len(ids) <= MOST_NAMED:
+        return ", ".join(ids)
+    counts = Counter(id_.partition("/")[0] for id_ in ids)
+    suites = ", ".join(f"{count} of {suite}/" for suite, count in counts.items())
+    return f"{suites} (python -m ternevo.run --list_envs lists them)"
 
 
 def _near(env_id: str, ids: Sequence[str]) -> list[str]:

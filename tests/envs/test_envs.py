@@ -440,7 +440,9 @@ def test_random_lengths_are_uniform_and_shown():
         ("mujoco/HalfCheetah", "Did you mean 'mujoco/HalfCheetah-v5' or 'mujoco/HalfCheetah-v4'"),
         ("box2d/LunarLander-v2", "Did you mean 'box2d/LunarLander-v3' or 'box2d/LunarLanderCont"),
         ("gymnax/MNISTBandit-bsuite", "unknown environment"),
-        ("", "Allowed: probe/bandit, "),
+        ("probe/", "Allowed: probe/bandit, "),
+        ("", "1 of digits/, "),
+        ("", "--list_envs lists them"),
     ],
 )
 def test_an_unknown_id_is_refused_with_a_hint(wrong, hint):
