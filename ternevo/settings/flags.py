@@ -46,18 +46,26 @@ def help_of(option: Option, name: str) -> str:
     return " ".join((option.help or _docs(option.owner).get(name, "")).split())
 
 
-def as_shown(kind: type, hints: Mapping[str, Any]) -> type:
+def as_shown(kind: type, hints: Mapping[str, Any], repeated: Sequence[str] = ()) -> type:
     """Return a dataclass with the options and the help of another, and none of its checks.
 
     Args:
       kind: a dataclass, of which the values that were found are to be made.
       hints: the types of its fields, with what is annotated.
+      repeated: the options that may be given several times, of which one value is shown.
     """
     docs = _docs(kind)
+
+    def argument(name: str) -> Any:
+        text = " ".join(docs[name].split())
+        if name not in repeated:
+            return tyro.conf.arg(help=text)
+        return tyro.conf.arg(help=text, metavar="STR", help_behavior_hint="(repeatable)")
+
     fields = [
         (
             field.name,
-            Annotated[hints[field.name], tyro.conf.arg(help=" ".join(docs[field.name].split()))],
+            Annotated[hints[field.name], argument(field.name)],
             dataclasses.field(default=field.default)
             if field.default_factory is dataclasses.MISSING
             else dataclasses.field(default_factory=field.default_factory),

@@ -61,7 +61,7 @@ def parsed(
         check_known(arguments, of, takes_words=bool(words))
         for name in appended:
             arguments = _in_one_list(arguments, name)
-        shown = as_shown(kind, hints)
+        shown = as_shown(kind, hints, appended)
         found = call(
             lambda: tyro.cli(
                 shown, args=arguments, prog=prog, use_underscores=True, config=MARKERS

@@ -327,6 +327,14 @@ def test_help_says_each_thing_in_whole_lines(capsys, monkeypatch):
     assert 'with "seed0-4" for five seeds, and to <sweep>-<run> in a trial' in text
 
 
+def test_an_option_that_may_be_repeated_is_shown_with_one_value(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        report.main(["--help"])
+    shown = next(line for line in capsys.readouterr().out.splitlines() if "--threshold STR" in line)
+    assert shown.endswith("(repeatable) │") and "()" not in shown
+
+
 def listed(option, *more):
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     program = (
