@@ -79,9 +79,11 @@ def _traced_once(env: Env) -> Env:
     """Return the environment with functions that are traced once for all programs with them.
 
     A run has several: training, whose program holds two rollouts, the last evaluation, the picture.
-    A physics of brax takes seconds to trace.
+    A physics of brax takes seconds to trace. Inlined, the programs are those without this: a call
+    would round otherwise.
     """
-    return env._replace(reset=jax.jit(env.reset), step=jax.jit(env.step))
+    reset, step = (jax.jit(function, inline=True) for function in (env.reset, env.step))
+    return env._replace(reset=reset, step=step)
 
 
 def remake(
