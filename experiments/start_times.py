@@ -21,6 +21,7 @@ import tyro
 from tqdm import tqdm
 
 ROW = "| {} | {} | {} | {} | {} |"
+CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class StartConfig:
     )
     """Which environments."""
     generations_of_brax: int = 2
-    """Generations of a run in brax, whose result is left out: it is as late as one waits for."""
+    """Generations of a run in brax, which draws no picture. A longer one is mostly training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 for kind in kinds:
                     found = timed(env, Path(folder), kind, _options(env, config))
-                    whole = "" if env.startswith("brax/") else f"{found.whole:.0f}"
-                    tqdm.write(ROW.format(env, kind, f"{found.first:.0f}", whole, found.summary))
+                    times = (f"{found.first:.0f}", f"{found.whole:.0f}")
+                    tqdm.write(ROW.format(env, kind, *times, found.summary))
                     bar.update()
 
 
@@ -75,24 +76,28 @@ def timed(env: str, folder: Path, name: str, options: list[str]) -> Times:
     """Run training in a process of its own, with its cache and its results in a folder.
 
     Raises:
-      CalledProcessError: it failed; its words are on the screen.
+      SystemExit: it failed, or printed no generation; what it said is the message.
     """
     command = [sys.executable, "-m", "ternevo.run", "--env", env, "--name", name]
     command += ["--runs_dir", str(folder / "runs"), *options]
-    begin, first, summary = time.perf_counter(), float("nan"), ""
+    # Nothing that would lead to another cache than the one in the folder.
+    around = {key: value for key, value in os.environ.items() if key != CACHE}
+    begin, first, summary, said = time.perf_counter(), None, "", []
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,  # no terminal, where a bar would take the place of lines
         text=True,
-        env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
+        env={**around, "XDG_CACHE_HOME": str(folder / "cache")},
     ) as process:
         for line in process.stdout or ():
+            said.append(line)
             if line.startswith("generation 1/"):
                 first = time.perf_counter() - begin
             elif line.startswith("time "):
                 summary = line.partition(" ")[2].strip()
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+    if process.returncode or first is None:
+        raise SystemExit("".join(said))
     return Times(first, time.perf_counter() - begin, summary)
 
 

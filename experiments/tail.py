@@ -31,7 +31,7 @@ from ternevo.training import loop
 from ternevo.types import Env, Key, Scores
 
 PAGES = Path(__file__).parent
-TIMED_STEPS, ROUNDS = 100, 5
+TIMED_STEPS, ROUNDS = 2000, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +53,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = tyro.cli(
         TailConfig, args=argv, prog="python experiments/tail.py", use_underscores=True
     )
-    env, lengths, lanes = lengths_of(config)
+    env, lengths, lanes, together = lengths_of(config)
     shares = np.array_split(np.arange(lengths[0].shape[0]), config.num_devices)
-    counts = [alive_in(rows[share].ravel(), lanes) for rows in lengths for share in shares]
-    alive = np.concatenate(counts)
+    counts = [
+        lanes_at_work(rows[share].reshape(-1, together), lanes // together)
+        for rows in lengths
+        for share in shares
+    ]
+    alive, held, is_tail = (np.concatenate(parts) for parts in zip(*counts, strict=True))
     ratio = seconds_of(env, config.few) / seconds_of(env, lanes)
-    is_few = (alive <= config.few) & np.concatenate([is_tail(count, lanes) for count in counts])
+    is_few = is_tail & (held <= config.few)
     print(f"{config.page}: {len(lengths)} generations, {lanes} lanes, {config.num_devices} devices")
     print(f"lane-steps of episodes that go on   {alive.sum() / (alive.size * lanes):.0%}")
     print(f"steps with at most {config.few} lanes at work   {np.mean(is_few):.0%}")
@@ -66,8 +70,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"saved by a program for these   {np.mean(is_few) * (1 - ratio):.0%} of the physics")
 
 
-def lengths_of(config: TailConfig) -> tuple[Env, list[np.ndarray], int]:
-    """Train a page; return the lengths [members, episodes] of each generation, and the lanes."""
+def lengths_of(config: TailConfig) -> tuple[Env, list[np.ndarray], int, int]:
+    """Train a page; return the lengths [members, episodes] of each generation.
+
+    Also the lanes of a device, and the episodes of a member that run side by side.
+    """
     page = str(PAGES / f"{config.page}.yaml")
     given = parse(["--config", page, "--strategy", "ternary_nes"])
     settings, count = given.strategy, given.num_generations
@@ -82,7 +89,7 @@ def lengths_of(config: TailConfig) -> tuple[Env, list[np.ndarray], int]:
         return scores
 
     def draw(key: Key):
-        return policy.init(key)
+        return policy.init(jax.random.split(key)[0])
 
     algorithm, params = settings.search_algorithm(template_of(policy), "ternary", count)
     strategy = evolve(search_of(algorithm, params, draw), problem._replace(evaluate=watched))
@@ -91,27 +98,30 @@ def lengths_of(config: TailConfig) -> tuple[Env, list[np.ndarray], int]:
     for _, _ in zip(trange(count, desc=config.page, unit="generation"), chunks, strict=True):
         pass
     jax.effects_barrier()
-    return env, found, choose_lanes(policy, env, planned.num_episodes)
+    lanes = choose_lanes(policy, env, planned.num_episodes)
+    return env, found, lanes, policy.packing(planned.num_episodes).together
 
 
-def alive_in(lengths: np.ndarray, lanes: int) -> np.ndarray:
-    """Return how many lanes are at work in each step of the loop, see `lanes.run_blocks`."""
-    left, begun, alive = np.zeros(lanes, int), 0, []
-    while begun < lengths.size or left.any():
-        free = np.flatnonzero(left == 0)[: lengths.size - begun]
-        left[free] = lengths[begun : begun + free.size]
+def lanes_at_work(blocks: np.ndarray, num_slots: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Follow the loop of `lanes.run_blocks` over blocks of lengths [blocks, together].
+
+    Returns:
+      For each step of the loop: the lanes whose episodes go on, the lanes of slots that hold an
+      unfinished block, and whether the queue is empty.
+    """
+    left = np.zeros((num_slots, blocks.shape[1]), int)
+    begun, alive, held, is_tail = 0, [], [], []
+    while begun < len(blocks) or left.any():
+        free = np.flatnonzero(~left.any(1))[: len(blocks) - begun]
+        left[free] = blocks[begun : begun + free.size]
         begun, wasted = begun + free.size, 0
-        while left.any() and (begun == lengths.size or wasted < lanes):
+        while left.any() and (begun == len(blocks) or wasted < num_slots):
             alive.append(np.count_nonzero(left))
+            held.append(np.count_nonzero(left.any(1)) * blocks.shape[1])
+            is_tail.append(begun == len(blocks))
             left = np.maximum(left - 1, 0)
-            wasted += np.count_nonzero(left == 0)
-    return np.array(alive)
-
-
-def is_tail(alive: np.ndarray, lanes: int) -> np.ndarray:
-    """Return whether no lane is filled again from a step on."""
-    rises = np.flatnonzero(np.diff(alive) > 0)
-    return np.arange(alive.size) > (rises[-1] if rises.size else -1)
+            wasted += np.count_nonzero(~left.any(1))
+    return np.array(alive), np.array(held), np.array(is_tail)
 
 
 def seconds_of(env: Env, lanes: int) -> float:

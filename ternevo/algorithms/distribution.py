@@ -1,8 +1,8 @@
 """Base of the distributions over trits: populations stay pytrees, split over devices.
 
 evosax flattens a population before `_ask` returns it and again in `tell`, and
-each copy takes as many bytes again. Here each tensor is drawn and summed
-where its members live; see `spread.py`.
+each copy takes as many bytes again. Here members are drawn, and their
+tensors summed, where they live; see `spread.py`.
 """
 
 from functools import partial

@@ -84,7 +84,7 @@ def even_batch(rows: int, most: int) -> int:
     """
     most = max(1, min(rows, most))
     divisor = max(n for n in range(1, most + 1) if rows % n == 0)
-    return divisor if 2 * divisor > most else most
+    return divisor if 2 * divisor >= most else most
 
 
 def is_spread(population_size: int, antithetic: bool) -> bool:

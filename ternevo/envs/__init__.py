@@ -39,7 +39,7 @@ SUITES = {
 }
 
 MOST_NAMED = 40
-"""As many ids are named in a message; there are hundreds, most of Atari."""
+"""Largest number of ids that a message names. There are hundreds, most of Atari."""
 
 # gymnax imports it, and with it pandas and scipy.stats, for the pictures of two environments.
 defer("seaborn")
@@ -76,13 +76,15 @@ def make(env_id: str, episode_length: int | None = None, wrappers: Wrappers | No
 
 
 def _traced_once(env: Env) -> Env:
-    """Return the environment with functions that are traced once for all programs with them.
+    """Return the environment with `reset` and `step` that are traced once for several programs.
 
     A run has several: training, whose program holds two rollouts, the last evaluation, the picture.
-    A physics of brax takes seconds to trace. Inlined, the programs are those without this: a call
-    would round otherwise.
+    A physics of brax takes seconds to trace. Inlining leaves the compiled programs unchanged; as
+    calls they would round differently.
     """
-    reset, step = (jax.jit(function, inline=True) for function in (env.reset, env.step))
+    # Functions of their own: those of a user may be objects that have no hash.
+    reset = jax.jit(lambda *arguments: env.reset(*arguments), inline=True)
+    step = jax.jit(lambda *arguments: env.step(*arguments), inline=True)
     return env._replace(reset=reset, step=step)
 
 

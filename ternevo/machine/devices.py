@@ -395,7 +395,7 @@ def _padded_to_power(x: jax.Array) -> jax.Array:
 
 
 def _halved(combine: Callable[[Any, Any], Any], terms: Any, half: int, last: int) -> Any:
-    """Combine the halves of the first axis, of 2 `half` terms, until they have `last` or fewer."""
+    """Combine the halves of 2 `half` terms, again and again, while there are over `last` pairs."""
     while half > last:
         first = jax.tree.map(lambda x, half=half: x[:half], terms)
         second = jax.tree.map(lambda x, half=half: x[half:], terms)

@@ -30,6 +30,14 @@ def test_numbers_below_are_as_likely_and_the_largest_float_is_in_range(count):
     assert int(draws.below(jnp.float32(largest), count)) == count - 1
 
 
+def test_the_last_axis_is_split_in_order_and_rows_stay():
+    rows = np.arange(18).reshape(2, 9)
+    first, one, last = draws.split(jnp.asarray(rows), [(2, 3), (), (2,)])
+    np.testing.assert_array_equal(first, rows[:, :6].reshape(2, 2, 3))
+    np.testing.assert_array_equal(one, rows[:, 6])
+    np.testing.assert_array_equal(last, rows[:, 7:])
+
+
 def test_signs_and_shapes():
     assert int(draws.sign(UNIFORM).sum()) == 0
     one, other, last = draws.uniforms(jax.random.key(0), (2, 3), (), (4,))

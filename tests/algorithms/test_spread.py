@@ -59,7 +59,7 @@ def test_a_population_is_drawn_with_its_probabilities_and_members_differ(antithe
 def test_members_do_not_depend_on_how_many_rows_are_drawn_together(monkeypatch, size):
     probabilities = [jnp.full((7, 3), 1 / 3), jnp.full((2, 2, 3), 1 / 3)]
     whole = spread.sample(jax.random.key(1), probabilities, size, True)
-    monkeypatch.setattr(spread, "SAMPLED_AT_ONCE", 30)  # two rows of eleven weights
+    monkeypatch.setattr(spread, "SAMPLED_AT_ONCE", 40)  # three rows of eleven weights
     for parts, all_ in zip(
         spread.sample(jax.random.key(1), probabilities, size, True), whole, strict=True
     ):

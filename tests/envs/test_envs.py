@@ -1,10 +1,12 @@
 """Every environment keeps the contract of `Env`, and the probes have the optima they claim."""
 
+import dataclasses
 import functools
 import itertools
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import NamedTuple
 
@@ -648,3 +650,27 @@ def test_every_environment_is_listed_without_its_simulator():
 )
 def test_brax_is_listed_as_it_is(env_id):
     assert ENVIRONMENTS[env_id] == shown_of(envs.make(env_id))
+
+
+def test_an_environment_is_traced_once_for_several_programs_whatever_its_functions_are(monkeypatch):
+    key = jax.random.key(0)
+    probe, calls = envs.make("probe/corridor"), []
+
+    @dataclasses.dataclass  # a callable without a hash
+    class Step:
+        number: int
+
+        def __call__(self, *arguments):
+            calls.append(self.number)
+            return probe.step(*arguments)
+
+    module = types.ModuleType("stepped")
+    module.make = lambda episode_length: probe._replace(step=Step(1))
+    monkeypatch.setitem(sys.modules, "stepped", module)
+    env = envs.make("stepped:make")
+    before = len(calls)  # the contract is checked
+    state, _ = env.reset(key, env.draw_task(key))
+    action = jnp.zeros((), jnp.int32)
+    for factor in (1.0, 2.0):
+        jax.jit(lambda state, x=factor: env.step(key, state, action)[1].reward * x)(state)
+    assert len(calls) == before + 1

@@ -65,7 +65,7 @@ TABLE = [
     ("asng", "ternary", {}),
     ("asng", "binary", {}),
     ("asng", "float", {}),
-    # One seed in forty stays at a plateau, whatever the step: here it is none of the six.
+    # One seed in forty stays at a plateau. With the default step it is one of the first six.
     ("trust_region", "ternary", {"max_kl": 0.04}),
     ("trust_region", "binary", {}),
     ("trust_region", "float", {}),
