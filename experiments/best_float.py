@@ -254,7 +254,8 @@ def tune(task: str, arm: str) -> None:
     lanes = [(change, seed) for change in chosen for seed in TUNING_SEEDS]
     strategy = trials(parts.strategy, [change for change, _ in lanes])
     state = loop.start(keys_of([seed for _, seed in lanes]), strategy)
-    chunks = list(loop.train(strategy, state, TASKS[task].generations))
+    evaluation = setup.evaluation_of(parts.config, parts.env, parts.policy, len(lanes))
+    chunks = list(loop.train(strategy, state, TASKS[task].generations, evaluation=evaluation))
     names = ("eval/return", "episode/steps")
     metrics = {n: jnp.asarray(np.concatenate([c.metrics[n] for c in chunks])) for n in names}
     curves = [points(lane) for lane in of_each_seed(metrics, len(lanes), axis=1)]

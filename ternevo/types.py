@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int, Int8, Int32, Shaped, UInt32
 
 Key = jax.Array
@@ -389,14 +390,19 @@ class Problem(NamedTuple):
       evaluate: maps a key, a population, the moments of observations so far and the number of
         completed generations to scores.
       test: maps a key, the params and the frozen quantiser of one policy, and a number of
-        episodes to scores [1, episodes], on episodes that `evaluate` does not use.
+        episodes to scores [1, episodes] without moments, on episodes that `evaluate` does not
+        use. A further argument says how many of the episodes to run. As it may be traced, one
+        program serves several numbers.
       is_steady: whether scores of different generations are comparable.
+      num_tests: the number of episodes that `test` runs whatever it is asked for; 0 if it does as
+        it is asked.
     """
 
     obs: ObsSpec
     evaluate: Callable[[Key, Population, ObservationMoments, jax.Array], Scores]
-    test: Callable[[Key, Params, Any, int], Scores]
+    test: Callable[..., Scores]
     is_steady: bool = True
+    num_tests: int = 0
 
 
 class Search(NamedTuple):
@@ -518,9 +524,24 @@ def is_buffer(node: Any) -> bool:
     return isinstance(node, Buffer)
 
 
+class Best(NamedTuple):
+    """The policy with the highest mean return in an evaluation so far, with its generation.
+
+    With several seeds, each array has an axis of seeds.
+    """
+
+    policy: PolicyParams
+    generation: Int32[Array | np.ndarray, "*seeds"]
+    mean_return: Float32[Array | np.ndarray, "*seeds"]
+
+
 class TrainState(NamedTuple):
-    """Everything a resumed run needs. `generation` is the number of finished generations."""
+    """Everything a resumed run needs. `generation` is the number of finished generations.
+
+    `best` is kept by `ternevo.training.evaluation`; None in a loop without evaluations.
+    """
 
     key: Key
     generation: Int[Array, ""]
     strategy: State
+    best: Best | None = None

@@ -16,8 +16,13 @@ from ternevo.bench.contest import CaseError, Contest, Contestant
 from ternevo.bench.measure import compiled
 from ternevo.bench.rivals import Job
 from ternevo.machine import devices
-from ternevo.problems.episodes import evaluate_policy
-from ternevo.rollouts.population import Rollout, episode_keys, evaluate, packed_bytes
+from ternevo.rollouts.population import (
+    Rollout,
+    episode_keys,
+    evaluate,
+    evaluate_policy,
+    packed_bytes,
+)
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.ternary_nes import TernaryNES
 from ternevo.training import loop
@@ -157,7 +162,8 @@ def _trained(env: Env, policy: Policy) -> PolicyParams:
 
 def _mean_length(policy: Policy, env: Env, params: PolicyParams) -> jax.Array:
     quantiser = observation.freeze(params.moments)
-    result = evaluate_policy(policy, env, params.weights, quantiser, jax.random.key(2), 64)
+    keys = jax.random.split(jax.random.key(2), 64)
+    result = evaluate_policy(Rollout(policy, env), params.weights, keys, quantiser)
     return jnp.mean(result.lengths)
 
 

@@ -14,6 +14,7 @@ from ternevo.rollouts.population import (
     Rollout,
     episode_keys,
     evaluate,
+    evaluate_policy,
     size_of,
 )
 from ternevo.types import (
@@ -64,8 +65,15 @@ def episodes(policy: Policy, env: Env, plan: Plan) -> Problem:
         shape = size_of(population.params), plan.num_episodes
         return look_and_run(env, run, moments, shape, jnp.asarray(limit, jnp.int32))
 
-    def test(key: Key, params: Params, quantiser: Quantiser, num_episodes: int) -> Scores:
-        return evaluate_policy(policy, env, params, quantiser, key, num_episodes)
+    def test(
+        key: Key,
+        params: Params,
+        quantiser: Quantiser,
+        num_episodes: int,
+        count: jax.Array | None = None,
+    ) -> Scores:
+        keys = episode_keys(key, num_episodes, 1)[0]
+        return evaluate_policy(Rollout(policy, env), params, keys, quantiser, count)
 
     return Problem(env.obs, score, test, is_steady=plan.horizon is None)
 
@@ -79,19 +87,6 @@ def keys_of(key: Key, population: Population, plan: Plan) -> Key:
         plan.common_random_numbers,
         population.pairs_are_adjacent,
     )
-
-
-def evaluate_policy(
-    policy: Policy, env: Env, params: Params, quantiser: Quantiser, key: Key, num_episodes: int
-) -> Scores:
-    """Run one policy on fresh episodes; the result has a population of one.
-
-    Each episode is evaluated as a member with one episode, so that devices can share the work.
-    """
-    copies = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_episodes, *x.shape)), params)
-    keys = episode_keys(key, num_episodes, 1).reshape(num_episodes, 1)
-    scores = evaluate(Rollout(policy, env), copies, keys, quantiser)
-    return scores._replace(returns=scores.returns.T, lengths=scores.lengths.T)
 
 
 def look_and_run(

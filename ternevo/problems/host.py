@@ -64,10 +64,17 @@ def host(policy: Policy, env: Env, plan: Plan) -> Problem:
         shape = size_of(population.params), plan.num_episodes
         return look_and_run(env, run, moments, shape, jnp.asarray(limit, jnp.int32))
 
-    def test(key: Key, params: Params, quantiser: Quantiser, num_episodes: int) -> Scores:
+    def test(
+        key: Key,
+        params: Params,
+        quantiser: Quantiser,
+        num_episodes: int,
+        count: jax.Array | None = None,
+    ) -> Scores:
         one = jax.tree.map(lambda x: x[None], params)
         seeds = seeds_of(jax.random.split(key, (1, num_episodes)))
-        return score_outside(one, seeds, quantiser, quantiser, jnp.int32(env.episode_length))
+        limit = jnp.int32(env.episode_length)
+        return score_outside(one, seeds, quantiser, quantiser, limit, count)
 
     return Problem(env.obs, score, test, is_steady=plan.horizon is None)
 
@@ -102,8 +109,11 @@ class _Outside:
         quantiser: Quantiser,
         yardstick: Quantiser,
         horizon: jax.Array,
+        count: jax.Array | None = None,
     ) -> Scores:
         """Return the scores of params [population, ...] from seeds [1 or population, episodes].
+
+        Of the episodes only the first `count` are run, if it is given; the others return 0.
 
         Raises:
           ValueError: there are several devices, each of which would call out.
@@ -116,8 +126,9 @@ class _Outside:
         size, num_episodes = size_of(params), seeds.shape[1]
         floats = jax.ShapeDtypeStruct((size, num_episodes), jnp.float32)
         shapes = floats, jax.ShapeDtypeStruct((size, num_episodes), jnp.int32), self._moments()
+        count = jnp.int32(num_episodes) if count is None else count
         returns, lengths, moments = callbacks.call(
-            self._score, shapes, params, seeds, quantiser, yardstick.mean, horizon
+            self._score, shapes, params, seeds, quantiser, yardstick.mean, horizon, count
         )
         return Scores(
             returns, lengths, ObservationMoments(*moments), step_count.of_lengths(lengths)
@@ -133,23 +144,25 @@ class _Outside:
         quantiser: Quantiser,
         mean: np.ndarray,
         horizon: np.ndarray,
+        count: np.ndarray,
     ) -> tuple[Any, ...]:
         """Score NumPy arrays; nothing here may call JAX."""
-        size, num_episodes = size_of(params), seeds.shape[1]
+        size, num_run = size_of(params), int(count)
+        shape = size, seeds.shape[1]
+        returns, lengths = np.zeros(shape, np.float32), np.zeros(shape, np.int32)
+        if not num_run:
+            return returns, lengths, np.zeros(self._moments().shape, np.float32)
         files = [
             self.encode(jax.tree.map(lambda x, i=i: x[i], params), quantiser) for i in range(size)
         ]
-        rows = np.broadcast_to(seeds, (size, num_episodes))
+        rows = np.broadcast_to(seeds[:, :num_run], (size, num_run))
         jobs = [Job(i, int(seed)) for i in range(size) for seed in rows[i]]
         pivot = mean[: self.summed].astype(np.float64)
         terms = Terms(self.spec, int(horizon), pivot)
         found = self.workers.score(files, jobs, terms)
-        shape = size, num_episodes
-        return (
-            found.returns.reshape(shape).astype(np.float32),
-            found.lengths.reshape(shape).astype(np.int32),
-            self._moments_of(found, pivot),
-        )
+        returns[:, :num_run] = found.returns.reshape(size, num_run)
+        lengths[:, :num_run] = found.lengths.reshape(size, num_run)
+        return returns, lengths, self._moments_of(found, pivot)
 
     def _moments_of(self, found: Scored, pivot: np.ndarray) -> np.ndarray:
         """Return count, mean and deviation [3, obs], zeros where there are no moments."""

@@ -65,14 +65,20 @@ def supervised(policy: Policy, env: Env, plan: Plan) -> Problem:
         seen = observation.choose(is_new, known, observation.empty(env.obs.size))
         return _scores(returns, seen)
 
-    def test(key: Key, params: Params, quantiser: Quantiser, num_episodes: int) -> Scores:
-        del num_episodes
+    def test(
+        key: Key,
+        params: Params,
+        quantiser: Quantiser,
+        num_episodes: int,
+        count: jax.Array | None = None,
+    ) -> Scores:
+        del num_episodes, count
         first = len(examples.labels) - examples.num_test
         index = jnp.arange(first, len(examples.labels))
         returns = _run_member(actor, examples, quantiser, params, index, key)
         return _scores(returns[None], observation.empty(env.obs.size))
 
-    return Problem(env.obs, score, test)
+    return Problem(env.obs, score, test, num_tests=examples.num_test)
 
 
 def moments_of(examples: Examples) -> ObservationMoments:

@@ -51,8 +51,8 @@ class Work(NamedTuple):
 
     `keys` [1 or population, episodes] belong to the whole population. The device's own members
     begin at `first_member`; everywhere else, indices count from there. An episode is cut off
-    after `horizon` steps. Policies see observations through `quantiser`. Observations are summed
-    in the units of `yardstick`.
+    after `horizon` steps. Policies see observations through `quantiser`. The first `num_moments`
+    components of observations are summed, in the units of `yardstick`.
     """
 
     policy: Policy
@@ -64,11 +64,7 @@ class Work(NamedTuple):
     packing: Packing
     tile_slots: int
     horizon: Int32[Array, ""]
-
-    @property
-    def num_moments(self) -> int:
-        """Return the number of components whose moments are summed."""
-        return observation.summed_size(self.env.obs)
+    num_moments: int
 
     @property
     def blocks_per_member(self) -> int:

@@ -129,7 +129,8 @@ def evaluate(
         params: Params,
     ) -> tuple:
         first_row = device * rows
-        work = _work(rollout, quantisers, keys, first_row, rows, limit)
+        num_moments = observation.summed_size(rollout.env.obs)
+        work = _work(rollout, quantisers, keys, first_row, rows, limit, num_moments)
         own = Own(params, jnp.zeros_like(first_row) if is_spread else first_row)
         num_members = jnp.clip(size - first_row, 0, rows)
         tally = _run_members(work, own, rows, num_members, rollout)
@@ -148,6 +149,58 @@ def evaluate(
     return Scores(returns[:size], lengths, moments, step_count.of_lengths(lengths), described)
 
 
+def evaluate_policy(
+    rollout: Rollout,
+    params: Params,
+    keys: Key,
+    quantiser: Quantiser,
+    count: jax.Array | None = None,
+) -> Scores:
+    """Run one policy on episodes, on all devices of the mesh that is set.
+
+    Each episode is run as a member with one episode, so that devices can share the work.
+
+    Args:
+      rollout: the policy, the environment, and how to run them.
+      params: the params of the policy.
+      keys: [episodes].
+      quantiser: the frozen observation quantiser.
+      count: the number of episodes to run, from the first; the others return 0 after 0 steps.
+        None for all. As it may be traced, one program serves any number.
+
+    Returns:
+      The scores [1, episodes], without moments and descriptors.
+    """
+    rollout = rollout._replace(env=rollout.env._replace(descriptor=None))
+    rows = devices.padded(keys.size) // devices.count()
+    limit = jnp.int32(rollout.env.episode_length)
+    asked = jnp.int32(keys.size if count is None else count)
+    share = jnp.maximum(-(-asked // devices.count()), 1)
+
+    def run(
+        device: jax.Array,
+        quantiser: Quantiser,
+        keys: Key,
+        counts: tuple[jax.Array, jax.Array],
+        params: Params,
+    ) -> tuple:
+        count, share = counts
+        first = device * share
+        work = _work(rollout, (quantiser, quantiser), keys[:, None], first, rows, limit, 0)
+        copies = jax.tree.map(lambda x: jnp.broadcast_to(x, (rows, *x.shape)), params)
+        own = Own(copies, jnp.zeros_like(first))
+        tally = _run_members(work, own, rows, jnp.clip(count - first, 0, share), rollout)
+        return devices.gather((tally.returns[:, 0], tally.lengths[:, 0]))
+
+    run_split = devices.split(run, (False, False, False, False))
+    found = run_split(quantiser, keys, (asked, share), params)
+    episode = jnp.arange(keys.size)
+    row = jnp.where(episode < asked, episode // share * rows + episode % share, 0)
+    returns, lengths = (jnp.where(episode < asked, x[row], 0)[None] for x in found)
+    moments = observation.empty(rollout.env.obs.size)
+    return Scores(returns, lengths, moments, step_count.of_lengths(lengths))
+
+
 def _work(
     rollout: Rollout,
     quantisers: tuple[Quantiser, Quantiser],
@@ -155,6 +208,7 @@ def _work(
     first_row: jax.Array,
     rows: int,
     limit: jax.Array,
+    num_moments: int,
 ) -> Work:
     """Return the work of a device."""
     policy, env = rollout.policy, rollout.env
@@ -163,7 +217,7 @@ def _work(
     if jax.default_backend() != "cpu":
         lanes = min(lanes, rows * keys.shape[1])
     tile_slots = max(1, lanes // packing.together)
-    return Work(policy, env, *quantisers, keys, first_row, packing, tile_slots, limit)
+    return Work(policy, env, *quantisers, keys, first_row, packing, tile_slots, limit, num_moments)
 
 
 def _block_moments(work: Work, tally: Tally) -> ObservationMoments | None:

@@ -13,8 +13,7 @@ import numpy as np
 
 from ternevo.machine import devices
 from ternevo.names import check
-from ternevo.strategies.evaluated import EvaluationState
-from ternevo.types import Key, Metrics, Strategy
+from ternevo.types import Key, Strategy
 
 
 def keys_of(seeds: Sequence[int]) -> Key:
@@ -43,29 +42,31 @@ def across_seeds(strategy: Strategy, num_seeds: int) -> Strategy:
     Each seed also has numbers of its own; see `trials`, which try several settings at once.
 
     Args:
-      strategy: the strategy of one seed, from `with_evaluation`.
+      strategy: the strategy of one seed.
       num_seeds: the number of seeds; 1 leaves the strategy unchanged.
     """
     if num_seeds == 1:
         return strategy
     numbers = lambda: _repeated(strategy.numbers(), num_seeds)  # noqa: E731
     kept = strategy.archive
-    archive = kept and kept._replace(read=jax.vmap(kept.read))
-    if jax.default_backend() == "cpu":
-        return Strategy(
-            _shared(_in_turn(strategy.init)),
-            _shared(_in_turn(strategy.step)),
-            jax.vmap(strategy.params),
-            numbers,
-            archive,
-        )
     return Strategy(
-        _shared(jax.vmap(strategy.init)),
-        _shared(lambda key, state: _side_by_side(strategy, key, state)),
+        of_all_seeds(strategy.init, num_seeds),
+        of_all_seeds(strategy.step, num_seeds),
         jax.vmap(strategy.params),
         numbers,
-        archive,
+        kept and kept._replace(read=jax.vmap(kept.read)),
     )
+
+
+def of_all_seeds(function: Callable, num_seeds: int) -> Callable[..., Any]:
+    """Return a function of one seed as one of all: each array gets an axis of seeds in front.
+
+    It runs as `across_seeds` says. For only one seed it is the function itself.
+    """
+    if num_seeds == 1:
+        return function
+    is_cpu = jax.default_backend() == "cpu"
+    return _shared(_in_turn(function) if is_cpu else jax.vmap(function), num_seeds)
 
 
 def _repeated(numbers: Any, num_seeds: int) -> Any:
@@ -99,18 +100,7 @@ def _in_turn(function: Callable) -> Callable[..., Any]:
     return lambda *arguments: jax.lax.map(lambda row: function(*row), arguments)
 
 
-def _side_by_side(
-    strategy: Strategy, key: Key, state: EvaluationState
-) -> tuple[EvaluationState, Metrics]:
-    # Seeds share the count of generations, so that a `cond` on it stays a `cond`. With one number
-    # per seed, it would compute both branches.
-    axes = jax.tree.map(lambda x: 0, state)._replace(generation=None)
-    common = state._replace(generation=state.generation[0])
-    state, metrics = jax.vmap(strategy.step, (0, axes), (axes, 0))(key, common)
-    return state._replace(generation=jnp.repeat(state.generation, key.size)), metrics
-
-
-def _shared(for_all: Callable) -> Callable[..., Any]:
+def _shared(for_all: Callable, num_seeds: int) -> Callable[..., Any]:
     """Return the function over all seeds, distributed over the devices as their number allows."""
 
     def on_device(device: jax.Array, *arguments: Any) -> Any:
@@ -119,7 +109,7 @@ def _shared(for_all: Callable) -> Callable[..., Any]:
             return for_all(*arguments)
 
     def run(*arguments: Any) -> Any:
-        if has_own_seeds(arguments[0].size):
+        if has_own_seeds(num_seeds):
             return devices.split(on_device, (True,) * len(arguments), True)(*arguments)
         return devices.replicated(for_all(*arguments))
 

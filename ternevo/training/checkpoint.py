@@ -179,7 +179,9 @@ def _without_key_types(state: TrainState) -> TrainState:
 
 
 def _with_key_types(like: TrainState, plain: Any) -> TrainState:
-    def typed(like: jax.Array, x: Any) -> jax.Array:
+    def typed(like: jax.Array | np.ndarray, x: Any) -> jax.Array | np.ndarray:
+        if isinstance(like, np.ndarray):
+            return np.asarray(x)
         x = jnp.asarray(x)
         x = jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
         # If each device has its own seeds; otherwise the next chunk would compile another program.

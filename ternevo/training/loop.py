@@ -1,8 +1,8 @@
 """The training loop: a compiled loop over a chunk of generations, plain Python between chunks.
 
-The key of a generation is `fold_in(key, generation)`, and one compiled program
-with a dynamic trip count runs chunks of any size. So a run that was resumed, or
-cut into different chunks, is bit for bit the same as an uninterrupted run.
+The key of a generation depends only on its number and the key of the run, and one
+compiled program with a dynamic trip count runs chunks of any size. So a run that was resumed,
+or cut into different chunks, is bit for bit the same as an uninterrupted run.
 """
 
 import time
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ternevo.machine import devices
+from ternevo.training.evaluation import Evaluation, key_of_generation
 from ternevo.types import LEFT_OUT, Key, Metrics, Strategy, TrainState
 
 MAX_CHUNK = 256
@@ -77,8 +78,8 @@ def _strongly_typed(x: jax.Array) -> jax.Array:
 
 def generation(strategy: Strategy, state: TrainState) -> tuple[TrainState, Metrics]:
     """Run one generation, of one seed or of several."""
-    fold_in = jax.vmap(jax.random.fold_in, (0, None)) if state.key.ndim else jax.random.fold_in
-    key = fold_in(state.key, state.generation)
+    keys_of = jax.vmap(key_of_generation, (0, None)) if state.key.ndim else key_of_generation
+    key, _ = keys_of(state.key, state.generation)
     strategy_state, metrics = strategy.step(key, state.strategy)
     if not state.key.ndim:
         # On several devices, everything except the population is the same on each device. If
@@ -109,9 +110,22 @@ def advance(
     return jax.lax.fori_loop(0, num_generations, one_generation, (state, rows))
 
 
-def compiled(strategy: Strategy, state: TrainState) -> TrainState:
-    """Compile `advance` by running no generation; return the state, whose buffers are reused."""
-    return advance(strategy, state, jnp.zeros((), jnp.int32))[0]
+def compiled(
+    strategy: Strategy, state: TrainState, evaluation: Evaluation | None = None
+) -> TrainState:
+    """Compile all that `train` runs, by running no generation and no episode.
+
+    Return the state, whose buffers are reused.
+    """
+    if evaluation:
+        evaluation.compile(strategy, state)
+    return _advanced(strategy, state, 0)[0]
+
+
+def _advanced(strategy: Strategy, state: TrainState, count: int) -> tuple[TrainState, Metrics]:
+    """Run a chunk; the best policy so far stays outside the compiled program."""
+    after, metrics = advance(strategy, state._replace(best=None), jnp.asarray(count, jnp.int32))
+    return after._replace(best=state.best), metrics
 
 
 def divergence(metrics: dict[str, np.ndarray]) -> Divergence | None:
@@ -142,6 +156,7 @@ def train(
     chunk_size: int = 0,
     stop_every: Sequence[int] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    evaluation: Evaluation | None = None,
     around: Callable[[bool], AbstractContextManager[None]] = lambda is_last: nullcontext(),
 ) -> Iterator[Chunk]:
     """Yield chunk after chunk until `num_generations` generations are done, or `should_stop()`.
@@ -155,21 +170,27 @@ def train(
       chunk_size: the number of generations in a chunk; 0 chooses about two seconds' worth.
       stop_every: end a chunk at every multiple of each of these numbers of generations; 0 never.
       should_stop: called between chunks.
+      evaluation: evaluates the policy between chunks, which end where it does; None for never.
       around: called for each chunk with whether it ends the run. The context it returns is active
         while the chunk runs and while the caller processes it.
     """
     done = int(state.generation)
     size = min(chunk_size, MAX_CHUNK) or 1
     is_compiled = False
+    if evaluation and state.best is None:
+        state = evaluation.begun(strategy, state)
     while done < num_generations and not devices.agreed(should_stop()):
         to_stops = [every - done % every for every in stop_every if every]
+        to_stops += [evaluation.generations_until(done)] if evaluation else []
         count = min(devices.agreed(size), num_generations - done, *to_stops)
         with around(done + count == num_generations):
             if not is_compiled:  # so that the seconds count only training
-                state, is_compiled = compiled(strategy, state), True
+                state, is_compiled = compiled(strategy, state, evaluation), True
             begin = time.perf_counter()
-            state, metrics = advance(strategy, state, jnp.asarray(count, jnp.int32))
+            state, metrics = _advanced(strategy, state, count)
             rows = {name: np.asarray(values)[:count] for name, values in metrics.items()}
+            if evaluation:
+                state, rows = evaluation.after(strategy, state, rows)
             seconds = time.perf_counter() - begin
             yield Chunk(state, done, rows, seconds)
         done += count

@@ -5,33 +5,24 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-from jaxtyping import Array, Float, Int32
 
 from ternevo.machine import devices
 from ternevo.policies import policy_file
 from ternevo.strategies.across_seeds import of_each_seed
 from ternevo.training.setup import Setup
-from ternevo.types import PolicyParams, Strategy, TrainState
+from ternevo.types import Best, PolicyParams, State, Strategy, TrainState
 
 
 class Policies(NamedTuple):
-    """A seed's newest policy, and the best so far with its generation and evaluation return."""
+    """A seed's newest policy, and the best so far."""
 
     last: PolicyParams
-    best: PolicyParams
-    best_generation: Int32[Array, "..."]
-    best_return: Float[Array, "..."]
+    best: Best
 
 
 @partial(jax.jit, static_argnums=0)
-def _read(strategy: Strategy, state: TrainState) -> Policies:
-    evaluated = state.strategy
-    return Policies(
-        strategy.params(evaluated),
-        evaluated.best,
-        evaluated.best_generation,
-        evaluated.best_return,
-    )
+def _read(strategy: Strategy, state: State) -> PolicyParams:
+    return strategy.params(state)
 
 
 def policies_of(setup: Setup, state: TrainState) -> Policies:
@@ -40,7 +31,8 @@ def policies_of(setup: Setup, state: TrainState) -> Policies:
     The rest of the state, such as populations and buffers, is not copied. All processes of a run
     must call this at the same time, because their devices share the work.
     """
-    return devices.own_copy(_read(setup.strategy, state))
+    assert state.best is not None
+    return devices.own_copy(Policies(_read(setup.strategy, state.strategy), state.best))
 
 
 def save(setup: Setup, policies: Policies, generation: int) -> None:
@@ -49,12 +41,12 @@ def save(setup: Setup, policies: Policies, generation: int) -> None:
     for (seed, folder), found in zip(setup.seed_folders.items(), of_each, strict=True):
         info = {"strategy": setup.config.strategy_name, "seed": seed}
         last = {**info, "generation": generation}
-        best = {**info, "generation": int(found.best_generation)}
-        if math.isfinite(found.best_return):
-            best["return"] = float(found.best_return)
+        best = {**info, "generation": int(found.best.generation)}
+        if math.isfinite(found.best.mean_return):
+            best["return"] = float(found.best.mean_return)
         config = setup.config
         for path, params, origin in (
             (folder.policy, found.last, last),
-            (folder.best_policy, found.best, best),
+            (folder.best_policy, found.best.policy, best),
         ):
             policy_file.save(path, setup.env, config.policy_name, config.policy, params, origin)

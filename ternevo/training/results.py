@@ -1,5 +1,6 @@
 """The results of a run: learning curves, evaluations on fresh episodes, an episode to watch."""
 
+import contextlib
 import json
 import math
 import statistics
@@ -11,7 +12,7 @@ import numpy as np
 
 from ternevo import envs, keys, problems
 from ternevo.files import replace_text
-from ternevo.machine import callbacks
+from ternevo.machine import callbacks, devices
 from ternevo.machine.interruption import ended_by_signals
 from ternevo.names import UnknownName
 from ternevo.policies import policy_file
@@ -19,8 +20,9 @@ from ternevo.rollouts import episode
 from ternevo.runs import plots, topology
 from ternevo.runs.run_folder import RunFolder
 from ternevo.runs.sinks import Records, Result, Row, read_jsonl
+from ternevo.training.evaluation import mean_and_std
 from ternevo.training.setup import Setup, elsewhere_of
-from ternevo.types import PolicyParams
+from ternevo.types import Key, PolicyParams
 
 
 def draw(setup: Setup) -> None:
@@ -174,28 +176,51 @@ def _over_seeds(returns: list[float | None]) -> dict[str, Any]:
 
 def final_evaluations(setup: Setup) -> list[dict[str, dict[str, Any]]]:
     """Evaluate each seed's two policy files on the same fresh episodes, using one program."""
-    problem = problems.of(setup.policy, setup.env)
-    num_episodes = setup.config.num_final_episodes
-    # The key is an argument because a constant key would need a separate program for each seed.
-    run = jax.jit(
-        lambda weights, quantiser, key: problem.test(key, weights, quantiser, num_episodes).returns
-    )
+    config, folders = setup.config, setup.seed_folders.values()
+    paths = {
+        "policy": [folder.policy for folder in folders],
+        "best_policy": [folder.best_policy for folder in folders],
+    }
+    with _devices_of_training(setup):
+        found = {label: _returns_of(setup, files) for label, files in paths.items()}
+    return [
+        {label: _summary(returns[i]) for label, returns in found.items()}
+        for i in range(config.num_seeds)
+    ]
 
-    def evaluated(path: Path, seed: int) -> dict[str, Any]:
-        saved = policy_file.load(path, trust=setup.config.policy_name)
-        key = jax.random.fold_in(jax.random.key(seed), keys.FINAL_EVALUATION)
-        returns = jax.block_until_ready(run(saved.weights, saved.quantiser, key))
-        callbacks.raise_error()
-        return _summary(returns)
 
-    with problems.own_devices(setup.env):
-        return [
-            {
-                "policy": evaluated(folder.policy, seed),
-                "best_policy": evaluated(folder.best_policy, seed),
-            }
-            for seed, folder in setup.seed_folders.items()
-        ]
+def _devices_of_training(setup: Setup) -> contextlib.AbstractContextManager:
+    """Set the mesh to the devices of the training, so that its program of evaluations serves.
+
+    Of several processes only this one evaluates, on its own devices.
+    """
+    if setup.config.distributed:
+        return devices.on_own_devices()
+    return devices.on_all_devices(setup.config.num_jax_devices)
+
+
+def _returns_of(setup: Setup, paths: list[Path]) -> np.ndarray:
+    """Return the returns [seeds, episodes] of a policy file of each seed."""
+    config = setup.config
+    saved = [policy_file.load(path, trust=config.policy_name) for path in paths]
+    key_data = [_data_of_final_key(seed) for seed in config.seeds]
+    of_each = [
+        (data, own.weights, own.quantiser) for data, own in zip(key_data, saved, strict=True)
+    ]
+    together = jax.tree.map(lambda *rows: np.stack(rows), *of_each)
+    data, weights, quantiser = of_each[0] if config.num_seeds == 1 else together
+    episodes = setup.evaluation.run(data, weights, quantiser, config.num_final_episodes)
+    callbacks.raise_error()
+    return episodes.returns.reshape(config.num_seeds, -1)
+
+
+def _data_of_final_key(seed: int) -> np.ndarray:
+    return np.asarray(jax.random.key_data(_final_key(seed)))
+
+
+def _final_key(seed: int) -> Key:
+    """Return the key of the fresh episodes on which a seed's policies are evaluated at the end."""
+    return jax.random.fold_in(jax.random.key(seed), keys.FINAL_EVALUATION)
 
 
 def elsewhere(setup: Setup) -> list[dict[str, dict[str, Any]]]:
@@ -215,17 +240,18 @@ def elsewhere(setup: Setup) -> list[dict[str, dict[str, Any]]]:
     with problems.own_devices(env):
         for seed, folder in setup.seed_folders.items():
             saved = policy_file.load(folder.best_policy, trust=config.policy_name)
-            key = jax.random.fold_in(jax.random.key(seed), keys.FINAL_EVALUATION)
-            scores = test(key, saved.weights, saved.quantiser, config.num_final_episodes)
-            returns = jax.block_until_ready(scores.returns)
+            scores = test(
+                _final_key(seed), saved.weights, saved.quantiser, config.num_final_episodes
+            )
+            returns = np.asarray(scores.returns)
             callbacks.raise_error()
             found.append({"eval_env": _summary(returns)})
     return found
 
 
-def _summary(returns: jax.Array) -> dict[str, Any]:
+def _summary(returns: np.ndarray) -> dict[str, Any]:
     """Return mean, standard deviation and count of returns as JSON values."""
-    mean, std = float(returns.mean()), float(returns.std())
+    mean, std = map(float, mean_and_std(returns.ravel()))
     return {
         "return_mean": mean if math.isfinite(mean) else None,  # JSON has no NaN
         "return_std": std if math.isfinite(std) else None,

@@ -169,6 +169,7 @@ def _train(
                 config.chunk_size,
                 stop_every=(config.checkpoint_every, config.render_every),
                 should_stop=lambda: bool(stop.signal) or stop.is_enough,
+                evaluation=setup.evaluation,
                 around=around,
             ):
                 record(setup, records, checkpoints, chunk)
@@ -200,7 +201,7 @@ def start_or_restore(setup: Setup, checkpoints: Checkpoints) -> TrainState:
     if setup.config.num_seeds > 1:
         shapes = jax.eval_shape(lambda keys: loop.start(keys, setup.strategy), keys)
         buffers.check_fit(setup.config, buffers.size_of(shapes))
-    first = loop.start(keys, setup.strategy)
+    first = setup.evaluation.begun(setup.strategy, loop.start(keys, setup.strategy))
     if setup.config.resume and checkpoints.latest() is not None:
         state = checkpoints.restore(first)
         lost = buffers.what_resuming_loses(setup.config, buffers.size_of(state))
@@ -233,13 +234,14 @@ def compiled(setup: Setup, state: TrainState) -> TrainState:
         words += " (quicker the next time)"
     with setup.time.phase("compiling", words):
         check_memory(setup, state)
-        return loop.compiled(setup.strategy, state)
+        return loop.compiled(setup.strategy, state, setup.evaluation)
 
 
 def check_memory(setup: Setup, state: TrainState) -> None:
     """Compile the program of several seeds, and reject it if it needs more memory than there is."""
     if setup.config.num_seeds > 1:
-        program = loop.advance.lower(setup.strategy, state, jnp.asarray(1, jnp.int32)).compile()
+        count = jnp.asarray(1, jnp.int32)
+        program = loop.advance.lower(setup.strategy, state._replace(best=None), count).compile()
         device_memory.check_seeds_fit(program, setup.config.num_seeds)
 
 

@@ -15,8 +15,8 @@ from ternevo.settings.environments import is_outside_jax
 from ternevo.settings.flat import flat
 from ternevo.strategies import warm_start
 from ternevo.strategies.across_seeds import across_seeds
-from ternevo.strategies.evaluated import evaluated
 from ternevo.strategies.warm_start import Start
+from ternevo.training.evaluation import Evaluation
 from ternevo.types import Env, Host, Policy, Strategy
 
 
@@ -27,6 +27,7 @@ class Setup(NamedTuple):
     env: Env
     policy: Policy
     strategy: Strategy
+    evaluation: Evaluation
     folder: RunFolder
     start: Start | None
     time: Phases
@@ -64,7 +65,8 @@ def build(config: RunConfig, time: Phases | None = None) -> Setup:
         begin = warm_start.load(source, env, policy, kind, trust, how)
         warm_start.check_windows(begin, config.policy.windows)
     strategy = build_strategy(config, env, policy, begin)
-    return Setup(config, env, policy, strategy, folder, begin, time or Phases())
+    evaluation = evaluation_of(config, env, policy, config.num_seeds)
+    return Setup(config, env, policy, strategy, evaluation, folder, begin, time or Phases())
 
 
 def elsewhere_of(config: RunConfig, env: Env) -> Env:
@@ -99,13 +101,22 @@ def _in_processes(host: Host, count: int) -> Host:
 
 
 def build_strategy(config: RunConfig, env: Env, policy: Policy, begin: Start | None) -> Strategy:
-    """Build the strategy that the loop runs, with warm start, evaluations and all seeds."""
+    """Build the strategy that the loop runs, with warm start and all seeds."""
     first = warm_start.start_from(policy, begin.params.weights) if begin else policy
     built = config.strategy.build(env, first, config.policy.weights, config.num_generations)
     strategy = of_type(f"what {type(config.strategy).__name__}.build returns", built, Strategy)
     if begin:
         strategy = warm_start.with_moments(strategy, begin.params.moments)
-    problem = problems.of(policy, env)
-    best_from = config.strategy.best_from(config.num_generations)
-    strategy = evaluated(strategy, problem, config.eval_every, config.num_eval_episodes, best_from)
     return across_seeds(strategy, config.num_seeds)
+
+
+def evaluation_of(config: RunConfig, env: Env, policy: Policy, num_seeds: int) -> Evaluation:
+    """Return how a run evaluates the policies of its seeds, or a tuner those of its trials."""
+    return Evaluation(
+        problems.of(policy, env),
+        config.eval_every,
+        config.num_eval_episodes,
+        config.num_final_episodes,
+        num_seeds,
+        best_from=config.strategy.best_from(config.num_generations),
+    )

@@ -9,7 +9,7 @@ import pytest
 from recall import returns_of_all
 from remembering_policies import Elman, Plastic, Recurrent
 
-from ternevo import envs, problems
+from ternevo import envs
 from ternevo.arithmetic import actions, observation
 from ternevo.arithmetic.weights import kind_of, straight_through_all
 from ternevo.learners import through_time
@@ -19,7 +19,6 @@ from ternevo.rollouts.transitions import Taken
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.across_seeds import across_seeds
-from ternevo.strategies.evaluated import evaluated
 from ternevo.strategies.numbered import unwrapped
 from ternevo.types import ActionSpec, Env, ObsSpec, Policy
 
@@ -229,7 +228,6 @@ def test_seeds_in_one_program_learn_as_they_would_alone():
     env = envs.make("probe/recall", 4)
     policy = Elman(4).build(env.obs, env.action)
     strategy = PPO(num_envs=8, num_steps=8, num_minibatches=2).build(env, policy, "ternary", 4)
-    strategy = evaluated(strategy, problems.of(policy, env), every=4, num_episodes=4)
     keys = jnp.stack([jax.random.key(1), jax.random.key(2)])
     together = across_seeds(strategy, 2)
     state = together.init(keys)

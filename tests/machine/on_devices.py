@@ -18,8 +18,8 @@ from ternevo import envs, problems
 from ternevo.machine import devices
 from ternevo.settings.policies import MLP, Graph
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.strategies.evaluated import evaluated
 from ternevo.training import loop
+from ternevo.training.evaluation import Evaluation
 from ternevo.types import Strategy
 
 CASES = {  # (strategy, its settings, policy, environment, episode length)
@@ -150,17 +150,17 @@ def gathered() -> dict[str, np.ndarray]:
     return {name: np.asarray(x) for name, x in arrived.items()}
 
 
-def build(case: str) -> Strategy:
+def build(case: str) -> tuple[Strategy, Evaluation]:
     name, settings, policy_settings, env_id, episode_length = CASES[case]
     env = envs.make(env_id, episode_length)
     policy = policy_settings.build(env.obs, env.action)
     strategy = STRATEGIES[name].of(**settings).build(env, policy, policy_settings.weights, 4)
-    return evaluated(strategy, problems.of(policy, env), 2, 5)
+    return strategy, Evaluation(problems.of(policy, env), 2, 5, num_final_episodes=9)
 
 
-def final_state(strategy: Strategy) -> list[np.ndarray]:
+def final_state(strategy: Strategy, evaluation: Evaluation) -> list[np.ndarray]:
     state = loop.start(jax.random.key(0), strategy)
-    for chunk in loop.train(strategy, state, 4, 2):
+    for chunk in loop.train(strategy, state, 4, 2, evaluation=evaluation):
         state = chunk.state
     plain = jax.tree.map(
         lambda x: (
@@ -181,8 +181,8 @@ def found_on(num_devices: int, cases: list[str]) -> dict[str, np.ndarray]:
     strategies = {case: build(case) for case in cases}  # off the mesh, as in a session
     with devices.on_all_devices(num_devices):
         assert devices.count() == num_devices
-        states = {case: final_state(strategies[case]) for case in cases}
-        states["collectives"] = [np.asarray(num_collectives(strategies[cases[0]]))]
+        states = {case: final_state(*strategies[case]) for case in cases}
+        states["collectives"] = [np.asarray(num_collectives(strategies[cases[0]][0]))]
         messages = {f"gathered/{name}": bits(x) for name, x in gathered().items()}
     return messages | {f"{case}/{i}": x for case, xs in states.items() for i, x in enumerate(xs)}
 

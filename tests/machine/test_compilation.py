@@ -16,13 +16,14 @@ from jax.experimental.compilation_cache import compilation_cache as jax_cache
 from policies_of_strategies import OWN, mlp_for, world_for
 
 from ternevo import envs, problems
-from ternevo.machine import compilation_cache
+from ternevo.machine import compilation_cache, devices
 from ternevo.runs import claims
 from ternevo.settings.command_line import parse
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.strategies.evaluated import evaluated
-from ternevo.training import loop, results, session
+from ternevo.strategies.across_seeds import keys_of
+from ternevo.training import loop, policies, results
 from ternevo.training.checkpoint import Checkpoints
+from ternevo.training.evaluation import Evaluation
 from ternevo.training.setup import build as build_setup
 
 # --- nothing is traced twice ------------------------------------------------------------------
@@ -47,9 +48,9 @@ QUICK_TRACES = (
 )
 """Those with a state, a rollout or a loss of their own. The others are searches in the place of
 `ternary_nes`, binary or float weights in it, and DDPG, which is TD3 without some parts."""
-ROLLOUTS = {"deep_ga": 3, "poet": 3}
-"""Rollouts in one program, by default 2: the strategy's, and that of `with_evaluation`. The third
-is of elites that are evaluated again, or of the scores of niches."""
+ROLLOUTS = {"deep_ga": 2, "poet": 2}
+"""Rollouts in the program of a generation, by default 1; others are of elites that are evaluated
+again, or of the scores of niches."""
 SMALL = collections.defaultdict(lambda: {"population_size": 8}, OF_LEARNERS)
 LOSSES = {"ppo": 1, "dqn": 3, "td3": 2, "ddpg": 2, "sac": 2, "erl": 3}
 """Further calls of the policy: in a loss, for the values of what follows, and in ERL by members."""
@@ -74,7 +75,7 @@ def counting(functions, calls, *names):
 
 
 def counted_strategy(name, weights, options):
-    """Return a strategy on a probe, and the counts of what is traced of probe and policy."""
+    """Return a strategy on a probe, its evaluation, and counts of what is traced of both."""
     calls = collections.Counter()
     # Not resets: the shapes of what they return are asked for apart from running them.
     probe = "double_integrator" if name in PUSHING else "random_length"
@@ -82,7 +83,7 @@ def counted_strategy(name, weights, options):
     policy = mlp_for(name, (4,), weights=weights).build(env.obs, env.action)
     policy = counting(policy, calls, "apply")
     strategy = STRATEGIES[name].of(**SMALL[name], **options).build(env, policy, weights, 20)
-    return evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4), calls
+    return strategy, Evaluation(problems.of(policy, env), 5, 4, num_final_episodes=9), calls
 
 
 def each(kinds, quick):
@@ -100,29 +101,30 @@ def test_a_chunk_traces_each_rollout_once_and_returns_the_types_that_it_takes(
     name, weights, options
 ):
     """So the program of the first chunk is that of all: of its types weak ones are a part."""
-    strategy, calls = counted_strategy(name, weights, options)
+    strategy, _, calls = counted_strategy(name, weights, options)
     first = jax.eval_shape(lambda: loop.start(jax.random.key(0), strategy))
     count = jax.ShapeDtypeStruct((), jnp.int32)
     after, _ = jax.eval_shape(functools.partial(loop.advance, strategy), first, count)
     types = lambda x: (x.shape, x.dtype, x.weak_type)  # noqa: E731
     assert jax.tree.map(types, after) == jax.tree.map(types, first)
-    rollouts = ROLLOUTS.get(name, 2)
+    rollouts = ROLLOUTS.get(name, 1)
     assert calls == {"step": rollouts, "apply": rollouts + LOSSES.get(name, 0)}
 
 
 @each(RUN, QUICK_RUNS)
 def test_a_run_traces_each_of_its_rollouts_once(name, weights, options, tmp_path):
     """Whatever the chunks, in a second run, and after a checkpoint."""
-    strategy, calls = counted_strategy(name, weights, options)
+    strategy, evaluation, calls = counted_strategy(name, weights, options)
+    train = functools.partial(loop.train, strategy, evaluation=evaluation)
     before = loop.advance._cache_size()
     for chunk_size in (3, 0):
-        state = loop.start(jax.random.key(0), strategy)
-        for chunk in loop.train(strategy, state, 8, chunk_size, stop_every=(5,)):
+        state = evaluation.begun(strategy, loop.start(jax.random.key(0), strategy))
+        for chunk in train(state, 8, chunk_size, stop_every=(5,)):
             state = chunk.state
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state)
-        restored = checkpoints.restore(loop.start(jax.random.key(0), strategy))
-    list(loop.train(strategy, restored, 12))
+        restored = checkpoints.restore(state)
+    list(train(restored, 12))
     assert calls == {"step": 2, "apply": 2 + LOSSES.get(name, 0)}
     assert loop.advance._cache_size() == before + 1
 
@@ -159,21 +161,27 @@ def build(tmp_path, *arguments):
     return build_setup(parse([*PROBE, "--runs_dir", str(tmp_path / "runs"), *arguments]))
 
 
-def test_final_policies_are_evaluated_by_one_program_for_both_and_for_any_seed(
-    default_cache, tmp_path
+@pytest.mark.parametrize("num_seeds", ["1", "2"])
+def test_final_policies_are_evaluated_by_the_program_of_the_evaluations_in_training(
+    num_seeds, default_cache, tmp_path
 ):
-    setup = build(tmp_path)
+    setup = build(tmp_path, "--num_seeds", num_seeds)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    state = loop.start(jax.random.key(0), setup.strategy)
-    with Checkpoints(setup.folder.checkpoints) as checkpoints:
-        session.save(setup, checkpoints, state)
-    calls = collections.Counter()
-    setup = setup._replace(env=counting(setup.env, calls, "step"))
-    results.final_evaluations(setup)
-    assert calls == {"step": 1}
-    programs = set(default_cache.iterdir())
-    results.final_evaluations(setup._replace(config=dataclasses.replace(setup.config, seed=1)))
-    assert set(default_cache.iterdir()) == programs
+    with devices.on_all_devices():
+        state = loop.start(keys_of(setup.config.seeds), setup.strategy)
+        state = setup.evaluation.begun(setup.strategy, state)
+        setup.evaluation.compile(setup.strategy, state)
+        for seed in (0, 5):
+            one = setup._replace(config=dataclasses.replace(setup.config, seed=seed))
+            for folder in one.seed_folders.values():
+                folder.path.mkdir(parents=True, exist_ok=True)
+            policies.save(one, policies.policies_of(one, state), 0)
+    for seed in (0, 5):
+        one = setup._replace(config=dataclasses.replace(setup.config, seed=seed))
+        found = results.final_evaluations(one)
+        assert [row["policy"]["episodes"] for row in found] == [128] * int(num_seeds)
+    assert setup.evaluation._test._cache_size() == 1
+    assert len(list(default_cache.glob("jit__test_all-*-cache"))) == 1
 
 
 def test_compiled_programs_are_kept_by_default(default_cache, tmp_path):

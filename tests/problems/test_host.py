@@ -13,6 +13,7 @@ from ternevo.arithmetic import observation
 from ternevo.deploy.runtime import Policy
 from ternevo.host import scoring
 from ternevo.host.scoring import HostError, Job, Terms
+from ternevo.host.workers import Workers
 from ternevo.machine import callbacks, devices
 from ternevo.policies import contract
 from ternevo.problems import Plan
@@ -67,6 +68,23 @@ def test_returns_are_those_of_the_deployed_policies(drift):
     np.testing.assert_allclose(scores.moments.mean, quantiser.mean + first / count, rtol=1e-6)
     deviation = np.sqrt(second / count - (first / count) ** 2)
     np.testing.assert_allclose(scores.moments.deviation, deviation, rtol=1e-5)
+
+
+def test_of_the_episodes_of_a_test_only_those_asked_for_are_run(drift, monkeypatch):
+    policy = contract.build(MLP((4,)), drift.obs, drift.action)
+    problem = problems.of(policy, drift)
+    weights, quantiser = policy.init(jax.random.key(3)), observation.freeze(observation.empty(2))
+    test = jax.jit(problem.test, static_argnums=3)
+    with one_device():
+        whole = test(jax.random.key(1), weights, quantiser, 6)
+        part = test(jax.random.key(1), weights, quantiser, 6, 2)
+        monkeypatch.setattr(Workers, "score", None)  # calling it fails
+        none = test(jax.random.key(1), weights, quantiser, 6, 0)
+    callbacks.raise_error()
+    assert np.all(np.asarray(whole.lengths) > 0)
+    np.testing.assert_array_equal(part.returns[0], [*whole.returns[0, :2], 0, 0, 0, 0])
+    np.testing.assert_array_equal(part.lengths[0], [*whole.lengths[0, :2], 0, 0, 0, 0])
+    assert not np.any(none.returns) and not np.any(none.lengths)
 
 
 def test_a_generation_depends_on_its_state_and_on_nothing_outside(drift):

@@ -19,8 +19,9 @@ from ternevo.rollouts import population
 from ternevo.rollouts.population import Rollout, episode_keys, evaluate
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.strategies.evaluated import evaluated
 from ternevo.strategies.from_settings import plan
+from ternevo.training import loop
+from ternevo.training.evaluation import Evaluation
 from ternevo.types import Env
 
 # Compiling is most of the time of these tests; unoptimised it takes a third.
@@ -146,14 +147,11 @@ def test_training_is_cut_off_and_evaluation_is_not(weights):
     settings = STRATEGIES["ternary_nes"].of(
         population_size=4, init_horizon=0.25, horizon_growth=1.0
     )
-    strategy = evaluated(settings.build(env, policy, weights, 7), problems.of(policy, env), 1, 2)
-
-    @quick_jit
-    def go(key):
-        keys = jax.random.split(key, 7)
-        return jax.lax.scan(lambda s, k: strategy.step(k, s), strategy.init(key), keys)[1]
-
-    metrics = go(jax.random.key(0))
+    strategy = settings.build(env, policy, weights, 7)
+    evaluation = Evaluation(problems.of(policy, env), 1, 2)
+    first = loop.start(jax.random.key(0), strategy)
+    chunks = list(loop.train(strategy, first, 7, evaluation=evaluation))
+    metrics = {n: np.concatenate([c.metrics[n] for c in chunks]) for n in chunks[0].metrics}
     grown = [10, 15, 20, 25, 30, 35, LONG]
     np.testing.assert_allclose(metrics["episode/length"], grown, atol=1)  # whole steps
     assert float(metrics["episode/length"][-1]) == LONG

@@ -22,9 +22,9 @@ from ternevo.machine import devices
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.across_seeds import across_seeds, keys_of, of_each_seed
-from ternevo.strategies.evaluated import evaluated
 from ternevo.training import loop
 from ternevo.training.checkpoint import Checkpoints
+from ternevo.training.evaluation import Evaluation
 from ternevo.types import Strategy
 
 FIRST_SEED, GENERATIONS = 3, 6
@@ -32,36 +32,37 @@ COLLECTIVE = re.compile(r" (all-gather|all-reduce|all-to-all|collective-permute)
 
 
 @functools.cache
-def build(name: str, num_seeds: int) -> Strategy:
+def build(name: str, num_seeds: int) -> tuple[Strategy, Evaluation]:
     is_pushed = name in CONTINUOUS
     env = envs.make("probe/double_integrator" if is_pushed else "gymnax/CartPole-v1", 20)
     policy = MLP(hidden_sizes=(4,)).build(env.obs, env.action)
     sizes = SMALL.get(name, {"population_size": 16})
     strategy = STRATEGIES[name].of(**sizes).build(env, policy, "ternary", 20)
-    strategy = evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4)
-    return across_seeds(strategy, num_seeds)
+    evaluation = Evaluation(problems.of(policy, env), 5, 4, 4, num_seeds)
+    return across_seeds(strategy, num_seeds), evaluation
 
 
 @functools.cache
 def trained(name: str, seeds: range) -> dict[str, np.ndarray]:
     """Return weights and metrics, each array [seeds, ...]."""
-    strategy = build(name, len(seeds))
+    strategy, evaluation = build(name, len(seeds))
     state = loop.start(keys_of(seeds), strategy)
-    chunks = list(loop.train(strategy, state, GENERATIONS, 4))
+    chunks = list(loop.train(strategy, state, GENERATIONS, 4, evaluation=evaluation))
     metrics = {n: np.concatenate([c.metrics[n] for c in chunks]) for n in chunks[0].metrics}
     of_each = of_each_seed(metrics, len(seeds), axis=1)
     found = {f"metrics/{n}": np.stack([own[n] for own in of_each]) for n in metrics}
     # On one device from here on, as a run does before it saves: each small operation on arrays of
     # the mesh is a program of its own, and XLA's threads may take two of them in another order.
-    state = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), chunks[-1].state.strategy)
-    params = of_each_seed((strategy.params(state), state.best, state.best_return), len(seeds))
+    last = chunks[-1].state
+    state = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), last.strategy)
+    params = of_each_seed((strategy.params(state), last.best), len(seeds))
     leaves = zip(*(jax.tree.leaves(own) for own in params), strict=True)
     return {**found, **{f"params/{i}": np.stack(x) for i, x in enumerate(leaves)}}
 
 
 def num_messages(name: str, num_seeds: int) -> int:
     """Return how often devices talk in the compiled program."""
-    strategy = build(name, num_seeds)
+    strategy, _ = build(name, num_seeds)
     state = loop.start(keys_of(range(num_seeds)), strategy)
     program = loop.advance.lower(strategy, state, jnp.asarray(1, jnp.int32)).compile()
     return len(COLLECTIVE.findall(program.as_text()))
@@ -69,17 +70,17 @@ def num_messages(name: str, num_seeds: int) -> int:
 
 def num_compiled_later(name: str, num_seeds: int) -> int:
     """Return how many programs the second chunk compiles, and the first two after a checkpoint."""
-    strategy = build(name, num_seeds)
-    first = loop.start(keys_of(range(num_seeds)), strategy)
-    chunks = loop.train(strategy, first, GENERATIONS, 2)
+    strategy, evaluation = build(name, num_seeds)
+    first = evaluation.begun(strategy, loop.start(keys_of(range(num_seeds)), strategy))
+    chunks = loop.train(strategy, first, GENERATIONS, 2, evaluation=evaluation)
     next(chunks)
     with Compiled() as compiled:
         state = next(chunks).state
     with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder)) as checkpoints:
         checkpoints.save(state)
-        restored = checkpoints.restore(loop.start(keys_of(range(num_seeds)), strategy))
+        restored = checkpoints.restore(state)
     with compiled:
-        list(loop.train(strategy, restored, GENERATIONS, 1))
+        list(loop.train(strategy, restored, GENERATIONS, 1, evaluation=evaluation))
     return compiled.count
 
 

@@ -10,7 +10,7 @@ from gradient_learners import PUSHING, SMALL
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 from policies_of_strategies import OWN, mlp_for, world_for
 
-from ternevo import envs, problems
+from ternevo import envs
 from ternevo.names import UnknownName
 from ternevo.settings.flat import flat, numbers_of, with_numbers
 from ternevo.settings.strategies import STRATEGIES
@@ -19,7 +19,6 @@ from ternevo.settings.strategies.neat import NEAT
 from ternevo.settings.strategies.poet import Poet
 from ternevo.settings.strategies.ternary_nes import TernaryNES
 from ternevo.strategies.across_seeds import across_seeds, keys_of, of_each_seed, trials
-from ternevo.strategies.evaluated import evaluated
 from ternevo.training import loop
 
 GENERATIONS = 6
@@ -49,22 +48,17 @@ def settings_of(name, **options):
     return STRATEGIES[name].of(**SMALL.get(name, {"population_size": 8}), **own, **options)
 
 
-def parts(settings, weights, env, length=5):
-    """Return the strategy of the settings, its policy and its world."""
+def built(settings, weights, env="probe/random_length", length=5):
+    """Return the strategy of the settings."""
     name = OF_CLASS.get(type(settings), "")
     world = world_for(name, envs.make(env, length))
     policy = mlp_for(name, (4,), weights=weights).build(world.obs, world.action)
-    return settings.build(world, policy, weights, 20), policy, world
-
-
-def built(settings, weights, env="probe/random_length", length=5):
-    strategy, policy, world = parts(settings, weights, env, length)
-    return evaluated(strategy, problems.of(policy, world), every=5, num_episodes=4)
+    return settings.build(world, policy, weights, 20)
 
 
 def program(settings, weights, env="probe/random_length"):
     """Return the text of what makes the first state, and of a generation."""
-    strategy, _, _ = parts(settings, weights, env)
+    strategy = built(settings, weights, env)
     init, step = jax.jit(strategy.init), jax.jit(strategy.step)
     start = jax.random.key(0), *strategy.numbers()
     begin, first = init.lower(*start), init.eval_shape(*start)
@@ -166,7 +160,7 @@ def test_trials_together_are_the_trials_alone():
 
 def test_seeds_together_have_the_numbers_of_the_settings():
     strategy = across_seeds(built(settings_of("ternary_nes", lr=0.25), "ternary"), 3)
-    state = loop.start(keys_of([0, 1, 2]), strategy).strategy.strategy
+    state = loop.start(keys_of([0, 1, 2]), strategy).strategy
     np.testing.assert_array_equal(state.numbers["lr"], np.full(3, 0.25, np.float32))
 
 

@@ -56,12 +56,12 @@ def test_seeds_together_are_the_seeds_alone(name):
     ("name", "messages"),
     [
         (EVOLVED, {4: 0}),
-        pytest.param("ternary_nes", {4: 0, 3: 3}, marks=pytest.mark.slow),
+        pytest.param("ternary_nes", {4: 0, 3: 2}, marks=pytest.mark.slow),
         pytest.param("ternary_nes", {2: 0}, marks=pytest.mark.slow),
-        ("ddpg", {3: 1}),  # of those that replay the one that compiles fastest
-        pytest.param("sac", {3: 1}, marks=pytest.mark.slow),
+        ("ddpg", {3: 0}),  # of those that replay the one that compiles fastest
+        pytest.param("sac", {3: 0}, marks=pytest.mark.slow),
         pytest.param("sac", {2: 0}, marks=pytest.mark.slow),
-        pytest.param("dqn", {3: 1, 2: 0}, marks=pytest.mark.slow),
+        pytest.param("dqn", {3: 0, 2: 0}, marks=pytest.mark.slow),
     ],
     ids=[
         "two each",
@@ -76,7 +76,7 @@ def test_seeds_together_are_the_seeds_alone(name):
 def test_seeds_on_two_devices(name, messages, tmp_path):
     """Each has two seeds, or one, and they do not talk; or both share the populations of three.
 
-    Of three seeds that replay, each device learns all alike; they share the tests of what ships.
+    Of three seeds that replay, each device learns all alike, so that they do not talk either.
 
     Then they talk as often as for one seed: messages that are independent may wait for each other
     for ever. Each case runs one program in all chunks, also after a checkpoint.
@@ -89,16 +89,6 @@ def test_seeds_on_two_devices(name, messages, tmp_path):
             together = {key.removeprefix(f"{count}/"): found[key] for key in found.files}
             assert_each_is_alone(name, together, count)
             assert (together["messages"], together["compiled"]) == (expected, 0)
-
-
-@pytest.mark.parametrize("backend", ["cpu", "gpu"])
-def test_the_shipped_policies_are_tested_only_when_that_is_due(backend, monkeypatch):
-    """A `cond` stays one, in turn or side by side, and does not run both of its branches."""
-    monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    strategy = build.__wrapped__(EVOLVED, 3)
-    keys = jax.random.split(jax.random.key(0), 3)
-    program = jax.make_jaxpr(strategy.step)(keys, jax.eval_shape(strategy.init, keys))
-    assert " cond[" in str(program)
 
 
 @pytest.mark.parametrize(

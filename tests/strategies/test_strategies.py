@@ -13,7 +13,7 @@ from gradient_learners import GRADIENTS
 from policies_of_strategies import OWN, mlp_for, world_for
 from policy_inputs import inputs
 
-from ternevo import envs, problems
+from ternevo import envs
 from ternevo.algorithms.schedules import optimizer, schedule
 from ternevo.arithmetic import actions, observation, ternary
 from ternevo.envs import probe
@@ -21,20 +21,16 @@ from ternevo.keys import MEMORY, START, TASK
 from ternevo.names import UnknownName
 from ternevo.policies.acting import Actor, seen_first
 from ternevo.problems import episodes
-from ternevo.problems.episodes import evaluate_policy
 from ternevo.rollouts import step_count
 from ternevo.rollouts.population import size_of
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies import evolve
-from ternevo.strategies.evaluated import evaluated
 from ternevo.types import (
     LEFT_OUT,
     ObservationMoments,
     PolicyParams,
     Scores,
-    Strategy,
-    Tensor,
 )
 
 GENERATIONS = 30
@@ -431,103 +427,3 @@ def test_a_misspelt_algorithm_or_parameter_is_refused_with_what_was_meant():
 def test_utilities_of_the_wrong_sign_for_an_algorithm_are_refused():
     with pytest.raises(ValueError, match=r"SNES.*--fitness_shaping own, not centered_rank"):
         latent_of("SNES", fitness_shaping="centered_rank")
-
-
-# --- evaluation of what would be shipped ------------------------------------------------------
-
-
-def scripted(exponents) -> Strategy:
-    """After generation i it ships a net whose action on probe/target is 2**-(exponents[i] + 3)."""
-
-    def params(generation):
-        weight = Tensor(jnp.ones((1, 1), jnp.int8), jnp.asarray(exponents, jnp.int8)[generation])
-        return PolicyParams(({"weight": weight},), observation.empty(1))
-
-    def step(key, generation):
-        return generation + 1, {"return/mean": jnp.zeros(())}
-
-    return Strategy(lambda key: jnp.zeros((), jnp.int32), step, params)
-
-
-TARGET = envs.make("probe/target")
-
-
-def return_of(exponent: int) -> float:
-    return -((2.0 ** -(exponent + 3) - 0.5) ** 2)
-
-
-def watched(exponents, every: int, best_from: int = 0):
-    policy = MLP((), use_bias=False, observation_shift=0).build(TARGET.obs, TARGET.action)
-    problem = problems.of(policy, TARGET)
-    strategy = evaluated(scripted(exponents), problem, every, num_episodes=2, best_from=best_from)
-
-    @quick_jit
-    def go(key):
-        keys = jax.random.split(key, len(exponents) - 1)
-        return jax.lax.scan(lambda s, k: strategy.step(k, s), strategy.init(key), keys)
-
-    state, metrics = go(jax.random.key(0))
-    return strategy, state, metrics
-
-
-def test_evaluations_are_nan_between_and_the_best_one_is_kept():
-    """Exponent -2 hits the target in generation 4; in 3 it does too, but is not looked at."""
-    exponents = [-2, 1, 0, -2, -2, 0, -1, 3]
-    strategy, state, metrics = watched(exponents, every=2)
-    looked_at = {1: return_of(1), 2: return_of(0), 4: 0.0, 6: return_of(-1)}
-    expected = [looked_at.get(i, np.nan) for i in range(1, 8)]
-    np.testing.assert_allclose(metrics["eval/return"], expected, atol=1e-7)
-    np.testing.assert_array_equal(np.isnan(metrics["eval/length"]), np.isnan(expected))
-    np.testing.assert_array_equal(np.isnan(metrics["eval/return_std"]), np.isnan(expected))
-    best = [return_of(1), return_of(0), return_of(0), 0.0, 0.0, 0.0, 0.0]
-    np.testing.assert_allclose(metrics["eval/best_return"], best, atol=1e-7)
-    assert int(state.best.weights[0]["weight"].exponent) == -2
-    assert (int(state.best_generation), float(state.best_return)) == (4, 0.0)
-    assert int(strategy.params(state).weights[0]["weight"].exponent) == 3, "ships the current one"
-
-
-def test_the_first_generation_is_evaluated_however_rare_evaluations_are():
-    _, state, metrics = watched([1, 0, -2], every=5)
-    assert int(state.best.weights[0]["weight"].exponent) == 0
-    assert float(state.best_return) == pytest.approx(return_of(0))
-    np.testing.assert_array_equal(np.isnan(metrics["eval/return"]), [False, True])
-
-
-def test_an_evaluation_that_is_not_finite_is_never_the_best():
-    env = TARGET._replace(step=lambda key, state, action: pays_infinity(key, state, action))
-    policy = MLP((), use_bias=False).build(env.obs, env.action)
-    strategy = evaluated(scripted([0, -2]), problems.of(policy, env), 1, num_episodes=2)
-    state, _ = jax.jit(strategy.step)(jax.random.key(0), strategy.init(jax.random.key(1)))
-    assert (int(state.best_generation), float(state.best_return)) == (0, -np.inf)
-
-
-def pays_infinity(key, state, action):
-    state, timestep = TARGET.step(key, state, action)
-    return state, timestep._replace(reward=jnp.full_like(timestep.reward, jnp.inf))
-
-
-def test_evaluate_policy_uses_one_member_and_the_episodes_asked_for():
-    env = envs.make("probe/random_length", 50)
-    policy = MLP(()).build(env.obs, env.action)
-    weights = policy.init(jax.random.key(0))
-    quantiser = observation.freeze(observation.empty(1))
-    result = evaluate_policy(policy, env, weights, quantiser, jax.random.key(1), 6)
-    assert result.returns.shape == (1, 6)
-    assert len(np.unique(result.returns)) > 1
-
-
-@pytest.mark.parametrize("every, num_episodes", [(0, 1), (1, 0)])
-def test_evaluating_never_or_on_nothing_is_refused(every, num_episodes):
-    policy = MLP(()).build(TARGET.obs, TARGET.action)
-    with pytest.raises(ValueError, match="eval_every and num_eval_episodes"):
-        evaluated(scripted([0]), problems.of(policy, TARGET), every, num_episodes)
-
-
-def test_only_late_policies_are_the_best_if_asked_for():
-    """A policy that is not yet pruned must not ship as the best of a sparse run."""
-    exponents = [1, -2, 0, 1, 0, -1]  # the best is the first that is evaluated
-    for best_from, generation in ((0, 1), (3, 5), (9, 5)):
-        _, state, metrics = watched(exponents, 1, best_from)
-        assert int(state.best_generation) == generation
-        assert float(state.best_return) == pytest.approx(return_of(exponents[generation]), abs=1e-7)
-        assert float(metrics["eval/best_return"][0]) == pytest.approx(0.0, abs=1e-7)

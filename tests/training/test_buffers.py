@@ -10,7 +10,6 @@ from ternevo import run
 from ternevo.machine import devices
 from ternevo.runs.sinks import read_jsonl
 from ternevo.strategies.across_seeds import across_seeds, keys_of
-from ternevo.strategies.evaluated import EvaluationState
 from ternevo.training import buffers
 from ternevo.training.checkpoint import Checkpoints
 from ternevo.types import Buffer, PolicyParams, Strategy, TrainState, is_buffer
@@ -118,14 +117,12 @@ def test_each_seed_has_a_buffer_of_its_own(backend, monkeypatch):
     """In turn, or side by side: each seed writes its own numbers."""
 
     def step(key, state):
-        rows, count = state.strategy
+        rows, count = state
         rows = rows.data.at[count].set(jax.random.uniform(key))
-        return state._replace(strategy=(Buffer(rows), count + 1)), {}
+        return (Buffer(rows), count + 1), {}
 
     def init(key):
-        first = Buffer(jnp.zeros(3)), jnp.zeros((), jnp.int32)
-        zero = jnp.zeros((), jnp.int32)
-        return EvaluationState(first, zero, (), zero, jnp.zeros(()))  # pyright: ignore
+        return Buffer(jnp.zeros(3)), jnp.zeros((), jnp.int32)
 
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     strategy = Strategy(init, step, lambda state: PolicyParams((), ()))
@@ -135,7 +132,7 @@ def test_each_seed_has_a_buffer_of_its_own(backend, monkeypatch):
     state = together.init(keys)
     for _ in range(2):
         state, _ = jax.jit(together.step)(keys, state)
-    rows, count = state.strategy
+    rows, count = state
     assert is_buffer(rows)
     expected = [[jax.random.uniform(key)] * 2 + [0] for key in keys]
     np.testing.assert_array_equal(rows.data, expected)

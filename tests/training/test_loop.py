@@ -11,9 +11,9 @@ from gradient_learners import SMALL
 from ternevo import envs, problems
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.strategies.evaluated import evaluated
 from ternevo.training import loop
 from ternevo.training.checkpoint import CheckpointError, Checkpoints
+from ternevo.training.evaluation import Evaluation
 from ternevo.types import LEFT_OUT, Strategy
 
 KINDS = [
@@ -28,18 +28,19 @@ KINDS = [
 
 
 @functools.cache
-def small(name: str = "ternary_nes", weights: str = "ternary") -> Strategy:
+def small(name: str = "ternary_nes", weights: str = "ternary") -> tuple[Strategy, Evaluation]:
     # Floats that add up over an episode, but for DQN, which takes discrete actions only.
     env = envs.make("probe/corridor" if name == "dqn" else "probe/double_integrator", 6)
     policy = MLP(hidden_sizes=(4,), weights=weights).build(env.obs, env.action)
     settings = STRATEGIES[name].of(**SMALL.get(name, {"population_size": 8}))
     strategy = settings.build(env, policy, weights, 20)
-    return evaluated(strategy, problems.of(policy, env), every=5, num_episodes=4)
+    return strategy, Evaluation(problems.of(policy, env), every=5, num_episodes=4)
 
 
-def finished(strategy, state, num_generations, chunk_size=0):
+def finished(parts, state, num_generations, chunk_size=0):
     """Return the last state and all metrics."""
-    chunks = list(loop.train(strategy, state, num_generations, chunk_size))
+    strategy, evaluation = parts
+    chunks = list(loop.train(strategy, state, num_generations, chunk_size, evaluation=evaluation))
     names = chunks[0].metrics
     metrics = {n: np.concatenate([chunk.metrics[n] for chunk in chunks]) for n in names}
     return chunks[-1].state, metrics
@@ -48,30 +49,30 @@ def finished(strategy, state, num_generations, chunk_size=0):
 @functools.cache
 def whole(name: str, weights: str):
     """Return what 20 generations in one chunk end with, and their metrics."""
-    strategy = small(name, weights)
-    return finished(strategy, loop.start(jax.random.key(0), strategy), 20, chunk_size=20)
+    parts = small(name, weights)
+    return finished(parts, loop.start(jax.random.key(0), parts[0]), 20, chunk_size=20)
 
 
 @pytest.mark.exact
 @pytest.mark.parametrize(("name", "weights"), KINDS)
 def test_chunk_size_changes_no_bit(name, weights):
-    strategy, key = small(name, weights), jax.random.key(0)
-    pieces = finished(strategy, loop.start(key, strategy), 20, chunk_size=3)
+    parts, key = small(name, weights), jax.random.key(0)
+    pieces = finished(parts, loop.start(key, parts[0]), 20, chunk_size=3)
     chex.assert_trees_all_equal(whole(name, weights), pieces, strict=True)
 
 
 @pytest.mark.exact
 @pytest.mark.parametrize(("name", "weights"), KINDS)
 def test_ten_generations_a_checkpoint_and_ten_more_equal_twenty(name, weights, tmp_path):
-    strategy, key = small(name, weights), jax.random.key(0)
+    parts, key = small(name, weights), jax.random.key(0)
     last, metrics = whole(name, weights)
 
-    half, first = finished(strategy, loop.start(key, strategy), 10, chunk_size=10)
+    half, first = finished(parts, loop.start(key, parts[0]), 10, chunk_size=10)
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(half)
     rebuilt = small.__wrapped__(name, weights)
     with Checkpoints(tmp_path) as checkpoints:
-        restored = checkpoints.restore(loop.start(key, rebuilt))
+        restored = checkpoints.restore(rebuilt[1].begun(rebuilt[0], loop.start(key, rebuilt[0])))
     resumed, second = finished(rebuilt, restored, 20, chunk_size=7)
 
     chex.assert_trees_all_equal(last, resumed, strict=True)
@@ -82,14 +83,21 @@ def test_ten_generations_a_checkpoint_and_ten_more_equal_twenty(name, weights, t
 
 
 def test_chunks_end_where_they_are_told_to():
-    strategy = small()
+    strategy, _ = small()
     state = loop.start(jax.random.key(0), strategy)
     chunks = loop.train(strategy, state, 11, chunk_size=4, stop_every=(5, 0, 3))
     assert [int(chunk.state.generation) for chunk in chunks] == [3, 5, 6, 9, 10, 11]
 
 
+def test_chunks_end_where_policies_are_evaluated():
+    strategy, evaluation = small()
+    state = loop.start(jax.random.key(0), strategy)
+    chunks = loop.train(strategy, state, 11, 4, stop_every=(9,), evaluation=evaluation)
+    assert [int(chunk.state.generation) for chunk in chunks] == [1, 5, 9, 10, 11]
+
+
 def test_should_stop_ends_after_the_chunk_it_was_asked_in():
-    strategy, answers = small(), iter([False, False, True])
+    (strategy, _), answers = small(), iter([False, False, True])
     state = loop.start(jax.random.key(0), strategy)
     chunks = list(loop.train(strategy, state, 20, 2, should_stop=lambda: next(answers)))
     assert [chunk.first_generation for chunk in chunks] == [0, 2]
@@ -122,7 +130,7 @@ def test_the_first_update_that_was_left_out_is_found():
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
-    strategy = small()
+    strategy, _ = small()
     expected = jax.eval_shape(lambda: loop.start(jax.random.key(0), strategy))
     with (
         Checkpoints(tmp_path) as checkpoints,
@@ -133,7 +141,7 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")  # orbax warns in its own words before it raises
 def test_a_damaged_checkpoint_is_refused(tmp_path):
-    strategy = small()
+    strategy, _ = small()
     state = loop.start(jax.random.key(0), strategy)
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state)

@@ -17,7 +17,8 @@ GRADIENTS = ["--num_envs", "2", "--num_steps", "4", "--num_minibatches", "2"]
 def begun(tmp_path, *argv):
     """Return a run and its first state."""
     setup = build(parse([*SMALL, "--runs_dir", str(tmp_path), *argv]))
-    return setup, loop.start(keys_of(setup.config.seeds), setup.strategy)
+    state = loop.start(keys_of(setup.config.seeds), setup.strategy)
+    return setup, setup.evaluation.begun(setup.strategy, state)
 
 
 @pytest.mark.parametrize(
@@ -34,13 +35,7 @@ def test_policies_are_those_of_the_strategy(argv, tmp_path):
 
 def check_policies(setup, state):
     found = policies.policies_of(setup, state)
-    evaluated = state.strategy
-    wanted = policies.Policies(
-        setup.strategy.params(evaluated),
-        evaluated.best,
-        evaluated.best_generation,
-        evaluated.best_return,
-    )
+    wanted = policies.Policies(setup.strategy.params(state.strategy), state.best)
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
