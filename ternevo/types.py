@@ -390,9 +390,9 @@ class Problem(NamedTuple):
       evaluate: maps a key, a population, the moments of observations so far and the number of
         completed generations to scores.
       test: maps a key, the params and the frozen quantiser of one policy, and a number of
-        episodes to scores [1, episodes] without moments, on episodes that `evaluate` does not
-        use. A further argument says how many of the episodes to run. As it may be traced, one
-        program serves several numbers.
+        episodes to scores [1, episodes], whose moments mean nothing, on episodes that `evaluate`
+        does not use. A further argument says how many of the episodes to run; it may be traced,
+        so that one program serves several numbers.
       is_steady: whether scores of different generations are comparable.
       num_tests: the number of episodes that `test` runs whatever it is asked for; 0 if it does as
         it is asked.

@@ -129,6 +129,17 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path):
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(tmp_path):
+    """A run of a few generations, in a folder of its own."""
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    environment = os.environ | {smoke.VARIABLE: "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "return" in done.stdout and [*tmp_path.iterdir()] == [tmp_path / "cartpole.tvp"]
+
+
 def test_a_smoke_test_is_short_and_says_so(monkeypatch, capsys):
     arguments = ["--strategy", "ppo", "--num_generations", "1000"]
     assert parse(arguments).num_generations == 1000

@@ -15,6 +15,7 @@ SUITES = {
     "cpu": "about ten minutes on a few cores",
     "gpu": "populations up to 2**17, needs an accelerator",
     "deploy": "about a minute: deployed policies on one core",
+    "systems": "about ten minutes: each kind of policy and learner once, beside a plainer one",
     "quick": "about a minute at toy sizes: checks that everything runs; its numbers mean nothing",
     "all": "every case",
 }
@@ -305,6 +306,27 @@ class BesideNeatPython:
         return _built("topologies:build", self)
 
 
+@dataclasses.dataclass(frozen=True)
+class System:
+    """The first generations of a run, against those of a plainer run."""
+
+    env: str
+    episode_length: int
+    options: tuple[str, ...]
+    """Options of `python -m ternevo.run` for the system."""
+    plainer: str
+    """What the other run is called."""
+    beside: tuple[str, ...]
+    """Its options."""
+    common: tuple[str, ...]
+    """Options of both."""
+    num_generations: int = 1
+
+    def build(self) -> Contest:
+        """Return ternevo and the plainer run."""
+        return _built("systems:build", self)
+
+
 EVOSAX = "evosax always runs to the last step, and its cost does not depend on weights"
 PPO = "updates of PPO from a random policy, float MLPs (64, 64) with tanh, against a plain PPO"
 BESIDE_PPO = (Comparison("reference PPO", "rate"), Comparison("reference PPO", "memory"))
@@ -348,6 +370,32 @@ MINATAR = "10x10x4 bits, 16 filters of 3x3, 128, 6 actions,"
 MINATAR_SIZES = ((10, 10, 4), ((16, 3, 1),), (128,), 6)
 NATURE = "84x84x4 pixels, filters 32 of 8x8/4, 64 of 4x4/2, 64 of 3x3/1, 512, 18 actions,"
 NATURE_SIZES = ((84, 84, 4), ((32, 8, 4), (64, 4, 2), (64, 3, 1)), (512,), 18)
+
+SEARCH = ("--strategy", "ternary_nes", "--population_size", "256", "--num_episodes", "1")
+REPLAY = ("--buffer_size", "10000", "--learning_starts", "500", "--steps_per_generation", "1000")
+
+
+def _system(
+    what: str,
+    env: str,
+    length: int,
+    options: str,
+    plainer: str,
+    beside: str,
+    common: tuple[str, ...] = SEARCH,
+    num_generations: int = 1,
+) -> Case:
+    """Return a case of the suite "systems"."""
+    name = env.partition("/")[2]
+    many = "" if num_generations == 1 else f", {num_generations} generations"
+    setting = System(
+        *(env, length, tuple(options.split()), plainer, tuple(beside.split()), common),
+        num_generations=num_generations,
+    )
+    rivals = Comparison(plainer, "time"), Comparison(plainer, "memory")
+    text = f"{what} on {name}, time limit {length}{many}, beside {plainer}"
+    return Case(text, ("systems",), setting, rivals)
+
 
 CASES: dict[str, Case] = {
     "cartpole_random": Case(
@@ -654,6 +702,16 @@ CASES: dict[str, Case] = {
         BesideNeatPython("control/double_pole", 10, 8, 2, 2),
         (Comparison("neat-python", "rate"),),
     ),
+    "system_quick": Case(
+        "system_recurrent at a toy size",
+        ("quick",),
+        System(
+            *("gymnax/CartPole-v1", 5, ("--policy", "recurrent", "--memory_size", "4")),
+            *("MLP", ("--policy", "mlp", "--hidden_sizes", "(4,)")),
+            ("--population_size", "8", "--num_episodes", "1"),
+        ),
+        (Comparison("MLP", "time"),),
+    ),
     "deploy_quick": Case(
         "5-9-3 with signs, a few evaluations",
         ("quick",),
@@ -667,6 +725,92 @@ CASES: dict[str, Case] = {
         _deployed_conv(),
     ),
 }
+
+BREAKOUT, CARTPOLE = "gymnax/Breakout-MinAtar", "gymnax/CartPole-v1"
+SMALL_PPO = ("--strategy", "ppo", "--num_envs", "16", "--num_steps", "64")
+SYSTEMS = {
+    "conv": _system(
+        *("a convolutional policy", BREAKOUT, 100, "--policy conv", "MLP", "--policy mlp"),
+    ),
+    "resnet": _system(
+        *(
+            "a residual policy",
+            BREAKOUT,
+            100,
+            "--policy resnet --channels (8,)",
+            "MLP",
+            "--policy mlp",
+        ),
+    ),
+    "recurrent": _system(
+        *("a recurrent policy", CARTPOLE, 200, "--policy recurrent", "MLP", "--policy mlp"),
+    ),
+    "hebbian": _system(
+        *("Hebbian plasticity", CARTPOLE, 200, "--policy hebbian", "MLP", "--policy mlp"),
+    ),
+    "gradient_learner": _system(
+        *("gradient steps within a life", "meta/hidden_direction", 100),
+        *("--policy gradient_learner --lifetime 11", "MLP", "--policy mlp --lifetime 11"),
+    ),
+    "entm": _system(
+        *("an evolved Turing machine", "memory/copy", 100),
+        *("--policy entm", "recurrent", "--policy recurrent"),
+    ),
+    "ntm": _system(
+        *("a neural Turing machine", "memory/copy", 100),
+        *("--policy ntm --weights float", "recurrent", "--policy recurrent --weights float"),
+    ),
+    "neat": _system(
+        *("NEAT with graphs", CARTPOLE, 200, "--strategy neat --policy graph"),
+        *("ternary_nes", "--strategy ternary_nes --policy mlp"),
+        SEARCH[2:],
+    ),
+    "hyperneat": _system(
+        *("HyperNEAT", "vision/boxes@11", 10, "--policy hyperneat", "NEAT", "--policy graph"),
+        ("--strategy", "neat", *SEARCH[2:]),
+    ),
+    "q_learner": _system(
+        *("NEAT+Q", "control/mountain_car_bins", 200),
+        *("--policy q_learner --lifetime 3", "NEAT", "--policy graph --lifetime 3"),
+        ("--strategy", "neat", *SEARCH[2:]),
+    ),
+    "poet": _system(
+        *("POET", "control/hop_runner", 100, "--strategy poet", "ternary_nes"),
+        "--strategy ternary_nes",
+        ("--num_episodes", "1"),
+    ),
+    "deep_ga": _system(
+        *("the deep GA", CARTPOLE, 200, "--strategy deep_ga", "ternary_nes"),
+        "--strategy ternary_nes",
+        SEARCH[2:],
+    ),
+    "map_elites": _system(
+        *("MAP-Elites", "control/maze", 200, "--strategy map_elites", "ternary_nes"),
+        "--strategy ternary_nes",
+        SEARCH[2:],
+    ),
+    "replay": _system(
+        *("DQN with a replay buffer", CARTPOLE, 200, "--strategy dqn", "PPO"),
+        "--strategy ppo --num_envs 10 --num_steps 100",
+        (),
+        2,
+    ),
+    "erl": _system(
+        *("ERL with TD3", "gymnax/Pendulum-v1", 200, "--strategy erl", "TD3", "--strategy td3"),
+        (),
+        2,
+    ),
+    "ppo_recurrent": _system(
+        *("PPO through time", CARTPOLE, 200, "--policy recurrent", "MLP", "--policy mlp"),
+        SMALL_PPO,
+    ),
+    "ppo_int8": _system(
+        *("PPO with 8-bit weights", CARTPOLE, 200),
+        *("--weights int8", "ternary", "--weights ternary"),
+        SMALL_PPO,
+    ),
+}
+CASES |= {f"system_{name}": case for name, case in SYSTEMS.items()}
 
 SCALING = {  # time limits: short ones keep the states that evosax stacks small
     "brax/ant@spring": 100,

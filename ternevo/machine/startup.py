@@ -16,7 +16,7 @@ SET_ASIDE = {
     "JAX_NUMPY_RANK_PROMOTION": "evosax and the environments mix ranks",
     "JAX_DISABLE_JIT": "a run is a compiled program, and would take hours",
     "JAX_DEBUG_NANS": "metrics that a generation does not measure are NaN",
-    "JAX_DEBUG_INFS": "the best return so far begins at -inf",
+    "JAX_DEBUG_INFS": "the best fitness of a search begins at infinity",
     **dict.fromkeys(
         (
             "JAX_TRANSFER_GUARD",

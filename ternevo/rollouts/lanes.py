@@ -111,7 +111,7 @@ def run_blocks(
 
     Args:
       work: the work.
-      packed: the packed params of the members of these blocks.
+      packed: the packed params of the members of these blocks; what is beyond takes the last.
       first_packed: the member whose params come first.
       blocks: from and to, see `Work`.
       num_slots: the number of slots, a multiple of the tile.

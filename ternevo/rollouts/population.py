@@ -187,9 +187,11 @@ def evaluate_policy(
         count, share = counts
         first = device * share
         work = _work(rollout, (quantiser, quantiser), keys[:, None], first, rows, limit, 0)
-        copies = jax.tree.map(lambda x: jnp.broadcast_to(x, (rows, *x.shape)), params)
-        own = Own(copies, jnp.zeros_like(first))
-        tally = _run_members(work, own, rows, jnp.clip(count - first, 0, share), rollout)
+        # All members take the only one that there is.
+        packed = jax.vmap(work.packing.pack)(jax.tree.map(lambda x: x[None], params))
+        blocks = jnp.zeros_like(first), jnp.clip(count - first, 0, share)
+        tally = no_tally((rows, 1), 0, work.env)
+        tally = run_blocks(work, packed, blocks[0], blocks, work.tile_slots, tally)
         return devices.gather((tally.returns[:, 0], tally.lengths[:, 0]))
 
     run_split = devices.split(run, (False, False, False, False))

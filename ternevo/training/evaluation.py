@@ -1,8 +1,7 @@
 """Evaluations of the policy that would ship: every k generations, and after the last one.
 
-All of them run one compiled program, because that of a simulator takes long to compile. It is
-called between chunks of generations. The best policy so far is kept as NumPy arrays beside the
-state of the strategy.
+On a CPU all of them run one compiled program, because that of a simulator takes long to compile.
+The best policy so far is kept as NumPy arrays beside the state of the strategy.
 """
 
 from functools import partial
@@ -15,12 +14,6 @@ from ternevo.arithmetic import observation
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.strategies.across_seeds import of_all_seeds
 from ternevo.types import Best, Key, ObsKind, Params, PolicyParams, Problem, Strategy, TrainState
-
-MOST_SHARED = 256
-"""The most final episodes whose program also serves the evaluations between generations.
-
-Its memory, and what it packs before it runs, are those of all episodes that it could run.
-"""
 
 
 class Episodes(NamedTuple):
@@ -61,7 +54,8 @@ class Evaluation:
           problem: whose episodes of `test` are the fresh ones.
           every: the number of generations from one evaluation to the next.
           num_episodes: the number of episodes of an evaluation.
-          num_final_episodes: the number of episodes that `run` will be asked for at the end.
+          num_final_episodes: the number of episodes that `run` will be asked for at the end; 0 for
+            none.
           num_seeds: the number of seeds, as in `across_seeds`.
           best_from: the generation from which on only policies from then on count.
 
@@ -76,8 +70,9 @@ class Evaluation:
         self.every = every
         self._problem, self._best_from, self._num_seeds = problem, best_from, num_seeds
         self._num_episodes = num_episodes
-        is_shared = num_final_episodes <= MOST_SHARED
-        self._most = max(num_episodes, num_final_episodes) if is_shared else num_episodes
+        # An accelerator runs all episodes of a program side by side, also those not asked for.
+        is_shared = jax.default_backend() == "cpu"
+        self._most = max(num_episodes, num_final_episodes if is_shared else 0)
         self._test = jax.jit(self._test_all, static_argnums=4)
 
     def is_due(self, generation: int) -> bool:
@@ -95,7 +90,7 @@ class Evaluation:
         return state._replace(best=Best(policy, np.zeros(state.key.shape, np.int32), worst))
 
     def compile(self, strategy: Strategy, state: TrainState) -> None:
-        """Compile what `after` runs, by running no episode."""
+        """Compile what `after` runs, by running no episode, or all examples where those are run."""
         due = self._due_of(strategy, state)
         self._run(due.key_data, due.policy.weights, due.quantiser, 0, self._most)
 
@@ -106,8 +101,9 @@ class Evaluation:
 
         Args:
           strategy: the strategy.
-          state: the state after a chunk; its `best` is from before.
-          metrics: those of the chunk, [generations] or [generations, seeds].
+          state: the state after some generations, of which only the last may be due for an
+            evaluation; its `best` is from before them.
+          metrics: those of these generations, [generations] or [generations, seeds].
 
         Returns:
           The state, and the metrics with those of evaluations.
@@ -186,17 +182,17 @@ _EVALUATED = ("eval/return", "eval/return_std", "eval/length")
 
 def mean_and_std(returns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation over the last axis, not finite where a return is not."""
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray(returns.mean(-1)), np.asarray(returns.std(-1))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _due(strategy: Strategy, kind: ObsKind, state: TrainState) -> _Due:
-    """Return what an evaluation needs; its key is the one that the last generation left over."""
+    """Return what an evaluation needs, with its key, see `keys_of_generation`."""
 
     def key_data(key: Key) -> jax.Array:
-        _, left = key_of_generation(key, state.generation - 1)
-        return jax.random.key_data(left)
+        _, key_test = keys_of_generation(key, state.generation - 1)
+        return jax.random.key_data(key_test)
 
     policy = strategy.params(state.strategy)
     freeze = partial(observation.freeze, kind=kind)
@@ -205,10 +201,10 @@ def _due(strategy: Strategy, kind: ObsKind, state: TrainState) -> _Due:
     return _Due(policy, freeze(policy.moments), key_data(state.key))
 
 
-def key_of_generation(key: Key, generation: jax.Array) -> tuple[Key, Key]:
+def keys_of_generation(key: Key, generation: jax.Array) -> tuple[Key, Key]:
     """Return the keys of a generation, counted from 0, and of the evaluation after it."""
-    trained, evaluated = jax.random.split(jax.random.fold_in(key, generation))
-    return trained, evaluated
+    key_step, key_test = jax.random.split(jax.random.fold_in(key, generation))
+    return key_step, key_test
 
 
 def _copied(tree: Any) -> Any:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ternevo.machine import devices
-from ternevo.training.evaluation import Evaluation, key_of_generation
+from ternevo.training.evaluation import Evaluation, keys_of_generation
 from ternevo.types import LEFT_OUT, Key, Metrics, Strategy, TrainState
 
 MAX_CHUNK = 256
@@ -39,15 +39,19 @@ class Divergence(NamedTuple):
     value: float
 
 
+Rows = dict[str, np.ndarray]
+"""Metrics of several generations, NumPy arrays [generations] or [generations, seeds]."""
+
+
 class Chunk(NamedTuple):
-    """The results of a chunk: `metrics` has numpy arrays [generations] or [generations, seeds].
+    """The results of a chunk.
 
     `first_generation` is the number of generations before the chunk.
     """
 
     state: TrainState
     first_generation: int
-    metrics: dict[str, np.ndarray]
+    metrics: Rows
     seconds: float
 
 
@@ -78,7 +82,7 @@ def _strongly_typed(x: jax.Array) -> jax.Array:
 
 def generation(strategy: Strategy, state: TrainState) -> tuple[TrainState, Metrics]:
     """Run one generation, of one seed or of several."""
-    keys_of = jax.vmap(key_of_generation, (0, None)) if state.key.ndim else key_of_generation
+    keys_of = jax.vmap(keys_of_generation, (0, None)) if state.key.ndim else keys_of_generation
     key, _ = keys_of(state.key, state.generation)
     strategy_state, metrics = strategy.step(key, state.strategy)
     if not state.key.ndim:
@@ -122,10 +126,25 @@ def compiled(
     return _advanced(strategy, state, 0)[0]
 
 
-def _advanced(strategy: Strategy, state: TrainState, count: int) -> tuple[TrainState, Metrics]:
-    """Run a chunk; the best policy so far stays outside the compiled program."""
+def _advanced(strategy: Strategy, state: TrainState, count: int) -> tuple[TrainState, Rows]:
+    """Run generations; the best policy so far stays outside the compiled program."""
     after, metrics = advance(strategy, state._replace(best=None), jnp.asarray(count, jnp.int32))
-    return after._replace(best=state.best), metrics
+    rows = {name: np.asarray(values)[:count] for name, values in metrics.items()}
+    return after._replace(best=state.best), rows
+
+
+def _evaluated(
+    strategy: Strategy, state: TrainState, count: int, evaluation: Evaluation
+) -> tuple[TrainState, Rows]:
+    """Run generations, and evaluate the policy after those where that is due."""
+    parts: list[Rows] = []
+    while count:
+        part = min(count, evaluation.generations_until(int(state.generation)))
+        state, rows = _advanced(strategy, state, part)
+        state, rows = evaluation.after(strategy, state, rows)
+        parts.append(rows)
+        count -= part
+    return state, {name: np.concatenate([rows[name] for rows in parts]) for name in parts[0]}
 
 
 def divergence(metrics: dict[str, np.ndarray]) -> Divergence | None:
@@ -170,7 +189,7 @@ def train(
       chunk_size: the number of generations in a chunk; 0 chooses about two seconds' worth.
       stop_every: end a chunk at every multiple of each of these numbers of generations; 0 never.
       should_stop: called between chunks.
-      evaluation: evaluates the policy between chunks, which end where it does; None for never.
+      evaluation: evaluates the policy between generations; None for never.
       around: called for each chunk with whether it ends the run. The context it returns is active
         while the chunk runs and while the caller processes it.
     """
@@ -181,16 +200,15 @@ def train(
         state = evaluation.begun(strategy, state)
     while done < num_generations and not devices.agreed(should_stop()):
         to_stops = [every - done % every for every in stop_every if every]
-        to_stops += [evaluation.generations_until(done)] if evaluation else []
         count = min(devices.agreed(size), num_generations - done, *to_stops)
         with around(done + count == num_generations):
             if not is_compiled:  # so that the seconds count only training
                 state, is_compiled = compiled(strategy, state, evaluation), True
             begin = time.perf_counter()
-            state, metrics = _advanced(strategy, state, count)
-            rows = {name: np.asarray(values)[:count] for name, values in metrics.items()}
             if evaluation:
-                state, rows = evaluation.after(strategy, state, rows)
+                state, rows = _evaluated(strategy, state, count, evaluation)
+            else:
+                state, rows = _advanced(strategy, state, count)
             seconds = time.perf_counter() - begin
             yield Chunk(state, done, rows, seconds)
         done += count

@@ -175,7 +175,7 @@ def _over_seeds(returns: list[float | None]) -> dict[str, Any]:
 
 
 def final_evaluations(setup: Setup) -> list[dict[str, dict[str, Any]]]:
-    """Evaluate each seed's two policy files on the same fresh episodes, using one program."""
+    """Evaluate each seed's two policy files, both on the same fresh episodes, using one program."""
     config, folders = setup.config, setup.seed_folders.values()
     paths = {
         "policy": [folder.policy for folder in folders],
@@ -203,7 +203,7 @@ def _returns_of(setup: Setup, paths: list[Path]) -> np.ndarray:
     """Return the returns [seeds, episodes] of a policy file of each seed."""
     config = setup.config
     saved = [policy_file.load(path, trust=config.policy_name) for path in paths]
-    key_data = [_data_of_final_key(seed) for seed in config.seeds]
+    key_data = [np.asarray(jax.random.key_data(_final_key(seed))) for seed in config.seeds]
     of_each = [
         (data, own.weights, own.quantiser) for data, own in zip(key_data, saved, strict=True)
     ]
@@ -212,10 +212,6 @@ def _returns_of(setup: Setup, paths: list[Path]) -> np.ndarray:
     episodes = setup.evaluation.run(data, weights, quantiser, config.num_final_episodes)
     callbacks.raise_error()
     return episodes.returns.reshape(config.num_seeds, -1)
-
-
-def _data_of_final_key(seed: int) -> np.ndarray:
-    return np.asarray(jax.random.key_data(_final_key(seed)))
 
 
 def _final_key(seed: int) -> Key:

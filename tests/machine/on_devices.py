@@ -128,6 +128,14 @@ def num_collectives(strategy: Strategy) -> int:
     return len(COLLECTIVE.findall(program.as_text()))
 
 
+def num_collectives_of_evaluation(strategy: Strategy, evaluation: Evaluation) -> int:
+    """Return the same of the program of an evaluation."""
+    due = evaluation._due_of(strategy, loop.start(jax.random.key(0), strategy))
+    arguments = jax.tree.map(np.asarray, (due.key_data, due.policy.weights, due.quantiser))
+    lowered = evaluation._test.lower(*arguments, np.zeros((), np.int32), evaluation._most)
+    return len(COLLECTIVE.findall(lowered.compile().as_text()))
+
+
 DTYPES = {  # kinds of arrays that a message may have, with all bit patterns of the short ones
     "bool": np.array([False, True] * 8),
     "nothing": np.zeros((8, 0), np.float32),
@@ -182,7 +190,10 @@ def found_on(num_devices: int, cases: list[str]) -> dict[str, np.ndarray]:
     with devices.on_all_devices(num_devices):
         assert devices.count() == num_devices
         states = {case: final_state(*strategies[case]) for case in cases}
-        states["collectives"] = [np.asarray(num_collectives(strategies[cases[0]][0]))]
+        states["collectives"] = [
+            np.asarray(num_collectives(strategies[cases[0]][0])),
+            np.asarray(num_collectives_of_evaluation(*strategies[cases[0]])),
+        ]
         messages = {f"gathered/{name}": bits(x) for name, x in gathered().items()}
     return messages | {f"{case}/{i}": x for case, xs in states.items() for i, x in enumerate(xs)}
 

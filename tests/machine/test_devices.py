@@ -168,10 +168,10 @@ def test_arrays_travel_bit_for_bit_whatever_their_dtype(states, dtype):
 
 
 @pytest.mark.exact
-def test_only_two_messages_travel_in_a_generation(states):
-    """Returns and moments; sums for the update."""
-    assert int(states[1]["collectives/0"]) == 0
-    assert int(states[2]["collectives/0"]) == 2
+def test_only_two_messages_travel_in_a_generation_and_one_in_an_evaluation(states):
+    """Returns and moments; sums for the update; what the evaluation of the policy returned."""
+    assert [int(states[1][f"collectives/{i}"]) for i in (0, 1)] == [0, 0]
+    assert [int(states[2][f"collectives/{i}"]) for i in (0, 1)] == [2, 1]
 
 
 @pytest.mark.exact

@@ -11,9 +11,9 @@ from ternevo import envs, problems
 from ternevo.arithmetic import observation
 from ternevo.settings.policies import MLP
 from ternevo.strategies.across_seeds import keys_of
-from ternevo.training import evaluation as evaluations, loop
+from ternevo.training import loop
 from ternevo.training.evaluation import Evaluation
-from ternevo.types import PolicyParams, Strategy, Tensor
+from ternevo.types import Best, PolicyParams, Strategy, Tensor
 
 TARGET = envs.make("probe/target")
 
@@ -101,7 +101,7 @@ def test_each_seed_has_a_best_of_its_own():
     evaluation = Evaluation(problem_of_a_walk()[0], 1, 2, num_seeds=2)
     policies = PolicyParams({"weight": np.array([[1, 1], [2, 2]])}, ())
     older = PolicyParams({"weight": np.array([[8, 8], [9, 9]])}, ())
-    best = evaluations.Best(older, np.array([3, 3], np.int32), np.array([0.5, 0.5], np.float32))
+    best = Best(older, np.array([3, 3], np.int32), np.array([0.5, 0.5], np.float32))
     found = evaluation._better(best, policies, 7, np.array([0.25, 0.75], np.float32))
     np.testing.assert_array_equal(found.policy.weights["weight"], [[8, 8], [2, 2]])
     np.testing.assert_array_equal(found.generation, [3, 7])
@@ -162,13 +162,6 @@ def test_one_program_serves_evaluations_and_final_ones():
         np.testing.assert_array_equal(found.returns, expected.returns)
         np.testing.assert_array_equal(found.lengths, expected.lengths)
     assert (shared._test._cache_size(), own._test._cache_size()) == (1, 2)
-
-
-def test_many_final_episodes_have_a_program_of_their_own():
-    """Or each evaluation would hold, and pack, as many copies of the policy."""
-    problem, _, _ = problem_of_a_walk()
-    assert Evaluation(problem, 1, 3, evaluations.MOST_SHARED)._most == evaluations.MOST_SHARED
-    assert Evaluation(problem, 1, 3, evaluations.MOST_SHARED + 1)._most == 3
 
 
 @pytest.mark.exact

@@ -69,7 +69,7 @@ def test_a_callback_ends_the_training():
 
     options = TINY | {"num_generations": 1_000_000, "chunk_size": 2}
     ternevo.train("probe/corridor", **options, callback=enough)
-    assert [row["generation"] for row in seen] == [1]
+    assert [row["generation"] for row in seen] == [1, 2]
 
 
 def test_python_and_the_command_line_say_the_same():

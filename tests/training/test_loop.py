@@ -89,11 +89,13 @@ def test_chunks_end_where_they_are_told_to():
     assert [int(chunk.state.generation) for chunk in chunks] == [3, 5, 6, 9, 10, 11]
 
 
-def test_chunks_end_where_policies_are_evaluated():
+def test_a_chunk_may_hold_several_evaluations():
     strategy, evaluation = small()
     state = loop.start(jax.random.key(0), strategy)
-    chunks = loop.train(strategy, state, 11, 4, stop_every=(9,), evaluation=evaluation)
-    assert [int(chunk.state.generation) for chunk in chunks] == [1, 5, 9, 10, 11]
+    chunks = list(loop.train(strategy, state, 11, 9, evaluation=evaluation))
+    assert [len(chunk.metrics["eval/return"]) for chunk in chunks] == [9, 2]
+    returns = np.concatenate([chunk.metrics["eval/return"] for chunk in chunks])
+    np.testing.assert_array_equal(1 + np.flatnonzero(~np.isnan(returns)), [1, 5, 10])
 
 
 def test_should_stop_ends_after_the_chunk_it_was_asked_in():
