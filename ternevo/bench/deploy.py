@@ -80,6 +80,8 @@ def build(setting: Deployed) -> Contest:
         "JAX batch": _jax_batch,
         "onnxruntime call": _onnxruntime_call,
     }
+    if record.input_kind == "bits":
+        builders["Python call, words"] = _python_call_of_words
     contestants = [
         _checked(name, build_one, record, obs, expected, setting)
         for name, build_one in builders.items()
@@ -182,6 +184,13 @@ def _python_call(name: str, record: PolicyRecord, obs: np.ndarray, setting: Depl
     if runtime.backend() != "native":
         raise Missing("the extension was not built")
     return _one_by_one(Policy(record).act, obs, 10 * SINGLE_CALLS)
+
+
+def _python_call_of_words(
+    name: str, record: PolicyRecord, obs: np.ndarray, setting: Deployed
+) -> Way:
+    words = np.packbits(obs > 0, axis=1, bitorder="little").view("<u8").astype(np.uint64)
+    return _python_call(name, record, words, setting)
 
 
 def _python_batch(name: str, record: PolicyRecord, obs: np.ndarray, setting: Deployed) -> Way:

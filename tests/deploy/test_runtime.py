@@ -223,6 +223,29 @@ def test_an_observation_of_any_dtype_is_what_numpy_makes_of_it(backend, dtype, o
         policy.act(obs[0, :4])
 
 
+@pytest.mark.parametrize("size", [2, 63, 64, 65, 130, 400, 1100])
+@pytest.mark.parametrize("output", ["discrete", "continuous"])
+def test_bits_may_be_packed_into_words(backend, size, output):
+    """The longest is longer than what the extension unpacks itself."""
+    record = make_record((size, 8, 3), inputs="bits", bits=1, output=output, seed=4)
+    policy = runtime.Policy(record)
+    bits = np.random.default_rng(size).integers(0, 2, (40, size)).astype(bool)
+    padded = np.pad(bits, [(0, 0), (0, -size % 64)])
+    words = np.packbits(padded, axis=1, bitorder="little").view("<u8").astype(np.uint64)
+    for row, packed in zip(bits, words, strict=True):
+        np.testing.assert_array_equal(policy.act(packed), policy.act(row))
+    with pytest.raises(ValueError, match="has shape"):
+        policy.act(np.zeros(words.shape[1] + 2, np.uint64))
+    with pytest.raises(ValueError, match="has shape"):
+        policy.act(words[0].astype(np.int64))
+
+
+def test_words_are_no_observation_of_a_policy_that_takes_numbers(backend):
+    policy = runtime.Policy(make_record((64, 8, 3), seed=4))
+    with pytest.raises(ValueError, match=r"has shape .1,"):
+        policy.act(np.zeros(1, np.uint64))
+
+
 def test_a_long_observation_of_another_dtype(backend):
     record = make_record((1500, 3), seed=4)
     policy, obs = runtime.Policy(record), np.random.default_rng(1).normal(size=1500)

@@ -19,7 +19,7 @@ typedef struct {
        other a new array for a continuous action. */
     PyObject *convert, *new_action;
     Py_ssize_t inputs, outputs, memory_size;
-    int is_discrete;
+    int is_discrete, takes_bits;
 } policy;
 
 /* ------------------------------------------------------------------------------------ refusals */
@@ -211,6 +211,25 @@ static int convert_here(Py_buffer *view, Py_ssize_t size, float *to) {
 #undef CONVERT
 }
 
+/* Make float32 of bits in words of 64, the first in the lowest place; return -1 if the array is not
+   as many such words as it takes. An array of as many numbers as inputs is not one of words. */
+static int unpack_here(Py_buffer *view, Py_ssize_t size, float *to) {
+    const wanted words = {"words", "uint64", "QL", 8, 0, 1, {(size + 63) / 64, 0}};
+    if (!is_of_format(view, &words) || !is_of_shape(view, &words) ||
+        (uintptr_t)view->buf % sizeof(uint64_t) != 0) {
+        return -1;
+    }
+    static const uint32_t places[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    const uint64_t *from = view->buf;
+    for (Py_ssize_t i = 0; i < size; i += 8) {
+        uint32_t octet = from[i / 64] >> i % 64 & 0xff;
+        for (int j = 0; j < 8; j++) { /* `to` has room for all eight: MOST_CONVERTED is a multiple */
+            to[i + j] = octet & places[j] ? 1.0f : 0.0f;
+        }
+    }
+    return 0;
+}
+
 /* Open one observation. What is not float32 is converted here, or else by `convert`, if there is
    one: lists, other shapes of an image, strides. */
 static int open_observation(policy *self, PyObject *obs, observation *found) {
@@ -223,7 +242,8 @@ static int open_observation(policy *self, PyObject *obs, observation *found) {
         }
         found->values = found->converted;
         if (self->inputs <= MOST_CONVERTED &&
-            convert_here(view, self->inputs, found->converted) == 0) {
+            (convert_here(view, self->inputs, found->converted) == 0 ||
+             (self->takes_bits && unpack_here(view, self->inputs, found->converted) == 0))) {
             return 0;
         }
         PyBuffer_Release(view);
@@ -498,6 +518,7 @@ static int set_up(policy *self, PyObject *data) {
     self->outputs = decoded.num_outputs;
     self->memory_size = decoded.memory_size;
     self->is_discrete = decoded.output_kind == TVP_DISCRETE;
+    self->takes_bits = decoded.input_kind == TVP_BITS;
     tvp_free(&decoded);
     if (!is_integer) {
         PyErr_SetString(PyExc_ValueError, "the policy computes with floats; NumPy runs those");
