@@ -82,9 +82,9 @@ class Policy:
 
     Observations are float32, one [in] or a batch [n, in]; of a policy that takes images also
     [height, width, channels] or [n, height, width, channels]. Other dtypes are converted: a single
-    one in C, if it is an array. Lists take longer. One observation of bits may also be packed: uint64
-    [ceil(in / 64)], the first bit in the lowest place. `act` of discrete actions costs a tenth of a
-    microsecond with the extension, of continuous ones a few tenths.
+    one in C, if it is an array. Lists take longer. One observation of bits may also be packed:
+    uint64 [ceil(in / 64)], the first bit in the lowest place. `act` of discrete actions costs a
+    tenth of a microsecond with the extension, of continuous ones a few tenths.
 
     Attributes:
       record: what the file holds.
