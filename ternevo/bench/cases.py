@@ -372,7 +372,6 @@ NATURE = "84x84x4 pixels, filters 32 of 8x8/4, 64 of 4x4/2, 64 of 3x3/1, 512, 18
 NATURE_SIZES = ((84, 84, 4), ((32, 8, 4), (64, 4, 2), (64, 3, 1)), (512,), 18)
 
 SEARCH = ("--strategy", "ternary_nes", "--population_size", "256", "--num_episodes", "1")
-REPLAY = ("--buffer_size", "10000", "--learning_starts", "500", "--steps_per_generation", "1000")
 
 
 def _system(
@@ -796,9 +795,9 @@ SYSTEMS = {
         2,
     ),
     "erl": _system(
-        *("ERL with TD3", "gymnax/Pendulum-v1", 200, "--strategy erl", "TD3", "--strategy td3"),
-        (),
-        2,
+        *("ERL with TD3", "gymnax/Pendulum-v1", 50),
+        *("--strategy erl --population_size 4 --updates_per_step 0.1", "TD3", "--strategy td3"),
+        ("--critic_hidden_sizes", "(64, 64)", "--learning_starts", "200"),
     ),
     "ppo_recurrent": _system(
         *("PPO through time", CARTPOLE, 200, "--policy recurrent", "MLP", "--policy mlp"),
