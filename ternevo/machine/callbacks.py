@@ -2,6 +2,7 @@
 
 An exception in a callback of XLA would be printed with its traceback and reach the caller as an
 internal error of a program whose inputs are gone. So it is kept here, and the program gets NaN.
+So is the KeyboardInterrupt of a Ctrl-C that comes during such a call.
 """
 
 import threading
@@ -19,7 +20,7 @@ from ternevo.machine import interruption
 class _Kept:
     """The first error since it was last asked for."""
 
-    error: Exception | None = None
+    error: Exception | KeyboardInterrupt | None = None
     lock = threading.Lock()
 
 
@@ -35,13 +36,16 @@ def call(function: Callable[..., Any], shapes: Any, *args: Any) -> Any:
     """
 
     def guarded(*args: Any) -> Any:
-        with _Kept.lock:
-            if _Kept.error is None and not interruption.is_abandoned():
-                try:
-                    return function(*jax.tree.map(np.asarray, args))
-                except Exception as error:
-                    if not interruption.is_abandoned():  # which may be what made it fail
-                        _Kept.error = error
+        try:
+            with _Kept.lock:
+                if _Kept.error is None and not interruption.is_abandoned():
+                    try:
+                        return function(*jax.tree.map(np.asarray, args))
+                    except Exception as error:
+                        if not interruption.is_abandoned():  # which may be what made it fail
+                            _Kept.error = error
+        except KeyboardInterrupt as error:  # of a signal: one device calls in the main thread
+            _Kept.error = error
         return jax.tree.map(_nothing, shapes)
 
     return io_callback(guarded, shapes, *args)
@@ -53,8 +57,14 @@ def _nothing(shape: jax.ShapeDtypeStruct) -> np.ndarray:
 
 
 def take_error() -> Exception | None:
-    """Return the error that was kept, if there is one, and forget it."""
+    """Return the error that was kept, if there is one, and forget it.
+
+    Raises:
+      KeyboardInterrupt: it is one.
+    """
     error, _Kept.error = _Kept.error, None
+    if isinstance(error, KeyboardInterrupt):
+        raise error
     return error
 
 

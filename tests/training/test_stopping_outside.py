@@ -58,7 +58,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_simulators(tmp_path):
     assert wait_until(lambda: "stopping after this chunk" in printed.read_text(), 30)
     assert run.poll() is None and all(map(is_running, workers))  # the step hangs
     run.send_signal(signal.SIGINT)
-    assert run.wait(timeout=60) == 128 + signal.SIGINT
+    assert run.wait(timeout=60) == 128 + signal.SIGINT, printed.read_text()
     assert "interrupted; what was written before is kept" in printed.read_text()
     assert "Traceback" not in printed.read_text() and "simulates" not in printed.read_text()
     assert not any(map(is_running, workers))
