@@ -57,11 +57,14 @@ class Twins(NamedTuple):
     count: int
 
     def init(self, key: Key, obs_size: int, action_size: int) -> Any:
-        """Return the params of all, [count, ...]."""
+        """Return the params of all, [count, ...].
+
+        One after the other: LAPACK hands a batch to the threads of XLA and waits for them, which
+        is for ever where each of them runs a device that waits as well.
+        """
         obs, action = jnp.zeros(obs_size), jnp.zeros(action_size)
-        return jax.vmap(lambda key: self.critic.init(key, obs, (action,)))(
-            jax.random.split(key, self.count)
-        )
+        keys = jax.random.split(key, self.count)
+        return jax.lax.map(lambda key: self.critic.init(key, obs, (action,)), keys)
 
     def values(
         self, params: Any, obs: Float[Array, "batch obs"], action: Float[Array, "batch action"]

@@ -11,8 +11,9 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
-from gradient_learners import PUSHING, SMALL as OF_LEARNERS
+from gradient_learners import GRADIENTS, PUSHING, SMALL as OF_LEARNERS
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
+from jaxprs import equations
 from policies_of_strategies import OWN, mlp_for, world_for
 
 from ternevo import envs, problems
@@ -109,6 +110,30 @@ def test_a_chunk_traces_each_rollout_once_and_returns_the_types_that_it_takes(
     assert jax.tree.map(types, after) == jax.tree.map(types, first)
     rollouts = ROLLOUTS.get(name, 1)
     assert calls == {"step": rollouts, "apply": rollouts + LOSSES.get(name, 0)}
+
+
+LAPACK = ("cholesky", "eig", "eigh", "geqrf", "householder_product", "lu", "qr", "schur", "svd")
+"""Factorisations, by the names of their operations."""
+
+
+@each(KINDS, QUICK_TRACES)
+def test_lapack_gets_no_batch(name, weights, options):
+    """On a CPU it hands one to the threads of XLA, all of which may wait: the run hangs."""
+    strategy, _, _ = counted_strategy(name, weights, options)
+    key = jax.random.key(0)
+    first = functools.partial(loop.start, strategy=strategy)
+    programs = [
+        jax.make_jaxpr(first)(key),
+        jax.make_jaxpr(functools.partial(loop.generation, strategy))(jax.eval_shape(first, key)),
+    ]
+    found = [
+        (equation.primitive.name, equation.invars[0].aval.ndim)
+        for program in programs
+        for equation in equations(program.jaxpr)
+        if equation.primitive.name in LAPACK
+    ]
+    assert all(ndim == 2 for _, ndim in found), found
+    assert bool(found) == (name in GRADIENTS), "their critics begin orthogonal"
 
 
 @each(RUN, QUICK_RUNS)

@@ -5,10 +5,10 @@ import itertools
 from typing import NamedTuple
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxprs import equations
 from policy_inputs import inputs
 
 from ternevo.deploy.record import Window
@@ -357,14 +357,8 @@ def test_float_twins_are_the_convolution_of_jax():
 
 
 def dots(jaxpr) -> int:
-    """Count matrix products, also those in inner programs."""
-    inner = [x for eqn in jaxpr.eqns for x in jax.tree.leaves(eqn.params, is_leaf=is_jaxpr)]
-    own = sum(eqn.primitive.name == "dot_general" for eqn in jaxpr.eqns)
-    return own + sum(dots(getattr(x, "jaxpr", x)) for x in inner if is_jaxpr(x))
-
-
-def is_jaxpr(x) -> bool:
-    return isinstance(x, jax.extend.core.ClosedJaxpr | jax.extend.core.Jaxpr)
+    """Count matrix products."""
+    return sum(equation.primitive.name == "dot_general" for equation in equations(jaxpr))
 
 
 def test_a_minibatch_is_one_product_for_each_layer():
