@@ -6,10 +6,11 @@ runs every arm of every task (an hour or two on two cores; what is done already 
 again), and prints the table as Markdown, also into <runs_dir>/compare.md. Each arm is an ordinary
 `python -m ternevo.run` of a page in this folder, and its command is in its config.json.
 
-The arms are evolution with ternary weights, its float twin (OpenAI-ES), PPO with ternary weights
+The arms are evolution with ternary weights, its float twin (SNES), PPO with ternary weights
 by straight-through gradients, PPO with float weights, and that one's policy
-ternarised after training. All get the same hidden layers. Evolution has the settings of its page.
-It goes on until it has had as many environment steps as PPO, and as much time for a seed as
+ternarised after training. All get the same hidden layers. PPO has the settings of each page, and
+evolution the same on all tasks: the defaults of its search, and one episode for each member, as
+the budgets are short. It goes on until it has had as many environment steps as PPO, and as much time for a seed as
 float PPO took: the table has its return after both.
 """
 
@@ -47,11 +48,21 @@ TASKS = {
     "Breakout-MinAtar": Task("gymnax_breakout_minatar", 15, 245, 100, ("--observation_shift", "3")),
     "hopper@spring": Task("brax_hopper", 850, 245, 40, ("--episode_length", "1000")),
 }
+TERNARY = ("--weights", "ternary", "--activation", "int8")
+FLOAT = ("--weights", "float", "--activation", "tanh")
+SEARCH = (
+    *("--population_size", "128", "--num_episodes", "1", "--sigma", "0.2", "--lr", "1.2"),
+    *("--eta", "0.2", "--scale_sigma", "0.2", "--scale_lr", "0.1", "--averaging", "0.8"),
+    *("--common_random_numbers", "all"),
+    # Nothing that is stretched over the run, so that it can be given more time.
+    *("--lr_schedule", "constant", "--init_horizon", "1.0"),
+)
+"""The defaults of `--strategy ternary_nes`, whatever a page says, but for the episodes."""
 ARMS = {
-    "evolution, ternary": ("ternary_nes", ("--weights", "ternary", "--activation", "int8")),
-    "evolution, float": ("ternary_nes", ("--weights", "float", "--activation", "tanh")),
-    "PPO, ternary": ("ppo", ("--weights", "ternary", "--activation", "int8")),
-    "PPO, float": ("ppo", ("--weights", "float", "--activation", "tanh")),
+    "evolution, ternary": ("ternary_nes", (*SEARCH, *TERNARY)),
+    "evolution, float": ("ternary_nes", (*SEARCH, *FLOAT)),
+    "PPO, ternary": ("ppo", TERNARY),
+    "PPO, float": ("ppo", FLOAT),
 }
 EVALUATIONS = 20
 """About how often a policy is looked at within PPO's budget."""
@@ -89,9 +100,6 @@ class Contender:
         """The run, and what its seeds left behind."""
         strategy, options = ARMS[self.name]
         options = ("--hidden_sizes", "(64, 64)", *self.task.options, *options)
-        if self.is_evolution:
-            # Nothing that is stretched over the run, so that it can be given more time.
-            options += ("--lr_schedule", "constant", "--init_horizon", "1.0")
         config = self.config
         return Arm(self.task.page, self.name, strategy, options, config.runs_dir, config.num_seeds)
 
