@@ -10,8 +10,8 @@ The arms are evolution with ternary weights, its float twin (SNES), PPO with ter
 by straight-through gradients, PPO with float weights, and that one's policy
 ternarised after training. All get the same hidden layers. PPO has the settings of each page, and
 evolution the same on all tasks: the defaults of its search, and one episode for each member, as
-the budgets are short. It goes on until it has had as many environment steps as PPO, and as much time for a seed as
-float PPO took: the table has its return after both.
+the budgets are short. It goes on until it has had as many environment steps as PPO, and as much
+time for a seed as float PPO took: the table has its return after both.
 """
 
 import dataclasses
