@@ -2,8 +2,8 @@
 
     python experiments/roads.py --tasks CartPole
 
-runs what results/roads.jsonl lacks, one line for each seed, and writes the table of
-docs/pruning.md. Every arm is an ordinary `python -m ternevo.run` of a task's page with
+runs what results/roads.jsonl lacks, one line for each seed, and writes the table and the figure
+of docs/pruning.md. Every arm is an ordinary `python -m ternevo.run` of a task's page with
 `--sparsity`, and takes as many steps as the dense one.
 """
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import tyro
 from arms import PAGES, ROOT, Arm, check_all, from_seed, lacking, origin, side_by_side
+from roads_figure import draw
 from study import outcome, size_of
 from study_results import Row, values
 from study_words import number, put, spread, table
@@ -25,6 +26,7 @@ from ternevo.runs.intervals import mean_interval
 
 RESULTS = PAGES / "results" / "roads.jsonl"
 PAGE = ROOT / "docs" / "pruning.md"
+FIGURE = ROOT / "docs" / "images" / "roads.png"
 TERNARY = ("--weights", "ternary", "--activation", "int8")
 FEW_BITS = ("--activation", "int8", "--weights")
 KINDS = {
@@ -86,8 +88,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         asked = config.arms or tuple(arms())
         work = lacking(read(RESULTS), config.tasks, asked, config.num_seeds)
         side_by_side(lambda w: run(config, *w), work, config.jobs, "roads")
-    text = page_of(read(RESULTS))
+    rows = read(RESULTS)
+    text = page_of(rows)
     put(PAGE, "table", text)
+    draw({task: found for task in TASKS if (found := sized(rows, task))}, FIGURE)
     print(text)
 
 
@@ -148,6 +152,12 @@ def page_of(rows: list[Row]) -> str:
         if (found := [row for row in rows if (row["task"], row["arm"]) == (task, arm)])
     ]
     return table(head, cells) + "\n"
+
+
+def sized(rows: list[Row], task: str) -> list[list[Row]]:
+    """Return the rows of each arm of a task for which sizes of files were kept."""
+    every = [[r for r in rows if (r["task"], r["arm"]) == (task, arm)] for arm in arms()]
+    return [found for found in every if found and all("file" in row for row in found)]
 
 
 def row_of(task: str, arm: str, found: list[Row]) -> tuple[str, ...]:
