@@ -1,4 +1,4 @@
-"""The figure of docs/pruning.md: what each road to a small policy reaches, and in how many bytes."""
+"""The figure of docs/pruning.md: what each road to a small policy reaches, in how many bytes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
