@@ -10,8 +10,8 @@ The arms are evolution with ternary weights, its float twin (SNES), PPO with ter
 by straight-through gradients, PPO with float weights, and that one's policy
 ternarised after training. All get the same hidden layers. PPO has the settings of each page, and
 evolution the same on all tasks: the defaults of its search, and one episode for each member, as
-the budgets are short. It goes on until it has had as many environment steps as PPO, and as much
-time for a seed as float PPO took: the table has its return after both.
+the budgets are short. It goes on until it has had as many environment steps as PPO; the table has
+the last evaluation within them.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ SEARCH = (
     *("--population_size", "128", "--num_episodes", "1", "--sigma", "0.2", "--lr", "1.2"),
     *("--eta", "0.2", "--scale_sigma", "0.2", "--scale_lr", "0.1", "--averaging", "0.8"),
     *("--common_random_numbers", "all"),
-    # Nothing that is stretched over the run, so that it can be given more time.
+    # Nothing that is stretched over the run, so that it can go on.
     *("--lr_schedule", "constant", "--init_horizon", "1.0"),
 )
 """The defaults of `--strategy ternary_nes`, whatever a page says, but for the episodes."""
@@ -121,7 +121,7 @@ def main() -> None:
     config = tyro.cli(CompareConfig, prog="python experiments/compare.py", use_underscores=True)
     arms = [arm for name in config.tasks for arm in arms_of(name, config)]
     side_by_side(run_ppo, arms, config.jobs, "PPO")
-    side_by_side(run_evolution, arms, config.jobs, "evolution")  # as long as PPO took
+    side_by_side(run_evolution, arms, config.jobs, "evolution")  # as many steps as PPO took
     text = table(config)
     replace_text(ROOT / config.runs_dir / "compare.md", text)
     print(text)
@@ -139,12 +139,12 @@ def run_ppo(arm: Contender) -> None:
 
 
 def run_evolution(arm: Contender) -> None:
-    """Run an arm of evolution until it has had PPO's steps and its time."""
+    """Run an arm of evolution until it has had PPO's steps."""
     if not arm.is_evolution:
         return
-    steps, seconds = budget(arm)
+    steps = budget(arm)
     generations = arm.task.evolution_generations
-    while not all_rows(arm, lambda r: r["env_steps"] >= steps and r["wall_time"] >= seconds):
+    while not all_rows(arm, lambda row: row["env_steps"] >= steps):
         arm.run(generations)
         generations *= 2
 
@@ -160,10 +160,9 @@ def reached(row: Row, arm: Contender) -> bool:
     return row["generation"] >= arm.task.ppo_generations
 
 
-def budget(arm: Contender) -> tuple[int, float]:
-    """Return the steps of PPO on this task, and the seconds that float PPO took for all seeds."""
-    rows = dataclasses.replace(arm, name="PPO, float").rows()
-    return rows[0][-1]["env_steps"], rows[0][-1]["wall_time"]
+def budget(arm: Contender) -> int:
+    """Return the steps of PPO on this task."""
+    return dataclasses.replace(arm, name="PPO, float").rows()[0][-1]["env_steps"]
 
 
 # ------------------------------------------------------------------------------------ the table
@@ -172,39 +171,39 @@ def budget(arm: Contender) -> tuple[int, float]:
 def table(config: CompareConfig) -> str:
     """Return the table of all tasks as Markdown."""
     lines = [
-        "| task | arm | return at the same steps | at the same time | steps to threshold | bytes |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| task | arm | return | steps to threshold | bytes |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for name in config.tasks:
-        steps, seconds = budget(arms_of(name, config)[0])
-        each = seconds / config.num_seeds  # seeds take turns
-        head = f"{name}, {steps:,} steps, {each:.1f} s, threshold {TASKS[name].threshold:g}"
+        steps = budget(arms_of(name, config)[0])
+        head = f"{name}, {steps:,} steps, threshold {TASKS[name].threshold:g}"
         for arm in arms_of(name, config):
-            lines.append(f"| {head} | " + " | ".join(row_of(arm, steps, seconds)) + " |")
+            lines.append(f"| {head} | " + " | ".join(row_of(arm, steps)) + " |")
             head = ""
         lines.append("| | " + " | ".join(ternarised(arms_of(name, config)[-1])) + " |")
     return "\n".join(lines) + "\n"
 
 
-def row_of(arm: Contender, steps: int, seconds: float) -> list[str]:
+def row_of(arm: Contender, steps: int) -> list[str]:
     """Return the cells of an arm: each return is of the last evaluation within the budget."""
     rows = arm.rows()
-    at_steps = [last_return(r, lambda row: row["env_steps"] <= steps) for r in rows]
-    at_time = [last_return(r, lambda row: row["wall_time"] <= seconds) for r in rows]
     policy = policy_file.load(arm.arm.folders()[0] / "policy.tvp")
     return [
         arm.name,
-        in_words(at_steps),
-        in_words(at_time) if arm.is_evolution else "",
+        in_words([last_return(r, steps) for r in rows]),
         steps_to_threshold(rows, arm.task.threshold, steps),
         f"{packed_size(policy.weights):,}",
     ]
 
 
-def last_return(rows: list[Row], is_within: Callable[[Row], bool]) -> float | None:
-    """Return the newest evaluation within a budget."""
+def last_return(rows: list[Row], steps: int) -> float | None:
+    """Return the newest evaluation within so many steps."""
     return next(
-        (row["eval/return"] for row in reversed(rows) if "eval/return" in row and is_within(row)),
+        (
+            row["eval/return"]
+            for row in reversed(rows)
+            if "eval/return" in row and row["env_steps"] <= steps
+        ),
         None,
     )
 
@@ -227,7 +226,7 @@ def ternarised(arm: Contender) -> list[str]:
     ]
     size = packed_size(policy_file.load(exported[0].path).weights)
     returns = [float(policy.returns.mean()) for policy in exported]
-    return ["PPO, float, ternarised after training", in_words(returns), "", "", f"{size:,}"]
+    return ["PPO, float, ternarised after training", in_words(returns), "", f"{size:,}"]
 
 
 def in_words(returns: list[float | None]) -> str:

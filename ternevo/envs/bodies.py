@@ -46,10 +46,15 @@ def ant_legs(episode_length: int = 1000, family: str = "seen") -> Env:
       UnknownName: there is no such family.
     """
     families = {"seen": ("normal", "right_front"), **{name: (name,) for name in LEGS}}
-    legs = [LEGS[name] for name in lookup("family", family, families)]
+    legs = with_legs(lookup("family", family, families))
+    return named("ant_legs", family, brax.make("ant", episode_length, legs))
+
+
+def with_legs(names: Sequence[str]) -> brax.Bodies:
+    """Return ants of which an episode draws one, by names of `LEGS`."""
+    legs = [LEGS[name] for name in names]
     codes = np.array([-1 if leg is None else leg for leg in legs], np.int32)
-    made = brax.make("ant", episode_length, brax.Bodies(_one_of(codes), _with_short_leg))
-    return _named("ant_legs", family, made)
+    return brax.Bodies(_one_of(codes), _with_short_leg)
 
 
 def _with_short_leg(leg: jax.Array, system: Any) -> Any:
@@ -96,7 +101,7 @@ def ant_gains(episode_length: int = 1000, family: str = "seen") -> Env:
         return jax.random.uniform(key, (NUM_MOTORS,), minval=low, maxval=high)
 
     made = brax.make("ant", episode_length, brax.Bodies(draw, _with_gains))
-    return _named("ant_gains", family, made)
+    return named("ant_gains", family, made)
 
 
 def _with_gains(gains: jax.Array, system: Any) -> Any:
@@ -131,7 +136,7 @@ def ant_payload(episode_length: int = 1000, family: str = "seen") -> Env:
         return jax.random.uniform(key, minval=low, maxval=high)
 
     made = brax.make("ant", episode_length, brax.Bodies(draw, _with_payload))
-    return _named("ant_payload", family, made)
+    return named("ant_payload", family, made)
 
 
 def _with_payload(mass: jax.Array, system: Any) -> Any:
@@ -195,7 +200,7 @@ def _directed(body: str, metric: str, episode_length: int, family: str) -> Env:
         return after.reward + (direction - 1.0) * after.metrics[metric]
 
     made = brax.make(body, episode_length, brax.Bodies(_one_of(signs), pay=pay))
-    return _named(f"{body}_direction", family, made)
+    return named(f"{body}_direction", family, made)
 
 
 # --------------------------------------------------------------------------------------------- all
@@ -223,7 +228,7 @@ def _one_of(tasks: np.ndarray) -> Callable[[Key], Task]:
     return draw
 
 
-def _named(name: str, family: str, made: Env) -> Env:
+def named(name: str, family: str, made: Env) -> Env:
     """Return an environment under its id in the suite `meta`."""
     suffix = "" if family == "seen" else f"@{family}"
     return made._replace(id=f"meta/{name}{suffix}")

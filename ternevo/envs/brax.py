@@ -135,6 +135,31 @@ def make(name: str, episode_length: int | None = None, bodies: Bodies = ONE_BODY
     )
 
 
+def distances(name: str, bodies: Bodies = ONE_BODY) -> Callable[[EnvState], jax.Array]:
+    """Return the function from a state to how far apart those shapes are that may touch.
+
+    It returns metres [pairs], negative where one is inside the other; for an ant, how far each foot
+    is above the ground.
+
+    Args:
+      name: as for `make`, but not "fast".
+      bodies: those of the environment.
+
+    Raises:
+      UnknownName: brax has no such environment or backend.
+      ValueError: the environment does not exist with that backend.
+    """
+    system = _load(*_parse(name)).sys
+
+    def found(state: EnvState) -> jax.Array:
+        with quiet():
+            from brax import contact
+
+            return contact.get(bodies.change(state.task, system), state.physics.x).dist
+
+    return found
+
+
 def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
     """Write an episode as a page with a 3D view, `<stem>.html`; `fast` as `<stem>.png`.
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32
 
-from ternevo.envs import bodies, traces
+from ternevo.envs import bodies, gaits, traces
 from ternevo.names import check, lookup
 from ternevo.types import ActionSpec, Env, EnvState, Key, ObsSpec, Task, Timestep, no_task
 
@@ -382,8 +382,9 @@ TASKS: dict[str, Callable[..., Env]] = {
     "needle": needle,
     "babble_and_reach": babble_and_reach,
     **bodies.TASKS,
+    "ant_gaits": gaits.ant_gaits,
 }
-WITH_FAMILIES = ("sines", "needle", "babble_and_reach", *bodies.TASKS)
+WITH_FAMILIES = ("sines", "needle", "babble_and_reach", *bodies.TASKS, "ant_gaits")
 """Tasks whose id may end in "@family"."""
 
 
@@ -412,7 +413,10 @@ def make(name: str, episode_length: int | None = None) -> Env:
 
 def render(name: str, trajectory: Sequence[EnvState], stem: Path) -> Path:
     """Draw an episode: of brax's bodies as `bodies.render`, else observations, `<stem>.png`."""
-    if name.partition("@")[0] in bodies.TASKS:
+    bare = name.partition("@")[0]
+    if bare == "ant_gaits":
+        trajectory = [state.walk for state in trajectory]
+    if bare in bodies.TASKS or bare == "ant_gaits":
         return bodies.render(name, trajectory, stem)
     observations = np.stack([np.asarray(state.obs) for state in trajectory])
     return traces.draw(f"meta/{name}", observations, stem)

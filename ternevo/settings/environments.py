@@ -139,6 +139,7 @@ ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "meta/needle": ("1 integers", "20 continuous"),
     "meta/babble_and_reach": ("3 integers", "2 continuous"),
     "meta/ant_legs": ("27 floats", "8 continuous"),
+    "meta/ant_gaits": ("27 floats", "8 continuous"),
     "meta/ant_gains": ("27 floats", "8 continuous"),
     "meta/ant_payload": ("27 floats", "8 continuous"),
     "meta/ant_direction": ("27 floats", "8 continuous"),

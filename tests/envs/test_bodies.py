@@ -47,7 +47,7 @@ def family_of(name, family="seen"):
     found, env = [], envs.make("probe/sign")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(brax, "make", lambda body, length, own: found.append(own))
-        patch.setattr(bodies, "_named", lambda name, family, made: env)
+        patch.setattr(bodies, "named", lambda name, family, made: env)
         bodies.TASKS[name](family=family)
     return found[0]
 
