@@ -57,7 +57,8 @@ def cells_of(settings: MAPElites, env: Env) -> Cells:
     if env.descriptor is None:
         raise ValueError(
             f"--strategy map_elites needs an environment that says what behaviour is, and {env.id} "
-            "does not: use control/maze, or give an environment of your own a `descriptor`"
+            "does not: use control/maze or meta/ant_gaits, or give an environment of your own a "
+            "`descriptor`"
         )
     if settings.centroids:
         return archives.voronoi(env.descriptor, settings.centroids)

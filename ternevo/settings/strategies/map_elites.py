@@ -12,7 +12,7 @@ from ternevo.settings.strategies.parts import Flips
 class MAPElites(Evolution):
     """MAP-Elites (Mouret and Clune 2015): parents are drawn evenly from all cells of the archive.
 
-    The environment must say what behaviour is, as control/maze does.
+    The environment must say what behaviour is, as control/maze and meta/ant_gaits do.
     """
 
     built_by: ClassVar[str] = "ternevo.strategies.from_settings:map_elites"
