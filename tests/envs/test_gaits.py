@@ -58,7 +58,9 @@ def test_a_short_leg_ends_above_the_ground_on_which_the_others_stand(walk):
     state = jax.tree.map(lambda x: x[-1], walk[0][0][0]).walk
     whole = brax.distances("ant")(state)
     np.testing.assert_array_less(whole, gaits.NEAR)
-    short = brax.distances("ant", bodies.with_legs(["right_front"]))(state._replace(task=jnp.int32(1)))
+    short = brax.distances("ant", bodies.with_legs(["right_front"]))(
+        state._replace(task=jnp.int32(1))
+    )
     above = np.asarray(short > 0.1)
     np.testing.assert_array_equal(above, [foot == "right front" for foot in gaits.FEET])
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from gradient_learners import GRADIENTS
 from on_devices import CASES, DTYPES, bits
+from processes import outputs_of
 
 from ternevo import run
 from ternevo.machine import devices
@@ -123,7 +124,7 @@ def test_two_processes_that_talk_over_loopback_get_the_numbers_of_one(tmp_path):
         )
         for number in range(2)
     ]
-    outputs = [process.communicate(timeout=300)[0] for process in runs]
+    outputs = outputs_of(runs)
     assert [process.returncode for process in runs] == [0, 0], "\n".join(outputs)
     assert "policy.tvp" in outputs[0] and "policy.tvp" not in outputs[1]
     run.main([*RUN[2:], "--runs_dir", str(tmp_path / "one"), "--num_devices", "1"])
@@ -137,7 +138,7 @@ def test_a_simulator_that_is_bound_to_one_device_runs_on_two(tmp_path):
     """Brax puts its model on the first device as it is loaded; this needs a whole run to show."""
     options = ["--env", "brax/inverted_pendulum", "--num_devices", "2", "--render", "True"]
     process = start_run(tmp_path, *options)
-    output = process.communicate(timeout=300)[0]
+    (output,) = outputs_of([process])
     assert process.returncode == 0, output
     assert len(rows_of(tmp_path)) == 3
     assert list(tmp_path.rglob("episode.html"))

@@ -25,3 +25,12 @@ def children_of(pid):
     """Return the processes that a process has started; of Linux only."""
     stats = {path.parent.name: path.read_text() for path in Path("/proc").glob("[0-9]*/stat")}
     return [int(n) for n, stat in stats.items() if stat.rpartition(")")[2].split()[1] == str(pid)]
+
+
+def outputs_of(processes, seconds=600):
+    """Return what each printed until it ended; if one does not, none of them is left running."""
+    try:
+        return [process.communicate(timeout=seconds)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
