@@ -147,7 +147,7 @@ def distances(name: str, bodies: Bodies = ONE_BODY) -> Callable[[EnvState], jax.
 
     Raises:
       UnknownName: brax has no such environment or backend.
-      ValueError: the environment does not exist with that backend.
+      ValueError: the environment does not exist with that backend, or nothing in it can touch.
     """
     system = _load(*_parse(name)).sys
 
@@ -155,7 +155,10 @@ def distances(name: str, bodies: Bodies = ONE_BODY) -> Callable[[EnvState], jax.
         with quiet():
             from brax import contact
 
-            return contact.get(bodies.change(state.task, system), state.physics.x).dist
+            pairs = contact.get(bodies.change(state.task, system), state.physics.x)
+        if pairs is None:
+            raise ValueError(f"nothing in brax/{name} can touch anything else")
+        return pairs.dist
 
     return found
 

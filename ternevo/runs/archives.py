@@ -94,7 +94,8 @@ def read(folder: RunFolder) -> Listed | None:
 def picture(archives: dict[str, Listed]) -> Figure:
     """Draw archives, a panel each: a mark in each occupied cell, in the colour of its return.
 
-    Of behaviours with more than two numbers, the first two are shown.
+    Of behaviours with more than two numbers, the first two are shown, and of cells that are alike
+    in these the one with the highest return.
     """
     figure = Figure(figsize=(4.6 * len(archives), 4), layout="constrained")
     panels = figure.subplots(1, len(archives), squeeze=False)[0]
@@ -114,9 +115,14 @@ def _draw(axes: Axes, listed: Listed) -> None:
         axes.plot(x, listed.returns, "o", ms=3)
         axes.set_ylabel("return")
         return
-    inches = 3.2 / np.sqrt(listed.num_cells)  # of a cell, roughly, if they fill a square
+    inches = 3.2 / listed.num_cells ** (1 / len(listed.names))  # of a cell, if they fill a cube
+    best_last = np.argsort(listed.returns, kind="stable")
     shown = axes.scatter(
-        x, listed.centres[:, 1], c=listed.returns, marker="s", s=(inches * 72) ** 2, linewidths=0
+        *(x[best_last], listed.centres[best_last, 1]),
+        c=listed.returns[best_last],
+        marker="s",
+        s=(inches * 72) ** 2,
+        linewidths=0,
     )
     axes.set(ylabel=listed.names[1], ylim=(listed.low[1], listed.high[1]))
     if axes.figure:
