@@ -7,6 +7,7 @@ Observations may have any unit and any offset that float32 holds. Values are the
 about one before they are squared, and sums are taken about a pivot near the values.
 """
 
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -209,6 +210,7 @@ def merge(a: ObservationMoments, b: ObservationMoments) -> ObservationMoments:
     )
 
 
+@partial(jax.jit, static_argnames="kind", inline=True)  # of which some callers are not compiled
 def freeze(moments: ObservationMoments, kind: ObsKind = "floats") -> Quantiser:
     """Round the moments to a quantiser with exponents floor(log2(127 / (4 std))), by frexp.
 

@@ -7,7 +7,7 @@ all policies have.
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from ternevo.arithmetic import observation
@@ -120,7 +120,7 @@ def _quantiser_of(obs: ObsSpec, params: PolicyParams, kind: InputKind) -> dict[s
     count, deviation = (np.asarray(x) for x in (params.moments.count, params.moments.deviation))
     return {
         "mean": np.asarray(quantiser.mean),
-        "exponent": np.asarray(jnp.frexp(quantiser.scale)[1] - 1, np.int8),
+        "exponent": np.asarray(np.frexp(np.asarray(quantiser.scale))[1] - 1, np.int8),
         "moments": Moments(count, deviation),
     }
 
@@ -159,10 +159,11 @@ def params_of(record: PolicyRecord) -> Params:
 
 
 def _params_of(layer: Layer) -> dict[str, Tensor]:
-    exponent = jnp.asarray(layer.exponent, jnp.int8)
-    params = {"weight": Tensor(jnp.asarray(layer.weights.T), exponent)}
+    put = jax.device_put  # which compiles nothing, as jnp.asarray does
+    exponent = put(np.asarray(layer.exponent, np.int8))
+    params = {"weight": Tensor(put(layer.weights.T), exponent)}
     if layer.bias is not None:
-        params["bias"] = Tensor(jnp.asarray(layer.bias), jnp.int8(layer.bias_exponent))
+        params["bias"] = Tensor(put(layer.bias), put(np.asarray(layer.bias_exponent, np.int8)))
     return params
 
 

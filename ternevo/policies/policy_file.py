@@ -335,7 +335,7 @@ def _quantiser_of(record: PolicyRecord, obs: ObsSpec) -> Quantiser:
     if record.input_kind != "f32":
         return observation.freeze(observation.empty(obs.size), obs.kind)
     scale = np.ldexp(np.float32(1), record.exponent.astype(np.int32))
-    return Quantiser(jnp.asarray(record.mean), jnp.asarray(scale))
+    return Quantiser(jax.device_put(record.mean), jax.device_put(scale))
 
 
 def _moments_of(record: PolicyRecord) -> ObservationMoments:

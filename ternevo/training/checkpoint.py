@@ -72,10 +72,12 @@ class Checkpoints:
         where = self.folder / str(step)
         if latest is not None and latest > step:  # orbax would silently skip it
             raise CheckpointError(f"checkpoint {where} cannot be saved: {latest} already exists")
-        state = self._stored(state)
+        stored = self._stored(state)
+        if jax.process_count() == 1:  # orbax would compile a slice for each shape, to share writing
+            stored = jax.tree.map(np.asarray, stored)
         try:
             with _one_error():
-                is_saved = self._manager.save(step, args=ocp.args.StandardSave(state))
+                is_saved = self._manager.save(step, args=ocp.args.StandardSave(stored))
         except (jax.errors.JaxRuntimeError, MemoryError):  # errors of the device, not of the disk
             raise
         except Exception as error:  # orbax raises many types for a full or read-only disk
