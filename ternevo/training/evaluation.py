@@ -85,9 +85,13 @@ class Evaluation:
 
     def begun(self, strategy: Strategy, state: TrainState) -> TrainState:
         """Return the state before the first generation with its policy as the best so far."""
-        policy = _copied(jax.jit(strategy.params)(state.strategy))
+        policy = _copied(self.policy_of(strategy, state))
         worst = np.full(state.key.shape, -np.inf, np.float32)
         return state._replace(best=Best(policy, np.zeros(state.key.shape, np.int32), worst))
+
+    def policy_of(self, strategy: Strategy, state: TrainState) -> PolicyParams:
+        """Return the policy that would ship, by a program that every evaluation runs as well."""
+        return self._due_of(strategy, state).policy
 
     def compile(self, strategy: Strategy, state: TrainState) -> None:
         """Compile what `after` runs, by running no episode, or all examples where those are run."""

@@ -1,16 +1,13 @@
 """Read the policies in a training state, without copying the whole state."""
 
 import math
-from functools import partial
 from typing import NamedTuple
-
-import jax
 
 from ternevo.machine import devices
 from ternevo.policies import policy_file
 from ternevo.strategies.across_seeds import of_each_seed
 from ternevo.training.setup import Setup
-from ternevo.types import Best, PolicyParams, State, Strategy, TrainState
+from ternevo.types import Best, PolicyParams, TrainState
 
 
 class Policies(NamedTuple):
@@ -20,11 +17,6 @@ class Policies(NamedTuple):
     best: Best
 
 
-@partial(jax.jit, static_argnums=0)
-def _read(strategy: Strategy, state: State) -> PolicyParams:
-    return strategy.params(state)
-
-
 def policies_of(setup: Setup, state: TrainState) -> Policies:
     """Return the policies of all seeds, as arrays local to this process.
 
@@ -32,7 +24,8 @@ def policies_of(setup: Setup, state: TrainState) -> Policies:
     must call this at the same time, because their devices share the work.
     """
     assert state.best is not None
-    return devices.own_copy(Policies(_read(setup.strategy, state.strategy), state.best))
+    policy = setup.evaluation.policy_of(setup.strategy, state)
+    return devices.own_copy(Policies(policy, state.best))
 
 
 def save(setup: Setup, policies: Policies, generation: int) -> None:
