@@ -8,10 +8,10 @@ again), and prints the table as Markdown, also into <runs_dir>/compare.md. Each 
 
 The arms are evolution with ternary weights, its float twin (SNES), PPO with ternary weights
 by straight-through gradients, PPO with float weights, and that one's policy
-ternarised after training. All get the same hidden layers. PPO has the settings of each page, and
-evolution the same on all tasks: the defaults of its search, and one episode for each member, as
-the budgets are short. It goes on until it has had as many environment steps as PPO; the table has
-the last evaluation within them.
+ternarised after training. All get the same hidden layers. PPO has the settings of each page.
+Evolution has the policy of the page, such as its shifts, and the same search on all tasks: the
+defaults of `ternary_nes`, with one episode for each member, as the budgets are short. It goes on
+until it has had as many environment steps as PPO; the table has the last evaluation within them.
 """
 
 import dataclasses
@@ -65,7 +65,8 @@ ARMS = {
     "PPO, float": ("ppo", FLOAT),
 }
 EVALUATIONS = 20
-"""About how often a policy is looked at within PPO's budget."""
+"""About how often a policy is looked at in a run; evolution is told how many generations to begin
+with, and may go on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ class CompareConfig:
     """Seeds of each arm."""
     jobs: int = 2
     """Runs side by side, each on one device."""
-    runs_dir: Path = Path("runs/compare")
+    runs_dir: Path = Path("runs/compare_steps")
     """Where the runs are kept, from the root of the project."""
 
 

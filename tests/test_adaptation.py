@@ -43,6 +43,7 @@ def test_empty_cells_are_not_tried_and_trials_end(adaptation):
     archive = gaits(np.full(count, 5.0), np.linspace(0, 1, count), np.arange(count) % 2 == 1)
     found = adaptation.searched(archive, lambda gait: -5.0)
     assert len(found.tried) <= adaptation.TRIALS and all(gait % 2 for gait in found.tried)
+    assert len(set(found.tried)) == len(found.tried)
 
 
 def test_alike_is_a_matern_kernel(adaptation):
@@ -60,6 +61,7 @@ def test_the_table_has_all_episodes_of_all_seeds(adaptation):
         damage: {"best": [1.0, 3.0], "chosen": [5.0, 5.0], "trials": 4}
         for damage in adaptation.DAMAGES
     }
-    text = adaptation.table_of([{"damages": damages}, {"damages": damages}])
-    assert "| none | 2.00 ± 1.00 m | 5.00 ± 0.00 m | 4, 4 |" in text
+    rows = [{"damages": damages, "gaits": gaits, "cells": 9} for gaits in (3, 4)]
+    text = adaptation.table_of(rows)
+    assert "| none | 2.00 ± 1.00 m | 5.00 ± 0.00 m | 4, 4 | 3 of 9, 4 of 9 |" in text
     assert adaptation.table_of([]) == "Not run yet."

@@ -210,7 +210,7 @@ def merge(a: ObservationMoments, b: ObservationMoments) -> ObservationMoments:
     )
 
 
-@partial(jax.jit, static_argnames="kind", inline=True)  # of which some callers are not compiled
+@partial(jax.jit, static_argnames="kind", inline=True)  # one program where it is called by Python
 def freeze(moments: ObservationMoments, kind: ObsKind = "floats") -> Quantiser:
     """Round the moments to a quantiser with exponents floor(log2(127 / (4 std))), by frexp.
 

@@ -10,6 +10,7 @@ import jax
 
 from ternevo.bench.cases import Case, Comparison
 from ternevo.bench.contest import Contestant, Record
+from ternevo.machine import callbacks
 from ternevo.machine.device_memory import available_bytes, planned_bytes
 
 MIN_ROUNDS = 3
@@ -53,7 +54,7 @@ def warmed_up(contestant: Contestant) -> Contestant:
     if contestant.skipped:
         return contestant
     try:
-        jax.block_until_ready(contestant.run())
+        callbacks.ready(contestant.run())
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -76,7 +77,7 @@ def rounds(
             break
         for contestant, times in zip(contestants, seconds, strict=True):
             start = time.perf_counter()
-            jax.block_until_ready(contestant.run())
+            callbacks.ready(contestant.run())
             times.append(time.perf_counter() - start)
     return seconds
 

@@ -25,7 +25,7 @@ from ternevo.bench.contest import Contest, Contestant
 from ternevo.bench.loop import advancing
 from ternevo.deploy.runtime import Policy
 from ternevo.installation import MissingExtra
-from ternevo.machine import startup
+from ternevo.machine import callbacks, startup
 from ternevo.policies import contract
 from ternevo.problems.host import WORLDS_PER_WORKER
 from ternevo.runs import sinks
@@ -57,9 +57,9 @@ def cpu_seconds_of(run: Callable[[], Any]) -> float:
 
     Beside wall time it tells whether cores were busy, with this or with other work.
     """
-    jax.block_until_ready(run())
+    callbacks.ready(run())
     begin = _cpu_seconds()
-    jax.block_until_ready(run())
+    callbacks.ready(run())
     return _cpu_seconds() - begin
 
 

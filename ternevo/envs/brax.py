@@ -138,8 +138,9 @@ def make(name: str, episode_length: int | None = None, bodies: Bodies = ONE_BODY
 def distances(name: str, bodies: Bodies = ONE_BODY) -> Callable[[EnvState], jax.Array]:
     """Return the function from a state to how far apart those shapes are that may touch.
 
-    It returns metres [pairs], negative where one is inside the other; for an ant, how far each foot
-    is above the ground.
+    It returns metres [pairs], negative where one is inside the other. Pairs with the ground come in
+    the order of their links: for an ant, how far each foot is above the ground, by leg. It raises
+    ValueError if nothing in the environment can touch.
 
     Args:
       name: as for `make`, but not "fast".
@@ -147,7 +148,7 @@ def distances(name: str, bodies: Bodies = ONE_BODY) -> Callable[[EnvState], jax.
 
     Raises:
       UnknownName: brax has no such environment or backend.
-      ValueError: the environment does not exist with that backend, or nothing in it can touch.
+      ValueError: the environment does not exist with that backend.
     """
     system = _load(*_parse(name)).sys
 

@@ -17,7 +17,9 @@ from ternevo.envs import bodies, brax
 from ternevo.names import lookup
 from ternevo.types import Descriptor, Env, EnvState, Key, Task, Timestep
 
-FEET = ("left front", "right front", "left back", "right back")
+FEET = ("left front", "right front", "right back", "left back")
+"""In the order of brax's legs. As in `bodies.LEGS`, front is +y and left is +x; the ant is paid for
+walking along +x, so its left feet lead."""
 NEAR = 0.01
 """Distance from the ground, in m, up to which a foot touches it: the simulator lets feet bounce."""
 

@@ -59,8 +59,8 @@ class Twins(NamedTuple):
     def init(self, key: Key, obs_size: int, action_size: int) -> Any:
         """Return the params of all, [count, ...].
 
-        One after the other: LAPACK hands a batch to the threads of XLA and waits for them, which
-        is for ever where each of them runs a device that waits as well.
+        One after the other: LAPACK hands a batch to the threads of XLA, and waits for them. If each
+        of these threads runs a device that is itself waiting, that never ends.
         """
         obs, action = jnp.zeros(obs_size), jnp.zeros(action_size)
         keys = jax.random.split(key, self.count)

@@ -68,8 +68,20 @@ def take_error() -> Exception | None:
     return error
 
 
+def forget() -> None:
+    """Forget an error for which nobody asked, since another one came; a new program begins."""
+    _Kept.error = None
+
+
 def raise_error() -> None:
     """Raise the error that was kept, if there is one, and forget it."""
     error = take_error()
     if error is not None:
         raise error
+
+
+def ready(arrays: Any) -> Any:
+    """Return the arrays of a program when it has ended, or raise the error that was kept."""
+    jax.block_until_ready(arrays)
+    raise_error()
+    return arrays

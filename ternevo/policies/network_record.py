@@ -159,7 +159,7 @@ def params_of(record: PolicyRecord) -> Params:
 
 
 def _params_of(layer: Layer) -> dict[str, Tensor]:
-    put = jax.device_put  # which compiles nothing, as jnp.asarray does
+    put = jax.device_put  # unlike jnp.asarray, it compiles nothing
     exponent = put(np.asarray(layer.exponent, np.int8))
     params = {"weight": Tensor(put(layer.weights.T), exponent)}
     if layer.bias is not None:

@@ -22,6 +22,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint is missing, unreadable, cannot be saved, or belongs to another configuration."""
 
 
+SMALL = 2**20
+"""Bytes of an array that may be copied on its way to the disk."""
+
+
 class Checkpoints:
     """The newest `max_to_keep` checkpoints of one run. Use as a context manager."""
 
@@ -73,8 +77,8 @@ class Checkpoints:
         if latest is not None and latest > step:  # orbax would silently skip it
             raise CheckpointError(f"checkpoint {where} cannot be saved: {latest} already exists")
         stored = self._stored(state)
-        if jax.process_count() == 1:  # orbax would compile a slice for each shape, to share writing
-            stored = jax.tree.map(np.asarray, stored)
+        if jax.process_count() == 1:
+            stored = jax.tree.map(_plain_if_small, stored)
         try:
             with _one_error():
                 is_saved = self._manager.save(step, args=ocp.args.StandardSave(stored))
@@ -128,6 +132,14 @@ class Checkpoints:
             f"checkpoint {where} cannot be read: it is damaged, or of a run with another "
             f"configuration ({type(error).__name__}: {_reason(error)}). {how}"
         )
+
+
+def _plain_if_small(x: jax.Array | np.ndarray) -> Any:
+    """Return a small array as one of NumPy, which orbax copies before it writes.
+
+    Of an array of JAX it writes a slice for each device, and compiles a program for each shape.
+    """
+    return np.asarray(x) if x.nbytes <= SMALL else x
 
 
 def _reason(error: Exception) -> str:

@@ -144,11 +144,9 @@ def evaluate(
     check_fits(saved, made)
     problem = problems.of(saved.policy, made)
     key = jax.random.fold_in(jax.random.key(seed), keys.FINAL_EVALUATION)
-    scores = jax.jit(lambda key: problem.test(key, saved.weights, saved.quantiser, num_episodes))(
-        key
-    )
-    jax.block_until_ready(scores.returns)
-    callbacks.raise_error()
+    test = jax.jit(lambda key: problem.test(key, saved.weights, saved.quantiser, num_episodes))
+    callbacks.forget()
+    scores = callbacks.ready(test(key))
     return Returns(np.ravel(scores.returns), np.ravel(scores.lengths))
 
 

@@ -76,6 +76,7 @@ def run(
       SystemExit: the run was stopped; its state is saved.
     """
     devices.check_float32()
+    callbacks.forget()
     devices.use_cores(config.num_jax_devices)
     if config.distributed:
         devices.join_processes()

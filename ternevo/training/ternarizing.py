@@ -135,10 +135,9 @@ def evaluate_both(
 
     key = jax.random.fold_in(jax.random.key(seed), FRESH_EPISODES)
     with problems.own_devices(env):
-        found = jax.jit(run)([(saved.weights, saved.quantiser) for saved in (first, second)], key)
-        jax.block_until_ready(found)
-    callbacks.raise_error()
-    return found
+        arguments = [(saved.weights, saved.quantiser) for saved in (first, second)]
+        callbacks.forget()
+        return callbacks.ready(jax.jit(run)(arguments, key))
 
 
 def packed_size(params: Params, kind: WeightName = "ternary") -> int:

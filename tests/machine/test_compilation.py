@@ -21,7 +21,7 @@ from ternevo.machine import compilation_cache, devices
 from ternevo.runs import claims
 from ternevo.settings.command_line import parse
 from ternevo.settings.strategies import STRATEGIES
-from ternevo.strategies.across_seeds import keys_of
+from ternevo.strategies.across_seeds import across_seeds, keys_of
 from ternevo.training import loop, policies, results
 from ternevo.training.checkpoint import Checkpoints
 from ternevo.training.evaluation import Evaluation
@@ -112,8 +112,11 @@ def test_a_chunk_traces_each_rollout_once_and_returns_the_types_that_it_takes(
     assert calls == {"step": rollouts, "apply": rollouts + LOSSES.get(name, 0)}
 
 
-LAPACK = ("cholesky", "eig", "eigh", "geqrf", "householder_product", "lu", "qr", "schur", "svd")
-"""Factorisations, by the names of their operations."""
+LAPACK = (
+    *("cholesky", "eig", "eigh", "geqrf", "hessenberg", "householder_product", "lu", "qr"),
+    *("schur", "svd", "triangular_solve", "tridiagonal"),
+)
+"""Its operations, by their names in JAX."""
 
 
 @each(KINDS, QUICK_TRACES)
@@ -122,8 +125,10 @@ def test_lapack_gets_no_batch(name, weights, options):
     strategy, _, _ = counted_strategy(name, weights, options)
     key = jax.random.key(0)
     first = functools.partial(loop.start, strategy=strategy)
+    both = across_seeds(strategy, 2)
     programs = [
         jax.make_jaxpr(first)(key),
+        jax.make_jaxpr(functools.partial(loop.start, strategy=both))(keys_of((0, 1))),
         jax.make_jaxpr(functools.partial(loop.generation, strategy))(jax.eval_shape(first, key)),
     ]
     found = [
