@@ -69,7 +69,7 @@ def take_error() -> Exception | None:
 
 
 def forget() -> None:
-    """Forget an error for which nobody asked, since another one came; a new program begins."""
+    """Forget what is kept, before a new program: who ran the last one may have left otherwise."""
     _Kept.error = None
 
 

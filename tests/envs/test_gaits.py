@@ -65,6 +65,16 @@ def test_a_short_leg_ends_above_the_ground_on_which_the_others_stand(walk):
     np.testing.assert_array_equal(above, [foot == "right front" for foot in gaits.FEET])
 
 
+def test_feet_are_named_by_where_they_are():
+    """As in `bodies.LEGS`: front is +y, and left is +x."""
+    system = brax._load("ant", "spring").sys
+    places = system.geom_pos[np.flatnonzero(np.asarray(system.geom_contype))]
+    names = [f"{'left' if x > 0 else 'right'} {'front' if y > 0 else 'back'}" for x, y, _ in places]
+    assert tuple(names) == gaits.FEET
+    for name in ("left_front", "right_front"):
+        assert gaits.FEET[bodies.LEGS[name]] == name.replace("_", " ")
+
+
 def test_ids_and_families():
     env = envs.make("meta/ant_gaits@left_front", 30)
     assert (env.id, env.episode_length) == ("meta/ant_gaits@left_front", 30)
