@@ -18,7 +18,7 @@ TRAIN = (
 )
 MODULES = {
     "train": TRAIN,
-    "bench": ("rejax", "neat"),
+    "bench": ("rejax", "neat", "qdax", "evojax"),
     "sweep": (*TRAIN, "optuna"),
     "digits": ("sklearn",),
     "gym": ("gymnasium",),

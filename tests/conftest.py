@@ -53,14 +53,21 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 20, 20)
 
 
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 16_000
+"""With more than this after a module, what was compiled is forgotten."""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def free_compiled_programs():
-    """Forget what a module compiled: a process with too many programs crashes in the next one.
+    """Forget what was compiled before there is too much: the next program would crash the process.
 
-    Each maps memory of its own, and Linux gives a process 65,530 maps.
+    Each maps memory of its own, and Linux gives a process 65,530 maps. Small programs are needed
+    again and again, so this is not done after each module.
     """
     yield
-    jax.clear_caches()
+    if not MAPS.exists() or MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -307,6 +307,52 @@ class BesideNeatPython:
 
 
 @dataclasses.dataclass(frozen=True)
+class BesideQDax:
+    """The first generations of MAP-Elites with float weights, against QDax's."""
+
+    env: str
+    episode_length: int
+    population_size: int
+    num_generations: int
+    grid: tuple[int, ...]
+    hidden_sizes: tuple[int, ...] = (8,)
+    iso_sigma: float = 0.05
+    line_sigma: float = 0.1
+    least_return: float = -1.3
+    """The return that counts as 0 in a QD score."""
+    all_generations: int = 100
+    """Number of generations of a whole run, which tells how much is found."""
+    num_seeds: int = 0
+    """Number of whole runs; 0 for none."""
+
+    def build(self) -> Contest:
+        """Return ternevo and QDax."""
+        return _built("illumination:build", self)
+
+
+@dataclasses.dataclass(frozen=True)
+class BesideEvoJAX:
+    """Generations of PGPE with float weights on a cart-pole swing-up, against EvoJAX's."""
+
+    env: Literal["control/cartpole_swing_up_easy", "control/cartpole_swing_up_hard"]
+    episode_length: int
+    population_size: int
+    num_episodes: int
+    num_generations: int
+    hidden_sizes: tuple[int, ...] = (64,)
+    lr: float = 0.05
+    sigma: float = 0.1
+    all_generations: int = 200
+    """Number of generations of a whole run, which tells what is learned."""
+    num_seeds: int = 0
+    """Number of whole runs; 0 for none."""
+
+    def build(self) -> Contest:
+        """Return ternevo and EvoJAX."""
+        return _built("swing_up:build", self)
+
+
+@dataclasses.dataclass(frozen=True)
 class System:
     """The first generations of a run, against those of a plainer run."""
 
@@ -332,6 +378,8 @@ PPO = "updates of PPO from a random policy, float MLPs (64, 64) with tanh, again
 BESIDE_PPO = (Comparison("reference PPO", "rate"), Comparison("reference PPO", "memory"))
 REJAX = "float MLPs (64, 64) with ReLU, against rejax, where that is installed"
 NEAT = "generations of NEAT with float weights from its start, against neat-python, if installed"
+QDAX = "MAP-Elites with float weights by iso+line, against QDax, if installed"
+EVOJAX = "PGPE with float MLPs (64,), against EvoJAX, if installed"
 OUTSIDE = (
     "a generation of ternary_nes from random policies on all cores, against the simulator alone on "
     "all cores with random actions, and one environment of Gymnasium stepped from Python"
@@ -533,6 +581,18 @@ CASES: dict[str, Case] = {
         BesideNeatPython("control/double_pole", 1000, 150, 10),
         (Comparison("neat-python", "rate", 100.0), Comparison("neat-python", "time")),
     ),
+    "map_elites_maze": Case(
+        f"the maze, 200 members, 20 generations, 32 x 32 cells: {QDAX}",
+        ("cpu",),
+        BesideQDax("control/maze", 300, 200, 20, (32, 32), num_seeds=3),
+        (Comparison("QDax", "time"), Comparison("QDax", "rate"), Comparison("QDax", "memory")),
+    ),
+    "swing_up": Case(
+        f"easy swing-up, 64 members x 4 episodes of 1,000 steps, 4 generations: {EVOJAX}",
+        ("cpu",),
+        BesideEvoJAX("control/cartpole_swing_up_easy", 1000, 64, 4, 4, num_seeds=3),
+        (Comparison("EvoJAX", "time"), Comparison("EvoJAX", "rate")),
+    ),
     "outside_halfcheetah": Case(
         f"MuJoCo's HalfCheetah-v5, 128 x 1 episode, time limit 500, MLPs (64, 64): {OUTSIDE}",
         ("cpu",),
@@ -700,6 +760,20 @@ CASES: dict[str, Case] = {
         ("quick",),
         BesideNeatPython("control/double_pole", 10, 8, 2, 2),
         (Comparison("neat-python", "rate"),),
+    ),
+    "map_elites_quick": Case(
+        "map_elites_maze at a toy size",
+        ("quick",),
+        BesideQDax("control/maze", 10, 8, 2, (4, 4), (4,), all_generations=3, num_seeds=1),
+        (Comparison("QDax", "time"),),
+    ),
+    "swing_up_quick": Case(
+        "swing_up at a toy size",
+        ("quick",),
+        BesideEvoJAX(
+            *("control/cartpole_swing_up_easy", 10, 8, 2, 2, (4,)), all_generations=3, num_seeds=1
+        ),
+        (Comparison("EvoJAX", "time"),),
     ),
     "system_quick": Case(
         "system_recurrent at a toy size",

@@ -29,7 +29,7 @@ from ternevo.settings.strategies.off_policy import OffPolicy, Pace, Replayed
 from ternevo.settings.strategies.parts import Rate
 from ternevo.settings.strategies.sac import SAC
 from ternevo.training import loop
-from ternevo.types import Env, Key, Policy, Strategy
+from ternevo.types import Env, Key, Policy, PolicyParams, Strategy
 
 NUM_EPISODES = 100
 """Number of episodes in which a final policy is measured."""
@@ -131,7 +131,7 @@ def ours(setting: BesideRejax) -> Runner:
         "ternevo",
         lambda key: loop.start(key, strategy),
         _advance(strategy),
-        lambda state: _final(env, policy, strategy, state),
+        lambda state: acting(env, policy, strategy.params(state.strategy)),
     )
 
 
@@ -140,9 +140,8 @@ def _advance(strategy: Strategy) -> Any:
     return jax.jit(lambda state, count: loop.advance(strategy, state, count)[0], donate_argnums=0)
 
 
-def _final(env: Env, policy: Policy, strategy: Strategy, state: Any) -> Act:
-    """Return what our final policy does."""
-    params = strategy.params(state.strategy)
+def acting(env: Env, policy: Policy, params: PolicyParams) -> Act:
+    """Return what a policy of ours does, as it would be deployed."""
     quantiser = observation.freeze(params.moments, env.obs.kind)
     actor = Actor(policy, env.obs, env.action)
     return lambda obs: actor.act(params.weights, quantiser, (), seen_first(obs))[1]

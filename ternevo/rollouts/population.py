@@ -33,8 +33,8 @@ from ternevo.types import (
 CPU_LANE_BYTES = 2**18
 """The total size of the lanes of a CPU core, so that they fit into its cache."""
 
-CPU_LANES = (64, 512)
-"""Minimum and maximum lanes of a CPU core: fewer waste vector units, more do not help."""
+CPU_LANES = (64, 128)
+"""Minimum and maximum lanes of a CPU core: fewer waste vector units, more wait for each other."""
 
 ACCELERATOR_LANES = 2**16
 """Lanes of a GPU or TPU; not measured yet."""

@@ -1,0 +1,151 @@
+"""Generations of MAP-Elites with float weights, beside QDax's.
+
+Both run on one device, with the same task, cells, operators and sizes of networks, from a first
+generation of random policies. Ours sees integers, as it would be deployed; QDax's sees numbers.
+
+A whole run of each tells how much of the archive is filled, and how well, by equally many members;
+ours runs with ternary weights, too.
+"""
+
+import statistics
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ternevo import envs
+from ternevo.algorithms import archives
+from ternevo.arithmetic.ternary import WeightName
+from ternevo.bench import loop as generations
+from ternevo.bench.cases import BesideQDax
+from ternevo.bench.contest import Contest, Contestant, Record
+from ternevo.bench.measure import compiled
+from ternevo.installation import MissingExtra, require
+from ternevo.machine import devices
+from ternevo.runs import sinks
+from ternevo.settings.policies import MLP
+from ternevo.settings.strategies.map_elites import MAPElites
+from ternevo.training import loop
+from ternevo.types import Key, Strategy
+
+
+class Illuminator(NamedTuple):
+    """An implementation of MAP-Elites.
+
+    Attributes:
+      name: who it is.
+      init: maps a key to a state.
+      advance: maps a state and a number of generations to the state after them; jitted.
+      found: maps a state to the coverage of the archive and its QD score.
+    """
+
+    name: str
+    init: Callable[[Key], Any]
+    advance: Any
+    found: Callable[[Any], tuple[float, float]]
+
+
+def build(setting: BesideQDax) -> Contest:
+    """Return ternevo and, where it is installed, QDax."""
+    strategy = _strategy(setting, "float")
+    ours = generations.advancing("ternevo", strategy, setting.num_generations, num_devices=1)
+    _, metrics = ours.run()
+    steps = sum(sinks.steps_of(metrics, i) for i in range(setting.num_generations))
+    contestants = [ours._replace(env_steps=steps)]
+    lit = [_ours(setting, "float"), _ours(setting, "ternary")]
+    try:
+        theirs = _qdax(setting)
+    except MissingExtra as missing:
+        contestants.append(Contestant("QDax", lambda: None, skipped=str(missing)))
+    else:
+        contestants.append(_timed(theirs, setting))
+        lit.append(theirs)
+    notes = {"members": setting.population_size * setting.num_generations}
+    for one in lit:
+        notes |= _whole_runs(one, setting)
+    return Contest(contestants, notes)
+
+
+def _qdax(setting: BesideQDax) -> Illuminator:
+    """Return QDax's MAP-Elites.
+
+    Raises:
+      MissingExtra: it is not installed.
+    """
+    require("a comparison with QDax", "bench", "qdax")
+    from ternevo.bench import qdax_runner
+
+    return qdax_runner.illuminator(setting)
+
+
+def _timed(one: Illuminator, setting: BesideQDax) -> Contestant:
+    """Return the contestant that runs the first generations."""
+    count = jnp.asarray(setting.num_generations, jnp.int32)
+    with devices.on_all_devices(1):
+        state = one.init(jax.random.key(0))
+
+    def run() -> Any:
+        with devices.on_all_devices(1):
+            return one.advance(state, count)
+
+    with devices.on_all_devices(1):
+        contestant = compiled(one.name, one.advance, state, count, run=run)
+    members = setting.population_size * setting.num_generations
+    steps = members * setting.episode_length
+    return contestant._replace(env_steps=steps, generations=setting.num_generations)
+
+
+def _whole_runs(one: Illuminator, setting: BesideQDax) -> Record:
+    """Return the coverage and the QD score of whole runs, the medians over their seeds."""
+    if not setting.num_seeds:
+        return {}
+    count = jnp.asarray(setting.all_generations, jnp.int32)
+    found = []
+    with devices.on_all_devices(1):
+        for seed in range(setting.num_seeds):
+            found.append(one.found(one.advance(one.init(jax.random.key(seed)), count)))
+    coverages, scores = zip(*found, strict=True)
+    return {
+        f"coverage of {one.name}": statistics.median(coverages),
+        f"QD score of {one.name}": statistics.median(scores),
+    }
+
+
+# ------------------------------------------------------------------------------------- ours
+
+
+def _strategy(setting: BesideQDax, weights: WeightName) -> Strategy:
+    """Return `--strategy map_elites` as the setting has it."""
+    env = envs.make(setting.env, setting.episode_length)
+    activation = "tanh" if weights == "float" else "int8"
+    settings = MLP(setting.hidden_sizes, weights=weights, activation=activation)
+    search = MAPElites(
+        population_size=setting.population_size,
+        num_episodes=1,
+        grid=setting.grid,
+        iso_sigma=setting.iso_sigma,
+        line_sigma=setting.line_sigma,
+        least_return=setting.least_return,
+    )
+    policy = settings.build(env.obs, env.action)
+    return search.build(env, policy, weights, setting.all_generations)
+
+
+def _ours(setting: BesideQDax, weights: WeightName) -> Illuminator:
+    """Return our MAP-Elites."""
+    strategy = _strategy(setting, weights)
+    kept = strategy.archive
+    assert kept is not None
+
+    def found(state: Any) -> tuple[float, float]:
+        archive = kept.read(state.strategy)
+        score = archives.qd_score(archive, setting.least_return)
+        return float(archives.coverage(archive)), float(score)
+
+    return Illuminator(
+        "ternevo" if weights == "float" else f"ternevo, {weights}",
+        lambda key: loop.start(key, strategy),
+        jax.jit(lambda state, count: loop.advance(strategy, state, count)[0]),
+        found,
+    )
