@@ -54,3 +54,31 @@ class Runner(NamedTuple):
     init: Callable[[Any], Any]
     advance: Any
     actor: Callable[[Any], Act]
+
+
+class Illuminator(NamedTuple):
+    """An implementation of MAP-Elites.
+
+    Attributes:
+      name: who it is.
+      init: maps a key to a state.
+      advance: maps a state and a number of generations to the state after them; jitted.
+      found: maps a state to the coverage of the archive and its QD score.
+    """
+
+    name: str
+    init: Callable[[Any], Any]
+    advance: Any
+    found: Callable[[Any], tuple[float, float]]
+
+
+class Searcher(NamedTuple):
+    """An implementation of the search.
+
+    Attributes:
+      name: who it is.
+      final: maps a seed to what the policy does that a whole run ends with.
+    """
+
+    name: str
+    final: Callable[[int], Act]

@@ -11,8 +11,7 @@ from evojax.policy.mlp import MLPPolicy  # pyright: ignore[reportMissingImports]
 from evojax.task.cartpole import CartPoleSwingUp  # pyright: ignore[reportMissingImports]
 
 from ternevo.bench.cases import BesideEvoJAX
-from ternevo.bench.contest import Act, Contestant
-from ternevo.bench.swing_up import Searcher
+from ternevo.bench.contest import Act, Contestant, Searcher
 
 HARD = "control/cartpole_swing_up_hard"
 QUIET = logging.getLogger("ternevo.evojax")

@@ -8,8 +8,7 @@ ours runs with ternary weights, too.
 """
 
 import statistics
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,7 @@ from ternevo.algorithms import archives
 from ternevo.arithmetic.ternary import WeightName
 from ternevo.bench import loop as generations
 from ternevo.bench.cases import BesideQDax
-from ternevo.bench.contest import Contest, Contestant, Record
+from ternevo.bench.contest import Contest, Contestant, Illuminator, Record
 from ternevo.bench.measure import compiled
 from ternevo.installation import MissingExtra, require
 from ternevo.machine import devices
@@ -27,23 +26,7 @@ from ternevo.runs import sinks
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.map_elites import MAPElites
 from ternevo.training import loop
-from ternevo.types import Key, Strategy
-
-
-class Illuminator(NamedTuple):
-    """An implementation of MAP-Elites.
-
-    Attributes:
-      name: who it is.
-      init: maps a key to a state.
-      advance: maps a state and a number of generations to the state after them; jitted.
-      found: maps a state to the coverage of the archive and its QD score.
-    """
-
-    name: str
-    init: Callable[[Key], Any]
-    advance: Any
-    found: Callable[[Any], tuple[float, float]]
+from ternevo.types import Strategy
 
 
 def build(setting: BesideQDax) -> Contest:

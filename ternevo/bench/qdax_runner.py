@@ -26,7 +26,7 @@ from qdax.utils.metrics import default_qd_metrics  # pyright: ignore[reportMissi
 
 from ternevo import envs
 from ternevo.bench.cases import BesideQDax
-from ternevo.bench.illumination import Illuminator
+from ternevo.bench.contest import Illuminator
 from ternevo.types import Env, Key
 
 

@@ -9,8 +9,6 @@ searched by `ternary_nes`. Final policies play the same fresh episodes of our ta
 """
 
 import statistics
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +16,7 @@ import jax.numpy as jnp
 from ternevo import envs
 from ternevo.bench import loop as generations
 from ternevo.bench.cases import BesideEvoJAX
-from ternevo.bench.contest import Act, Contest, Contestant, Record
+from ternevo.bench.contest import Act, Contest, Contestant, Record, Searcher
 from ternevo.bench.off_policy import NUM_EPISODES, acting, returns
 from ternevo.installation import MissingExtra, require
 from ternevo.machine import devices
@@ -29,18 +27,6 @@ from ternevo.settings.strategies.parts import Noise, Optimization, Rate
 from ternevo.settings.strategies.ternary_nes import TernaryNES
 from ternevo.training import loop
 from ternevo.types import Policy, Strategy
-
-
-class Searcher(NamedTuple):
-    """An implementation of the search.
-
-    Attributes:
-      name: who it is.
-      final: maps a seed to what the policy does that a whole run ends with.
-    """
-
-    name: str
-    final: Callable[[int], Act]
 
 
 def build(setting: BesideEvoJAX) -> Contest:

@@ -24,6 +24,7 @@ from ternevo.arithmetic.bit_planes import Planes
 from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy import tvp
 from ternevo.deploy.record import LayerType, Shape, Window
+from ternevo.machine import processor
 from ternevo.settings.policies.layered import Layered
 from ternevo.settings.policies.settings import (
     LARGEST_LEVELS,
@@ -640,11 +641,8 @@ def packing_of(settings: Layered, net: Network, num_episodes: int) -> Packing:
 def choose_matmul(settings: Layered, net: Network, num_episodes: int) -> str:
     """Return how to multiply: as requested, or the fastest way measured so far.
 
-    On CPU, counting bits is many times faster than XLA's float32 product for signs
-    and trits in layers of at least 32. For 8 and 4 bits it is faster in layers of at
-    least 64 if each member has one episode, and so no other episode to share weights
-    with (docs/profiling.md), and convolutions before them do not change that. Otherwise use
-    float32; not measured yet on a GPU.
+    On CPU, counting bits beats XLA's float32 product where layers are wide, see `_counting_wins`.
+    Otherwise use float32; not measured yet on a GPU.
 
     Raises:
       ValueError: it needs integers, but an activation or the weights are floats.
@@ -653,9 +651,7 @@ def choose_matmul(settings: Layered, net: Network, num_episodes: int) -> str:
     is_integer = settings.weights != "float" and num_bits > 0
     has_planes = is_integer and settings.weights not in LARGEST_LEVELS
     if settings.matmul == "auto":
-        widths = [place.layer.after(place.shape) for place in net.weighted[:-1]]
-        width = min((shape[0] for shape in widths if len(shape) == 1), default=0)
-        is_faster = width >= 32 if num_bits <= 2 else width >= 64 and num_episodes == 1
+        is_faster = _counting_wins(net, num_bits, num_episodes)
         on_cpu = jax.default_backend() == "cpu"
         return "planes" if has_planes and on_cpu and is_faster else "float32"
     if not is_integer and settings.matmul != "float32":
@@ -669,6 +665,25 @@ def choose_matmul(settings: Layered, net: Network, num_episodes: int) -> str:
             "use float32"
         )
     return settings.matmul
+
+
+def _counting_wins(net: Network, num_bits: int, num_episodes: int) -> bool:
+    """Return whether counting bits was found to be faster on a CPU (docs/profiling.md).
+
+    It costs as many counts as an activation has bits, which an instruction of AVX-512 makes cheap.
+    A product reads all of a member's weights, which other episodes of the member share. Only dense
+    layers count; convolutions before them do not change it.
+
+    Args:
+      net: the network.
+      num_bits: of an activation.
+      num_episodes: of each member.
+    """
+    widths = [place.layer.after(place.shape) for place in net.weighted[:-1]]
+    width = min((shape[0] for shape in widths if len(shape) == 1), default=0)
+    if processor.counts_bits_of_vectors():
+        return width >= 32 if num_bits <= 2 else width >= 64 and num_episodes == 1
+    return width >= 64 if num_bits == 1 else width >= 256 and num_episodes == 1
 
 
 def init(settings: Layered, net: Network, key: Key) -> Params:

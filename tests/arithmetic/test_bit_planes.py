@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from policy_inputs import inputs
 
 from ternevo.arithmetic import bit_planes
+from ternevo.machine import processor
 from ternevo.policies import layers, mlp
 from ternevo.settings.policies import MLP
 from ternevo.types import ActionSpec, ObsSpec
@@ -138,24 +139,35 @@ def test_floats_are_multiplied_as_floats():
 
 def test_what_is_asked_for_is_what_multiplies():
     assert choose_matmul(MLP(matmul="int8"), 1) == "int8"
-    assert choose_matmul(MLP(activation="sign"), 16) == "planes", "on CPU, where the tests run"
-    assert choose_matmul(MLP(), 16) == "float32"
+    assert choose_matmul(MLP(matmul="planes"), 16) == "planes"
 
 
 @pytest.mark.parametrize(
-    "activation, hidden_sizes, chosen",
+    "activation, hidden_sizes, episodes, counts_vectors, chosen",
     [
-        ("sign", (31,), "float32"),
-        ("sign", (32,), "planes"),
-        ("int8", (64, 63), "float32"),
-        ("int8", (64, 64), "planes"),
-        ("int8", (), "float32"),
+        ("sign", (31,), 16, True, "float32"),
+        ("sign", (32,), 16, True, "planes"),
+        ("int8", (64, 63), 1, True, "float32"),
+        ("int8", (64, 64), 1, True, "planes"),
+        ("int8", (64, 64), 16, True, "float32"),
+        ("int8", (), 1, True, "float32"),
+        ("sign", (64, 63), 16, False, "float32"),
+        ("sign", (64, 64), 16, False, "planes"),
+        ("int8", (255, 256), 1, False, "float32"),
+        ("int8", (256, 256), 1, False, "planes"),
+        ("int8", (256, 256), 2, False, "float32"),
     ],
 )
-def test_narrow_layers_are_multiplied(activation, hidden_sizes, chosen):
+def test_narrow_layers_are_multiplied(
+    activation, hidden_sizes, episodes, counts_vectors, chosen, monkeypatch
+):
     """A word has 32 weights: where most of it is empty, counting bits is slower."""
+    monkeypatch.setattr(processor, "counts_bits_of_vectors", lambda: counts_vectors)
     settings_ = MLP(hidden_sizes=hidden_sizes, activation=activation)
-    assert choose_matmul(settings_, 1) == chosen, "on CPU, where the tests run"
+    assert choose_matmul(settings_, episodes) == chosen, "on CPU, where the tests run"
+
+
+def test_a_matrix_is_shared_by_the_episodes_of_a_member():
     for matmul, together in (("planes", 1), ("float32", 16)):
         policy = MLP(matmul=matmul).build(ObsSpec((4,)), ActionSpec("discrete", 2))
         assert policy.packing(16).together == together

@@ -15,7 +15,7 @@ from qdax.core.containers.mapelites_repertoire import (
     compute_euclidean_centroids,
 )
 
-from ternevo.bench import illumination, qdax_runner
+from ternevo.bench import qdax_runner
 
 
 def test_the_same_members_stay():
@@ -66,4 +66,3 @@ def test_generations_fill_an_archive():
     coverage, score = one.found(state)
     assert 0 < coverage <= 1
     assert score > 0
-    assert isinstance(one, illumination.Illuminator)
