@@ -667,23 +667,30 @@ def choose_matmul(settings: Layered, net: Network, num_episodes: int) -> str:
     return settings.matmul
 
 
+MANY_WEIGHTS = 50_000
+"""So many weights are read from memory in each product of each lane, as they fill no cache."""
+
+
 def _counting_wins(net: Network, num_bits: int, num_episodes: int) -> bool:
     """Return whether counting bits was found to be faster on a CPU (docs/profiling.md).
 
-    It costs as many counts as an activation has bits, which an instruction of AVX-512 makes cheap.
-    A product reads all of a member's weights, which other episodes of the member share. Only dense
-    layers count; convolutions before them do not change it.
+    It costs as many counts as a layer's inputs have bits, which an instruction of AVX-512 makes
+    cheap. A product reads all of a member's weights, which its other episodes share. Only dense
+    layers count as narrow; convolutions before them do not change it.
 
     Args:
       net: the network.
-      num_bits: of an activation.
+      num_bits: of an activation; observations have more.
       num_episodes: of each member.
     """
     widths = [place.layer.after(place.shape) for place in net.weighted[:-1]]
     width = min((shape[0] for shape in widths if len(shape) == 1), default=0)
     if processor.counts_bits_of_vectors():
         return width >= 32 if num_bits <= 2 else width >= 64 and num_episodes == 1
-    return width >= 64 if num_bits == 1 else width >= 256 and num_episodes == 1
+    first, *later = [math.prod(place.matrix or ()) for place in net.weighted]
+    if first + sum(later) >= MANY_WEIGHTS and num_episodes == 1:
+        return width >= 64
+    return num_bits == 1 and width >= 64 and sum(later) >= first
 
 
 def init(settings: Layered, net: Network, key: Key) -> Params:
