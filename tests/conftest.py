@@ -60,10 +60,10 @@ MOST_MAPS = 16_000
 
 @pytest.fixture(scope="module", autouse=True)
 def free_compiled_programs():
-    """Forget what was compiled before there is too much: the next program would crash the process.
+    """Forget what was compiled, before so many programs map memory that the next one crashes.
 
-    Each maps memory of its own, and Linux gives a process 65,530 maps. Small programs are needed
-    again and again, so this is not done after each module.
+    Linux gives a process 65,530 maps. Small programs are needed again and again, so this is not
+    done after each module.
     """
     yield
     if not MAPS.exists() or MAPS.read_bytes().count(b"\n") > MOST_MAPS:

@@ -585,7 +585,7 @@ CASES: dict[str, Case] = {
         f"the maze, 200 members, 20 generations, 32 x 32 cells: {QDAX}",
         ("cpu",),
         BesideQDax("control/maze", 300, 200, 20, (32, 32), num_seeds=3),
-        (Comparison("QDax", "time"), Comparison("QDax", "rate"), Comparison("QDax", "memory")),
+        (Comparison("QDax", "time"), Comparison("QDax", "memory")),
     ),
     "swing_up": Case(
         f"easy swing-up, 64 members x 4 episodes of 1,000 steps, 4 generations: {EVOJAX}",

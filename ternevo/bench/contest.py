@@ -62,23 +62,13 @@ class Illuminator(NamedTuple):
     Attributes:
       name: who it is.
       init: maps a key to a state.
+      begun: number of generations that the first state has seen.
       advance: maps a state and a number of generations to the state after them; jitted.
       found: maps a state to the coverage of the archive and its QD score.
     """
 
     name: str
     init: Callable[[Any], Any]
+    begun: int
     advance: Any
     found: Callable[[Any], tuple[float, float]]
-
-
-class Searcher(NamedTuple):
-    """An implementation of the search.
-
-    Attributes:
-      name: who it is.
-      final: maps a seed to what the policy does that a whole run ends with.
-    """
-
-    name: str
-    final: Callable[[int], Act]

@@ -1,6 +1,7 @@
 """EvoJAX's PGPE, rollouts and task on the cart-pole swing-up, with the settings of a case."""
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -11,7 +12,7 @@ from evojax.policy.mlp import MLPPolicy  # pyright: ignore[reportMissingImports]
 from evojax.task.cartpole import CartPoleSwingUp  # pyright: ignore[reportMissingImports]
 
 from ternevo.bench.cases import BesideEvoJAX
-from ternevo.bench.contest import Act, Contestant, Searcher
+from ternevo.bench.contest import Act, Contestant
 
 HARD = "control/cartpole_swing_up_hard"
 QUIET = logging.getLogger("ternevo.evojax")
@@ -49,13 +50,12 @@ class Trainer:
             )
 
     def advance(self, num_generations: int) -> Any:
-        """Run some generations; return the scores of the last one."""
-        scores: Any = None
+        """Run some generations; return the mean of the search after them."""
         for _ in range(num_generations):
             params = self.solver.ask()
             scores, _ = self.simulator.eval_params(params=params, test=False)
             self.solver.tell(fitness=scores)
-        return scores
+        return self.solver.best_params
 
 
 def contestant(setting: BesideEvoJAX) -> Contestant:
@@ -71,18 +71,13 @@ def contestant(setting: BesideEvoJAX) -> Contestant:
     )
 
 
-def searcher(setting: BesideEvoJAX) -> Searcher:
-    """Return whole runs."""
+def final(setting: BesideEvoJAX, seed: int) -> Act:
+    """Return what the policy does that a whole run ends with."""
+    trainer = Trainer(setting, seed)
+    trainer.advance(setting.all_generations)
+    weights = trainer.solver.best_params[None]
 
-    def final(seed: int) -> Act:
-        trainer = Trainer(setting, seed)
-        trainer.advance(setting.all_generations)
-        weights = trainer.solver.best_params[None]
+    def act(obs: jax.Array) -> jax.Array:
+        return trainer.policy.get_actions(SimpleNamespace(obs=obs[None]), weights, None)[0][0]
 
-        def act(obs: jax.Array) -> jax.Array:
-            states = mock.Mock(obs=obs[None])
-            return trainer.policy.get_actions(states, weights, None)[0][0]
-
-        return act
-
-    return Searcher("EvoJAX", final)
+    return act

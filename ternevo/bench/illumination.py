@@ -22,7 +22,6 @@ from ternevo.bench.contest import Contest, Contestant, Illuminator, Record
 from ternevo.bench.measure import compiled
 from ternevo.installation import MissingExtra, require
 from ternevo.machine import devices
-from ternevo.runs import sinks
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.map_elites import MAPElites
 from ternevo.training import loop
@@ -33,37 +32,21 @@ def build(setting: BesideQDax) -> Contest:
     """Return ternevo and, where it is installed, QDax."""
     strategy = _strategy(setting, "float")
     ours = generations.advancing("ternevo", strategy, setting.num_generations, num_devices=1)
-    _, metrics = ours.run()
-    steps = sum(sinks.steps_of(metrics, i) for i in range(setting.num_generations))
-    contestants = [ours._replace(env_steps=steps)]
-    lit = [_ours(setting, "float"), _ours(setting, "ternary")]
+    notes: Record = {"members": setting.population_size * setting.num_generations}
     try:
-        theirs = _qdax(setting)
+        require("a comparison with QDax", "bench", "qdax")
     except MissingExtra as missing:
-        contestants.append(Contestant("QDax", lambda: None, skipped=str(missing)))
-    else:
-        contestants.append(_timed(theirs, setting))
-        lit.append(theirs)
-    notes = {"members": setting.population_size * setting.num_generations}
-    for one in lit:
-        notes |= _whole_runs(one, setting)
-    return Contest(contestants, notes)
-
-
-def _qdax(setting: BesideQDax) -> Illuminator:
-    """Return QDax's MAP-Elites.
-
-    Raises:
-      MissingExtra: it is not installed.
-    """
-    require("a comparison with QDax", "bench", "qdax")
+        return Contest([ours, Contestant("QDax", lambda: None, skipped=str(missing))], notes)
     from ternevo.bench import qdax_runner
 
-    return qdax_runner.illuminator(setting)
+    theirs = qdax_runner.illuminator(setting)
+    for one in (_ours(setting, "float"), _ours(setting, "ternary"), theirs):
+        notes |= _whole_runs(one, setting)
+    return Contest([ours, _timed(theirs, setting)], notes)
 
 
 def _timed(one: Illuminator, setting: BesideQDax) -> Contestant:
-    """Return the contestant that runs the first generations."""
+    """Return the contestant that runs some generations, as many as ours."""
     count = jnp.asarray(setting.num_generations, jnp.int32)
     with devices.on_all_devices(1):
         state = one.init(jax.random.key(0))
@@ -74,16 +57,14 @@ def _timed(one: Illuminator, setting: BesideQDax) -> Contestant:
 
     with devices.on_all_devices(1):
         contestant = compiled(one.name, one.advance, state, count, run=run)
-    members = setting.population_size * setting.num_generations
-    steps = members * setting.episode_length
-    return contestant._replace(env_steps=steps, generations=setting.num_generations)
+    return contestant._replace(generations=setting.num_generations)
 
 
 def _whole_runs(one: Illuminator, setting: BesideQDax) -> Record:
     """Return the coverage and the QD score of whole runs, the medians over their seeds."""
     if not setting.num_seeds:
         return {}
-    count = jnp.asarray(setting.all_generations, jnp.int32)
+    count = jnp.asarray(setting.all_generations - one.begun, jnp.int32)
     found = []
     with devices.on_all_devices(1):
         for seed in range(setting.num_seeds):
@@ -129,6 +110,7 @@ def _ours(setting: BesideQDax, weights: WeightName) -> Illuminator:
     return Illuminator(
         "ternevo" if weights == "float" else f"ternevo, {weights}",
         lambda key: loop.start(key, strategy),
+        0,
         jax.jit(lambda state, count: loop.advance(strategy, state, count)[0]),
         found,
     )

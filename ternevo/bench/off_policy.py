@@ -8,31 +8,25 @@ A whole run of each tells what is learned in equal steps. rejax stops values at 
 the task had ended there. The final policies act without exploration, in the same episodes.
 """
 
-import statistics
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from ternevo import envs
-from ternevo.arithmetic import observation
 from ternevo.bench.cases import BesideRejax
 from ternevo.bench.contest import Act, Contest, Contestant, Record, Runner
 from ternevo.bench.measure import compiled
+from ternevo.bench.playing import acting, learned
 from ternevo.installation import MissingExtra, require
 from ternevo.machine import devices
-from ternevo.policies.acting import Actor, seen_first
 from ternevo.settings.policies import MLP
 from ternevo.settings.strategies.dqn import DQN
 from ternevo.settings.strategies.off_policy import OffPolicy, Pace, Replayed
 from ternevo.settings.strategies.parts import Rate
 from ternevo.settings.strategies.sac import SAC
 from ternevo.training import loop
-from ternevo.types import Env, Key, Policy, PolicyParams, Strategy
-
-NUM_EPISODES = 100
-"""Number of episodes in which a final policy is measured."""
+from ternevo.types import Strategy
 
 
 def build(setting: BesideRejax) -> Contest:
@@ -80,41 +74,13 @@ def _timed(runner: Runner, setting: BesideRejax) -> Contestant:
 
 
 def _learned(runner: Runner, setting: BesideRejax) -> Record:
-    """Return the mean returns of final policies: their median over the seeds, and the worst."""
-    if not setting.num_seeds:
-        return {}
+    """Return what final policies return."""
     count = jnp.asarray(setting.num_steps // setting.steps_of_generation, jnp.int32)
-    env = envs.make(setting.env)
-    means = []
-    with devices.on_all_devices(1):
-        for seed in range(setting.num_seeds):
-            state = runner.advance(runner.init(jax.random.key(seed)), count)
-            found = returns(env, runner.actor(state), jax.random.key(1000), NUM_EPISODES)
-            means.append(float(jnp.mean(found)))
-    return {
-        f"return of {runner.name}": statistics.median(means),
-        f"worst return of {runner.name}": min(means),
-    }
 
+    def final(seed: int) -> Act:
+        return runner.actor(runner.advance(runner.init(jax.random.key(seed)), count))
 
-def returns(env: Env, act: Act, key: Key, num_episodes: int) -> Float[Array, " episodes"]:
-    """Return the returns of some episodes."""
-
-    def one_step(carry: tuple, key: Key) -> tuple[tuple, None]:
-        state, obs, is_alive, total = carry
-        state, step = env.step(key, state, act(obs))
-        total += jnp.where(is_alive, step.reward, 0.0)
-        is_alive &= ~(step.terminated | step.truncated)
-        return (state, step.obs, is_alive, total), None
-
-    def one_episode(key: Key) -> jax.Array:
-        key_task, key_reset, key_steps = jax.random.split(key, 3)
-        state, obs = env.reset(key_reset, env.draw_task(key_task))
-        first = (state, obs, jnp.asarray(True), jnp.zeros(()))
-        keys = jax.random.split(key_steps, env.episode_length)
-        return jax.lax.scan(one_step, first, keys)[0][3]
-
-    return jax.jit(jax.vmap(one_episode))(jax.random.split(key, num_episodes))
+    return learned(runner.name, setting.env, final, setting.num_seeds)
 
 
 # ------------------------------------------------------------------------------------- ours
@@ -138,13 +104,6 @@ def ours(setting: BesideRejax) -> Runner:
 def _advance(strategy: Strategy) -> Any:
     """Return `loop.advance` of a strategy, without the metrics."""
     return jax.jit(lambda state, count: loop.advance(strategy, state, count)[0], donate_argnums=0)
-
-
-def acting(env: Env, policy: Policy, params: PolicyParams) -> Act:
-    """Return what a policy of ours does, as it would be deployed."""
-    quantiser = observation.freeze(params.moments, env.obs.kind)
-    actor = Actor(policy, env.obs, env.action)
-    return lambda obs: actor.act(params.weights, quantiser, (), seen_first(obs))[1]
 
 
 def settings_of(setting: BesideRejax) -> OffPolicy:

@@ -57,14 +57,13 @@ def illuminator(setting: BesideQDax) -> Illuminator:
 
     @jax.jit
     def advance(state: Any, count: jax.Array) -> Any:
-        # The first generation is scored by `init`.
-        return jax.lax.fori_loop(1, count, lambda _, x: search.scan_update(x, None)[0], state)
+        return jax.lax.fori_loop(0, count, lambda _, x: search.scan_update(x, None)[0], state)
 
     def found(state: Any) -> tuple[float, float]:
         known = metrics(state[0])
         return float(known["coverage"]) / 100, float(known["qd_score"])
 
-    return Illuminator("QDax", init, advance, found)
+    return Illuminator("QDax", init, 1, advance, found)  # `init` scores the first generation
 
 
 def scores(env: Env, network: Any, genotypes: Any, key: Key) -> tuple[jax.Array, jax.Array, dict]:

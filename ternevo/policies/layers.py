@@ -668,7 +668,7 @@ def choose_matmul(settings: Layered, net: Network, num_episodes: int) -> str:
 
 
 MANY_WEIGHTS = 50_000
-"""So many weights are read from memory in each product of each lane, as they fill no cache."""
+"""So many weights of each lane do not stay in a cache: a product reads them from memory."""
 
 
 def _counting_wins(net: Network, num_bits: int, num_episodes: int) -> bool:
@@ -680,17 +680,18 @@ def _counting_wins(net: Network, num_bits: int, num_episodes: int) -> bool:
 
     Args:
       net: the network.
-      num_bits: of an activation; observations have more.
+      num_bits: of an activation; observations may have more.
       num_episodes: of each member.
     """
     widths = [place.layer.after(place.shape) for place in net.weighted[:-1]]
     width = min((shape[0] for shape in widths if len(shape) == 1), default=0)
     if processor.counts_bits_of_vectors():
         return width >= 32 if num_bits <= 2 else width >= 64 and num_episodes == 1
-    first, *later = [math.prod(place.matrix or ()) for place in net.weighted]
-    if first + sum(later) >= MANY_WEIGHTS and num_episodes == 1:
-        return width >= 64
-    return num_bits == 1 and width >= 64 and sum(later) >= first
+    if width < 64:
+        return False
+    found = [(math.prod(place.matrix or ()), place.inputs.num_bits) for place in net.weighted]
+    every, of_one_bit = sum(n for n, _ in found), sum(n for n, bits in found if bits == 1)
+    return (every >= MANY_WEIGHTS and num_episodes == 1) or 2 * of_one_bit >= every
 
 
 def init(settings: Layered, net: Network, key: Key) -> Params:

@@ -47,6 +47,6 @@ def test_steps_pay_and_end_alike(is_hard):
 
 def test_a_run_ends_with_a_policy():
     setting = BesideEvoJAX("control/cartpole_swing_up_easy", 10, 4, 1, 1, (3,), all_generations=2)
-    found = evojax_runner.searcher(setting).final(0)(jnp.zeros(5))
+    found = evojax_runner.final(setting, 0)(jnp.zeros(5))
     assert found.shape == (1,)
     assert jnp.all(jnp.abs(found) <= 1)

@@ -8,6 +8,7 @@ import pytest
 from ternevo import envs
 from ternevo.algorithms import archives
 from ternevo.bench.cases import BesideQDax
+from ternevo.envs import maze
 
 pytest.importorskip("qdax")
 from qdax.core.containers.mapelites_repertoire import (
@@ -44,19 +45,50 @@ def test_the_same_members_stay():
     assert 0 < int(ours.is_occupied.sum()) <= 12
 
 
-def test_who_does_not_move_is_paid_alike():
-    setting = BesideQDax("control/maze", 7, 4, 1, (4, 4))
-    env = envs.make(setting.env, setting.episode_length)
+class Constant:
+    """A network that always returns the same."""
 
-    class Standing:
-        def apply(self, genotype, obs):
-            return jnp.array([0.0, -1.0])
+    def __init__(self, *action):
+        self.action = jnp.array(action)
 
-    returns, places, _ = qdax_runner.scores(
-        env, Standing(), {"w": jnp.zeros((2, 1))}, jax.random.key(0)
-    )
-    np.testing.assert_allclose(returns, -0.8, atol=0.01)
-    np.testing.assert_allclose(places, [[0.12, 0.1]] * 2, atol=1e-6)
+    def apply(self, genotype, obs):
+        return self.action
+
+
+@pytest.mark.parametrize("goal, length", [(None, 30), ((0.3, 0.1), 30)])
+def test_an_episode_pays_and_ends_as_in_our_environment(goal, length, monkeypatch):
+    if goal:  # on the way: the episode ends early, and what follows does not count
+        monkeypatch.setattr(maze, "GOAL", np.array(goal, np.float32))
+    env, network = envs.make("control/maze", length), Constant(0.05, 1.0)
+    key, total, count, is_over = jax.random.key(0), 0.0, 0, False
+    state, _ = env.reset(key, env.draw_task(key))
+    step = jax.jit(env.step)
+    while not is_over:
+        state, timestep = step(key, state, network.action)
+        total, count = total + float(timestep.reward), count + 1
+        is_over = bool(timestep.terminated | timestep.truncated)
+    assert (count < length) == bool(goal)
+    nothing = {"w": jnp.zeros((2, 1))}
+    returns, places, _ = qdax_runner.scores(env, network, nothing, key)
+    np.testing.assert_allclose(returns, [total] * 2, atol=1e-6)
+    np.testing.assert_allclose(places, [np.asarray(state.place)] * 2, atol=1e-6)
+
+
+def test_as_many_generations_are_scored_as_are_asked_for(monkeypatch):
+    scored, scores = [], qdax_runner.scores
+
+    def counting(*arguments):
+        jax.debug.callback(lambda: scored.append(1))
+        return scores(*arguments)
+
+    monkeypatch.setattr(qdax_runner, "scores", counting)
+    one = qdax_runner.illuminator(BesideQDax("control/maze", 5, 4, 1, (4, 4), (2,)))
+    state = one.init(jax.random.key(0))
+    jax.effects_barrier()
+    assert len(scored) == one.begun == 1
+    jax.block_until_ready(one.advance(state, jnp.int32(3)))
+    jax.effects_barrier()
+    assert len(scored) == one.begun + 3
 
 
 def test_generations_fill_an_archive():

@@ -274,11 +274,10 @@ def test_lanes_do_not_depend_on_the_population():
     """XLA rounds otherwise in other shapes: every population has to run in the same ones."""
     env = make("gymnax/CartPole-v1")
     policy = policy_of(env)
-    lanes = population.choose_lanes(policy, env, 1)
     fewest, most = population.CPU_LANES
-    assert fewest <= lanes <= most and lanes & (lanes - 1) == 0
+    assert population.choose_lanes(policy, env, 1) == most == 128
     heavy = MLP((512, 512), weights="float", activation="tanh").build(ObsSpec((4,)), env.action)
-    assert population.choose_lanes(heavy, env, 1) == fewest
+    assert population.choose_lanes(heavy, env, 1) == fewest == 64
 
 
 def test_members_share_episodes_as_they_are_told():

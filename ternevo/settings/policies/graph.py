@@ -38,7 +38,7 @@ class Graph(PolicySettings):
     activation: Literal["int8", "int4", "ternary"] = "int8"
     """Activation of all nodes, a hard tanh on a grid of 8 bits, 4 bits, or three numbers."""
     matmul: Literal["auto", "planes", "float32", "bfloat16", "int8"] = "auto"
-    """How to multiply; does not affect results. planes counts bits; auto chooses the fastest."""
+    """How to multiply; a policy returns the same. planes counts bits; auto chooses the fastest."""
 
     def __post_init__(self) -> None:
         """Refuse invalid sizes, and weights without a zero, which stands for no link.

@@ -31,7 +31,7 @@ class HyperNEAT(PolicySettings):
     activation: Literal["int8", "int4", "sign", "ternary"] = "int8"
     """Activation of the hidden layers of the network that is drawn."""
     matmul: Literal["auto", "planes", "float32", "bfloat16", "int8"] = "auto"
-    """How to multiply; does not affect results. planes counts bits; auto chooses the fastest."""
+    """How to multiply; a policy returns the same. planes counts bits; auto chooses the fastest."""
 
     def __post_init__(self) -> None:
         """Refuse invalid sizes, and weights without a zero, which stands for no link."""

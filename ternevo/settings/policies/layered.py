@@ -30,7 +30,7 @@ class Layered(PolicySettings):
     """Multiply outputs by 2**-output_shift, 0 to 8; larger shifts make first actions smaller."""
 
     matmul: Literal["auto", "planes", "float32", "bfloat16", "int8"] = "auto"
-    """How to multiply; does not affect results. planes counts bits; auto chooses the fastest."""
+    """How to multiply; a policy returns the same. planes counts bits; auto chooses the fastest."""
 
     def __post_init__(self) -> None:
         """Refuse invalid sizes, bits and shifts."""
