@@ -54,8 +54,8 @@ def pytest_collection_finish():
 
 
 MAPS = Path("/proc/self/maps")
-MOST_MAPS = 16_000
-"""With more than this after a module, what was compiled is forgotten."""
+MOST_MAPS = 6_000
+"""With more than this after a module, some 2 GB of memory, what was compiled is forgotten."""
 
 
 @pytest.fixture(scope="module", autouse=True)
