@@ -59,7 +59,7 @@ class Trainer:
 
 
 def contestant(setting: BesideEvoJAX) -> Contestant:
-    """Return the first generations; each round goes on where the last one ended."""
+    """Return some generations; rounds go on where the last one ended, as all cost the same."""
     trainer = Trainer(setting, 0)
     trainer.advance(1)  # compiles
     episodes = setting.population_size * setting.num_episodes * setting.num_generations
