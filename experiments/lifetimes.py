@@ -65,6 +65,8 @@ def copying(bits: int, generations: int, arms: dict[str, str]) -> System:
     )
 
 
+SHAPED_COPY = "--reward_shaping copy"
+SHAPED_SEASON = "--reward_shaping season"
 SEASON = "--policy entm --hidden_size 4 --cell_size 5 --num_cells 6 --expand"
 SYSTEMS = {
     "hebbian": System(
@@ -108,7 +110,9 @@ SYSTEMS = {
             "6 trials of 3 episodes": "--num_trials 6 --trial_episodes 3",
         },
     ),
-    "copy, 1 bit": copying(1, 60, {"ternary": "", "float": "--weights float"}),
+    "copy, 1 bit": copying(
+        1, 60, {"ternary": "", "float": "--weights float", "ternary, shaped": SHAPED_COPY}
+    ),
     "copy, 2 bits": copying(
         2,
         150,
@@ -116,9 +120,13 @@ SYSTEMS = {
             "ternary": "",
             "float": "--weights float",
             "ternary, by ternary_nes": "--strategy ternary_nes",
+            "ternary, shaped": SHAPED_COPY,
+            "float, shaped": f"--weights float {SHAPED_COPY}",
         },
     ),
-    "copy, 4 bits": copying(4, 300, {"ternary": "", "float": "--weights float"}),
+    "copy, 4 bits": copying(
+        4, 300, {"ternary": "", "ternary, shaped": SHAPED_COPY, "float": "--weights float"}
+    ),
     "season": System(
         "--env memory/season@2 --strategy ternary_ga --population_size 256 "
         "--num_generations 200 --num_episodes 8",
@@ -128,6 +136,8 @@ SYSTEMS = {
             "no memory": "--policy mlp --hidden_sizes 4",
             "float": f"{SEASON} --weights float",
             "a tape of one cell": SEASON.replace("--num_cells 6", "--num_cells 1"),
+            "ternary, shaped": f"{SEASON} {SHAPED_SEASON}",
+            "ternary, shaped, 512 members": f"{SEASON} {SHAPED_SEASON} --population_size 512",
         },
     ),
 }

@@ -324,7 +324,9 @@ class Policy(NamedTuple):
     numbers in the memory; a learner divides by it what it shows to a critic. `encoder()`
     returns a function from params and a quantiser, both of NumPy arrays, to the bytes of a policy
     file, which does not call JAX; None if the policy has no such file. `topology` is set if the
-    policy is a graph whose links can be searched.
+    policy is a graph whose links can be searched. `credit(memory)` is what the memory at the end of
+    an episode is worth to a member, beside the return, while a population is scored in JAX; None
+    for nothing.
     """
 
     init: Callable[[Key], Params]
@@ -334,6 +336,7 @@ class Policy(NamedTuple):
     memory_scale: float = 1.0
     encoder: Callable[[], Callable[[Params, Any], bytes]] | None = None
     topology: Topology | None = None
+    credit: Callable[[Memory], jax.Array] | None = None
 
 
 def no_memory(params: Params, key: Key) -> Memory:

@@ -10,13 +10,15 @@ References:
   Memory", EvoApplications 2017 (the blank last cell).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32
 
 from ternevo.arithmetic.weights import kind_of
+from ternevo.policies import entm_shaping
+from ternevo.policies.entm_shaping import Doing
 from ternevo.settings.policies.entm import ENTM
 from ternevo.types import ActionSpec, Inputs, Key, Memory, ObsSpec, Params, Policy, Tensor
 
@@ -28,6 +30,13 @@ class Tape(NamedTuple):
     exists: Bool[Array, " cells"]
     head: Int32[Array, ""]
     read: Float32[Array, " bits"]
+
+
+class Noted(NamedTuple):
+    """The memory under reward shaping: the tape, and notes on the episode."""
+
+    tape: Tape
+    notes: Any
 
 
 class Orders(NamedTuple):
@@ -61,12 +70,35 @@ def build(settings: ENTM, obs: ObsSpec, action: ActionSpec) -> Policy:
         exists = jnp.arange(settings.num_cells) == 0
         return Tape(cells, exists, jnp.zeros((), jnp.int32), jnp.zeros(settings.cell_size))
 
-    def apply(params: Params, memory: Memory, inputs: Inputs) -> tuple[Memory, jax.Array]:
-        bits = (inputs.obs.ravel() > 0).astype(jnp.float32)
-        orders = _controlled(params, jnp.concatenate([bits, memory.read]), action.size)
-        return _moved(settings.expand, memory, orders), 2 * orders.action - 1
+    def step(params: Params, tape: Tape, bits: jax.Array) -> tuple[Tape, Orders]:
+        orders = _controlled(params, jnp.concatenate([bits, tape.read]), action.size)
+        return _moved(settings.expand, tape, orders), orders
 
-    return Policy(init, reset, apply)
+    def apply(params: Params, memory: Memory, inputs: Inputs) -> tuple[Memory, jax.Array]:
+        tape, orders = step(params, memory, _bits(inputs))
+        return tape, 2 * orders.action - 1
+
+    if settings.reward_shaping == "none":
+        return Policy(init, reset, apply)
+
+    shape = settings.num_cells, settings.cell_size
+    shaping = entm_shaping.build(settings.reward_shaping, obs, action, shape)
+
+    def reset_noted(params: Params, key: Key) -> Memory:
+        return Noted(reset(params, key), shaping.start)
+
+    def apply_noted(params: Params, memory: Memory, inputs: Inputs) -> tuple[Memory, jax.Array]:
+        bits = _bits(inputs)
+        tape, orders = step(params, memory.tape, bits)
+        before = memory.tape
+        doing = Doing(bits, before.cells, before.head, orders.write, tape.head)
+        return Noted(tape, shaping.note(memory.notes, doing)), 2 * orders.action - 1
+
+    return Policy(init, reset_noted, apply_noted, credit=lambda m: shaping.credit(m.notes))
+
+
+def _bits(inputs: Inputs) -> jax.Array:
+    return (inputs.obs.ravel() > 0).astype(jnp.float32)
 
 
 def _controlled(params: Params, seen: jax.Array, num_actions: int) -> Orders:

@@ -255,11 +255,20 @@ def _advance(work: Work) -> Callable[[Any, Key, Lanes], Lanes]:
     def advance(weights: Any, keys: Key, lanes: Lanes) -> Lanes:
         memory, action = act_all(weights, lanes.memory, lanes.seen)
         env_state, timestep = step_all(keys, lanes.tally.lengths, lanes.env_state, action)
-        tally = _count(work, lanes, timestep.reward, env_state)
+        paid = _paid(work.policy, timestep.reward, lanes.memory, memory)
+        tally = _count(work, lanes, paid, env_state)
         is_over = timestep.terminated | timestep.truncated | (tally.lengths >= work.horizon)
         return Lanes(env_state, seen_after(timestep), memory, lanes.is_alive & ~is_over, tally)
 
     return advance
+
+
+def _paid(policy: Policy, reward: jax.Array, before: Memory, after: Memory) -> jax.Array:
+    """Return the rewards of a step [slots, lanes], and what the credit of memories gains in it."""
+    if policy.credit is None:
+        return reward
+    credit = jax.vmap(jax.vmap(policy.credit))
+    return reward + credit(after) - credit(before)
 
 
 def _count(work: Work, lanes: Lanes, reward: jax.Array, after: EnvState) -> Tally:

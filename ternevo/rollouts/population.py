@@ -156,7 +156,7 @@ def evaluate_policy(
     quantiser: Quantiser,
     count: jax.Array | None = None,
 ) -> Scores:
-    """Run one policy on episodes, on all devices of the mesh that is set.
+    """Run one policy on episodes, on all devices of the mesh that is set, for their rewards alone.
 
     Each episode is run as a member with one episode, so that devices can share the work.
 
@@ -171,7 +171,8 @@ def evaluate_policy(
     Returns:
       The scores [1, episodes], without moments and descriptors.
     """
-    rollout = rollout._replace(env=rollout.env._replace(descriptor=None))
+    policy, env = rollout.policy._replace(credit=None), rollout.env._replace(descriptor=None)
+    rollout = rollout._replace(policy=policy, env=env)
     rows = devices.padded(keys.size) // devices.count()
     limit = jnp.int32(rollout.env.episode_length)
     asked = jnp.int32(keys.size if count is None else count)

@@ -12,7 +12,7 @@ from ternevo import envs, problems
 from ternevo.arithmetic import observation
 from ternevo.deploy import entm as machines, runtime, tvp
 from ternevo.envs import contract as env_contract, memory
-from ternevo.policies import contract, entm, policy_file
+from ternevo.policies import contract, entm, entm_shaping, policy_file
 from ternevo.problems import Plan
 from ternevo.settings.policies import ENTM
 from ternevo.types import ActionSpec, Inputs, ObsSpec, PolicyParams, Population, Tensor
@@ -23,7 +23,11 @@ KEY = jax.random.key(0)
 
 def played(settings, env, params, num_episodes) -> np.ndarray:
     """Return the returns of episodes."""
-    policy = contract.build(settings, env.obs, env.action)
+    return played_by(contract.build(settings, env.obs, env.action), env, params, num_episodes)
+
+
+def played_by(policy, env, params, num_episodes) -> np.ndarray:
+    """Return what a population of this one member gets for its episodes."""
     population = Population(jax.tree.map(lambda x: x[None], params))
     problem, moments = problems.of(policy, env, Plan(num_episodes)), observation.empty(env.obs.size)
     run = quick_jit(lambda: problem.evaluate(KEY, population, moments, jnp.int32(0)).returns)
@@ -337,3 +341,88 @@ def test_floats_are_machines_too():
     settings = ENTM(weights="float", hidden_size=1)
     policy = contract.build(settings, ObsSpec((4,)), ActionSpec("discrete", 3))
     assert policy.init(KEY)["output"].values.dtype == jnp.float32
+
+
+# ------------------------------------------------------------------------------- reward shaping
+
+
+def fitness(settings, env, params, num_episodes, credited=True) -> np.ndarray:
+    """Return the returns of episodes as members get them in training, or as tests pay them."""
+    settings = dataclasses.replace(settings, reward_shaping=env.id.split("/")[1].split("@")[0])
+    policy = contract.build(settings, env.obs, env.action)
+    if credited:
+        return played_by(policy, env, params, num_episodes)
+    problem, quantiser = (
+        problems.of(policy, env),
+        observation.freeze(observation.empty(env.obs.size), env.obs.kind),
+    )
+    run = quick_jit(lambda: problem.test(KEY, params, quantiser, num_episodes).returns)
+    return np.asarray(run())[0]
+
+
+def test_who_solves_a_task_has_all_credit_and_tests_pay_none():
+    for settings, env, params in (
+        (ENTM(cell_size=3, num_cells=12), envs.make("memory/copy@2"), copier(2)),
+        (
+            ENTM(hidden_size=2, cell_size=9, num_cells=6, expand=True),
+            envs.make("memory/season@2"),
+            gourmet(4),
+        ),
+    ):
+        np.testing.assert_allclose(fitness(settings, env, params, 20), 2.0, rtol=1e-5)
+        tested = fitness(settings, env, params, 20, credited=False)
+        np.testing.assert_allclose(tested, 1.0, rtol=1e-5)
+
+
+def test_vectors_that_are_stored_are_credited_without_an_answer():
+    env = memory.copy(bits=2, shortest=4, longest=4)
+    settings = ENTM(cell_size=3, num_cells=12)
+    net = copier(2)["output"]
+    mute = {"output": net._replace(values=net.values.at[4:6, 0:2].set(0))}
+    returns = played(settings, env, mute, 20)
+    assert returns.mean() < 0.6
+    np.testing.assert_allclose(fitness(settings, env, mute, 20) - returns, 1.0, atol=1e-5)
+    stays = {"output": net._replace(values=net.values.at[-1, -1].set(0).at[-1, -2].set(1))}
+    returns = played(settings, env, stays, 20)
+    np.testing.assert_allclose(fitness(settings, env, stays, 20) - returns, 0.25, atol=1e-5)
+
+
+def test_the_credit_of_seasons_by_hand():
+    """Two foods, a told step each, a write for the first only; then both are looked for."""
+    shaping = entm_shaping.season(ObsSpec((4,)), ActionSpec("continuous", 1), (3, 2))
+    cells = jnp.zeros((3, 2))
+
+    def doing(food, told, cell, wrote, arrives):
+        seen = jnp.zeros(4).at[food].set(1.0).at[2].set(float(told))
+        return entm_shaping.Doing(
+            seen, cells, jnp.int32(cell), jnp.array(wrote), jnp.int32(arrives)
+        )
+
+    steps = [
+        (doing(0, told=False, cell=0, wrote=False, arrives=0), 0 + 1 / 2),  # nothing is known
+        (doing(0, told=True, cell=0, wrote=True, arrives=1), 0 + 2 / 2),
+        (doing(1, told=True, cell=1, wrote=False, arrives=1), 0 + (1 / 2 + 1) / 2),
+        (doing(0, told=False, cell=1, wrote=False, arrives=0), 1 + (1 / 2 + 1) / 2),
+        (doing(1, told=False, cell=0, wrote=False, arrives=0), 1 / 2 + (1 / 2 + 1) / 2),
+        (doing(1, told=False, cell=0, wrote=True, arrives=0), 2 / 3 + (1 / 2 + 3 / 4) / 2),
+        (doing(0, told=False, cell=0, wrote=False, arrives=0), 2 / 4 + (1 / 2 + 4 / 5) / 2),
+    ]
+    notes = shaping.start
+    for done, wanted in steps:
+        notes = shaping.note(notes, done)
+        assert float(shaping.credit(notes)) == pytest.approx(wanted / 2)
+
+
+@pytest.mark.parametrize(
+    ("shaping", "env_id", "cell_size", "message"),
+    [
+        ("copy", "memory/season@2", 4, "'copy' is for memory/copy"),
+        ("copy", "memory/copy@4", 3, "'copy' needs cells of 4 bits, got cell_size 3"),
+        ("season", "memory/copy@2", 4, "'season' is for memory/season"),
+    ],
+)
+def test_shaping_for_another_task_is_refused(shaping, env_id, cell_size, message):
+    env = envs.make(env_id)
+    settings = ENTM(reward_shaping=shaping, cell_size=cell_size)
+    with pytest.raises(ValueError, match=message):
+        contract.build(settings, env.obs, env.action)

@@ -1,7 +1,7 @@
 """`--policy entm`: an evolved neural Turing machine, a controller with a tape."""
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ternevo.settings.meaning import COUNT, NOT_NEGATIVE, check, option
 from ternevo.settings.policies.settings import PolicySettings
@@ -28,6 +28,9 @@ class ENTM(PolicySettings):
     expand: bool = False
     """Whether the tape always ends in a blank cell, for a jump to find what is new: writing to it
     appends another. Otherwise a cell is appended as the head moves to it."""
+    reward_shaping: Literal["none", "copy", "season"] = "none"
+    """The task of memory/ for whose half solutions members are paid, beside their returns and at
+    most 1, during training; tests and files are without. See ternevo/policies/entm_shaping.py."""
 
     def __post_init__(self) -> None:
         """Refuse invalid sizes, and weights without a zero, which stands for no link."""
