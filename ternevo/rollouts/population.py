@@ -169,10 +169,9 @@ def evaluate_policy(
         None for all. As it may be traced, one program serves any number.
 
     Returns:
-      The scores [1, episodes], without moments and descriptors.
+      The scores [1, episodes], without moments; descriptors are the mean over what was run.
     """
-    policy, env = rollout.policy._replace(credit=None), rollout.env._replace(descriptor=None)
-    rollout = rollout._replace(policy=policy, env=env)
+    rollout = rollout._replace(policy=rollout.policy._replace(credit=None))
     rows = devices.padded(keys.size) // devices.count()
     limit = jnp.int32(rollout.env.episode_length)
     asked = jnp.int32(keys.size if count is None else count)
@@ -193,15 +192,20 @@ def evaluate_policy(
         blocks = jnp.zeros_like(first), jnp.clip(count - first, 0, share)
         tally = no_tally((rows, 1), 0, work.env)
         tally = run_blocks(work, packed, blocks[0], blocks, work.tile_slots, tally)
-        return devices.gather((tally.returns[:, 0], tally.lengths[:, 0]))
+        totals = tally.returns, tally.lengths, tally.descriptor
+        return devices.gather(jax.tree.map(lambda x: x[:, 0], totals))
 
     run_split = devices.split(run, (False, False, False, False))
-    found = run_split(quantiser, keys, (asked, share), params)
+    *found, descriptors = run_split(quantiser, keys, (asked, share), params)
     episode = jnp.arange(keys.size)
-    row = jnp.where(episode < asked, episode // share * rows + episode % share, 0)
-    returns, lengths = (jnp.where(episode < asked, x[row], 0)[None] for x in found)
+    is_asked = episode < asked
+    row = jnp.where(is_asked, episode // share * rows + episode % share, 0)
+    returns, lengths = (jnp.where(is_asked, x[row], 0)[None] for x in found)
+    described = None
+    if rollout.env.descriptor:
+        described = jnp.mean(descriptors[row], axis=0, where=is_asked[:, None])[None]
     moments = observation.empty(rollout.env.obs.size)
-    return Scores(returns, lengths, moments, step_count.of_lengths(lengths))
+    return Scores(returns, lengths, moments, step_count.of_lengths(lengths), described)
 
 
 def _work(

@@ -13,14 +13,34 @@ import numpy as np
 from ternevo.arithmetic import observation
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.strategies.across_seeds import of_all_seeds
-from ternevo.types import Best, Key, ObsKind, Params, PolicyParams, Problem, Strategy, TrainState
+from ternevo.types import (
+    Best,
+    Key,
+    ObsKind,
+    Params,
+    PolicyParams,
+    Problem,
+    Scores,
+    Strategy,
+    TrainState,
+)
 
 
 class Episodes(NamedTuple):
-    """Returns and lengths of episodes, NumPy arrays [episodes] or [seeds, episodes]."""
+    """Returns and lengths of episodes, NumPy arrays [episodes] or [seeds, episodes].
+
+    `descriptors` [size] or [seeds, size] is their mean `Descriptor`, if the environment has one.
+    """
 
     returns: np.ndarray
     lengths: np.ndarray
+    descriptors: np.ndarray | None
+
+    @classmethod
+    def of(cls, scores: Scores) -> "Episodes":
+        """Return the episodes of the only policy of some scores."""
+        own = scores.returns, scores.lengths, scores.descriptors
+        return cls(*jax.tree.map(lambda x: np.asarray(x[0]), own))
 
 
 class _Due(NamedTuple):
@@ -142,9 +162,10 @@ class Evaluation:
           num_episodes: the number of episodes; all held-out examples where episodes are examples.
         """
         most = self._most if num_episodes <= self._most else num_episodes
-        returns, lengths = self._run(key_data, weights, quantiser, num_episodes, most)
+        found = self._run(key_data, weights, quantiser, num_episodes, most)
+        returns, lengths, descriptors = found
         shown = self._problem.num_tests or num_episodes
-        return Episodes(returns[..., :shown], lengths[..., :shown])
+        return Episodes(returns[..., :shown], lengths[..., :shown], descriptors)
 
     def _due_of(self, strategy: Strategy, state: TrainState) -> _Due:
         return _due(strategy, self._problem.obs.kind, state._replace(best=None))
@@ -157,11 +178,12 @@ class Evaluation:
 
     def _test_all(
         self, key_data: Any, weights: Any, quantiser: Any, counts: jax.Array, most: int
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
         def test(key_data: jax.Array, weights: Any, quantiser: Any, count: jax.Array) -> tuple:
             key = jax.random.wrap_key_data(key_data)
             scores = self._problem.test(key, weights, quantiser, most, count)
-            return scores.returns[0], scores.lengths[0]
+            own = scores.returns, scores.lengths, scores.descriptors
+            return jax.tree.map(lambda x: x[0], own)
 
         return of_all_seeds(test, self._num_seeds)(key_data, weights, quantiser, counts)
 

@@ -20,9 +20,9 @@ from ternevo.rollouts import episode
 from ternevo.runs import plots, topology
 from ternevo.runs.run_folder import RunFolder
 from ternevo.runs.sinks import Records, Result, Row, read_jsonl
-from ternevo.training.evaluation import mean_and_std
+from ternevo.training.evaluation import Episodes, mean_and_std
 from ternevo.training.setup import Setup, elsewhere_of
-from ternevo.types import Key, PolicyParams
+from ternevo.types import Env, Key, PolicyParams
 
 
 def draw(setup: Setup) -> None:
@@ -182,9 +182,9 @@ def final_evaluations(setup: Setup) -> list[dict[str, dict[str, Any]]]:
         "best_policy": [folder.best_policy for folder in folders],
     }
     with _devices_of_training(setup):
-        found = {label: _returns_of(setup, files) for label, files in paths.items()}
+        found = {label: _episodes_of(setup, files) for label, files in paths.items()}
     return [
-        {label: _summary(returns[i]) for label, returns in found.items()}
+        {label: _summary(setup.env, episodes[i]) for label, episodes in found.items()}
         for i in range(config.num_seeds)
     ]
 
@@ -199,8 +199,8 @@ def _devices_of_training(setup: Setup) -> contextlib.AbstractContextManager:
     return devices.on_all_devices(setup.config.num_jax_devices)
 
 
-def _returns_of(setup: Setup, paths: list[Path]) -> np.ndarray:
-    """Return the returns [seeds, episodes] of a policy file of each seed."""
+def _episodes_of(setup: Setup, paths: list[Path]) -> list[Episodes]:
+    """Run the episodes of a policy file of each seed."""
     config = setup.config
     saved = [policy_file.load(path, trust=config.policy_name) for path in paths]
     key_data = [np.asarray(jax.random.key_data(_final_key(seed))) for seed in config.seeds]
@@ -211,7 +211,9 @@ def _returns_of(setup: Setup, paths: list[Path]) -> np.ndarray:
     data, weights, quantiser = of_each[0] if config.num_seeds == 1 else together
     episodes = setup.evaluation.run(data, weights, quantiser, config.num_final_episodes)
     callbacks.raise_error()
-    return episodes.returns.reshape(config.num_seeds, -1)
+    if config.num_seeds == 1:
+        return [episodes]
+    return [jax.tree.map(lambda x, i=i: x[i], episodes) for i in range(config.num_seeds)]
 
 
 def _final_key(seed: int) -> Key:
@@ -239,20 +241,28 @@ def elsewhere(setup: Setup) -> list[dict[str, dict[str, Any]]]:
             scores = test(
                 _final_key(seed), saved.weights, saved.quantiser, config.num_final_episodes
             )
-            returns = np.asarray(scores.returns)
             callbacks.raise_error()
-            found.append({"eval_env": _summary(returns)})
+            found.append({"eval_env": _summary(env, Episodes.of(scores))})
     return found
 
 
-def _summary(returns: np.ndarray) -> dict[str, Any]:
-    """Return mean, standard deviation and count of returns as JSON values."""
-    mean, std = map(float, mean_and_std(returns.ravel()))
-    return {
-        "return_mean": mean if math.isfinite(mean) else None,  # JSON has no NaN
-        "return_std": std if math.isfinite(std) else None,
-        "episodes": returns.size,
+def _summary(env: Env, episodes: Episodes) -> dict[str, Any]:
+    """Return mean, standard deviation and count of returns, and how it went, as JSON values."""
+    mean, std = map(float, mean_and_std(episodes.returns))
+    row = {
+        "return_mean": _finite_or_none(mean),
+        "return_std": _finite_or_none(std),
+        "episodes": episodes.returns.size,
     }
+    if env.descriptor is None or episodes.descriptors is None:
+        return row
+    values = map(_finite_or_none, episodes.descriptors.tolist())
+    return {**row, "behaviour": dict(zip(env.descriptor.names, values, strict=True))}
+
+
+def _finite_or_none(x: float) -> float | None:
+    """Return a number for JSON, which has no NaN."""
+    return x if math.isfinite(x) else None
 
 
 def render_best(setup: Setup) -> str:

@@ -11,9 +11,9 @@ from ternevo import envs, problems
 from ternevo.arithmetic import observation
 from ternevo.settings.policies import MLP
 from ternevo.strategies.across_seeds import keys_of
-from ternevo.training import loop
-from ternevo.training.evaluation import Evaluation
-from ternevo.types import Best, PolicyParams, Strategy, Tensor
+from ternevo.training import loop, results
+from ternevo.training.evaluation import Episodes, Evaluation
+from ternevo.types import Best, Descriptor, PolicyParams, Strategy, Tensor
 
 TARGET = envs.make("probe/target")
 
@@ -183,3 +183,32 @@ def test_every_example_that_was_kept_back_counts():
     quantiser = observation.freeze(observation.empty(64), "integers")
     evaluation = Evaluation(problems.of(policy, digits), 1, 5, 9)
     assert evaluation.run(data_of(0), weights, quantiser, 5).returns.shape == (360,)
+
+
+# --- how it went ------------------------------------------------------------------------------
+
+
+def test_the_behaviour_is_the_mean_over_the_episodes_asked_for():
+    """What is drawn is the length of an episode, and so its return."""
+    half = Descriptor(("half",), (0.0,), (25.0,), lambda state: state.inner[None] / 2)
+    env = envs.make("probe/random_length", 50)._replace(descriptor=half)
+    policy = MLP(()).build(env.obs, env.action)
+    test = jax.jit(problems.of(policy, env).test, static_argnums=3)
+    weights, quantiser = policy.init(jax.random.key(0)), observation.freeze(observation.empty(1))
+    found = test(jax.random.key(1), weights, quantiser, 8, jnp.int32(5))
+    assert len(np.unique(found.returns[0, :5])) > 1
+    np.testing.assert_allclose(found.descriptors, [[found.returns[0, :5].mean() / 2]], rtol=1e-6)
+
+
+def test_the_result_of_a_run_has_names_for_how_it_went():
+    """What is not finite is None, as JSON has no NaN."""
+    episodes = Episodes(np.array([0.5, 1.0]), np.array([48, 48]), np.array([0.75, np.nan]))
+    summary = results._summary(envs.make("memory/season@2"), episodes)
+    assert summary == {
+        **{"return_mean": 0.75, "return_std": 0.25, "episodes": 2},
+        "behaviour": {
+            "right on the first day of a season that returns": 0.75,
+            "right on other days": None,
+        },
+    }
+    assert "behaviour" not in results._summary(TARGET, episodes._replace(descriptors=None))
