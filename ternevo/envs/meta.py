@@ -44,27 +44,58 @@ class MetaState(NamedTuple):
 # ---------------------------------------------------------------------------- points in a plane
 
 
-def navigation(episode_length: int = 100) -> Env:
+SIDES = {"all": 0.0, "left": -1.0, "right": 1.0}
+"""Families of tasks by the sign of their first number: to train on one side, test on the other."""
+
+
+def _on_side(family: str, draw: Callable[[Key], jax.Array]) -> Callable[[Key], Task]:
+    """Return what draws tasks, [numbers] or [], and mirrors those of the other side.
+
+    Raises:
+      UnknownName: there is no such family.
+    """
+    side = lookup("family", family, SIDES)
+
+    def draw_there(key: Key) -> Task:
+        task = draw(key)
+        is_first = jnp.arange(task.size).reshape(task.shape) == 0
+        return jnp.where(is_first, side * jnp.abs(task), task)
+
+    return draw_there if side else draw
+
+
+def _sided(name: str, family: str) -> str:
+    """Return the name of a task with its side, if it has one."""
+    return f"{name}@{family}" if SIDES[family] else name
+
+
+def navigation(episode_length: int = 100, family: str = "all") -> Env:
     """Move a point from the origin to a hidden goal in [-1, 1]^2; the task is the goal.
 
     The observation is the place times 64, and a step pays minus the squared distance. An episode
     ends within 0.01 of the goal.
-    """
 
-    def draw(key: Key) -> Task:
-        return jax.random.uniform(key, (2,), minval=-1.0)
+    Args:
+      episode_length: the time limit.
+      family: "all", or goals on one side only: "left" or "right" of the origin.
+
+    Raises:
+      UnknownName: there is no such family.
+    """
+    draw = _on_side(family, lambda key: jax.random.uniform(key, (2,), minval=-1.0))
 
     def pay(key: Key, goal: Task, place: jax.Array) -> tuple[jax.Array, jax.Array]:
         distance = jnp.sum((place - goal) ** 2)
         return -distance, distance < 0.01**2
 
-    return _point("navigation", episode_length, draw, pay, arena=1.9, unit=64.0)
+    name = _sided("navigation", family)
+    return _point(name, episode_length, draw, pay, arena=1.9, unit=64.0)
 
 
 FIRST_CORNER = np.array([2.0, 2.0], np.float32)
 
 
-def four_corners(episode_length: int = 100, noise: float = 0.0) -> Env:
+def four_corners(episode_length: int = 100, family: str = "all", noise: float = 0.0) -> Env:
     """Find which corner (+-2, +-2) is the goal, which a point sees only within a distance of 2.
 
     The observation is the place times 16, in an arena of +-5, and a step pays
@@ -73,11 +104,14 @@ def four_corners(episode_length: int = 100, noise: float = 0.0) -> Env:
 
     Args:
       episode_length: the time limit.
+      family: "all", or the two corners on one side only: "left" or "right".
       noise: standard deviation of the noise on the return of a whole episode.
-    """
 
-    def draw(key: Key) -> Task:
-        return jax.random.rademacher(key, (2,), jnp.float32) * FIRST_CORNER
+    Raises:
+      UnknownName: there is no such family.
+    """
+    corners = lambda key: jax.random.rademacher(key, (2,), jnp.float32) * FIRST_CORNER  # noqa: E731
+    draw = _on_side(family, corners)
 
     def pay(key: Key, corner: Task, place: jax.Array) -> tuple[jax.Array, jax.Array]:
         reward = jnp.maximum(0.0, 4.0 - jnp.sum((place - corner) ** 2)) - 4.0
@@ -85,24 +119,29 @@ def four_corners(episode_length: int = 100, noise: float = 0.0) -> Env:
             reward = reward + noise / np.sqrt(episode_length) * jax.random.normal(key)
         return reward, jnp.zeros((), bool)
 
-    name = "noisy_corners" if noise else "four_corners"
+    name = _sided("noisy_corners" if noise else "four_corners", family)
     return _point(name, episode_length, draw, pay, arena=5.0, unit=16.0)
 
 
-def noisy_corners(episode_length: int = 100) -> Env:
+def noisy_corners(episode_length: int = 100, family: str = "all") -> Env:
     """Do what `four_corners` does, with returns that have noise of standard deviation 20."""
-    return four_corners(episode_length, noise=20.0)
+    return four_corners(episode_length, family, noise=20.0)
 
 
-def hidden_direction(episode_length: int = 10) -> Env:
+def hidden_direction(episode_length: int = 10, family: str = "all") -> Env:
     """Move a point on a line in the hidden direction, -1 or +1, which is the task.
 
     The observation is the place times 64, and a step pays the force in that direction, -1 to 1. So
     the optimum is `episode_length`, and 0 on average for who does not know the direction.
-    """
 
-    def draw(key: Key) -> Task:
-        return jax.random.rademacher(key, (), jnp.float32)
+    Args:
+      episode_length: the time limit.
+      family: "all", or one direction only: "left" is -1 and "right" +1.
+
+    Raises:
+      UnknownName: there is no such family.
+    """
+    draw = _on_side(family, lambda key: jax.random.rademacher(key, (), jnp.float32))
 
     def move(key: Key, state: MetaState, force: jax.Array, count: jax.Array) -> Moved:
         del key, count
@@ -113,7 +152,7 @@ def hidden_direction(episode_length: int = 10) -> Env:
         return jnp.zeros(1), jnp.zeros(1)
 
     spec = ObsSpec((1,), "integers"), ONE_FORCE
-    env = _family("hidden_direction", spec, episode_length, draw, start, move)
+    env = _family(_sided("hidden_direction", family), spec, episode_length, draw, start, move)
     return env._replace(obs_names=("place (64 units)",), action_names=("push",))
 
 
@@ -384,8 +423,6 @@ TASKS: dict[str, Callable[..., Env]] = {
     **bodies.TASKS,
     "ant_gaits": gaits.ant_gaits,
 }
-WITH_FAMILIES = ("sines", "needle", "babble_and_reach", *bodies.TASKS, "ant_gaits")
-"""Tasks whose id may end in "@family"."""
 
 
 def names() -> tuple[str, ...]:
@@ -406,7 +443,6 @@ def make(name: str, episode_length: int | None = None) -> Env:
     name, at, family = name.partition("@")
     options: dict[str, Any] = {} if episode_length is None else {"episode_length": episode_length}
     if at:
-        check("task with families", name, WITH_FAMILIES)
         options["family"] = family
     return lookup("task", name, TASKS)(**options)
 

@@ -192,5 +192,23 @@ def test_families_hold_the_bodies_that_they_say():
         }
     with pytest.raises(UnknownName, match=r"unknown family .swaped.\. Did you mean .swapped"):
         envs.make("meta/babble_and_reach@swaped")
-    with pytest.raises(UnknownName, match="unknown task with families 'navigation'"):
+    with pytest.raises(UnknownName, match="unknown family 'unseen'"):
         envs.make("meta/navigation@unseen")
+
+
+@pytest.mark.parametrize(
+    "name", ["navigation", "four_corners", "noisy_corners", "hidden_direction"]
+)
+def test_sides_part_the_tasks_of_training_and_of_tests(name):
+    """All tasks are on a side or its mirror, and nothing else of them changes."""
+    keys = jax.random.split(KEY, 50)
+    drawn = {}
+    for family in ("", "@left", "@right"):
+        env = envs.make(f"meta/{name}{family}")
+        assert env.id == f"meta/{name}{family}"
+        drawn[family] = np.asarray(jax.vmap(env.draw_task)(keys)).reshape(50, -1)
+    assert (drawn["@left"][:, 0] < 0).all() and (drawn["@right"][:, 0] > 0).all()
+    assert len(np.unique(np.sign(drawn[""][:, 0]))) == 2
+    for family in ("@left", "@right"):
+        np.testing.assert_array_equal(np.abs(drawn[family]), np.abs(drawn[""]))
+        np.testing.assert_array_equal(drawn[family][:, 1:], drawn[""][:, 1:])
