@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ternevo
-from ternevo import problems
+from ternevo import envs, problems
 from ternevo.arithmetic import observation
 from ternevo.deploy.runtime import Policy
 from ternevo.host import scoring
@@ -87,11 +87,22 @@ def test_of_the_episodes_of_a_test_only_those_asked_for_are_run(drift, monkeypat
     assert not np.any(none.returns) and not np.any(none.lengths)
 
 
-def test_a_generation_depends_on_its_state_and_on_nothing_outside(drift):
-    """What a run that is resumed takes for granted."""
-    policy = contract.build(MLP((4,)), drift.obs, drift.action)
+@pytest.mark.parametrize(
+    ("env_id", "needs"),
+    [
+        ("fake_suite:drift", "numpy"),
+        pytest.param("mujoco/Swimmer-v5", "mujoco", marks=pytest.mark.slow),
+        pytest.param("box2d/LunarLander-v3", "Box2D", marks=pytest.mark.slow),
+        pytest.param("atari/pong", "ale_py", marks=pytest.mark.slow),
+    ],
+)
+def test_a_generation_depends_on_its_state_and_on_nothing_outside(env_id, needs):
+    """What a run that is resumed takes for granted: each suite is deterministic given its seed."""
+    pytest.importorskip(needs)
+    env = envs.make(env_id, 12)
+    policy = contract.build(MLP((4,)), env.obs, env.action)
     strategy = STRATEGIES["ternary_nes"].of(population_size=8, num_episodes=2)
-    strategy = strategy.build(drift, policy, "ternary", 4)
+    strategy = strategy.build(env, policy, "ternary", 4)
     with one_device():
         chunks = loop.train(strategy, loop.start(jax.random.key(0), strategy), 4, 2)
         half = jax.tree.map(jnp.copy, next(chunks).state)
