@@ -31,6 +31,7 @@ from claims import (
     trained,
     verdicts,
 )
+from evojax_tasks import arms_of_evojax, judge_evojax
 from other_verdicts import all_of_them
 
 from ternevo import envs, problems
@@ -40,7 +41,6 @@ from ternevo.arithmetic import observation
 from ternevo.problems import Plan
 from ternevo.rollouts.lanes import begin_episode
 from ternevo.settings.policies import MLP
-from ternevo.settings.policies.settings import WeightName
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.types import Archive, Env, Policy, Population, Strategy
 
@@ -229,44 +229,6 @@ def judge_erl(values: Values) -> list[Judged]:
     ranks = [row["metrics"]["erl/copies_elite"] for row in rows() if row["arm"] == "Pendulum, ERL"]
     words = "copies of the learner become elite in Pendulum"
     return [*judged, (words, f"{shown(ranks)} of all copies", min(ranks) > 0)]
-
-
-# ------------------------------------------------------------------------ tasks of EvoJAX
-
-SWING_BUDGET = 40_000_000
-SWING_ARMS: dict[str, tuple[str, WeightName, Any, dict[str, Any]]] = {
-    "ternary_nes, ternary": ("ternary_nes", "ternary", "int8", {"population_size": 64}),
-    "Open_ES, float": (
-        *("latent", "float", "tanh"),
-        {"algorithm": "Open_ES", "population_size": 100, "sigma": 0.03, "lr": 0.02},
-    ),
-}
-"""Settings of EvoJAX for Open_ES; all have four episodes a member."""
-SWING_BARS = {"ternary_nes, ternary": 800, "Open_ES, float": 850}
-
-
-def arms_of_evojax() -> list[Arm]:
-    """Train on the easy swing-up, ternary and float, for the same steps."""
-    env = envs.make("control/cartpole_swing_up_easy")
-    arms = []
-    for name, (strategy, weights, activation, options) in SWING_ARMS.items():
-        policy = MLP((32,), weights=weights, activation=activation).build(env.obs, env.action)
-        settings = STRATEGIES[strategy].of(num_episodes=4, **options)
-        built = settings.build(env, policy, weights, 150)
-        arms.append(Arm(name, trained(env, policy, built, SWING_BUDGET)))
-    return arms
-
-
-def judge_evojax(values: Values) -> list[Judged]:
-    """Compare with the bars."""
-    return [
-        (
-            f"easy swing-up, {name}: at least {bar} after {SWING_BUDGET // 10**6} million steps",
-            shown(values[name]),
-            interval(values[name])[0] >= bar,
-        )
-        for name, bar in SWING_BARS.items()
-    ]
 
 
 # ------------------------------------------------------------------------- open-endedness
