@@ -5,9 +5,11 @@
 
 Arms: none (NEAT alone), baldwin (what is learned dies), lamarck (children inherit it), and fixed0,
 fixed4, fixed8: Q-learning with a hand-made network of as many hidden nodes, of as many episodes as
-all members of a population together; these run side by side, all seeds at once. The result of a
-seed is the mean return of the last tenth of episodes of a fixed network, or of the last champion in
-a fresh lifetime. With --record it adds a JSON line for each arm to results/neat.jsonl.
+all members of a population together; these run side by side, all seeds at once. `--weights ternary`
+is for none and baldwin: a genome of trits has no place for the gains and biases that a life learns,
+and weights by hand are floats. The result of a seed is the mean return of the last tenth of
+episodes of a fixed network, or of the last champion in a fresh lifetime. With --record it adds a
+JSON line for each arm to results/neat.jsonl.
 """
 
 import argparse
@@ -37,6 +39,7 @@ from ternevo.types import Env, Params, Policy
 RESULTS = Path(__file__).with_name("results") / "neat.jsonl"
 RATES = {"add_node_rate": 0.1, "add_link_rate": 0.2, "weight_power": 0.5}
 ARMS = ("none", "baldwin", "lamarck", "fixed0", "fixed4", "fixed8")
+OF_TRITS = ("none", "baldwin")
 SCALES = {"control/mountain_car_bins": 100.0, "control/job_scheduling": 100.0}
 
 
@@ -75,7 +78,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("env", choices=SCALES)
     parser.add_argument("--arm", required=True, nargs="+", choices=ARMS)
-    parser.add_argument("--weights", default="float")
+    parser.add_argument("--weights", default="float", choices=("float", "ternary"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--population", type=int, default=48)
     parser.add_argument("--generations", type=int, default=30)
@@ -83,7 +86,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--q_rate", type=float, default=0.1)
     parser.add_argument("--q_trace", type=float, default=0.0)
     parser.add_argument("--record", action="store_true", help="add a line to results/neat.jsonl")
-    return parser.parse_args()
+    given = parser.parse_args()
+    of_floats = [arm for arm in given.arm if arm not in OF_TRITS]
+    if given.weights != "float" and of_floats:
+        parser.error(f"--arm {' '.join(of_floats)} needs --weights float, not {given.weights}")
+    return given
 
 
 Lived = Callable[[Params, Life, jax.Array], tuple[Life, jax.Array]]
@@ -130,7 +137,7 @@ def evolved(env: Env, policy: Policy, arm: str, given: argparse.Namespace) -> li
         population, state = search.ask(key_ask, state)
         lives, returns = jax.vmap(of_member, (0, None))(population, key_life)
         if arm == "lamarck":
-            population = population._replace(weight=lives.learned.weight)
+            population = inherited(population, lives)
         return search.tell(key_tell, population, -returns, state), jnp.max(returns)
 
     shown = jax.jit(lambda genome, key: of_member(genome, key)[1])
@@ -151,6 +158,12 @@ def evolved(env: Env, policy: Policy, arm: str, given: argparse.Namespace) -> li
         rows.append({"seed": seed, "return": found, "seconds": time.perf_counter() - start})
         print(arm, rows[-1], flush=True)
     return rows
+
+
+def inherited(population: genomes.Genome, lives: Life) -> genomes.Genome:
+    """Return members with the weights that they learned; links that are off keep theirs."""
+    weight = jnp.where(population.is_on, lives.learned.weight, population.weight)
+    return population._replace(weight=weight)
 
 
 def fixed(

@@ -154,8 +154,17 @@ def corrected(
 
 
 def inherited(topology: Topology, params: Params, life: Life) -> Params:
-    """Return params with the weights that a life learned, for Lamarckian evolution of floats."""
-    _, gain, function = topology.links(params)
+    """Return params with the weights that a life learned, for Lamarckian evolution of floats.
+
+    Raises:
+      ValueError: weights are trits; what a life learns of them has no place in params.
+    """
+    weight, gain, function = topology.links(params)
+    if not jnp.issubdtype(weight.dtype, jnp.floating):
+        raise ValueError(
+            "only floats are inherited: a life with --weights ternary learns gains and biases, "
+            "which its params have no place for"
+        )
     return topology.params(life.learned.weight, gain, function)
 
 

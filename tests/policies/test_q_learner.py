@@ -85,6 +85,8 @@ def test_gains_learn_and_trits_stay_trits():
     params, life, _ = lived(settings, [0, 1, 2, 0], [0, 1, 1, 1], [True, False, False, False])
     np.testing.assert_array_equal(life.learned.weight, params[0]["weight"].values)
     assert np.asarray(life.learned.bias)[:ACTIONS].any()
+    with pytest.raises(ValueError, match="only floats are inherited"):
+        q_learner.inherited(built(settings)[0].topology, params, life)
 
 
 def test_nothing_learns_nothing_and_rates_fall_to_nothing():
