@@ -10,9 +10,17 @@ From rewards, the gradient is that of REINFORCE: the sum over the steps of
 action and b the mean reward of a step before the last update. From examples it is that of the mean
 squared error.
 
+With `--inner a2c` it is that of an advantage actor-critic instead: the sum of `(G - V) * slope`,
+where G is the return from a step to the end of its episode, with a discount of `credit_decay`, and
+V the value of the observation. V is linear, in floats, begins at 0 in each life and is not evolved;
+its steps, of the same episodes, go down the mean of `(G - V)**2 / 2`. Segments are whole episodes,
+so nothing is bootstrapped, and there is no bonus for entropy.
+
 References:
   Fernando et al., "Meta-Learning by the Baldwin Effect", GECCO Companion 2018.
   Williams, "Simple statistical gradient-following algorithms", Machine Learning 1992 (REINFORCE).
+  Mnih et al., "Asynchronous methods for deep reinforcement learning", ICML 2016 (A3C, of which A2C
+  is the synchronous form).
   Hinton and Nowlan, "How learning can guide evolution", Complex Systems 1987.
 """
 
@@ -24,6 +32,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int32, UInt32
 
 from ternevo import keys
+from ternevo.arithmetic.observation import FULL_SCALE
 from ternevo.deploy import hashing, hill_climber as trials
 from ternevo.policies import adaptable
 from ternevo.policies.adaptable import Adaptable
@@ -41,6 +50,20 @@ from ternevo.types import (
 )
 
 
+class Critic(NamedTuple):
+    """A linear value of observations, of their components over full scale and a 1.
+
+    Attributes:
+      weights: its weights, that of the 1 last.
+      trace: slopes that the next reward is multiplied by.
+      total: the gradient so far, of the batch of episodes since the last step.
+    """
+
+    weights: Float32[Array, " features"]
+    trace: Float32[Array, " features"]
+    total: Float32[Array, " features"]
+
+
 class Life(NamedTuple):
     """The memory of a learner.
 
@@ -56,6 +79,7 @@ class Life(NamedTuple):
       updates: number of gradient steps.
       age: number of steps lived.
       seed: from which the noise is drawn.
+      critic: what it takes a return for, with `--inner a2c`.
     """
 
     latents: Float32[Array, " weights"]
@@ -69,6 +93,7 @@ class Life(NamedTuple):
     updates: Int32[Array, ""]
     age: Int32[Array, ""]
     seed: UInt32[Array, ""]
+    critic: Critic | None = None
 
 
 class Packed(NamedTuple):
@@ -113,7 +138,8 @@ def build(settings: GradientLearner, obs: ObsSpec, action: ActionSpec) -> Policy
         none, nothing, count = jnp.zeros(()), jnp.zeros(latents.shape), jnp.zeros((), jnp.int32)
         seed = jax.random.bits(key, (), jnp.uint32)
         numbers = none, none, none, count, count, count, count
-        return Life(latents, nothing, nothing, *numbers, seed)
+        life = Life(latents, nothing, nothing, *numbers, seed)
+        return life._replace(critic=_critic(obs.size)) if settings.inner == "a2c" else life
 
     def apply(params: Params | Packed, memory: Memory, inputs: Inputs) -> tuple[Memory, jax.Array]:
         plain, speed = packed(params)
@@ -162,8 +188,10 @@ def _told(
         right = (feedback - (low + high) / 2) * (2 / (high - low))
         signal = 2 * (right - life.guess)
     else:
-        signal = feedback - life.baseline
+        signal = feedback if life.critic else feedback - life.baseline
     is_told = life.age > 0
+    if critic := life.critic:
+        life = life._replace(critic=critic._replace(total=critic.total + feedback * critic.trace))
     return life._replace(
         total=life.total + jnp.where(is_told, signal, 0.0) * life.trace,
         paid=life.paid + feedback,
@@ -185,6 +213,15 @@ def _stepped(
     told = jnp.maximum(life.told, 1)
     size = told if settings.learns_from == "examples" else settings.step_episodes
     moved = adaptable.bounded(own, life.latents + speed * life.total / size)
+    if critic := life.critic:
+        better = critic.weights + 2.0**-settings.value_rate * critic.total / told
+        life = life._replace(
+            critic=Critic(
+                jnp.where(does_step, better, critic.weights),
+                jnp.where(is_first, 0.0, critic.trace),
+                jnp.where(is_due, 0.0, critic.total),
+            )
+        )
     return life._replace(
         latents=jnp.where(does_step, moved, life.latents),
         trace=jnp.where(is_first, 0.0, life.trace),
@@ -215,10 +252,34 @@ def _acted(
         trace, output, guess = slopes(jnp.ones(1))[0], output, output[0]
     else:
         explored = _explored(settings, action, life, output)
-        trace = settings.credit_decay * life.trace + slopes(explored.slope)[0]
+        faded, slope = settings.credit_decay * life.trace, slopes(explored.slope)[0]
+        trace, life = faded + slope, _valued(settings, life, slope, obs)
         is_done = life.updates >= settings.num_gradient_steps
         output, guess = jnp.where(is_done, output, explored.output), life.guess
     return life._replace(trace=trace, guess=guess, age=life.age + 1), output
+
+
+def _critic(num_obs: int) -> Critic:
+    """Return the critic at the start of a life, which takes all values for 0."""
+    nothing = jnp.zeros(num_obs + 1)
+    return Critic(nothing, nothing, nothing)
+
+
+def _valued(
+    settings: GradientLearner,
+    life: Life,
+    slope: Float[Array, " weights"],
+    obs: Float[Array, "*shape"],
+) -> Life:
+    """Return the life once the value of what it sees was taken off the return that follows."""
+    if life.critic is None:
+        return life
+    weights, trace, total = life.critic
+    features = jnp.append(obs.ravel() / FULL_SCALE, 1.0)
+    value = features @ weights
+    trace = settings.credit_decay * trace + features
+    critic = Critic(weights, trace, total - value * features)
+    return life._replace(total=life.total - value * slope, critic=critic)
 
 
 def _explored(

@@ -151,6 +151,70 @@ def test_a_step_from_rewards_is_that_of_reinforce(action):
     np.testing.assert_allclose(outputs[-1], plain, rtol=1e-3, atol=1e-5)  # without noise at last
 
 
+def test_a_step_of_a2c_is_that_of_numpy_on_episodes_of_two_steps():
+    """By hand, for a linear policy of two actions: no traces, and no derivative by JAX."""
+    settings = GradientLearner(
+        weights="float", inner="a2c", num_gradient_steps=2, credit_decay=0.9, evolve_mask=False
+    )
+    policy, params = drawn(settings, TWO, CHOICE)
+    obs, feedback, is_first = script(2, num_episodes=2, length=2)
+    lives, outputs = lived(policy, params, (obs, feedback, is_first))
+    (layer,) = params
+    matrix = np.concatenate([layer["weight"].values, layer["bias"].values[None]]).astype(float)
+    critic, features = np.zeros(3), np.append(obs / 127, np.ones((5, 1)), 1)
+    full = 127 / 2 ** (7 - settings.observation_shift)  # of an input of the policy
+    for episode in (0, 1):
+        seen, taken = features[2 * episode : 2 * episode + 2], outputs[2 * episode :].argmax(1)
+        first, second = feedback[2 * episode + 1 : 2 * episode + 3]
+        advantage = np.array([first + 0.9 * second, second]) - seen @ critic
+        logits = full * seen @ matrix
+        chances = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        slopes = np.eye(3)[taken[:2]] - chances
+        matrix = matrix + 0.25 * full * seen.T @ (advantage[:, None] * slopes)
+        critic = critic + 0.25 * (advantage @ seen) / 2  # of the mean over both steps
+        life = jax.tree.map(lambda x, at=2 * episode + 2: x[at], lives)
+        wanted = np.append(matrix[:2].T, matrix[2])  # in the order of a file
+        np.testing.assert_allclose(life.latents, wanted, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(life.critic.weights, critic, rtol=1e-5, atol=1e-6)
+    assert np.abs(critic).min() > 0.01
+
+
+def test_a_critic_sees_what_a_mean_reward_hides():
+    """A state is worth 5 or -5 whatever is done there, and the right action pays 1 more.
+
+    In 100 steps of 4 episodes of one step, who knows the value of a state learns to act, and the
+    mean reward as the baseline leaves noise of 5 in each return.
+    """
+    options = {"num_gradient_steps": 100, "step_episodes": 4, "rate": 4, "evolve_mask": False}
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def chances(inner):
+        settings = GradientLearner(weights="float", inner=inner, **options)
+        policy = contract.build(settings, ONE, ActionSpec("discrete", 2))
+        params = jax.tree.map(jnp.zeros_like, policy.init(KEY))
+        own = adaptable.build(settings.layered, ONE, ActionSpec("discrete", 2), "", False)
+
+        def life(key):
+            def step(carry, key):
+                memory, reward = carry
+                state = jax.random.rademacher(key, (), jnp.float32)
+                inputs = Inputs(127 * state[None], reward, jnp.asarray(True))
+                memory, output = policy.apply(params, memory, inputs)
+                return (memory, 5 * state + jnp.argmax(output)), None
+
+            key_memory, key_steps = jax.random.split(key)
+            carry = policy.reset(params, key_memory), jnp.zeros(())
+            memory = jax.lax.scan(step, carry, jax.random.split(key_steps, 401))[0][0]
+            output = adaptable.output(own, params, memory.latents, jnp.zeros(1))
+            return jax.nn.softmax(output)[1], memory.critic
+
+        return jax.vmap(life)(jax.random.split(KEY, 64))
+
+    (without, _), (with_it, critic) = chances("reinforce"), chances("a2c")
+    assert np.mean(with_it > 0.9) > 0.8 and np.mean(without > 0.9) < 0.6
+    np.testing.assert_allclose(critic.weights.mean(0), [5, 0.95], atol=0.1)
+
+
 def test_trits_act_all_life_long_and_change_only_beyond_the_cut():
     """A bias of 0 learns to say 1: its latent rises, and acts from 0.5 on."""
     settings = GradientLearner(
@@ -212,13 +276,15 @@ def test_what_a_life_learned_can_be_inherited():
     np.testing.assert_array_equal(first, outputs[-1])
 
 
-def test_a_direction_is_learned_in_a_life():
+@pytest.mark.parametrize("inner", ["reinforce", "a2c"])
+def test_a_direction_is_learned_in_a_life(inner):
     """By hand: only the bias may change, and follows the rewards of three episodes.
 
     Each step of these has an expected gradient of 1 and a deviation of the root of 2 (the square of
     a normal number), so that of the mean of 30 steps is wrong in no life of a thousand.
     """
-    settings = GradientLearner(num_gradient_steps=1, step_episodes=3, rate=1, credit_decay=0.0)
+    options = {"num_gradient_steps": 1, "step_episodes": 3, "credit_decay": 0.0}
+    settings = GradientLearner(rate=1, inner=inner, **options)
     env = envs.make("meta/hidden_direction", None, Wrappers(lifetime=4))
     policy, (layer,) = drawn(settings, env.obs, env.action)
     none = jnp.int8(0)
@@ -253,6 +319,8 @@ def test_a_learner_comes_back_from_its_file(tmp_path):
         (lambda: GradientLearner(rate=17), "rate must be -8 to 16, got 17"),
         (lambda: GradientLearner(action_noise=0.0), "action_noise must be positive"),
         (lambda: GradientLearner(credit_decay=1.5), "credit_decay must be 0 to 1"),
+        (lambda: GradientLearner(value_rate=17), "value_rate must be -8 to 16, got 17"),
+        (lambda: GradientLearner(learns_from="examples", inner="a2c"), "--inner a2c learns values"),
         (lambda: EXAMPLES.build(ONE, CHOICE), "3 discrete; use --learns_from rewards"),
         (lambda: EXAMPLES.build(ObsSpec((4,), "planes"), PUSH), "planes have one"),
     ],

@@ -21,8 +21,11 @@ class GradientLearner(Adapting):
     built_by: ClassVar[str] = "ternevo.policies.gradient_learner:build"
 
     learns_from: Literal["rewards", "examples"] = "rewards"
-    """What the gradient is of: the return, by REINFORCE, or the squared error of a prediction. The
+    """What the gradient is of: the return, by `inner`, or the squared error of a prediction. The
     right value is then told in place of the reward."""
+    inner: Literal["reinforce", "a2c"] = "reinforce"
+    """What estimates the gradient of the return: REINFORCE, whose baseline is a mean reward, or an
+    advantage actor-critic (A2C), whose linear critic learns values of observations in the life."""
     num_gradient_steps: int = option(10, NOT_NEGATIVE)
     """Number of gradient steps in a life; with 0 nothing is learned."""
     step_episodes: int = option(1, COUNT)
@@ -30,6 +33,8 @@ class GradientLearner(Adapting):
     rate: int = 2
     """Learning rate 2**-rate, -8 to 16, which evolution changes for each layer: by up to 2**4 times
     more or less with trits."""
+    value_rate: int = 2
+    """Learning rate 2**-value_rate of the critic of `a2c`, -8 to 16; it is not evolved."""
     action_noise: float = option(0.5, POSITIVE)
     """Standard deviation of continuous actions while it learns from rewards, in units of half their
     range. Discrete ones are drawn from the softmax of the outputs."""
@@ -41,7 +46,13 @@ class GradientLearner(Adapting):
     def __post_init__(self) -> None:
         """Refuse invalid numbers."""
         super().__post_init__()
+        if self.inner == "a2c" and self.learns_from == "examples":
+            raise ValueError(
+                "--inner a2c learns values of rewards, and not from examples; use --inner "
+                "reinforce, or --learns_from rewards"
+            )
         self.check_range("rate", -8, 16)
+        self.check_range("value_rate", -8, 16)
         check("num_gradient_steps", self.num_gradient_steps, NOT_NEGATIVE)
         check("step_episodes", self.step_episodes, COUNT)
         check("action_noise", self.action_noise, POSITIVE)
