@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a GPU adds, in one command of about ten minutes beside the installation:
+# What a GPU adds, in one command of at most 12.5 minutes beside the installation:
 #
 #   experiments/gpu_check.sh [FOLDER]           # by default runs/gpu_check
 #   PYTHON=python3 experiments/gpu_check.sh     # with an interpreter that has all packages already
@@ -30,7 +30,7 @@ else
   cases="policy_bound_gpu scaling_cartpole_14 scaling_ant_12 scaling_ant_14 scaling_hopper_14"
   ant="--population_size 4096 --episode_length 200"
   cartpole="--population_size 65536 --num_generations 30 --num_episodes 4"
-  seconds=${SECONDS_OF_ANT:-150}
+  seconds=${SECONDS_OF_ANT:-120}
 fi
 
 failed=0
@@ -45,15 +45,15 @@ step() { # NAME STATUS LIMIT COMMAND...: run it, with its output in a file; othe
 
 : >"$out/steps.txt"
 rm -rf "$out/runs"
-step tests 0 240 "$PYTHON" -m pytest -q -m gpu -p no:cacheprovider tests/machine/test_gpu.py
+step tests 0 180 "$PYTHON" -m pytest -q -m gpu -p no:cacheprovider tests/machine/test_gpu.py
 # shellcheck disable=SC2086
-step bench 0 330 "$PYTHON" -m ternevo.bench --case $cases --repeats 3 --max_seconds 10 --out "$out/bench"
+step bench 0 300 "$PYTHON" -m ternevo.bench --case $cases --repeats 3 --max_seconds 10 --out "$out/bench"
 # A run that is told to end saves its state and exits with 143; `timeout` says 124.
 # shellcheck disable=SC2086
 step ant "124 143" "$seconds" "$PYTHON" -m ternevo.run --env brax/ant@spring --strategy ternary_nes $ant \
   --num_generations 1000000 --eval_every 1000000 --num_eval_episodes 8 --no_render --runs_dir "$out/runs" --name ant
 # shellcheck disable=SC2086
-step cartpole 0 240 "$PYTHON" -m ternevo.run --env gymnax/CartPole-v1 --strategy ternary_nes $cartpole \
+step cartpole 0 150 "$PYTHON" -m ternevo.run --env gymnax/CartPole-v1 --strategy ternary_nes $cartpole \
   --no_render --num_final_episodes 64 --runs_dir "$out/runs" --name cartpole
 "$PYTHON" experiments/gpu_check.py "$out" >"$out/table.md" || failed=1
 cat "$out/table.md"

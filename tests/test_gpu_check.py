@@ -11,6 +11,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+def test_its_limits_are_what_its_head_says():
+    """A machine may be lent for 15 minutes, of which the installation takes some."""
+    text = (ROOT / "experiments" / "gpu_check.sh").read_text()
+    ant = re.findall(r"SECONDS_OF_ANT:-(\d+)", text)[-1]  # with a GPU
+    limits = re.findall(r'^step \w+ (?:\d+|"[\d ]+") (\d+|"\$seconds") ', text, re.MULTILINE)
+    minutes = sum(int(ant if limit == '"$seconds"' else limit) for limit in limits) / 60
+    assert len(limits) == 4 and minutes <= 13
+    assert f"at most {minutes:g} minutes beside the installation" in text
+
+
 @pytest.mark.slow
 def test_it_leaves_a_table_and_all_that_it_is_made_of(tmp_path):
     done = subprocess.run(

@@ -11,7 +11,7 @@ class BenchConfig:
     """Time ternevo against others, case by case, in one process."""
 
     suite: str = "cpu"
-    """Suite of cases to run: cpu, gpu, deploy, quick or all."""
+    """Suite of cases to run: cpu, gpu, deploy, systems, quick or all."""
     case: tuple[str, ...] = ()
     """Names of cases to run instead of a suite."""
     repeats: int = 5
