@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import statistics
 import subprocess
@@ -148,6 +149,13 @@ def test_help_and_list_answer_without_jax():
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
         assert expected in result.stdout
+
+
+def test_help_names_every_suite(capsys):
+    with pytest.raises(SystemExit):
+        bench.main(["--help"])
+    said = re.search(r"Suite of cases to run: (.*?)\.", capsys.readouterr().out, re.DOTALL)[1]
+    assert re.findall(r"\w+", said.replace(" or ", " ")) == list(SUITES)
 
 
 def test_list_is_that_of_the_suite(capsys):
