@@ -20,6 +20,8 @@ import ternevo
 from ternevo import installation
 from ternevo.deploy import tvp
 from ternevo.installation import MODULES, PACKAGES, MissingExtra
+from ternevo.runs import provenance
+from ternevo.settings.environments import OPTIONAL
 from ternevo.settings.export import ExportConfig
 from ternevo.training.exporting import converted
 
@@ -225,6 +227,23 @@ def test_all_is_what_a_user_may_need_and_dev_has_more():
     extras = PROJECT["optional-dependencies"].keys() - apart
     assert packages_of("all") == set().union(*map(packages_of, extras))
     assert packages_of("dev") > packages_of("all") | packages_of("docs")
+
+
+def test_a_run_records_the_versions_of_all_simulators():
+    simulators = set().union(*map(packages_of, OPTIONAL)) - packages_of("train")
+    assert {"playground", "gymnasium", "ale-py"} <= simulators
+    in_train = {"gymnax", "brax", "mujoco", "mujoco-mjx"}
+    assert in_train <= packages_of("train")
+    assert simulators | in_train <= set(provenance.PACKAGES)
+
+
+def test_the_page_on_installation_has_every_extra_and_says_what_all_leaves_out():
+    page = (ROOT / "docs" / "install.md").read_text().partition("## What else")[2]
+    rows = dict(re.findall(r"^\| `(\w+)` \| .*? \| (.*?) \|$", page, re.MULTILINE))
+    assert rows.keys() == PROJECT["optional-dependencies"].keys()
+    above = list(rows)[: list(rows).index("all")]
+    left_out = [extra for extra in above if not packages_of(extra) <= packages_of("all")]
+    assert re.findall(r"`(\w+)`", rows["all"]) == left_out
 
 
 def test_only_one_place_says_how_to_install():

@@ -13,9 +13,11 @@ from typing import Any
 from ternevo.machine import startup
 
 PACKAGES = (
-    *("ternevo", "jax", "jaxlib", "flax", "optax", "evosax", "gymnax", "brax", "numpy"),
-    *("gymnasium", "mujoco", "box2d", "ale-py"),
+    *("ternevo", "jax", "jaxlib", "flax", "optax", "evosax", "flashbax", "numpy"),
+    *("gymnax", "brax", "mujoco", "mujoco-mjx", "playground", "gymnasium", "box2d", "pygame"),
+    *("ale-py", "opencv-python-headless", "scikit-learn"),
 )
+"""The distributions that results may depend on. CarRacing observes what pygame draws."""
 
 
 def describe() -> dict[str, Any]:
