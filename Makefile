@@ -34,7 +34,7 @@ test-slow: .venv/.installed ## run the tests marked slow; those of equal bits as
 test-gpu: .venv/.installed ## run the tests marked gpu (needs jax for the accelerator)
 	$(BIN)/python -m pytest -m gpu $(ARGS) || [ $$? -eq 5 ]
 
-acceptance: .venv/.installed ## run the experiments of docs/systems.md that are missing, for hours; ARGS=A-RS for some
+acceptance: .venv/.installed ## run what experiments/acceptance.py lacks, for hours, and write docs/systems.md; ARGS=A-RS for some
 	$(BIN)/python experiments/acceptance.py $(ARGS)
 	$(BIN)/python experiments/systems.py
 

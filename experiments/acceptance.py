@@ -1,11 +1,12 @@
 """The acceptance suite of neuroevolution beside reinforcement learning: runs it and prints a table.
 
-    python experiments/acceptance.py              # all experiments
+    python experiments/acceptance.py              # all experiments of this file
     python experiments/acceptance.py A-RS A-GA    # some of them
     python experiments/acceptance.py --table      # only the table of what has been run
 
 It can be stopped and repeated: each seed of each arm is a line of results/acceptance.jsonl, and
-what is there is not done again. `python experiments/systems.py` makes docs/systems.md of it.
+what is there is not done again. The table also has what programs of their own have run, which are
+not started from here. `python experiments/systems.py` makes docs/systems.md of it all.
 """
 
 import argparse

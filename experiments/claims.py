@@ -55,7 +55,7 @@ class Verdict(NamedTuple):
       statement: what was to be shown.
       found: the figures.
       verdict: "yes", "no", or "not run".
-      command: what repeats it.
+      command: what repeats it, or runs what is missing; "" if there is nothing yet that does.
     """
 
     claims: str

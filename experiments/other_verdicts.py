@@ -15,6 +15,10 @@ import advantages
 from claims import RESULTS, WORDS, Verdict, is_above, shown
 
 LIFETIMES = "python experiments/lifetimes.py"
+SCALING = Verdict(
+    *("C9", "A-ES", "a generation on more devices takes proportionally less time"),
+    *("predicted in [Scaling](scaling.md#the-cost-model)", "not run", ""),
+)
 
 
 def all_of_them() -> list[Verdict]:
@@ -27,6 +31,7 @@ def all_of_them() -> list[Verdict]:
         *_quadruped(_lines("quadruped.jsonl")),
         *_machines(lives, learned),
         *advantages.judged(_lines("advantages.jsonl")),
+        SCALING,
         *_poet(_lines("poet.jsonl")),
     ]
 
@@ -60,6 +65,7 @@ def _neat(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
 
 BY_HAND = ("fixed0", "fixed4", "fixed8")
 """Arms of networks that were designed by hand; each number is that of the hidden nodes."""
+NEAT_Q = "python experiments/neat_q.py"
 
 
 def _learner_of_values(
@@ -74,7 +80,8 @@ def _learner_of_values(
     found, holds = f"{shown(own)}, {len(own)} seeds", statistics.fmean(own) >= -150
     said = words + "a mean return of -150"
     yield _verdict("C3", "A-NEATQ", said, found, holds, row["command"])
-    keys = ((row["system"], row["task"], hand, row["weights"]) for hand in BY_HAND)
+    kind = (row["system"], row["task"])
+    keys = ((*kind, hand, row["weights"]) for hand in BY_HAND)
     by_hand = [returns(latest[key]) for key in keys if key in latest]
     if not by_hand:
         return
@@ -83,7 +90,10 @@ def _learner_of_values(
     found += f"; {shown(best)}, {len(best)} seeds, by hand"
     if len(by_hand) < len(BY_HAND):
         found += f", of which {len(by_hand)} of {len(BY_HAND)} were run"
-        yield Verdict("C3", "A-NEATQ", said, found, "not run", row["command"])
+        missing = " ".join(hand for hand in BY_HAND if (*kind, hand, row["weights"]) not in latest)
+        command = f"{NEAT_Q} {row['task']} --arm {missing} --weights {row['weights']}"
+        command += f" --seeds {len(own)} --record"
+        yield Verdict("C3", "A-NEATQ", said, found, "not run", command)
         return
     holds = is_above(own[: len(best)], best[: len(own)])
     yield _verdict("C3", "A-NEATQ", said, found, holds, row["command"])
@@ -196,13 +206,14 @@ def _quadruped(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
             f"quadruped, {kind}: Hebbian is solved with the unseen leg, and static is not",
         )
         pairs = _pairs(rows, learning, still)
-        found = _halves(pairs) if len(pairs) >= LEAST_QUADRUPEDS else ((_few(pairs), None),) * 2
+        enough = len(pairs) >= LEAST_QUADRUPEDS
+        found = _halves(pairs) if enough else ((_few(len(pairs), LEAST_QUADRUPEDS), None),) * 2
         for statement, (words, holds) in zip(said, found, strict=True):
             yield Verdict("C6", "A-HEBB", statement, words, WORDS[holds], command)
 
 
-def _few(pairs: list[Any]) -> str:
-    return f"{len(pairs)} of the {LEAST_QUADRUPEDS} seeds that are needed" if pairs else ""
+def _few(count: int, least: int) -> str:
+    return f"{count} of the {least} seeds that are needed" if count else ""
 
 
 def _pairs(
@@ -296,6 +307,7 @@ def _by_gradients(rows: list[dict[str, Any]], is_exact: bool) -> Iterator[Verdic
     words = f"{shown(long)} of bits wrong at 40, {count}"
     if len(rows) < LEAST_NTMS:
         words += f" of the {LEAST_NTMS} that are needed"
+        command = f"python experiments/ntm.py --num_seeds {LEAST_NTMS}"
         yield Verdict("C7", "A-ENTM", said, words, "not run", command)
     else:
         holds = learns and is_exact and min(long) > 0
@@ -340,8 +352,8 @@ def _seasons(of: Any) -> Iterator[Verdict]:
 
 # ----------------------------------------------------------------------------- open-endedness
 
-SOLVED, LEAST_SEEDS = 200, 3
-"""Score at which POET counts an environment as solved, and seeds below which nothing is said."""
+POET, SOLVED, LEAST_SEEDS = "python experiments/poet.py", 200, 3
+"""What runs POET, its score of a solved environment, and seeds below which nothing is said."""
 
 
 def _poet(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
@@ -350,32 +362,36 @@ def _poet(rows: list[dict[str, Any]]) -> Iterator[Verdict]:
         arm: {row["seed"]: row for row in rows if row["arm"] == arm}
         for arm in ("POET", "direct", "curriculum")
     }
-    made = list(by_arm["POET"].values())
-    if len(made) < LEAST_SEEDS:
-        return
-    command = made[0]["command"]
-    names = ("poet/admitted", "poet/moved_direct", "poet/moved_tuned", "poet/annecs")
-    admitted, direct, tuned, annecs = (
-        [int(row["metrics"][name]) for row in made] for name in names
-    )
-    moves = [sum(pair) for pair in zip(direct, tuned, strict=True)]
-    said = "hop-runner: POET admits 4 environments, and policies move, in each seed"
-    found = f"admitted {_listed(admitted)}, moved {_listed(moves)}, ANNECS {_listed(annecs)}"
-    holds = min(admitted) >= 4 and min(moves) >= 1
-    yield _verdict("C14", "A-OE", said, found, holds, command)
+    yield _made(list(by_arm["POET"].values()))
     for arm, words in (("direct", "from scratch"), ("curriculum", "by a straight curriculum")):
         seeds = sorted(by_arm[arm])
+        said = f"hop-runner: its hardest solved environment is not solved {words}, in most seeds"
         if len(seeds) < LEAST_SEEDS:
+            yield Verdict("C14", "A-OE", said, _few(len(seeds), LEAST_SEEDS), "not run", POET)
             continue
         own = [by_arm["POET"][seed]["hardest"]["score"] for seed in seeds]
         scores = [by_arm[arm][seed]["niches"][0]["score"] for seed in seeds]
         failed = sum(score < SOLVED for score in scores)
         taken = ([by_arm[name][seed]["steps"] for seed in seeds] for name in (arm, "POET"))
         steps, whole = (f"{statistics.fmean(counts) / 1e6:.1f} million steps" for counts in taken)
-        said = f"its hardest solved environment is not solved {words}, in most seeds"
         found = f"{failed} of {len(seeds)} fail; {shown(scores)} after {steps}"
         found += f", POET {shown(own)} after {whole}"
-        yield _verdict("C14", "A-OE", said, found, failed > len(seeds) / 2, command)
+        yield _verdict("C14", "A-OE", said, found, failed > len(seeds) / 2, POET)
+
+
+def _made(rows: list[dict[str, Any]]) -> Verdict:
+    """Return whether POET admits environments, and policies move to others."""
+    said = "hop-runner: POET admits 4 environments, and policies move, in each seed"
+    if len(rows) < LEAST_SEEDS:
+        return Verdict("C14", "A-OE", said, _few(len(rows), LEAST_SEEDS), "not run", POET)
+    names = ("poet/admitted", "poet/moved_direct", "poet/moved_tuned", "poet/annecs")
+    admitted, direct, tuned, annecs = (
+        [int(row["metrics"][name]) for row in rows] for name in names
+    )
+    moves = [sum(pair) for pair in zip(direct, tuned, strict=True)]
+    found = f"admitted {_listed(admitted)}, moved {_listed(moves)}, ANNECS {_listed(annecs)}"
+    holds = min(admitted) >= 4 and min(moves) >= 1
+    return _verdict("C14", "A-OE", said, found, holds, POET)
 
 
 def _listed(counts: list[int]) -> str:

@@ -292,3 +292,43 @@ def test_nothing_is_said_of_seasons_before_all_seeds_were_run(modules, count, ve
     rows = lived("ternary", 0.95, count[0]) + lived("no memory", 0.5, count[1])
     found = [v for v in modules["other_verdicts"]._machines(rows, []) if v.claims == "C8"]
     assert [verdict.verdict for verdict in found] == verdicts
+
+
+# ------------------------------------------------------------------------------ rows not run
+
+
+def poet_rows(arm, seeds, **more):
+    names = ("admitted", "moved_direct", "moved_tuned", "annecs")
+    metrics = {f"poet/{name}": 4.0 for name in names}
+    own = {"hardest": {"score": 250.0}, "niches": [{"score": 90.0}], "steps": 10**6}
+    return [{"arm": arm, "seed": seed, "metrics": metrics, **own, **more} for seed in range(seeds)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdicts"),
+    [
+        ([("POET", 3), ("direct", 3), ("curriculum", 3)], ["yes", "yes", "yes"]),
+        ([("POET", 3), ("direct", 3), ("curriculum", 2)], ["yes", "yes", "not run"]),
+        ([("POET", 2)], ["not run"] * 3),
+        ([], ["not run"] * 3),
+    ],
+)
+def test_what_was_not_run_of_poet_has_rows_with_its_command(modules, rows, verdicts):
+    rows = [row for arm, seeds in rows for row in poet_rows(arm, seeds)]
+    found = list(modules["other_verdicts"]._poet(rows))
+    assert [verdict.verdict for verdict in found] == verdicts
+    assert {verdict.command for verdict in found} == {"python experiments/poet.py"}
+
+
+def test_a_control_that_solves_what_poet_solved_is_no_advantage(modules):
+    rows = poet_rows("POET", 3) + poet_rows("direct", 3, niches=[{"score": 230.0}])
+    assert [v.verdict for v in modules["other_verdicts"]._poet(rows)] == ["yes", "no", "not run"]
+
+
+def test_networks_by_hand_that_are_missing_are_what_the_command_runs(modules):
+    common = {"system": "NEAT+Q", "task": "control/mountain_car_bins", "weights": "float"}
+    seeds = {"seeds": [{"return": -120.0}] * 3, "command": "as it was run"}
+    rows = [{**common, **seeds, "arm": arm} for arm in ("baldwin", "fixed4")]
+    found = list(modules["other_verdicts"]._neat(rows))
+    assert [verdict.verdict for verdict in found] == ["yes", "not run"]
+    assert " --arm fixed0 fixed8 " in found[1].command and found[0].command == "as it was run"

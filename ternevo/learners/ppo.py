@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Coefficients(NamedTuple):
-    """Coefficients of the loss; see the settings of the same names in `settings/strategies/ppo.py`."""
+    """Coefficients of the loss; `settings/strategies/ppo.py` has options of the same names."""
 
     clip_epsilon: Number
     value_clip_epsilon: float
