@@ -5,6 +5,7 @@ import doctest
 import importlib
 import importlib.util
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -133,6 +134,54 @@ def test_a_broken_link_is_found():
     assert is_broken(page, "install.md#nowhere")
     assert is_broken(page, "../README.md")  # not on the site
     assert not is_broken(page, "install.md#with-pip")
+
+
+# ------------------------------------------------- names of files, modules and functions
+
+TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "experiments" / "README.md"]
+TEXTS += sorted((ROOT / "notebooks").glob("*.ipynb"))
+SOURCES = [path for room in ("ternevo", "experiments") for path in (ROOT / room).rglob("*.py")]
+ROOMS = [path.name for path in (ROOT / "ternevo").iterdir() if path.is_dir()]
+FROM_THE_ROOT = re.compile(r"(?<![\w./-])(?:ternevo|experiments|tests|notebooks)/[\w./*-]*[\w*]")
+FROM_A_ROOM = re.compile(rf"`((?:{'|'.join(ROOMS)})/[\w/*]+\.\w+)`")
+DOTTED = re.compile(r"(?<![\w./-])ternevo(?:\.\w+)+")
+
+
+def lost_paths(text: str) -> list[str]:
+    """Return the paths that a text names and that lead nowhere; NAME stands for any name."""
+    found = [(ROOT, path) for path in FROM_THE_ROOT.findall(text)]
+    found += [(ROOT / "ternevo", path) for path in FROM_A_ROOM.findall(text)]
+    pattern = {path: re.sub(r"(?<![a-zA-Z])[A-Z]{3,}(?![a-z])|_$", "*", path) for _, path in found}
+    return [path for start, path in found if not any(start.glob(pattern[path]))]
+
+
+def is_lost(name: str) -> bool:
+    """Return whether a dotted name is neither a module nor something in one."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_pages_name_is_there(path):
+    text = path.read_text()
+    assert lost_paths(text) == []
+    if path.parent != DOCS / "reference":  # see test_every_module_is_in_the_reference
+        assert list(filter(is_lost, dict.fromkeys(DOTTED.findall(text)))) == []
+
+
+def test_files_that_sources_name_are_there():
+    lost = {path.name: lost_paths(path.read_text()) for path in SOURCES}
+    assert {name: paths for name, paths in lost.items() if paths} == {}
+
+
+def test_a_name_that_is_gone_is_found():
+    text = "`strategies/evolution.py`, `algorithms/vote.py`, experiments/TASK.yaml, tests/gone.py"
+    assert lost_paths(text) == ["tests/gone.py", "strategies/evolution.py"]
+    assert is_lost("ternevo.devices") and is_lost("ternevo.train.start")
+    assert not is_lost("ternevo.machine.devices") and not is_lost("ternevo.train")
 
 
 # ------------------------------------------------------------------- the site
