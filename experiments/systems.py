@@ -97,7 +97,7 @@ proposed for one large GPU.
 
 | experiment | here | proposed |
 | --- | --- | --- |
-| A-EVOJAX | easy swing-up, 40 million steps, 3 seeds | EvoJAX's three tasks at its own budgets, \
+| A-EVOJAX | swing-up, 400 million steps, and digits for MNIST, 3 seeds | EvoJAX's three tasks at its own budgets, \
 beside its times; Ant, HalfCheetah, Hopper and Walker2d by ES, GA, ERL and PPO, ternary and float, \
 5 seeds of 100 million to a billion steps |
 | A-GA | two games of MinAtar, 500,000 steps, 5 seeds | five games, by ES, GA, random search, and \
