@@ -97,9 +97,9 @@ proposed for one large GPU.
 
 | experiment | here | proposed |
 | --- | --- | --- |
-| A-EVOJAX | swing-up, 400 million steps, and digits for MNIST, 3 seeds | EvoJAX's three tasks at its own budgets, \
-beside its times; Ant, HalfCheetah, Hopper and Walker2d by ES, GA, ERL and PPO, ternary and float, \
-5 seeds of 100 million to a billion steps |
+| A-EVOJAX | swing-up, 400 million steps, and digits for MNIST, 3 seeds | EvoJAX's three tasks \
+at its own budgets, beside its times; Ant, HalfCheetah, Hopper and Walker2d by ES, GA, \
+ERL and PPO, ternary and float, 5 seeds of 100 million to a billion steps |
 | A-GA | two games of MinAtar, 500,000 steps, 5 seeds | five games, by ES, GA, random search, and \
 DQN or PPO, at equal frames |
 | A-NEAT | double pole without velocities, 100 generations, 5 seeds | 300 generations, 50 seeds |
