@@ -313,6 +313,18 @@ class Topology(NamedTuple):
         return self.num_inputs + 1 + self.num_nodes
 
 
+class Inheritance(NamedTuple):
+    """How children inherit what a policy learned in its life.
+
+    Attributes:
+      learned: maps the memory at the end of a life to one vector, [weights].
+      write: maps params and such a vector to params that begin with it, of the same dtypes.
+    """
+
+    learned: Callable[[Memory], Array]
+    write: Callable[[Params, Array], Params]
+
+
 class Policy(NamedTuple):
     """A policy as pure functions.
 
@@ -326,7 +338,7 @@ class Policy(NamedTuple):
     file, which does not call JAX; None if the policy has no such file. `topology` is set if the
     policy is a graph whose links can be searched. `credit(memory)` is what the memory at the end of
     an episode is worth to a member, beside the return, while a population is scored in JAX; None
-    for nothing.
+    for nothing. `inheritance` is set if params have a place for what a life learns.
     """
 
     init: Callable[[Key], Params]
@@ -337,6 +349,7 @@ class Policy(NamedTuple):
     encoder: Callable[[], Callable[[Params, Any], bytes]] | None = None
     topology: Topology | None = None
     credit: Callable[[Memory], jax.Array] | None = None
+    inheritance: Inheritance | None = None
 
 
 def no_memory(params: Params, key: Key) -> Memory:
@@ -376,6 +389,8 @@ class Scores(NamedTuple):
       moments: the moments of the observations of all episodes.
       steps: the number of environment steps taken.
       descriptors: the mean `Descriptor` of the episodes of each member, if there is one.
+      learned: what each member learned in the first of its episodes, see `Inheritance`; None if it
+        was not kept.
     """
 
     returns: Float[Array, "population episodes"]
@@ -383,6 +398,7 @@ class Scores(NamedTuple):
     moments: ObservationMoments
     steps: StepCount
     descriptors: Float[Array, "population size"] | None = None
+    learned: Shaped[Array, "population weights"] | None = None
 
 
 class Problem(NamedTuple):

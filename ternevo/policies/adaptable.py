@@ -5,6 +5,7 @@ The params of each layer are those of an MLP, its "weight" and "bias", and with 
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from ternevo.deploy.hill_climber import RARELY
 from ternevo.policies import layers
 from ternevo.policies.layers import ACTIVATIONS, Dense, Network
 from ternevo.settings.policies.layered import Layered
-from ternevo.types import ActionSpec, Key, ObsSpec, Params, Tensor
+from ternevo.types import ActionSpec, Inheritance, Key, Memory, ObsSpec, Params, Tensor
 
 CUT = 0.5
 """Latents beyond +-CUT act as -1 or +1, the others as 0."""
@@ -149,6 +150,18 @@ def inherited(own: Adaptable, params: Params, latents: Float32[Array, " weights"
     vector = cut(own, latents)
     learned = with_weights(own, params, vector.astype(flat(own, params).dtype))
     return tuple({**layer, **new} for layer, new in zip(params, learned, strict=True))
+
+
+def inheritance(own: Adaptable, learned: Callable[[Memory], Array]) -> Inheritance:
+    """Return how children inherit the weights that `learned` finds in the memory of a life.
+
+    Args:
+      own: the network.
+      learned: maps a memory to latents, or to trits, in the order of `flat`.
+    """
+    return Inheritance(
+        learned, lambda params, found: inherited(own, params, found.astype(jnp.float32))
+    )
 
 
 def _vector(params: Params, names: tuple[str, ...]) -> Shaped[Array, " weights"]:

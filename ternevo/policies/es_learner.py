@@ -93,6 +93,7 @@ def build(settings: ESLearner, obs: ObsSpec, action: ActionSpec) -> Policy:
         reset,
         apply,
         packing=lambda num_episodes: Packing(pack, num_episodes),
+        inheritance=adaptable.inheritance(own, lambda life: life.latents),
     )
 
 

@@ -147,11 +147,13 @@ def build(settings: GradientLearner, obs: ObsSpec, action: ActionSpec) -> Policy
         life = _stepped(settings, own, speed, told, inputs.is_first)
         return _acted(settings, own, action, (plain, life), inputs.obs)
 
+    inheritance = adaptable.inheritance(own, lambda life: life.latents)
     return Policy(
         lambda key: _init(settings, own, key),
         reset,
         apply,
         packing=lambda num_episodes: Packing(pack, num_episodes),
+        inheritance=inheritance if settings.start == "evolved" else None,
     )
 
 

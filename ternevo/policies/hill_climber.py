@@ -54,7 +54,13 @@ def build(settings: HillClimber, obs: ObsSpec, action: ActionSpec) -> Policy:
         life = _judged(climbing, rate, memory, inputs.feedback, inputs.is_first)
         return life, adaptable.output(own, params, life.trial, inputs.obs)
 
-    return Policy(lambda key: adaptable.init(own, key), reset, apply)
+    inheritance = adaptable.inheritance(own, lambda life: life.best)
+    return Policy(
+        lambda key: adaptable.init(own, key),
+        reset,
+        apply,
+        inheritance=inheritance if settings.start == "evolved" else None,
+    )
 
 
 def climbing_of(settings: HillClimber) -> Climbing:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ternevo.arithmetic import observation
 from ternevo.arithmetic.observation import Quantiser
 from ternevo.rollouts import step_count
+from ternevo.rollouts.lanes import nothing_learned
 from ternevo.rollouts.population import (
     CommonRandomNumbers,
     Rollout,
@@ -19,6 +20,7 @@ from ternevo.rollouts.population import (
 )
 from ternevo.types import (
     Env,
+    Inheritance,
     Key,
     ObservationMoments,
     Params,
@@ -39,6 +41,7 @@ class Plan(NamedTuple):
       chunk_size: members in the queue at once on a device; 0 for as many as fit in memory.
       horizon: maps the number of completed generations to the steps after which episodes are cut
         off; None for the time limit of the environment.
+      inheritance: that of the policy, so that scores have what members learned; None without.
     """
 
     num_episodes: int
@@ -46,11 +49,12 @@ class Plan(NamedTuple):
     num_lanes: int = 0
     chunk_size: int = 0
     horizon: Callable[[jax.Array], jax.Array] | None = None
+    inheritance: Inheritance | None = None
 
 
 def episodes(policy: Policy, env: Env, plan: Plan) -> Problem:
     """Return the problem whose returns are episode returns in an environment."""
-    rollout = Rollout(policy, env, plan.num_lanes, plan.chunk_size)
+    rollout = Rollout(policy, env, plan.num_lanes, plan.chunk_size, plan.inheritance)
 
     def score(
         key: Key, population: Population, moments: ObservationMoments, generation: jax.Array
@@ -62,8 +66,10 @@ def episodes(policy: Policy, env: Env, plan: Plan) -> Problem:
             params, is_spread = population.params, population.is_spread
             return evaluate(rollout, params, keys, quantiser, yardstick, horizon, is_spread)
 
-        shape = size_of(population.params), plan.num_episodes
-        return look_and_run(env, run, moments, shape, jnp.asarray(limit, jnp.int32))
+        size, limit = size_of(population.params), jnp.asarray(limit, jnp.int32)
+        kept = plan.inheritance
+        learned = nothing_learned((size,), policy, kept) if kept else None
+        return look_and_run(env, run, moments, (size, plan.num_episodes), limit, learned)
 
     def test(
         key: Key,
@@ -95,6 +101,7 @@ def look_and_run(
     moments: ObservationMoments,
     shape: tuple[int, int],
     horizon: jax.Array,
+    learned: jax.Array | None = None,
 ) -> Scores:
     """Evaluate; if no observation has been seen yet, first look at the first steps.
 
@@ -108,6 +115,7 @@ def look_and_run(
       moments: the moments of the observations so far.
       shape: the shape of the returns.
       horizon: the horizon of the evaluation.
+      learned: zeros in the shape of what members learn, if scores have that.
 
     Returns:
       The scores of the evaluation only, but with the steps of all rounds.
@@ -127,7 +135,8 @@ def look_and_run(
 
     none = step_count.of_number(0)
     described = jnp.zeros((shape[0], env.descriptor.size)) if env.descriptor else None
-    nothing = Scores(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), moments, none, described)
+    returns, lengths = jnp.zeros(shape), jnp.zeros(shape, jnp.int32)
+    nothing = Scores(returns, lengths, moments, none, described, learned)
     carry = moments, none, nothing
     _, steps, scores = jax.lax.fori_loop(0, num_looks + 1, one_round, carry)
     return scores._replace(steps=steps)

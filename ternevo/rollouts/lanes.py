@@ -18,22 +18,26 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32, Shaped
 
 from ternevo.arithmetic import observation
 from ternevo.arithmetic.observation import Quantiser, Sums
 from ternevo.keys import MEMORY, START, TASK
 from ternevo.policies.acting import Actor, Seen, seen_after, seen_first
-from ternevo.types import Env, EnvState, Key, Memory, Packing, Policy
+from ternevo.types import Env, EnvState, Inheritance, Key, Memory, Packing, Policy
 
 
 class Tally(NamedTuple):
-    """The totals of an episode, and the `Descriptor` of its last state, () if there is none."""
+    """The totals of an episode, the `Descriptor` of its last state, and what its memory learned.
+
+    What there is not, or is not kept, is ().
+    """
 
     returns: Float[Array, "*lanes"]
     lengths: Int32[Array, "*lanes"]
     sums: Sums
     descriptor: Any = ()
+    learned: Any = ()
 
 
 class Lanes(NamedTuple):
@@ -52,7 +56,8 @@ class Work(NamedTuple):
     `keys` [1 or population, episodes] belong to the whole population. The device's own members
     begin at `first_member`; everywhere else, indices count from there. An episode is cut off
     after `horizon` steps. Policies see observations through `quantiser`. The first `num_moments`
-    components of observations are summed, in the units of `yardstick`.
+    components of observations are summed, in the units of `yardstick`. What memories learned
+    is kept if there is an `inheritance`.
     """
 
     policy: Policy
@@ -65,6 +70,7 @@ class Work(NamedTuple):
     tile_slots: int
     horizon: Int32[Array, ""]
     num_moments: int
+    inheritance: Inheritance | None = None
 
     @property
     def blocks_per_member(self) -> int:
@@ -182,7 +188,7 @@ def _begin(work: Work, weights: Any, keys: Key, exists: jax.Array) -> Lanes:
     """Return lanes at the start of their episodes, with keys [slots, lanes]."""
     env_state, obs, memory = _in_tiles(_begin_all(work), work.tile_slots, weights, keys)
     is_alive = jnp.broadcast_to(exists[:, None], keys.shape)
-    tally = no_tally(keys.shape, work.num_moments, work.env)
+    tally = no_tally(keys.shape, work)
     tally = tally._replace(sums=_start_sums(work, obs))
     return Lanes(env_state, seen_first(obs), memory, is_alive, tally)
 
@@ -231,11 +237,25 @@ def _nobody(work: Work, slots: jax.Array, packed: Any) -> Lanes:
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
 
-def no_tally(shape: tuple[int, ...], num_moments: int, env: Env) -> Tally:
+def no_tally(shape: tuple[int, ...], work: Work) -> Tally:
     """Return the tallies of episodes that have not begun."""
+    num_moments, described = work.num_moments, work.env.descriptor
     sums = observation.start_sums(jnp.zeros((*shape, num_moments)), jnp.zeros(num_moments))
-    descriptor = jnp.zeros((*shape, env.descriptor.size)) if env.descriptor else ()
-    return Tally(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), sums, descriptor)
+    descriptor = jnp.zeros((*shape, described.size)) if described else ()
+    learned = nothing_learned(shape, work.policy, work.inheritance) if work.inheritance else ()
+    return Tally(jnp.zeros(shape), jnp.zeros(shape, jnp.int32), sums, descriptor, learned)
+
+
+def nothing_learned(
+    shape: tuple[int, ...], policy: Policy, inheritance: Inheritance
+) -> Shaped[Array, "*shape weights"]:
+    """Return zeros in place of what lives learned."""
+
+    def of_life(key: Key) -> Array:
+        return inheritance.learned(policy.reset(policy.init(key), key))
+
+    one = jax.eval_shape(of_life, jax.random.key(0))
+    return jnp.zeros((*shape, *one.shape), one.dtype)
 
 
 def _advance(work: Work) -> Callable[[Any, Key, Lanes], Lanes]:
@@ -256,7 +276,7 @@ def _advance(work: Work) -> Callable[[Any, Key, Lanes], Lanes]:
         memory, action = act_all(weights, lanes.memory, lanes.seen)
         env_state, timestep = step_all(keys, lanes.tally.lengths, lanes.env_state, action)
         paid = _paid(work.policy, timestep.reward, lanes.memory, memory)
-        tally = _count(work, lanes, paid, env_state)
+        tally = _count(work, lanes, paid, (env_state, memory))
         is_over = timestep.terminated | timestep.truncated | (tally.lengths >= work.horizon)
         return Lanes(env_state, seen_after(timestep), memory, lanes.is_alive & ~is_over, tally)
 
@@ -271,21 +291,26 @@ def _paid(policy: Policy, reward: jax.Array, before: Memory, after: Memory) -> j
     return reward + credit(after) - credit(before)
 
 
-def _count(work: Work, lanes: Lanes, reward: jax.Array, after: EnvState) -> Tally:
+def _count(work: Work, lanes: Lanes, reward: jax.Array, after: tuple[EnvState, Memory]) -> Tally:
     """Record one step: what was seen, paid and reached count only while the episode is alive."""
     alive, tally = lanes.is_alive, lanes.tally
+    env_state, memory = after
+    described = work.env.descriptor.of if work.env.descriptor else None
+    learned = work.inheritance.learned if work.inheritance else None
     obs = lanes.seen.obs[..., : work.num_moments]
     return Tally(
         tally.returns + jnp.where(alive, reward, 0.0),
         tally.lengths + alive,
         observation.add(tally.sums, obs, alive, work.yardstick.scale[: work.num_moments]),
-        _described(work.env, alive, after, tally.descriptor),
+        _latest(described, alive, env_state, tally.descriptor),
+        _latest(learned, alive, memory, tally.learned),
     )
 
 
-def _described(env: Env, alive: Bool[Array, "slots lanes"], state: EnvState, before: Any) -> Any:
-    """Return how the episodes have gone so far; those that are over keep what they had."""
-    if env.descriptor is None:
+def _latest(
+    of: Callable[[Any], Array] | None, alive: Bool[Array, "slots lanes"], after: Any, before: Any
+) -> Any:
+    """Return the vectors `of` what is after a step; episodes that are over keep what they had."""
+    if of is None:
         return ()
-    found = jax.vmap(jax.vmap(env.descriptor.of))(state)
-    return jnp.where(alive[..., None], found, before)
+    return jnp.where(alive[..., None], jax.vmap(jax.vmap(of))(after), before)

@@ -1,8 +1,8 @@
 """Episode returns of a whole population: on all devices, in chunks that fit into memory.
 
 On each device, lanes run the episodes from a queue (`ternevo.rollouts.lanes`). On CPU, returns,
-lengths and moments are the same, bit for bit, for any number of lanes and chunks; for
-several devices see docs/scaling.md.
+lengths, moments and what was learned are the same, bit for bit, for any number of lanes and chunks;
+for several devices see docs/scaling.md.
 
 Axis words: `population` members, `episodes` each, `obs` components.
 """
@@ -22,6 +22,7 @@ from ternevo.rollouts import step_count
 from ternevo.rollouts.lanes import Tally, Work, begin_episode, no_tally, run_blocks
 from ternevo.types import (
     Env,
+    Inheritance,
     Key,
     ObservationMoments,
     Packing,
@@ -52,12 +53,15 @@ class Rollout(NamedTuple):
       num_lanes: episodes at once on a device, rounded up to whole tiles; 0 for one tile.
       chunk_size: members in the queue at once on a device, 0 for as many as `PACKED_BYTES` allows;
         the memory of the loop is proportional to it.
+      inheritance: that of the policy, to return what members learned, which takes the memory of a
+        vector for each episode of each member; None for nothing.
     """
 
     policy: Policy
     env: Env
     num_lanes: int = 0
     chunk_size: int = 0
+    inheritance: Inheritance | None = None
 
 
 CommonRandomNumbers = Literal["all", "pairs", "none"]
@@ -135,18 +139,22 @@ def evaluate(
         num_members = jnp.clip(size - first_row, 0, rows)
         tally = _run_members(work, own, rows, num_members, rollout)
         moments = _block_moments(work, tally)
-        return devices.gather((tally.returns, tally.lengths, moments, tally.descriptor))
+        first_life = tally.learned[:, 0] if rollout.inheritance else ()
+        found = tally.returns, tally.lengths, moments, tally.descriptor, first_life
+        return devices.gather(found)
 
     run_split = devices.split(run, (False, False, False, is_spread))
     quantisers = quantiser, yardstick or quantiser
-    returns, lengths, moments, descriptors = run_split(quantisers, keys, limit, params)
+    returns, lengths, moments, descriptors, learned = run_split(quantisers, keys, limit, params)
     lengths = lengths[:size]
     if moments is None:
         moments = observation.empty(rollout.env.obs.size)
     else:
         moments = devices.combine_in_order(observation.merge, moments)
     described = jnp.mean(descriptors[:size], axis=1) if rollout.env.descriptor else None
-    return Scores(returns[:size], lengths, moments, step_count.of_lengths(lengths), described)
+    learned = learned[:size] if rollout.inheritance else None
+    steps = step_count.of_lengths(lengths)
+    return Scores(returns[:size], lengths, moments, steps, described, learned)
 
 
 def evaluate_policy(
@@ -171,7 +179,7 @@ def evaluate_policy(
     Returns:
       The scores [1, episodes], without moments; descriptors are the mean over what was run.
     """
-    rollout = rollout._replace(policy=rollout.policy._replace(credit=None))
+    rollout = rollout._replace(policy=rollout.policy._replace(credit=None), inheritance=None)
     rows = devices.padded(keys.size) // devices.count()
     limit = jnp.int32(rollout.env.episode_length)
     asked = jnp.int32(keys.size if count is None else count)
@@ -190,7 +198,7 @@ def evaluate_policy(
         # All members take the only one that there is.
         packed = jax.vmap(work.packing.pack)(jax.tree.map(lambda x: x[None], params))
         blocks = jnp.zeros_like(first), jnp.clip(count - first, 0, share)
-        tally = no_tally((rows, 1), 0, work.env)
+        tally = no_tally((rows, 1), work)
         tally = run_blocks(work, packed, blocks[0], blocks, work.tile_slots, tally)
         totals = tally.returns, tally.lengths, tally.descriptor
         return devices.gather(jax.tree.map(lambda x: x[:, 0], totals))
@@ -224,7 +232,8 @@ def _work(
     if jax.default_backend() != "cpu":
         lanes = min(lanes, rows * keys.shape[1])
     tile_slots = max(1, lanes // packing.together)
-    return Work(policy, env, *quantisers, keys, first_row, packing, tile_slots, limit, num_moments)
+    own = policy, env, *quantisers, keys, first_row, packing, tile_slots, limit, num_moments
+    return Work(*own, rollout.inheritance)
 
 
 def _block_moments(work: Work, tally: Tally) -> ObservationMoments | None:
@@ -305,7 +314,7 @@ def _run_members(
         blocks = begin * work.blocks_per_member, end * work.blocks_per_member
         return run_blocks(work, packed, first - own.offset, blocks, num_slots, done)
 
-    done = no_tally(shape, work.num_moments, work.env)
+    done = no_tally(shape, work)
     if chunk == min(rows, held):
         done = run_chunk(jnp.zeros((), jnp.int32), done)
     else:

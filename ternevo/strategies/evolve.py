@@ -40,6 +40,7 @@ def evolve(
     search: Search,
     problem: Problem,
     decode: Callable[[Any], Params] = lambda solution: solution,
+    write: Callable[[Any, jax.Array], Any] | None = None,
 ) -> Strategy:
     """Return the strategy in which a search proposes populations and a problem scores them.
 
@@ -47,6 +48,8 @@ def evolve(
       search: the search, over solutions that `decode` turns into params.
       problem: the problem on which members are scored.
       decode: maps a solution of the search to a policy's params.
+      write: maps a solution and what its member learned to the solution that the search is told in
+        its place; None for the same. The problem's scores must then have `learned`.
 
     Raises:
       ValueError: the search compares scores of different generations, but the problem's scores
@@ -69,6 +72,9 @@ def evolve(
             jax.vmap(decode)(solutions), search.pairs_are_adjacent, search.is_spread()
         )
         scores = problem.evaluate(key_eval, population, state.moments, state.generation)
+        if write is not None:
+            assert scores.learned is not None
+            solutions = jax.vmap(write)(solutions, scores.learned)
         told = search.tell(key_tell, solutions, fitness_of(scores.returns), asked)
         told, is_left_out = keep_finite(state.search, told)
         moments = observation.merge(state.moments, scores.moments)

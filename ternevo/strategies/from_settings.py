@@ -41,7 +41,7 @@ from ternevo.strategies.numbered import numbered
 from ternevo.strategies.on_policy import learn
 from ternevo.strategies.poet import Crew, Inner, trailblaze
 from ternevo.strategies.search import search_of
-from ternevo.types import Env, Key, Params, Policy, Strategy
+from ternevo.types import Env, Inheritance, Key, Params, Policy, Strategy
 
 
 def evolution(
@@ -56,14 +56,18 @@ def evolution(
         twin = settings.float_twin()
         check_heeded(settings, twin)
         return twin.build(env, policy, weights, num_generations)
-    problem = problems.of(policy, env, plan(settings, env, num_generations))
+    inheritance = _inheritance(settings, env, policy)
+    planned = plan(settings, env, num_generations)._replace(inheritance=inheritance)
+    problem = problems.of(policy, env, planned)
 
     solution = template_of(policy)
 
     def build(settings: Evolution) -> Strategy:
         algorithm, params = settings.search_algorithm(solution, weights, num_generations)
         draw = lambda key: policy.init(jax.random.split(key)[0])  # noqa: E731
-        return evolve(search_of(algorithm, params, draw), problem)
+        return evolve(
+            search_of(algorithm, params, draw), problem, write=inheritance and inheritance.write
+        )
 
     return numbered(settings, build)
 
@@ -405,6 +409,28 @@ def plan(settings: Evolution, env: Env, num_generations: int) -> Plan:
         settings.population_chunk,
         _horizon(settings, env.episode_length, num_generations),
     )
+
+
+def _inheritance(settings: Evolution, env: Env, policy: Policy) -> Inheritance | None:
+    """Return how children inherit what members learned; None if they do not.
+
+    Raises:
+      ValueError: they are to inherit it, and lives have nothing of that kind.
+    """
+    if not flat(settings).get("lamarckian", False):
+        return None
+    if env.host or env.examples:
+        raise ValueError(
+            f"--lamarckian needs lives in JAX, and {env.id} has none: use --lamarckian False, or "
+            "a task of suite meta"
+        )
+    if policy.inheritance is None:
+        raise ValueError(
+            "--lamarckian needs a policy that learns weights in its life, from a start that is "
+            "evolved: use --policy gradient_learner, es_learner or hill_climber, with --start "
+            "evolved"
+        )
+    return policy.inheritance
 
 
 def _horizon(settings: Evolution, episode_length: int, num_generations: int) -> Any:

@@ -18,7 +18,7 @@ from ternevo.envs import probe
 from ternevo.rollouts import population
 from ternevo.rollouts.population import Rollout, episode_keys, evaluate
 from ternevo.settings.policies import MLP
-from ternevo.types import Env, ObsSpec, Timestep
+from ternevo.types import Env, Inheritance, ObsSpec, Policy, Timestep
 
 POPULATION, EPISODES = 5, 3
 make = functools.cache(envs.make)  # what is compiled for an environment is compiled once
@@ -52,7 +52,7 @@ def run(env: Env, weights, quantiser, keys, chunk_size=0, tile=8, num_lanes=0, p
     """Evaluate with tiles so small that lanes have to take one episode after another."""
     with mock.patch.object(population, "CPU_LANES", (tile, tile)):
         policy = policy or policy_of(env)
-        rollout = Rollout(policy, env, num_lanes, chunk_size)
+        rollout = Rollout(policy, env, num_lanes, chunk_size, policy.inheritance)
         return evaluate(rollout, weights, keys, quantiser)
 
 
@@ -185,6 +185,25 @@ def alternating(env: Env) -> Env:
         return (inner, survives), timestep._replace(terminated=terminated)
 
     return env._replace(reset=reset, step=step)
+
+
+@pytest.mark.parametrize("chunk_size, tile, num_lanes", [(2, 3, 6), slow(0, 12, 0)])
+def test_what_is_learned_is_the_memory_at_the_end_of_the_first_episode(chunk_size, tile, num_lanes):
+    """Who counts steps learns a length, for any lanes and chunks; lanes act on after the end."""
+    env = make("probe/random_length", 12)
+    plain = policy_of(env)
+
+    def apply(weights, memory, inputs):
+        return memory + jnp.array([1, 2]), plain.apply(weights, (), inputs)[1]
+
+    kept = Inheritance(lambda memory: memory, lambda weights, learned: weights)
+    counter = Policy(plain.init, lambda *_: jnp.zeros(2, jnp.int32), apply, inheritance=kept)
+    keys = episode_keys(jax.random.key(1), EPISODES, POPULATION, "none")
+    weights = members(env, POPULATION)
+    result = run(env, weights, identity(1), keys, chunk_size, tile, num_lanes, counter)
+    first, *others = np.asarray(result.lengths).T
+    assert np.any(first < np.max(others, axis=0)), "nobody acts on"
+    np.testing.assert_array_equal(result.learned, np.stack([first, 2 * first], axis=1))
 
 
 @pytest.mark.slow  # beside others it returns the same, above

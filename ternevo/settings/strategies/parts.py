@@ -138,6 +138,16 @@ class Flips(Part):
 
 
 @dataclasses.dataclass(frozen=True)
+class Inheriting(Part):
+    """What children inherit."""
+
+    lamarckian: bool = False
+    """Whether children inherit what a member learned in its first life of a generation (Lamarck),
+    and not the start of that life (Baldwin). Survivors then go on from there, and their fitness is
+    a mean over successive starts. Takes the memory of all weights for each episode of a member."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Sampling(Part):
     """How members are sampled."""
 
