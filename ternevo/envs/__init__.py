@@ -20,6 +20,7 @@ from ternevo.envs.wrappers import unwrapped, wrap
 from ternevo.machine import devices
 from ternevo.machine.deferred import defer
 from ternevo.names import UnknownName
+from ternevo.settings.environments import is_image_file
 from ternevo.settings.wrappers import Wrappers, from_text
 from ternevo.types import Env, EnvState
 
@@ -50,8 +51,8 @@ def make(env_id: str, episode_length: int | None = None, wrappers: Wrappers | No
 
     Args:
       env_id: "suite/name" as listed by `available`; for brax also
-        "brax/name@backend"; or "package.module:factory" for your own, which is
-        called as `factory(episode_length=...)`.
+        "brax/name@backend"; "digits/PATH.npz" for a file of images; or
+        "package.module:factory" for your own, which is called as `factory(episode_length=...)`.
       episode_length: truncate episodes after this many steps instead of at the
         environment's own limit.
       wrappers: the wrappers to apply; none if not given.
@@ -61,13 +62,14 @@ def make(env_id: str, episode_length: int | None = None, wrappers: Wrappers | No
       WrongObject: your factory does not return an `Env`, or the functions of the `Env` do not fit
         its specs, or a policy file cannot hold its range of actions.
       NotFloat32: JAX computes in float64.
+      ImageFileError, NotAFile: a file of images cannot be used.
       ValueError: `episode_length` is less than 1, or brax does not simulate
         the environment with that backend.
     """
     devices.check_float32()
     if episode_length is not None and episode_length < 1:
         raise ValueError(f"episode_length must be at least 1, not {episode_length}")
-    if ":" in env_id:
+    if _is_own(env_id):
         env = own.make(env_id, episode_length)
     else:
         suite, name = _find(env_id)
@@ -129,10 +131,15 @@ def render(env_id: str, states: Sequence[EnvState], path: Path | str) -> Path:
     if not states:
         raise ValueError("states must hold at least one state to render")
     states = [unwrapped(state) for state in states]
-    if ":" in env_id:
+    if _is_own(env_id):
         return own.render(env_id, states, Path(path))
     suite, name = _find(env_id)
     return suite.render(name, states, Path(path))
+
+
+def _is_own(env_id: str) -> bool:
+    """Return whether an id names code to import; `digits` refuses a path with a colon."""
+    return ":" in env_id and not is_image_file(env_id)
 
 
 def _suite(name: str) -> ModuleType:
@@ -144,7 +151,7 @@ def _find(env_id: str) -> tuple[ModuleType, str]:
     suite_name, _, name = env_id.partition("/")
     if suite_name in SUITES:
         suite = _suite(suite_name)
-        if name.partition("@")[0] in suite.names():
+        if name.partition("@")[0] in suite.names() or is_image_file(env_id):
             return suite, name
     ids = available()
     near = _near(env_id, ids)
@@ -152,8 +159,8 @@ def _find(env_id: str) -> tuple[ModuleType, str]:
         ids = [id_ for id_ in ids if id_.startswith(f"{suite_name}/")]
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise UnknownName(
-        f"unknown environment {env_id!r}.{hint} Allowed: {_in_short(ids)},"
-        " or 'package.module:factory' for your own"
+        f"unknown environment {env_id!r}.{hint} Allowed: {_in_short(ids)}, 'digits/PATH.npz' for "
+        "a file of images, or 'package.module:factory' for your own"
     )
 
 
@@ -172,6 +179,8 @@ def _near(env_id: str, ids: Sequence[str]) -> list[str]:
     wanted = env_id.casefold().partition("@")[0]
     if wanted in by_word:
         return [by_word[wanted]]
+    if is_image_file(f"digits/{env_id}"):
+        return [f"digits/{env_id}"]
     suite, _, name = wanted.rpartition("/")
     in_suite = {id_.casefold().partition("/")[2]: id_ for id_ in ids if id_.startswith(f"{suite}/")}
     if words := difflib.get_close_matches(name, in_suite, n=3, cutoff=0.6):

@@ -33,6 +33,9 @@ from ternevo.types import (
     Scores,
 )
 
+AT_ONCE = 512
+"""Largest number of examples that a member sees at once, as convolutions need much memory."""
+
 
 def supervised(policy: Policy, env: Env, plan: Plan) -> Problem:
     """Return the problem whose return is 1 if an example gets its label, else 0.
@@ -136,8 +139,15 @@ def _run_member(
 
     def run_one(index: jax.Array, key: Key) -> jax.Array:
         memory = actor.policy.reset(packed, jax.random.fold_in(key, MEMORY))
-        seen = seen_first(examples.inputs[index])
+        seen = seen_first(examples.shown(index))
         _, action = actor.act(packed, quantiser, memory, seen)
         return (action == examples.labels[index]).astype(jnp.float32)
 
-    return jax.vmap(run_one)(index, keys)
+    num_parts = -(-index.size // AT_ONCE)
+    if num_parts == 1:
+        return jax.vmap(run_one)(index, keys)
+    # Of equal size, so that all are one compiled loop; the last one may repeat the last example.
+    size = -(-index.size // num_parts)
+    parts = jnp.minimum(jnp.arange(num_parts * size), index.size - 1).reshape(num_parts, size)
+    found = jax.lax.map(lambda own: jax.vmap(run_one)(index[own], keys[own]), parts)
+    return found.ravel()[: index.size]

@@ -18,6 +18,7 @@ from typing import Literal
 from ternevo.hub import catalogue
 from ternevo.runs import records, wandb_agent
 from ternevo.runs.errors import RunFolderError
+from ternevo.settings import environments
 from ternevo.settings.command_line import RunConfig
 from ternevo.settings.policies import file_suffix
 
@@ -124,7 +125,8 @@ class RunFolder:
 def folder_of(config: RunConfig, env_id: str) -> RunFolder:
     """Return where a run is or would be, by its name or else by the first of `default_names`."""
     name = config.name or next(default_names(config))
-    return RunFolder(config.runs_dir / env_id / config.strategy_name / name)
+    of_env = config.runs_dir / environments.folder_name(env_id)
+    return RunFolder(of_env / config.strategy_name / name)
 
 
 def default_names(config: RunConfig) -> Iterator[str]:

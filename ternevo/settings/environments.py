@@ -174,6 +174,28 @@ def is_outside_jax(env_id: str) -> bool:
     return ":" not in env_id and env_id.partition("/")[0] in OUTSIDE_JAX
 
 
+def is_image_file(env_id: str) -> bool:
+    """Return whether an id is "digits/PATH.npz", a file of labelled images.
+
+    Examples:
+      >>> is_image_file("digits/~/data/mnist.npz"), is_image_file("digits/8x8")
+      (True, False)
+    """
+    return env_id.startswith("digits/") and env_id.casefold().endswith(".npz")
+
+
+def folder_name(env_id: str) -> str:
+    """Return the folder of an environment's runs: its id, with only the name of a file of images.
+
+    A path may be absolute, or lead out of the folder of all runs.
+
+    Examples:
+      >>> folder_name("brax/ant@spring"), folder_name("digits/../data/mnist.npz")
+      ('brax/ant@spring', 'digits/mnist.npz')
+    """
+    return f"digits/{env_id.rpartition('/')[2]}" if is_image_file(env_id) else env_id
+
+
 def full_id(env_id: str) -> str:
     """Return the id that `envs.make` gives an environment, with its backend or resolution.
 

@@ -39,8 +39,9 @@ def envs() -> str:
         ("--env", "observation", "actions"),
         rows,
         f"brax simulates with one of {backends}, as in brax/ant@mjx; the first is the default. "
-        f"There is {' and '.join(only)}. An environment of your own is --env "
-        f"package.module:factory.{_what_is_missing()}",
+        f"There is {' and '.join(only)}. A file of images, such as Keras's mnist.npz, is --env "
+        "digits/PATH.npz, and an environment of your own --env package.module:factory."
+        f"{_what_is_missing()}",
     )
 
 
