@@ -367,7 +367,7 @@ class Population(NamedTuple):
     """Members to score: params with a leading population axis, and their arrangement.
 
     Attributes:
-      params: [population, ...].
+      params: [population, ...]; for `problems.of_keys` the keys [population] that they come from.
       pairs_are_adjacent: whether members 2 i and 2 i + 1 form an antithetic pair; otherwise
         members i and i + population / 2 do.
       is_spread: whether each device of the mesh holds only its own members.

@@ -4,11 +4,15 @@
 """
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
 
 from ternevo.machine import devices
 from ternevo.problems import episodes, host, supervised
 from ternevo.problems.episodes import Plan
-from ternevo.types import Env, Policy, Problem
+from ternevo.types import Env, Key, Packing, Params, Policy, Population, Problem, Scores
 
 
 def own_devices(env: Env) -> contextlib.AbstractContextManager:
@@ -30,3 +34,40 @@ def of(policy: Policy, env: Env, plan: Plan | None = None) -> Problem:
     if env.host is not None:
         return host.host(policy, env, plan)
     return episodes.episodes(policy, env, plan)
+
+
+def of_keys(
+    problem: Problem, policy: Policy, env: Env, plan: Plan
+) -> Callable[[Callable[[Key], Params]], Problem]:
+    """Return what maps `make` to the problem of members that are keys, `Population(keys)`.
+
+    `make` maps the key of a member to its params. A member is made where it is packed, so a device
+    holds only those in its queue. A simulator outside JAX takes files, and all are made before.
+
+    Args:
+      problem: the same problem for params.
+      policy: the policy with such params.
+      env: the environment.
+      plan: how to score a population.
+    """
+    if env.host is None:
+        return lambda make: of(_packed_from_keys(make, policy), env, plan)
+
+    def made_first(make: Callable[[Key], Params]) -> Problem:
+        def evaluate(key: Key, population: Population, *arguments: Any) -> Scores:
+            made = population._replace(params=jax.vmap(make)(population.params))
+            return problem.evaluate(key, made, *arguments)
+
+        return problem._replace(evaluate=evaluate)
+
+    return made_first
+
+
+def _packed_from_keys(make: Callable[[Key], Params], policy: Policy) -> Policy:
+    """Return the policy whose params are a key until they are packed."""
+
+    def packing(num_episodes: int) -> Packing:
+        own = policy.packing(num_episodes)
+        return own._replace(pack=lambda key: own.pack(make(key)))
+
+    return policy._replace(init=lambda key: key, packing=packing)

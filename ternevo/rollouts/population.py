@@ -259,16 +259,18 @@ def choose_lanes(policy: Policy, env: Env, num_episodes: int) -> int:
     if jax.default_backend() != "cpu":
         return ACCELERATOR_LANES
     packing = policy.packing(num_episodes)
-    num_bytes = _episode_bytes(policy, env) + packed_bytes(policy, packing) // packing.together
+    of_weights = packed_bytes(policy, packing) // packing.together
+    num_bytes = _episode_bytes(policy, env, packing) + of_weights
     fewest, most = CPU_LANES
     return min(max(2 ** round(math.log2(CPU_LANE_BYTES / num_bytes)), fewest), most)
 
 
-def _episode_bytes(policy: Policy, env: Env) -> int:
+def _episode_bytes(policy: Policy, env: Env, packing: Packing) -> int:
     """Return the bytes taken by an episode's state and observation, and by a memory."""
     key = jax.random.key(0)
     started = jax.eval_shape(partial(begin_episode, env), key)
-    memory = jax.eval_shape(lambda key: policy.reset(policy.init(key), key), key)
+    begin = lambda key: policy.reset(packing.pack(policy.init(key)), key)  # noqa: E731
+    memory = jax.eval_shape(begin, key)
     return _num_bytes((started, memory))
 
 

@@ -6,13 +6,18 @@ by one lucky episode. Parents are the best members of the generation, and the el
 
 Two evaluations a generation are why this is a strategy and not an ask/tell search.
 
+A member is its weights, or with `--genomes seeds` the list of the seeds that they come from
+(`ternevo/strategies/seed_lists.py`). Both draw the same members.
+
 References:
   Such et al., "Deep Neuroevolution: Genetic Algorithms are a Competitive Alternative for Training
   Deep Neural Networks for Reinforcement Learning", 2017, algorithm 1; the settings are those of the
   authors' code.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +31,7 @@ from ternevo.machine import devices
 from ternevo.rollouts import step_count
 from ternevo.settings.strategies.deep_ga import DeepGA
 from ternevo.strategies.evolve import fitness_of, metrics_of, weight_metrics_of
+from ternevo.strategies.seed_lists import Genomes, seed_lists
 from ternevo.types import (
     LEFT_OUT,
     Key,
@@ -44,6 +50,8 @@ from ternevo.types import (
 class DeepGAState(NamedTuple):
     """The parents [parents, ...] of the next generation, and the elite, which ships.
 
+    Members are params, or lists of seeds.
+
     Attributes:
       parents: the best members of the last generation, and the elite.
       elite: the member that did best when it was evaluated again.
@@ -53,8 +61,8 @@ class DeepGAState(NamedTuple):
       generation: the number of finished generations.
     """
 
-    parents: Params
-    elite: Params
+    parents: Any
+    elite: Any
     validation: Float[Array, ""]
     age: Int32[Array, ""]
     moments: ObservationMoments
@@ -64,16 +72,26 @@ class DeepGAState(NamedTuple):
 class Ranked(NamedTuple):
     """What the evaluations of a generation found."""
 
-    parents: Params
-    elite: Params
+    parents: Any
+    elite: Any
     validation: Float[Array, ""]
     is_kept: Bool[Array, ""]
 
 
 def evolve_deeply(
-    settings: DeepGA, policy: Policy, weights: WeightName, problem: Problem, validation: Problem
+    settings: DeepGA,
+    policy: Policy,
+    weights: WeightName,
+    problem: Problem,
+    validation: Problem,
+    problem_of: Callable[[Callable[[Key], Params]], Problem],
+    num_generations: int,
 ) -> Strategy:
     """Return the genetic algorithm as a strategy.
+
+    With lists of seeds, the parents are replayed once in a generation, and the children are made
+    of them as they are scored, on the device that scores them and, in JAX, only a queue of them at
+    once (`--population_chunk`). The candidates are replayed too, and the elite where it is shown.
 
     Args:
       settings: its settings; rates may be traced.
@@ -81,14 +99,34 @@ def evolve_deeply(
       weights: the kind of its weights.
       problem: what members are scored on.
       validation: what the best are scored on again; only its number of episodes differs.
+      problem_of: maps what makes a member of a key to the same problem for a population of keys.
+      num_generations: the number of generations of the run; lists of seeds have room for no more.
     """
+    plain = Genomes(policy.init, partial(mutated, settings, weights), lambda member: member)
+    has_seeds = settings.genomes == "seeds"
+    genomes = seed_lists(plain, num_generations) if has_seeds else plain
+
+    def weights_of(members: Any) -> Params:
+        """Return the weights of members [members, ...], which are replayed one after another."""
+        return devices.replicated(jax.lax.map(genomes.weights, members)) if has_seeds else members
+
+    def scored(key: Key, keys: Key, state: DeepGAState) -> tuple[Any, Scores]:
+        """Return the members that are made of keys, and their scores."""
+        make = maker(settings, genomes, state.parents, state.generation)
+        members = devices.replicated(jax.vmap(make)(keys))
+        asked, population = problem, members
+        if has_seeds:
+            parents = weights_of(state.parents)
+            asked, population = problem_of(maker(settings, plain, parents, state.generation)), keys
+        found = asked.evaluate(key, Population(population), state.moments, state.generation)
+        return members, found
 
     def init(key: Key) -> DeepGAState:
         key_parents, key_elite = jax.random.split(key)
-        draw = jax.vmap(policy.init)
+        draw = jax.vmap(genomes.first)
         return DeepGAState(
             draw(jax.random.split(key_parents, settings.num_parents)),
-            policy.init(key_elite),
+            genomes.first(key_elite),
             jnp.zeros(()),
             jnp.zeros((), jnp.int32),
             observation.empty(problem.obs.size),
@@ -97,12 +135,13 @@ def evolve_deeply(
 
     def step(key: Key, state: DeepGAState) -> tuple[DeepGAState, Metrics]:
         key_make, key_score, key_again = jax.random.split(key, 3)
-        members = devices.replicated(population_of(settings, policy, weights, key_make, state))
-        scores = problem.evaluate(key_score, Population(members), state.moments, state.generation)
+        keys = jax.random.split(key_make, settings.population_size)
+        members, scores = scored(key_score, keys, state)
         fitness = fitness_of(scores.returns)
         candidates = devices.replicated(candidates_of(settings, members, fitness, state))
         moments = observation.merge(state.moments, scores.moments)
-        again = validation.evaluate(key_again, Population(candidates), moments, state.generation)
+        tested = Population(weights_of(candidates))
+        again = validation.evaluate(key_again, tested, moments, state.generation)
         found = ranked(settings, members, fitness, candidates, again)
         is_kept = found.is_kept & (state.generation > 0)
         after = DeepGAState(
@@ -118,7 +157,7 @@ def evolve_deeply(
         return after, metrics | search_metrics(scores, after) | weight_metrics_of(params(after))
 
     def params(state: DeepGAState) -> PolicyParams:
-        return PolicyParams(state.elite, state.moments)
+        return PolicyParams(genomes.weights(state.elite), state.moments)
 
     return Strategy(init, step, params)
 
@@ -133,22 +172,26 @@ def search_metrics(scores: Scores, state: DeepGAState) -> Metrics:
     }
 
 
-def population_of(
-    settings: DeepGA, policy: Policy, weights: WeightName, key: Key, state: DeepGAState
-) -> Params:
-    """Return the members of a generation: mutated parents, or in the first one fresh members."""
-    keys = jax.random.split(key, settings.population_size)
-    draw = lambda: jax.vmap(policy.init)(keys)  # noqa: E731
-    if settings.truncation == 0:
-        return draw()
+def maker(
+    settings: DeepGA, genomes: Genomes, parents: Any, generation: Int32[Array, ""]
+) -> Callable[[Key], Any]:
+    """Return what makes a member of a key: a mutated parent, or in the first generation a new one.
 
-    def child(key: Key) -> Params:
+    Args:
+      settings: the settings of the search.
+      genomes: how members are written down.
+      parents: the parents [parents, ...], in this form.
+      generation: the number of finished generations.
+    """
+    if settings.truncation == 0:
+        return genomes.first
+
+    def child(key: Key) -> Any:
         key_parent, key_change = jax.random.split(key)
         index = jax.random.randint(key_parent, (), 0, settings.num_parents)
-        return mutated(settings, weights, key_change, jax.tree.map(lambda x: x[index], parents))
+        return genomes.mutated(key_change, jax.tree.map(lambda x: x[index], parents))
 
-    parents = state.parents
-    return jax.lax.cond(state.generation == 0, draw, lambda: jax.vmap(child)(keys))
+    return lambda key: jax.lax.cond(generation == 0, genomes.first, child, key)
 
 
 def mutated(settings: DeepGA, weights: WeightName, key: Key, parent: Params) -> Params:
@@ -163,8 +206,8 @@ def mutated(settings: DeepGA, weights: WeightName, key: Key, parent: Params) -> 
 
 
 def candidates_of(
-    settings: DeepGA, members: Params, fitness: Float[Array, " population"], state: DeepGAState
-) -> Params:
+    settings: DeepGA, members: Any, fitness: Float[Array, " population"], state: DeepGAState
+) -> Any:
     """Return the members to evaluate again: the elite and the best of the generation.
 
     In the first generation, which has no elite yet, they are all of that generation.
@@ -183,9 +226,9 @@ def candidates_of(
 
 def ranked(
     settings: DeepGA,
-    members: Params,
+    members: Any,
     fitness: Float[Array, " population"],
-    candidates: Params,
+    candidates: Any,
     again: Scores,
 ) -> Ranked:
     """Return the elite and the parents after the second evaluation.

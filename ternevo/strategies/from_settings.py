@@ -125,9 +125,10 @@ def deep_ga(
     problem = problems.of(policy, env, planned)
     again = planned._replace(num_episodes=settings.validation_episodes, horizon=None)
     validation = problems.of(policy, env, again)
+    tested_on = problem, validation, problems.of_keys(problem, policy, env, planned)
 
     def build(settings: DeepGA) -> Strategy:
-        return evolve_deeply(settings, policy, weights, problem, validation)
+        return evolve_deeply(settings, policy, weights, *tested_on, num_generations)
 
     return numbered(settings, build)
 

@@ -87,6 +87,16 @@ CASES = {  # (strategy, its settings, policy, environment, episode length)
         "probe/random_length",
         None,
     ),
+    "seeds": (
+        "deep_ga",
+        {
+            **{"population_size": 10, "truncation": 4, "elite_candidates": 3, "genomes": "seeds"},
+            **{"validation_episodes": 2, "population_chunk": 1},
+        },
+        MLP((5,)),
+        "probe/random_length",
+        None,
+    ),
     "archive": (
         "map_elites",
         {"population_size": 10, "grid": (4, 4)},

@@ -1,5 +1,9 @@
 """The genetic algorithm of Such et al.: who is evaluated again, who leads, who has children."""
 
+import functools
+
+import chex
+import fake_suite
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +14,18 @@ from ternevo import envs
 from ternevo.algorithms import variation
 from ternevo.arithmetic import observation, ternary
 from ternevo.arithmetic.weights import TERNARY
+from ternevo.machine import devices
+from ternevo.policies import contract
 from ternevo.rollouts import step_count
+from ternevo.runs import claims
+from ternevo.settings.command_line import parse
 from ternevo.settings.policies import MLP, Conv
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies import deep_ga
 from ternevo.strategies.deep_ga import DeepGAState
+from ternevo.strategies.seed_lists import Genomes, seed_lists
+from ternevo.training import loop
+from ternevo.training.checkpoint import Checkpoints
 from ternevo.types import Scores, Tensor
 
 ENV = envs.make("probe/sign")
@@ -67,6 +78,17 @@ def test_leaders_and_parents_are_those_of_the_algorithm_in_words(first, second, 
     assert bool(ranked.is_kept) == (leader == 0)
 
 
+def genomes_of(config, policy, weights="ternary") -> Genomes:
+    mutate = functools.partial(deep_ga.mutated, config, weights)
+    return Genomes(policy.init, mutate, lambda member: member)
+
+
+def population(config, policy, state: DeepGAState):
+    """Return the members that a state of trits makes of a key."""
+    make = deep_ga.maker(config, genomes_of(config, policy), state.parents, state.generation)
+    return jax.vmap(make)(jax.random.split(jax.random.key(1), config.population_size))
+
+
 def test_every_child_has_one_parent_and_no_crossover():
     """With at most some flips expected, a child is close to one parent, and far from the others."""
     policy = MLP((32,)).build(ENV.obs, ENV.action)
@@ -75,8 +97,7 @@ def test_every_child_has_one_parent_and_no_crossover():
     )
     strategy = config.build(ENV, policy, "ternary", 5)
     state = jax.jit(strategy.init)(jax.random.key(0)).strategy
-    state = state._replace(generation=jnp.int32(1))
-    children = deep_ga.population_of(config, policy, "ternary", jax.random.key(1), state)
+    children = population(config, policy, state._replace(generation=jnp.int32(1)))
 
     def flat(params):
         return np.concatenate([np.asarray(t.values).reshape(len(t.values), -1) for t in params], 1)
@@ -96,12 +117,9 @@ def test_without_truncation_it_is_random_search():
     init = jax.jit(strategy.init)
     first = init(jax.random.key(0)).strategy
     later = init(jax.random.key(7)).strategy._replace(generation=jnp.int32(3))
-
-    @jax.jit
-    def population(state):
-        return deep_ga.population_of(config, policy, "ternary", jax.random.key(1), state)
-
-    one, other = population(first), population(later)
+    one, other = (
+        jax.jit(population, static_argnums=(0, 1))(config, policy, s) for s in (first, later)
+    )
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
@@ -117,6 +135,120 @@ def test_it_evolves_convolutions():
     values = [np.asarray(t.values) for t in ternary.tensors(strategy.params(state).weights)]
     assert {v.dtype.name for v in values} == {"int8"}
     assert bool(jnp.isfinite(metrics["search/validation"]))
+
+
+# ------------------------------------------------------------------- lists of seeds
+
+GENERATIONS = 4
+SMALL = {
+    **{"population_size": 8, "truncation": 3, "elite_candidates": 3, "validation_episodes": 2},
+    "mutation_power": 0.3,
+}
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("weights", ["ternary", "binary", "float"])
+def test_replayed_weights_are_those_that_were_mutated_all_along(weights):
+    """Two routes, through parents that are drawn at random in each generation."""
+    policy = MLP((16,), weights=weights).build(ENV.obs, ENV.action)
+    config = STRATEGIES["deep_ga"].of(**SMALL)
+    plain = genomes_of(config, policy, weights)
+    lists = seed_lists(plain, GENERATIONS)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def members(genomes, key, parents, generation):
+        make = deep_ga.maker(config, genomes, parents, generation)
+        return jax.vmap(make)(jax.random.split(key, 8))
+
+    parents = [jax.vmap(x.first)(jax.random.split(jax.random.key(0), 3)) for x in (plain, lists)]
+    replay = jax.jit(lambda members: jax.lax.map(lists.weights, members))
+    for generation in range(GENERATIONS):
+        key = jax.random.key(generation)
+        kept, listed = (
+            members(genomes, key, own, jnp.int32(generation))
+            for genomes, own in zip((plain, lists), parents, strict=True)
+        )
+        chex.assert_trees_all_equal(replay(listed), kept, strict=True)
+        chosen = np.random.default_rng(generation).choice(8, 3, replace=False)
+        parents = [jax.tree.map(lambda x, i=chosen: x[i], own) for own in (kept, listed)]
+    assert int(listed.length.min()) == GENERATIONS
+
+
+def evolved(genomes: str, env, weights: str, folder=None, **options):
+    """Return the policy and the metrics of each generation; with a folder, stop in the middle."""
+    activation = "tanh" if weights == "float" else "int8"
+    settings = MLP((4,), weights=weights, activation=activation)
+    policy = contract.build(settings, env.obs, env.action)
+    config = STRATEGIES["deep_ga"].of(**SMALL, genomes=genomes, **options)
+    strategy = config.build(env, policy, weights, GENERATIONS)
+    state, found = loop.start(jax.random.key(0), strategy), []
+    step, params = jax.jit(strategy.step), jax.jit(strategy.params)
+    for generation in range(GENERATIONS):
+        key = jax.random.fold_in(state.key, generation)
+        after, metrics = step(key, state.strategy)
+        state = state._replace(strategy=after, generation=jnp.int32(generation + 1))
+        found.append(jax.device_get((metrics, params(after))))
+        if folder and generation == 1:
+            with Checkpoints(folder) as checkpoints:
+                checkpoints.save(state)
+            with Checkpoints(folder) as checkpoints:
+                state = checkpoints.restore(loop.start(jax.random.key(0), strategy))
+    return found, state.strategy.strategy
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("weights", ["ternary", pytest.param("float", marks=pytest.mark.slow)])
+def test_lists_of_seeds_and_weights_are_two_routes_to_the_same_run(weights, tmp_path):
+    """Also where children are made three at a time, and the run is stopped and resumed."""
+    env = envs.make("probe/random_length", 6)
+    wanted, _ = evolved("weights", env, weights)
+    found, state = evolved("seeds", env, weights, tmp_path, population_chunk=3)
+    chex.assert_trees_all_equal(found, wanted, strict=True)
+    assert int(state.parents.length.max()) > 2  # some have grandparents
+
+
+@pytest.mark.exact
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["outside JAX", "examples"])
+def test_they_are_so_without_lanes_too(where):
+    env = fake_suite.drift() if where == "outside JAX" else envs.make("digits/8x8")
+    with devices.on_one_device():
+        routes = [evolved(genomes, env, "ternary")[0] for genomes in ("weights", "seeds")]
+    chex.assert_trees_all_equal(*routes, strict=True)
+
+
+def test_a_state_of_seeds_is_as_large_for_any_number_of_weights():
+    def sizes(genomes, hidden):
+        policy = MLP((hidden, hidden)).build(ENV.obs, ENV.action)
+        config = STRATEGIES["deep_ga"].of(genomes=genomes)
+        strategy = config.build(ENV, policy, "ternary", 50)
+        state = jax.eval_shape(strategy.init, jax.random.key(0))
+        return [(x.shape, x.dtype) for x in jax.tree.leaves(state)]
+
+    assert sizes("seeds", 4) == sizes("seeds", 64)
+    assert sizes("weights", 4) != sizes("weights", 64)
+
+
+def test_a_list_has_the_key_of_each_mutation_in_order():
+    """By hand: a member is a number, a key adds its own to ten times the parent."""
+    own = {seed: jax.random.key(seed) for seed in (1, 2, 3)}
+    number = lambda key: jax.random.key_data(key)[-1].astype(jnp.int32)  # noqa: E731
+    plain = Genomes(number, lambda key, parent: 10 * parent + number(key), lambda member: member)
+    lists = seed_lists(plain, 3)
+    member = lists.first(own[1])
+    assert int(lists.weights(member)) == 1
+    child = lists.mutated(own[2], member)
+    grandchild = lists.mutated(own[3], child)
+    assert [int(lists.weights(x)) for x in (member, child, grandchild)] == [1, 12, 123]
+
+
+def test_a_resumed_run_of_seeds_has_no_room_for_more_generations():
+    argv = ["--env", "probe/sign", "--strategy", "deep_ga"]
+    assert "num_generations" in claims.free_on_resume(parse(argv))
+    assert "num_generations" not in claims.free_on_resume(parse([*argv, "--genomes", "seeds"]))
+
+
+# ------------------------------------------------------------------- mutations
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

@@ -73,6 +73,7 @@ TABLE = [
     ("ternary_ga", "binary", {"crossover_rate": 0.3}),
     ("ternary_ga", "float", {}),
     ("deep_ga", "ternary", DEEP),
+    ("deep_ga", "ternary", {**DEEP, "genomes": "seeds"}),
     ("deep_ga", "binary", DEEP),
     ("deep_ga", "float", {**DEEP, "mutation_power": 0.5}),
     ("map_elites", "ternary", {"grid": (1,)}),

@@ -1,7 +1,7 @@
 """`--strategy deep_ga`: the genetic algorithm of Such et al. 2017."""
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ternevo.settings.meaning import COUNT, NOT_NEGATIVE, at_least, option
 from ternevo.settings.strategies.evolution import Evolution
@@ -30,6 +30,15 @@ class DeepGA(Evolution):
     mutation_power: float = option(0.002, NOT_NEGATIVE, shortens_steps=True, is_data=True)
     """Standard deviation of the noise that mutates float weights; others are redrawn."""
     flips: Flips = Flips()
+    genomes: Literal["weights", "seeds"] = "weights"
+    """What members are between generations: their weights, or the seeds of their first weights and
+    of all mutations since, from which weights are made again. The search is the same; seeds are
+    slower, and take the same memory for any number of weights."""
+
+    @property
+    def is_stretched(self) -> bool:
+        """Whether something spans the whole run; lists of seeds have room for its generations."""
+        return super().is_stretched or self.genomes == "seeds"
 
     @property
     def num_parents(self) -> int:
