@@ -23,7 +23,9 @@ from ternevo.learners import descent, through_time
 from ternevo.learners.critics import CRITIC_SCALE, Critic
 from ternevo.learners.latents import LatentPolicy, Latents
 from ternevo.learners.learner import Learner
+from ternevo.learners.sparsity import CRITIC
 from ternevo.learners.through_time import Sequences
+from ternevo.learners.topology import Sparse, sparse
 from ternevo.machine import devices
 from ternevo.rollouts.transitions import Agent, Taken, Transitions
 from ternevo.types import Env, Key, Memory, Metrics, Number, ObsSpec, Params
@@ -232,6 +234,7 @@ class Networks(NamedTuple):
     latent: LatentPolicy
     distribution: Distribution
     critic: Critic
+    sparse_critic: Sparse | None = None
 
     def init(self, key: Key, obs_size: int) -> Learned:
         """Return latents that represent a policy from `policy.init`, and a fresh critic."""
@@ -239,7 +242,10 @@ class Networks(NamedTuple):
         memory = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self.latent.first_memory())
         critic = self.critic.init(key_critic, jnp.zeros(obs_size), self._shown(memory, ()))
         latents = self.latent.drawn(key_policy, key_latents)
-        return Learned(latents, self.distribution.init(), critic)
+        learned = Learned(latents, self.distribution.init(), critic)
+        if self.sparse_critic:
+            learned = CRITIC.put(learned, self.sparse_critic.begin(CRITIC.of(learned)))
+        return learned
 
     def at(self, updates: Any) -> "Networks":
         """Return the networks as they are after some updates."""
@@ -329,6 +335,7 @@ def learner(
         latent,
         actions.distribution(settings.action_distribution, env.action, settings.init_log_std),
         critic_of(settings, env.obs),
+        sparse(settings.pruning, settings.critic_sparsity),
     )
     _check_memory(settings, fixed)
     has_memory = latent.has_memory

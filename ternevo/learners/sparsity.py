@@ -47,6 +47,15 @@ class Layers(NamedTuple):
     put: Callable[[Any, Latents], Any]
 
 
+def _with_critic(learned: Any, arrays: Latents) -> Any:
+    return learned._replace(critic=jax.tree.structure(learned.critic).unflatten(arrays))
+
+
+def _with_both(learned: Any, arrays: Latents) -> Any:
+    count = len(learned.latents)
+    return CRITIC.put(POLICY.put(learned, arrays[:count]), arrays[count:])
+
+
 def _each(stacked: Any) -> Latents:
     return [x[i] for x in jax.tree.leaves(stacked) for i in range(x.shape[0])]
 
@@ -61,6 +70,12 @@ POLICY = Layers(
     lambda learned: learned.latents, lambda learned, latents: learned._replace(latents=latents)
 )
 """The layers of a policy: its latents. What is learned beside them has none."""
+
+CRITIC = Layers(lambda learned: jax.tree.leaves(learned.critic), _with_critic)
+"""The layers of the critic that one optimiser moves together with a policy, as that of PPO does."""
+
+POLICY_AND_CRITIC = Layers(lambda learned: [*POLICY.of(learned), *CRITIC.of(learned)], _with_both)
+"""The layers of both."""
 
 STACKED = Layers(_each, _stacked)
 """The layers of several networks [networks, ...], such as twin critics: each has its own masks."""

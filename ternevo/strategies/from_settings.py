@@ -211,7 +211,7 @@ def ppo(
         optimizer = optax.adam(learning_rate(settings, steps), eps=1e-5)
         if settings.max_grad_norm:
             optimizer = optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), optimizer)
-        optimizer = _pruning(settings.pruning, optimizer, steps)
+        optimizer = _pruning_both(settings, optimizer, steps)
         learner = ppo_learner(settings, env, _learned(policy, weights, settings, steps), optimizer)
         return learn(settings, env, policy, learner)
 
@@ -315,7 +315,7 @@ def _optimizers(settings: ActorCritic, num_generations: int) -> actor_critic.Opt
     """Return Adam for the actor, the critics and the temperature."""
     updates = settings.num_policy_updates(num_generations)
     rate = learning_rate(settings.rate, updates)
-    own = dataclasses.replace(settings.pruning, sparsity=settings.critic_sparsity)
+    own = _of_critic(settings)
     critics = _adam(settings, settings.critic_lr)
     critics = _pruning(own, critics, settings.num_updates(num_generations), sparsity.STACKED)
     actor = _pruning(settings.pruning, _adam(settings, rate), updates)
@@ -368,6 +368,23 @@ def _pruning(
         settings.sparsity, first, num_events, span // num_events, settings.sparsity_allocation
     )
     return sparsity.pruned(optimizer, plan, layers)
+
+
+def _pruning_both(
+    settings: PPO, optimizer: optax.GradientTransformation, num_updates: int
+) -> optax.GradientTransformation:
+    """Return the one optimiser of policy and critic, which also prunes either as it is to be."""
+    own, of_critic = settings.pruning, _of_critic(settings)
+    if own.is_on and of_critic.is_on and own.sparse_training != "gradual":
+        # A topology step replaces that of the optimiser, so both networks take it at once.
+        return _pruning(own, optimizer, num_updates, sparsity.POLICY_AND_CRITIC)
+    optimizer = _pruning(own, optimizer, num_updates)
+    return _pruning(of_critic, optimizer, num_updates, sparsity.CRITIC)
+
+
+def _of_critic(settings: PPO | ActorCritic) -> Pruning:
+    """Return how the critics are pruned."""
+    return dataclasses.replace(settings.pruning, sparsity=settings.critic_sparsity)
 
 
 LEAST_BETWEEN = 10

@@ -17,7 +17,15 @@ from hypothesis import given, settings, strategies as st
 from ternevo import run
 from ternevo.arithmetic.ternary import tensors
 from ternevo.learners.latents import latent_policy
-from ternevo.learners.sparsity import ALMOST_ZERO, POLICY, STACKED, as_pruned, erk, masks_of
+from ternevo.learners.sparsity import (
+    ALMOST_ZERO,
+    POLICY,
+    POLICY_AND_CRITIC,
+    STACKED,
+    as_pruned,
+    erk,
+    masks_of,
+)
 from ternevo.learners.topology import Rewiring, Sparse, moved_mask, rewired, started
 from ternevo.machine.interruption import Stop
 from ternevo.policies import policy_file
@@ -37,6 +45,7 @@ BETWEEN, LAST = 4, 12
 class Learned(NamedTuple):
     latents: list[Any]
     other: Any
+    critic: Any = ()
 
 
 def drawn(key=0):
@@ -54,7 +63,17 @@ def critics_of(key=0):
     return STACKED.put(two, started(STACKED.of(two), 0.75, "layer"))
 
 
-LEARNED = {"policy": (policy_of, POLICY), "critics": (critics_of, STACKED)}
+def both_of(key=0):
+    """A policy and its critic in one optimiser, as PPO has them."""
+    critic = {"params": started(drawn(key + 2), 0.75, "layer")}
+    return policy_of(key)._replace(critic=critic)
+
+
+LEARNED = {
+    "policy": (policy_of, POLICY),
+    "critics": (critics_of, STACKED),
+    "both": (both_of, POLICY_AND_CRITIC),
+}
 
 
 def numpy_mask(mask, size, rating, share):
@@ -90,7 +109,13 @@ def gradient_of(tree, count):
 
 @pytest.mark.parametrize(
     ("growth", "what"),
-    [("static", "policy"), ("set", "critics"), ("rigl", "policy"), ("rigl", "critics")],
+    [
+        ("static", "policy"),
+        ("set", "critics"),
+        ("rigl", "policy"),
+        ("rigl", "critics"),
+        ("rigl", "both"),
+    ],
 )
 def test_every_step_keeps_the_sparsity_and_pruned_weights_at_zero(growth, what):
     """Each step beside a second route in NumPy: masks, values, moments and an averaged copy."""
@@ -243,11 +268,13 @@ def test_an_end_of_pruning_needs_no_start_from_scratch():
         rewiring(1000, prune_end=0.1, sparse_training="gradual")
 
 
-def test_critics_alone_may_be_sparse_from_scratch():
-    settings = STRATEGIES["sac"].of(critic_sparsity=0.5, sparse_training="rigl")
+@pytest.mark.parametrize("strategy", ["sac", "ppo"])
+def test_critics_alone_may_be_sparse_from_scratch(strategy):
+    settings = STRATEGIES[strategy].of(critic_sparsity=0.5, sparse_training="rigl")
     assert settings.pruning.sparsity == 0
+    assert settings.is_stretched
     with pytest.raises(ValueError, match="rigl does nothing where all is dense"):
-        STRATEGIES["sac"].of(sparse_training="rigl")
+        STRATEGIES[strategy].of(sparse_training="rigl")
 
 
 # --- runs -----------------------------------------------------------------------------------------
@@ -263,7 +290,7 @@ ARMS = [
             ("sac", "set", "ternary", RLX2),
             ("ddpg", "gradual", "float", CRITICS),
             ("dqn", "static", "int8", SPARSE),
-            ("ppo", "rigl", "float", SPARSE),
+            ("ppo", "rigl", "float", CRITICS),
             ("ppo", "set", "ternary", SPARSE),
         )
     ),
@@ -316,8 +343,11 @@ def test_every_learner_ships_a_policy_that_is_sparse_from_the_first_generation(
 
 
 @pytest.mark.slow
-def test_a_sparse_run_that_was_stopped_goes_on_to_the_bit(tmp_path):
-    arguments = {n: argv(tmp_path / n, "td3", "set", "float", RLX2) for n in ("whole", "cut")}
+@pytest.mark.parametrize(
+    "arm", [("td3", "set", "float", RLX2), ("ppo", "gradual", "float", CRITICS)]
+)
+def test_a_sparse_run_that_was_stopped_goes_on_to_the_bit(arm, tmp_path):
+    arguments = {n: argv(tmp_path / n, *arm) for n in ("whole", "cut")}
     run.main([*arguments["whole"], "--num_generations=6", "--chunk_size=2"])
     with pytest.raises(SystemExit):
         stopped = parse([*arguments["cut"], "--num_generations=6", "--chunk_size=2"])

@@ -67,7 +67,7 @@ class Pruning(Part):
         if self.sparse_training != "gradual" and not is_sparse:
             raise ValueError(
                 f"--sparse_training {self.sparse_training} does nothing where all is dense: give "
-                "--sparsity, or --critic_sparsity with td3, ddpg or sac, above 0"
+                "--sparsity, or --critic_sparsity with ppo, td3, ddpg or sac, above 0"
             )
 
     @property

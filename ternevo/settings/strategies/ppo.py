@@ -3,7 +3,14 @@
 import dataclasses
 from typing import ClassVar, Literal
 
-from ternevo.settings.meaning import COUNT, FRACTION, NOT_NEGATIVE, POSITIVE, option
+from ternevo.settings.meaning import (
+    BELOW_ONE,
+    COUNT,
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    option,
+)
 from ternevo.settings.policies.settings import LATENT_KINDS, WeightName
 from ternevo.settings.strategies.parts import Pruning, Quantizing, Schedule
 from ternevo.settings.strategies.settings import Settings
@@ -67,6 +74,9 @@ class PPO(Settings):
     """Width of each hidden layer of the critic, which is float and never shipped."""
     critic_activation: Literal["tanh", "relu", "swish"] = "tanh"
     """Activation of the critic's hidden layers."""
+    critic_sparsity: float = option(0.0, BELOW_ONE)
+    """Share of the critic's weights that are 0, as --sparsity is the policy's; the other options of
+    pruning hold for both."""
     pruning: Pruning = Pruning()
     quantizing: Quantizing = Quantizing()
 
@@ -93,7 +103,7 @@ class PPO(Settings):
     @property
     def is_stretched(self) -> bool:
         """Whether a schedule spans the whole run; that of pruning does."""
-        return super().is_stretched or self.pruning.is_on
+        return super().is_stretched or self.pruning.is_on or self.critic_sparsity > 0
 
     @property
     def batch_size(self) -> int:
