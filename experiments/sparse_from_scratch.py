@@ -1,4 +1,4 @@
-"""Sparse training from scratch: static masks, SET, RigL and RLx2 beside dense learners.
+"""Sparse training from scratch: static masks, SET, RigL and RLx2 beside dense TD3 and SAC.
 
     python experiments/sparse_from_scratch.py --tasks Pendulum
 
@@ -11,8 +11,9 @@ many steps as the dense one. The small arm has as many weights as the sparse one
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import numpy as np
 import tyro
 from arms import PAGES, ROOT, Arm, check_all, from_seed, lacking, origin, side_by_side
 from study import outcome, size_of
@@ -20,7 +21,15 @@ from study_results import Row, values
 from study_words import number, put, spread, table
 from tune import append, read
 
-from ternevo.learners.flops import Layer, Networks, forward, td3, td3_of_rlx2
+from ternevo.learners.flops import (
+    Layer,
+    Networks,
+    forward,
+    sac,
+    sac_of_rlx2,
+    td3,
+    td3_of_rlx2,
+)
 from ternevo.learners.sparsity import erk
 from ternevo.policies import policy_file
 from ternevo.runs.intervals import mean_interval
@@ -44,10 +53,12 @@ TASKS = {
     "Pendulum": Task("gymnax_pendulum", 20, 3, 1),
     "MountainCarContinuous": Task("gymnax_mountaincar_continuous", 50, 2, 1),
 }
+STEPS = 3
+"""Rewards in a row that a delayed target adds up."""
 SPARSE = ("--sparsity", "0.9", "--critic_sparsity", "0.9", "--sparsity_allocation", "erk")
-DELAYED = ("--n_step", "3", "--n_step_start", "0.1")
+DELAYED = ("--n_step", str(STEPS), "--n_step_start", "0.1")
 FORGETTING = ("--buffer_distance", "0.2")
-ARMS = {
+OPTIONS = {
     "dense": (),
     "rlx2": (*SPARSE, "--sparse_training", "rigl", *DELAYED, *FORGETTING),
     "rigl": (*SPARSE, "--sparse_training", "rigl"),
@@ -57,6 +68,17 @@ ARMS = {
     "gradual": (*SPARSE, "--sparse_training", "gradual"),
     "rigl, delayed": (*SPARSE, "--sparse_training", "rigl", *DELAYED),
 }
+
+
+class Plan(NamedTuple):
+    """The strategy of an arm, and its options beside those of the page."""
+
+    strategy: Literal["td3", "sac"]
+    options: tuple[str, ...]
+
+
+ARMS = {name: Plan("td3", options) for name, options in OPTIONS.items()}
+ARMS |= {f"sac {name}": Plan("sac", options) for name, options in OPTIONS.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,11 +115,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(config: SparseConfig, task: str, name: str, first: int) -> None:
     """Run the seeds of an arm on a task from one on, and append a line for each."""
-    asked = TASKS[task]
+    asked, plan = TASKS[task], ARMS[name]
     budget = "--num_generations", str(asked.num_generations)
-    options = (*ARMS[name], *budget, "--eval_every", str(asked.num_generations // 10))
+    options = (*plan.options, *budget, "--eval_every", str(asked.num_generations // 10))
     folder_name, count = from_seed(name.replace(" ", "_"), first), config.num_seeds - first
-    arm = Arm(asked.page, folder_name, "td3", options, config.runs_dir, count, first)
+    arm = Arm(asked.page, folder_name, plan.strategy, options, config.runs_dir, count, first)
     arm.run()
     saved = [policy_file.load(folder / "policy.tvp") for folder in arm.folders()]
     parts = zip(saved, arm.rows(), arm.results(), arm.origins(), strict=True)
@@ -121,12 +143,12 @@ def used_of(metrics: list[Row]) -> dict[str, float]:
     return {"used": metrics[-1]["replay/used"]} if "replay/used" in metrics[-1] else {}
 
 
-def networks_of(task: Task, arm: str) -> Networks:
-    """Return the operations of the actor and of one critic of an arm."""
-    width = SMALL if arm == "small dense" else HIDDEN
+def networks_of(task: Task, options: tuple[str, ...]) -> Networks:
+    """Return the operations of the actor and of one critic with the options of an arm."""
+    width = SMALL if "--hidden_sizes" in options else HIDDEN
     ends = (task.obs, task.action), (task.obs + task.action, 1)
     actor, critic = ([(i, width), (width, width), (width, o)] for i, o in ends)
-    if arm in ("dense", "small dense"):
+    if "--sparsity" not in options:
         return Networks(forward(dense(actor)), forward(dense(critic)))
     return Networks(forward(sparse(actor, 1)), forward(sparse(critic, 2)))
 
@@ -142,13 +164,22 @@ def sparse(shapes: list[tuple[int, int]], copies: int) -> list[Layer]:
     return [(*shape, 1 - float(share)) for shape, share in zip(shapes, found, strict=True)]
 
 
-def ratios(task: Task, arm: str) -> tuple[float, float, float]:
+def training(plan: Plan, networks: Networks) -> np.ndarray:
+    """Return the operations of a gradient step by our rule and by RLx2's."""
+    if plan.strategy == "td3":
+        return np.array([td3(networks), td3_of_rlx2(networks)])
+    n_step = STEPS if "--n_step" in plan.options else 1
+    return np.array([sac(networks), sac_of_rlx2(networks, n_step)])
+
+
+def ratios(task: Task, plan: Plan) -> tuple[float, float, float]:
     """Return the operations of training by our rule and by RLx2's, and of acting, over dense ones.
 
     A gradually pruned learner is dense at first, which is not counted here.
     """
-    own, whole = networks_of(task, arm), networks_of(task, "dense")
-    return td3(own) / td3(whole), td3_of_rlx2(own) / td3_of_rlx2(whole), own.actor / whole.actor
+    own, whole = networks_of(task, plan.options), networks_of(task, ())
+    ours, published = training(plan, own) / training(Plan(plan.strategy, ()), whole)
+    return ours, published, own.actor / whole.actor
 
 
 def page_of(rows: list[Row]) -> str:
@@ -169,7 +200,7 @@ def page_of(rows: list[Row]) -> str:
 def row_of(task: str, arm: str, found: list[Row]) -> tuple[str, ...]:
     """Return what an arm reached on a task."""
     kept = values(found, "nonzeros")
-    own, published, acting = ratios(TASKS[task], arm)
+    own, published, acting = ratios(TASKS[task], ARMS[arm])
     flops = f"{own:.3f} ({published:.3f}), {acting:.3f}"
     return (
         task,
@@ -178,7 +209,7 @@ def row_of(task: str, arm: str, found: list[Row]) -> tuple[str, ...]:
         f"{len(found)}",
         f"{int(values(found, 'env_steps').mean()):,}",
         f"{number(float(kept.mean()))} of {found[0]['num_weights']:,}",
-        "dense until pruned" if arm == "gradual" else flops,
+        "dense until pruned" if "gradual" in ARMS[arm].options else flops,
     )
 
 
