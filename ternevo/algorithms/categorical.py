@@ -8,6 +8,11 @@ $$\tilde\nabla = \frac{1}{N} \sum_i u_i (\mathrm{onehot}(X_i) - p),$$
 and it sums to zero over the values. A subclass turns it into a step. After the step
 every possible value keeps a minimum probability, the margin. The shipped policy is the mode.
 
+A prior on the density, the share of the weights that are not 0, takes the place of the uniform part
+of the first tables. With a pull, each step also goes down the natural gradient of
+$\mathrm{KL}(\rho \,\Vert\, q)$, where rho is the density and q the probability that a weight is
+not 0: it moves q by $\rho - q$, and leaves the odds of the signs. Biases have neither.
+
 References:
   Ollivier et al., "Information-Geometric Optimization Algorithms", JMLR 2017, section 5.
 """
@@ -32,6 +37,9 @@ from ternevo.types import Key, Leaf, Tensor
 Tables = tuple[Float[Array, "... 3"], ...]
 """P(-1), P(0), P(+1) of every weight, one array for each tensor."""
 
+SMALLEST = float(jnp.finfo(jnp.float32).tiny)
+"""Stands for a probability of 0 where one is divided by: with a margin of 0 there may be such."""
+
 
 @struct.dataclass
 class State(BaseState):
@@ -55,6 +63,8 @@ class Categorical(TritDistribution):
         kind: ternary.WeightName = "ternary",
         margin: float = MARGIN,
         init_confidence: float = 0.4,
+        density: float | None = None,
+        density_pull: float = 0.0,
         use_antithetic_sampling: bool = True,
         fitness_shaping_fn: Callable = FITNESS_SHAPING["centered_rank"],
         metrics_fn: Callable = distribution_metrics,
@@ -67,15 +77,27 @@ class Categorical(TritDistribution):
           kind: the value set, "ternary" or "binary".
           margin: the smallest probability of a value.
           init_confidence: how far the first tables move from uniform towards the first mode.
+          density: with "ternary", the share of the weights that are not 0 in what stands for
+            uniform; None for all values alike.
+          density_pull: the share of the way to the density that each step goes back.
           use_antithetic_sampling: draw in pairs.
           fitness_shaping_fn: evosax fitness shaping.
           metrics_fn: evosax metrics; by default its scalar ones.
+
+        Raises:
+          ValueError: the margin does not allow the density.
         """
         super().__init__(population_size, solution, fitness_shaping_fn, metrics_fn)
         self.values = possible_values(weights.kind_of(kind))
         self.num_values = len(weights.kind_of(kind).levels)
         self.margin = margin
         self.init_confidence = init_confidence
+        self.density, self.density_pull = density, density_pull
+        if density is not None and not 2 * margin <= density <= 1 - margin:
+            raise ValueError(
+                f"--density must be from {2 * margin:g} to {1 - margin:g}, as every value keeps "
+                f"the probability {margin:g} (--margin), got {density}"
+            )
         self.use_antithetic_sampling = use_antithetic_sampling
 
     def init(self, key: Key, mean: Any, params: Params) -> State:
@@ -119,6 +141,8 @@ class Categorical(TritDistribution):
             for table, of_tensor in zip(state.tables, stats, strict=True)
         )
         tables, memory = self.step(gradients, utilities, state)
+        if self.density_pull:
+            tables = tuple(map(self._pulled, tables, state.tables))
         tables = tuple(
             # Without a step nothing moves, not even by a rounding error.
             jnp.where(is_equal(before, after), before, keep_margin(after, self.margin, self.values))
@@ -129,9 +153,17 @@ class Categorical(TritDistribution):
 
     def _start(self, tensor: Tensor) -> jax.Array:
         certain = jax.nn.one_hot(tensor.values + 1, 3)
-        uniform = self.values / self.num_values
-        table = uniform + self.init_confidence * (certain - uniform)
+        prior = self.values / self.num_values
+        if self.density is not None and tensor.values.ndim > 1:
+            prior = jnp.array([self.density / 2, 1 - self.density, self.density / 2])
+        table = prior + self.init_confidence * (certain - prior)
         return keep_margin(table, self.margin, self.values)
+
+    def _pulled(self, after: jax.Array, before: jax.Array) -> jax.Array:
+        """Return tables after a step that is also drawn to the density; biases are not."""
+        if self.density is None or before.ndim == 2:
+            return after
+        return after + self.density_pull * towards_density(before, self.density)
 
     def _mode(self, tables: Tables, before: Any) -> jax.Array:
         """Return the mode of the tables, with the exponents of `before`."""
@@ -150,6 +182,8 @@ def tables_from_settings(
     return {
         "kind": weights,
         "init_confidence": tables.init_confidence,
+        "density": tables.density,
+        "density_pull": tables.density_pull,
         "use_antithetic_sampling": sampling.antithetic,
         **own,
     }
@@ -158,6 +192,19 @@ def tables_from_settings(
 def natural_gradient(table: Float[Array, "... 3"], stats: Statistics) -> Float[Array, "... 3"]:
     """Return the mean of u (onehot(X) - p) over the population."""
     return utility_by_value(stats) - stats.utility * table
+
+
+def towards_density(table: Float[Array, "... 3"], density: float) -> Float[Array, "... 3"]:
+    """Return the change that gives the values other than 0 this probability together.
+
+    Examples:
+      >>> towards_density(jnp.array([0.125, 0.5, 0.375]), 0.25).tolist()
+      [-0.0625, 0.25, -0.1875]
+    """
+    zero = table[..., 1:2]
+    now = jnp.concatenate([1.0 - zero, zero, 1.0 - zero], axis=-1)
+    wanted = jnp.array([density, 1.0 - density, density])
+    return table * (wanted / jnp.maximum(now, SMALLEST) - 1.0)
 
 
 def keep_margin(

@@ -4,10 +4,13 @@ Trits are int8. An int8 product summed in int8 wraps around, so every sum here
 is taken in float32, which is exact below 2**24.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8, Num, Shaped
 
+from ternevo.arithmetic.latents import EXPONENT_RANGE
 from ternevo.settings.policies.settings import WeightName as WeightName
 from ternevo.types import Key, Params, Tensor
 
@@ -58,6 +61,32 @@ def from_uniforms(
     # Two probabilities that should sum to one may differ from it by a rounding error.
     above_zero = jnp.where(probabilities[..., 1] > 0, above_zero, ~below_zero)
     return above_zero.astype(jnp.int8) - below_zero.astype(jnp.int8)
+
+
+def with_density(key: Key, params: Params, density: float) -> Params:
+    """Return params whose weights are drawn anew, a share of each tensor not 0; biases stay.
+
+    Exponents follow the root of the density, which is 2/3 of trits that are equally likely, so that
+    the sums of a layer keep their size.
+    """
+    found = tensors(params)
+    shift = round(math.log2(density * 3 / 2) / 2)
+    drawn = [
+        Tensor(
+            _sparse_trits(own, x.values.shape, density) if x.values.ndim > 1 else x.values,
+            jnp.clip(x.exponent + shift, *EXPONENT_RANGE).astype(jnp.int8),
+        )
+        for own, x in zip(jax.random.split(key, len(found)), found, strict=True)
+    ]
+    return replace_tensors(params, drawn)
+
+
+def _sparse_trits(key: Key, shape: tuple[int, ...], density: float) -> Int8[Array, "..."]:
+    """Draw trits of which the nearest number to a share is not 0, at any places and of any sign."""
+    key_places, key_signs = jax.random.split(key)
+    size = math.prod(shape)
+    is_there = jax.random.permutation(key_places, jnp.arange(size) < round(density * size))
+    return is_there.reshape(shape) * jax.random.rademacher(key_signs, shape, dtype=jnp.int8)
 
 
 def crossover(

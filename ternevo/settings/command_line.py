@@ -26,6 +26,7 @@ from ternevo.settings.meaning import COUNT, NOT_NEGATIVE, option, unseen
 from ternevo.settings.parser import MARKERS, call, error_in_a_line
 from ternevo.settings.policies import POLICIES, PolicySettings
 from ternevo.settings.strategies import STRATEGIES
+from ternevo.settings.strategies.parts import density_of
 from ternevo.settings.strategies.settings import Settings
 from ternevo.settings.wrappers import Wrappers
 
@@ -128,6 +129,11 @@ class RunConfig:
             raise ValueError(
                 f"--distributed splits one seed over the hosts, got --num_seeds {self.num_seeds}: "
                 "start one run per seed, or train some of the seeds on each host"
+            )
+        if self.init_from is not None and density_of(self.strategy) is not None:
+            raise ValueError(
+                "--density is of weights that are drawn, and --init_from gives them: leave out one "
+                "of the two"
             )
 
     def check_lifetime(self) -> None:

@@ -1,6 +1,7 @@
 """Build strategies from settings, for the `build` methods of the classes of `--strategy`."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import optax
 from ternevo import problems
 from ternevo.algorithms import neat as neat_search
 from ternevo.algorithms.schedules import learning_rate
-from ternevo.arithmetic.ternary import WeightName
+from ternevo.arithmetic.ternary import WeightName, with_density
 from ternevo.arithmetic.weights import discretize_all, kind_of, latents_of
 from ternevo.learners import actor_critic, q_learning, sparsity, topology
 from ternevo.learners.latents import LatentPolicy, latent_policy
@@ -26,7 +27,7 @@ from ternevo.settings.strategies.evolution import Evolution, check_heeded
 from ternevo.settings.strategies.map_elites import MAPElites
 from ternevo.settings.strategies.neat import NEAT
 from ternevo.settings.strategies.off_policy import ActorCritic, OffPolicy
-from ternevo.settings.strategies.parts import Pruning
+from ternevo.settings.strategies.parts import Pruning, density_of
 from ternevo.settings.strategies.poet import Poet
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.settings.strategies.sac import SAC
@@ -61,15 +62,31 @@ def evolution(
     problem = problems.of(policy, env, planned)
 
     solution = template_of(policy)
+    draw = _drawing(policy, weights, density_of(settings))
 
     def build(settings: Evolution) -> Strategy:
         algorithm, params = settings.search_algorithm(solution, weights, num_generations)
-        draw = lambda key: policy.init(jax.random.split(key)[0])  # noqa: E731
-        return evolve(
-            search_of(algorithm, params, draw), problem, write=inheritance and inheritance.write
-        )
+        search = search_of(algorithm, params, draw)
+        return evolve(search, problem, write=inheritance and inheritance.write)
 
     return numbered(settings, build)
+
+
+def _drawing(policy: Policy, weights: WeightName, density: float | None) -> Callable[[Key], Params]:
+    """Return what draws the first policies, of which a share of the weights is not 0 if given.
+
+    Raises:
+      ValueError: a share is given of weights that are never 0.
+    """
+    if density is not None and not kind_of(weights).has_zero:
+        raise ValueError(f"--density must be None with --weights {weights}, which are never 0")
+
+    def draw(key: Key) -> Params:
+        key_policy, key_density = jax.random.split(key)
+        params = policy.init(key_policy)
+        return params if density is None else with_density(key_density, params, density)
+
+    return draw
 
 
 def own_twin(

@@ -10,7 +10,12 @@ from enumeration import enumerate_vectors, expected, random_problem, vector_prob
 from hypothesis import given, settings, strategies as st
 
 from ternevo.algorithms.asng import ASNG
-from ternevo.algorithms.categorical import fisher_root, keep_margin, natural_gradient
+from ternevo.algorithms.categorical import (
+    fisher_root,
+    keep_margin,
+    natural_gradient,
+    towards_density,
+)
 from ternevo.algorithms.cem import CEM
 from ternevo.algorithms.compact_ga import CompactGA
 from ternevo.algorithms.distribution import possible_values
@@ -149,6 +154,84 @@ def test_the_root_of_the_fisher_information_gives_its_inner_product(num_weights)
 def test_the_root_is_zero_where_a_value_is_impossible():
     table, change = jnp.array([0.25, 0.0, 0.75]), jnp.array([0.5, 0.0, -0.5])
     np.testing.assert_allclose(fisher_root(table, change), [1.0, 0.0, -0.5 / 0.75**0.5])
+
+
+# --- a prior on the density -------------------------------------------------------------------
+
+
+def share_of(table) -> np.ndarray:
+    """Return how likely each weight is not 0."""
+    return 1 - np.asarray(table, np.float64)[..., 1]
+
+
+@pytest.mark.parametrize("num_weights", [1, 3])
+@pytest.mark.parametrize("density", [0.1, 0.7])
+def test_the_pull_to_a_density_is_the_natural_gradient_of_the_divergence(num_weights, density):
+    """KL over all 3^d vectors, from tables of that density with the same odds of the signs."""
+    vectors = enumerate_vectors(num_weights)
+    table = random_table(np.random.default_rng(num_weights), num_weights, "ternary")
+    odds = table[:, ::2] / share_of(table)[:, None]
+    wanted = np.insert(density * odds, 1, 1 - density, axis=1)
+    chances = np.asarray(vector_probabilities(jnp.asarray(wanted, jnp.float32), vectors))
+
+    def divergence(free):
+        full = jnp.concatenate([free, 1 - free.sum(1, keepdims=True)], axis=1)
+        return chances @ (np.log(chances) - jnp.log(vector_probabilities(full, vectors)))
+
+    slope = np.asarray(jax.jit(jax.grad(divergence))(jnp.asarray(table[:, :2]))).ravel()
+    exact = np.linalg.solve(fisher_information(table, vectors), -slope).reshape(-1, 2)
+    found = np.asarray(towards_density(jnp.asarray(table), density))
+    np.testing.assert_allclose(found[:, :2], exact, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(found.sum(1), 0, atol=1e-6)
+    np.testing.assert_allclose(share_of(table + found), density, atol=1e-6)
+
+
+def test_a_pull_of_dead_values_is_finite():
+    table = jnp.array([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5]])
+    moved = keep_margin(table + 0.5 * towards_density(table, 0.25), 0.0, jnp.ones(3))
+    np.testing.assert_array_equal(moved, table)
+
+
+def sparse_solution():
+    """Half of 60 weights are not 0, and a bias of zeros."""
+    signs = np.tile([1, 0, -1, 0], 15).reshape(12, 5)
+    zero = jnp.zeros((), jnp.int8)
+    weight, bias = (jnp.asarray(x, jnp.int8) for x in (signs, np.zeros(5)))
+    return ({"bias": Tensor(bias, zero), "weight": Tensor(weight, zero)},)
+
+
+@pytest.mark.parametrize("name", list(BUILD))
+def test_first_tables_have_the_density_and_so_have_members(name):
+    """The first policy has it, and what stands for uniform; biases are as without it."""
+    solution, key = sparse_solution(), jax.random.key(0)
+    algorithm = BUILD[name](512, solution, density=0.5)
+    state = algorithm.init(key, solution, algorithm.default_params)
+    plain = BUILD[name](512, solution).init(key, solution, algorithm.default_params)
+    np.testing.assert_array_equal(state.tables[0], plain.tables[0])
+    table = np.asarray(state.tables[1])
+    assert share_of(table).mean() == pytest.approx(0.5, abs=1e-6)
+    is_there = np.asarray(solution[0]["weight"].values) != 0
+    np.testing.assert_allclose(share_of(table)[is_there], 0.6 * 0.5 + 0.4, atol=1e-6)
+    mode = algorithm.get_mean(state)[0]["weight"].values
+    np.testing.assert_array_equal(mode, solution[0]["weight"].values)
+    members, _ = algorithm.ask(jax.random.key(1), state, algorithm.default_params)
+    found = np.mean(np.asarray(members[0]["weight"].values) != 0)
+    deviation = 0.5 / np.sqrt(512 * 60)
+    assert abs(found - 0.5) < 4 * deviation
+
+
+@pytest.mark.parametrize("name", list(BUILD))
+def test_without_a_signal_the_pull_takes_its_share_of_the_way_and_leaves_biases(name):
+    solution, key = sparse_solution(), jax.random.key(0)
+    algorithm = BUILD[name](8, solution, density=0.2, density_pull=0.25)
+    params = algorithm.default_params
+    before = algorithm.init(key, solution, params)
+    members, _ = algorithm.ask(key, before, params)
+    after, _ = algorithm.tell(key, members, jnp.zeros(8), before, params)
+    np.testing.assert_array_equal(after.tables[0], before.tables[0])
+    old, new = (np.asarray(state.tables[1]) for state in (before, after))
+    np.testing.assert_allclose(share_of(new), 0.75 * share_of(old) + 0.25 * 0.2, atol=1e-6)
+    np.testing.assert_allclose(new[..., 0] * old[..., 2], new[..., 2] * old[..., 0], atol=1e-6)
 
 
 # --- utilities --------------------------------------------------------------------------------
@@ -555,6 +638,10 @@ WRONG = [
     ("pbil", {"init_confidence": 1.4}, "init_confidence must be above 0 and at most 1, got 1.4"),
     ("cem", {"init_confidence": 0.0}, "init_confidence must be above 0 and at most 1, got 0.0"),
     ("asng", {"margin": -0.1}, "margin must be at least 0 and below 1/3, got -0.1"),
+    ("pbil", {"density": 0.0}, "density must be above 0 and at most 1, got 0.0"),
+    ("ternary_ga", {"density": 1.5}, "density must be above 0 and at most 1, got 1.5"),
+    ("cem", {"density_pull": 0.1}, "--density_pull 0.1 does nothing without --density"),
+    ("cem", {"density": 0.5, "density_pull": 1.1}, "density_pull must be 0 to 1, got 1.1"),
 ]
 
 
@@ -562,6 +649,13 @@ WRONG = [
 def test_settings_that_mean_nothing_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
         STRATEGIES[name].of(**options)
+
+
+def test_a_density_that_the_margin_does_not_allow_is_refused():
+    settings = STRATEGIES["compact_ga"].of(density=0.05, virtual_population=20)
+    message = r"--density must be from 0\.1 to 0\.95, as .* 0\.05 \(--margin\), got 0\.05"
+    with pytest.raises(ValueError, match=message):
+        settings.search_algorithm(solution_of(5), "ternary", 3)
 
 
 def test_the_compact_ga_of_the_library_refuses_them_too():

@@ -45,6 +45,30 @@ def test_inverse_cdf_broadcasts_over_members_and_weights():
     np.testing.assert_array_equal(trits, np.tile([-1, 0, 1], (5, 1)))
 
 
+@few
+@given(seeds, st.sampled_from([0.01, 0.1, 0.25, 2 / 3, 1.0]))
+def test_weights_of_a_density_have_that_many_others_than_zero(seed, density):
+    exponents = jnp.array([3, -8], jnp.int8)
+    weight = Tensor(jnp.zeros((20, 10), jnp.int8), exponents[0])
+    bias = Tensor(jnp.ones(10, jnp.int8), exponents[1])
+    found = ternary.with_density(jax.random.key(seed), {"a": bias, "b": weight}, density)
+    values = np.asarray(found["b"].values)
+    assert np.sum(values != 0) == round(200 * density)
+    assert values_of(values) <= {-1, 0, 1} and found["b"].values.dtype == jnp.int8
+    np.testing.assert_array_equal(found["a"].values, bias.values)
+    # A layer of 200 inputs is drawn with the exponent round(log2(sqrt(200 density))).
+    shift = {0.01: -3, 0.1: -1, 0.25: -1, 2 / 3: 0, 1.0: 0}[density]
+    assert [int(found[name].exponent) for name in "ba"] == [3 + shift, -8]
+
+
+def test_places_and_signs_of_a_density_are_any():
+    weight = Tensor(jnp.zeros((4, 5), jnp.int8), jnp.zeros((), jnp.int8))
+    draw = jax.vmap(lambda key: ternary.with_density(key, [weight], 0.25)[0].values)
+    values = np.asarray(draw(jax.random.split(jax.random.key(0), 4000)))
+    np.testing.assert_allclose((values != 0).mean(0), 0.25, atol=4 * (0.1875 / 4000) ** 0.5)
+    np.testing.assert_allclose(values.mean(0), 0, atol=4 * (0.25 / 4000) ** 0.5)
+
+
 def neighbours(values: np.ndarray) -> np.ndarray:
     """The values, the floats next to them, and both ends of what a uniform can be."""
     near = [np.nextafter(values, -1, dtype="f"), values, np.nextafter(values, 2, dtype="f")]

@@ -5,7 +5,7 @@ import math
 from typing import Any, Literal
 
 from ternevo.settings.flat import Part, flat
-from ternevo.settings.meaning import BELOW_ONE, COUNT, FRACTION, POSITIVE, SHARE, option
+from ternevo.settings.meaning import BELOW_ONE, COUNT, FRACTION, POSITIVE, SHARE, check, option
 from ternevo.settings.policies.settings import LARGEST_LEVELS, Ternarizer, WeightName
 
 Schedule = Literal["constant", "linear", "cosine", "exponential"]
@@ -170,7 +170,28 @@ class Shaping(Part):
 
 
 @dataclasses.dataclass(frozen=True)
-class Tables(Part):
+class Density(Part):
+    """How many weights are not 0 at the start."""
+
+    density: float | None = None
+    """Share of the weights that are not 0 at the start, above 0 and at most 1; biases begin as
+    ever. None for the policy's own, two thirds. Only for ternary weights that are drawn."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share."""
+        super().__post_init__()
+        if self.density is not None:
+            check("density", self.density, SHARE)
+
+
+def density_of(settings: Any) -> float | None:
+    """Return the share of the weights that are not 0 at the start of a strategy, if it is given."""
+    parts = (part for part in vars(settings).values() if isinstance(part, Density))
+    return next((part.density for part in parts), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tables(Density):
     """Tables of the probabilities of each weight; see ternevo/algorithms/categorical.py."""
 
     margin: float | None = 1e-3
@@ -178,10 +199,18 @@ class Tables(Part):
     init_confidence: float = option(0.4, SHARE)
     """How far the first tables move from uniform towards the first policy: above 0, at most 1."""
     # Uniform tables have no mode, so the first policy would not be the given one.
+    density_pull: float = option(0.0, FRACTION)
+    """Share of the way to --density that the probability of a weight to be not 0 goes back in each
+    generation, 0 to 1; the odds of its signs stay."""
 
     def __post_init__(self) -> None:
-        """Refuse a margin that is not a valid probability."""
+        """Refuse a margin that is not a valid probability, and a pull to nowhere."""
         super().__post_init__()
+        if self.density_pull and self.density is None:
+            raise ValueError(
+                f"--density_pull {self.density_pull} does nothing without --density, to which it "
+                "pulls"
+            )
         if self.margin is not None and not 0 <= self.margin < 1 / 3:
             raise ValueError(f"margin must be at least 0 and below 1/3, got {self.margin}")
 

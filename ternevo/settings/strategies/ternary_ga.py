@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from ternevo.settings.meaning import FRACTION, NOT_NEGATIVE, SHARE, option
 from ternevo.settings.strategies.evolution import Evolution
 from ternevo.settings.strategies.latent import Latent, twin
-from ternevo.settings.strategies.parts import Inheriting
+from ternevo.settings.strategies.parts import Density, Inheriting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,7 @@ class TernaryGA(Evolution):
     """Maximum expected number; if rates are inherited, both apply to the first members only."""
     rate_step: float = option(0.7, NOT_NEGATIVE, is_data=True)
     """Standard deviation of the log of the factor that changes an inherited rate."""
+    first: Density = Density()
     inheriting: Inheriting = Inheriting()
 
     def __post_init__(self) -> None:
