@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ternevo import envs
+from ternevo import envs, problems
+from ternevo.algorithms import neat
+from ternevo.arithmetic import observation
 from ternevo.policies import contract, policy_file, q_learner
+from ternevo.problems.episodes import Plan
 from ternevo.settings.policies import QLearner
 from ternevo.settings.strategies.neat import NEAT
 from ternevo.settings.wrappers import Wrappers
-from ternevo.types import ActionSpec, Inputs, ObsSpec
+from ternevo.types import ActionSpec, Inputs, ObsSpec, Population
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 STATES, ACTIONS = 4, 2
@@ -112,6 +115,29 @@ def test_neat_searches_learners_through_lifetimes_and_the_file_keeps_them(tmp_pa
     there = policy_file.load(path)
     jax.tree.map(np.testing.assert_array_equal, there.weights, params.weights)
     assert there.settings == settings
+
+
+def test_a_generation_of_neat_earns_more_in_lives_in_which_members_learn():
+    """The same members in lives of eight episodes that pay 1 for the sign that is shown."""
+    env = envs.make("probe/sign", 1, Wrappers(lifetime=8, counted="all"))
+    learner, fixed = (
+        contract.build(QLearner(max_hidden=1, max_depth=2, learns=what), env.obs, env.action)
+        for what in ("gains", "nothing")
+    )
+    key, empty = jax.random.key(0), observation.empty(env.obs.size)
+    search, decode = neat.search(NEAT.of(population_size=32), learner, "ternary")
+    state = quick_jit(search.init)(key)
+
+    def returns(policy):
+        evaluate = problems.of(policy, env, Plan(num_episodes=1)).evaluate
+        members = Population(jax.vmap(decode)(state.population))
+        return evaluate(key, members, empty, jnp.int32(0)).returns
+
+    learned, alone = (quick_jit(functools.partial(returns, x))()[:, 0] for x in (learner, fixed))
+    assert np.isfinite(learned).all()
+    assert learned.mean() > alone.mean()
+    after = quick_jit(lambda: search.tell(key, state.population, -learned, state))()
+    np.testing.assert_array_equal(after.score, learned)
 
 
 @pytest.mark.parametrize(
