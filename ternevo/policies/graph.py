@@ -8,6 +8,7 @@ on unchanged, and the same selection. So a graph needs no arithmetic, no place i
 runtime of its own.
 """
 
+import dataclasses
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -145,6 +146,17 @@ def _start(settings: Graph, sizes: Sizes, drawn: Params) -> Params:
         own = np.sqrt((sizes.obs + sizes.nodes) / sizes.obs) / sizes.copies
         values = values * own.astype(np.float32)
     return ({**layer, "weight": Tensor(values, exponent)},)
+
+
+def in_floats(settings: Graph, params: Params) -> tuple[Graph, Params]:
+    """Return the graph of floats that computes what a graph of rounded links does."""
+    (layer,) = params
+    nothing = jnp.zeros((), jnp.int8)
+    floats = {
+        name: Tensor(values * jnp.exp2(-exponent.astype(jnp.float32)), nothing)
+        for name, (values, exponent) in layer.items()
+    }
+    return dataclasses.replace(settings, weights="float"), (floats,)
 
 
 # --------------------------------------------------------------------- layers that compute it

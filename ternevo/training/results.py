@@ -280,21 +280,11 @@ def render_best(setup: Setup) -> str:
 
 def draw_networks(setup: Setup) -> None:
     """Draw the best policy of each seed, if policies are graphs."""
-    graph = setup.policy.topology
-    if graph is None:
+    if setup.policy.topology is None:
         return
     for folder in setup.seed_folders.values():
         saved = policy_file.load(folder.best_policy, trust=setup.config.policy_name)
-        weights, gains, functions = map(np.asarray, graph.links(saved.weights))
-        notes = [f"x 2^{gain}" for gain in gains]
-        if graph.functions:
-            notes = [graph.functions[function] for function in functions]
-        links = topology.Links(weights, tuple(notes), graph.num_outputs)
-        names, actions = setup.env.obs_names, setup.env.action_names
-        if graph.input_names:
-            names, actions = graph.input_names, ()
-        copies = max(1, len(names) // graph.num_inputs)
-        topology.draw(links, names[::copies], actions, folder.network)
+        topology.draw_policy(saved, setup.env, folder.network)
 
 
 def _in_words(result: dict[str, Any]) -> str:
