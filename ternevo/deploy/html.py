@@ -45,17 +45,31 @@ ICON = (
 )
 
 
+GRAPH = """\
+  <section class="card" id="graph" aria-labelledby="graph-title">
+    <div class="bar"><h2 id="graph-title">Nodes and links</h2></div>
+    <img src="data:image/png;base64,{}"
+      alt="The graph: layers of nodes with their gains, and links with their signs">
+  </section>
+"""
+
 GRID_RATE = 12
 """Steps a second of a game on a grid."""
 
 
-def to_html(record: PolicyRecord, title: str | None = None, replay: Replay | None = None) -> str:
+def to_html(
+    record: PolicyRecord,
+    title: str | None = None,
+    replay: Replay | None = None,
+    picture: bytes | None = None,
+) -> str:
     """Return the page.
 
     Args:
       record: the policy; the name of its environment, if there, selects the task that is shown.
       title: headline instead of one made of the task and the size.
       replay: a recorded episode, to show for a task whose physics the page does not have.
+      picture: of the policy as a graph, a PNG.
 
     Raises:
       UnsupportedError: it has layers, a skip or inputs that the export does not run.
@@ -72,6 +86,7 @@ def to_html(record: PolicyRecord, title: str | None = None, replay: Replay | Non
         "title": html.escape(title or f"A policy of {len(policy)} bytes"),
         "icon": html.escape(ICON),
         "style": style,
+        "graph": GRAPH.format(_base64(picture)) if picture else "",
         "data": _json(_data(record, policy, env, title) | ({"replay": replay} if replay else {})),
         "script": script,
     }

@@ -39,7 +39,8 @@ class PlayConfig:
     it, what the policy's layers make of it; for games whose observations are bits, such as MinAtar
     (python -m ternevo.export --to html writes pages for the others)."""
     out: Path | None = None
-    """Output file without its suffix; defaults to a file next to the policy."""
+    """Output file without its suffix; defaults to a file next to the policy. The network of a graph
+    is drawn beside it, into OUT_network.png."""
     generation: int | None = None
     """Show the episode that --render_every drew at this generation, instead of playing one."""
     open: bool = dataclasses.field(default_factory=has_screen)

@@ -13,7 +13,7 @@ from ternevo.policies import policy_file
 from ternevo.policies.policy_file import SavedPolicy
 from ternevo.rollouts import episode
 from ternevo.rollouts.episode import Recording
-from ternevo.runs import run_folder
+from ternevo.runs import run_folder, topology
 from ternevo.settings.play import PlayConfig
 from ternevo.types import Env
 
@@ -36,13 +36,25 @@ def play(config: PlayConfig) -> Path:
     ending = "terminated" if recorded.terminated else "reached the time limit"
     print(f"return {recorded.total:.2f} in {len(recorded.rewards)} steps, {ending}", flush=True)
     stem = config.out or run_folder.beside(config.run, path, "play")
+    network = topology.draw_policy(saved, env, stem.with_name(f"{stem.name}_network.png"))
+    if network is not None:
+        print(f"network {network}", flush=True)
     if config.to == "page":
-        return write_page(saved, env, recorded, stem)
+        return write_page(saved, env, recorded, stem, network)
     return envs.render(env.id, recorded.states, stem)
 
 
-def write_page(saved: SavedPolicy, env: Env, recorded: Recording, stem: Path) -> Path:
+def write_page(
+    saved: SavedPolicy, env: Env, recorded: Recording, stem: Path, network: Path | None = None
+) -> Path:
     """Write a page with an episode and the policy's layers; return its path, `<stem>.html`.
+
+    Args:
+      saved: the policy.
+      env: what it played.
+      recorded: the episode.
+      stem: of the page.
+      network: a picture of the policy to show on it, a PNG.
 
     Raises:
       ValueError: observations are not pictures of bits, or the policy is not a .tvp.
@@ -58,8 +70,9 @@ def write_page(saved: SavedPolicy, env: Env, recorded: Recording, stem: Path) ->
     replay = html.replay_of_grid(recorded.observations, recorded.rewards, env.obs.shape)
     size = len(tvp.encode(saved.record.bare()))
     title = f"{size:,} bytes play {env.id.rpartition('/')[2]}"
+    picture = None if network is None else network.read_bytes()
     path = stem.with_name(f"{stem.name}.html")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        temporary.write_bytes(html.to_html(saved.record, title, replay).encode())
+        temporary.write_bytes(html.to_html(saved.record, title, replay, picture).encode())
     return path

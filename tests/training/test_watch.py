@@ -17,13 +17,14 @@ from tracked import events, hyper_parameters, scalars
 import ternevo
 from ternevo import envs, keys, play, run
 from ternevo.arithmetic import observation
-from ternevo.policies import policy_file
+from ternevo.policies import contract, policy_file
 from ternevo.rollouts import episode
 from ternevo.rollouts.lanes import begin_episode
 from ternevo.runs import sinks
 from ternevo.runs.sinks import read_jsonl
 from ternevo.settings.play import has_screen
-from ternevo.settings.policies import MLP
+from ternevo.settings.policies import MLP, Graph
+from ternevo.types import PolicyParams
 
 TINY = [
     *("--env", "probe/corridor", "--episode_length", "6", "--hidden_sizes", "(2,)"),
@@ -276,6 +277,7 @@ def test_play_opens_what_it_drew_or_what_was_drawn(watched, tmp_path, monkeypatc
     play.main([str(watched), "--open", "True", "--out", str(tmp_path / "new")])
     assert opened == [path.as_uri(), (tmp_path / "new.png").as_uri()]
     assert f"terminated\n{tmp_path / 'new.png'}" in capsys.readouterr().out
+    assert [*tmp_path.iterdir()] == [tmp_path / "new.png"]  # an MLP has no network to draw
 
 
 def test_play_writes_a_page_of_a_game(tmp_path, capsys):
@@ -297,6 +299,29 @@ def test_play_writes_a_page_of_a_game(tmp_path, capsys):
         state, timestep = env.step(key, state, jax.numpy.asarray(policy.act(shown)))
         obs = timestep.obs
     assert len(seen) == 5
+
+
+@pytest.mark.parametrize(
+    ("env_id", "to", "shown"),
+    [
+        ("probe/corridor", "picture", "shown.png"),
+        ("gymnax/Breakout-MinAtar", "page", "shown.html"),
+    ],
+)
+def test_play_draws_the_network_of_a_graph(env_id, to, shown, tmp_path, capsys):
+    """Beside the episode, and on its page."""
+    env, settings = envs.make(env_id, 2), Graph(max_hidden=1)
+    weights = contract.build(settings, env.obs, env.action).init(jax.random.key(0))
+    params = PolicyParams(weights, observation.empty(env.obs.size))
+    policy_file.save(tmp_path / "policy.tvp", env, "graph", settings, params)
+    out = ("--out", str(tmp_path / "shown"), "--open", "False", "--to", to)
+    play.main([str(tmp_path / "policy.tvp"), *out])
+    network, episode_path = tmp_path / "shown_network.png", tmp_path / shown
+    assert capsys.readouterr().out.splitlines()[1:] == [f"network {network}", str(episode_path)]
+    picture = network.read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    on_page = base64.b64encode(picture) in episode_path.read_bytes()
+    assert on_page == (to == "page")
 
 
 def test_a_page_of_another_task_is_refused(tmp_path, capsys):
