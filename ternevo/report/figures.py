@@ -6,7 +6,7 @@ from typing import NamedTuple
 import matplotlib
 from matplotlib.figure import Figure
 
-from ternevo.report.tables import ONE_SEED, Improvement, Report
+from ternevo.report.tables import ONE_SEED, Improvement, Report, number
 from ternevo.runs import archives, plots
 from ternevo.runs.archives import Listed
 from ternevo.runs.arms import ENTROPY, trit_shares
@@ -64,6 +64,19 @@ def _archives(report: Report) -> dict[str, Listed]:
     found = {title: archives.read(folder) for title, folder in firsts.items()}
     listed = [(title, one) for title, one in found.items() if one is not None]
     return dict(listed[:MOST_ARCHIVES])
+
+
+def networks(report: Report) -> dict[str, bytes]:
+    """Return the picture that the best seed of each arm drew of its graph, as a PNG, by a title."""
+    found = {}
+    for arm in report.arms:
+        drawn = [seed for seed in arm.seeds if seed.folder.network.is_file()]
+        done = [(seed.best_return, seed) for seed in drawn if seed.best_return is not None]
+        if done:
+            value, best = max(done, key=lambda pair: pair[0])
+            title = f"{arm.env}, {arm.label}, seed {best.number}: return {number(value)}"
+            found[title] = best.folder.network.read_bytes()
+    return found
 
 
 def _name(pair: Improvement) -> str:

@@ -2,12 +2,12 @@
 
 import base64
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from ternevo.report import tables
 from ternevo.report.failures import Failure, counted, failures
-from ternevo.report.figures import Figures
+from ternevo.report.figures import Figures, networks
 from ternevo.report.tables import Report, Table
 from ternevo.runs.arms import by_env
 
@@ -22,6 +22,7 @@ body { margin: 0 auto; max-width: 76rem; padding: 1.2rem 1rem 4rem; background: 
 h1 { font-size: 1.6rem; margin: .2rem 0; } h2 { font-size: 1.2rem; margin: 2.4rem 0 .4rem; }
 p { max-width: 52rem; margin: .4rem 0; } .note { color: var(--faint); font-size: .9rem; }
 img { display: block; width: 56rem; max-width: 100%; min-width: 32rem; height: auto; }
+img.network { width: auto; min-width: 0; }
 .scroll { overflow-x: auto; margin: .8rem 0; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top;
@@ -78,6 +79,10 @@ distribution have none: populations, float weights, PPO."""
 ABOUT_ARCHIVES = """The archive of the first seed of each arm that keeps one: a mark in each
 occupied cell, in the colour of the return with which its member entered."""
 
+ABOUT_NETWORKS = """Where policies are graphs, the best kept policy of the seed with the highest
+return of one, as its run drew it. Columns are layers; blue links are positive, dashed red ones
+negative."""
+
 NOTHING = "<p>These runs have no data for this section.</p>"
 
 ABOUT_FAILURES = """A run is unfinished until it has a result.json of its last generation."""
@@ -115,6 +120,7 @@ def page(report: Report, figures: Figures) -> str:
             ABOUT_ARCHIVES,
             image(figures, "archives", "archives of behaviours"),
         ),
+        ("Networks", ABOUT_NETWORKS, _networks(networks(report))),
         ("Failures", ABOUT_FAILURES, _failures(report, found)),
         ("Runs", "", _runs(report)),
     ]
@@ -158,6 +164,16 @@ def image(figures: Figures, name: str, alt: str) -> str:
         "<div class=scroll><picture>"
         f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
         f'<img src="{light}" alt="{escape(alt)}"></picture></div>\n'
+    )
+
+
+def _networks(pictures: Mapping[str, bytes]) -> str:
+    """Return pictures of graphs, each below its title."""
+    return "".join(
+        f"<p>{escape(title)}</p>\n<div class=scroll><img class=network "
+        f'src="data:image/png;base64,{base64.b64encode(data).decode()}" '
+        f'alt="{escape(f"nodes and links of {title}")}"></div>\n'
+        for title, data in pictures.items()
     )
 
 

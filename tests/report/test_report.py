@@ -1,5 +1,6 @@
 """`python -m ternevo.report`: arms of run folders with known numbers, tables, page and figures."""
 
+import base64
 import dataclasses
 import itertools
 import json
@@ -512,6 +513,19 @@ def test_figures_of_an_earlier_report_are_removed_and_no_other_file(run, tmp_pat
     report.write([tmp_path], out)
     names = {path.name for path in out.iterdir()}
     assert names == {"report.html", "mine.png", "learning_curves.png", "final_returns.png"}
+
+
+def test_the_network_of_the_best_seed_is_on_the_page(run, tmp_path):
+    """As the run drew it, of arms whose policies are graphs."""
+    graph = ("--strategy", "neat", "--policy", "graph")
+    for seed, final in enumerate([1.0, 5.0, 3.0, 9.0]):
+        folder = run(*graph, "--seed", str(seed), final="unfinished" if final == 9 else final)
+        folder.network.write_bytes(b"picture %d" % seed)
+    run(final=2.0)
+    text = page.page(report_of(tmp_path), {})
+    pictures = re.findall(r'<img class=network src="data:image/png;base64,(.*?)" alt="(.*?)"', text)
+    picture = base64.b64encode(b"picture 1").decode()
+    assert pictures == [(picture, f"nodes and links of {ENV}, neat, seed 1: return 5.00")]
 
 
 def test_the_page_may_be_named(run, tmp_path):
