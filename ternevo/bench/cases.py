@@ -300,9 +300,11 @@ class BesideNeatPython:
     population_size: int
     num_generations: int
     max_hidden: int = 8
+    is_alone: bool = False
+    """Whether ternevo is timed alone, for its evaluations per second."""
 
     def build(self) -> Contest:
-        """Return ternevo and neat-python."""
+        """Return ternevo and, unless it is alone, neat-python."""
         return _built("topologies:build", self)
 
 
@@ -581,6 +583,13 @@ CASES: dict[str, Case] = {
         BesideNeatPython("control/double_pole", 1000, 150, 10),
         (Comparison("neat-python", "rate", 100.0), Comparison("neat-python", "time")),
     ),
+    "neat_1000": Case(
+        "two poles with velocities, time limit 1,000, 1,000 members, 10 generations of NEAT with "
+        "float weights from its start: its evaluations, of a member in an episode, per second",
+        ("cpu",),
+        BesideNeatPython("control/double_pole", 1000, 1000, 10, is_alone=True),
+        (Comparison("ternevo", "speed", 1000.0),),
+    ),
     "map_elites_maze": Case(
         f"the maze, 200 members, 20 generations, 32 x 32 cells: {QDAX}",
         ("cpu",),
@@ -759,7 +768,7 @@ CASES: dict[str, Case] = {
         "neat_double_pole at a toy size",
         ("quick",),
         BesideNeatPython("control/double_pole", 10, 8, 2, 2),
-        (Comparison("neat-python", "rate"),),
+        (Comparison("neat-python", "rate"), Comparison("ternevo", "speed")),
     ),
     "map_elites_quick": Case(
         "map_elites_maze at a toy size",

@@ -20,7 +20,8 @@ ternevo against others, in this run on this machine; higher is better, except fo
   reads; above 1 if ours fit into a cache. spread: smallest and largest within one round. evosax
   always runs to the last step. physics and forward: the environment with random actions, and the
   policy, each alone. evaluations: policy evaluations per second of C over the other's. speed: not
-  a ratio, but evaluations per second on one core, from float observations to actions.
+  a ratio, but evaluations per second: of a policy on one core, from float observations to actions;
+  of NEAT, members in episodes on all cores.
   reference PPO: as in purejaxrl, on one device; here all our steps count."""
 
 

@@ -18,13 +18,19 @@ from ternevo.settings.strategies.neat import NEAT
 
 
 def build(setting: BesideNeatPython) -> Contest:
-    """Return ternevo and, where it is installed, neat-python."""
-    ours = _ours(setting)
-    try:
-        theirs = _neat_python(setting)
-    except MissingExtra as missing:
-        theirs = Contestant("neat-python", lambda: None, skipped=str(missing))
-    return Contest([ours, theirs], {"members": setting.population_size * setting.num_generations})
+    """Return ternevo and, where it is wanted and installed, neat-python."""
+    contestants = [_ours(setting)]
+    if not setting.is_alone:
+        try:
+            contestants.append(_neat_python(setting))
+        except MissingExtra as missing:
+            skipped = Contestant("neat-python", lambda: None, skipped=str(missing))
+            contestants.append(skipped)
+    return Contest(contestants, {"members": _num_evaluations(setting)})
+
+
+def _num_evaluations(setting: BesideNeatPython) -> int:
+    return setting.population_size * setting.num_generations
 
 
 def _ours(setting: BesideNeatPython) -> Contestant:
@@ -37,7 +43,7 @@ def _ours(setting: BesideNeatPython) -> Contestant:
     contestant = loop.advancing("ternevo", strategy, setting.num_generations)
     _, metrics = contestant.run()
     steps = sum(sinks.steps_of(metrics, i) for i in range(setting.num_generations))
-    return contestant._replace(env_steps=steps)
+    return contestant._replace(env_steps=steps, evaluations=_num_evaluations(setting))
 
 
 def _neat_python(setting: BesideNeatPython) -> Any:

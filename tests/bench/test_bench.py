@@ -49,6 +49,7 @@ WANTED = {  # what the bench is there to show: (case, rival, kind) and the goal
     ("cartpole_c", "C", "rate"): 0.25,
     ("neat_xor", "neat-python", "time"): 100.0,
     ("neat_double_pole", "neat-python", "rate"): 100.0,
+    ("neat_1000", "ternevo", "speed"): 1000.0,
     ("cartpole_random", "evosax", "time"): 4.0,
     ("cartpole_random", "evosax", "memory"): 10.0,
     ("cartpole_trained", "evosax", "time"): 1.5,
