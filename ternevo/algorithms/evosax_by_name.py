@@ -52,6 +52,11 @@ def _algorithm(settings: Latent, solution: Any, num_generations: int) -> Any:
         "sampling_fn": lambda key: _around(key, solution, settings.noise.sigma),
     }
     taken = inspect.signature(constructor).parameters
+    if settings.optimization.weight_decay and "optimizer" not in taken:
+        raise ValueError(
+            f"--weight_decay must be 0 with --algorithm {settings.algorithm}, which has no "
+            f"optimiser, got {settings.optimization.weight_decay}"
+        )
     weighs_ranks = taken["fitness_shaping_fn"].default is weights_fitness_shaping_fn
     if settings.fitness_shaping != "own":
         if weighs_ranks:  # evosax's weights are positive for the best, ours negative

@@ -27,7 +27,9 @@ def schedule(name: str, start: Number, end: Number, num_generations: int) -> opt
     return lambda count: start * (end / start) ** jnp.minimum(count / num_generations, 1.0)
 
 
-def optimizer(name: str, learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+def optimizer(
+    name: str, learning_rate: optax.ScalarOrSchedule, adam_b2: float = 0.99
+) -> optax.GradientTransformation:
     """Return an optax optimiser by its name on the command line.
 
     Raises:
@@ -35,7 +37,7 @@ def optimizer(name: str, learning_rate: optax.ScalarOrSchedule) -> optax.Gradien
     """
     check("optimizer", name, ("adam", "sgd", "momentum"))
     if name == "adam":
-        return optax.adam(learning_rate, b1=0.9, b2=0.99)
+        return optax.adam(learning_rate, b1=0.9, b2=adam_b2)
     return optax.sgd(learning_rate, momentum=0.9 if name == "momentum" else None)
 
 
@@ -52,10 +54,13 @@ def spread(noise: Noise, num_generations: int) -> optax.Schedule:
 def scheduled_optimizer(
     settings: Optimization, fitness_shaping: str, num_generations: int
 ) -> optax.GradientTransformation:
-    """Return an optimiser with its learning rate schedule.
+    """Return an optimiser with its learning rate schedule and weight decay.
 
     The utilities of `--fitness_shaping baseline` are as large as returns. There, one generation
     of huge returns must not determine the length of all later steps.
     """
-    found = optimizer(settings.optimizer, learning_rate(settings.rate, num_generations))
+    rate = learning_rate(settings.rate, num_generations)
+    found = optimizer(settings.optimizer, rate, settings.adam_b2)
+    if settings.weight_decay:
+        found = optax.chain(optax.add_decayed_weights(settings.weight_decay), found)
     return optax.chain(bounded_by_past(), found) if fitness_shaping == "baseline" else found

@@ -10,7 +10,9 @@ from typing import Any, Literal, NamedTuple
 from ternevo.settings.flat import Part, flat
 from ternevo.settings.policies.layered import Layered
 from ternevo.settings.policies.settings import LARGEST_LEVELS
+from ternevo.settings.strategies.binary_nes import BinaryNES
 from ternevo.settings.strategies.dqn import DQN
+from ternevo.settings.strategies.latent import Latent
 from ternevo.settings.strategies.off_policy import OffPolicy
 from ternevo.settings.strategies.ppo import PPO
 from ternevo.settings.strategies.ternary_nes import TernaryNES
@@ -46,6 +48,15 @@ TABLE = (
         ("scale_lr", "scale_sigma"),
         lambda use: not use.strategy.has_scales,
         "exponents are not searched, see --search_scales",
+    ),
+    *(
+        Unused(
+            searcher,
+            ("adam_b2",),
+            lambda use: use.strategy.optimization.optimizer != "adam",
+            "--optimizer is not adam",
+        )
+        for searcher in (TernaryNES, BinaryNES, Latent)
     ),
     Unused(
         PPO,

@@ -13,6 +13,7 @@ CASES = {
     "eta": Use(NES.of(eta=0.3, spreads="none"), MLP(), "floats", "discrete"),
     "scale_lr": Use(NES.of(scale_lr=0.3, search_scales=False), MLP(), "floats", "discrete"),
     "scale_sigma": Use(NES.of(scale_sigma=0.3, distribution="logits"), MLP(), "floats", "discrete"),
+    "adam_b2": Use(NES.of(adam_b2=0.999), MLP(), "floats", "discrete"),
     "init_log_std": Use(PPO.of(init_log_std=-1.0), MLP(), "floats", "discrete"),
     "observation_bits": Use(NES(), Conv(observation_bits=4), "planes", "discrete"),
     "noise_correlation": Use(DQN.of(noise_correlation=0.9), MLP(), "floats", "discrete"),
@@ -45,6 +46,7 @@ def test_what_is_used_is_not_named():
         Use(DQN.of(critic_hidden_sizes=(8,)), MLP(), "floats", "discrete"),
         Use(DQN.of(quantize_start=0.1), MLP(weights="int8"), "floats", "discrete"),
         Use(NES(), Conv(observation_bits=4), "pixels", "discrete"),
+        Use(NES.of(adam_b2=0.999, optimizer="adam"), MLP(), "floats", "discrete"),
         Use(NES.of(sigma_end=0.1, sigma_schedule="cosine"), MLP(), "floats", "discrete"),
     ):
         assert unused(use) == []

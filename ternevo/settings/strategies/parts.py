@@ -5,7 +5,16 @@ import math
 from typing import Any, Literal
 
 from ternevo.settings.flat import Part, flat
-from ternevo.settings.meaning import BELOW_ONE, COUNT, FRACTION, POSITIVE, SHARE, check, option
+from ternevo.settings.meaning import (
+    BELOW_ONE,
+    COUNT,
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    check,
+    option,
+)
 from ternevo.settings.policies.settings import LARGEST_LEVELS, Ternarizer, WeightName
 
 Schedule = Literal["constant", "linear", "cosine", "exponential"]
@@ -104,7 +113,11 @@ class Optimization(Part):
 
     rate: Rate = Rate()
     optimizer: Literal["adam", "sgd", "momentum"] = "adam"
-    """Optax optimiser; adam uses b2 = 0.99."""
+    """Optax optimiser; for the decay of Adam's second moments see --adam_b2."""
+    adam_b2: float = option(0.99, BELOW_ONE)
+    """Only for --optimizer adam: share of itself that its mean of squared gradients keeps."""
+    weight_decay: float = option(0.0, NOT_NEGATIVE)
+    """L2: this times the latents is added to each gradient, before the optimiser; 0 for none."""
 
 
 @dataclasses.dataclass(frozen=True)
