@@ -153,8 +153,8 @@ def evaluate(
         moments = devices.combine_in_order(observation.merge, moments)
     described = jnp.mean(descriptors[:size], axis=1) if rollout.env.descriptor else None
     learned = learned[:size] if rollout.inheritance else None
-    steps = step_count.of_lengths(lengths)
-    return Scores(returns[:size], lengths, moments, steps, described, learned)
+    returns, steps = returns[:size], step_count.of_lengths(lengths)
+    return Scores(returns, lengths, moments, steps, described, learned)
 
 
 def evaluate_policy(
