@@ -11,9 +11,10 @@ python -m ternevo.run --config digits --env digits/~/.keras/datasets/mnist.npz
 ```
 
 The path may also be relative to the current directory, or absolute, as in `digits//data/mnist.npz`;
-`ternevo.envs.images` says what is in such a file. Its runs are kept under its name, in
-`runs/digits/mnist.npz`. A run's `config.json` and policy files have the id as it was given, and not
-what was in the file. Compiled programs contain all images, and so does each of them in the cache.
+`ternevo.envs.images` says what is in such a file. Its runs are kept under its name, in the folder
+`digits/mnist.npz` of `--runs_dir`. A run's `config.json` and policy files have the id as it was
+given, and not what was in the file. Compiled programs contain all images, and so does each of them
+in the cache.
 
 Source of 8x8: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.
 """
