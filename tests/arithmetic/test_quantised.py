@@ -1,5 +1,6 @@
 """Integers of a few bits: against numbers worked out by hand, brute force, and round trips."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -183,3 +184,60 @@ def test_integers_are_those_of_qwix_at_the_same_scale(kind):
     assert 2.0 ** -float(found.exponent) == scale
     largest = LARGEST_LEVELS[kind]
     np.testing.assert_array_equal(found.values, np.maximum([*rows, last], -largest))
+
+
+OF_MANY_SIZES = np.random.default_rng(0).normal(size=(16, 5)) * np.exp2([0, 1, -2, 0.5, -1])
+OF_MANY_SIZES = OF_MANY_SIZES.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_integers_of_each_output_are_those_of_qwix_at_the_same_scales(kind):
+    """Where it is installed. It finds a scale from the largest size, which a row more sets here."""
+    qwix = pytest.importorskip("qwix")
+    largest = LARGEST_LEVELS[kind]
+    found = discretize[kind, True](OF_MANY_SIZES)
+    steps = np.exp2(-np.asarray(found.exponent, np.float32))
+    assert len(set(steps)) > 2
+    more = np.vstack([OF_MANY_SIZES, 8 * (largest + 0.5) * steps]).astype(np.float32)
+    wanted = qwix.quantize(more, kind, channelwise_axes=(1,), calibration_method=f"absmax,{1 / 8}")
+    np.testing.assert_array_equal(wanted.scale, steps[None])
+    integers = np.asarray(wanted.qvalue, int)[:-1]
+    np.testing.assert_array_equal(found.values, np.maximum(integers, -largest))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore:'VariableState' was removed:DeprecationWarning")
+def test_outputs_and_gradients_are_those_of_qwix(kind):
+    """A layer of flax that it trains aware of quantisation, beside ours; both at our scale.
+
+    Its gradients end where a weight is beyond the range; ours pass there too.
+    """
+    qwix = pytest.importorskip("qwix")
+    latent, largest = jnp.asarray(OF_MANY_SIZES), LARGEST_LEVELS[kind]
+    hard = discretize[kind, False](latent)
+    bound = (largest + 0.5) * 2.0 ** -float(hard.exponent)
+    assert OF_MANY_SIZES.min() > -bound  # it would use the one level more that it has below 0
+    rule = qwix.QtRule(
+        module_path=".*",
+        weight_qtype=kind,
+        disable_channelwise_axes=True,
+        weight_calibration_method=f"fixed,{bound}",
+    )
+    layer = qwix.quantize_model(nn.Dense(5, use_bias=False), qwix.QtProvider([rule]))
+    inputs = jnp.asarray(np.random.default_rng(1).normal(size=(7, 16)), jnp.float32)
+
+    def of_qwix(latent):
+        return jnp.sum(jnp.sin(layer.apply({"params": {"kernel": latent}}, inputs)))
+
+    def ours(latent):
+        soft = kind_of(kind).straight_through(latent)
+        weight = soft.values * jnp.exp2(-soft.exponent.astype(jnp.float32))
+        return jnp.sum(jnp.sin(inputs @ weight))
+
+    (value, slope), (own_value, own_slope) = (
+        jax.value_and_grad(loss)(latent) for loss in (of_qwix, ours)
+    )
+    np.testing.assert_allclose(own_value, value, rtol=1e-6)
+    is_within = np.abs(OF_MANY_SIZES) <= bound
+    np.testing.assert_allclose(own_slope[is_within], slope[is_within], rtol=1e-5, atol=1e-6)
+    assert np.all(slope[~is_within] == 0) and np.all(own_slope[~is_within] != 0)
