@@ -276,7 +276,7 @@ def _machines(rows: list[dict[str, Any]], learned: list[dict[str, Any]]) -> Iter
 
     for bits, wanted in EXACT_SEEDS.items():
         system = f"copy, {bits}"
-        for arm in ("ternary", "float"):
+        for arm in ("ternary", "ternary, shaped", "float"):
             found = [row["returns"]["length 100"] for row in of(system, arm)]
             if found:
                 exact = sum(x >= EXACT for x in found)
@@ -335,6 +335,10 @@ def _seasons(of: Any) -> Iterator[Verdict]:
     returns = [row["returns"][column] for row in machine]
     said = "seasons of two foods, ternary: 0.90"
     yield judged(said, shown(returns), statistics.fmean(returns) >= 0.9, machine)
+    if shaped := of("season", "ternary, shaped, 512 members"):
+        found = [row["returns"][column] for row in shaped]
+        said = "seasons of two foods, ternary, 512 members and a shaped fitness: 0.90"
+        yield judged(said, shown(found), statistics.fmean(found) >= 0.9, shaped)
     if nothing:
         without = [row["returns"][column] for row in nothing]
         gap = statistics.fmean(returns) - statistics.fmean(without)
