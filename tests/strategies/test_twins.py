@@ -36,13 +36,14 @@ TWINS = {  # strategy: (algorithm, what the twin changes of the defaults it does
     ),
 }
 FOLLOWED = {  # what the twin follows besides the settings of every evolutionary strategy
-    "ternary_nes": {"sigma", "sigma_end", "lr_end"},
+    "ternary_nes": {"sigma", "sigma_end", "lr_end", "adam_b2", "weight_decay"},
     "pbil": {"lr_end"},
     "cem": {"lr_end"},
     "vote": {"antithetic", "fitness_shaping", "sigma", "sigma_end", "sigma_schedule"},
     "ternary_ga": {"crossover_rate"},
 }
-"""`lr_end` is where a schedule ends, which those of SNES and SimpleES do not have."""
+"""`lr_end` is where a schedule ends, which those of SNES and SimpleES do not have, and `adam_b2` is
+of an optimiser that SNES does not take."""
 OWN_TWINS = {"cosyne", "deep_ga", "map_elites", "neat", "poet", "random_search"}
 NO_TWIN = {"binary_nes", "latent", "evosax", *GRADIENTS}
 SHARED = set(options_of(Evolution))
