@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ternevo import envs
 from ternevo.settings import smoke
 from ternevo.settings.command_line import parse
 
@@ -147,3 +148,10 @@ def test_a_smoke_test_is_short_and_says_so(monkeypatch, capsys):
     config = parse(arguments)
     assert (config.num_generations, config.episode_length) == (2, 8)
     assert "cut down to almost nothing" in capsys.readouterr().err
+
+
+def test_a_smoke_test_leaves_episodes_alone_that_are_examples(monkeypatch):
+    monkeypatch.setenv(smoke.VARIABLE, "1")
+    config = parse(["--config", "digits", "--strategy", "ppo"])
+    assert (config.num_generations, config.episode_length) == (2, None)
+    assert envs.make(config.env, config.episode_length).episode_length == 1

@@ -29,6 +29,8 @@ def shortened(config: Config) -> Config:
         return config
     print(f"note: {VARIABLE} is set, so this run is cut down to almost nothing", file=sys.stderr)
     parts = {name: _cut(getattr(config, name)) for name in ("strategy", "policy")}
+    if config.env.startswith("digits/"):  # an episode is one image, whatever its limit
+        parts["episode_length"] = config.episode_length
     return changed(_cut(config), **parts)
 
 
