@@ -101,8 +101,8 @@ proposed for one large GPU.
 
 | experiment | here | proposed |
 | --- | --- | --- |
-| A-EVOJAX | swing-up, 400 million steps, and digits for MNIST, 3 seeds | EvoJAX's three tasks \
-at its own budgets, beside its times; Ant, HalfCheetah, Hopper and Walker2d by ES, GA, \
+| A-EVOJAX | digits for MNIST, and the swing-up for 400 million steps, 3 seeds | EvoJAX's three \
+tasks at its own budgets, beside its times; Ant, HalfCheetah, Hopper and Walker2d by ES, GA, \
 ERL and PPO, ternary and float, 5 seeds of 100 million to a billion steps |
 | A-GA | two games of MinAtar, 500,000 steps, 5 seeds | five games, by ES, GA, random search, and \
 DQN or PPO, at equal frames |
@@ -110,8 +110,8 @@ DQN or PPO, at equal frames |
 | A-ESMAML | four corners | Ant and HalfCheetah with weak motors and payload, 300 perturbations, \
 20 trials, beside PPO that learns on |
 | A-HEBB | quadruped, 64 members, 40 generations, 3 seeds | 512 members, 500 generations |
-| A-ENTM | 1 and 2 bits, and an NTM of 2 bits up to length 10 | 8 bits, and an NTM of 8 bits up to \
-length 120, 20 runs |
+| A-ENTM | 1, 2 and 4 bits, and an NTM of 2 bits up to length 10 | 8 bits, and an NTM of 8 bits up \
+to length 120, 20 runs |
 | A-SEASON | two foods | four seasons of eight foods, 20 runs |
 | A-HYPER | boxes | a gait, beside a direct encoding |
 | A-OE | the maze; POET not run | POET with 40 niches, and its ANNECS |

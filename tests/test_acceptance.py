@@ -11,7 +11,7 @@ from programs import programs
 from ternevo import envs
 from ternevo.settings.wrappers import Wrappers
 
-NAMES = ("claims", "baldwin", "advantages", "other_verdicts")
+NAMES = ("claims", "baldwin", "advantages", "other_verdicts", "evojax_tasks")
 
 
 @pytest.fixture(scope="module")
@@ -332,3 +332,23 @@ def test_networks_by_hand_that_are_missing_are_what_the_command_runs(modules):
     found = list(modules["other_verdicts"]._neat(rows))
     assert [verdict.verdict for verdict in found] == ["yes", "not run"]
     assert " --arm fixed0 fixed8 " in found[1].command and found[0].command == "as it was run"
+
+
+# ----------------------------------------------------------------------------- EvoJAX's tasks
+
+
+def test_arms_of_evojax_are_judged_one_by_one(modules, monkeypatch):
+    """What was run has a verdict, also where other arms are missing."""
+    tasks = modules["evojax_tasks"]
+    arm = "easy, ternary_nes, ternary"
+    bars = [[2e6, 10.0], [4e6, 30.0], None]
+    rows = [{"arm": arm, "seed": seed, "to_bar": bar} for seed, bar in enumerate(bars)]
+    monkeypatch.setattr(tasks, "rows", lambda: [*rows, {"arm": "of another experiment"}])
+    values = {arm: [810.0, 820.0, 830.0], "digits, float by gradients": [0.96, 0.96, 0.96]}
+    judged = {said: (found, holds) for said, found, holds in tasks.judge_evojax(values)}
+    assert judged["digits, float by gradients: an accuracy of 0.97"] == ("0.96 [0.96, 0.96]", False)
+    easy = "easy swing-up, ternary_nes, ternary: "
+    assert judged[f"{easy}at least 800 after 400 million steps"][1] is True
+    words = "2 of 3 seeds; 3 million steps, 20 s"
+    assert judged[f"{easy}reaches EvoJAX's bar of 900"] == (words, False)
+    assert sum(holds is None for _, holds in judged.values()) == len(judged) - 3

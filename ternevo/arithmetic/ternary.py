@@ -82,10 +82,10 @@ def with_density(key: Key, params: Params, density: float) -> Params:
 
 
 def _sparse_trits(key: Key, shape: tuple[int, ...], density: float) -> Int8[Array, "..."]:
-    """Draw trits of which the nearest number to a share is not 0, at any places and of any sign."""
+    """Draw trits of which the nearest number to a share, but one at least, is not 0."""
     key_places, key_signs = jax.random.split(key)
     size = math.prod(shape)
-    is_there = jax.random.permutation(key_places, jnp.arange(size) < round(density * size))
+    is_there = jax.random.permutation(key_places, jnp.arange(size) < max(1, round(density * size)))
     return is_there.reshape(shape) * jax.random.rademacher(key_signs, shape, dtype=jnp.int8)
 
 

@@ -68,8 +68,14 @@ def shown_to(settings: PolicySettings, env: Env) -> Env:
 
     Raises:
       WrongObject: the policy wants more than another kind of observations.
-      ValueError: the policy learns of what the environment does not tell.
+      ValueError: the policy learns of what the environment does not tell, or is paid for what
+        another environment asks for.
     """
+    if settings.shaped_for not in (None, env.id.partition("@")[0]):
+        raise ValueError(
+            f"--reward_shaping is for {settings.shaped_for}, got {env.id}; use --reward_shaping "
+            "none, or what has the name of the task in memory/copy and memory/season"
+        )
     if settings.learns_of not in (None, env.tells):
         kind = type(settings).__name__
         raise ValueError(

@@ -3,7 +3,8 @@
 A machine must write, find and answer before an answer pays more than a guess. Shaping pays for the
 first two, at most 1 in an episode, while members are scored; tests pay for answers alone. Credit is
 a number of the notes that are kept of an episode, and what it gains in a step is paid with the
-reward, so that its last value is what an episode gets (a potential, as in Ng et al. 1999).
+reward. So an episode gets its last value, which the potentials of Ng et al. (1999) would take back:
+what is best may change.
 """
 
 from collections.abc import Callable
@@ -61,7 +62,7 @@ class Stored(NamedTuple):
 
 
 def copy(obs: ObsSpec, action: ActionSpec, tape: tuple[int, int]) -> Shaping:
-    """Pay for the share of vectors that are at the delimiter where they were written.
+    """Pay for the share of vectors that are still in their cells when the delimiter comes.
 
     A cell holds a vector if it begins with it, so that its other bits can mark it.
 
@@ -103,7 +104,7 @@ def copy(obs: ObsSpec, action: ActionSpec, tape: tuple[int, int]) -> Shaping:
 
 
 class Found(NamedTuple):
-    """The last food for which each cell was written, the foods with feedback so far, and counts.
+    """The food of which each cell was told last, the foods with feedback so far, and counts.
 
     Attributes:
       foods: per cell, the number of a food from 1; 0 for none.
@@ -122,8 +123,8 @@ def season(obs: ObsSpec, action: ActionSpec, tape: tuple[int, int]) -> Shaping:
     """Pay for foods that are found in the cells to which they were written, and for when it writes.
 
     Half of the credit is the share of steps, of those without feedback that show a known food, that
-    end at the cell that was last written for it. The other half is for writing in all steps with
-    feedback and in no other, each kind of step half of it.
+    end at a cell to which it was written with feedback, and nothing since. The other half is for
+    writing in all steps with feedback and in no other, each kind of step half of it.
 
     Raises:
       ValueError: observations are not foods and two bits of feedback, or there is another action.
@@ -140,7 +141,9 @@ def season(obs: ObsSpec, action: ActionSpec, tape: tuple[int, int]) -> Shaping:
     def note(notes: Found, doing: Doing) -> Found:
         food, is_told = jnp.argmax(doing.seen[:foods]), jnp.any(doing.seen[foods:] > 0)
         number = food.astype(jnp.int32) + 1
-        owner = jnp.where(doing.wrote, number, notes.foods[doing.cell])
+        # What is written without feedback is not about the food, and spoils what was there.
+        written = jnp.where(is_told, number, 0)
+        owner = jnp.where(doing.wrote, written, notes.foods[doing.cell])
         owners = notes.foods.at[doing.cell].set(owner)
         is_asked = notes.is_known[food] & ~is_told
         is_found = is_asked & (owners[doing.arrives] == number)

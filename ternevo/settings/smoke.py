@@ -6,7 +6,7 @@ only that the command works.
 
 import os
 import sys
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ternevo.settings.flat import changed, flat
 
@@ -20,7 +20,7 @@ LIMITS = {
 }
 """The largest value of each option; None, the limit of an environment or a file, is cut too."""
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound=Any)
 
 
 def shortened(config: Config) -> Config:

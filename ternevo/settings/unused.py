@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from ternevo.settings.flat import Part, flat
+from ternevo.settings.policies.gradient_learner import GradientLearner
 from ternevo.settings.policies.layered import Layered
 from ternevo.settings.policies.settings import LARGEST_LEVELS
 from ternevo.settings.strategies.binary_nes import BinaryNES
@@ -84,6 +85,12 @@ TABLE = (
         ("critic_hidden_sizes", "critic_activation"),
         lambda use: not use.strategy.dueling,
         "there is no float network of the state's value, see --dueling",
+    ),
+    Unused(
+        GradientLearner,
+        ("value_rate",),
+        lambda use: use.policy.inner != "a2c",
+        "there is no critic, see --inner",
     ),
     Unused(
         Layered,

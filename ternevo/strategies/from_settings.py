@@ -11,7 +11,7 @@ import optax
 from ternevo import problems
 from ternevo.algorithms import neat as neat_search
 from ternevo.algorithms.schedules import learning_rate
-from ternevo.arithmetic.ternary import WeightName, with_density
+from ternevo.arithmetic.ternary import WeightName, is_tensor, with_density
 from ternevo.arithmetic.weights import discretize_all, kind_of, latents_of
 from ternevo.learners import actor_critic, q_learning, sparsity, topology
 from ternevo.learners.latents import LatentPolicy, latent_policy
@@ -72,14 +72,28 @@ def evolution(
     return numbered(settings, build)
 
 
+def _has_only_weights(policy: Policy) -> bool:
+    """Return whether all tensors of a policy are called weight or bias."""
+    drawn = jax.eval_shape(policy.init, jax.random.key(0))
+    paths, _ = jax.tree_util.tree_flatten_with_path(drawn, is_leaf=is_tensor)
+    names = {jax.tree_util.keystr(path[-1:], simple=True) for path, _ in paths}
+    return names <= {"weight", "bias"}
+
+
 def _drawing(policy: Policy, weights: WeightName, density: float | None) -> Callable[[Key], Params]:
     """Return what draws the first policies, of which a share of the weights is not 0 if given.
 
     Raises:
-      ValueError: a share is given of weights that are never 0.
+      ValueError: a share is given of weights that are never 0, or of a policy that has more than
+        weights and biases, such as rates or masks, or whose links say what is a node.
     """
     if density is not None and not kind_of(weights).has_zero:
         raise ValueError(f"--density must be None with --weights {weights}, which are never 0")
+    if density is not None and (policy.topology or not _has_only_weights(policy)):
+        raise ValueError(
+            "--density is for policies of weights and biases alone: use --policy mlp, conv, resnet "
+            "or recurrent, or leave it out"
+        )
 
     def draw(key: Key) -> Params:
         key_policy, key_density = jax.random.split(key)
@@ -141,7 +155,7 @@ def deep_ga(
     planned = plan(settings, env, num_generations)
     problem = problems.of(policy, env, planned)
     again = planned._replace(num_episodes=settings.validation_episodes, horizon=None)
-    validation = problems.of(policy, env, again)
+    validation = problems.of(policy._replace(credit=None), env, again)
     tested_on = problem, validation, problems.of_keys(problem, policy, env, planned)
 
     def build(settings: DeepGA) -> Strategy:
@@ -345,8 +359,14 @@ def _learned(
     """Return the policy as a gradient learner learns it in a run of some updates.
 
     Raises:
-      ValueError: weights that are not ternary are to be cut into trits.
+      ValueError: weights that are not ternary are to be cut into trits, or the policy is to be paid
+        for its memory, which is no reward that a learner sees.
     """
+    if policy.credit is not None:
+        raise ValueError(
+            "--reward_shaping must be none with a gradient learner, which is not paid for what a "
+            "memory holds; use a strategy that evolves, such as ternary_ga"
+        )
     ternarizer = _ternarizer(settings, weights)
     quantise_from = settings.quantizing.quantise_from(weights, num_updates)
     sparse = topology.sparse(settings.pruning, settings.pruning.sparsity)
@@ -462,7 +482,7 @@ def _inheritance(settings: Evolution, env: Env, policy: Policy) -> Inheritance |
     if policy.inheritance is None:
         raise ValueError(
             "--lamarckian needs a policy that learns weights in its life, from a start that is "
-            "evolved: use --policy gradient_learner, es_learner or hill_climber, with --start "
+            "evolved: use --policy es_learner, or gradient_learner or hill_climber with --start "
             "evolved"
         )
     return policy.inheritance

@@ -388,7 +388,10 @@ def test_vectors_that_are_stored_are_credited_without_an_answer():
 
 
 def test_the_credit_of_seasons_by_hand():
-    """Two foods, a told step each, a write for the first only; then both are looked for."""
+    """Two foods, a told step each, a write for the first only; then both are looked for.
+
+    What is written without feedback spoils the cell.
+    """
     shaping = entm_shaping.season(ObsSpec((4,)), ActionSpec("continuous", 1), (3, 2))
     cells = jnp.zeros((3, 2))
 
@@ -404,13 +407,25 @@ def test_the_credit_of_seasons_by_hand():
         (doing(1, told=True, cell=1, wrote=False, arrives=1), 0 + (1 / 2 + 1) / 2),
         (doing(0, told=False, cell=1, wrote=False, arrives=0), 1 + (1 / 2 + 1) / 2),
         (doing(1, told=False, cell=0, wrote=False, arrives=0), 1 / 2 + (1 / 2 + 1) / 2),
-        (doing(1, told=False, cell=0, wrote=True, arrives=0), 2 / 3 + (1 / 2 + 3 / 4) / 2),
-        (doing(0, told=False, cell=0, wrote=False, arrives=0), 2 / 4 + (1 / 2 + 4 / 5) / 2),
+        (doing(1, told=False, cell=0, wrote=True, arrives=0), 1 / 3 + (1 / 2 + 3 / 4) / 2),
+        (doing(0, told=False, cell=0, wrote=False, arrives=0), 1 / 4 + (1 / 2 + 4 / 5) / 2),
     ]
     notes = shaping.start
     for done, wanted in steps:
         notes = shaping.note(notes, done)
         assert float(shaping.credit(notes)) == pytest.approx(wanted / 2)
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_who_always_writes_or_never_has_a_quarter_of_the_credit_of_seasons(writes):
+    """One of the two shares of steps, of which each is half of a half."""
+    shaping = entm_shaping.season(ObsSpec((4,)), ActionSpec("continuous", 1), (1, 2))
+    notes, here = shaping.start, jnp.int32(0)
+    for step in range(16):
+        seen = jnp.zeros(4).at[step // 4 % 2].set(1.0).at[2].set(float(step % 4 == 3))
+        doing = entm_shaping.Doing(seen, jnp.zeros((1, 2)), here, jnp.array(writes), here)
+        notes = shaping.note(notes, doing)
+    assert float(shaping.credit(notes)) == pytest.approx(1 / 4)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,10 @@ OTHER = {  # a value of each type or name that is not the default and that is al
     "mutation": "self_adaptive",
     "antithetic": False,
     "margin": 0.05,
+    "density": 0.5,
 }
+NEEDS = {"density_pull": {"density": 0.5}}
+"""Options without which another does nothing, and is refused."""
 
 
 def float_strategy(name: str, **settings):
@@ -107,7 +110,8 @@ def common(name: str) -> dict:
 def test_a_setting_is_followed_by_the_twin_or_refused(name, option, default):
     """But for a value that the twin happens to have."""
     value = other_value(option, default)
-    settings = STRATEGIES[name].of(**{option: value})
+    given = {option: value, **NEEDS.get(option, {})}
+    settings = STRATEGIES[name].of(**given)
     if option in FOLLOWED.get(name, ()):
         twin = settings.float_twin()
         assert {**flat(twin), **twin.algorithm_params}[option] == value
@@ -115,7 +119,7 @@ def test_a_setting_is_followed_by_the_twin_or_refused(name, option, default):
         return
     message = f"{TWINS[name][0]}.*--{option}.*--strategy latent --algorithm {TWINS[name][0]}"
     with pytest.raises(ValueError, match=message):
-        float_strategy(name, **{option: value})
+        float_strategy(name, **given)
 
 
 @pytest.mark.parametrize("name", list(TWINS))

@@ -29,8 +29,8 @@ class ENTM(PolicySettings):
     """Whether the tape always ends in a blank cell, for a jump to find what is new: writing to it
     appends another. Otherwise a cell is appended as the head moves to it."""
     reward_shaping: Literal["none", "copy", "season"] = "none"
-    """The task of memory/ for whose half solutions members are paid, beside their returns and at
-    most 1, during training; tests and files are without. See ternevo/policies/entm_shaping.py."""
+    """The task of memory/ whose partial solutions are also paid, with at most 1 an episode, where a
+    search scores its members; tests and files are without. See ternevo/policies/entm_shaping.py."""
 
     def __post_init__(self) -> None:
         """Refuse invalid sizes, and weights without a zero, which stands for no link."""
@@ -39,3 +39,8 @@ class ENTM(PolicySettings):
         check("cell_size", self.cell_size, COUNT)
         check("num_cells", self.num_cells, COUNT)
         self.check_has_zeros("entm")
+
+    @property
+    def shaped_for(self) -> str | None:
+        """The environment in which members are also paid for what their memory holds, if any."""
+        return None if self.reward_shaping == "none" else f"memory/{self.reward_shaping}"

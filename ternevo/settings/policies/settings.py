@@ -82,6 +82,11 @@ class PolicySettings(Built):
         """What an environment must tell, see `Env.tells`; None if the policy learns of nothing."""
         return None
 
+    @property
+    def shaped_for(self) -> str | None:
+        """The environment in which members are also paid for what their memory holds, if any."""
+        return None
+
     @classmethod
     def own_codec(cls) -> str | None:
         """Return the codec of this class, not a parent's: a subclass may compute something else."""

@@ -33,7 +33,7 @@ class DeepGA(Evolution):
     genomes: Literal["weights", "seeds"] = "weights"
     """What members are between generations: their weights, or the seeds of their first weights and
     of all mutations since, from which weights are made again. The search is the same; seeds are
-    slower, and take the same memory for any number of weights."""
+    slower, and between generations take the same memory for any number of weights."""
 
     @property
     def is_stretched(self) -> bool:

@@ -187,8 +187,9 @@ class Density(Part):
     """How many weights are not 0 at the start."""
 
     density: float | None = None
-    """Share of the weights that are not 0 at the start, above 0 and at most 1; biases begin as
-    ever. None for the policy's own, two thirds. Only for ternary weights that are drawn."""
+    """Share of the weights that are not 0 at the start, above 0 and at most 1, with tables within
+    what --margin allows; biases begin as ever. None for the policy's own, usually two thirds. Only
+    for ternary weights that are drawn, of policies of weights and biases alone."""
 
     def __post_init__(self) -> None:
         """Refuse what is no share."""
