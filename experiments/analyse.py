@@ -1,4 +1,4 @@
-"""Make docs/results.md and its figures of what tune.py and study.py wrote.
+"""Make docs/study.md and its figures of what tune.py and study.py wrote.
 
     python experiments/analyse.py
 
@@ -61,7 +61,7 @@ class AnalyseConfig:
     results: Path = PAGES / "results"
     """Folder of study.jsonl, tuning.jsonl and discussion.md."""
     out: Path = ROOT / "docs"
-    """Folder of results.md and images/."""
+    """Folder of study.md and images/."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -74,13 +74,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if results.twins:
         study_figures.learning_curves(results.twins, config.out / "images" / CURVES)
         study_figures.scores(results.twins, config.out / "images" / SCORES)
-    replace_text(config.out / "results.md", page(results))
+    replace_text(config.out / "study.md", page(results))
     print("\n".join(claims(results.twins)))
     print(f"{len(missing(results))} pieces of the study are missing")
 
 
 def page(results: Results) -> str:
-    """Return docs/results.md."""
+    """Return docs/study.md."""
     sections = {
         "In short": "\n".join(claims(results.twins)),
         "What is missing": listed(missing(results)) or "Nothing: every part of the study is here.",
@@ -96,15 +96,15 @@ def page(results: Results) -> str:
     return "\n\n".join([INTRODUCTION, *bodies]) + "\n"
 
 
-INTRODUCTION = """# Results: ternary evolution beside its float twin
+INTRODUCTION = """# The study of the former search, beside its float twin
+
+This is the study of the **former** `ternary_nes`, with centred ranks, one sigma for all weights and
+Adam, as the commits below have it. [SNES on trits](strategies.md#snes-on-trits) has replaced it:
+what that reaches, beside more float algorithms, is in [search.md](search.md).
 
 Every number here is computed by `python experiments/analyse.py` from
 `experiments/results/study.jsonl` and `experiments/results/tuning.jsonl`, which hold the command and
 commit of each line. Only the discussion is written by hand.
-
-**This is the search of its time**: `ternary_nes` with centred ranks, one sigma for all weights and
-Adam, as the commits below have it. Today's default, and more float algorithms beside it, are in
-[search.md](search.md).
 
 **How to read it.** `499.1 [498.2, 500]` is a mean over seeds with its 95 % bootstrap interval
 (10,000 resamples of the seeds, percentiles). With five or ten seeds such intervals are rather too

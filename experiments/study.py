@@ -6,7 +6,7 @@ runs every arm on every task of `tasks.py`, ten seeds each, with the settings th
 for that arm, and appends one line for each seed to results/study.jsonl: its learning curve, the
 return of the shipped policy on 128 fresh episodes, bytes, non-zeros, seconds, command and
 commit. What stands there is not run again, so that the command can be stopped and repeated.
-`python experiments/analyse.py` makes docs/results.md of it.
+`python experiments/analyse.py` makes docs/study.md of it.
 
 Parts: `twins` (ternary, binary, float), `sizes` (small and large networks), `methods` (the genetic
 algorithm, PBIL, CEM and CoSyNE, ternary and float, and PPO), `baselines` (further algorithms with

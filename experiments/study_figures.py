@@ -1,4 +1,4 @@
-"""The figures of docs/results.md."""
+"""The figures of docs/study.md."""
 
 import math
 from collections.abc import Sequence

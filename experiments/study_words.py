@@ -1,4 +1,4 @@
-"""Numbers, verdicts and tables of docs/results.md as text."""
+"""Numbers, verdicts and tables of docs/study.md as text."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path

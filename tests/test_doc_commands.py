@@ -32,7 +32,7 @@ ELSEWHERE = {  # pages whose blocks another test runs, with the files that the p
         ("own_environment.md", "own_policy.md", "own_strategy.md", "own_wrapper.md"),
         "tests/test_extending.py",
     ),
-    "results.md": "hours of the study",
+    "study.md": "hours of the study",
     "search.md": "hours of the search",
 }
 MODULES_OF = {"distil.md": {"my_teachers.py": 0}, "simulators.md": {"my_sim.py": 0}}

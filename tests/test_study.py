@@ -92,7 +92,7 @@ def test_a_page_is_made_of_an_unfinished_study(modules, tuned, tmp_path, capsys)
     (tmp_path / "discussion.md").write_text("What it means.\n")
     arguments = ["--results", str(tmp_path), "--out", str(tmp_path / "docs")]
     modules["analyse"].main(arguments)
-    text = (tmp_path / "docs" / "results.md").read_text()
+    text = (tmp_path / "docs" / "study.md").read_text()
     assert "Final return" in capsys.readouterr().out
     assert "twins, walker2d, ternary, own: 0 of 10 seeds" in text
     assert "seed 0: left out of all tables, as its return is not finite" in text
@@ -103,12 +103,12 @@ def test_a_page_is_made_of_an_unfinished_study(modules, tuned, tmp_path, capsys)
         assert f"(images/{name})" in text
         assert (tmp_path / "docs" / "images" / name).read_bytes().startswith(b"\x89PNG")
     modules["analyse"].main(arguments)
-    assert (tmp_path / "docs" / "results.md").read_text() == text
+    assert (tmp_path / "docs" / "study.md").read_text() == text
 
 
 def test_a_page_is_made_of_nothing(modules, tmp_path):
     modules["analyse"].main(["--results", str(tmp_path), "--out", str(tmp_path / "docs")])
-    text = (tmp_path / "docs" / "results.md").read_text()
+    text = (tmp_path / "docs" / "study.md").read_text()
     assert "twins: nothing has been run yet" in text
     assert "cannot be said" in text and "Not written yet." in text
 
