@@ -100,7 +100,8 @@ INTRODUCTION = """# The study of the former search, beside its float twin
 
 This is the study of the **former** `ternary_nes`, with centred ranks, one sigma for all weights and
 Adam, as the commits below have it. [SNES on trits](strategies.md#snes-on-trits) has replaced it:
-what that reaches, beside more float algorithms, is in [search.md](search.md).
+what that reaches is in [Results](results.md), and beside more float algorithms in
+[search.md](search.md).
 
 Every number here is computed by `python experiments/analyse.py` from
 `experiments/results/study.jsonl` and `experiments/results/tuning.jsonl`, which hold the command and

@@ -338,21 +338,25 @@ def page_of(rows: list[Row]) -> str:
 
 def former(rows: list[Row]) -> list[str]:
     """Return the heading and the table of the defaults beside the search of the study."""
-    before = read(STUDY)
-    lines = [
-        former_row(Twins(task, {"ternary": now, "float": old}))
-        for task in TASKS
-        if (now := rows_of("former", task, "defaults", rows))
-        and (old := [r for r in rows_of("twins", task, "ternary", before) if r["size"] == "own"])
-    ]
+    lines = [former_row(pair) for pair in former_pairs(rows, read(STUDY))]
     if not lines:
         return []
     head = "task | defaults | former search, tuned | difference | verdict | ratio of steps"
     return ["## Beside the former search", table(head, lines)]
 
 
+def former_pairs(rows: list[Row], before: list[Row]) -> list[Twins]:
+    """Return the defaults beside the lines of the study, which have the place of "float"."""
+    return [
+        Twins(task, {"ternary": now, "float": old})
+        for task in TASKS
+        if (now := rows_of("former", task, "defaults", rows))
+        and (old := [r for r in rows_of("twins", task, "ternary", before) if r["size"] == "own"])
+    ]
+
+
 def former_row(pair: Twins) -> tuple[str, ...]:
-    """Return the defaults beside the former search, which has the place of "float" in `Twins`."""
+    """Return the cells of the defaults beside the former search."""
     difference = pair.difference("ternary")
     return (
         pair.task,
