@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from ternevo.settings.policies import MLP, POLICIES, Conv
+from ternevo.settings.policies import MLP, POLICIES, Conv, GradientLearner
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.settings.unused import ENDS, TABLE, Use, unused
 
@@ -15,6 +15,7 @@ CASES = {
     "scale_sigma": Use(NES.of(scale_sigma=0.3, distribution="logits"), MLP(), "floats", "discrete"),
     "adam_b2": Use(NES.of(adam_b2=0.999), MLP(), "floats", "discrete"),
     "init_log_std": Use(PPO.of(init_log_std=-1.0), MLP(), "floats", "discrete"),
+    "value_rate": Use(NES(), GradientLearner(value_rate=4), "floats", "discrete"),
     "observation_bits": Use(NES(), Conv(observation_bits=4), "planes", "discrete"),
     "noise_correlation": Use(DQN.of(noise_correlation=0.9), MLP(), "floats", "discrete"),
     "critic_hidden_sizes": Use(
@@ -45,6 +46,7 @@ def test_what_is_used_is_not_named():
         Use(PPO.of(init_log_std=-1.0), MLP(), "floats", "continuous"),
         Use(DQN.of(critic_hidden_sizes=(8,)), MLP(), "floats", "discrete"),
         Use(DQN.of(quantize_start=0.1), MLP(weights="int8"), "floats", "discrete"),
+        Use(NES(), GradientLearner(value_rate=4, inner="a2c"), "floats", "discrete"),
         Use(NES(), Conv(observation_bits=4), "pixels", "discrete"),
         Use(NES.of(adam_b2=0.999, optimizer="adam"), MLP(), "floats", "discrete"),
         Use(NES.of(sigma_end=0.1, sigma_schedule="cosine"), MLP(), "floats", "discrete"),
