@@ -191,7 +191,7 @@ def trained(
     episodes, in `test_env` if it is another one.
     """
     advance = jax.jit(strategy.step)
-    test = jax.jit(_tester(test_env or env, policy))
+    test = jax.jit(tester(test_env or env, policy))
 
     def run(seed: int) -> Result:
         key = jax.random.key(seed)
@@ -207,11 +207,12 @@ def trained(
     return run
 
 
-def _tester(env: Env, policy: Policy) -> Callable[[jax.Array, PolicyParams], jax.Array]:
+def tester(env: Env, policy: Policy) -> Callable[..., jax.Array]:
+    """Return the function of a key and what would ship to its mean return over fresh episodes."""
     test = problems.of(policy, env).test
 
-    def run(key: jax.Array, params: PolicyParams) -> jax.Array:
+    def run(key: jax.Array, params: PolicyParams, num_episodes: int = TEST_EPISODES) -> jax.Array:
         quantiser = observation.freeze(params.moments, env.obs.kind)
-        return test(key, params.weights, quantiser, TEST_EPISODES).returns.mean()
+        return test(key, params.weights, quantiser, num_episodes).returns.mean()
 
     return run

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from claims import TEST_EPISODES, Arm, Judged, Result, Values, interval, rows, shown
+from claims import TEST_EPISODES, Arm, Judged, Result, Values, interval, rows, shown, tester
 
-from ternevo import envs, problems
+from ternevo import envs
 from ternevo.arithmetic import observation
 from ternevo.arithmetic.weights import kind_of
 from ternevo.learners import imitation
@@ -108,17 +108,6 @@ def to_bar(env: Env, policy: Policy, strategy: Strategy, bar: float) -> Callable
         return Result(value, steps, {"generations": generation, "to_bar": reached})
 
     return run
-
-
-def tester(env: Env, policy: Policy) -> Callable[[jax.Array, PolicyParams, int], jax.Array]:
-    """Return the function from what would ship to its mean return over fresh episodes."""
-    problem = problems.of(policy, env)
-
-    def test(key: jax.Array, params: PolicyParams, num_episodes: int) -> jax.Array:
-        quantiser = observation.freeze(params.moments, env.obs.kind)
-        return problem.test(key, params.weights, quantiser, num_episodes).returns.mean()
-
-    return test
 
 
 def judge_swing(values: Values) -> Iterator[Judged]:
