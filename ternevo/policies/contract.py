@@ -73,8 +73,8 @@ def shown_to(settings: PolicySettings, env: Env) -> Env:
     """
     if settings.shaped_for not in (None, env.id.partition("@")[0]):
         raise ValueError(
-            f"--reward_shaping is for {settings.shaped_for}, got {env.id}; use --reward_shaping "
-            "none, or what has the name of the task in memory/copy and memory/season"
+            f"this --reward_shaping is for {settings.shaped_for}, and not for {env.id}; use "
+            "--reward_shaping none, or copy for memory/copy and season for memory/season"
         )
     if settings.learns_of not in (None, env.tells):
         kind = type(settings).__name__

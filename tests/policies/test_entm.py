@@ -15,6 +15,7 @@ from ternevo.envs import contract as env_contract, memory
 from ternevo.policies import contract, entm, entm_shaping, policy_file
 from ternevo.problems import Plan
 from ternevo.settings.policies import ENTM
+from ternevo.settings.strategies import STRATEGIES
 from ternevo.types import ActionSpec, Inputs, ObsSpec, PolicyParams, Population, Tensor
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -441,3 +442,14 @@ def test_shaping_for_another_task_is_refused(shaping, env_id, cell_size, message
     settings = ENTM(reward_shaping=shaping, cell_size=cell_size)
     with pytest.raises(ValueError, match=message):
         contract.build(settings, env.obs, env.action)
+
+
+def test_shaping_is_only_for_its_own_task_and_for_evolution():
+    """Tasks whose sizes fit, too: one bit to copy has those of seasons."""
+    settings = ENTM(reward_shaping="season", cell_size=4)
+    with pytest.raises(ValueError, match="is for memory/season, and not for memory/copy"):
+        contract.shown_to(settings, envs.make("memory/copy"))
+    env = contract.shown_to(settings, envs.make("memory/season@2"))
+    policy = contract.build(settings, env.obs, env.action)
+    with pytest.raises(ValueError, match="must be none with a gradient learner"):
+        STRATEGIES["ppo"]().build(env, policy, "ternary", 2)

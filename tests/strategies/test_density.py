@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from ternevo import envs
+from ternevo.arithmetic.ternary import with_density
 from ternevo.settings.command_line import parse
-from ternevo.settings.policies import MLP
+from ternevo.settings.policies import MLP, Graph, HillClimber
 from ternevo.settings.strategies import STRATEGIES
 from ternevo.strategies.numbered import unwrapped
 
@@ -62,3 +63,16 @@ def test_a_saved_policy_has_a_density_already(capsys):
     with pytest.raises(SystemExit):
         parse(["--strategy", "pbil", "--density", "0.2", "--init_from", "policy.tvp"])
     assert "--init_from gives them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("settings", [Graph(), HillClimber()])
+def test_policies_of_more_than_weights_and_biases_are_refused(settings):
+    """A density would redraw what links say of nodes, and masks of what may change."""
+    policy = settings.build(ENV.obs, ENV.action)
+    with pytest.raises(ValueError, match="--density is for policies of weights and biases alone"):
+        STRATEGIES["ternary_ga"].of(density=0.1).build(ENV, policy, "ternary", 3)
+
+
+def test_a_small_layer_has_one_weight_at_least():
+    drawn = with_density(jax.random.key(1), POLICY.init(jax.random.key(0)), 0.01)
+    assert [int((layer["weight"].values != 0).sum()) for layer in drawn] == [1, 2, 1]
