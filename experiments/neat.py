@@ -44,7 +44,7 @@ from ternevo.strategies.numbered import unwrapped
 from ternevo.types import Env, Policy, PolicyParams, Strategy
 
 NUM_STARTS, LONG = 200, 100_000
-OF_POLICY = ("max_hidden", "update", "max_depth", "copies", "activation")
+OF_POLICY = ("max_hidden", "update", "max_depth", "copies", "activation", "node_functions")
 RESULTS = Path(__file__).with_name("results") / "neat.jsonl"
 
 

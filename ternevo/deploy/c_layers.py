@@ -131,9 +131,11 @@ def _matrices(record: PolicyRecord, net: integer.IntegerNet) -> list[Matrix | No
 
 
 def is_needed(net: integer.IntegerNet) -> bool:
-    """Return whether a chain of dense layers has weights that only kernels of layers run."""
+    """Return whether a chain of dense layers has what only kernels of layers run."""
     return any(
-        c_tables.is_wide_valued(layer.weights) or c_tables.is_sparse(layer.weights)
+        layer.functions is not None
+        or c_tables.is_wide_valued(layer.weights)
+        or c_tables.is_sparse(layer.weights)
         for layer in net.layers
         if layer.weights.size
     )
@@ -192,7 +194,7 @@ def _function(writer: Writer, step: Step, matrix: Matrix) -> Iterable[str]:
 
 
 def _own_tables(writer: Writer, layer: IntegerLayer, i: int) -> Iterable[str]:
-    """Write what differs between outputs that have exponents of their own."""
+    """Write what differs between outputs that have exponents or functions of their own."""
     tables = (
         ("a" if layer.activation == "none" else "s", layer.shift),
         ("g", layer.gate_shift),
@@ -202,6 +204,8 @@ def _own_tables(writer: Writer, layer: IntegerLayer, i: int) -> Iterable[str]:
         if isinstance(values, np.ndarray):
             type_ = {"a": "uint8_t", "h": "int32_t"}.get(letter, "int8_t")
             yield writer.table("own", type_, f"@_{letter}{i}", _for_c(letter, values))
+    if layer.functions is not None:
+        yield writer.table("own", "uint8_t", f"@_f{i}", layer.functions)
 
 
 def _for_c(letter: str, values: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -242,6 +246,14 @@ def _sparse_arguments(matrix: Matrix) -> str:
 
 
 def _follow(step: Step, i: int) -> Iterable[str]:
+    yield from _activation(step, i)
+    layer = step.layer
+    if layer.functions is not None:
+        limit = integer.GRIDS[layer.activation][1]
+        yield f"  ternevo_to_functions(@_f{i}, {len(layer.weights)}, {limit}, y);"
+
+
+def _activation(step: Step, i: int) -> Iterable[str]:
     layer = step.layer
     out = layer.memory_size or len(layer.weights)
     if layer.activation == "none":
@@ -355,6 +367,7 @@ def _said(layer: IntegerLayer) -> str:
     if layer.type != "max_pool":
         parts.append(f"{layer.memory_size or len(layer.weights)} outputs")
     parts += [layer.activation] if layer.activation != "none" else []
+    parts += ["and a function of each"] if layer.functions is not None else []
     parts += [f"and what the layer {layer.skip - 1} before takes"] if layer.skip > 1 else []
     parts += ["and what it takes"] if layer.skip == 1 else []
     return ", ".join(parts)

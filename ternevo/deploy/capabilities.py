@@ -32,6 +32,7 @@ class Capability(NamedTuple):
       inputs: kinds of inputs.
       weights: kinds of weights. Whether it runs floats, `FLOATS` says.
       lives: whether it runs policies that learn while they act.
+      functions: whether it runs outputs with functions of their own.
     """
 
     layers: tuple[LayerType, ...]
@@ -39,6 +40,7 @@ class Capability(NamedTuple):
     inputs: tuple[InputKind, ...]
     weights: tuple[WeightName, ...] = WEIGHT_KINDS
     lives: bool = False
+    functions: bool = True
 
 
 ALL = Capability(LAYER_TYPES, True, INPUT_KINDS)
@@ -46,7 +48,7 @@ CAPABILITIES: dict[ExportName, Capability] = {
     "tvp": ALL._replace(lives=True),
     "c": ALL._replace(lives=True),
     "onnx": ALL,
-    "html": ALL._replace(weights=("ternary", "binary", "float")),
+    "html": ALL._replace(weights=("ternary", "binary", "float"), functions=False),
     "numpy": ALL,
 }
 FLOATS: tuple[ExportName, ...] = ("tvp", "onnx")
@@ -57,7 +59,7 @@ def check_export(record: PolicyRecord, export: ExportName) -> None:
     """Check that an export can run the policy.
 
     Raises:
-      UnsupportedError: it has a layer, a skip or a kind of input that the export lacks.
+      UnsupportedError: it has a layer, a skip, functions or a kind of input that the export lacks.
     """
     lacking = _lacking(record, CAPABILITIES[export])
     if lacking:
@@ -78,6 +80,9 @@ def _lacking(record: PolicyRecord, able: Capability) -> list[str]:
     skips = [i for i, layer in enumerate(record.layers) if layer.skip]
     if skips and not able.skips:
         lacking.append(f"skips ({_numbers(skips)})")
+    own = [i for i, layer in enumerate(record.layers) if layer.functions is not None]
+    if own and not able.functions:
+        lacking.append(f"functions of nodes ({_numbers(own)})")
     kinds = {layer.kind for layer in record.layers if layer.type != "max_pool"}
     lacking += [f"{kind} weights" for kind in WEIGHT_KINDS if kind in kinds - set(able.weights)]
     if record.input_kind not in able.inputs:
@@ -96,7 +101,7 @@ def table() -> str:
     """Return the table of docs/deployment.md: a row for each export."""
     layers = [name.replace("_", " ") for name in LAYER_TYPES]
     columns = ["`--to`", *layers, "skips", *(f"{kind} inputs" for kind in INPUT_KINDS)]
-    columns += ["int8, int4, int2 weights", "floats", "learning"]
+    columns += ["int8, int4, int2 weights", "functions of nodes", "floats", "learning"]
     rows = [columns, ["---"] * len(columns), *map(_row, get_args(ExportName))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
@@ -105,5 +110,5 @@ def _row(name: ExportName) -> list[str]:
     able = CAPABILITIES[name]
     has = [each in able.layers for each in LAYER_TYPES]
     has += [able.skips, *(kind in able.inputs for kind in INPUT_KINDS)]
-    has += ["int8" in able.weights, name in FLOATS, able.lives]
+    has += ["int8" in able.weights, able.functions, name in FLOATS, able.lives]
     return [f"`{name}`", *("yes" if each else "no" for each in has)]

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy import forward
+from ternevo.deploy import forward, functions
 from ternevo.deploy.record import LayerType, PerOutput, PolicyRecord, Shape, Vectors, Window
 from ternevo.settings.policies.settings import bias_shift_limit
 
@@ -48,6 +48,7 @@ class IntegerLayer:
       shape: of the values that it takes.
       gate_shift: of "gated" on int8 and int4, whose `shift` and `threshold` are those of its
         candidates; else 0. An int, or int32 [out].
+      functions: int8 [out], of what follows the activation; None without.
     """
 
     weights: NDArray[np.int8]
@@ -60,6 +61,7 @@ class IntegerLayer:
     skip: int = 0
     shape: Shape = ()
     gate_shift: PerOutput = 0
+    functions: NDArray[np.int8] | None = None
 
     @property
     def memory_size(self) -> int:
@@ -118,6 +120,7 @@ def compile_integer(record: PolicyRecord) -> IntegerNet:
                 layer.skip,
                 shape,
                 gates + 1 - bits if layer.type == "gated" and bits else 0,
+                layer.functions,
             )
         )
         full_scale = limit
@@ -299,7 +302,10 @@ def _follow(
     if layer.type == "gated":
         assert other is not None
         return _gated(layer, sums, other)
-    return activate(layer, sums, other if layer.skip else None)
+    values = activate(layer, sums, other if layer.skip else None)
+    if layer.functions is None:
+        return values
+    return functions.shaped(np, layer.functions, values, GRIDS[layer.activation][1])
 
 
 def _gated(

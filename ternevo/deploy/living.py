@@ -60,6 +60,8 @@ def check(record: PolicyRecord) -> None:
       ValueError: they do not.
     """
     assert record.life is not None
+    if any(layer.functions is not None for layer in record.layers):
+        raise ValueError("a policy that learns while it acts has no functions of outputs")
     KINDS[record.life.kind].check(record)
 
 

@@ -142,7 +142,7 @@ FIRST_MEMORY = np.array({memory}, np.int8)
 
 # Of each layer: (outputs, inputs), five trits a byte; biases; shifts and thresholds, which are
 # lists where each output has its own; a window is height, width, stride and padding. A skip of 1
-# adds the input of the layer itself, 2 that of the layer before.
+# adds the input of the layer itself, 2 that of the layer before. Functions are one of each output.
 LAYERS = {layers}
 
 EXAMPLE_LOGITS = np.array({logits}, np.int32)
@@ -193,6 +193,14 @@ def _activate(sums, layer, added):
     return np.clip(_shifted(sums, layer["shift"]) + added, -limit, limit)
 
 
+def _shaped(values, layer):
+    """Apply functions: 0 tanh, which is there already, 1 relu, 2 absolute, 3 sign, 4 hat."""
+    limit = {"int8": 127, "int4": 7}.get(layer["activation"], 1)
+    size = np.abs(values)
+    found = values, np.maximum(values, 0), size, limit * np.sign(values), limit - size
+    return np.choose(layer["functions"], found)
+
+
 def _gated(sums, layer, memory):
     """Move the memory by a gate of 0 to a unit of the grid towards the candidates."""
     candidates, gates = np.split(sums, 2, axis=1)
@@ -229,6 +237,8 @@ def _walk(memory, q):
             values = _gated(sums, layer, own)
         else:
             values = _activate(sums, layer, taken[-layer["skip"]] if layer["skip"] else 0)
+        if layer["functions"]:
+            values = _shaped(values, layer)
         if layer["memory"]:
             kept.append(values.astype(np.int8))
     return np.concatenate(kept, axis=1) if kept else memory, values.astype(np.int32)
@@ -324,7 +334,8 @@ def to_numpy(record: PolicyRecord, num_vectors: int = 16) -> str:
       NotIntegerError: the policy computes with floats.
     """
     capabilities.check_export(record, "numpy")
-    is_chain = not tvp.needs_second(record)
+    has_functions = any(layer.functions is not None for layer in record.layers)
+    is_chain = not tvp.needs_second(record) and not has_functions
     net = integer.compile_integer(record)
     vectors = integer.examples(record, num_vectors)
     text = _top(record, net) + (_chain if is_chain else _layered)(record, net, vectors)
@@ -395,6 +406,7 @@ def _whole(layer: integer.IntegerLayer) -> dict[str, Any]:
         "window": tuple(layer.window or ()),
         "skip": layer.skip,
         "memory": layer.memory_size,
+        "functions": [] if layer.functions is None else layer.functions.tolist(),
     }
 
 

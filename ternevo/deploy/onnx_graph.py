@@ -23,7 +23,7 @@ from ternevo import __version__
 from ternevo.deploy import capabilities, integer, tvp
 from ternevo.deploy.record import Layer, PolicyRecord, Shape
 from ternevo.installation import load
-from ternevo.settings.policies.settings import LARGEST_LEVELS, bias_shift_limit
+from ternevo.settings.policies.settings import FUNCTIONS, LARGEST_LEVELS, bias_shift_limit
 
 WeightFormat = Literal["int8", "int2"]
 
@@ -407,6 +407,8 @@ def _layer(graph: _Graph, step: _Step, values: str, memory: str, added: str) -> 
         values = graph.add("Concat", values, scaled, axis=1)
     sums = _product(graph, step, step.matrix, values)
     found = _activate(graph, layer, step.matrix, sums, added)
+    if layer.functions is not None:
+        found = _shaped(graph, layer, layer.functions, found)
     if step.gate is None:
         return found
     gates = _product(graph, step, step.gate, values)
@@ -490,6 +492,24 @@ def _activate(graph: _Graph, layer: Layer, matrix: _Matrix, sums: str, added: st
         return scaled
     limit = integer.GRIDS[layer.activation][1]
     return graph.add("Clip", scaled, graph.constant(-limit), graph.constant(limit))
+
+
+def _shaped(graph: _Graph, layer: Layer, codes: NDArray[np.int8], values: str) -> str:
+    """Add the functions of outputs: each is a sum of x, its size, its sign and 1 with weights."""
+    limit = integer.GRIDS[layer.activation][1]
+    weights = {  # of x, |x|, the sign of x, and 1
+        "tanh": (1, 0, 0, 0),
+        "relu": (0.5, 0.5, 0, 0),
+        "absolute": (0, 1, 0, 0),
+        "sign": (0, 0, limit, 0),
+        "hat": (0, -1, 0, limit),
+    }
+    *each, total = np.array([weights[FUNCTIONS[code]] for code in codes]).T
+    parts = values, graph.add("Abs", values), graph.add("Sign", values)
+    found = graph.constant(total)
+    for part, own in zip(parts, each, strict=True):
+        found = graph.add("Add", found, graph.add("Mul", part, graph.constant(own)))
+    return found
 
 
 def _action(graph: _Graph, record: PolicyRecord, values: str) -> None:

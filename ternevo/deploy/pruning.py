@@ -62,10 +62,11 @@ def _inputs(layer: Layer, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _kept(layer: Layer, rows: NDArray[np.bool_], columns: NDArray[np.bool_]) -> Layer:
     """Return a layer with some of its rows and inputs, and the memory of these rows."""
     kept = np.concatenate([columns, rows]) if layer.is_cell else columns
-    exponent, bias = layer.exponent, layer.bias
+    exponent, bias, functions = layer.exponent, layer.bias, layer.functions
     return dataclasses.replace(
         layer,
         weights=np.ascontiguousarray(layer.weights[rows][:, kept]),
         bias=None if bias is None else bias[rows],
         exponent=exponent[rows] if isinstance(exponent, np.ndarray) else exponent,
+        functions=None if functions is None else functions[rows],
     )

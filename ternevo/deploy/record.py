@@ -102,6 +102,7 @@ class Layer:
       window: of a convolution or a pool, else None.
       skip: 0, or how many layers back the input of a layer is added before clipping: 1 is the
         layer's own input, 2 that of the layer before.
+      functions: int8 [rows], places in `FUNCTIONS`, of what follows the activation; None without.
     """
 
     weights: NDArray
@@ -113,6 +114,7 @@ class Layer:
     type: LayerType = "dense"
     window: Window | None = None
     skip: int = 0
+    functions: NDArray[np.int8] | None = None
 
     @property
     def is_cell(self) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy import forward, integer, living, tvp
+from ternevo.deploy import forward, functions, integer, living, tvp
 from ternevo.deploy.living import Told
 from ternevo.deploy.record import ACTION_NAMES, COPIES, CPPN, OBS_NAMES, SHEET, Layer, PolicyRecord
 from ternevo.files import replacing
@@ -627,7 +627,10 @@ def _follow(layer: Layer, grid: Grid, sums: NDArray, other: Any) -> NDArray[np.f
     units = np.ldexp(sums, -(layer.exponents + (grid[0] if grid else 0)))
     if layer.type == "gated":
         return _gated(layer.activation, units, other)
-    return _activate(layer.activation, units, other if layer.skip else 0.0)
+    values = _activate(layer.activation, units, other if layer.skip else 0.0)
+    if layer.functions is None:
+        return values
+    return functions.shaped(np, layer.functions, values, integer.GRIDS[layer.activation][1])
 
 
 def _gated(activation: str, units: NDArray, memory: Any) -> NDArray[np.float32]:

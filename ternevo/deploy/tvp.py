@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ternevo.deploy import codes, forward, integer, living
+from ternevo.deploy import codes, forward, functions, integer, living
 from ternevo.deploy.codes import TRITS_PER_BYTE as TRITS_PER_BYTE, pack_trits as pack_trits
 from ternevo.deploy.life import LIFE_KINDS, Life, Rules
 from ternevo.deploy.reader import PolicyFormatError as PolicyFormatError, Reader
@@ -43,7 +43,12 @@ from ternevo.deploy.record import (
 )
 from ternevo.names import check
 from ternevo.reading import read_bytes
-from ternevo.settings.policies.settings import LARGEST_LEVELS, exponent_spread, largest_sum
+from ternevo.settings.policies.settings import (
+    FUNCTIONS,
+    LARGEST_LEVELS,
+    exponent_spread,
+    largest_sum,
+)
 
 Parsed = TypeVar("Parsed")
 
@@ -56,8 +61,8 @@ CHUNK = struct.Struct("<4sI")
 DENSE = 1
 COMPACT = 1
 """Flag of a file: each layer is in its smallest storage."""
-HAS_BIAS, HAS_OUTPUTS = 1, 2
-"""Flags of a layer: it has biases; each of its outputs has an exponent."""
+HAS_BIAS, HAS_OUTPUTS, HAS_FUNCTIONS = 1, 2, 4
+"""Flags of a layer: it has biases; each of its outputs has an exponent; and a function."""
 CHUNKS = (b"LIFE", b"META", b"MOMT", b"MOMD", b"TEST")
 """Optional parts, each at most once, in this order, and not both MOMT and MOMD.
 
@@ -171,7 +176,7 @@ def smallest(record: PolicyRecord) -> PolicyRecord:
 
 
 class Sizes(NamedTuple):
-    """Bytes of weights, biases and their exponents.
+    """Bytes of weights and biases, and of the exponents and functions of outputs.
 
     Attributes:
       stored: in the file.
@@ -188,11 +193,12 @@ class Sizes(NamedTuple):
 def sizes(record: PolicyRecord) -> Sizes:
     """Return what the weights of a policy take."""
     layers = [layer for layer in record.layers if layer.type != "max_pool"]
-    exponents = sum(len(layer.weights) if layer.has_outputs else 1 for layer in layers)
+    own = sum(len(layer.weights) if layer.has_outputs else 1 for layer in layers)
+    own += sum(len(layer.functions) for layer in layers if layer.functions is not None)
     bits = sum(codes.entropy(layer.kind, _values(layer)) for layer in layers)
     plain = sum(len(_plain(layer)) for layer in layers)
     packed = sum(len(_packed(layer)) for layer in layers) if record.is_compact else plain
-    return Sizes(packed + exponents, plain + exponents, math.ceil(bits / 8) + exponents)
+    return Sizes(packed + own, plain + own, math.ceil(bits / 8) + own)
 
 
 def needs_second(record: PolicyRecord) -> bool:
@@ -225,6 +231,8 @@ def _check_shapes(record: PolicyRecord) -> None:
             shapes.append((f"bias of layer {i}", layer.bias.shape, (rows,)))
         if isinstance(layer.exponent, np.ndarray):
             shapes.append((f"exponent of layer {i}", layer.exponent.shape, (rows,)))
+        if layer.functions is not None:
+            shapes.append((f"functions of layer {i}", layer.functions.shape, (rows,)))
         if layer.type == "gated":
             shapes.append((f"rows of layer {i}", (rows,), (2 * layer.size,)))
     for name, found, shape in shapes:
@@ -276,11 +284,12 @@ def _layer_records(record: PolicyRecord, is_second: bool) -> list[bytes]:
     """Return the record of each layer, in the form of the version."""
     records = []
     for layer, shape in zip(record.layers, record.shapes[1:], strict=True):
+        flags = HAS_BIAS * (layer.bias is not None) + HAS_OUTPUTS * layer.has_outputs
         first = (
             1 + _code("type of layer", layer.type, LAYER_TYPES),
             _code("activation", layer.activation, ACTIVATIONS),
             _code("kind of weights", layer.kind, WEIGHT_KINDS),
-            HAS_BIAS * (layer.bias is not None) + HAS_OUTPUTS * layer.has_outputs,
+            flags + HAS_FUNCTIONS * (layer.functions is not None),
             shape[-1],
             0 if layer.has_outputs else layer.exponent,
             layer.bias_exponent,
@@ -304,11 +313,13 @@ def _action_table(record: PolicyRecord) -> list[bytes]:
 
 
 def _payload(layer: Layer, is_compact: bool) -> bytes:
-    """Exponents of outputs, if any; then weights row by row and biases, as one sequence."""
-    exponents = b""
+    """Exponents and functions of outputs, if any; then weights row by row and biases, in one."""
+    own = b""
     if isinstance(layer.exponent, np.ndarray):
-        exponents = layer.exponent.astype(np.int8).tobytes()
-    return exponents + (_packed(layer) if is_compact else _plain(layer))
+        own = layer.exponent.astype(np.int8).tobytes()
+    if layer.functions is not None:
+        own += layer.functions.astype(np.int8).tobytes()
+    return own + (_packed(layer) if is_compact else _plain(layer))
 
 
 def _packed(layer: Layer) -> bytes:
@@ -425,6 +436,7 @@ class _LayerHead:
     activation: str
     has_bias: bool
     has_outputs: bool
+    has_functions: bool
     out: int
     exponent: int
     bias_exponent: int
@@ -600,8 +612,13 @@ def _read_layer_start(
         reader.need((activation == 0) == is_last, at + 1, "only the last layer has no activation")
     most = len(WEIGHT_KINDS) - 1 if minor else 2
     reader.need(kind <= most, at + 2, f"kind of weights {kind}; must be 0 to {most}")
-    reader.need(flags <= HAS_BIAS + HAS_OUTPUTS, at + 3, f"layer flags {flags}; must be 0 to 3")
+    reader.need(flags < 2 * HAS_FUNCTIONS, at + 3, f"layer flags {flags}; must be 0 to 7")
     has_bias, has_outputs = bool(flags & HAS_BIAS), bool(flags & HAS_OUTPUTS)
+    has_functions = bool(flags & HAS_FUNCTIONS)
+    has_grid = LAYER_TYPES[type_ - 1] in ("dense", "elman")
+    has_grid = has_grid and ACTIVATIONS[activation] in functions.GRIDS
+    reason = "functions need a dense layer or an Elman cell, on int8, int4 or ternary"
+    reader.need(has_grid or not has_functions, at + 3, reason)
     is_float = WEIGHT_KINDS[kind] == "float"
     reader.need(not (has_outputs and is_float), at + 3, "float weights have no exponents")
     reader.need(1 <= out <= MAX_WIDTH, at + 4, f"{out} outputs; must be 1 to {MAX_WIDTH}")
@@ -616,6 +633,7 @@ def _read_layer_start(
         ACTIVATIONS[activation],
         has_bias,
         has_outputs,
+        has_functions,
         out,
         exponent,
         bias_exponent,
@@ -670,6 +688,7 @@ def _check_skip(
         return
     takes = found.type in ("dense", "convolution") and not is_last
     reader.need(takes, at, "only a convolution or a dense layer before the last has a skip")
+    reader.need(not found.has_functions, at, "a skip of a layer with functions")
     no_grid = found.activation in ("sign", "ternary")
     reader.need(not no_grid, at, f"a skip before the activation {found.activation}")
     reader.need(skip <= len(heads), at, f"skip {skip} of layer {len(heads)}; at most {len(heads)}")
@@ -694,6 +713,7 @@ def _read_range(reader: Reader, count: int) -> tuple[NDArray[np.float32], NDArra
 
 def _read_payload(reader: Reader, head: _LayerHead, is_compact: bool) -> Layer:
     exponent = _read_exponents(reader, head) if head.has_outputs else head.exponent
+    own_functions = _read_functions(reader, head) if head.has_functions else None
     if is_compact and head.type != "max_pool":
         values = codes.read(reader, head.kind, codes.Shape(head.rows, head.fan_in, head.has_bias))
     else:
@@ -710,7 +730,18 @@ def _read_payload(reader: Reader, head: _LayerHead, is_compact: bool) -> Layer:
         head.type,
         head.window,
         head.skip,
+        own_functions,
     )
+
+
+def _read_functions(reader: Reader, head: _LayerHead) -> NDArray[np.int8]:
+    start, most = reader.at, len(FUNCTIONS) - 1
+    found = np.frombuffer(reader.take(head.rows, "functions"), np.uint8)
+    bad = np.flatnonzero(found > most)
+    if bad.size:
+        reason = f"function {found[bad[0]]} of output {bad[0]}; must be 0 to {most}"
+        reader.refuse(start + int(bad[0]), reason)
+    return found.astype(np.int8)
 
 
 def _read_exponents(reader: Reader, head: _LayerHead) -> NDArray[np.int8]:

@@ -6,6 +6,9 @@ Its nodes are the outputs, one for each component of the action, and then hidden
 outputs. One without memory is `max_depth` dense layers of the same links, which pass observations
 on unchanged, and the same selection. So a graph needs no arithmetic, no place in a file and no
 runtime of its own.
+
+Where nodes have functions, "function" in the dict has a row for each of `FUNCTIONS` and a 1 in the
+row of a node's own, as params are weights to a search. Of other numbers the largest counts.
 """
 
 import dataclasses
@@ -20,6 +23,7 @@ from jaxtyping import Array, Int8, Shaped
 from ternevo.policies import deployed, layers
 from ternevo.policies.layers import ACTIVATIONS, OUTPUT, BitPlanes, Dense, Elman, Network, Product
 from ternevo.settings.policies.graph import OBSERVATION_SHIFT, Graph
+from ternevo.settings.policies.settings import FUNCTIONS
 from ternevo.types import (
     ActionSpec,
     Inputs,
@@ -145,7 +149,22 @@ def _start(settings: Graph, sizes: Sizes, drawn: Params) -> Params:
     elif settings.weights == "float":  # as if only the observations were the inputs of a node
         own = np.sqrt((sizes.obs + sizes.nodes) / sizes.obs) / sizes.copies
         values = values * own.astype(np.float32)
-    return ({**layer, "weight": Tensor(values, exponent)},)
+    layer = {**layer, "weight": Tensor(values, exponent)}
+    if settings.has_functions:
+        first = jnp.full(sizes.nodes, FUNCTIONS.index(settings.node_functions[0]))
+        layer["function"] = one_hot(first, len(FUNCTIONS), values.dtype)
+    return (layer,)
+
+
+def one_hot(codes: jax.Array, count: int, dtype: Any) -> Tensor:
+    """Return the tensor [count, nodes] of the codes [nodes] of functions."""
+    rows = jnp.arange(count)[:, None]
+    return Tensor((codes == rows).astype(dtype), jnp.zeros((), jnp.int8))
+
+
+def codes_of(xp: ModuleType, functions: Tensor) -> Any:
+    """Return the codes int8 [nodes] of functions, the inverse of `one_hot`."""
+    return xp.argmax(functions.values, 0).astype(xp.int8)
 
 
 def in_floats(settings: Graph, params: Params) -> tuple[Graph, Params]:
@@ -171,6 +190,9 @@ def unroll(xp: ModuleType, sizes: Sizes, params: Params) -> Params:
       params: its params.
     """
     links = _copied(xp, sizes, params[0])
+    if "function" in links:
+        codes = Tensor(codes_of(xp, links["function"]), xp.zeros((), xp.int8))
+        links = {**links, "function": codes}
     sizes = sizes._replace(obs=sizes.obs * sizes.copies)
     selection = _selection(xp, sizes, links["weight"].values.dtype)
     if sizes.depth is None:
@@ -222,7 +244,11 @@ def _passing(
     weight = xp.concatenate([own, values], 1).astype(links["weight"].values.dtype)
     nothing = xp.zeros(sizes.obs, bias.values.dtype)
     padded = xp.concatenate([nothing, bias.values]).astype(links["bias"].values.dtype)
-    return {"weight": Tensor(weight, exponent), "bias": bias._replace(values=padded)}
+    layer = {"weight": Tensor(weight, exponent), "bias": bias._replace(values=padded)}
+    if "function" in links:  # an observation that is passed on has none
+        codes, none = links["function"]
+        layer["function"] = Tensor(xp.concatenate([xp.zeros(sizes.obs, xp.int8), codes]), none)
+    return layer
 
 
 # ------------------------------------------------------------------------ what a search sees
@@ -231,20 +257,24 @@ def _passing(
 def _topology(settings: Graph, sizes: Sizes) -> Topology:
     is_float = settings.weights == "float"
     size, share = (FLOAT_BIAS, sizes.copies) if is_float else (1, 1)
+    names = settings.node_functions if settings.has_functions else ()
+    codes = np.array([FUNCTIONS.index(name) for name in names], np.int8)
 
     def params(
         matrix: Shaped[Array, "sources nodes"],
         gain: Int8[Array, " nodes"],
         function: Int8[Array, " nodes"],
     ) -> Params:
-        del function  # all nodes compute the same
         dtype = jnp.float32 if is_float else jnp.int8
         exponent = jnp.zeros((), jnp.int8) if is_float else (sizes.shift - gain).astype(jnp.int8)
         of_bias = jnp.int8(0 if is_float else sizes.shift)
         bias = (matrix[sizes.obs] * size).astype(dtype)
         seen = (matrix[: sizes.obs] / share).astype(dtype)  # a float is shared out among copies
         links = jnp.concatenate([seen, matrix[sizes.obs + 1 :].astype(dtype)])
-        return ({"weight": Tensor(links, exponent), "bias": Tensor(bias, of_bias)},)
+        layer = {"weight": Tensor(links, exponent), "bias": Tensor(bias, of_bias)}
+        if names:
+            layer["function"] = one_hot(jnp.asarray(codes)[function], len(FUNCTIONS), dtype)
+        return (layer,)
 
     def links(params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
         (layer,) = params
@@ -252,7 +282,11 @@ def _topology(settings: Graph, sizes: Sizes) -> Topology:
         bias = (layer["bias"].values / size).astype(values.dtype)
         rows = values[: sizes.obs] * share, bias[None], values[sizes.obs :]
         gain = jnp.full(sizes.nodes, START_GAIN) if is_float else sizes.shift - exponent
-        return jnp.concatenate(rows), gain.astype(jnp.int8), jnp.zeros(sizes.nodes, jnp.int8)
+        function = jnp.zeros(sizes.nodes, jnp.int8)
+        if names:  # a function that is not among the names, of a file, becomes the first
+            own = codes_of(jnp, layer["function"]) == codes[:, None]
+            function = jnp.argmax(own, 0).astype(jnp.int8)
+        return jnp.concatenate(rows), gain.astype(jnp.int8), function
 
     return Topology(
         sizes.obs,
@@ -262,4 +296,5 @@ def _topology(settings: Graph, sizes: Sizes) -> Topology:
         START_GAIN,
         params,
         links,
+        names,
     )

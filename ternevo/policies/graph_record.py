@@ -9,6 +9,7 @@ import numpy as np
 from ternevo.deploy.record import COPIES, Layer, PolicyRecord
 from ternevo.policies import graph, network_record
 from ternevo.settings.policies.graph import OBSERVATION_BITS, OBSERVATION_SHIFT, Graph
+from ternevo.settings.policies.settings import FUNCTIONS
 from ternevo.types import ActionSpec, ObsSpec, Params, PolicyParams, Tensor
 
 
@@ -61,6 +62,7 @@ def from_record(record: PolicyRecord) -> tuple[Graph, Params]:
         activation=cells[0].activation,  # pyright: ignore (checked when it is built)
         weights=cells[0].kind,
         copies=int(record.metadata.get(COPIES, "1")),  # pyright: ignore (checked when it is built)
+        node_functions=("tanh",) if cells[0].functions is None else FUNCTIONS,
         **own,
     )
     links = _links_of(record, cells, num_nodes)
@@ -80,8 +82,12 @@ def _links_of(record: PolicyRecord, cells: list[Layer], num_nodes: int) -> dict[
     """Return the links in the layers of a graph: of one layer, or in all after the first."""
     given = network_record.params_of(record)
     first, later = given[0], given[min(1, len(cells) - 1)]
+    own = {}
+    if "function" in first:
+        codes, dtype = first["function"].values[-num_nodes:], first["weight"].values.dtype
+        own["function"] = graph.one_hot(codes, len(FUNCTIONS), dtype)
     if cells[0].type == "elman":
-        return first
+        return first | own
     width = record.obs_size + num_nodes
     values, exponent = first["weight"]
     links = np.zeros((width, num_nodes), values.dtype)
@@ -91,7 +97,7 @@ def _links_of(record: PolicyRecord, cells: list[Layer], num_nodes: int) -> dict[
         links[record.obs_size :] = later["weight"].values[record.obs_size :, -num_nodes:] * scale
     exponent = exponent[-num_nodes:] if exponent.ndim else exponent
     bias = first["bias"]._replace(values=first["bias"].values[-num_nodes:])
-    return {"weight": Tensor(jnp.asarray(links), exponent), "bias": bias}
+    return {"weight": Tensor(jnp.asarray(links), exponent), "bias": bias, **own}
 
 
 def _shift_of(record: PolicyRecord) -> int:

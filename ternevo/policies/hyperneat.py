@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int8, Shaped
 
 from ternevo.policies import layers
+from ternevo.policies.graph import codes_of, one_hot
 from ternevo.policies.layers import ACTIVATIONS, BitPlanes, Dense, Network, Product
 from ternevo.settings.policies.hyperneat import HyperNEAT
 from ternevo.types import (
@@ -235,13 +236,12 @@ def _topology(settings: HyperNEAT, sizes: Sizes) -> Topology:
     ) -> Params:
         rows, none = matrix.astype(dtype), jnp.zeros((), jnp.int8)
         exponent = none if is_float else -gain
-        codes = jnp.arange(len(FUNCTIONS), dtype=jnp.int8)[:, None]
         links = jnp.concatenate([rows[:count], rows[count + 1 :]])
         return (
             {
                 "weight": Tensor(links, exponent),
                 "bias": Tensor(rows[count], none),
-                "function": Tensor((function == codes).astype(dtype), none),
+                "function": one_hot(function, len(FUNCTIONS), dtype),
             },
         )
 
@@ -250,8 +250,7 @@ def _topology(settings: HyperNEAT, sizes: Sizes) -> Topology:
         values, exponent = graph["weight"]
         rows = values[:count], graph["bias"].values[None], values[count:]
         gain = jnp.zeros(sizes.nodes, jnp.int8) if is_float else -exponent
-        function = jnp.argmax(graph["function"].values, 0).astype(jnp.int8)
-        return jnp.concatenate(rows), gain, function
+        return jnp.concatenate(rows), gain, codes_of(jnp, graph["function"])
 
     return Topology(
         count,

@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Float32, Int32
+from jaxtyping import Array, Float, Float32, Int8, Int32
 
 from ternevo.arithmetic import bit_planes
 from ternevo.arithmetic.bit_planes import Planes
 from ternevo.arithmetic.weights import kind_of
 from ternevo.deploy import tvp
+from ternevo.deploy.functions import shaped
 from ternevo.deploy.record import LayerType, Shape, Window
 from ternevo.machine import processor
 from ternevo.settings.policies.layered import Layered
@@ -586,12 +587,26 @@ def forward(
             grid = grid._replace(activate=functools.partial(grid.add, seen[-layer.skip]))
         product = OUTPUT.activate  # never called: a pool has no weights
         if place.matrix:
-            product = functools.partial(multiply, next(matrices), place.inputs)
+            matrix = next(matrices)
+            product = functools.partial(multiply, matrix, place.inputs)
+            grid = _with_functions(grid, matrix.functions)
         own = next(given) if layer.memory_size else None
         own, values = layer.run(product, grid, values, own)
         if own is not None:
             memories.append(own)
     return tuple(memories), values
+
+
+def _with_functions(grid: Grid, codes: jax.Array | None) -> Grid:
+    """Return the grid whose activation is followed by the functions of outputs, if they have any.
+
+    See `ternevo.deploy.functions`.
+    """
+    if codes is None:
+        return grid
+    return grid._replace(
+        activate=lambda unit: shaped(jnp, codes, grid.activate(unit), grid.full_scale)
+    )
 
 
 # -------------------------------------------------------------------------------- matrices
@@ -603,12 +618,13 @@ MATMULS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "int8": jnp.int8}
 class Product(NamedTuple):
     """A matrix to multiply by: unit = (values @ weight + bias) * scale.
 
-    There is one scale, or one per output.
+    There is one scale, or one per output. With `functions`, those follow the activation.
     """
 
     weight: jax.Array
     bias: Float32[Array, "*population out"]
     scale: Float32[Array, "*population_and_outputs"]
+    functions: Int8[Array, "*population out"] | None = None
 
 
 class BitPlanes(NamedTuple):
@@ -617,6 +633,7 @@ class BitPlanes(NamedTuple):
     planes: Planes
     offset: Int32[Array, "*population out"]
     scale: Float32[Array, "*population_and_outputs"]
+    functions: Int8[Array, "*population out"] | None = None
 
 
 def multiply(matrix: Product | BitPlanes, inputs: Grid, values: jax.Array) -> jax.Array:
@@ -747,10 +764,11 @@ def _pack_layer(
     bias = jnp.zeros(values.shape[-1])
     if "bias" in layer:
         bias = _bias_size(layer, inputs, bias_limit) * layer["bias"].values.astype(jnp.float32)
+    codes = layer["function"].values if "function" in layer else None
     if matmul != "planes":
-        return Product(values.astype(MATMULS[matmul]), bias, scale)
+        return Product(values.astype(MATMULS[matmul]), bias, scale, codes)
     planes = bit_planes.planes_of(values)
-    return BitPlanes(planes, _offset(planes, inputs) + bias.astype(jnp.int32), scale)
+    return BitPlanes(planes, _offset(planes, inputs) + bias.astype(jnp.int32), scale, codes)
 
 
 def _bias_size(layer: dict[str, Tensor], inputs: Grid, limit: int) -> jax.Array:

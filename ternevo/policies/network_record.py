@@ -150,6 +150,7 @@ def weights_of(params: dict[str, Tensor]) -> dict[str, Any]:
         "bias": None if bias is None else np.asarray(bias.values),
         "exponent": np.asarray(exponent) if has_outputs(params["weight"]) else int(exponent),
         "bias_exponent": 0 if bias is None else int(bias.exponent),
+        "functions": np.asarray(params["function"].values) if "function" in params else None,
     }
 
 
@@ -164,6 +165,8 @@ def _params_of(layer: Layer) -> dict[str, Tensor]:
     params = {"weight": Tensor(put(layer.weights.T), exponent)}
     if layer.bias is not None:
         params["bias"] = Tensor(put(layer.bias), put(np.asarray(layer.bias_exponent, np.int8)))
+    if layer.functions is not None:
+        params["function"] = Tensor(put(layer.functions), put(np.zeros((), np.int8)))
     return params
 
 
@@ -176,7 +179,8 @@ def settings_of(class_: type[Made], record: PolicyRecord, **own: Any) -> Made:
       **own: the fields that make the layers.
 
     Raises:
-      PolicyFormatError: layers differ in what is the same for all layers of a policy.
+      PolicyFormatError: layers differ in what is the same for all layers of a policy, or their
+        outputs have functions.
     """
     weighted = [layer for layer in record.layers if layer.type != "max_pool"]
     shared = {
@@ -188,6 +192,8 @@ def settings_of(class_: type[Made], record: PolicyRecord, **own: Any) -> Made:
     for name, values in shared.items():
         if len(values) > 1:
             raise PolicyFormatError(32, f"layers differ in {name}: {sorted(map(str, values))}")
+    if any(layer.functions is not None for layer in weighted):
+        raise PolicyFormatError(32, "functions of outputs, which only --policy graph has")
     if record.input_kind != "bits":  # which have one bit, whatever the settings say
         own["observation_bits"] = record.observation_bits
     return class_(

@@ -1,5 +1,6 @@
 """NEAT: genomes by hand, what mutations and crossover may do, and who has children."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,6 +12,7 @@ from evolved_graphs import ACTION, GROWING, OBS, evolved, graph_of, quick_jit
 from ternevo.algorithms import genomes, neat
 from ternevo.algorithms.genomes import Genome, Growth, New
 from ternevo.settings.policies import MLP
+from ternevo.settings.policies.settings import FUNCTIONS
 from ternevo.settings.strategies.neat import NEAT
 from ternevo.types import Inputs
 
@@ -180,12 +182,55 @@ def test_trits_stay_trits_and_gains_in_range():
     assert gains.min() >= genomes.MIN_GAIN and gains.max() <= genomes.MAX_GAIN and len(gains) > 3
 
 
+NAMES = ("absolute", "tanh", "hat")
+evolved_with_functions = functools.partial(evolved, "ternary", "feed_forward", node_functions=NAMES)
+
+
+def test_nodes_begin_with_the_first_function_and_draw_others_of_those_that_are_named():
+    """Codes are places among the names, and params have those of all functions."""
+    graph, state, populations = evolved_with_functions()
+    codes = np.asarray(populations.function)
+    assert graph.topology.functions == NAMES
+    assert not codes[0].any() and set(np.unique(codes[-1])) == {0, 1, 2}
+    outputs = codes[:, :, 0]  # which only mutation changes
+    assert set(np.unique(outputs)) == {0, 1, 2}
+    params = jax.vmap(lambda genome: genomes.to_params(graph, genome))(state.population)
+    found = np.argmax(params[0]["function"].values, 1)
+    places = np.array([FUNCTIONS.index(name) for name in NAMES])
+    np.testing.assert_array_equal(found, places[np.asarray(state.population.function)])
+
+
+def test_without_a_rate_no_function_of_an_output_changes():
+    policy, graph = graph_of(node_functions=NAMES)
+    settings = dataclasses.replace(GROWING, function_rate=0.0)
+    genome = genomes.from_params(graph, policy.init(KEY))
+    changed = jax.vmap(lambda key: neat._changed(settings, graph, key, genome))
+    assert not bool(changed(jax.random.split(KEY, 50)).function.any())
+
+
+def test_a_child_has_the_function_of_either_parent_where_both_have_the_node():
+    """Node 7 is in slot 1 of one parent and in slot 2 of the other; outputs are in slot 0."""
+    _, graph = graph_of(node_functions=NAMES)
+    one = ONE._replace(function=jnp.array([1, 2, 1, 0], jnp.int8))
+    other = OTHER._replace(function=jnp.array([2, 1, 0, 1], jnp.int8))
+    keys = jax.random.split(jax.random.key(0), 500)
+    found = np.asarray(jax.vmap(lambda key: genomes.crossed(graph, key, one, other))(keys).function)
+    assert set(found[:, 0]) == {1, 2} and set(found[:, 1]) == {2, 0}
+    assert (found[:, 2:] == [1, 0]).all()  # slots of nodes that the other has not
+    assert abs((found[:, 0] == 2).mean() - 0.5) < 0.1
+
+
 @pytest.mark.parametrize(
-    ("weights", "update"), [("float", "recurrent"), ("ternary", "feed_forward")]
+    ("weights", "update", "more"),
+    [
+        ("float", "recurrent", {}),
+        ("ternary", "feed_forward", {}),
+        ("ternary", "feed_forward", {"node_functions": NAMES}),
+    ],
 )
-def test_params_are_a_genome_and_back(weights, update):
+def test_params_are_a_genome_and_back(weights, update, more):
     """Also of a policy that was saved: what is off is 0 there."""
-    graph, state, _ = evolved(weights, update)
+    graph, state, _ = evolved(weights, update, **more)
     back = jax.vmap(
         lambda genome: genomes.to_params(
             graph, genomes.from_params(graph, genomes.to_params(graph, genome))

@@ -12,7 +12,7 @@ import pytest
 from deep_records import deep_record
 from layered_records import Builder, minatar, of_one_type, recurrent, resnet
 from policy_inputs import inputs
-from policy_records import make_record, near_ties, with_extreme_exponents
+from policy_records import make_record, near_ties, with_extreme_exponents, with_functions
 
 import ternevo
 from ternevo.deploy import integer, onnx_graph, runtime, tvp
@@ -206,6 +206,13 @@ def test_it_computes_all_layers_in_the_reference(weights):
 @pytest.mark.parametrize("weights", FORMATS)
 def test_it_computes_all_layers_in_onnxruntime(weights):
     compare_layers([*map(deep_record, range(30)), *NETWORKS], in_onnxruntime, weights)
+
+
+@pytest.mark.parametrize("run", [in_reference, in_onnxruntime])
+@pytest.mark.parametrize("type_", ["dense", "elman"])
+def test_it_computes_functions_of_outputs(type_, run):
+    records = (deep_record(seed, types=(type_,), shape=(9,), depth=2) for seed in range(8))
+    compare_layers(map(with_functions, records), run, "int8", steps=4)
 
 
 @pytest.mark.slow

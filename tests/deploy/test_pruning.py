@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from layered_records import Builder
-from policy_records import make_record
+from policy_records import make_record, with_functions
 
 from ternevo.deploy import integer, pruning
 from ternevo.deploy.record import Layer, PolicyRecord
@@ -39,6 +39,7 @@ def outputs(record: PolicyRecord, q: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("type_", "depth"), [("elman", 1), ("dense", 1), ("dense", 3)])
 def test_a_pruned_graph_has_the_same_outputs(seed, type_, depth):
     record = graph(seed, 0.15 + 0.02 * seed, type_, depth)
+    record = with_functions(record, seed) if seed % 2 else record
     pruned = pruning.pruned(record)
     q = np.random.default_rng(seed).integers(-127, 128, (60, NUM_OBS)).astype(np.int8)
     np.testing.assert_array_equal(outputs(pruned, q), outputs(record, q))

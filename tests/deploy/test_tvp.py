@@ -15,6 +15,7 @@ from policy_records import (
     random_integers,
     sealed,
     with_everything,
+    with_functions,
     with_squares,
 )
 
@@ -30,9 +31,12 @@ WHOLE = tvp.encode(with_everything(make_record((3, 7, 2), "int4", "binary", outp
 FLOATS = tvp.encode(with_everything(make_record((3, 4, 2), "tanh", "float")))
 OLD = tvp.encode(with_squares(make_record((3, 2), "int4")))
 OUTPUTS = tvp.encode(with_everything(make_record((3, 5, 2), "int8", scales="output")))
+FUNCTIONS = tvp.encode(
+    with_everything(with_functions(make_record((3, 5, 2), "int8", scales="output")))
+)
 FILES = {
     **{"cartpole": CARTPOLE, "bits": BITS, "whole": WHOLE, "floats": FLOATS, "old": OLD},
-    "outputs": OUTPUTS,
+    **{"outputs": OUTPUTS, "functions": FUNCTIONS},
 }
 """Between them every part of the format."""
 
@@ -72,6 +76,7 @@ RECORDS = st.fixed_dictionaries(
         "inputs": st.sampled_from(["f32", "i8", "bits"]),
         "seed": st.integers(0, 2**32 - 1),
         "scales": st.sampled_from(["layer", "output"]),
+        "functions": st.booleans(),
         "metadata": st.dictionaries(st.text(min_size=1, max_size=9), st.text(max_size=9)),
     }
 )
@@ -87,6 +92,7 @@ def assert_same(a: PolicyRecord, b: PolicyRecord) -> None:
         if ours.bias is not None:
             np.testing.assert_array_equal(ours.bias, theirs.bias)
         np.testing.assert_array_equal(ours.exponent, theirs.exponent)
+        np.testing.assert_array_equal(ours.functions, theirs.functions)
         for name in ("kind", "activation", "bias_exponent", "has_outputs"):
             assert getattr(ours, name) == getattr(theirs, name)
     for name in ("input_kind", "observation_bits", "observation_shift", "output_shift"):
@@ -97,7 +103,9 @@ def assert_same(a: PolicyRecord, b: PolicyRecord) -> None:
 @settings(deadline=None)  # a busy machine is not an error
 @given(RECORDS, st.booleans())
 def test_what_is_written_is_read_and_written_alike(options, has_everything):
+    has_functions = options.pop("functions")
     record = make_record(**options)
+    record = with_functions(record) if has_functions else record
     if has_everything:
         record = with_everything(record)
     data = tvp.encode(record)
@@ -155,6 +163,7 @@ MOMENTS = chunk(b"MOMT", f32(1) * 5)
 DEVIATIONS = chunk(b"MOMD", f32(1) * 8)
 ONE_VECTOR = struct.pack("<I", 1) + bytes(4 + 8)
 
+NO_GRID = "functions need a dense layer or an Elman cell, on int8, int4 or ternary"
 APART = "exponents of outputs are 9 apart; at most 8"
 REFUSALS = [
     (b"", 0, "not a .tvp policy file"),
@@ -188,7 +197,12 @@ REFUSALS = [
     (edited(CARTPOLE, LAYER_0 + 1, b"\0"), 33, "only the last layer has no activation"),
     (edited(CARTPOLE, LAYER_1 + 1, b"\1"), 45, "only the last layer has no activation"),
     (edited(CARTPOLE, LAYER_0 + 2, b"\3"), 34, "kind of weights 3; must be 0 to 2"),
-    (edited(CARTPOLE, LAYER_0 + 3, b"\4"), 35, "layer flags 4; must be 0 to 3"),
+    (edited(CARTPOLE, LAYER_0 + 3, b"\x08"), 35, "layer flags 8; must be 0 to 7"),
+    (edited(CARTPOLE, LAYER_0 + 3, b"\5"), 35, NO_GRID),  # signs
+    (edited(FLOATS, LAYER_0 + 3, b"\5"), 35, NO_GRID),
+    (edited(FUNCTIONS, LAYER_1 + 3, b"\5"), 47, NO_GRID),  # the last layer
+    (edited(FUNCTIONS, EXPONENTS + 6, b"\5"), 77, "function 5 of output 1; must be 0 to 4"),
+    (edited(FUNCTIONS, EXPONENTS + 9, b"\xff"), 80, "function 255 of output 4; must be 0 to 4"),
     (edited(FLOATS, LAYER_0 + 3, b"\3"), 35, "float weights have no exponents"),
     (edited(OUTPUTS, LAYER_0 + 6, b"\1"), 38, "exponent 1; at most 0 in size"),
     (edited(OUTPUTS, EXPONENTS + 1, b"\x19"), 72, "exponent 25 of output 1; at most 24 in size"),

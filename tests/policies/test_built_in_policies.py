@@ -16,7 +16,7 @@ from ternevo.arithmetic import observation
 from ternevo.deploy import integer, runtime, tvp
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.names import WrongObject
-from ternevo.policies import contract, policy_file
+from ternevo.policies import contract, graph, policy_file
 from ternevo.policies.acting import seen_first
 from ternevo.policies.policy_archive import OBS_KINDS
 from ternevo.settings.policies import (
@@ -29,6 +29,7 @@ from ternevo.settings.policies import (
     Recurrent,
     ResNet,
 )
+from ternevo.settings.policies.settings import FUNCTIONS
 from ternevo.strategies import warm_start
 from ternevo.types import ActionSpec, Inputs, ObsKind, ObsSpec, PolicyParams, Tensor
 
@@ -83,6 +84,15 @@ CASES: dict[str, tuple[PolicySettings, ObsSpec]] = {
         Graph(max_hidden=3, update="feed_forward", max_depth=3, activation="ternary"),
         ObsSpec(FLAT, "pixels"),
     ),
+    "graph of functions": (Graph(max_hidden=5, node_functions=FUNCTIONS), ObsSpec(FLAT)),
+    "graph of functions without memory": (
+        Graph(max_hidden=5, update="feed_forward", max_depth=3, node_functions=FUNCTIONS, copies=2),
+        ObsSpec((8,)),
+    ),
+    "graph of trits and functions": (
+        Graph(max_hidden=5, activation="ternary", node_functions=FUNCTIONS),
+        ObsSpec(FLAT),
+    ),
 }
 FLOATS = {
     "conv": (Conv(activation="relu", weights="float"), ObsSpec(IMAGE, "bits")),
@@ -99,6 +109,7 @@ FLOATS = {
 ONE_OF_EACH = (
     *("mlp", "conv", "conv of pixels", "resnet", "elman of signs", "gated", "gated of 4 bits"),
     *("graph", "graph of copies without memory", "graph of integers", "graph of trits"),
+    *("graph of functions", "graph of functions without memory"),
 )
 """Every policy, every cell and update, and every kind of activation and of input."""
 
@@ -130,7 +141,7 @@ def shipped(settings: PolicySettings, obs: ObsSpec, seed: int = 0) -> tuple[Any,
     if settings.weights == "ternary":
         params = tuple(
             {
-                name: Tensor(jnp.asarray(rng.integers(-1, 2, x.values.shape), jnp.int8), x.exponent)
+                name: Tensor(drawn(rng, name, x.values.shape), x.exponent)
                 for name, x in layer.items()
             }
             for layer in params
@@ -138,6 +149,13 @@ def shipped(settings: PolicySettings, obs: ObsSpec, seed: int = 0) -> tuple[Any,
     draws = rng.normal(size=(20, obs.size))
     moments = observation.of_all(draws) if observation.summed_size(obs) else None
     return policy, PolicyParams(params, moments or observation.empty(obs.size))
+
+
+def drawn(rng, name: str, shape: tuple[int, ...]) -> jax.Array:
+    """Return random trits, or a function for each node as a column with a single 1."""
+    if name != "function":
+        return jnp.asarray(rng.integers(-1, 2, shape), jnp.int8)
+    return graph.one_hot(jnp.asarray(rng.integers(0, *shape)), shape[0], jnp.int8).values
 
 
 def integers(rng, obs: ObsSpec, shape) -> np.ndarray:

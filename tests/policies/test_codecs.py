@@ -121,5 +121,9 @@ LOGITS = {
         *([365, -131], [-85, -44], [-1, -26], [261, 9], [37, -25], [45, -31]),
     ],
     "examples/two_poles.tvp": [[-127], [127], [127], [-101], [-60], [127]],
+    "tests/deploy/of_functions.tvp": [
+        *([115, -42], [7, 4], [60, 10], [0, 94], [125, 28], [6, 115]),
+    ],
 }
-"""As computed before outputs could have exponents, and when the file was made."""
+"""As computed before outputs could have exponents, and when the file was made: of the last one,
+when outputs first had functions."""

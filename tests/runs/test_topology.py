@@ -84,8 +84,10 @@ def test_a_picture_says_names_layers_and_gains():
 
 
 TRITS, FLOATS = Graph(max_hidden=1), Graph(max_hidden=1, weights="float")
+SHAPED = Graph(max_hidden=1, node_functions=("tanh", "hat", "relu", "sign"))
 DRAWS = HyperNEAT(max_hidden=1, hidden_sizes=())
 GAINS = (r"$\times 2^{-1}$", r"$\times 2^{3}$")
+SHAPES = (f"sign\n{GAINS[0]}", f"hat\n{GAINS[1]}")
 BOTH = (f"sine\n{GAINS[0]}", f"tanh\n{GAINS[1]}")
 
 
@@ -94,6 +96,7 @@ BOTH = (f"sine\n{GAINS[0]}", f"tanh\n{GAINS[1]}")
     [
         (TRITS, GAINS, "gain", "a, -1 or +1"),
         (FLOATS, ("", ""), "", "a, -1 or +1"),
+        (SHAPED, SHAPES, "function and gain", "a, -1 or +1"),
         (DRAWS, BOTH, "function and gain", "x1"),
     ],
 )

@@ -5,7 +5,13 @@ import math
 from typing import Any
 
 import numpy as np
-from policy_records import make_layer, make_record, observations, random_integers
+from policy_records import (
+    make_layer,
+    make_record,
+    observations,
+    random_integers,
+    with_functions,
+)
 
 from ternevo.deploy import integer, runtime
 from ternevo.deploy.record import Layer, PolicyRecord, Window
@@ -151,6 +157,13 @@ def check_many(count: int, first: int = 0) -> None:
             check_deep(deep_record(seed))
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
+
+
+def check_functions(count: int) -> None:
+    """Check chains and cells whose outputs have functions."""
+    for seed in range(count):
+        for types in (("dense",), ("elman",), ("dense", "elman")):
+            check_deep(with_functions(deep_record(seed, types=types, shape=(9,)), seed))
 
 
 def check_types(count: int) -> None:

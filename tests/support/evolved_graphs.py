@@ -18,16 +18,17 @@ GROWING = NEAT(
 )
 
 
-def graph_of(weights: Any = "ternary", update: Any = "recurrent", max_hidden: int = 3):
-    policy = GraphPolicy(max_hidden=max_hidden, update=update, weights=weights).build(OBS, ACTION)
+def graph_of(weights: Any = "ternary", update: Any = "recurrent", max_hidden: int = 3, **more: Any):
+    settings = GraphPolicy(max_hidden=max_hidden, update=update, weights=weights, **more)
+    policy = settings.build(OBS, ACTION)
     assert policy.topology is not None
     return policy, Graph(policy.topology, weights == "float")
 
 
 @functools.cache
-def evolved(weights: Any, update: Any, generations: int = 12):
+def evolved(weights: Any, update: Any, generations: int = 12, **more: Any):
     """Return the graph and the last population of a search by chance, which grows fast."""
-    policy, graph = graph_of(weights, update, 5)
+    policy, graph = graph_of(weights, update, 5, **more)
     search, _ = neat.search(GROWING, policy, weights)
 
     def one(state, key):

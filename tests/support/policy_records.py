@@ -6,9 +6,9 @@ import zlib
 
 import numpy as np
 
-from ternevo.deploy import integer, runtime, tvp
+from ternevo.deploy import functions, integer, runtime, tvp
 from ternevo.deploy.record import Layer, Moments, PolicyRecord, Squares, Vectors
-from ternevo.settings.policies.settings import LARGEST_LEVELS, exponent_spread
+from ternevo.settings.policies.settings import FUNCTIONS, LARGEST_LEVELS, exponent_spread
 
 NO_FLOATS, NO_INTEGERS = np.zeros(0, np.float32), np.zeros(0, np.int8)
 WIDTHS = (
@@ -167,6 +167,20 @@ def with_extreme_exponents(record: PolicyRecord) -> PolicyRecord:
     mean = np.ldexp(record.mean, 3 - exponent.astype(int)).astype(np.float32)
     mean[np.abs(mean) < np.finfo(np.float32).tiny] = 0  # as `observation.freeze` has it
     return dataclasses.replace(record, mean=mean, exponent=exponent)
+
+
+def with_functions(record: PolicyRecord, seed: int = 0) -> PolicyRecord:
+    """Give a random function to each output of the layers that may have functions."""
+    rng, most = np.random.default_rng(seed), len(FUNCTIONS)
+
+    def own(layer: Layer) -> Layer:
+        is_able = layer.type in ("dense", "elman") and layer.activation in functions.GRIDS
+        if not is_able or layer.skip:
+            return layer
+        codes = rng.integers(0, most, len(layer.weights)).astype(np.int8)
+        return dataclasses.replace(layer, functions=codes)
+
+    return dataclasses.replace(record, layers=tuple(map(own, record.layers)))
 
 
 def random_integers(record: PolicyRecord, rng, count: int) -> np.ndarray:

@@ -123,6 +123,19 @@ TERNEVO_FN void ternevo_to_trits(const int32_t *sums, int n, const int32_t *thre
   }
 }
 
+/* What the function of each output makes of its number on the grid: they are the same numbers, their
+   positive parts, sizes, signs of full scale, and what is left of full scale. */
+TERNEVO_FN void ternevo_to_functions(const uint8_t *functions, int n, int limit, int8_t *y) {
+  int i;
+  for (i = 0; i < n; i++) {
+    const int function = TERNEVO_U8(functions + i), v = y[i], size = v < 0 ? -v : v;
+    if (function == 1) y[i] = (int8_t)(v > 0 ? v : 0);
+    if (function == 2) y[i] = (int8_t)size;
+    if (function == 3) y[i] = (int8_t)(v > 0 ? limit : v < 0 ? -limit : 0);
+    if (function == 4) y[i] = (int8_t)(limit - size);
+  }
+}
+
 /* A memory goes a part of the way to the candidates; a unit of the grid is 2**bits. */
 TERNEVO_FN void ternevo_gate(const int32_t *sums, int n, const int8_t *shifts, int shift, int bits,
                              const int8_t *candidates, int8_t *memory) {

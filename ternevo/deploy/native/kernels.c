@@ -53,9 +53,10 @@ typedef struct {
     int full_scale;  /* of its inputs */
     int gate_shift;  /* of the gates of TVP_GATED */
     int run, run_groups; /* inputs side by side in an image, and their groups; see `prepare_deep` */
-    int32_t *own;  /* [rows], where outputs have exponents: the threshold of each after a ternary
-                      activation, how far the logits of each are shifted to the left, else the
-                      shift of each; NULL where `shift` and `threshold` are those of all */
+    int32_t *own;  /* [rows], where outputs have exponents or functions: the threshold of each after
+                      a ternary activation, how far the logits of each are shifted to the left, else
+                      the shift of each; NULL where `shift` and `threshold` are those of all */
+    uint8_t *functions; /* [rows], only where there is `own`; NULL where outputs have none */
     int32_t *bias; /* [rows], with what the kernel folds into it */
     void *weights; /* in the kernel's layout */
     /* What only deep policies need. */
@@ -183,12 +184,26 @@ static inline int32_t activate(const net_layer *layer, int32_t sum) {
     return on_grid(sum, layer->shift, layer->limit);
 }
 
-static inline int32_t activate_own(const net_layer *layer, int row, int32_t sum) {
-    int32_t own = layer->own[row];
-    if (layer->activation == TVP_TERNARY_ACTIVATION) {
-        return (sum > own) - (sum < -own);
+/* What a function makes of a number on the grid, as ternevo/deploy/functions.py has it. */
+static inline int32_t shaped(int function, int32_t value, int32_t limit) {
+    int32_t size = value < 0 ? -value : value;
+    switch (function) {
+    case TVP_POSITIVE: return value > 0 ? value : 0;
+    case TVP_ABSOLUTE: return size;
+    case TVP_FULL_SIGN: return value > 0 ? limit : value < 0 ? -limit : 0;
+    case TVP_HAT: return limit - size;
+    default: return value;
     }
-    return on_grid(sum, own, layer->limit);
+}
+
+static inline int32_t activate_own(const net_layer *layer, int row, int32_t sum) {
+    int32_t own = layer->own[row], value;
+    if (layer->activation == TVP_TERNARY_ACTIVATION) {
+        value = (sum > own) - (sum < -own);
+    } else {
+        value = on_grid(sum, own, layer->limit);
+    }
+    return layer->functions == NULL ? value : shaped(layer->functions[row], value, layer->limit);
 }
 
 /* ------------------------------------------------------------------------------------ plain C */
@@ -1158,8 +1173,12 @@ static int threshold_of(int unit_bits) {
 static int prepare_own(net_layer *layer, const tvp_layer *from, int in_bits, int out_bits) {
     int largest = largest_exponent(from);
     layer->own = allocate((size_t)layer->rows * sizeof *layer->own);
-    if (layer->own == NULL) {
+    layer->functions = from->functions != NULL ? allocate((size_t)layer->rows) : NULL;
+    if (layer->own == NULL || (from->functions != NULL && layer->functions == NULL)) {
         return -1;
+    }
+    if (from->functions != NULL) {
+        memcpy(layer->functions, from->functions, (size_t)from->rows);
     }
     for (int r = 0; r < from->rows; r++) {
         int unit_bits = exponent_of(from, r) + in_bits;
@@ -1243,8 +1262,9 @@ static int prepare_layers(kernels_net *net, const tvp_policy *p) {
         if (prepare_layer(layer, net->kernel, from, inputs_full_scale) != 0) {
             return -1;
         }
-        int needs_own = from->activation != TVP_SIGN;
-        if (from->exponents != NULL && needs_own && prepare_own(layer, from, in_bits, bits) != 0) {
+        int needs_own = from->exponents != NULL && from->activation != TVP_SIGN;
+        needs_own = needs_own || from->functions != NULL;
+        if (needs_own && prepare_own(layer, from, in_bits, bits) != 0) {
             return -1;
         }
     }
@@ -1450,6 +1470,7 @@ void kernels_free(kernels_net *net) {
         release(net->layers[i].table);
         release(net->layers[i].offsets);
         release(net->layers[i].own);
+        release(net->layers[i].functions);
         release(net->layers[i].bias);
         release(net->layers[i].weights);
     }

@@ -226,7 +226,8 @@ static int read_layer_start(reader *r, const tvp_policy *p, tvp_layer *layer, co
     layer->activation = fields[1];
     layer->kind = fields[2];
     layer->has_bias = fields[3] & 1;
-    layer->has_outputs = fields[3] >> 1;
+    layer->has_outputs = fields[3] >> 1 & 1;
+    layer->has_functions = fields[3] >> 2 & 1;
     layer->out = read_u16(fields + 4);
     layer->exponent = read_i8(fields[6]);
     layer->bias_exponent = read_i8(fields[7]);
@@ -237,7 +238,12 @@ static int read_layer_start(reader *r, const tvp_policy *p, tvp_layer *layer, co
          "only the last layer has no activation");
     int most = p->minor ? TVP_WEIGHT2 : TVP_FLOAT;
     NEED(layer->kind <= most, r, at + 2, "kind of weights %d; must be 0 to %d", layer->kind, most);
-    NEED(fields[3] <= 3, r, at + 3, "layer flags %d; must be 0 to 3", fields[3]);
+    NEED(fields[3] <= 7, r, at + 3, "layer flags %d; must be 0 to 7", fields[3]);
+    int has_grid = layer->activation == TVP_INT8 || layer->activation == TVP_INT4 ||
+                   layer->activation == TVP_TERNARY_ACTIVATION;
+    has_grid = has_grid && (layer->type == TVP_DENSE || layer->type == TVP_ELMAN);
+    NEED(has_grid || !layer->has_functions, r, at + 3,
+         "functions need a dense layer or an Elman cell, on int8, int4 or ternary");
     NEED(!layer->has_outputs || layer->kind != TVP_FLOAT, r, at + 3,
          "float weights have no exponents");
     NEED(1 <= layer->out && layer->out <= TVP_MAX_WIDTH, r, at + 4, "%d outputs; must be 1 to %d",
@@ -304,6 +310,7 @@ static int check_skip(reader *r, const tvp_policy *p, int index, size_t at) {
     NEED((layer->type == TVP_DENSE || layer->type == TVP_CONVOLUTION) &&
              index != p->num_layers - 1,
          r, at, "only a convolution or a dense layer before the last has a skip");
+    NEED(!layer->has_functions, r, at, "a skip of a layer with functions");
     NEED(layer->activation != TVP_SIGN && layer->activation != TVP_TERNARY_ACTIVATION, r, at,
          "a skip before the activation %s", names[layer->activation]);
     NEED(layer->skip <= index, r, at, "skip %d of layer %d; at most %d", layer->skip, index, index);
@@ -588,6 +595,22 @@ static int read_exponents(reader *r, tvp_layer *layer) {
     return TVP_OK;
 }
 
+static int read_functions(reader *r, tvp_layer *layer) {
+    const uint8_t *bytes;
+    size_t start = r->at, count = (size_t)layer->rows;
+    TRY(take(r, count, "functions", &bytes));
+    for (size_t i = 0; i < count; i++) {
+        NEED(bytes[i] < TVP_NUM_FUNCTIONS, r, start + i, "function %d of output %zu; must be 0 to %d",
+             bytes[i], i, TVP_NUM_FUNCTIONS - 1);
+    }
+    layer->functions = malloc(count);
+    if (layer->functions == NULL) {
+        return TVP_NO_MEMORY;
+    }
+    memcpy(layer->functions, bytes, count);
+    return TVP_OK;
+}
+
 static int read_payload(reader *r, tvp_layer *layer) {
     const uint8_t *unused;
     if (layer->type == TVP_MAX_POOL) {
@@ -595,6 +618,9 @@ static int read_payload(reader *r, tvp_layer *layer) {
     }
     if (layer->has_outputs) {
         TRY(read_exponents(r, layer));
+    }
+    if (layer->has_functions) {
+        TRY(read_functions(r, layer));
     }
     if (layer->kind == TVP_FLOAT) {
         return take_floats(r, count_of(layer), "weight", &unused);
@@ -804,6 +830,7 @@ void tvp_free(tvp_policy *policy) {
     free(policy->high);
     for (int i = 0; i < TVP_MAX_LAYERS; i++) {
         free(policy->layers[i].exponents);
+        free(policy->layers[i].functions);
         free(policy->layers[i].weights);
     }
     memset(policy, 0, sizeof *policy);

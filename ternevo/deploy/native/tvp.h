@@ -17,6 +17,7 @@ enum { TVP_F32, TVP_I8, TVP_BITS, TVP_PIXELS };
 enum { TVP_DISCRETE, TVP_CONTINUOUS };
 enum { TVP_TERNARY, TVP_BINARY, TVP_FLOAT, TVP_WEIGHT8, TVP_WEIGHT4, TVP_WEIGHT2 };
 enum { TVP_DENSE = 1, TVP_CONVOLUTION, TVP_MAX_POOL, TVP_ELMAN, TVP_GATED };
+enum { TVP_SAME, TVP_POSITIVE, TVP_ABSOLUTE, TVP_FULL_SIGN, TVP_HAT, TVP_NUM_FUNCTIONS };
 enum { TVP_NONE, TVP_INT8, TVP_INT4, TVP_SIGN, TVP_TERNARY_ACTIVATION, TVP_TANH, TVP_RELU };
 
 /* Where a file breaks a rule, and which. */
@@ -31,7 +32,7 @@ typedef struct {
 } tvp_shape;
 
 typedef struct {
-    int type, kind, activation, has_bias, has_outputs, exponent, bias_exponent;
+    int type, kind, activation, has_bias, has_outputs, has_functions, exponent, bias_exponent;
     int inputs; /* of a row; 0 of a pool */
     int rows;   /* of the matrix: `out`, twice that if gated, 0 of a pool */
     int out;    /* values of a dense layer or a cell, else channels */
@@ -40,6 +41,7 @@ typedef struct {
     int before; /* the activation of the grid of its inputs; -1: they are observations */
     tvp_shape shape, shape_after;
     int8_t *exponents; /* [rows] if has_outputs, else NULL, and all rows have `exponent` */
+    uint8_t *functions; /* [rows] if has_functions, else NULL: what follows the activation */
     int8_t *weights;   /* [rows][inputs], then [rows] biases if any; NULL for floats and pools */
 } tvp_layer;
 

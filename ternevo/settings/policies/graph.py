@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from ternevo.settings.meaning import COUNT, at_least, check, option
 from ternevo.settings.policies.layered import Layered
-from ternevo.settings.policies.settings import PolicySettings
+from ternevo.settings.policies.settings import FunctionName, PolicySettings
 
 OBSERVATION_BITS = {"int8": 8, "int4": 4, "ternary": 2}
 """Bits of an observation for each activation: a node adds up observations and other nodes."""
@@ -37,6 +37,10 @@ class Graph(PolicySettings):
     in the documentation."""
     activation: Literal["int8", "int4", "ternary"] = "int8"
     """Activation of all nodes, a hard tanh on a grid of 8 bits, 4 bits, or three numbers."""
+    node_functions: tuple[FunctionName, ...] = ("tanh",)
+    """What a node may make of its number x in [-1, 1] after that; each has a gene for its own.
+    tanh leaves it; relu is max(x, 0), absolute |x|, sign -1, 0 or 1, and hat 1 - |x|. All nodes
+    begin with the first of them."""
     matmul: Literal["auto", "planes", "float32", "bfloat16", "int8"] = "auto"
     """How to multiply; a policy returns the same. planes counts bits; auto chooses the fastest."""
 
@@ -50,6 +54,10 @@ class Graph(PolicySettings):
         check("max_depth", self.max_depth, at_least(2))
         if self.copies not in (1, 2, 4, 8):
             raise ValueError(f"copies must be 1, 2, 4 or 8, got {self.copies}")
+        if len(set(self.node_functions)) < max(1, len(self.node_functions)):
+            raise ValueError(
+                f"node_functions must be one or more, each once, got {self.node_functions}"
+            )
         if self.weights != "int8":
             self.check_has_zeros("graph")
         elif self.update == "feed_forward":
@@ -57,6 +65,11 @@ class Graph(PolicySettings):
                 "--update feed_forward passes observations on unchanged, which --weights int8 "
                 "cannot; use --update recurrent, or --weights ternary or float"
             )
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether nodes have functions; without, all of them are a hard tanh."""
+        return self.node_functions != ("tanh",)
 
     @property
     def layered(self) -> Layered:

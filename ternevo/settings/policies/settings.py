@@ -1,7 +1,7 @@
 """The base of all policy settings: they have a kind of weights and build the policy."""
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from ternevo.settings.built import Built
 
@@ -13,6 +13,12 @@ WeightName = Literal["ternary", "binary", "float", "int8", "int4", "int2"]
 
 LARGEST_LEVELS: dict[WeightName, int] = {"int8": 127, "int4": 7, "int2": 1}
 """Of weights that are integers of some bits, symmetric about 0: the largest."""
+
+FunctionName = Literal["tanh", "relu", "absolute", "sign", "hat"]
+"""Name of what a node makes of its number; `ternevo.deploy.functions` computes it."""
+
+FUNCTIONS: tuple[FunctionName, ...] = get_args(FunctionName)
+"""The code of a function in a file is its place here."""
 
 Ternarizer = Literal["absmean", "twn", "ttq"]
 """How latents are cut into trits; see ternevo/arithmetic/ternarizers.py."""

@@ -39,7 +39,7 @@ class NEAT(Evolution):
     node; ternary weights only."""
     function_rate: float = option(0.1, FRACTION, is_data=True)
     """Share of the mutations that leave the topology alone that draw the function of a node anew;
-    only for --policy hyperneat."""
+    only for --policy hyperneat, and graph with several --node_functions."""
     toggle_rate: float = option(0.0, FRACTION, is_data=True)
     """Share of these mutations that turn a link on or off."""
     enable_rate: float = option(0.0, FRACTION, is_data=True)
