@@ -12,6 +12,7 @@ of training, without compiling.
 """
 
 import argparse
+import dataclasses
 import itertools
 import math
 import time
@@ -116,9 +117,10 @@ def options_of(algorithm: str, weights: str) -> str:
 
 def config_of(algorithm: str, game: str, weights: str) -> RunConfig:
     """Return the settings of an arm; schedules of gradient learners span its frames."""
-    words = f"--env gymnax/{game}-MinAtar {options_of(algorithm, weights)}".split()
-    size = generation_size(parse(words).strategy)
-    return parse([*words, "--num_generations", str(math.ceil(FRAMES / size))] if size else words)
+    config = parse(f"--env gymnax/{game}-MinAtar {options_of(algorithm, weights)}".split())
+    size = generation_size(config.strategy)
+    count = math.ceil(FRAMES / size) if size else config.num_generations
+    return dataclasses.replace(config, num_generations=count)
 
 
 def generation_size(settings: Settings) -> int:

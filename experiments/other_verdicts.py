@@ -2,8 +2,9 @@
 
 They read results/neat.jsonl, of neat.py, hyperneat.py and neat_q.py, results/lifetimes.jsonl, of
 lifetimes.py, results/quadruped.jsonl, of quadruped.py, results/ntm.jsonl, of ntm.py,
-results/poet.jsonl, of poet.py, and results/advantages.jsonl and results/games.jsonl, of programs
-of these names, which judge their own. Thresholds are those of the acceptance suite; see acceptance.py for the others.
+results/poet.jsonl, of poet.py, and results/advantages.jsonl and results/games.jsonl, of programs of
+these names, which judge their own. Thresholds are those of the acceptance suite; see acceptance.py
+for the others.
 """
 
 import json

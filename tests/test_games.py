@@ -44,13 +44,18 @@ def counting(policy, calls):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("ppo", {}), ("dqn", {}), ("dqn", {"double": False})], ids=str
+    ("name", "options"),
+    [
+        ("ppo", {"num_envs": 2}),
+        ("dqn", {}),
+        pytest.param("dqn", {"double": False}, marks=pytest.mark.slow),
+    ],
 )
 def test_the_cost_of_a_learner_is_what_its_network_is_asked(games, name, options):
-    calls, generations, frames = collections.Counter(), 3, 0
+    calls, generations, frames = collections.Counter(), 2, 0
     env = envs.make("probe/corridor", 5)
     policy = counting(MLP((4,)).build(env.obs, env.action), calls)
-    settings = STRATEGIES[name].of(**SMALL[name], **options)
+    settings = STRATEGIES[name].of(**{**SMALL[name], **options})
     strategy = settings.build(env, policy, "ternary", generations)
     state, step = strategy.init(jax.random.key(0), *strategy.numbers()), jax.jit(strategy.step)
     for generation in range(generations):
