@@ -2,8 +2,9 @@
 
 They read results/neat.jsonl, of neat.py, hyperneat.py and neat_q.py, results/lifetimes.jsonl, of
 lifetimes.py, results/quadruped.jsonl, of quadruped.py, results/ntm.jsonl, of ntm.py,
-results/poet.jsonl, of poet.py, and results/advantages.jsonl, of advantages.py, which judges its
-own. Thresholds are those of the acceptance suite; see acceptance.py for the others.
+results/poet.jsonl, of poet.py, and results/advantages.jsonl and results/games.jsonl, of programs of
+these names, which judge their own. Thresholds are those of the acceptance suite; see acceptance.py
+for the others.
 """
 
 import json
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import advantages
+import games
 from claims import RESULTS, WORDS, Verdict, is_above, shown
 
 LIFETIMES = "python experiments/lifetimes.py"
@@ -31,6 +33,7 @@ def all_of_them() -> list[Verdict]:
         *_quadruped(_lines("quadruped.jsonl")),
         *_machines(lives, learned),
         *advantages.judged(_lines("advantages.jsonl")),
+        *games.judged(_lines("games.jsonl")),
         SCALING,
         *_poet(_lines("poet.jsonl")),
     ]

@@ -45,6 +45,7 @@ LEFT_OUT = {  # what a line contains, and why a test cannot run it
     "ternevo.bench": "takes ten minutes by itself",
     "ternevo bench": "takes ten minutes by itself",
     "experiments/minatar.py": "takes an hour by itself",
+    "experiments/games.py": "takes an hour by itself",
     "wandb ": "needs an account",
     "tensorboard --logdir": "a server",
     "xprof": "a server",
