@@ -21,7 +21,7 @@ from ternevo.deploy.record import CELL_TYPES, PerOutput, PolicyRecord
 MAX_SIGNS = 2**15
 """Most products of a row that kernels of signs count; a row of more is one of bytes."""
 
-_SHIFTS = (-9, 25)
+_SHIFTS = (-9, 31)
 """Shifts beyond these change nothing: what is not 0 is clipped, twice the limit, or all is 0."""
 _INT_MAX = 32_767
 
@@ -211,7 +211,7 @@ def _own_tables(writer: Writer, layer: IntegerLayer, i: int) -> Iterable[str]:
 def _for_c(letter: str, values: NDArray[np.int32]) -> NDArray[np.int32]:
     if letter == "a":
         return -values
-    return np.minimum(values, 2**24) if letter == "h" else np.clip(values, *_SHIFTS)
+    return np.minimum(values, 2**30) if letter == "h" else np.clip(values, *_SHIFTS)
 
 
 def _sums(matrix: Matrix) -> Iterable[str]:

@@ -19,6 +19,9 @@ GRIDS = {"int8": (7, 127), "int4": (3, 7), "sign": (0, 1), "ternary": (0, 1)}
 """Of each activation: the bits of a unit, and the largest number, which is also the full scale."""
 
 
+EXACT = 2**24
+"""Integers below this in size are exact in float32, in any order of summation."""
+
 MEANS = {"i8": 0.0, "pixels": 128.0}
 """What stands for 0 in the kinds of inputs that are rounded and have no moments."""
 
@@ -49,6 +52,7 @@ class IntegerLayer:
       gate_shift: of "gated" on int8 and int4, whose `shift` and `threshold` are those of its
         candidates; else 0. An int, or int32 [out].
       functions: int8 [out], of what follows the activation; None without.
+      largest_sum: no sum is larger; below 2**31.
     """
 
     weights: NDArray[np.int8]
@@ -62,6 +66,7 @@ class IntegerLayer:
     shape: Shape = ()
     gate_shift: PerOutput = 0
     functions: NDArray[np.int8] | None = None
+    largest_sum: int = 0
 
     @property
     def memory_size(self) -> int:
@@ -121,6 +126,7 @@ def compile_integer(record: PolicyRecord) -> IntegerNet:
                 shape,
                 gates + 1 - bits if layer.type == "gated" and bits else 0,
                 layer.functions,
+                _largest_sum(layer.weights, bias, full_scale),
             )
         )
         full_scale = limit
@@ -138,6 +144,12 @@ def first_memory(record: PolicyRecord) -> NDArray[np.int8]:
 def _pool(window: Window | None, shape: Shape) -> IntegerLayer:
     nothing = np.zeros((0, 0), np.int8)
     return IntegerLayer(nothing, np.zeros(0, np.int32), "none", 0, 0, "max_pool", window, 0, shape)
+
+
+def _largest_sum(weights: NDArray[np.int8], bias: NDArray[np.int32], full_scale: int) -> int:
+    """Return the largest sum of a layer; integers may be given that are one below full scale."""
+    products = np.abs(weights).sum(1, dtype=np.int64) * (full_scale + 1)
+    return int(np.max(products + np.abs(bias)))
 
 
 def _of_gates(unit_bits: PerOutput, size: int) -> tuple[PerOutput, PerOutput]:
@@ -278,7 +290,8 @@ def steps(net: IntegerNet, dtype: type) -> tuple[forward.Step, ...]:
 
     Args:
       net: the policy.
-      dtype: of the products: int64, or float32, in which sums below 2**24 are exact, and fast.
+      dtype: of the products: int64, or float32, which is fast; a layer whose sums would not be
+        exact then takes float64.
     """
     return tuple(
         forward.Step(
@@ -287,7 +300,9 @@ def steps(net: IntegerNet, dtype: type) -> tuple[forward.Step, ...]:
             layer.skip,
             layer.memory_size,
             layer.shape,
-            layer.weights.T.astype(dtype),
+            layer.weights.T.astype(
+                np.float64 if dtype == np.float32 and layer.largest_sum >= EXACT else dtype
+            ),
             functools.partial(_follow, layer),
         )
         for layer in net.layers

@@ -1,8 +1,9 @@
 """A policy as an ONNX graph that computes exactly the integers of `integer.py`.
 
 Sums are taken in float32, which is exact as long as they stay below 2**24, so every runtime, in
-any order of summation, returns the same logits. A policy with floats (a float twin, or the
-activation tanh or relu) is written with the same operators and agrees up to rounding.
+any order of summation, returns the same logits; a policy with larger sums is refused. A policy with
+floats (a float twin, or the activation tanh or relu) is written with the same operators and agrees
+up to rounding.
 
 Images are [batch, channels, height, width] inside, as Conv and MaxPool want them; observations and
 weights stay in the order [height, width, channels] of the file.
@@ -23,16 +24,12 @@ from ternevo import __version__
 from ternevo.deploy import capabilities, integer, tvp
 from ternevo.deploy.record import Layer, PolicyRecord, Shape
 from ternevo.installation import load
-from ternevo.settings.policies.settings import FUNCTIONS, LARGEST_LEVELS, bias_shift_limit
+from ternevo.settings.policies.settings import FUNCTIONS, bias_shift_limit
 
 WeightFormat = Literal["int8", "int2"]
 
 VERSIONS = {"int8": (13, 8), "int2": (25, 13)}
 """Opset and IR version of a graph, the lowest that has what it needs."""
-
-EXACT_SUMS = 2**24
-"""Integers below this in size are exact in float32, in any order of summation."""
-
 
 MEMORY, NEXT_MEMORY = "memory", "next_memory"
 """Names of the memory before a step, an input, and after it, an output."""
@@ -103,7 +100,8 @@ def to_onnx(record: PolicyRecord, weights: WeightFormat = "int8") -> "onnx.Model
         floats.
 
     Raises:
-      UnsupportedError: it has layers, a skip or inputs that the export does not run.
+      UnsupportedError: it has layers, a skip or inputs that the export does not run, or sums that
+        float32 would round.
       ModuleNotFoundError: onnx is not installed.
       ImportError: the installed onnx has no 2-bit integers.
       ValueError: `weights` is neither "int8" nor "int2".
@@ -247,16 +245,18 @@ def _steps(record: PolicyRecord) -> list[_Step]:
         return _float_steps(record)
     net = integer.compile_integer(record)
     steps = []
-    for layer, compiled in zip(record.layers, net.layers, strict=True):
+    for i, (layer, compiled) in enumerate(zip(record.layers, net.layers, strict=True)):
+        if compiled.largest_sum >= integer.EXACT:
+            raise capabilities.UnsupportedError(
+                f"--to onnx takes sums in float32, exact below 2**24, and those of layer {i} may "
+                f"be {compiled.largest_sum:,}; --to tvp, c and numpy take int32"
+            )
         matrix = _Matrix(
             compiled.weights,
             compiled.bias.astype(np.float32),
             _power_of_two(-compiled.shift),
             np.asarray(compiled.threshold, np.float32),
         )
-        level = LARGEST_LEVELS.get(layer.kind, 1)
-        largest = 127 * level * matrix.weights.shape[1] + np.abs(matrix.bias).max(initial=0)
-        assert largest < EXACT_SUMS  # the format's limits on widths and biases see to it
         gate_scale = _power_of_two(-compiled.gate_shift)
         steps.append(_step(layer, compiled.shape, matrix, gate_scale))
     return steps

@@ -469,7 +469,6 @@ class _Numpy:
         self.record = record
         if record.is_integer:
             self.net = integer.compile_integer(record)
-            # Sums below 2**24 are exact in float32, and fast.
             self.steps, self.shift = integer.steps(self.net, np.float32), self.net.input_shift
         else:
             self.steps, self.shift = float_steps(record), integer.input_shift(record)

@@ -104,7 +104,8 @@ Of integers of some bits it is less, as their sums are larger: `exponent_spread`
 INPUT_EXPONENT_LIMIT = 120
 """The limit of `ternevo.arithmetic.observation`, which says why."""
 MAX_SHIFT = 8
-assert 127 * (MAX_FAN_IN + 2**8) < 2**24  # so that sums are exact in float32
+assert 127 * (MAX_FAN_IN + 2**8) < 2**24  # so that sums of trits are exact in float32
+assert largest_sum("int8", 127, MAX_FAN_IN) < 2**30  # so that int32 holds sums, also as C rounds
 
 
 def load(path: str | Path) -> PolicyRecord:
@@ -664,7 +665,12 @@ def _check_window(reader: Reader, at: int, found: _LayerHead) -> None:
 
 
 def _check_sum(reader: Reader, at: int, head: _Head, found: _LayerHead) -> None:
-    """Check that sums of integers of some bits stay below 2**24, whatever the weights are."""
+    """Check that logits of integers of some bits stay below 2**24, whatever the weights are.
+
+    An int32 holds the sums of all other layers, see `MAX_FAN_IN`.
+    """
+    if found.activation != "none":
+        return
     full_scale = integer.GRIDS.get(found.before, (0, 1))[1]
     if not found.before:
         full_scale = max(2 ** (head.observation_bits - 1) - 1, 1)

@@ -124,7 +124,8 @@ def network(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Network:
         cells = [Dense(obs.size + sizes.nodes)] * sizes.depth
     grid = layers.observation_grid(settings.layered, obs)
     try:
-        return layers.network((*cells, Dense(sizes.outputs)), obs.shape, grid, hidden)
+        own = (*cells, Dense(sizes.outputs))
+        return layers.network(own, obs.shape, grid, hidden, settings.weights)
     except ValueError as error:
         raise ValueError(f"{error}; change --max_hidden or --max_depth") from error
 

@@ -5,7 +5,8 @@ weights is a matrix [fan_in, rows], drawn, scaled and packed alike; layers diffe
 multiply it by. A params pytree is a tuple of {"weight", "bias"} dicts, one for each such layer.
 
 Every product and sum is an integer below 2**24, so float32 (or bf16 inputs with
-float32 sums) computes it exactly, in any order, on any device. A matrix returns
+float32 sums) computes it exactly, in any order, on any device. A hidden layer whose sums may be
+larger adds parts that stay below it as int32 (`wide_dot`). A matrix returns
 pre-activations in units, as an integer sum times a power of two; a hard tanh
 saturates at one unit. The equations are in docs/explanation/policy_arithmetic.md.
 """
@@ -379,12 +380,16 @@ TYPES: dict[type[Layer], LayerType] = {
 
 
 class Place(NamedTuple):
-    """A layer in its network: the shape and grid of its inputs, and the grid of its outputs."""
+    """A layer in its network: the shape and grid of its inputs, and the grid of its outputs.
+
+    `part` is how many products float32 sums exactly, if the layer has more of them; else 0.
+    """
 
     layer: Layer
     shape: Shape
     inputs: Grid
     outputs: Grid
+    part: int = 0
 
     @property
     def matrix(self) -> tuple[int, int] | None:
@@ -453,7 +458,8 @@ def placed(
     for layer, outputs in layers:
         if not layer.matrix(shape):
             outputs = inputs  # a pool returns some of its inputs
-        found.append(Place(layer, shape, inputs, outputs))
+        part = _part(layer.matrix(shape), inputs, weights)
+        found.append(Place(layer, shape, inputs, outputs, part))
         try:
             shape = layer.after(shape)
             _check_place(found, weights)
@@ -500,14 +506,26 @@ def _work_of(place: Place) -> int:
     return math.prod(after[:-1]) * math.prod(place.matrix or ())
 
 
+def _part(matrix: tuple[int, int] | None, inputs: Grid, weights: WeightName) -> int:
+    """Return `Place.part` of a layer with weights of this shape."""
+    largest = inputs.full_scale + 1  # observations of few bits reach -2**(bits - 1)
+    if not matrix or not inputs.num_bits or largest_sum(weights, largest, matrix[0]) < EXACT:
+        return 0
+    return (EXACT - 1) // (largest * LARGEST_LEVELS.get(weights, 1))
+
+
 def _check_place(places: list[Place], weights: WeightName) -> None:
     """Refuse a last place that does not fit the ones before, see `network`."""
-    layer, shape, inputs, outputs = places[-1]
+    layer, shape, inputs, outputs, _ = places[-1]
     if matrix := layer.matrix(shape):
+        # Outputs are float32, which ties of the largest ones would show.
+        bits = 24 if outputs is OUTPUT else 31
         largest = largest_sum(weights, inputs.full_scale, matrix[0])
-        if inputs.num_bits and largest >= EXACT:
+        if inputs.num_bits and largest >= 2**bits:
             instead = " or --weights int4" if weights == "int8" else ""
-            raise ValueError(f"{matrix[0]:,} inputs: a sum may exceed 2**24; use fewer{instead}")
+            raise ValueError(
+                f"{matrix[0]:,} inputs: a sum may exceed 2**{bits}; use fewer{instead}"
+            )
     if isinstance(layer, Convolution) and layer.window.padding and inputs.is_sign:
         raise ValueError("padding is 0, and signs have no 0: use another --activation")
     if layer.memory_size and not inputs.is_same(outputs):
@@ -520,7 +538,7 @@ def _check_place(places: list[Place], weights: WeightName) -> None:
 
 
 def _check_skip(places: list[Place]) -> None:
-    layer, shape, _, outputs = places[-1]
+    layer, shape, _, outputs, _ = places[-1]
     if layer.skip > len(places):
         raise ValueError(f"skip must be 1 to {len(places)} here, got {layer.skip}")
     source = places[-layer.skip]
@@ -588,7 +606,7 @@ def forward(
         product = OUTPUT.activate  # never called: a pool has no weights
         if place.matrix:
             matrix = next(matrices)
-            product = functools.partial(multiply, matrix, place.inputs)
+            product = functools.partial(multiply, matrix, place)
             grid = _with_functions(grid, matrix.functions)
         own = next(given) if layer.memory_size else None
         own, values = layer.run(product, grid, values, own)
@@ -636,11 +654,12 @@ class BitPlanes(NamedTuple):
     functions: Int8[Array, "*population out"] | None = None
 
 
-def multiply(matrix: Product | BitPlanes, inputs: Grid, values: jax.Array) -> jax.Array:
+def multiply(matrix: Product | BitPlanes, place: Place, values: jax.Array) -> jax.Array:
     """Return the units [..., rows] of values [..., fan_in]; there is at most one leading axis."""
     if isinstance(matrix, Product):
-        return _dot(matrix, values) * matrix.scale
-    count = functools.partial(_count, matrix, inputs)
+        dot = wide_dot(place.part) if place.part else _dot
+        return dot(values, matrix.weight, matrix.bias) * matrix.scale
+    count = functools.partial(_count, matrix, place.inputs)
     return (jax.vmap(count) if values.ndim > 1 else count)(values) * matrix.scale
 
 
@@ -778,11 +797,41 @@ def _bias_size(layer: dict[str, Tensor], inputs: Grid, limit: int) -> jax.Array:
     return jnp.round(size) if inputs.num_bits else size
 
 
-def _dot(layer: Product, values: jax.Array) -> jax.Array:
-    dtype = layer.weight.dtype
-    sums = jnp.int32 if dtype == jnp.int8 else jnp.float32
-    total = jnp.dot(values.astype(dtype), layer.weight, preferred_element_type=sums)
-    return total.astype(jnp.float32) + layer.bias
+def _products(values: jax.Array, weight: jax.Array) -> jax.Array:
+    sums = jnp.int32 if weight.dtype == jnp.int8 else jnp.float32
+    return jnp.dot(values.astype(weight.dtype), weight, preferred_element_type=sums)
+
+
+def _dot(values: jax.Array, weight: jax.Array, bias: jax.Array) -> jax.Array:
+    return _products(values, weight).astype(jnp.float32) + bias
+
+
+@functools.cache
+def wide_dot(part: int) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
+    """Return a `_dot` of which only `part` products are exact in float32: parts add up as int32.
+
+    Weights that are learned before they are rounded are no integers; of these, parts are rounded.
+    """
+
+    def exact(values: jax.Array, weight: jax.Array, bias: jax.Array) -> jax.Array:
+        total = jnp.round(bias).astype(jnp.int32)
+        for start in range(0, len(weight), part):
+            sums = _products(values[..., start : start + part], weight[start : start + part])
+            total = total + jnp.round(sums).astype(jnp.int32)
+        return rounded_to_odd(total)
+
+    return straight_through(exact, _dot)
+
+
+def rounded_to_odd(sums: Int32[Array, "*rows"]) -> Float32[Array, "*rows"]:
+    """Return float32 that every later rounding and comparison takes as it would take the sums.
+
+    From 2**24 on the lowest 8 bits are left out, and where one of them is 1 the next one is set: no
+    number becomes a tie that was none (Boldo, Melquiond 2008, "Emulation of FMA and correctly
+    rounded sums: proved algorithms using rounding to odd").
+    """
+    coarse = (sums & -256) | jnp.where(sums & 255 != 0, 256, 0)
+    return jnp.where(jnp.abs(sums) < EXACT, sums, coarse).astype(jnp.float32)
 
 
 def _offset(planes: Planes, inputs: Grid) -> jax.Array:

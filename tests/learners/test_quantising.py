@@ -112,7 +112,8 @@ def test_evolution_of_trits_says_what_searches_integers():
 
 def test_too_many_inputs_are_refused_before_training():
     env = envs.make("probe/sign")
-    wide = MLP((1100, 4), weights="int8")
+    wide = MLP((4, 1100), weights="int8")
     with pytest.raises(ValueError, match=r"1,100 inputs: a sum may exceed .* --weights int4"):
         wide.build(env.obs, env.action)
-    MLP((1100, 4), weights="int4").build(env.obs, env.action)
+    MLP((4, 1100), weights="int4").build(env.obs, env.action)
+    MLP((1100, 4), weights="int8").build(env.obs, env.action)  # hidden layers have int32

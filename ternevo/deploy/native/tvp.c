@@ -204,7 +204,8 @@ static int largest_level(const tvp_layer *layer) {
     return layer->kind == TVP_WEIGHT8 ? 127 : layer->kind == TVP_WEIGHT4 ? 7 : 1;
 }
 
-/* Sums of integers of some bits must stay below 2**24, whatever the weights are. */
+/* Logits of integers of some bits must stay below 2**24, whatever the weights are. An int32 holds
+   the sums of all other layers, of at most MAX_FAN_IN inputs. */
 static int check_sum(reader *r, const tvp_policy *p, const tvp_layer *layer, size_t at) {
     static const char *const names[] = {"int8", "int4", "int2"};
     static const int full_scales[] = {1, 127, 7, 1, 1, 1, 1}; /* by the activation before */
@@ -213,8 +214,9 @@ static int check_sum(reader *r, const tvp_policy *p, const tvp_layer *layer, siz
                                                  : 1;
     uint64_t most = (uint64_t)largest_level(layer) * (uint64_t)full_scale *
                     ((uint64_t)layer->inputs + ((uint64_t)1 << tvp_bias_shift_limit(layer)));
-    NEED(most < (uint64_t)1 << 24, r, at, "%d inputs of %s weights: sums of %llu", layer->inputs,
-         names[layer->kind - TVP_WEIGHT8], (unsigned long long)most);
+    NEED(layer->activation != TVP_NONE || most < (uint64_t)1 << 24, r, at,
+         "%d inputs of %s weights: sums of %llu", layer->inputs, names[layer->kind - TVP_WEIGHT8],
+         (unsigned long long)most);
     return TVP_OK;
 }
 
