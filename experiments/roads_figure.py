@@ -36,7 +36,7 @@ def draw(found: Mapping[str, Sequence[list[Row]]], path: Path) -> None:
     """
     size = 4.0 * len(found) + 0.4, 3.6
     figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(1, len(found), squeeze=False)[0]
+    panels = figure.subplots(1, len(found), squeeze=False, sharex=True)[0]
     for axes, (task, arms) in zip(panels, found.items(), strict=True):
         _panel(axes, arms)
         axes.set_title(task, fontsize=10)
