@@ -82,9 +82,10 @@ class Policy:
 
     Observations are float32, one [in] or a batch [n, in]; of a policy that takes images also
     [height, width, channels] or [n, height, width, channels]. Other dtypes are converted: a single
-    one in C, if it is an array. Lists take longer. One observation of bits may also be packed:
-    uint64 [ceil(in / 64)], the first bit in the lowest place. `act` of discrete actions costs a
-    tenth of a microsecond with the extension, of continuous ones a few tenths.
+    one in C, if it is an array. Lists take longer. One observation of bits may also be packed, the
+    first bit in the lowest place: uint8 [ceil(in / 8)], which is `np.packbits(bits,
+    bitorder="little")`, or uint64 [ceil(in / 64)]. `act` of discrete actions costs a tenth of a
+    microsecond with the extension, of continuous ones a few tenths.
 
     Attributes:
       record: what the file holds.
@@ -371,23 +372,26 @@ def _observation(record: PolicyRecord, obs: Any) -> NDArray[np.float32]:
     values = _floats(_unpacked(record, obs))
     if values.shape not in ((record.obs_size,), record.obs_shape or None):
         shapes = _shapes(record, "")
+        if record.input_kind == "bits":
+            packed = (f"{dtype} ({count},)" for dtype, count in _words(record).items())
+            shapes += f"; or packed bits, {' or '.join(packed)}, the first in the lowest place"
         raise ValueError(f"an observation has shape {values.shape}; must be {shapes}")
     return values.reshape(record.obs_size)
 
 
+def _words(record: PolicyRecord) -> dict[str, int]:
+    """Return how many words of each dtype hold an observation of bits."""
+    return {"uint8": -(-record.obs_size // 8), "uint64": -(-record.obs_size // 64)}
+
+
 def _unpacked(record: PolicyRecord, obs: Any) -> Any:
     """Return the bits of an observation that is packed into words, else the observation."""
-    size = record.obs_size
-    is_packed = (
-        record.input_kind == "bits"
-        and isinstance(obs, np.ndarray)
-        and (obs.dtype, obs.shape) == (np.uint64, (-(-size // 64),))
-        and obs.size != size
-    )
-    if not is_packed:
+    if record.input_kind != "bits" or not isinstance(obs, np.ndarray):
         return obs
-    octets = obs.astype("<u8").view(np.uint8)
-    return np.unpackbits(octets, count=size, bitorder="little")
+    if obs.shape == (record.obs_size,) or obs.shape != (_words(record).get(obs.dtype.name),):
+        return obs
+    octets = obs.astype(obs.dtype.newbyteorder("<")).view(np.uint8)
+    return np.unpackbits(octets, count=record.obs_size, bitorder="little")
 
 
 def _shapes(record: PolicyRecord, *prefixes: str) -> str:

@@ -55,7 +55,7 @@ def _check_cell(settings: Recurrent, observations: Grid) -> None:
     if not settings.hidden_sizes and not observations.is_same(ACTIVATIONS[settings.activation]):
         raise ValueError(
             "--policy recurrent adds up what the cell sees and what it remembers, so both must be "
-            f"numbers of the same size, and observations of {settings.observation_bits} bits are "
+            f"numbers of the same size, and observations of {observations.num_bits} bits are "
             f"not as a memory of --activation {settings.activation}. Put a layer between them, "
             "such as --hidden_sizes 32, or use --activation int8 with --observation_bits 8"
         )

@@ -37,4 +37,5 @@ def _settings(record: PolicyRecord) -> Recurrent:
         hidden_sizes=tuple(layer.size for layer in hidden),
         cell=cell.type,
         memory_size=cell.size,
+        observation_moments=record.input_kind != "bits",
     )

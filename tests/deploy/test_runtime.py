@@ -232,18 +232,32 @@ def test_bits_may_be_packed_into_words(backend, size, output):
     bits = np.random.default_rng(size).integers(0, 2, (40, size)).astype(bool)
     padded = np.pad(bits, [(0, 0), (0, -size % 64)])
     words = np.packbits(padded, axis=1, bitorder="little").view("<u8").astype(np.uint64)
-    for row, packed in zip(bits, words, strict=True):
-        np.testing.assert_array_equal(policy.act(packed), policy.act(row))
-    with pytest.raises(ValueError, match="has shape"):
-        policy.act(np.zeros(words.shape[1] + 2, np.uint64))
-    with pytest.raises(ValueError, match="has shape"):
-        policy.act(words[0].astype(np.int64))
+    octets = np.packbits(bits, axis=1, bitorder="little")
+    message = rf"must be \({size},\); or packed bits, uint8 \({octets.shape[1]},"
+    for all_packed in (words, octets):
+        for row, packed in zip(bits, all_packed, strict=True):
+            wanted = policy.act(row)
+            gaps = np.repeat(packed, 3)[::3]
+            unaligned = np.frombuffer(b"-" + packed.tobytes(), packed.dtype, offset=1)
+            swapped = packed.astype(packed.dtype.newbyteorder(">"))
+            for each in (packed, gaps, unaligned, swapped):
+                np.testing.assert_array_equal(policy.act(each), wanted)
+        for wrong in (
+            np.zeros(packed.size + 2, packed.dtype),
+            packed.astype(f"i{packed.itemsize}"),
+            packed[None],
+            packed.astype(np.float32),
+        ):
+            with pytest.raises(ValueError, match=message):
+                policy.act(wrong)
 
 
-def test_words_are_no_observation_of_a_policy_that_takes_numbers(backend):
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint64])
+def test_words_are_no_observation_of_a_policy_that_takes_numbers(backend, dtype):
     policy = runtime.Policy(make_record((64, 8, 3), seed=4))
-    with pytest.raises(ValueError, match=r"has shape .1,"):
-        policy.act(np.zeros(1, np.uint64))
+    count = 64 // (8 * np.dtype(dtype).itemsize)
+    with pytest.raises(ValueError, match=rf"has shape .{count},\); must be \(64,\)$"):
+        policy.act(np.zeros(count, dtype))
 
 
 def test_a_long_observation_of_another_dtype(backend):

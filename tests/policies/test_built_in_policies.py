@@ -14,7 +14,6 @@ from policy_inputs import inputs
 from ternevo import envs, run
 from ternevo.arithmetic import observation
 from ternevo.deploy import integer, runtime, tvp
-from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.names import WrongObject
 from ternevo.policies import contract, graph, policy_file
 from ternevo.policies.acting import seen_first
@@ -38,6 +37,10 @@ ACTION = ActionSpec("discrete", 4)
 IMAGE, FLAT = (11, 10, 3), (9,)
 CASES: dict[str, tuple[PolicySettings, ObsSpec]] = {
     "mlp": (MLP((12,)), ObsSpec(FLAT)),
+    "mlp of bits": (
+        MLP((12,), "sign", observation_moments=False, scales="output"),
+        ObsSpec(IMAGE, "bits"),
+    ),
     "conv": (Conv(hidden_sizes=(20,)), ObsSpec(IMAGE, "bits")),
     "conv without channels": (Conv(hidden_sizes=()), ObsSpec((8, 8), "integers")),
     "conv of pixels": (
@@ -62,6 +65,10 @@ CASES: dict[str, tuple[PolicySettings, ObsSpec]] = {
     "elman of signs": (
         Recurrent((7,), "sign", cell="elman", memory_size=6, weights="binary"),
         ObsSpec(FLAT, "pixels"),
+    ),
+    "gated of bits": (
+        Recurrent((7,), memory_size=6, observation_moments=False),
+        ObsSpec(IMAGE, "bits"),
     ),
     "gated of 4 bits": (Recurrent((7, 5), "int4", memory_size=6), ObsSpec(FLAT, "integers")),
     "gated of trits": (Recurrent((7,), "ternary", memory_size=6), ObsSpec(FLAT)),
@@ -95,6 +102,10 @@ CASES: dict[str, tuple[PolicySettings, ObsSpec]] = {
     ),
 }
 FLOATS = {
+    "mlp of bits": (
+        MLP((6,), "tanh", observation_moments=False, weights="float"),
+        ObsSpec(FLAT, "bits"),
+    ),
     "conv": (Conv(activation="relu", weights="float"), ObsSpec(IMAGE, "bits")),
     "resnet": (ResNet(channels=(4,), activation="relu", weights="float"), ObsSpec(IMAGE, "pixels")),
     "elman": (Recurrent((6,), "tanh", cell="elman", weights="float"), ObsSpec(FLAT)),
@@ -107,7 +118,8 @@ FLOATS = {
     ),
 }
 ONE_OF_EACH = (
-    *("mlp", "conv", "conv of pixels", "resnet", "elman of signs", "gated", "gated of 4 bits"),
+    *("mlp", "mlp of bits", "conv", "conv of pixels", "resnet", "elman of signs", "gated"),
+    *("gated of bits", "gated of 4 bits"),
     *("graph", "graph of copies without memory", "graph of integers", "graph of trits"),
     *("graph of functions", "graph of functions without memory"),
 )
@@ -281,6 +293,13 @@ def test_convolutions_see_bits_as_bits(kind: ObsKind, mlp, conv):
     env = env_of(ObsSpec(IMAGE, kind))
     for settings, wanted in ((MLP(), mlp), (Recurrent(), mlp), (Conv(), conv), (ResNet(), conv)):
         assert contract.shown_to(settings, env).obs == ObsSpec(IMAGE, wanted)
+    for class_ in (MLP, Recurrent):
+        settings = class_(observation_moments=False)
+        if kind == "bits":
+            assert contract.shown_to(settings, env).obs == ObsSpec(IMAGE, conv)
+            continue
+        with pytest.raises(ValueError, match=f"is for bits, and these observations are {kind}"):
+            contract.shown_to(settings, env)
 
 
 def test_planes_and_pixels_have_no_moments():
@@ -318,13 +337,20 @@ def test_a_policy_may_only_change_the_kind_of_what_it_sees():
         contract.shown_to(Misspelt(), env_of(ObsSpec(IMAGE)))
 
 
-def test_the_file_of_an_mlp_does_not_hold_bits_without_moments():
-    """It would say floats, and `deploy` would compute something else."""
-    obs, settings = ObsSpec((6,), "planes"), MLP(hidden_sizes=(4,))
-    weights = settings.build(obs, ACTION).init(jax.random.key(0))
-    params = PolicyParams(weights, observation.empty(6))
-    with pytest.raises(PolicyFormatError, match="let `sees` return bits"):
-        policy_file.record_of(settings, obs, ACTION, params)
+@pytest.mark.parametrize("name", ["mlp of bits", "gated of bits"])
+def test_without_moments_bits_and_packed_bits_give_the_actions_of_training(name):
+    settings, obs = CASES[name]
+    obs = settings.sees(obs)
+    _, params = shipped(settings, obs)
+    record = policy_file.record_of(settings, obs, ACTION, params)
+    assert (record.input_kind, record.mean.size, record.observation_bits) == ("bits", 0, 1)
+    trained, ships = policy_file.from_record(record), runtime.Policy(record)
+    memory, own = trained.reset(), ships.reset()
+    for bits in np.random.default_rng(5).integers(0, 2, (20, obs.size)).astype(bool):
+        memory, wanted = trained.step(memory, bits)
+        found = ships.step(own, np.packbits(bits, bitorder="little"))[1]
+        own, again = ships.step(own, bits)
+        assert int(wanted) == found == again
 
 
 @pytest.mark.parametrize(

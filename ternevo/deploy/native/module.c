@@ -211,18 +211,25 @@ static int convert_here(Py_buffer *view, Py_ssize_t size, float *to) {
 #undef CONVERT
 }
 
-/* Make float32 of bits in words of 64, the first in the lowest place; return -1 if the array is not
-   as many such words as it takes. An array of as many numbers as inputs is not one of words. */
+static int is_wanted(const Py_buffer *view, const wanted *w) {
+    return is_of_format(view, w) && is_of_shape(view, w) &&
+           (uintptr_t)view->buf % (size_t)w->itemsize == 0;
+}
+
+/* Make float32 of bits in words of 64 or of 8, the first in the lowest place; return -1 if the array
+   is not as many such words as it takes. An array of as many numbers as inputs is not one of words. */
 static int unpack_here(Py_buffer *view, Py_ssize_t size, float *to) {
     const wanted words = {"words", "uint64", "QL", 8, 0, 1, {(size + 63) / 64, 0}};
-    if (!is_of_format(view, &words) || !is_of_shape(view, &words) ||
-        (uintptr_t)view->buf % sizeof(uint64_t) != 0) {
+    const wanted octets = {"words", "uint8", "B", 1, 0, 1, {(size + 7) / 8, 0}};
+    const int is_long = is_wanted(view, &words);
+    if (!is_long && !is_wanted(view, &octets)) {
         return -1;
     }
     static const uint32_t places[8] = {1, 2, 4, 8, 16, 32, 64, 128};
     const uint64_t *from = view->buf;
+    const uint8_t *bytes = view->buf;
     for (Py_ssize_t i = 0; i < size; i += 8) {
-        uint32_t octet = from[i / 64] >> i % 64 & 0xff;
+        uint32_t octet = is_long ? from[i / 64] >> i % 64 & 0xff : bytes[i / 8];
         for (int j = 0; j < 8; j++) { /* `to` has room for all eight: MOST_CONVERTED is a multiple */
             to[i + j] = octet & places[j] ? 1.0f : 0.0f;
         }

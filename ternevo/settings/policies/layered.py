@@ -49,6 +49,30 @@ class Layered(PolicySettings):
 
 
 @dataclasses.dataclass(frozen=True)
+class Flattening(Layered):
+    """Abstract: layers that take rows of numbers, and bits by their moments unless told not to."""
+
+    observation_moments: bool = True
+    """Whether bits are scaled by their moments, by which a rare one tells more. False, for bits
+    only, leaves them 0 and 1, as --policy conv sees them; full scale is then one bit."""
+
+    def sees(self, obs: "ObsSpec") -> "ObsSpec":
+        """Return the observations as this policy sees them: without moments, bits as planes.
+
+        Raises:
+          ValueError: they are to have no moments, and are not bits.
+        """
+        if self.observation_moments:
+            return obs
+        if obs.kind not in ("bits", "planes"):
+            raise ValueError(
+                f"--observation_moments False is for bits, and these observations are {obs.kind}: "
+                "only moments tell the unit of floats, and integers and pixels have none; use True"
+            )
+        return obs._replace(kind="planes")
+
+
+@dataclasses.dataclass(frozen=True)
 class Seeing(Layered):
     """Abstract: layers that see images. Bits stay bits and pixels pixels, without moments."""
 

@@ -4,11 +4,11 @@ import dataclasses
 from typing import ClassVar
 
 from ternevo.settings.meaning import option
-from ternevo.settings.policies.layered import Layered
+from ternevo.settings.policies.layered import Flattening
 
 
 @dataclasses.dataclass(frozen=True)
-class MLP(Layered):
+class MLP(Flattening):
     """A multi-layer perceptron with integer arithmetic."""
 
     built_by: ClassVar[str] = "ternevo.policies.mlp:build"

@@ -4,11 +4,11 @@ import dataclasses
 from typing import ClassVar, Literal
 
 from ternevo.settings.meaning import COUNT, check, option
-from ternevo.settings.policies.layered import Layered
+from ternevo.settings.policies.layered import Flattening
 
 
 @dataclasses.dataclass(frozen=True)
-class Recurrent(Layered):
+class Recurrent(Flattening):
     """Dense layers, a cell that remembers, and a dense output layer."""
 
     built_by: ClassVar[str] = "ternevo.policies.recurrent:build"
