@@ -39,7 +39,7 @@ SOLVED = 2.0
 twice its own length."""
 BUDGET = (
     f"--env {FAMILY} --episode_length {EPISODE_LENGTH} --strategy ternary_nes "
-    "--population_size 64 --num_episodes 1 --common_random_numbers pairs --num_generations 200"
+    "--population_size 64 --num_episodes 1 --common_random_numbers pairs --num_generations 40"
 )
 STATIC = "--policy mlp --hidden_sizes ()"
 HEBBIAN = "--policy hebbian --hidden_sizes () --rules_per synapse"

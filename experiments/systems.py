@@ -119,7 +119,7 @@ ERL and PPO, ternary and float, 5 seeds of 100 million to a billion steps |
 | A-NEAT | double pole without velocities, 100 generations, 5 seeds | 300 generations, 50 seeds |
 | A-ESMAML | four corners | Ant and HalfCheetah with weak motors and payload, 300 perturbations, \
 20 trials, beside PPO that learns on |
-| A-HEBB | quadruped, 64 members, 200 generations, 3 seeds | 512 members, 500 generations |
+| A-HEBB | quadruped, 64 members, 40 generations, 3 seeds | 512 members, 500 generations |
 | A-ENTM | 1, 2 and 4 bits, and an NTM of 2 bits up to length 10 | 8 bits, and an NTM of 8 bits up \
 to length 120, 20 runs |
 | A-SEASON | two foods | four seasons of eight foods, 20 runs |

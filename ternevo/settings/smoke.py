@@ -16,7 +16,7 @@ LIMITS = {
     **{"num_generations": 2, "episode_length": 8, "eval_every": 1, "render_every": 1},
     **{"num_eval_episodes": 2, "num_final_episodes": 2, "checkpoint_every": 1},
     **{"population_size": 8, "num_envs": 8, "num_steps": 8, "num_minibatches": 2},
-    "num_trials": 2,
+    **{"num_trials": 2, "prune_events": 10},
 }
 """The largest value of each option; None, the limit of an environment or a file, is cut too."""
 
