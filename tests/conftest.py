@@ -31,8 +31,9 @@ from ternevo.machine import phases
 matplotlib.use("Agg")
 
 LONGEST = (
-    *("strategies", "run", "ppo", "envs", "seeds", "devices", "algorithms", "damage"),
-    *("population", "compilation", "bench"),
+    *("run", "ppo", "strategies", "envs", "extending", "seeds", "numbered", "compilation"),
+    *("experiments", "c_header", "warm_start", "algorithms", "damage", "devices", "runtime"),
+    *("report", "sweep", "guards", "categorical", "population_based", "bench"),
 )
 """Files that take half a minute or more: begun first, or one process would end with them alone."""
 

@@ -36,11 +36,13 @@ PPO = STRATEGIES["ppo"]
 
 # --- advantages -------------------------------------------------------------------------------
 
+advantages = quick_jit(ppo.advantages)
+
 
 def estimate(rewards, values, last_value, final_values, terminated, truncated, gamma, lambda_):
     columns = [np.asarray(x, np.float32) for x in (rewards, values)]
     ends = [np.asarray(x, bool) for x in (terminated, truncated)]
-    return ppo.advantages(
+    return advantages(
         jnp.asarray(columns[0]),
         jnp.asarray(columns[1]),
         jnp.asarray(last_value, jnp.float32),
@@ -191,17 +193,8 @@ def test_an_update_of_one_minibatch_equals_a_plain_gradient_step():
     old_log_prob = predict(params, obs, action).log_prob - old
     batch = ppo.Sample(obs, action, old_log_prob, old, advantage, target)
     optimizer = optax.sgd(0.5)
-    new, _, metrics = ppo.update(
-        predict,
-        COEFFICIENTS,
-        optimizer,
-        1,
-        1,
-        jax.random.key(0),
-        params,
-        optimizer.init(params),
-        batch,
-    )
+    update = functools.partial(ppo.update, predict, COEFFICIENTS, optimizer, 1, 1)
+    new, _, metrics = quick_jit(update)(jax.random.key(0), params, optimizer.init(params), batch)
 
     def plain(params):
         total = 0.0
@@ -217,7 +210,7 @@ def test_an_update_of_one_minibatch_equals_a_plain_gradient_step():
             total += -surrogate * advantage[i] + 0.5 * 0.5 * error**2 - 0.1 * entropy
         return total / 6
 
-    gradient = jax.grad(plain)(params)
+    gradient = quick_jit(jax.grad(plain))(params)
     for after, before, slope in zip(new, params, gradient, strict=True):
         np.testing.assert_allclose(after, before - 0.5 * slope, atol=1e-6)
     np.testing.assert_allclose(
@@ -484,9 +477,9 @@ def test_the_rewarded_action_is_picked(kind):
     assert bool(jnp.all(trained("probe/bandit", 40, kind=kind).actions([[1.0]]) == 1))
 
 
-@pytest.mark.parametrize("kind", ["float", slow("ternary"), slow("binary")])
+@pytest.mark.slow  # ternary weights learn as much from pictures by default, in test_ppo_sees.py
+@pytest.mark.parametrize("kind", ["float", "ternary", "binary"])
 def test_the_action_follows_the_observation(kind):
-    """Ternary weights learn as much from pictures by default, in test_ppo_sees.py."""
     run = trained("probe/sign", 60, kind=kind, use_bias=False)
     np.testing.assert_array_equal(run.actions([[-1.0], [1.0]]), np.tile([0, 1], (SEEDS, 1)))
     expected = jnp.float32 if kind == "float" else jnp.int8

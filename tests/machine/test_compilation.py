@@ -7,6 +7,7 @@ import itertools
 import os
 import subprocess
 import sys
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ from ternevo.training import loop, policies, results
 from ternevo.training.checkpoint import Checkpoints
 from ternevo.training.evaluation import Evaluation
 from ternevo.training.setup import build as build_setup
+from ternevo.types import Strategy
 
 # --- nothing is traced twice ------------------------------------------------------------------
 
@@ -87,6 +89,26 @@ def counted_strategy(name, weights, options):
     return strategy, Evaluation(problems.of(policy, env), 5, 4, num_final_episodes=9), calls
 
 
+class Programs(NamedTuple):
+    """The programs of a strategy's start and of a chunk, traced, and the calls in both."""
+
+    strategy: Strategy
+    start: Any
+    chunk: Any
+    calls: dict[str, int]
+
+
+@functools.cache
+def programs_of(name, weights, options) -> Programs:
+    """Trace once for the tests below; options are pairs of a name and a value."""
+    strategy, _, calls = counted_strategy(name, weights, dict(options))
+    start = jax.jit(functools.partial(loop.start, strategy=strategy)).trace(jax.random.key(0))
+    count = jax.ShapeDtypeStruct((), jnp.int32)
+    advance = functools.partial(loop.advance, strategy)
+    chunk = jax.jit(advance).trace(start.out_info, count)
+    return Programs(strategy, start, chunk, dict(calls))
+
+
 def each(kinds, quick):
     """Parametrise over kinds; those are slow that are not of a quick name with trits."""
     rows = [
@@ -102,14 +124,11 @@ def test_a_chunk_traces_each_rollout_once_and_returns_the_types_that_it_takes(
     name, weights, options
 ):
     """So the program of the first chunk is that of all: of its types weak ones are a part."""
-    strategy, _, calls = counted_strategy(name, weights, options)
-    first = jax.eval_shape(lambda: loop.start(jax.random.key(0), strategy))
-    count = jax.ShapeDtypeStruct((), jnp.int32)
-    after, _ = jax.eval_shape(functools.partial(loop.advance, strategy), first, count)
+    found = programs_of(name, weights, tuple(options.items()))
     types = lambda x: (x.shape, x.dtype, x.weak_type)  # noqa: E731
-    assert jax.tree.map(types, after) == jax.tree.map(types, first)
+    assert jax.tree.map(types, found.chunk.out_info[0]) == jax.tree.map(types, found.start.out_info)
     rollouts = ROLLOUTS.get(name, 1)
-    assert calls == {"step": rollouts, "apply": rollouts + LOSSES.get(name, 0)}
+    assert found.calls == {"step": rollouts, "apply": rollouts + LOSSES.get(name, 0)}
 
 
 LAPACK = (
@@ -122,15 +141,10 @@ LAPACK = (
 @each(KINDS, QUICK_TRACES)
 def test_lapack_gets_no_batch(name, weights, options):
     """On a CPU it hands one to the threads of XLA, all of which may wait: the run hangs."""
-    strategy, _, _ = counted_strategy(name, weights, options)
-    key = jax.random.key(0)
-    first = functools.partial(loop.start, strategy=strategy)
-    both = across_seeds(strategy, 2)
-    programs = [
-        jax.make_jaxpr(first)(key),
-        jax.make_jaxpr(functools.partial(loop.start, strategy=both))(keys_of((0, 1))),
-        jax.make_jaxpr(functools.partial(loop.generation, strategy))(jax.eval_shape(first, key)),
-    ]
+    own = programs_of(name, weights, tuple(options.items()))
+    both = across_seeds(own.strategy, 2)
+    started = jax.make_jaxpr(functools.partial(loop.start, strategy=both))(keys_of((0, 1)))
+    programs = [own.start.jaxpr, started, own.chunk.jaxpr]
     found = [
         (equation.primitive.name, equation.invars[0].aval.ndim)
         for program in programs

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from kept_programs import keeping_programs
 from seeds_on_devices import FIRST_SEED, build, trained
 
 from ternevo import play, run
@@ -165,6 +166,12 @@ def joint_run(root, *arguments, seeds="2", generations="5"):
 
 def without_time(folder):
     return [{**row, "wall_time": 0} for row in read_jsonl(folder / "metrics.jsonl")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs():
+    with keeping_programs():
+        yield
 
 
 @pytest.fixture(scope="module")
