@@ -23,7 +23,7 @@ from jaxtyping import Array, Int8, Shaped
 from ternevo.policies import deployed, layers
 from ternevo.policies.layers import ACTIVATIONS, OUTPUT, BitPlanes, Dense, Elman, Network, Product
 from ternevo.settings.policies.graph import OBSERVATION_SHIFT, Graph
-from ternevo.settings.policies.settings import FUNCTIONS
+from ternevo.settings.policies.settings import FUNCTIONS, exponent_spread
 from ternevo.types import (
     ActionSpec,
     Inputs,
@@ -54,6 +54,7 @@ class Sizes(NamedTuple):
       shift: a trit with the exponent `shift` passes an observation on to a node unchanged.
       depth: number of updates in a step of a graph without memory; None for a recurrent one.
       copies: number of consecutive observations that share their links.
+      most_passed: largest exponent of the weight 2**n that passes an observation on.
     """
 
     obs: int
@@ -62,6 +63,7 @@ class Sizes(NamedTuple):
     shift: int
     depth: int | None
     copies: int = 1
+    most_passed: int = 0
 
 
 def build(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Policy:
@@ -109,7 +111,8 @@ def sizes_of(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Sizes:
     shift -= layers.observation_grid(settings.layered, obs).bits
     depth = None if settings.update == "recurrent" else settings.max_depth
     num_nodes, num_obs = action.size + settings.max_hidden, obs.size // settings.copies
-    return Sizes(num_obs, action.size, num_nodes, shift, depth, settings.copies)
+    most_passed = exponent_spread("int8") if settings.weights == "int8" else 0
+    return Sizes(num_obs, action.size, num_nodes, shift, depth, settings.copies, most_passed)
 
 
 def network(settings: Graph, obs: ObsSpec, action: ActionSpec) -> Network:
@@ -240,7 +243,10 @@ def _passing(
         values, own = values * 2.0**-other, own * 2.0**-shift
         bias = bias._replace(values=bias.values * 2.0**-other)
     else:
-        exponent = xp.concatenate([xp.full(sizes.obs, shift, xp.int8), exponent + xp.int8(other)])
+        # Exponents of a layer must be near each other, and 2**n with n more is the same as 1.
+        passed = xp.clip(xp.max(exponent) - xp.int8(sizes.shift), 0, sizes.most_passed)
+        own, at = own << passed, xp.full(sizes.obs, shift, xp.int8) + passed
+        exponent = xp.concatenate([at, exponent + xp.int8(other)]).astype(xp.int8)
         bias = bias._replace(exponent=bias.exponent + xp.int8(other))
     weight = xp.concatenate([own, values], 1).astype(links["weight"].values.dtype)
     nothing = xp.zeros(sizes.obs, bias.values.dtype)

@@ -11,13 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from policy_inputs import inputs
 from test_c_header import STRICT, tool
+from test_c_layers import compare, one_file
 
 from ternevo import envs
 from ternevo.arithmetic import observation
-from ternevo.deploy import c_header, pruning
+from ternevo.deploy import c_header, integer, pruning, runtime
 from ternevo.policies import contract, policy_file
 from ternevo.policies.acting import Actor, seen_after, seen_first
+from ternevo.policies.graph import in_floats
 from ternevo.policies.policy_file import SavedPolicy
 from ternevo.settings.policies import Graph
 from ternevo.training import ternarizing
@@ -58,7 +61,7 @@ def random_graph(settings: Graph, env, seed: int) -> PolicyParams:
     return PolicyParams((drawn,), observation.empty(env.obs.size))
 
 
-def saved_graph(folder, env, weights: str) -> SavedPolicy:
+def saved_graph(folder, env, weights: str, update="recurrent") -> SavedPolicy:
     """Return a random graph from its file: of trits, or of floats that were rounded.
 
     Or the champion that balances the poles, rounded as well.
@@ -70,7 +73,7 @@ def saved_graph(folder, env, weights: str) -> SavedPolicy:
         settings = Graph(max_hidden=6, copies=4)
         policy_file.save(path, env, "graph", settings, random_graph(settings, env, 4))
         return policy_file.load(path)
-    settings = Graph(max_hidden=6, copies=4, weights="float")
+    settings = Graph(max_hidden=6, copies=4, weights="float", update=update)
     policy = contract.build(settings, env.obs, env.action)
     assert policy.topology is not None
     size, rng = policy.topology.num_nodes, np.random.default_rng(4)
@@ -176,5 +179,28 @@ def test_rounding_moves_each_link_by_half_a_step_at_most_and_keeps_its_copies(tm
     with pytest.raises(ValueError, match="--scales output: --policy graph has no such option"):
         form = ternarizing.Form("int8", "output")
         ternarizing.ternarize(tmp_path / "float.tvp", tmp_path / "other.tvp", env, form=form)
-    with pytest.raises(ValueError, match="use --update recurrent, or --weights ternary or float"):
-        Graph(weights="int8", update="feed_forward")
+
+
+def test_a_graph_without_memory_of_floats_is_rounded_and_runs_in_c(tmp_path):
+    """What passes observations on has large weights, as exponents of outputs must be alike.
+
+    In floats its links give the same numbers; only a bias has a size that is rounded.
+    """
+    env = envs.make("control/double_pole_no_velocity")
+    saved = saved_graph(tmp_path, env, "int8", "feed_forward")
+    (layer,) = saved.weights
+    bias = layer["bias"]._replace(values=jnp.zeros_like(layer["bias"].values))
+    links = PolicyParams(({**layer, "bias": bias},), saved.moments)
+    record = policy_file.record_of(saved.settings, saved.obs, saved.action, links)
+    passed = record.layers[0].weights[: env.obs.size]
+    np.testing.assert_array_equal(passed, np.eye(*passed.shape) * passed.max())
+    assert passed.max() > 1
+    compare(one_file(tmp_path, [pruning.pruned(record), saved.record]), "gcc", "PORTABLE", "-O1")
+    q = np.random.default_rng(0).integers(-127, 128, (500, env.obs.size)).astype(np.int8)
+    settings, weights = in_floats(saved.settings, links.weights)
+    floats = contract.build(settings, saved.obs, saved.action)
+    outputs = jax.vmap(lambda x: floats.apply(weights, (), inputs(x))[1])(jnp.float32(q))
+    exponent = integer.compile_integer(record).output_exponent
+    found = np.ldexp(runtime.Policy(record).logits_q(q).astype(np.float32), -exponent)
+    assert np.unique(found).size > 50
+    np.testing.assert_array_equal(found, outputs)

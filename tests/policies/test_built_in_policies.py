@@ -83,6 +83,10 @@ CASES: dict[str, tuple[PolicySettings, ObsSpec]] = {
         Graph(max_hidden=3, copies=4, weights="int8"),
         ObsSpec((8,), "integers"),
     ),
+    "graph of integers without memory": (
+        Graph(max_hidden=3, update="feed_forward", max_depth=3, weights="int8"),
+        ObsSpec(FLAT),
+    ),
     "graph of 4 bits": (
         Graph(max_hidden=3, update="feed_forward", max_depth=2, activation="int4"),
         ObsSpec(FLAT, "integers"),
@@ -122,6 +126,7 @@ ONE_OF_EACH = (
     *("gated of bits", "gated of 4 bits"),
     *("graph", "graph of copies without memory", "graph of integers", "graph of trits"),
     *("graph of functions", "graph of functions without memory"),
+    "graph of integers without memory",
 )
 """Every policy, every cell and update, and every kind of activation and of input."""
 

@@ -60,11 +60,6 @@ class Graph(PolicySettings):
             )
         if self.weights != "int8":
             self.check_has_zeros("graph")
-        elif self.update == "feed_forward":
-            raise ValueError(
-                "--update feed_forward passes observations on unchanged, which --weights int8 "
-                "cannot; use --update recurrent, or --weights ternary or float"
-            )
 
     @property
     def has_functions(self) -> bool:
