@@ -114,8 +114,8 @@ proposed for one large GPU.
 | A-EVOJAX | digits for MNIST, and the swing-up for 400 million steps, 3 seeds | EvoJAX's three \
 tasks at its own budgets, beside its times; Ant, HalfCheetah, Hopper and Walker2d by ES, GA, \
 ERL and PPO, ternary and float, 5 seeds of 100 million to a billion steps |
-| A-GA | two games of MinAtar, 500,000 steps, 5 seeds; five games by five algorithms at as many, \
-3 seeds | the same [table](games.md) with convolutions, at 100 million frames |
+| A-GA | two games of MinAtar, 500,000 steps, 5 seeds; of a [table of five games](games.md) by \
+five algorithms only Breakout with trits | all of that table, with convolutions and more frames |
 | A-NEAT | double pole without velocities, 100 generations, 5 seeds | 300 generations, 50 seeds |
 | A-ESMAML | four corners | Ant and HalfCheetah with weak motors and payload, 300 perturbations, \
 20 trials, beside PPO that learns on |
