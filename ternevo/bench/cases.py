@@ -630,7 +630,11 @@ CASES: dict[str, Case] = {
         "500,000 evaluations per second for such a network",
         ("deploy",),
         Deployed((64, 64, 1), "sign", "continuous", 2**20, "binary", "bits"),
-        (*_deployed(C=10e6), Comparison("Python call, words", "speed")),
+        (
+            *_deployed(C=10e6),
+            Comparison("Python call, bools", "speed"),
+            Comparison("Python call, words", "speed"),
+        ),
     ),
     "deploy_cartpole": Case(
         "4-16-2 with signs",

@@ -81,7 +81,10 @@ def build(setting: Deployed) -> Contest:
         "onnxruntime call": _onnxruntime_call,
     }
     if record.input_kind == "bits":
-        builders["Python call, words"] = _python_call_of_words
+        builders |= {
+            "Python call, bools": _python_call_of_bools,
+            "Python call, words": _python_call_of_words,
+        }
     contestants = [
         _checked(name, build_one, record, obs, expected, setting)
         for name, build_one in builders.items()
@@ -184,6 +187,12 @@ def _python_call(name: str, record: PolicyRecord, obs: np.ndarray, setting: Depl
     if runtime.backend() != "native":
         raise Missing("the extension was not built")
     return _one_by_one(Policy(record).act, obs, 10 * SINGLE_CALLS)
+
+
+def _python_call_of_bools(
+    name: str, record: PolicyRecord, obs: np.ndarray, setting: Deployed
+) -> Way:
+    return _python_call(name, record, obs > 0, setting)
 
 
 def _python_call_of_words(

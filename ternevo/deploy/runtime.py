@@ -82,7 +82,8 @@ class Policy:
 
     Observations are float32, one [in] or a batch [n, in]; of a policy that takes images also
     [height, width, channels] or [n, height, width, channels]. Other dtypes are converted: a single
-    one in C, if it is an array. Lists take longer. One observation of bits may also be packed, the
+    one in C, if it is an array; policies of bits, integers and pixels take bool, uint8 and int8 as
+    they are. Lists take longer. One observation of bits may also be packed, the
     first bit in the lowest place: uint8 [ceil(in / 8)], which is `np.packbits(bits,
     bitorder="little")`, or uint64 [ceil(in / 64)]. `act` of discrete actions costs a tenth of a
     microsecond with the extension, of continuous ones a few tenths.

@@ -45,7 +45,9 @@ static void run(const tvp_policy *policy) {
     size_t acted = is_discrete ? 1 : outputs;
     int32_t *logits = allocate(ROWS * outputs * sizeof *logits);
     int32_t *actions = allocate(ROWS * acted * sizeof *actions);
+    int32_t *again = allocate(ROWS * acted * sizeof *again);
     kernels_task act = is_discrete ? KERNELS_ACT : KERNELS_ACT_CONTINUOUS;
+    kernels_task act_q = is_discrete ? KERNELS_ACT_Q : KERNELS_ACT_CONTINUOUS_Q;
     kernels_work *work = net != NULL ? kernels_begin(net) : NULL;
     if (work == NULL) {
         exit(3);
@@ -64,6 +66,14 @@ static void run(const tvp_policy *policy) {
     for (size_t row = 0; row < ROWS; row += at_once) {
         kernels_run(net, work, act, obs + row * inputs, memory, actions + row * acted, at_once);
     }
+    kernels_reset(net, memory);
+    for (size_t row = 0; row < ROWS; row += at_once) {
+        kernels_run(net, work, act_q, quantised + row * inputs, memory, again + row * acted,
+                    at_once);
+    }
+    if (memcmp(actions, again, ROWS * acted * sizeof *again) != 0) {
+        exit(4);
+    }
     printf("logits");
     print_numbers(logits, ROWS * outputs);
     printf(" actions");
@@ -75,6 +85,7 @@ static void run(const tvp_policy *policy) {
     free(obs);
     free(logits);
     free(actions);
+    free(again);
     kernels_end(work);
     kernels_free(net);
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from policy_records import (
+    check_bytes,
     make_layer,
     make_record,
     observations,
@@ -148,6 +149,7 @@ def check_deep(record: PolicyRecord, count: int = 12) -> None:
         np.testing.assert_array_equal(after, integer.step(net, wanted[row], q[row])[0])
         if not record.memory_size:
             np.testing.assert_array_equal(policy.act(obs[row]), action)
+            check_bytes(policy, rng)
 
 
 def check_many(count: int, first: int = 0) -> None:

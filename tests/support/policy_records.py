@@ -268,9 +268,25 @@ def check_against_reference(record: PolicyRecord, count: int = 40) -> None:
     np.testing.assert_array_equal(found, actions)
     for one, action in zip(obs[:5], actions, strict=False):
         np.testing.assert_array_equal(policy.act(one), action)
+    check_bytes(policy, rng)
     anything = rng.integers(-128, 128, q.shape).astype(np.int8)
     anything[:2] = [[-128], [127]]
     np.testing.assert_array_equal(policy.logits_q(anything), integer.logits(net, anything))
+
+
+def check_bytes(policy: runtime.Policy, rng) -> None:
+    """Compare the action for bytes, and for packed bits, with that for the same floats, by ==."""
+    record = policy.record
+    octets = rng.integers(0, 256, record.obs_size).astype(np.uint8)
+    octets = np.where(rng.random(octets.shape) < 0.5, octets % 2, octets)
+    for obs in (octets, octets.view(np.int8), octets % 2 == 1):
+        wanted = policy.act(obs.astype(np.float32))
+        np.testing.assert_array_equal(policy.act(obs), wanted)
+    if record.input_kind == "bits":
+        packed = np.packbits(obs, bitorder="little")
+        np.testing.assert_array_equal(policy.act(packed), wanted)
+        words = np.pad(packed, (0, -packed.size % 8)).view("<u8").astype(np.uint64)
+        np.testing.assert_array_equal(policy.act(words), wanted)
 
 
 def check_table(step: int = 1) -> None:

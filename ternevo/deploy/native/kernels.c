@@ -87,8 +87,11 @@ typedef struct {
     void (*finish)(const net_layer *layer, const int32_t *sums, const uint8_t *added, int size,
                    uint8_t *to);
     void (*pack)(const uint8_t *bytes, int count, uint8_t *bits); /* a bit for each sign */
-    /* The first layer by its table, from an observation on; NULL: there are none. */
-    void (*look_up)(const net_layer *layer, const float *obs, uint8_t *bits, uint8_t *to);
+    /* A bit for each number of an observation, and for each 0 or 1; the first layer by its table,
+       from these bits on. NULL: there are no tables. */
+    void (*pack_floats)(const float *obs, int count, uint8_t *bits);
+    void (*pack_q)(const int8_t *q, int count, uint8_t *bits);
+    void (*look_up)(const net_layer *layer, const uint8_t *bits, uint8_t *to);
 } kernel;
 
 struct kernels_net {
@@ -708,6 +711,18 @@ AVX2 static void pack_floats_avx2(const float *obs, int count, uint8_t *bits) {
     }
 }
 
+AVX2 static void pack_q_avx2(const int8_t *q, int count, uint8_t *bits) {
+    int i = 0;
+    for (; i + 32 <= count; i += 32) {
+        uint32_t word = (uint32_t)_mm256_movemask_epi8(
+            _mm256_cmpgt_epi8(LOAD256(q + i), _mm256_setzero_si256()));
+        memcpy(bits + i / 8, &word, sizeof word);
+    }
+    for (; i < count; i++) {
+        bits[i / 8] = (uint8_t)((i % 8 ? bits[i / 8] : 0) | (q[i] > 0) << i % 8);
+    }
+}
+
 /* The values of 16 sums below 2**11 in size, in 16 bits. */
 AVX2 static inline __m128i activate_words_avx2(const net_layer *layer, __m256i sum) {
     const __m256i limit = _mm256_set1_epi16((int16_t)layer->limit);
@@ -769,9 +784,7 @@ AVX2 static inline __attribute__((always_inline)) void look_up_places(
 }
 
 /* With constants for windows of 3 by 3 places and 16 outputs: what MinAtar's policies have. */
-AVX2 static void look_up_avx2(const net_layer *layer, const float *obs, uint8_t *bits,
-                              uint8_t *to) {
-    pack_floats_avx2(obs, tvp_values(&layer->shape), bits);
+AVX2 static void look_up_avx2(const net_layer *layer, const uint8_t *bits, uint8_t *to) {
     int chunks = layer->height == 3 && layer->table_rows == 16 ? layer->chunks : 0;
     switch (chunks) {
     case 2: look_up_places(layer, bits, 3, 2, 16, to); break;
@@ -1047,12 +1060,12 @@ AVX512 static void sum_patches_avx512(const net_layer *layer, const uint8_t *con
 static const kernel KERNELS[] = {
 #if HAS_X86
     {"avx512", 16, 16, 64, has_avx512, quantise_avx512, run_avx512, sum_patches_avx512, finish_avx2,
-     pack_avx2, look_up_avx2},
+     pack_avx2, pack_floats_avx2, pack_q_avx2, look_up_avx2},
     {"avx2", 8, 32, 8, has_avx2, quantise_avx2, run_avx2, sum_patches_avx2, finish_avx2, pack_avx2,
-     look_up_avx2},
+     pack_floats_avx2, pack_q_avx2, look_up_avx2},
 #endif
     {"portable", 1, 0, 0, always, quantise_plain, run_plain, sum_patches_plain, finish_plain, NULL,
-     NULL},
+     NULL, NULL, NULL},
 };
 #define NUM_KERNELS (sizeof KERNELS / sizeof KERNELS[0])
 
@@ -1709,24 +1722,40 @@ static void align(const kernels_net *net, int32_t *logits) {
     }
 }
 
+static int takes_q(kernels_task task) {
+    return task >= KERNELS_LOGITS_Q;
+}
+
+/* The first layer of an observation, by its table. */
+static void look_up(const deep_call *call, kernels_task task, const void *from, int observation) {
+    const kernels_net *net = call->net;
+    const size_t start = (size_t)observation * (size_t)net->obs_size;
+    uint8_t *bits = call->base + net->joined;
+    if (takes_q(task)) {
+        net->kernel->pack_q((const int8_t *)from + start, net->obs_size, bits);
+    } else {
+        net->kernel->pack_floats((const float *)from + start, net->obs_size, bits);
+    }
+    net->kernel->look_up(net->layers, bits, values_at(call, net->layers[0].given, observation));
+}
+
 static void run_deep(deep_call *call, kernels_task task, const void *from, void *to) {
     const kernels_net *net = call->net;
     const size_t inputs = (size_t)net->obs_size, outputs = (size_t)net->num_outputs;
     int8_t *padded = (int8_t *)call->base + net->q;
-    /* Integers may be others than 0 and 1. */
-    int looks_up = net->layers[0].table != NULL && task < KERNELS_LOGITS_Q;
+    /* Integers of whoever asks for logits may be others than 0 and 1. */
+    int looks_up =
+        net->layers[0].table != NULL && task != KERNELS_LOGITS_Q && task != KERNELS_QUANTISE;
     for (int b = 0; b < call->count; b++) {
         const int8_t *q = padded;
-        const float *obs = (const float *)from + (size_t)b * inputs;
         if (looks_up) {
-            net->kernel->look_up(net->layers, obs, call->base + net->joined,
-                                 values_at(call, net->layers[0].given, b));
+            look_up(call, task, from, b);
             continue;
         }
-        if (task == KERNELS_LOGITS_Q) {
+        if (takes_q(task)) {
             q = (const int8_t *)from + (size_t)b * inputs;
         } else {
-            net->kernel->quantise(net, obs, padded);
+            net->kernel->quantise(net, (const float *)from + (size_t)b * inputs, padded);
         }
         if (task == KERNELS_QUANTISE) {
             memcpy((int8_t *)to + (size_t)b * inputs, q, inputs);
@@ -1739,9 +1768,9 @@ static void run_deep(deep_call *call, kernels_task task, const void *from, void 
     for (int b = 0; b < call->count && task != KERNELS_QUANTISE; b++) {
         int32_t *logits = (int32_t *)(void *)(call->base + net->logits) + (size_t)b * outputs;
         align(net, logits);
-        if (task == KERNELS_ACT) {
+        if (task == KERNELS_ACT || task == KERNELS_ACT_Q) {
             ((int32_t *)to)[b] = best_of(logits, net->num_outputs);
-        } else if (task == KERNELS_ACT_CONTINUOUS) {
+        } else if (task == KERNELS_ACT_CONTINUOUS || task == KERNELS_ACT_CONTINUOUS_Q) {
             actions_of(net, logits, (float *)to + (size_t)b * outputs);
         } else {
             memcpy((int32_t *)to + (size_t)b * outputs, logits, outputs * sizeof *logits);
@@ -1768,13 +1797,20 @@ static void run_floats(const kernels_net *net, const float *obs, int32_t *sums) 
     run_plain_net(net, q, sums);
 }
 
-int kernels_act(const kernels_net *net, const float *obs) {
-    int32_t sums[PADDED_WIDTH];
-    run_floats(net, obs, sums);
-    return best_of(sums, net->num_outputs);
+static void run_integers(const kernels_net *net, const int8_t *q, int32_t *sums) {
+    int8_t padded[PADDED_WIDTH];
+    memcpy(padded, q, (size_t)net->obs_size);
+    clear_tail(net, padded);
+    run_plain_net(net, padded, sums);
 }
 
-void kernels_act_continuous(const kernels_net *net, const float *obs, float *action) {
+void kernels_act(const kernels_net *net, const float *obs, int32_t *action) {
+    int32_t sums[PADDED_WIDTH];
+    run_floats(net, obs, sums);
+    *action = best_of(sums, net->num_outputs);
+}
+
+static void act_continuous_row(const kernels_net *net, const float *obs, float *action) {
     int32_t sums[PADDED_WIDTH];
     run_floats(net, obs, sums);
     actions_of(net, sums, action);
@@ -1786,12 +1822,21 @@ static void quantise_row(const kernels_net *net, const float *obs, int8_t *q) {
     memcpy(q, padded, (size_t)net->obs_size);
 }
 
-static void logits_q_row(const kernels_net *net, const int8_t *q, int32_t *logits) {
-    int8_t padded[PADDED_WIDTH];
+static void act_q_row(const kernels_net *net, const int8_t *q, int32_t *action) {
     int32_t sums[PADDED_WIDTH];
-    memcpy(padded, q, (size_t)net->obs_size);
-    clear_tail(net, padded);
-    run_plain_net(net, padded, sums);
+    run_integers(net, q, sums);
+    *action = best_of(sums, net->num_outputs);
+}
+
+static void act_continuous_q_row(const kernels_net *net, const int8_t *q, float *action) {
+    int32_t sums[PADDED_WIDTH];
+    run_integers(net, q, sums);
+    actions_of(net, sums, action);
+}
+
+static void logits_q_row(const kernels_net *net, const int8_t *q, int32_t *logits) {
+    int32_t sums[PADDED_WIDTH];
+    run_integers(net, q, sums);
     memcpy(logits, sums, (size_t)net->num_outputs * sizeof *logits);
 }
 
@@ -1803,24 +1848,27 @@ static void logits_row(const kernels_net *net, const float *obs, int32_t *logits
 
 static void run_plain_row(const kernels_net *net, kernels_task task, const void *from, void *to) {
     switch (task) {
-    case KERNELS_ACT: *(int32_t *)to = kernels_act(net, from); break;
-    case KERNELS_ACT_CONTINUOUS: kernels_act_continuous(net, from, to); break;
+    case KERNELS_ACT: kernels_act(net, from, to); break;
+    case KERNELS_ACT_CONTINUOUS: act_continuous_row(net, from, to); break;
     case KERNELS_LOGITS: logits_row(net, from, to); break;
     case KERNELS_LOGITS_Q: logits_q_row(net, from, to); break;
     case KERNELS_QUANTISE: quantise_row(net, from, to); break;
+    case KERNELS_ACT_Q: act_q_row(net, from, to); break;
+    case KERNELS_ACT_CONTINUOUS_Q: act_continuous_q_row(net, from, to); break;
     }
 }
 
 /* Bytes of a row of what a task reads, and of what it writes. */
 static size_t row_read(const kernels_net *net, kernels_task task) {
-    return (size_t)net->obs_size * (task == KERNELS_LOGITS_Q ? 1 : sizeof(float));
+    return (size_t)net->obs_size * (takes_q(task) ? 1 : sizeof(float));
 }
 
 static size_t row_written(const kernels_net *net, kernels_task task) {
     if (task == KERNELS_QUANTISE) {
         return (size_t)net->obs_size;
     }
-    return sizeof(int32_t) * (task == KERNELS_ACT ? 1 : (size_t)net->num_outputs);
+    int is_one = task == KERNELS_ACT || task == KERNELS_ACT_Q;
+    return sizeof(int32_t) * (is_one ? 1 : (size_t)net->num_outputs);
 }
 
 int kernels_is_plain(const kernels_net *net) {

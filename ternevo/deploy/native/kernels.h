@@ -14,13 +14,16 @@ typedef struct kernels_net kernels_net;
 typedef struct kernels_work kernels_work;
 
 /* What is made of each row: an action int32, or float32 [outputs]; logits int32 [outputs]; int8
-   [inputs]. Rows are float32 [inputs], or int8 for the logits of quantised ones. */
+   [inputs]. Rows are float32 [inputs], or int8 for tasks of quantised ones, from KERNELS_LOGITS_Q
+   on. Of quantised bits those that act take 0 and 1 only. */
 typedef enum {
     KERNELS_ACT,
     KERNELS_ACT_CONTINUOUS,
     KERNELS_LOGITS,
+    KERNELS_QUANTISE,
     KERNELS_LOGITS_Q,
-    KERNELS_QUANTISE
+    KERNELS_ACT_Q,
+    KERNELS_ACT_CONTINUOUS_Q
 } kernels_task;
 
 /* Choose the kernel of every policy from now on: "portable", "avx2", "avx512", or NULL for the
@@ -50,10 +53,8 @@ void kernels_reset(const kernels_net *net, int8_t *memory);
 void kernels_run(const kernels_net *net, kernels_work *work, kernels_task task, const void *from,
                  int8_t *memory, void *to, size_t rows);
 
-/* The action of one observation, the lowest one of equals. The net must be plain. */
-int kernels_act(const kernels_net *net, const float *obs);
-
-/* Clipped logits [outputs], mapped to the action range. The net must be plain. */
-void kernels_act_continuous(const kernels_net *net, const float *obs, float *action);
+/* The action of one observation, the lowest one of equals. The net must be plain: this is
+   `kernels_run` of one row, without what it asks of other nets, which takes a tenth of a call. */
+void kernels_act(const kernels_net *net, const float *obs, int32_t *action);
 
 #endif

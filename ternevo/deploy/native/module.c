@@ -19,7 +19,7 @@ typedef struct {
        other a new array for a continuous action. */
     PyObject *convert, *new_action;
     Py_ssize_t inputs, outputs, memory_size;
-    int is_discrete, takes_bits;
+    int is_discrete, input_kind;
 } policy;
 
 /* ------------------------------------------------------------------------------------ refusals */
@@ -151,14 +151,18 @@ static int open_array(PyObject *array, const wanted *w, Py_buffer *view) {
     return -1;
 }
 
-/* The largest observation of another dtype that is made float32 here, on the stack. */
+/* The largest observation of another dtype that is converted here, on the stack. */
 enum { MOST_CONVERTED = 1024 };
 
-/* One observation: an open array, whose numbers may be in `converted` instead. */
+/* One observation: an open array, whose numbers are in `converted` or, as the network takes them, in
+   `integers` instead, where `values` is NULL. */
 typedef struct {
     Py_buffer view;
     const float *values;
-    float converted[MOST_CONVERTED];
+    union {
+        float converted[MOST_CONVERTED];
+        int8_t integers[MOST_CONVERTED];
+    } own;
 } observation;
 
 /* A NumPy dtype that is 64 bits wide on all platforms but is called `l` on some. */
@@ -216,25 +220,59 @@ static int is_wanted(const Py_buffer *view, const wanted *w) {
            (uintptr_t)view->buf % (size_t)w->itemsize == 0;
 }
 
-/* Make float32 of bits in words of 64 or of 8, the first in the lowest place; return -1 if the array
-   is not as many such words as it takes. An array of as many numbers as inputs is not one of words. */
-static int unpack_here(Py_buffer *view, Py_ssize_t size, float *to) {
-    const wanted words = {"words", "uint64", "QL", 8, 0, 1, {(size + 63) / 64, 0}};
+/* Bytes of a bool, an int8 or a uint8 as the integers that the network takes. */
+static void quantise_bytes(const uint8_t *from, Py_ssize_t size, int is_signed, int kind,
+                           int8_t *q) {
+    const int offset = kind == TVP_PIXELS ? 128 : 0;
+    for (Py_ssize_t i = 0; kind == TVP_BITS && i < size; i++) {
+        q[i] = from[i] != 0 && !(is_signed && from[i] > 127);
+    }
+    for (Py_ssize_t i = 0; kind != TVP_BITS && i < size; i++) {
+        int value = (is_signed ? (int8_t)from[i] : from[i]) - offset;
+        q[i] = (int8_t)(value < -127 ? -127 : value > 127 ? 127 : value);
+    }
+}
+
+/* Eight bits as eight bytes, the lowest bit first: each is moved into a byte of its own, and carried
+   from wherever it is there into the highest place. */
+static void spread_octet(uint64_t octet, int8_t *q) {
+    uint64_t apart = octet * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
+    apart = (apart + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7 & UINT64_C(0x0101010101010101);
+    for (int j = 0; j < 8; j++) {
+        q[j] = (int8_t)(apart >> 8 * j);
+    }
+}
+
+/* Fill the integers that the network takes of bytes, or of bits in words of 64 or of 8, the first in
+   the lowest place; return -1 if it is neither. A single number is not a word. */
+static int quantise_here(const policy *self, const Py_buffer *view, int8_t *q) {
+    const Py_ssize_t size = self->inputs;
+    const wanted bytes = {"bytes", "bytes", "?bB", 1, 0, 1, {size, 0}};
     const wanted octets = {"words", "uint8", "B", 1, 0, 1, {(size + 7) / 8, 0}};
-    const int is_long = is_wanted(view, &words);
-    if (!is_long && !is_wanted(view, &octets)) {
+    const wanted words = {"words", "uint64", "QL", 8, 0, 1, {(size + 63) / 64, 0}};
+    const uint8_t *from = view->buf;
+    if (is_wanted(view, &bytes)) {
+        int is_signed = view->format != NULL && strchr(view->format, 'b') != NULL;
+        quantise_bytes(from, size, is_signed, self->input_kind, q);
+        return 0;
+    }
+    if (self->input_kind != TVP_BITS || size == 1) {
         return -1;
     }
-    static const uint32_t places[8] = {1, 2, 4, 8, 16, 32, 64, 128};
-    const uint64_t *from = view->buf;
-    const uint8_t *bytes = view->buf;
-    for (Py_ssize_t i = 0; i < size; i += 8) {
-        uint32_t octet = is_long ? from[i / 64] >> i % 64 & 0xff : bytes[i / 8];
-        for (int j = 0; j < 8; j++) { /* `to` has room for all eight: MOST_CONVERTED is a multiple */
-            to[i + j] = octet & places[j] ? 1.0f : 0.0f;
+    if (is_wanted(view, &octets)) {
+        for (Py_ssize_t i = 0; i < size; i += 8) {
+            spread_octet(from[i / 8], q + i); /* there is room for all eight */
         }
+        return 0;
     }
-    return 0;
+    if (is_wanted(view, &words)) {
+        const uint64_t *whole = view->buf;
+        for (Py_ssize_t i = 0; i < size; i += 8) {
+            spread_octet(whole[i / 64] >> i % 64 & 0xff, q + i);
+        }
+        return 0;
+    }
+    return -1;
 }
 
 /* Open one observation. What is not float32 is converted here, or else by `convert`, if there is
@@ -247,11 +285,15 @@ static int open_observation(policy *self, PyObject *obs, observation *found) {
             found->values = view->buf;
             return 0;
         }
-        found->values = found->converted;
-        if (self->inputs <= MOST_CONVERTED &&
-            (convert_here(view, self->inputs, found->converted) == 0 ||
-             (self->takes_bits && unpack_here(view, self->inputs, found->converted) == 0))) {
-            return 0;
+        if (self->inputs <= MOST_CONVERTED) {
+            found->values = NULL;
+            if (self->input_kind != TVP_F32 && quantise_here(self, view, found->own.integers) == 0) {
+                return 0;
+            }
+            found->values = found->own.converted;
+            if (convert_here(view, self->inputs, found->own.converted) == 0) {
+                return 0;
+            }
         }
         PyBuffer_Release(view);
     }
@@ -329,27 +371,33 @@ static int has_no_memory(const policy *self) {
 }
 
 /* Fill `to` with the action for one observation. */
-static int act(policy *self, kernels_task what, const float *obs, void *to) {
+static int act(policy *self, const observation *obs, void *to) {
+    kernels_task of_floats = self->is_discrete ? KERNELS_ACT : KERNELS_ACT_CONTINUOUS;
+    kernels_task of_integers = self->is_discrete ? KERNELS_ACT_Q : KERNELS_ACT_CONTINUOUS_Q;
     kernels_work *work;
     if (take_work(self, &work) != 0) {
         return -1;
     }
-    kernels_run(self->net, work, what, obs, NULL, to, 1);
+    if (obs->values != NULL) {
+        kernels_run(self->net, work, of_floats, obs->values, NULL, to, 1);
+    } else {
+        kernels_run(self->net, work, of_integers, obs->own.integers, NULL, to, 1);
+    }
     put_back(self, work);
     return 0;
 }
 
-static PyObject *act_discrete(policy *self, const float *obs) {
+static PyObject *act_discrete(policy *self, const observation *obs) {
     int32_t action;
-    if (kernels_is_plain(self->net)) {
-        action = kernels_act(self->net, obs);
-    } else if (act(self, KERNELS_ACT, obs, &action) != 0) {
+    if (obs->values != NULL && kernels_is_plain(self->net)) {
+        kernels_act(self->net, obs->values, &action);
+    } else if (act(self, obs, &action) != 0) {
         return NULL;
     }
     return PyLong_FromLong(action);
 }
 
-static PyObject *act_continuous(policy *self, const float *obs) {
+static PyObject *act_continuous(policy *self, const observation *obs) {
     const wanted w = {"the new action", "float32", "f", 4, 1, 1, {self->outputs, 0}};
     Py_buffer view;
     PyObject *action = PyObject_CallNoArgs(self->new_action);
@@ -357,7 +405,7 @@ static PyObject *act_continuous(policy *self, const float *obs) {
         Py_XDECREF(action);
         return NULL;
     }
-    if (act(self, KERNELS_ACT_CONTINUOUS, obs, view.buf) != 0) {
+    if (act(self, obs, view.buf) != 0) {
         Py_CLEAR(action);
     }
     PyBuffer_Release(&view);
@@ -375,7 +423,7 @@ static PyObject *policy_act(PyObject *object, PyObject *obs) {
         return NULL;
     }
     PyObject *action =
-        self->is_discrete ? act_discrete(self, found.values) : act_continuous(self, found.values);
+        self->is_discrete ? act_discrete(self, &found) : act_continuous(self, &found);
     PyBuffer_Release(&found.view);
     return action;
 }
@@ -525,7 +573,7 @@ static int set_up(policy *self, PyObject *data) {
     self->outputs = decoded.num_outputs;
     self->memory_size = decoded.memory_size;
     self->is_discrete = decoded.output_kind == TVP_DISCRETE;
-    self->takes_bits = decoded.input_kind == TVP_BITS;
+    self->input_kind = decoded.input_kind;
     tvp_free(&decoded);
     if (!is_integer) {
         PyErr_SetString(PyExc_ValueError, "the policy computes with floats; NumPy runs those");
