@@ -6,10 +6,10 @@ BRAX_BACKENDS = ("spring", "positional", "generalized", "mjx")
 ONLY_BACKENDS = {"brax/fast": ("spring",), "brax/swimmer": ("generalized",)}
 """The environments of brax that only some of them simulate."""
 
-OPTIONAL = ("digits", "playground", "mujoco", "box2d", "atari")
+OPTIONAL = ("digits", "playground", "mujoco", "box2d", "atari", "envpool")
 """The suites that need an extra of their own name."""
 
-OUTSIDE_JAX = ("mujoco", "box2d", "atari")
+OUTSIDE_JAX = ("mujoco", "box2d", "atari", "envpool")
 """The suites whose simulators are outside JAX: populations are scored by processes of their own."""
 
 ATARI = {
@@ -166,6 +166,12 @@ environments."""
 ENVIRONMENTS |= {
     f"atari/{name}": ("84x84x4 pixels", f"{count} discrete")
     for name, count in sorted((name, count) for count in ATARI for name in ATARI[count].split())
+}
+
+ENVIRONMENTS |= {
+    f"envpool/{env_id.partition('/')[2]}": shown
+    for env_id, shown in ENVIRONMENTS.items()
+    if env_id.startswith("box2d/")
 }
 
 
