@@ -93,6 +93,7 @@ ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "mujoco/Walker2d-v4": ("17 floats", "6 continuous"),
     "mujoco/Swimmer-v4": ("8 floats", "2 continuous"),
     "mujoco/Ant-v4": ("27 floats", "8 continuous"),
+    "mujoco/Humanoid-v4": ("376 floats", "17 continuous"),
     "box2d/LunarLander-v3": ("8 floats", "4 discrete"),
     "box2d/LunarLanderContinuous-v3": ("8 floats", "2 continuous"),
     "box2d/BipedalWalker-v3": ("24 floats", "4 continuous"),
