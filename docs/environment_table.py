@@ -24,6 +24,7 @@ LICENCES = {
     "box2d": "zlib",
     "ale-py": "GPL-2.0-only",
     "playground": "Apache-2.0",
+    "envpool": "Apache-2.0",
     "mujoco-mjx": "Apache-2.0",
     "scikit-learn": "BSD-3-Clause",
 }
@@ -35,6 +36,7 @@ PACKAGES = {
     "box2d": ("box2d", "gymnasium"),
     "atari": ("ale-py",),
     "playground": ("playground", "mujoco-mjx"),
+    "envpool": ("envpool",),
     "digits": ("ternevo", "scikit-learn"),
 }
 """Where the environments of a suite come from; the others are of ternevo itself."""

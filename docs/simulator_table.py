@@ -8,13 +8,19 @@ Time is that of the CPU, so that other work on the machine counts little.
 
 import time
 
+from ternevo import installation
 from ternevo.bench.outside_alone import step_worlds
 from ternevo.host.suites import suite
 
 SECONDS = 1.5
 """How long to measure an environment."""
 WORLDS = 16
-LICENCES = {"mujoco": "Apache-2.0, MIT", "box2d": "zlib, MIT", "atari": "GPL-2.0"}
+LICENCES = {
+    "mujoco": "Apache-2.0, MIT",
+    "box2d": "zlib, MIT",
+    "atari": "GPL-2.0",
+    "envpool": "Apache-2.0",
+}
 """Of the simulator, and of Gymnasium, which has the tasks."""
 GAMES = ("pong", "frostbite", "venture")
 """What is measured of Atari; the emulator's speed differs little."""
@@ -34,6 +40,8 @@ def main() -> None:
     print("| `--env` | observation | actions | time limit | licence | steps/s |")
     print("| --- | --- | --- | --- | --- | --- |")
     for suite_name, licence in LICENCES.items():
+        if not installation.has(suite_name):
+            continue
         for name in GAMES if suite_name == "atari" else suite(suite_name).names():
             spec = suite(suite_name).spec(name)
             seen = "x".join(map(str, spec.obs_shape))

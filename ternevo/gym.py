@@ -63,7 +63,7 @@ EXAMPLES = (
 SUITE = "gymnasium"
 """The suite of Gymnasium's environments, before their name, in the metadata of a policy."""
 
-SAME_NAMES = ("gymnax", "mujoco", "box2d", SUITE)
+SAME_NAMES = ("gymnax", "mujoco", "box2d", "envpool", SUITE)
 """The suites whose environments are called as Gymnasium's are."""
 
 NUM_ENVS = 32

@@ -25,6 +25,7 @@ MODULES = {
     "mujoco": ("gymnasium", "mujoco"),
     "box2d": ("gymnasium", "Box2D"),
     "atari": ("gymnasium", "ale_py", "cv2"),
+    "envpool": ("gymnasium", "envpool"),
     "onnx": ("onnx",),
     "playground": (*TRAIN, "mujoco_playground"),
     "render": ("pygame",),

@@ -222,8 +222,8 @@ def test_an_extra_brings_the_modules_that_are_asked_for(extra):
 
 def test_all_is_what_a_user_may_need_and_dev_has_more():
     # `bench` is only for what ternevo is timed beside, `atari` is under the GPL, and `playground`
-    # brings packages that it does not use here.
-    apart = {"all", "atari", "playground", "dev", "docs", "bench", "cuda", "tpu"}
+    # and `envpool` bring much that is not used here.
+    apart = {"all", "atari", "playground", "envpool", "dev", "docs", "bench", "cuda", "tpu"}
     extras = PROJECT["optional-dependencies"].keys() - apart
     assert packages_of("all") == set().union(*map(packages_of, extras))
     assert packages_of("dev") > packages_of("all") | packages_of("docs")

@@ -33,6 +33,7 @@ SUITES = {
     "memory": "ternevo.envs.memory",
     "gymnax": "ternevo.envs.gymnax",
     "brax": "ternevo.envs.brax",
+    "envpool": "ternevo.envs.envpool",  # before box2d, which is meant by the names they share
     "mujoco": "ternevo.envs.mujoco",
     "box2d": "ternevo.envs.box2d",
     "atari": "ternevo.envs.atari",

@@ -103,13 +103,19 @@ def _velocity(body: str) -> tuple[str, ...]:
     )
 
 
-WHOLE_HUMANOID = (
-    *_free(HUMANOID),
-    *(name for body in HUMANOID_BODIES for name in _inertia(body)),
-    *(name for body in HUMANOID_BODIES for name in _velocity(body)),
-    *(f"{joint} motor torque (N m)" for joint in HUMANOID),
-    *_forces(HUMANOID_BODIES),
-)
+def _whole_humanoid(bodies: tuple[str, ...], of_root: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names for bodies, with the motors of the root before those of the joints."""
+    return (
+        *_free(HUMANOID),
+        *(name for body in bodies for name in _inertia(body)),
+        *(name for body in bodies for name in _velocity(body)),
+        *of_root,
+        *(f"{joint} motor torque (N m)" for joint in HUMANOID),
+        *_forces(bodies),
+    )
+
+
+WHOLE_HUMANOID = _whole_humanoid(HUMANOID_BODIES, ())
 OBS_NAMES: dict[str, tuple[str, ...]] = {
     "Ant": (*_free(ANT), *_forces(ANT_BODIES)),
     "Ant-v4": _free(ANT),
@@ -117,6 +123,10 @@ OBS_NAMES: dict[str, tuple[str, ...]] = {
     "Hopper": _planar(ONE_LEG),
     "Walker2d": _planar(TWO_LEGS),
     "Humanoid": WHOLE_HUMANOID,
+    "Humanoid-v4": _whole_humanoid(
+        ("world", *HUMANOID_BODIES),
+        (*_axes("torso motor force {} (N)"), *_axes("torso motor torque {} (N m)")),
+    ),
     "HumanoidStandup": WHOLE_HUMANOID,
     "InvertedPendulum": (
         *("cart position (m)", "pole angle (rad)"),

@@ -31,10 +31,13 @@ def _ant_with_forces(_model: Any, data: Any) -> tuple[Array, ...]:
     return data.qpos, data.qvel, data.cfrc_ext[1:].reshape(-1), data.xpos[1, :1]
 
 
-def _humanoid(model: Any, data: Any) -> tuple[Array, ...]:
-    """Return what is observed, and where the bodies' centres are along x and what they weigh."""
-    bodies = (data.cinert[1:].reshape(-1), data.cvel[1:].reshape(-1))
-    forces = (data.qfrc_actuator[6:], data.cfrc_ext[1:].reshape(-1))
+def _humanoid(model: Any, data: Any, *, body: int = 1, motor: int = 6) -> tuple[Array, ...]:
+    """Return what is observed, and where the bodies' centres are along x and what they weigh.
+
+    Version 4 also observes body 0, the world, and motors 0 to 5, of the root: they are always zero.
+    """
+    bodies = (data.cinert[body:].reshape(-1), data.cvel[body:].reshape(-1))
+    forces = (data.qfrc_actuator[motor:], data.cfrc_ext[body:].reshape(-1))
     return (data.qpos, data.qvel, *bodies, *forces, data.xipos[:, 0], model.body_mass)
 
 
@@ -173,10 +176,20 @@ def _impact(seen: Array) -> Array:
     return np.minimum(5e-7 * np.sum(np.square(seen[:, 272:350]), axis=1), 10.0)
 
 
+def _humanoid_is_well(seen: Array) -> NDArray[np.bool_]:
+    return (seen[:, 2] > 1) & (seen[:, 2] < 2)
+
+
 def _humanoid_judge(seen: Array, actions: Actions, speed: Array) -> Any:
-    well = (seen[:, 2] > 1) & (seen[:, 2] < 2)
+    well = _humanoid_is_well(seen)
     cost = _effort(actions.astype(np.float64), 0.1) + _impact(seen)
     return 1.25 * speed + 5.0 * well - cost, ~well
+
+
+def _old_humanoid_judge(seen: Array, actions: Actions, speed: Array) -> Any:
+    """Reward as version 4 does: forces cost nothing, and a fall is paid for as any step."""
+    effort = _effort(actions.astype(np.float64), 0.1)
+    return 1.25 * speed + 5.0 - effort, ~_humanoid_is_well(seen)
 
 
 def _stand_up(seen: Array, actions: Actions, _speed: Array) -> Any:
@@ -187,8 +200,8 @@ def _stand_up(seen: Array, actions: Actions, _speed: Array) -> Any:
 
 def _mass_centre(seen: Array) -> Array:
     """Return where the centre of mass is along x, of `_humanoid`'s last two parts."""
-    masses = seen[:, 364:]
-    return np.sum(masses * seen[:, 350:364], axis=1) / np.sum(masses, axis=1)
+    masses = seen[:, -14:]
+    return np.sum(masses * seen[:, -28:-14], axis=1) / np.sum(masses, axis=1)
 
 
 def _balance(seen: Array, _actions: Actions, _speed: Array) -> Any:
@@ -396,6 +409,12 @@ TASKS = {
         read=_ant,
         place=_column(29),
         has_forces=False,
+    ),
+    "Humanoid-v4": HUMANOID._replace(
+        obs_size=376,
+        observe=_columns(2, 378),
+        judge=_old_humanoid_judge,
+        read=partial(_humanoid, body=0, motor=0),
     ),
 }
 """The environments by Gymnasium's id. Version 4 is what older tables of results are about."""

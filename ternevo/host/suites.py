@@ -8,6 +8,7 @@ SUITES = {
     "mujoco": "ternevo.host.mujoco",
     "box2d": "ternevo.host.box2d",
     "atari": "ternevo.host.atari",
+    "envpool": "ternevo.host.envpool",
 }
 """The module of each suite, which has a `SUITE`."""
 

@@ -15,7 +15,7 @@ from ternevo.machine import startup
 PACKAGES = (
     *("ternevo", "jax", "jaxlib", "flax", "optax", "evosax", "flashbax", "numpy"),
     *("gymnax", "brax", "mujoco", "mujoco-mjx", "playground", "gymnasium", "box2d", "pygame"),
-    *("ale-py", "opencv-python-headless", "scikit-learn"),
+    *("ale-py", "opencv-python-headless", "envpool", "scikit-learn"),
 )
 """The distributions that results may depend on. CarRacing observes what pygame draws."""
 

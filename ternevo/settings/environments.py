@@ -6,10 +6,10 @@ BRAX_BACKENDS = ("spring", "positional", "generalized", "mjx")
 ONLY_BACKENDS = {"brax/fast": ("spring",), "brax/swimmer": ("generalized",)}
 """The environments of brax that only some of them simulate."""
 
-OPTIONAL = ("digits", "playground", "mujoco", "box2d", "atari")
+OPTIONAL = ("digits", "playground", "mujoco", "box2d", "atari", "envpool")
 """The suites that need an extra of their own name."""
 
-OUTSIDE_JAX = ("mujoco", "box2d", "atari")
+OUTSIDE_JAX = ("mujoco", "box2d", "atari", "envpool")
 """The suites whose simulators are outside JAX: populations are scored by processes of their own."""
 
 ATARI = {
@@ -93,6 +93,7 @@ ENVIRONMENTS: dict[str, tuple[str, str]] = {
     "mujoco/Walker2d-v4": ("17 floats", "6 continuous"),
     "mujoco/Swimmer-v4": ("8 floats", "2 continuous"),
     "mujoco/Ant-v4": ("27 floats", "8 continuous"),
+    "mujoco/Humanoid-v4": ("376 floats", "17 continuous"),
     "box2d/LunarLander-v3": ("8 floats", "4 discrete"),
     "box2d/LunarLanderContinuous-v3": ("8 floats", "2 continuous"),
     "box2d/BipedalWalker-v3": ("24 floats", "4 continuous"),
@@ -166,6 +167,12 @@ environments."""
 ENVIRONMENTS |= {
     f"atari/{name}": ("84x84x4 pixels", f"{count} discrete")
     for name, count in sorted((name, count) for count in ATARI for name in ATARI[count].split())
+}
+
+ENVIRONMENTS |= {
+    f"envpool/{env_id.partition('/')[2]}": shown
+    for env_id, shown in ENVIRONMENTS.items()
+    if env_id.startswith("box2d/")
 }
 
 
