@@ -1,4 +1,4 @@
-"""envpool: "envpool/Hopper-v5". See `ternevo.host.envpool`."""
+"""envpool: "envpool/LunarLander-v3". See `ternevo.host.envpool`."""
 
 from ternevo.envs import outside
 
