@@ -142,7 +142,8 @@ FIRST_MEMORY = np.array({memory}, np.int8)
 
 # Of each layer: (outputs, inputs), five trits a byte; biases; shifts and thresholds, which are
 # lists where each output has its own; a window is height, width, stride and padding. A skip of 1
-# adds the input of the layer itself, 2 that of the layer before. Functions are one of each output.
+# adds the input of the layer itself, 2 that of the layer before. Functions are codes
+# of outputs, or none.
 LAYERS = {layers}
 
 EXAMPLE_LOGITS = np.array({logits}, np.int32)

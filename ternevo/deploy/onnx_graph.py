@@ -473,7 +473,7 @@ def _scaled(graph: _Graph, values: str, scale: NDArray[np.float32]) -> str:
 def _activate(graph: _Graph, layer: Layer, matrix: _Matrix, sums: str, added: str) -> str:
     """Add the activation; of the last layer of an integer policy, only a scale of each output."""
     if layer.activation == "sign":
-        # Not the operator Sign: that of 0 is 0, and here it is 1.
+        # Not the operator Sign, as functions have it: that of 0 is 0, and here it is 1.
         is_negative = graph.add("Less", sums, graph.constant(0))
         return graph.add("Where", is_negative, graph.constant(-1), graph.constant(1))
     if layer.activation == "ternary":

@@ -2,11 +2,12 @@
 
 A network is a value: a tuple of layers, and the grids that their inputs are on. Every layer with
 weights is a matrix [fan_in, rows], drawn, scaled and packed alike; layers differ in what they
-multiply it by. A params pytree is a tuple of {"weight", "bias"} dicts, one for each such layer.
+multiply it by. A params pytree is a tuple of {"weight", "bias"} dicts, one for each such layer;
+where nodes have functions, "function" has their codes.
 
-Every product and sum is an integer below 2**24, so float32 (or bf16 inputs with
-float32 sums) computes it exactly, in any order, on any device. A hidden layer whose sums may be
-larger adds parts that stay below it as int32 (`wide_dot`). A matrix returns
+Products are integers, and sums of them below 2**24, so float32 (or bf16 inputs with
+float32 sums) computes them exactly, in any order, on any device. Only hidden layers may have larger
+sums: they add parts that stay below it as int32 (`wide_dot`). A matrix returns
 pre-activations in units, as an integer sum times a power of two; a hard tanh
 saturates at one unit. The equations are in docs/explanation/policy_arithmetic.md.
 """
@@ -520,7 +521,9 @@ def _check_place(places: list[Place], weights: WeightName) -> None:
     if matrix := layer.matrix(shape):
         # Outputs are float32, which ties of the largest ones would show.
         bits = 24 if outputs is OUTPUT else 31
-        largest = largest_sum(weights, inputs.full_scale, matrix[0])
+        is_observed = inputs is places[0].inputs and not inputs.is_bit
+        below = is_observed and 2 <= inputs.num_bits < 8  # rounded down to -2**(bits - 1)
+        largest = largest_sum(weights, inputs.full_scale + below, matrix[0])
         if inputs.num_bits and largest >= 2**bits:
             instead = " or --weights int4" if weights == "int8" else ""
             raise ValueError(

@@ -157,6 +157,11 @@ OBS, ACTION = ObsSpec((40_000,)), ActionSpec("discrete", 4)
     [
         (MLP((4, 1100), weights="int8"), ObsSpec((4,)), r"layer 3.* 1,100 inputs: .* 2\*\*24"),
         (MLP((4,), weights="int8"), ObsSpec((65_537,)), "65,537 observations do not fit"),
+        (  # three bits reach -4, though full scale is 3
+            MLP((), weights="int8", observation_bits=3),
+            ObsSpec((44_000,)),
+            r"layer 1.* 44,000 inputs: .* 2\*\*24",
+        ),
         (
             Conv(filters=((4, 16, 16), (4, 3, 1)), weights="int8"),
             ObsSpec((32, 32, 600)),
