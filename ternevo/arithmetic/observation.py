@@ -23,6 +23,10 @@ FULL_SCALE = 127.0
 FULL_SCALE_DEVIATIONS = 4.0
 """Full scale covers at least this many standard deviations."""
 
+HELD = 2.0**0.5
+"""How far beyond its octave the deviation of a generation must be for the exponent to move: half an
+octave, so that what moved does not move back."""
+
 EXPONENT_LIMIT = 120
 """Largest size of an observation's exponent; the limit for weights and biases is 24.
 
@@ -210,6 +214,32 @@ def merge(a: ObservationMoments, b: ObservationMoments) -> ObservationMoments:
     )
 
 
+def update(moments: ObservationMoments, seen: ObservationMoments) -> ObservationMoments:
+    """Return the moments after a generation that has seen `seen`; the quantiser's exponents hold.
+
+    These are the moments of all observations so far, but for a deviation that drifts into another
+    octave, and so to another exponent: it stays unless what was just seen is beyond its octave by a
+    factor of `HELD`. An exponent that moves doubles or halves what policies are shown, all at once,
+    and trits that have converged cannot follow.
+
+    Examples:
+      >>> still = ObservationMoments(jnp.array([900.0]), jnp.zeros(1), jnp.array([0.5]))
+      >>> drifting, settled = (still._replace(deviation=jnp.array([x])) for x in (0.49, 0.2))
+      >>> [freeze(f(still, drifting)).scale.item() for f in (merge, update)]
+      [64.0, 32.0]
+      >>> freeze(update(still, settled)).scale.item()
+      64.0
+    """
+    both = merge(moments, seen)
+    held = _exponent(moments.deviation)
+    widest = FULL_SCALE / FULL_SCALE_DEVIATIONS * _power_of_two(-held)
+    width = jnp.maximum(seen.deviation, jnp.abs(seen.mean - both.mean))
+    is_free = (moments.count == 0) | (moments.deviation == 0)  # its unit is not known
+    is_free |= _exponent(both.deviation) == held
+    is_free |= (width > HELD * widest) | (width < widest / 2 / HELD)
+    return both._replace(deviation=jnp.where(is_free, both.deviation, moments.deviation))
+
+
 @partial(jax.jit, static_argnames="kind", inline=True)  # one program where it is called by Python
 def freeze(moments: ObservationMoments, kind: ObsKind = "floats") -> Quantiser:
     """Round the moments to a quantiser with exponents floor(log2(127 / (4 std))), by frexp.
@@ -233,12 +263,16 @@ def freeze(moments: ObservationMoments, kind: ObsKind = "floats") -> Quantiser:
     unmoved = jnp.where(size > 0, UNMOVED_SHARE * size, UNMOVED_DEVIATION)
     deviation = jnp.where(moments.deviation > 0, moments.deviation, unmoved)
     deviation = jnp.where(moments.count > 0, deviation, 1.0)
-    deviation = jnp.maximum(deviation, 2.0**-EXPONENT_LIMIT)  # otherwise the quotient may overflow
-    _, exponent = jnp.frexp(FULL_SCALE / FULL_SCALE_DEVIATIONS / deviation)
-    exponent = jnp.clip(exponent - 1, -EXPONENT_LIMIT, EXPONENT_LIMIT)
     # XLA treats a subnormal mean as 0, so it must be 0 elsewhere too.
     mean = jnp.where(size < jnp.finfo(jnp.float32).tiny, 0.0, moments.mean)
-    return Quantiser(mean, _power_of_two(exponent))
+    return Quantiser(mean, _power_of_two(_exponent(deviation)))
+
+
+def _exponent(deviation: Float[Array, " obs"]) -> Int32[Array, " obs"]:
+    """Return the exponents of the quantiser of deviations."""
+    deviation = jnp.maximum(deviation, 2.0**-EXPONENT_LIMIT)  # otherwise the quotient may overflow
+    _, exponent = jnp.frexp(FULL_SCALE / FULL_SCALE_DEVIATIONS / deviation)
+    return jnp.clip(exponent - 1, -EXPONENT_LIMIT, EXPONENT_LIMIT)
 
 
 def from_squares(

@@ -139,7 +139,7 @@ def evolve_deeply(
         members, scores = scored(key_score, keys, state)
         fitness = fitness_of(scores.returns)
         candidates = devices.replicated(candidates_of(settings, members, fitness, state))
-        moments = observation.merge(state.moments, scores.moments)
+        moments = observation.update(state.moments, scores.moments)
         tested = Population(weights_of(candidates))
         again = validation.evaluate(key_again, tested, moments, state.generation)
         found = ranked(settings, members, fitness, candidates, again)

@@ -77,7 +77,7 @@ def evolve(
             solutions = jax.vmap(write)(solutions, scores.learned)
         told = search.tell(key_tell, solutions, fitness_of(scores.returns), asked)
         told, is_left_out = keep_finite(state.search, told)
-        moments = observation.merge(state.moments, scores.moments)
+        moments = observation.update(state.moments, scores.moments)
         state = EvolveState(told, moments, state.generation + 1)
         metrics = metrics_of(scores) | step_count.metrics(scores.steps)
         metrics |= {LEFT_OUT: is_left_out.astype(jnp.int32)}

@@ -104,7 +104,7 @@ def illuminate(
             scores.descriptors,
             jnp.all(is_usable(scores.returns), axis=1),
         )
-        moments = observation.merge(state.moments, scores.moments)
+        moments = observation.update(state.moments, scores.moments)
         after = MAPElitesState(found.archive, moments, state.generation + 1)
         metrics = metrics_of(scores) | step_count.metrics(scores.steps)
         metrics |= {LEFT_OUT: jnp.zeros((), jnp.int32)} | _archive_metrics(settings, found)

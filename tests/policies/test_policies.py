@@ -425,6 +425,7 @@ def moments_of(rows, counted, mean, scale) -> ObservationMoments:
 
 merge = jax.jit(observation.merge)
 freeze = jax.jit(observation.freeze)
+update = jax.jit(observation.update)
 
 
 @few
@@ -449,6 +450,54 @@ def test_moments_merged_from_any_split_are_those_of_all_observations(sizes, seed
         np.testing.assert_allclose(merged.mean, everything.mean(0), rtol=1e-5, atol=1e-5)
         # The pivot need not be among the counted ones here: some 2**-12 of its distance is lost.
         np.testing.assert_allclose(merged.deviation, everything.std(0), rtol=1e-4, atol=5e-3)
+
+
+def of_one(count, mean, deviation) -> ObservationMoments:
+    return ObservationMoments(*(jnp.full(1, x, jnp.float32) for x in (count, mean, deviation)))
+
+
+def scales_after(combine, deviations) -> list[float]:
+    """The scale after each generation of 1,000 observations, with such deviations."""
+    moments, scales = observation.empty(1), []
+    for deviation in deviations:
+        moments = combine(moments, of_one(1000, 0, deviation))
+        scales.append(freeze(moments).scale.item())
+    return scales
+
+
+def test_a_drift_past_a_power_of_two_moves_no_exponent():
+    """127 / 4 is 31.75, and 31.75 / 64 is 0.496: what settles at 0.45 would be doubled."""
+    settling = [0.6] + 20 * [0.45]
+    assert scales_after(update, settling) == 21 * [32.0]
+    assert scales_after(merge, settling)[-1] == 64.0
+    growing = [0.45] + 20 * [0.6]
+    assert scales_after(update, growing) == 21 * [64.0]
+    assert scales_after(merge, growing)[-1] == 32.0
+
+
+def test_what_is_far_beyond_its_octave_moves_the_exponent_once():
+    """Half an octave beyond 0.496 is 0.351 and 0.702, and beyond 0.992 it is 1.40."""
+    assert scales_after(update, [0.6] + 60 * [0.3])[-1] == 64.0
+    assert scales_after(update, [0.45] + 60 * [0.8])[-1] == 32.0
+    assert scales_after(update, [0.45] + 200 * [1.9])[-1] == 16.0
+    back_and_forth = [0.6] + 60 * [0.3] + 600 * [0.5]
+    assert len(set(scales_after(update, back_and_forth)[60:])) == 1
+
+
+numbers = st.floats(2.0**-20, 2.0**20, width=32)
+
+
+@few
+@given(numbers, numbers, st.floats(-100, 100, width=32), st.sampled_from([0, 1, 1000]))
+def test_an_update_merges_and_its_exponent_is_the_old_or_that_of_all(old, new, offset, count):
+    before, seen = of_one(1000, 1, old), of_one(count, offset, new)
+    both, found = merge(before, seen), update(before, seen)
+    assert (found.count, found.mean) == (both.count, both.mean)
+    assert found.deviation in (before.deviation, both.deviation)
+    if freeze(both).scale == freeze(before).scale:
+        assert found.deviation == both.deviation
+    for known, other in ((observation.empty(1), before), (before, observation.empty(1))):
+        assert update(known, other) == before
 
 
 def test_only_what_is_counted_and_finite_enters_the_sums_each_component_by_itself():
