@@ -10,6 +10,7 @@ import jax
 import pytest
 from gradient_learners import options_of
 from kept_programs import keeping_programs
+from marks import wide
 
 from ternevo import envs, export, gym, installation, play, run
 from ternevo.arithmetic import observation
@@ -315,7 +316,10 @@ def finalised():
 @pytest.mark.filterwarnings("ignore")  # orbax warns in its own words before it raises
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(x, marks=pytest.mark.slow) if x in MORE_THAN_DATA else x for x in DAMAGE],
+    wide(
+        [pytest.param(x, marks=pytest.mark.slow) if x in MORE_THAN_DATA else x for x in DAMAGE],
+        keep=["no data", "data cut"],
+    ),
 )
 def test_a_damaged_checkpoint_is_named_with_the_one_before(kind, root, capsys):
     step = folder_of(root) / "checkpoints" / "4"

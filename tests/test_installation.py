@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import setuptools
+from marks import wide
 from written_runs import write_run
 
 import ternevo
@@ -87,7 +88,7 @@ def test_with_numpy_alone_a_policy_acts(python):
     assert "No module named 'tyro'" in done.stderr, "the test blocks what it means to block"
 
 
-@pytest.mark.parametrize("to", ["tvp", "c", "html", "numpy"])
+@pytest.mark.parametrize("to", wide(["tvp", "c", "html", "numpy"], keep=["c"]))
 def test_the_base_install_exports(to, python, tmp_path):
     out = tmp_path / "exported"
     done = python(BASE, "-m", "ternevo", "export", POLICY, "--to", to, "--out", out)

@@ -180,6 +180,7 @@ def test_a_resumed_run_keeps_its_history(tmp_path):
     assert len(config["resumed_from"]) == 1
 
 
+@pytest.mark.wide  # test_loop.py and test_damage.py go on from checkpoints too
 def test_killed_and_resumed_equals_never_stopped(tmp_path):
     """Kill -9 in the middle; the resumed run redoes what the last checkpoint did not have."""
     process = start_process(tmp_path / "killed", "--num_generations", "100000", "--chunk_size", "1")
@@ -470,6 +471,7 @@ def test_a_curve_has_what_the_rows_have(metrics, lines, tmp_path, monkeypatch):
     assert list(axes.lines[0].get_xdata()) == [0, 20, 30]
 
 
+@pytest.mark.wide  # the agent's run of test_sweep.py goes the same way
 def test_wandb_offline_gets_every_generation_the_result_and_the_policies(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.chdir(tmp_path)
@@ -563,6 +565,7 @@ def make(episode_length=None):
 """
 
 
+@pytest.mark.wide  # the line is below, and test_unused.py
 def test_what_is_never_finite_or_has_no_effect_is_named_once(tmp_path, monkeypatch, capsys):
     (tmp_path / "broken_lab.py").write_text(BROKEN_LAB)
     monkeypatch.syspath_prepend(tmp_path)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from evosax.algorithms.base import metrics_fn as evosax_metrics
 from evosax.algorithms.distribution_based.base import metrics_fn as of_distributions
+from marks import wide
 from own_algorithms import ALGORITHMS, SOLUTION, is_distribution, population_of, start
 
 from ternevo.arithmetic import ternary
@@ -23,7 +24,13 @@ QUICK = ("ScaleSearchNES", "PBIL", "TernaryGA", "RandomSearch")
 the others are in `test_algorithms.py` and `test_guards.py`, and their metrics are traced below."""
 each_loop = pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in ALGORITHMS],
+    wide(
+        [
+            pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+            for name in ALGORITHMS
+        ],
+        keep=("ScaleSearchNES", "TernaryGA"),
+    ),
 )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from gradient_learners import GRADIENTS
+from marks import wide
 from own_algorithms import ALGORITHMS, SOLUTION, start
 from policies_of_strategies import OWN, world_for
 
@@ -83,7 +84,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "choice"), CASES)
+@pytest.mark.parametrize(
+    ("name", "choice"), wide(CASES, keep=["TernaryNES-nes", "PBIL-baseline", "TernaryGA-own"])
+)
 def test_the_state_of_an_algorithm_stays_finite_whatever_it_is_told(name, choice):
     options = {} if choice == "own" else {"fitness_shaping_fn": shaping.FITNESS_SHAPING[choice]}
     algorithm = ALGORITHMS[name](SIZE, SOLUTION, **options)
@@ -174,7 +177,9 @@ def paying(strategy, key, state, returns):
         return strategy.step(key, state)
 
 
-@pytest.mark.parametrize(("name", "options"), strategies())
+@pytest.mark.parametrize(
+    ("name", "options"), wide(strategies(), keep=["ternary_nes-standardize", "latent-Open_ES"])
+)
 def test_the_state_of_a_strategy_stays_finite_and_what_was_left_out_is_counted(name, options):
     strategy = strategy_of(name, **options)
 
@@ -258,7 +263,7 @@ def test_an_update_that_overflows_is_left_out_and_counted(name):
     ("choice", "optimizer"),
     [
         ("baseline", "adam"),
-        ("standardize", "sgd"),
+        pytest.param("standardize", "sgd", marks=pytest.mark.wide),
         pytest.param("baseline", "sgd", marks=pytest.mark.slow),
         pytest.param("standardize", "adam", marks=pytest.mark.slow),
     ],

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
+from marks import wide
 
 from ternevo.arithmetic.latents import EXPONENT_RANGE
 from ternevo.arithmetic.weights import discretize_all, kind_of, straight_through_all
@@ -97,7 +98,7 @@ def test_a_tensor_comes_back_as_it_is(kind, per_output, latent):
         np.testing.assert_array_equal(again.exponent, tensor.exponent)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", wide(KINDS, keep=["int4"]))
 @pytest.mark.parametrize("scales", [(), (5,)])
 def test_training_sees_the_integers_that_ship(kind, scales):
     """By ==, pruned weights too; and gradients go straight through to what is not pruned."""

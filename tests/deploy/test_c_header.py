@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marks import wide
 from policy_records import make_record
 
 from ternevo.deploy import c_header, integer, tvp
@@ -324,13 +325,16 @@ def check_32_bits(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "compiler, kernel, flags",
-    [
-        ("gcc", "PORTABLE", ("-O1",)),
-        ("gcc", "AVX2", ("-O1", TABLES)),
-        ("gcc", "AVX512", ("-O1", TABLES)),
-        ("g++", "PORTABLE", ("-O1", TABLES)),
-        ("clang", "VERTICAL", ("-O1", TABLES)),
-    ],
+    wide(
+        [
+            ("gcc", "PORTABLE", ("-O1",)),
+            ("gcc", "AVX2", ("-O1", TABLES)),
+            ("gcc", "AVX512", ("-O1", TABLES)),
+            ("g++", "PORTABLE", ("-O1", TABLES)),
+            ("clang", "VERTICAL", ("-O1", TABLES)),
+        ],
+        keep=[("gcc", "PORTABLE", ("-O1",))],
+    ),
 )
 def test_c_computes_what_python_does(some, compiler, kernel, flags):
     compare(some, compiler, kernel, *flags)
@@ -345,8 +349,9 @@ def test_c_computes_what_python_does(some, compiler, kernel, flags):
         ("VERTICAL", ("-Os", SOFT)),
         pytest.param("VERTICAL", ("-O3", TABLES), marks=pytest.mark.slow),
         ("AVX512", ("-O3", "-ffp-contract=fast")),
-        ("PORTABLE", (*SANITIZERS, "-O0")),  # the last level counts, and this one compiles soonest
-        ("AVX512", (*SANITIZERS, TABLES)),
+        # The last level counts, and this one compiles soonest. A part is in test_c_layers.py.
+        pytest.param("PORTABLE", (*SANITIZERS, "-O0"), marks=pytest.mark.wide),
+        pytest.param("AVX512", (*SANITIZERS, TABLES), marks=pytest.mark.wide),
     ],
 )
 def test_levels_agree_and_nothing_is_undefined(few, kernel, flags):

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from deep_records import deep_record
+from marks import wide
 from policy_inputs import inputs
 from policy_records import (
     check_against_reference,
@@ -80,7 +81,7 @@ def test_all_kinds_of_policies_give_the_integers_of_the_reference(backend):
 
 
 @pytest.mark.skipif(NATIVE is None, reason="the extension was not built")
-@pytest.mark.parametrize("kernel", ["portable", "avx2", "avx512"])
+@pytest.mark.parametrize("kernel", wide(["portable", "avx2", "avx512"], keep=["portable"]))
 def test_every_kernel_gives_the_integers_of_the_reference(kernel):
     code = (
         "from ternevo.deploy import runtime; import policy_records;"
@@ -223,7 +224,7 @@ def test_an_observation_of_any_dtype_is_what_numpy_makes_of_it(backend, dtype, o
         policy.act(obs[0, :4])
 
 
-@pytest.mark.parametrize("size", [2, 63, 64, 65, 130, 400, 1100])
+@pytest.mark.parametrize("size", wide([2, 63, 64, 65, 130, 400, 1100], keep=[2, 65, 1100]))
 @pytest.mark.parametrize("output", ["discrete", "continuous"])
 def test_bits_may_be_packed_into_words(backend, size, output):
     """The longest is longer than what the extension unpacks itself."""
@@ -593,10 +594,12 @@ def test_the_sanitizers_find_nothing_in_many_files_of_version_2(kernel, driver, 
     check_under_sanitizers(driver, tmp_path, kernel, second_corpus(count))
 
 
+@pytest.mark.wide  # a part of it is in test_c_layers.py
 def test_the_sanitizers_find_nothing(driver, tmp_path):
     check_under_sanitizers(driver, tmp_path, "portable", corpus(400, 37))
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("kernel", ["portable", "avx2", "avx512"])
 def test_the_sanitizers_find_nothing_in_version_2(kernel, driver, tmp_path):
     check_under_sanitizers(driver, tmp_path, kernel, second_corpus(300))

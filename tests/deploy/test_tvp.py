@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from marks import wide
 from policy_records import (
     make_layer,
     make_record,
@@ -397,7 +398,7 @@ def test_mutants_with_a_right_check_sum_are_judged_alike(name, edits, growth):
 
 
 @pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("data", FILES.values(), ids=FILES)
+@pytest.mark.parametrize("data", wide(FILES.values(), keep=[BITS, OUTPUTS]), ids=FILES)
 def test_every_byte_may_be_wrong(data, step):
     """Bytes in turn get their borders, under a right check sum.
 

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
+from marks import wide
 from policy_inputs import inputs
 
 from ternevo import envs
@@ -248,7 +249,11 @@ ACTIVATIONS = ("int8", "int4", "sign", "ternary", "tanh", "relu")
 
 @pytest.mark.exact
 @pytest.mark.parametrize(
-    ("kind", "activation"), [*itertools.product(("ternary", "binary"), ACTIVATIONS)]
+    ("kind", "activation"),
+    wide(
+        itertools.product(("ternary", "binary"), ACTIVATIONS),
+        keep=[("ternary", "int8"), ("ternary", "sign"), ("binary", "tanh")],
+    ),
 )
 def test_straight_through_outputs_are_those_of_the_int8_weights_bit_for_bit(kind, activation):
     settings = MLP((16, 16), weights=kind, activation=activation)
@@ -445,6 +450,7 @@ def in_the_corridor():
     return trained("probe/corridor", 150, **options)
 
 
+@pytest.mark.wide  # it learns in test_ppo_sees.py too
 def test_values_discount():
     """In the corridor, going right pays 1 after 4, 3, 2, 1 steps: gamma to the power of 3 to 0."""
     run = in_the_corridor()
@@ -486,6 +492,7 @@ def test_the_action_follows_the_observation(kind):
     assert all(t.values.dtype == expected for t in ternary.tensors(run.shipped.weights))
 
 
+@pytest.mark.wide  # densities, gradients and the clip are tested above
 @pytest.mark.parametrize("name", ["clipped_normal", slow("tanh_normal")])
 def test_a_continuous_target_is_hit(name):
     # Many environments and a small rate: once it is hit, normalised advantages are noise.
@@ -620,6 +627,7 @@ def on_devices(out: Path, *names: str) -> dict:
 NUM_CRITIC_AND_MOMENTS = 4 + 3 + 3
 
 
+@pytest.mark.wide  # that devices agree, test_devices.py tests
 @pytest.mark.parametrize("name", ["shared", pytest.param("remembering", marks=pytest.mark.slow)])
 def test_two_devices_learn_together(name, tmp_path):
     """The critic's gradient is the mean of theirs."""

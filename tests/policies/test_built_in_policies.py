@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import wide
 from policy_inputs import inputs
 
 from ternevo import envs, run
@@ -131,17 +132,23 @@ ONE_OF_EACH = (
 """Every policy, every cell and update, and every kind of activation and of input."""
 
 
+KEPT = ("mlp", "conv", "elman of signs", "gated", "graph", "graph of integers")
+
+
 def of_each(cases, quick):
-    """Return the mark for a test of all cases, of which some are slow."""
+    """Return the mark for a test of all cases, of which some are slow, and most others wide."""
     rows = [
         pytest.param(*case, id=name, marks=() if name in quick else pytest.mark.slow)
         for name, case in cases
     ]
-    return pytest.mark.parametrize(("settings", "obs"), rows)
+    return pytest.mark.parametrize(("settings", "obs"), wide(rows, keep=KEPT))
 
 
 each = of_each(CASES.items(), ONE_OF_EACH)
-floats = pytest.mark.parametrize(("settings", "obs"), FLOATS.values(), ids=FLOATS)
+floats = pytest.mark.parametrize(
+    ("settings", "obs"),
+    wide([pytest.param(*case, id=name) for name, case in FLOATS.items()], keep=["conv", "gated"]),
+)
 
 
 def test_all_policies_are_here():

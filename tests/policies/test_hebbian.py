@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
+from marks import wide
 
 from ternevo import envs, problems, run
 from ternevo.arithmetic import observation
@@ -60,10 +61,13 @@ each = pytest.mark.parametrize(
 WRITTEN = ("two layers", "a rule for an input", "groups", "evolved start", "float rules")
 each_file = pytest.mark.parametrize(
     ("settings", "action"),
-    [
-        pytest.param(*case, id=name, marks=[] if name in WRITTEN else pytest.mark.slow)
-        for name, case in [*CASES.items(), *FLOATS.items()]
-    ],
+    wide(
+        [
+            pytest.param(*case, id=name, marks=[] if name in WRITTEN else pytest.mark.slow)
+            for name, case in [*CASES.items(), *FLOATS.items()]
+        ],
+        keep=("two layers", "evolved start"),
+    ),
 )
 
 

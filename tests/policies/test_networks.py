@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxprs import equations
+from marks import wide
 from policy_inputs import inputs
 
 from ternevo.deploy.record import Window
@@ -274,7 +275,13 @@ def answers(case: Case, matmul: str, params, obs, memory):
 @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in MORE_CELLS else ()) for name in CASES],
+    wide(
+        [
+            pytest.param(name, marks=pytest.mark.slow if name in MORE_CELLS else ())
+            for name in CASES
+        ],
+        keep=("bits", "pixels", "skips", "elman sign", "gated int4"),
+    ),
 )
 def test_layers_are_loops_over_integers(name, count):
     """With 16 cases, the slow ones are 16,000 random sets of weights, inputs and memories."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from evosax.algorithms import algorithms
 from gradient_learners import GRADIENTS
+from marks import wide
 from policies_of_strategies import OWN, world_for
 
 from ternevo import envs, problems
@@ -190,7 +191,11 @@ def check(may_grow: bool, *arguments, **settings):
 
 @pytest.mark.parametrize("weights", ["binary", "float"])
 @pytest.mark.parametrize(
-    "name", [n for n in STRATEGIES if n not in (*GRADIENTS, "latent", "evosax", "neat")]
+    "name",
+    wide(
+        [n for n in STRATEGIES if n not in (*GRADIENTS, "latent", "evosax", "neat")],
+        keep=("ternary_nes", "ternary_ga"),
+    ),
 )
 def test_strategies_that_keep_fitness_need_full_episodes(name, weights):
     if (name, weights) != ("binary_nes", "float"):
@@ -198,6 +203,9 @@ def test_strategies_that_keep_fitness_need_full_episodes(name, weights):
         check(name in WITHIN_A_GENERATION and not is_archive, name, weights)
 
 
-@pytest.mark.parametrize("name", [name for name in algorithms if not name.startswith("SV_")])
+@pytest.mark.parametrize(
+    "name",
+    wide([name for name in algorithms if not name.startswith("SV_")], keep=("Open_ES", "SimpleGA")),
+)
 def test_algorithms_of_evosax_that_keep_fitness_need_full_episodes(name):
     check(name in EVOSAX_WITHIN_A_GENERATION, "latent", "ternary", algorithm=name)

@@ -125,7 +125,7 @@ CHECKED = [
     slow("probe/corridor", 6, "none"),
     slow("probe/corridor", 6, "all"),
     slow("probe/double_integrator", 4, "none"),
-    ("probe/double_integrator", 4, "all"),
+    pytest.param("probe/double_integrator", 4, "all", marks=pytest.mark.wide),
     ("gymnax/CartPole-v1", 25, "none"),
     slow("gymnax/CartPole-v1", 25, "all"),
 ]
@@ -242,7 +242,7 @@ QUEUED = [
     ("probe/random_length", "planes"),
     slow("probe/random_length", "float32"),
     pytest.param("gymnax/CartPole-v1", "planes", marks=EXACT_SLOW),
-    pytest.param("gymnax/CartPole-v1", "float32", marks=pytest.mark.exact),
+    pytest.param("gymnax/CartPole-v1", "float32", marks=[pytest.mark.exact, pytest.mark.wide]),
     slow("gymnax/Breakout-MinAtar", "planes"),
     slow("gymnax/Breakout-MinAtar", "float32"),
 ]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
+from marks import wide
 
 from ternevo import envs
 from ternevo.algorithms import variation
@@ -147,7 +148,7 @@ SMALL = {
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("weights", ["ternary", "binary", "float"])
+@pytest.mark.parametrize("weights", wide(["ternary", "binary", "float"], keep=["ternary"]))
 def test_replayed_weights_are_those_that_were_mutated_all_along(weights):
     """Two routes, through parents that are drawn at random in each generation."""
     policy = MLP((16,), weights=weights).build(ENV.obs, ENV.action)

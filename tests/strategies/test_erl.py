@@ -55,6 +55,7 @@ def rows_of(ring_state, generation: int):
     return jax.tree.map(lambda x: x[:, first : first + LENGTH], ring_state.experience)
 
 
+@pytest.mark.wide
 def test_the_buffer_holds_what_members_do_as_shipped_policies():
     """Each recorded action is that of `Actor.act`, bit for bit; only the learner explores."""
     crew, states, _ = history()

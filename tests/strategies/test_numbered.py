@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gradient_learners import PUSHING, SMALL
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
+from marks import wide
 from policies_of_strategies import OWN, mlp_for, world_for
 
 from ternevo import envs
@@ -71,12 +72,15 @@ def others(settings, factor=0.9):
 
 @pytest.mark.parametrize(
     ("name", "weights", "options"),
-    [
-        pytest.param(
-            *case, id="-".join(map(str, case)), marks=[pytest.mark.slow] * (case not in DEFAULT)
-        )
-        for case in CASES
-    ],
+    wide(
+        [
+            pytest.param(
+                *case, id="-".join(map(str, case)), marks=[pytest.mark.slow] * (case not in DEFAULT)
+            )
+            for case in CASES
+        ],
+        keep=[CASES[-1], "ppo"],
+    ),
 )
 def test_generations_with_other_numbers_are_the_same_program(name, weights, options):
     settings = settings_of(name, **options)
@@ -120,11 +124,13 @@ def rows(strategy, keys):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        QUICK,
-        "ppo",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("ternary_nes", "sac")),
-    ],
+    wide(
+        [
+            *(QUICK, "ppo"),
+            *(pytest.param(name, marks=pytest.mark.slow) for name in ("ternary_nes", "sac")),
+        ],
+        keep=[QUICK],
+    ),
 )
 def test_numbers_reach_the_search(name):
     """A rate of almost 0 leaves the shipped policy alone, in the program in which 1 moves it."""

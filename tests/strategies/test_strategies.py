@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from evosax.algorithms import algorithms as evosax_algorithms
 from gradient_learners import GRADIENTS
+from marks import wide
 from policies_of_strategies import OWN, mlp_for, world_for
 from policy_inputs import inputs
 
@@ -194,12 +195,15 @@ def history(row: int) -> History:
 
 each_row = pytest.mark.parametrize(
     "row",
-    [
-        pytest.param(
-            row, id=id_, marks=[] if DEFAULT.get(TABLE[row][0]) == row else pytest.mark.slow
-        )
-        for row, id_ in enumerate(IDS)
-    ],
+    wide(
+        [
+            pytest.param(
+                row, id=id_, marks=[] if DEFAULT.get(TABLE[row][0]) == row else pytest.mark.slow
+            )
+            for row, id_ in enumerate(IDS)
+        ],
+        keep=[DEFAULT[name] for name in ("ternary_nes", "ternary_ga", "latent")],
+    ),
 )
 
 
@@ -289,6 +293,7 @@ def test_fitness_is_finite_and_equal_when_nobody_is_finite():
     assert float(fitness[0]) > float(evolve.fitness_of(jnp.array([[-1e12]]))[0])
 
 
+@pytest.mark.wide  # test_population.py has both
 def test_chunks_and_pairs_are_settings_of_every_strategy():
     """Chunks change nothing; on a bandit, where episodes do not differ, neither do pairs."""
     env = envs.make("probe/bandit")
@@ -393,6 +398,7 @@ def latent_of(name: str, **options):
     return settings.build(env, policy, "ternary", 2)
 
 
+@pytest.mark.wide  # one is in the table above
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_an_evosax_algorithm_runs_by_its_name(name):
     strategy = latent_of(name)

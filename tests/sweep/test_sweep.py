@@ -692,6 +692,7 @@ def test_a_trial_of_an_agent_is_the_agents_run_and_grouped_by_sweep(tmp_path, mo
 REAL = ["--num_generations=2", "--render=False", "--num_final_episodes=2", "--num_eval_episodes=2"]
 
 
+@pytest.mark.wide  # runs that only say what they would do are above
 def test_a_sweep_of_real_runs(tmp_path, capsys):
     values = {"num_seeds": 2, "population_size": 4, "strategy": "random_search"}
     values |= {"hidden_sizes": [], "num_devices": 1}

@@ -305,7 +305,7 @@ def test_play_writes_a_page_of_a_game(tmp_path, capsys):
     ("env_id", "to", "shown"),
     [
         ("probe/corridor", "picture", "shown.png"),
-        ("gymnax/Breakout-MinAtar", "page", "shown.html"),
+        pytest.param("gymnax/Breakout-MinAtar", "page", "shown.html", marks=pytest.mark.wide),
     ],
 )
 def test_play_draws_the_network_of_a_graph(env_id, to, shown, tmp_path, capsys):
