@@ -218,16 +218,18 @@ EXHAUSTED = "RESOURCE_EXHAUSTED: Out of memory allocating 400000000000000 bytes.
                 "--num_episodes (now 3)",
             ],
         ),
-        (
+        pytest.param(
             [*TINY, "--strategy", "ppo", "--num_envs", "8", "--num_steps", "16"],
             ["Lower --num_seeds (now 1), --num_envs (now 8), --num_steps (now 16), --hidden_sizes"],
+            marks=pytest.mark.wide,
         ),
-        (
+        pytest.param(
             [*TINY, "--strategy", "dqn", *options_of("dqn")],
             [
                 "Lower --num_seeds (now 1), --buffer_size (now 64), --batch_size (now 8), "
                 "--critic_hidden_sizes (now (8,)), --hidden_sizes"
             ],
+            marks=pytest.mark.wide,
         ),
     ],
     ids=["evolution", "ppo", "dqn"],

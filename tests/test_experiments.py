@@ -41,7 +41,7 @@ def traced():
 
 
 DEFAULT = {"gymnax_acrobot-ternary_nes", "gymnax_acrobot-ppo", "gymnax_mountaincar_continuous-sac"}
-"""Blocks whose generation is traced by default: of a search, and of learners on policy and off."""
+"""Blocks that are tested by default: of a search, and of learners on policy and off."""
 
 
 def each(blocks, fast, default):
@@ -72,7 +72,7 @@ def built(page, name):
     return config, env, config.strategy.build(env, policy, weights, total)
 
 
-@each(BLOCKS, QUICK, traced())
+@each(BLOCKS, QUICK, DEFAULT)
 def test_a_page_parses_and_builds(page, name):
     config, *_ = built(page, name)
     block = yaml.safe_load(page.read_text())["strategies"][name]

@@ -250,6 +250,7 @@ def test_the_documented_command_plays_it_and_a_path_alone_does_not(page, runs_of
     assert "return -4.00 in 4 steps" in capsys.readouterr().out
 
 
+@pytest.mark.wide  # as those of ternevo are elsewhere
 def test_an_own_policy_is_resumed_and_started_from(runs_of):
     folder = runs_of("own_policy")
     before = json.loads(folder.result.read_text())["generation"]

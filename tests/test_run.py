@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tracked
 from kept_programs import keeping_programs
+from marks import wide
 
 from ternevo import play, run
 from ternevo.deploy import tvp
@@ -256,6 +257,7 @@ def test_a_profile_folder_that_cannot_be_is_refused_before_anything_starts(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.wide  # in one process, below
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
@@ -319,6 +321,7 @@ def test_a_signal_in_the_final_evaluation_loses_nothing(tmp_path, monkeypatch, c
     assert [signal.getsignal(one) for one in SIGNALS] == before
 
 
+@pytest.mark.wide  # as in the final evaluation above
 def test_a_signal_while_the_episode_is_drawn_keeps_the_results(tmp_path, monkeypatch, capsys):
     called = []
     monkeypatch.setattr(results, "render_best", sending(signal.SIGINT, called))
@@ -414,7 +417,7 @@ def learner_run(root, monkeypatch, *arguments):
     )
 
 
-@pytest.mark.parametrize("chunk_size", ["0", "1"])
+@pytest.mark.parametrize("chunk_size", wide(["0", "1"], keep=["0"]))
 def test_a_run_that_diverges_stops_and_keeps_what_was_good(
     chunk_size, tmp_path, monkeypatch, capsys
 ):

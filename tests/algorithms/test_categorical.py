@@ -659,6 +659,7 @@ def test_a_density_that_the_margin_does_not_allow_is_refused():
         settings.search_algorithm(solution_of(5), "ternary", 3)
 
 
+@pytest.mark.wide  # as those above
 def test_the_compact_ga_of_the_library_refuses_them_too():
     with pytest.raises(ValueError, match=r"population_size must be even.*got 7"):
         CompactGA(7, solution_of(1))

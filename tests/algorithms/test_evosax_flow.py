@@ -29,7 +29,7 @@ each_loop = pytest.mark.parametrize(
             pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
             for name in ALGORITHMS
         ],
-        keep=("ScaleSearchNES", "TernaryGA"),
+        keep=["TernaryGA"],
     ),
 )
 

@@ -326,6 +326,7 @@ def test_standardised_utilities_have_deviation_one_far_from_zero():
 PLAIN = ("--optimizer", "adam", "--gradient", "plain")
 
 
+@pytest.mark.wide  # that of a loss is in test_run.py
 @pytest.mark.parametrize("name", [pytest.param("ternary_nes", marks=pytest.mark.slow), "latent"])
 def test_a_run_whose_update_overflows_ends_as_one_whose_loss_does(name, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:

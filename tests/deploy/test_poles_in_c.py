@@ -113,7 +113,7 @@ def played(env, settings: Graph, params: PolicyParams, steps: int):
     [
         ("ternary", 2_000),
         pytest.param("int8", 2_000, marks=pytest.mark.slow),  # so are those of the champion
-        ("champion", 100_000),
+        pytest.param("champion", 100_000, marks=pytest.mark.wide),
         pytest.param("ternary", 100_000, marks=pytest.mark.slow),
     ],
 )

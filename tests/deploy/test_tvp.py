@@ -359,6 +359,7 @@ def test_metadata_are_what_python_takes_for_utf8(value):
     assert (judge(extended(CARTPOLE, chunk(b"META", text(b"a", value)))) is None) == is_utf8
 
 
+@pytest.mark.wide  # and for much else, below
 @pytest.mark.skipif(NATIVE is None, reason="the extension was not built")
 def test_both_decoders_take_the_same_for_utf8():
     leads = [*range(0x7F, 0x82), *range(0xBE, 0xC4), *range(0xDE, 0xF8), 0xFF]

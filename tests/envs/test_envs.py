@@ -64,7 +64,7 @@ TRACED = wide(
 )
 PLAYED = wide(
     slow_but({*PROBES, *(f"gymnax/{name}" for name in SUITES_OF_GYMNAX)}, PROBES + GYMNAX),
-    keep=("probe/countdown", "probe/random_length", "probe/recall", "gymnax/CartPole-v1"),
+    keep=("probe/countdown", "probe/random_length", "gymnax/CartPole-v1"),
 )
 """The limit is a wrapper's, the same for all. Every environment is traced for the test of types."""
 
@@ -189,9 +189,12 @@ def test_an_episode_is_finite_and_obeys_the_default_limit(env_id):
 
 @pytest.mark.parametrize(
     "env_id",
-    slow_but(
-        {"probe/corridor", "probe/countdown", "gymnax/Reacher-misc"},
-        [*PROBES, "gymnax/MetaMaze-misc", "gymnax/Reacher-misc"],
+    wide(
+        slow_but(
+            {"probe/corridor", "probe/countdown", "gymnax/Reacher-misc"},
+            [*PROBES, "gymnax/MetaMaze-misc", "gymnax/Reacher-misc"],
+        ),
+        keep=["probe/countdown"],
     ),
 )
 def test_a_given_limit_replaces_the_default(env_id):

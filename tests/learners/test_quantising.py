@@ -75,6 +75,7 @@ CASES = [  # how weights are rounded depends on no learner
 ]
 
 
+@pytest.mark.wide  # files of few bits are in test_few_bits.py
 @pytest.mark.parametrize(("strategy", "env", "own"), CASES)
 def test_every_learner_ships_integers(strategy, env, own):
     kind = {"ppo": "int4", "td3": "int2"}.get(strategy, "int8")

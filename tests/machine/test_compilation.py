@@ -113,14 +113,14 @@ def programs_of(name, weights, options) -> Programs:
 def each(kinds, quick):
     """Parametrise over kinds; those are slow that are not of a quick name with trits.
 
-    Of the others most are wide: a search, a search by latents, and a learner of each kind remain.
+    Of the others most are wide: a search and a learner remain.
     """
     rows = [
         pytest.param(*kind, id="-".join(kind[:2]), marks=[pytest.mark.slow] * is_slow)
         for kind in kinds
         for is_slow in [kind[0] not in quick or kind[1] != "ternary"]
     ]
-    kept = [f"{name}-ternary" for name in ("ternary_nes", "latent", "ppo", "dqn")]
+    kept = [f"{name}-ternary" for name in ("ternary_nes", "ppo")]
     kept = [name for name in kept if name in [row.id for row in rows]]
     return pytest.mark.parametrize(("name", "weights", "options"), wide(rows, keep=kept))
 

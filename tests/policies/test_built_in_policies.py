@@ -132,7 +132,7 @@ ONE_OF_EACH = (
 """Every policy, every cell and update, and every kind of activation and of input."""
 
 
-KEPT = ("mlp", "conv", "elman of signs", "gated", "graph", "graph of integers")
+KEPT = ("mlp", "conv", "gated", "graph of integers")
 
 
 def of_each(cases, quick):

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
-from marks import wide
 
 from ternevo import envs, problems, run
 from ternevo.arithmetic import observation
@@ -61,13 +60,10 @@ each = pytest.mark.parametrize(
 WRITTEN = ("two layers", "a rule for an input", "groups", "evolved start", "float rules")
 each_file = pytest.mark.parametrize(
     ("settings", "action"),
-    wide(
-        [
-            pytest.param(*case, id=name, marks=[] if name in WRITTEN else pytest.mark.slow)
-            for name, case in [*CASES.items(), *FLOATS.items()]
-        ],
-        keep=("two layers", "evolved start"),
-    ),
+    [
+        pytest.param(*case, id=name, marks=[] if name in WRITTEN else pytest.mark.slow)
+        for name, case in [*CASES.items(), *FLOATS.items()]
+    ],
 )
 
 
@@ -238,6 +234,7 @@ def test_random_numbers_are_even_and_the_same_in_jax():
     assert len(np.unique(found)) > 19990
 
 
+@pytest.mark.wide  # as those of test_built_in_policies.py
 @each_file
 def test_a_policy_comes_back_from_its_file(settings, action, tmp_path):
     env = envs.make("probe/corridor", 9)._replace(id="", obs=OBS, action=action)

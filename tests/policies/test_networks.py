@@ -280,7 +280,7 @@ def answers(case: Case, matmul: str, params, obs, memory):
             pytest.param(name, marks=pytest.mark.slow if name in MORE_CELLS else ())
             for name in CASES
         ],
-        keep=("bits", "pixels", "skips", "elman sign", "gated int4"),
+        keep=("bits", "skips", "gated int4"),
     ),
 )
 def test_layers_are_loops_over_integers(name, count):
@@ -300,7 +300,7 @@ def test_layers_are_loops_over_integers(name, count):
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("activation", BITS)
+@pytest.mark.parametrize("activation", wide(BITS, keep=["int4"]))
 def test_gates_and_means_are_exact_for_all_numbers(activation):
     """Every gate, for sums about all of its steps, and every mean of two numbers."""
     grid, (bits, limit) = ACTIVATIONS[activation], BITS[activation]

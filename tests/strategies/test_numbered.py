@@ -95,6 +95,7 @@ def test_what_is_no_number_makes_another_program():
     assert program(plain, "ternary") != program(falling, "ternary")
 
 
+@pytest.mark.wide  # they are the same programs
 def test_a_second_run_finds_all_of_its_programs_in_the_cache(tmp_path):
     """So a sweep over rates, schedule ends and seeds compiles once."""
     before = jax.config.jax_compilation_cache_dir
@@ -122,6 +123,7 @@ def rows(strategy, keys):
     return found, chunks[-1].state
 
 
+@pytest.mark.wide  # trials that differ are below
 @pytest.mark.parametrize(
     "name",
     wide(

@@ -87,6 +87,7 @@ def solution(exponents) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.wide  # of policies that ship they are above
 @pytest.mark.parametrize(
     "exponents",
     [

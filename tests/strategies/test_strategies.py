@@ -202,7 +202,7 @@ each_row = pytest.mark.parametrize(
             )
             for row, id_ in enumerate(IDS)
         ],
-        keep=[DEFAULT[name] for name in ("ternary_nes", "ternary_ga", "latent")],
+        keep=[DEFAULT[name] for name in ("ternary_nes", "latent")],
     ),
 )
 
