@@ -93,7 +93,7 @@ def zeros(num_weights: int):
     return ({"weight": Tensor(values, jnp.asarray(2, jnp.int8))},)
 
 
-@pytest.mark.parametrize("antithetic", [False, True])
+@pytest.mark.parametrize("antithetic", wide([False, True], keep=[True]))
 @pytest.mark.parametrize("share", wide([0.02, 0.2], keep=[0.2]))
 def test_fitness_that_is_noise_moves_the_share_of_weights_that_it_should(share, antithetic):
     """From 0 both ways are open, so every false vote is a move."""

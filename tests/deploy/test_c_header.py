@@ -396,6 +396,7 @@ FN void vst1q_u8(uint8_t *p, uint8x16_t a) { EACH(16) p[i] = a.v[i]; }
 """What the NEON instructions that are used do, in plain C, as arm_neon.h."""
 
 
+@pytest.mark.wide  # of a processor that is not at hand
 @pytest.mark.parametrize("files", ["few", pytest.param("some", marks=pytest.mark.slow)])
 def test_neon_in_plain_c(files, request, tmp_path):
     """The kernel itself, as no processor that has NEON is at hand; its speed is not known."""

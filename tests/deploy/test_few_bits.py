@@ -253,6 +253,7 @@ def header(tmp_path_factory):
     return one_file(tmp_path_factory.mktemp("few"), [*policies()[::2], *deep(8), *sparse], 6)
 
 
+@pytest.mark.wide  # as those of test_c_header.py
 @pytest.mark.parametrize("kernel", ["PORTABLE", pytest.param("AVX2", marks=pytest.mark.slow)])
 def test_headers_compute_the_integers(header, kernel):
     compare(header, "gcc", kernel, "-O1")

@@ -267,7 +267,7 @@ def test_mutants_with_a_right_check_sum_are_judged_alike(name, edits, growth):
 
 
 @pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("data", [BARE, PIXELS], ids=["all", "pixels"])
+@pytest.mark.parametrize("data", wide([BARE, PIXELS], keep=[PIXELS]), ids=["all", "pixels"])
 def test_every_byte_may_be_wrong(data, step):
     """Bytes in turn get their borders, under a right check sum; see the test of version 1."""
     for place in (*range(tvp.HEADER.size), *range(tvp.HEADER.size, len(data), step)):

@@ -243,6 +243,7 @@ def test_a_cartpole_that_falls_terminates_and_stays_fallen():
     assert jnp.all(jnp.diff(angle[end:]) > 0), "after its end the episode goes on, without a reset"
 
 
+@pytest.mark.wide  # as every episode above
 def test_a_mountain_car_that_stays_in_the_valley_is_truncated():
     steps = run(envs.make("gymnax/MountainCar-v0"), 200, lambda obs: 1).steps
     assert not jnp.any(steps.terminated)
@@ -584,7 +585,10 @@ def test_a_grid_becomes_a_gif_of_its_planes(tmp_path):
 
 @pytest.mark.parametrize(
     "env_id",
-    ["probe/double_integrator", "gymnax/FourRooms-misc", "gymnax/Reacher-misc", "brax/fast"],
+    wide(
+        ["probe/double_integrator", "gymnax/FourRooms-misc", "gymnax/Reacher-misc", "brax/fast"],
+        keep=["gymnax/Reacher-misc"],
+    ),
 )
 def test_everything_else_becomes_a_picture_of_traces(env_id, tmp_path):
     path = envs.render(env_id, states_of(env_id, 4), tmp_path / "deep" / "trace")

@@ -178,6 +178,7 @@ def test_beyond_the_clip_nothing_pulls_the_policy():
     np.testing.assert_allclose(gradient, [0.0, -0.25], atol=1e-7)  # -ratio / 2 where not clipped
 
 
+@pytest.mark.wide  # the loss is above, by hand
 def test_an_update_of_one_minibatch_equals_a_plain_gradient_step():
     """The second route: the loss written out for a linear softmax policy and a linear critic."""
     random = np.random.default_rng(0)

@@ -211,7 +211,8 @@ def build(tmp_path, *arguments):
     return build_setup(parse([*PROBE, "--runs_dir", str(tmp_path / "runs"), *arguments]))
 
 
-@pytest.mark.parametrize("num_seeds", wide(["1", "2"], keep=["1"]))
+@pytest.mark.wide
+@pytest.mark.parametrize("num_seeds", ["1", "2"])
 def test_final_policies_are_evaluated_by_the_program_of_the_evaluations_in_training(
     num_seeds, default_cache, tmp_path
 ):

@@ -459,7 +459,11 @@ def files_of_at_most(size):
 
 
 @pytest.mark.parametrize(
-    ("size", "part"), [(7000, "checkpoints/2"), (100, "config.json")], ids=["later", "at once"]
+    ("size", "part"),
+    [
+        pytest.param(7000, "checkpoints/2", id="later"),
+        pytest.param(100, "config.json", id="at once", marks=pytest.mark.wide),
+    ],
 )
 def test_a_run_that_cannot_write_ends_in_a_line(size, part, tmp_path, capsys):
     train_for(tmp_path / "before", 2)  # programs that are compiled are written, too

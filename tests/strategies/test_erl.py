@@ -168,6 +168,7 @@ def test_what_does_not_fit_is_refused_with_what_does(env, options, words):
         STRATEGIES["erl"].of(**options).build(world, policy, "ternary", 3)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("learner", [pytest.param("sac", marks=pytest.mark.slow), "dqn"])
 def test_other_learners_make_generations_too(learner):
     world = envs.make("probe/corridor" if learner == "dqn" else "probe/double_integrator", 6)

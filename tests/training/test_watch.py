@@ -104,10 +104,14 @@ def fails(path):
 @pytest.mark.parametrize(
     ("draw", "reason"),
     [
-        (fails, "no renderer here"),
-        (lambda path: path.write_text("no picture"), "cannot identify image file"),
+        pytest.param(fails, "no renderer here", id="a renderer that fails"),
+        pytest.param(
+            lambda path: path.write_text("no picture"),
+            "cannot identify image file",
+            id="a file that TensorBoard cannot show",
+            marks=pytest.mark.wide,
+        ),
     ],
-    ids=["a renderer that fails", "a file that TensorBoard cannot show"],
 )
 def test_a_picture_that_fails_is_told_once_and_training_goes_on(
     draw, reason, tmp_path, monkeypatch, capsys
