@@ -35,8 +35,8 @@ LONGEST = (
     *("warm_start", "damage", "compilation", "numbered", "runtime", "report", "bench"),
     *("algorithms", "population_based", "errors", "categorical", "devices", "guards", "startup"),
 )
-"""Files of which the default tests or the wide ones take a quarter of a minute or more: begun first,
-or one process would end with them alone."""
+"""Files of which the default tests or the wide ones take a quarter of a minute or more: begun
+first, or one process would end with them alone."""
 
 
 def pytest_collection_modifyitems(items):

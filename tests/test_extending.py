@@ -537,7 +537,7 @@ def test_settings_come_back_from_json():
     assert contract.from_json(MLP, values) == settings
 
 
-@pytest.mark.wide
+@pytest.mark.wide  # a second page is run for it
 def test_a_run_without_a_renderer_ends_with_its_result(runs_of, monkeypatch, capsys):
     folder = runs_of("own_environment")
     text = folder.result.read_text()

@@ -64,8 +64,8 @@ OWN_SHAPING = ("CEM", "CompactGA", "ASNG", "TernaryGA", "CoSyNE", "OnePlusLambda
 
 
 BY_NES = ("nes", "standardize")
-"""Shapings that `TernaryNES` is tested with by default, and all others with `baseline`. The third,
-ranks, looks at no size of a fitness, as `nes` does not."""
+"""Shapings that `TernaryNES` is tested with in no slow test, and all others with `baseline`. The
+third, ranks, looks at no size of a fitness, as `nes` does not."""
 
 
 def is_default(name: str, choice: str) -> bool:
@@ -125,7 +125,7 @@ QUICK = [
     *(("ternary_nes", "standardize"), ("pbil", "baseline"), ("ternary_ga",)),
     *(("latent", "Open_ES"), ("latent", "PSO")),
 ]
-"""Run by default: with the algorithms above they are the ways that returns can take."""
+"""In no slow test: with the algorithms above they are the ways that returns can take."""
 
 
 def strategies() -> list:

@@ -75,7 +75,7 @@ def as_numpy(record) -> np.ndarray:
 
 
 def test_all_kinds_of_policies_give_the_integers_of_the_reference(backend):
-    """The next test goes through the whole table, with each kernel of the extension."""
+    """The next, wide test goes through the whole table, with each kernel of the extension."""
     # A step that is prime to the number of values of every property goes through all of them.
     check_table(11)
 
@@ -600,7 +600,7 @@ def test_the_sanitizers_find_nothing(driver, tmp_path):
     check_under_sanitizers(driver, tmp_path, "portable", corpus(400, 37))
 
 
-@pytest.mark.wide
+@pytest.mark.wide  # as those of version 1
 @pytest.mark.parametrize("kernel", ["portable", "avx2", "avx512"])
 def test_the_sanitizers_find_nothing_in_version_2(kernel, driver, tmp_path):
     check_under_sanitizers(driver, tmp_path, kernel, second_corpus(300))

@@ -37,8 +37,8 @@ def slow_but(default: set[str], ids: list[str]) -> list:
 
 
 # Tracing a body of brax takes seconds, and compiling it more. What ternevo adds is the same for all
-# of them, so the default tests have small ones and one that needs another backend. The ant is in
-# test_bodies.py.
+# of them, so the tests that are not slow have small ones and one that needs another backend, and by
+# default the smallest. The ant is in test_bodies.py.
 BRAX = [env_id for env_id in IDS if env_id.startswith("brax/")]
 BRAX_TRACED = slow_but(
     {"brax/fast", "brax/inverted_pendulum", "brax/swimmer"},

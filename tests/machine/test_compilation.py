@@ -45,7 +45,7 @@ ROUTES = ("ternary_nes", "ternary_ga", "latent", "ppo", "td3")
 RUN = [kind for kind in KINDS if kind[0] in ROUTES and kind[1] == "ternary"]
 """One of each way to train is run; of the others the trace says that they do not differ."""
 QUICK_RUNS = ("ternary_nes",)
-"""By default: that a program serves all chunks does not depend on what it does."""
+"""In no slow test: that a program serves all chunks does not depend on what it does."""
 QUICK_TRACES = (
     *("ternary_nes", "ternary_ga", "latent", "vote", "neat", "deep_ga", "map_elites", "poet"),
     *("ppo", "dqn", "td3", "sac", "erl"),
@@ -211,7 +211,7 @@ def build(tmp_path, *arguments):
     return build_setup(parse([*PROBE, "--runs_dir", str(tmp_path / "runs"), *arguments]))
 
 
-@pytest.mark.wide
+@pytest.mark.wide  # rollouts are counted above
 @pytest.mark.parametrize("num_seeds", ["1", "2"])
 def test_final_policies_are_evaluated_by_the_program_of_the_evaluations_in_training(
     num_seeds, default_cache, tmp_path

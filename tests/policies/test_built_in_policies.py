@@ -133,6 +133,7 @@ ONE_OF_EACH = (
 
 
 KEPT = ("mlp", "conv", "gated", "graph of integers")
+"""Of these, one for each way to step: by default."""
 
 
 def of_each(cases, quick):
@@ -429,7 +430,7 @@ def test_impossible_settings_are_refused_in_words(make, message):
     ids=["conv", "recurrent"],
 )
 def test_evolution_trains_them_and_ships_them(arguments, tmp_path):
-    """By default, PPO trains a convolution in test_ppo_sees.py, and evolution in test_memory.py."""
+    """PPO trains a convolution in test_ppo_sees.py, which is not slow, and evolution a memory."""
     run.main(
         [
             *arguments.split(),

@@ -143,7 +143,7 @@ def test_a_saved_policy_steps_as_it_was_recorded(settings, tmp_path, monkeypatch
         saved.act(obs)
 
 
-@pytest.mark.wide
+@pytest.mark.wide  # a policy of a user is in test_extending.py
 def test_a_policy_that_learns_is_trained_played_and_taken_to_gymnasium(tmp_path, capsys):
     """The whole way of a user: three commands on a policy of a module of their own."""
     toy = ["--policy", "remembering_policies:Recurrent"]

@@ -250,7 +250,7 @@ CASES = {
     },
 }
 MORE_CELLS = ("elman int4", "elman ternary", "gated sign", "gated ternary")
-"""Each activation is in one cell by default, and in other layers."""
+"""Slow tests: each activation is in one other cell, and in other layers."""
 ACTION = ActionSpec("discrete", 3)
 MATMULS = ("float32", "planes", "bfloat16", "int8")
 

@@ -125,7 +125,7 @@ def test_a_run_is_the_same_when_it_is_resumed(tmp_path):
     assert run("twice", num_devices=1, resume=True) == once
 
 
-@pytest.mark.wide
+@pytest.mark.wide  # returns are those of policies, above
 def test_search_finds_the_policy_that_keeps_near_zero():
     policy = ternevo.train("fake_suite:drift", **TINY | {"num_generations": 20}, num_devices=1)
     assert ternevo.evaluate(policy, "fake_suite:drift", num_episodes=20).mean > 39

@@ -35,8 +35,9 @@ CASES = [
 DEFAULT = [CASES[-1], *(case for case in CASES if case[0] in ("neat", "ppo", "sac"))]
 DEFAULT += [case for case in CASES if case[0] in ("deep_ga", "map_elites", "random_search")]
 DEFAULT += [case for case in CASES if case[2].get("algorithm") == "PGPE"]
-"""One for each way to build a strategy, two schedules, and one without numbers. The others are
-slow tests: that no algorithm computes in Python on a number, `test_strategies.py` finds."""
+"""One for each way to build a strategy, two schedules, and one without numbers; most are wide. The
+others are slow tests: that no algorithm computes in Python on a number, `test_strategies.py`
+finds."""
 QUICK = "cem"  # the search with a number that compiles fastest
 OF_CLASS = {NEAT: "neat", MAPElites: "map_elites", Poet: "poet"}
 """Strategies that need a policy or a world of their own."""

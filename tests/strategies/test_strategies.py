@@ -98,9 +98,10 @@ TABLE = [
     ("evosax", "float", {"algorithm": "SimpleGA", "sigma": 0.3}),
 ]
 DEFAULT = {name: row for row, (name, *_) in reversed(list(enumerate(TABLE))) if name != "poet"}
-"""By default each strategy runs its first row. The other rows are slow tests: kinds of weights,
-distributions and mutations are tested by default where they are made, in `tests/algorithms`, and
-twins in `test_twins.py`. POET is the search within, and has `test_poet.py`."""
+"""Each strategy runs its first row, two of them by default and the others as wide tests. The other
+rows are slow tests: kinds of weights, distributions and mutations are tested where they are made,
+in `tests/algorithms`, and twins in `test_twins.py`. POET is the search within, and has
+`test_poet.py`."""
 IDS = ["-".join([name, kind, *map(str, options.values())]) for name, kind, options in TABLE]
 
 
@@ -121,7 +122,7 @@ ENV = broken_sign()
 
 BY_LANES = ("ternary_nes", "poet")
 """Strategies that are always scored by rollouts as in a run. No strategy knows how returns are
-made, and rollouts take most of the time to compile: so the others play `at_once` by default."""
+made, and rollouts take most of the time to compile: so the first rows of others play `at_once`."""
 
 
 def at_once(rollout, params, keys, quantiser, *units) -> Scores:

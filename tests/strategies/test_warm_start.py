@@ -270,7 +270,7 @@ def begun(tmp_path_factory):
     return arguments, folder, path
 
 
-@pytest.mark.wide
+@pytest.mark.wide  # a run that goes on; others start above
 def test_a_run_keeps_the_policy_that_it_started_from(begun, capsys):
     arguments, folder, path = begun
     kept = policy_file.load(folder / "start.tvp")
@@ -281,7 +281,7 @@ def test_a_run_keeps_the_policy_that_it_started_from(begun, capsys):
     assert "resumed after generation 1" in printed and "starting" not in printed
 
 
-@pytest.mark.wide
+@pytest.mark.wide  # a run that goes on; others start above
 def test_where_a_run_started_is_not_changed_on_resume(begun, capsys):
     arguments, _, path = begun
     with pytest.raises(SystemExit):
@@ -289,7 +289,7 @@ def test_where_a_run_started_is_not_changed_on_resume(begun, capsys):
     assert f"init_from: '{path}' then, None now" in capsys.readouterr().err
 
 
-@pytest.mark.wide
+@pytest.mark.wide  # a run that goes on; others start above
 def test_a_runs_folder_stands_for_its_best_policy_which_says_its_return(begun, tmp_path):
     _, folder, _ = begun
     config = parse([*RUN, "--runs_dir", str(tmp_path), "--init_from", str(folder)])
