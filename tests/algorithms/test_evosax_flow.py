@@ -21,7 +21,7 @@ SIZE, GENERATIONS = 8, 5
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 QUICK = ("ScaleSearchNES", "PBIL", "TernaryGA", "RandomSearch")
 """In no slow test: trits that are drawn, with exponents and from a table, and kept members. Loops
-of the others are in `test_algorithms.py` and `test_guards.py`, and their metrics are traced below."""
+of the others are in `test_algorithms.py` and `test_guards.py`; metrics are traced below."""
 each_loop = pytest.mark.parametrize(
     "name",
     wide(

@@ -52,7 +52,7 @@ def outcome(root) -> tuple[list, list[bytes]]:
     return rows, policies
 
 
-@pytest.mark.wide  # four runs; what starts JAX is below
+@pytest.mark.wide  # two runs; what starts JAX is below
 @pytest.mark.parametrize(
     "arguments", [EVOLUTION, pytest.param(PPO, marks=pytest.mark.slow)], ids=["evolution", "ppo"]
 )
