@@ -430,7 +430,7 @@ def test_impossible_settings_are_refused_in_words(make, message):
     ids=["conv", "recurrent"],
 )
 def test_evolution_trains_them_and_ships_them(arguments, tmp_path):
-    """PPO trains a convolution in test_ppo_sees.py too, and evolution a memory in test_memory.py."""
+    """PPO trains a convolution in test_ppo_sees.py too, evolution a memory in test_memory.py."""
     run.main(
         [
             *arguments.split(),
