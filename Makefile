@@ -13,7 +13,7 @@ RUN_ARGS ?= --config experiments/brax_ant.yaml --name $(shell date +%Y%m%d-%H%M%
 IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-exact test-slow test-gpu acceptance bench notebooks check format docs docs-serve lock clean
+.PHONY: help run test test-wide test-exact test-slow test-gpu acceptance bench notebooks check format docs docs-serve lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ run: .venv/.installed ## train brax/ant with ternary_nes; ARGS="--seed=1" is app
 
 test: .venv/.installed ## run the tests; ARGS="-k ternary" is appended
 	$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
+
+test-wide: .venv/.installed ## run the tests marked wide: more names of what a default test shows for one
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "wide and not slow and not gpu" $(ARGS)
 
 test-exact: .venv/.installed ## run the tests of equal bits as XLA optimises for users
 	XLA_FLAGS= $(BIN)/python -m pytest $(IN_PARALLEL) -m "exact and not slow and not gpu" $(ARGS)

@@ -31,11 +31,12 @@ from ternevo.machine import phases
 matplotlib.use("Agg")
 
 LONGEST = (
-    *("run", "ppo", "strategies", "envs", "extending", "seeds", "numbered", "compilation"),
-    *("experiments", "c_header", "warm_start", "algorithms", "damage", "devices", "runtime"),
-    *("report", "sweep", "guards", "categorical", "population_based", "bench"),
+    *("run", "ppo", "strategies", "extending", "envs", "c_header", "experiments", "seeds"),
+    *("warm_start", "damage", "compilation", "numbered", "runtime", "report", "bench"),
+    *("algorithms", "population_based", "errors", "categorical", "devices", "guards", "startup"),
 )
-"""Files that take half a minute or more: begun first, or one process would end with them alone."""
+"""Files of which the default tests or the wide ones take a quarter of a minute or more: begun
+first, or one process would end with them alone."""
 
 
 def pytest_collection_modifyitems(items):

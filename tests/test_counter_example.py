@@ -69,6 +69,7 @@ def test_gradients_pass_a_spike_by_the_surrogate(study):
     np.testing.assert_allclose(slopes, 1 / (1 + 25 * np.abs(above)) ** 2, rtol=1e-5)
 
 
+@pytest.mark.wide  # its parts are above
 def test_a_tiny_budget_runs_to_a_line_and_is_not_run_again(study, monkeypatch, tmp_path):
     monkeypatch.setattr(study, "RESULTS", tmp_path / "rows.jsonl")
     monkeypatch.setattr(study, "GENERATIONS", 1)

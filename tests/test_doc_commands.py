@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from marks import wide
 
 from ternevo import envs
 from ternevo.settings import smoke
@@ -91,7 +92,7 @@ RUNS = [
 ]
 
 
-@pytest.mark.parametrize(("page", "command"), RUNS)
+@pytest.mark.parametrize(("page", "command"), wide(RUNS, keep=["README.md"]))
 def test_the_options_of_a_run_exist(page, command, monkeypatch):
     monkeypatch.chdir(ROOT)
     words = shlex.split(command, comments=True)

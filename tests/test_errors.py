@@ -10,6 +10,7 @@ import jax
 import pytest
 from gradient_learners import options_of
 from kept_programs import keeping_programs
+from marks import wide
 
 from ternevo import envs, export, gym, installation, play, run
 from ternevo.arithmetic import observation
@@ -217,16 +218,18 @@ EXHAUSTED = "RESOURCE_EXHAUSTED: Out of memory allocating 400000000000000 bytes.
                 "--num_episodes (now 3)",
             ],
         ),
-        (
+        pytest.param(
             [*TINY, "--strategy", "ppo", "--num_envs", "8", "--num_steps", "16"],
             ["Lower --num_seeds (now 1), --num_envs (now 8), --num_steps (now 16), --hidden_sizes"],
+            marks=pytest.mark.wide,
         ),
-        (
+        pytest.param(
             [*TINY, "--strategy", "dqn", *options_of("dqn")],
             [
                 "Lower --num_seeds (now 1), --buffer_size (now 64), --batch_size (now 8), "
                 "--critic_hidden_sizes (now (8,)), --hidden_sizes"
             ],
+            marks=pytest.mark.wide,
         ),
     ],
     ids=["evolution", "ppo", "dqn"],
@@ -315,7 +318,10 @@ def finalised():
 @pytest.mark.filterwarnings("ignore")  # orbax warns in its own words before it raises
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(x, marks=pytest.mark.slow) if x in MORE_THAN_DATA else x for x in DAMAGE],
+    wide(
+        [pytest.param(x, marks=pytest.mark.slow) if x in MORE_THAN_DATA else x for x in DAMAGE],
+        keep=["no data", "data cut"],
+    ),
 )
 def test_a_damaged_checkpoint_is_named_with_the_one_before(kind, root, capsys):
     step = folder_of(root) / "checkpoints" / "4"

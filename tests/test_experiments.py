@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 import yaml
+from marks import wide
 
 from ternevo import envs, problems
 from ternevo.policies import contract
@@ -22,7 +23,7 @@ QUICK = [block for block in BLOCKS if "brax_" not in block[0].stem or "brax_ant"
 
 
 def traced():
-    """Return the blocks whose generation is traced by default, which takes seconds for each.
+    """Return the blocks whose generation is traced, which takes seconds for each, in no slow test.
 
     The first of each strategy and the first in each suite: a generation is a strategy's, and the
     environments of a suite differ in what `tests/envs/` tests, as brax does, whose physics take
@@ -39,14 +40,21 @@ def traced():
     return found
 
 
-def each(blocks, fast):
-    """Parametrise over pages and names of their strategies; those that are not fast are slow."""
+DEFAULT = {"gymnax_acrobot-ternary_nes", "gymnax_acrobot-ppo", "gymnax_mountaincar_continuous-sac"}
+"""Blocks that are tested by default: of a search, and of learners on policy and off."""
+
+
+def each(blocks, fast, default):
+    """Parametrise over pages and names of their strategies; those that are not fast are slow.
+
+    Of the fast ones those are wide that are not tested by default.
+    """
     rows = [
         pytest.param(*block, id=f"{block[0].stem}-{block[1]}", marks=marks)
         for block in blocks
         for marks in [[] if block in fast else [pytest.mark.slow]]
     ]
-    return pytest.mark.parametrize(("page", "name"), rows)
+    return pytest.mark.parametrize(("page", "name"), wide(rows, keep=default))
 
 
 @functools.cache
@@ -64,7 +72,7 @@ def built(page, name):
     return config, env, config.strategy.build(env, policy, weights, total)
 
 
-@each(BLOCKS, QUICK)
+@each(BLOCKS, QUICK, DEFAULT)
 def test_a_page_parses_and_builds(page, name):
     config, *_ = built(page, name)
     block = yaml.safe_load(page.read_text())["strategies"][name]
@@ -75,7 +83,7 @@ def test_a_page_parses_and_builds(page, name):
         assert parsed[option] == (tuple(value) if isinstance(value, list) else value)
 
 
-@each(BLOCKS, traced())
+@each(BLOCKS, traced(), DEFAULT)
 def test_a_generation_of_a_page_keeps_the_types_of_its_state(page, name):
     """Abstract evaluation goes through a whole generation without running one."""
     _, env, strategy = built(page, name)

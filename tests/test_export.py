@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import wide
 from policy_inputs import inputs
 
 from ternevo import envs, export, play
@@ -97,7 +98,7 @@ def test_all_but_the_weights_stays(source):
 
 
 @pytest.mark.usefixtures("unplayed")
-@pytest.mark.parametrize("activation", ["int8", "sign"])
+@pytest.mark.parametrize("activation", wide(["int8", "sign"], keep=["int8"]))
 def test_floats_that_are_scaled_trits_keep_their_actions(activation, tmp_path):
     """Two of three are not zero, so that the mean absolute weight gives the scale back.
 
@@ -261,7 +262,9 @@ def test_what_is_no_policy_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("unplayed")
-@pytest.mark.parametrize(("kind", "scales"), [("int8", "output"), ("int4", "layer")])
+@pytest.mark.parametrize(
+    ("kind", "scales"), wide([("int8", "output"), ("int4", "layer")], keep=["int8"])
+)
 def test_floats_are_rounded_to_a_few_bits(kind, scales, source, capsys):
     export.main([str(source), "--weights", kind, "--scales", scales, "--num_episodes", "6"])
     lines = capsys.readouterr().out.splitlines()[-2:]

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from kept_programs import keeping_programs
+from marks import wide
 
 from ternevo import envs, export, gym, play, run
 from ternevo.deploy.tvp import PolicyFormatError
@@ -107,14 +108,14 @@ def refused(capsys, argv) -> str:
 # ------------------------------------------------------------------ the pages as they stand
 
 
-@pytest.mark.parametrize("page", OPTIMA)
+@pytest.mark.parametrize("page", wide(OPTIMA, keep=["own_policy"]))
 def test_the_documented_run_reaches_the_optimum(page, runs_of):
     result = json.loads(runs_of(page).result.read_text())
     assert result["policy"]["return_mean"] == OPTIMA[page]
     assert result["policy"]["return_std"] == 0
 
 
-@pytest.mark.parametrize("page", ["own_environment", "own_policy"])
+@pytest.mark.parametrize("page", wide(["own_environment", "own_policy"], keep=["own_policy"]))
 def test_the_documented_renderer_draws_the_episode(page, runs_of):
     assert (runs_of(page).path / "episode.gif").read_bytes().startswith(b"GIF89a")
 
@@ -128,7 +129,7 @@ def test_the_documented_tests_pass(name, lab):
         test()
 
 
-@pytest.mark.parametrize("page", OPTIMA)
+@pytest.mark.parametrize("page", wide(OPTIMA, keep=["own_policy"]))
 def test_what_a_page_says_of_its_run_is_printed(page, runs_of):
     """The results in the printed output are those of the file; times are of another day."""
     printed = "".join(blocks(page, "text"))
@@ -191,6 +192,7 @@ IN_ONE_CALL = pytest.param(0, 1, marks=pytest.mark.slow, id="in one call")
 BY_HAND = pytest.param(1, None, id="by hand")
 
 
+@pytest.mark.wide  # test_from_python.py takes the same way
 @pytest.mark.parametrize(("first", "end"), [IN_ONE_CALL, BY_HAND])
 def test_the_page_about_python_runs_from_top_to_bottom(first, end, lab, capsys):
     """In two parts, of which the second needs nothing of the first."""
@@ -236,7 +238,7 @@ def test_the_documented_way_to_act_remembers(lab, runs_of, capsys):
     assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*?\)  # (\d)", text)
 
 
-@pytest.mark.parametrize("page", ["own_environment", "own_policy"])
+@pytest.mark.parametrize("page", wide(["own_environment", "own_policy"], keep=["own_policy"]))
 def test_the_documented_command_plays_it_and_a_path_alone_does_not(page, runs_of, capsys):
     folder = runs_of(page)
     (words,) = [shlex.split(text) for text in blocks(page, "sh") if "ternevo.play" in text]
@@ -248,6 +250,7 @@ def test_the_documented_command_plays_it_and_a_path_alone_does_not(page, runs_of
     assert "return -4.00 in 4 steps" in capsys.readouterr().out
 
 
+@pytest.mark.wide  # as those of ternevo are elsewhere
 def test_an_own_policy_is_resumed_and_started_from(runs_of):
     folder = runs_of("own_policy")
     before = json.loads(folder.result.read_text())["generation"]
@@ -534,6 +537,7 @@ def test_settings_come_back_from_json():
     assert contract.from_json(MLP, values) == settings
 
 
+@pytest.mark.wide  # a second page is run for it
 def test_a_run_without_a_renderer_ends_with_its_result(runs_of, monkeypatch, capsys):
     folder = runs_of("own_environment")
     text = folder.result.read_text()

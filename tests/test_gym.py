@@ -93,7 +93,11 @@ def test_two_trits_swing_the_car_up():
 
 @pytest.mark.parametrize(
     "record, env_id",
-    [(SWING, "MountainCar-v0"), (BRAKE, "Pendulum-v1"), (HOP, "Hopper-v5")],
+    [
+        (SWING, "MountainCar-v0"),
+        pytest.param(BRAKE, "Pendulum-v1", marks=pytest.mark.wide),
+        pytest.param(HOP, "Hopper-v5", marks=pytest.mark.wide),
+    ],
 )
 def test_returns_depend_on_the_seed_and_nothing_else(record, env_id):
     """Episode i has seed + i, however many environments there are and who acts."""

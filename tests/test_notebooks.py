@@ -277,6 +277,7 @@ def execute_here(path):
     return names
 
 
+@pytest.mark.wide  # its commands are understood, above
 def test_the_first_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", os.environ["PATH"])  # which it changes

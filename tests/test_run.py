@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tracked
 from kept_programs import keeping_programs
+from marks import wide
 
 from ternevo import play, run
 from ternevo.deploy import tvp
@@ -180,6 +181,7 @@ def test_a_resumed_run_keeps_its_history(tmp_path):
     assert len(config["resumed_from"]) == 1
 
 
+@pytest.mark.wide  # test_loop.py and test_damage.py go on from checkpoints too
 def test_killed_and_resumed_equals_never_stopped(tmp_path):
     """Kill -9 in the middle; the resumed run redoes what the last checkpoint did not have."""
     process = start_process(tmp_path / "killed", "--num_generations", "100000", "--chunk_size", "1")
@@ -255,6 +257,7 @@ def test_a_profile_folder_that_cannot_be_is_refused_before_anything_starts(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.wide  # in one process, below
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
@@ -318,6 +321,7 @@ def test_a_signal_in_the_final_evaluation_loses_nothing(tmp_path, monkeypatch, c
     assert [signal.getsignal(one) for one in SIGNALS] == before
 
 
+@pytest.mark.wide  # as in the final evaluation above
 def test_a_signal_while_the_episode_is_drawn_keeps_the_results(tmp_path, monkeypatch, capsys):
     called = []
     monkeypatch.setattr(results, "render_best", sending(signal.SIGINT, called))
@@ -413,7 +417,7 @@ def learner_run(root, monkeypatch, *arguments):
     )
 
 
-@pytest.mark.parametrize("chunk_size", ["0", "1"])
+@pytest.mark.parametrize("chunk_size", wide(["0", "1"], keep=["0"]))
 def test_a_run_that_diverges_stops_and_keeps_what_was_good(
     chunk_size, tmp_path, monkeypatch, capsys
 ):
@@ -470,6 +474,7 @@ def test_a_curve_has_what_the_rows_have(metrics, lines, tmp_path, monkeypatch):
     assert list(axes.lines[0].get_xdata()) == [0, 20, 30]
 
 
+@pytest.mark.wide  # the agent's run of test_sweep.py goes the same way
 def test_wandb_offline_gets_every_generation_the_result_and_the_policies(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.chdir(tmp_path)
@@ -563,6 +568,7 @@ def make(episode_length=None):
 """
 
 
+@pytest.mark.wide  # the line is below, and test_unused.py
 def test_what_is_never_finite_or_has_no_effect_is_named_once(tmp_path, monkeypatch, capsys):
     (tmp_path / "broken_lab.py").write_text(BROKEN_LAB)
     monkeypatch.syspath_prepend(tmp_path)

@@ -198,6 +198,7 @@ def test_every_run_of_the_study_parses(step, modules, tuned, monkeypatch, tmp_pa
             assert config.num_generations == modules["tasks"].TASKS[cell.task].num_generations
 
 
+@pytest.mark.wide  # as pages of experiments do
 def test_every_method_builds_with_its_weights(modules, tuned, monkeypatch):
     """Ternary and float: a method that has no float twin would be refused here."""
     monkeypatch.chdir(ROOT)

@@ -11,6 +11,7 @@ import optax
 import pytest
 from enumeration import expected, random_problem, vector_probabilities
 from jax.scipy.stats import norm
+from marks import wide
 
 from ternevo.algorithms import nes
 from ternevo.algorithms.asng import ASNG
@@ -67,7 +68,7 @@ def cut_gaussian(latent, spread, cut, kind):
 
 
 @each_size
-@pytest.mark.parametrize("kind", ["ternary", "binary"])
+@pytest.mark.parametrize("kind", wide(["ternary", "binary"], keep=["ternary"]))
 def test_threshold_direction_is_the_gradient_of_expected_utility(kind, num_weights):
     vectors, utilities, latent = random_problem(num_weights, num_weights)
     cut = scale(latent) / 2 if kind == "ternary" else 0.0
@@ -213,16 +214,16 @@ DEFAULT = {
 }
 """Each algorithm, with trits where it has the choice; of the tables one with signs. `threshold` is
 in what is searched beside it, and `sharp` steps as `mean` does."""
+KEPT = [("ternary_nes-threshold-scales", "ternary"), ("pbil", "ternary"), ("ternary_ga", "ternary")]
+"""The others are wide: distributions and what else differs have tests of their own."""
 AS_PBIL = {(name, "ternary") for name in ("cem", "asng", "trust_region")}
 """What these make of fitness is in `test_categorical.py`, exactly."""
 
 
 def marked(rows, default):
-    """Return the mark for the rows; those that are not run by default are slow tests."""
-    return pytest.mark.parametrize(
-        "name, kind",
-        [pytest.param(*row, marks=[] if row in default else pytest.mark.slow) for row in rows],
-    )
+    """Return the mark for the rows; of those that are not slow tests, some are wide."""
+    marks = [pytest.param(*row, marks=[] if row in default else pytest.mark.slow) for row in rows]
+    return pytest.mark.parametrize("name, kind", wide(marks, [row for row in KEPT if row in rows]))
 
 
 each_algorithm = marked(ALGORITHMS, DEFAULT)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from enumeration import enumerate_vectors, expected, random_problem, vector_probabilities
 from hypothesis import given, settings, strategies as st
+from marks import wide
 
 from ternevo.algorithms.asng import ASNG
 from ternevo.algorithms.categorical import (
@@ -200,7 +201,7 @@ def sparse_solution():
     return ({"bias": Tensor(bias, zero), "weight": Tensor(weight, zero)},)
 
 
-@pytest.mark.parametrize("name", list(BUILD))
+@pytest.mark.parametrize("name", wide(BUILD, keep=["pbil"]))
 def test_first_tables_have_the_density_and_so_have_members(name):
     """The first policy has it, and what stands for uniform; biases are as without it."""
     solution, key = sparse_solution(), jax.random.key(0)
@@ -220,7 +221,7 @@ def test_first_tables_have_the_density_and_so_have_members(name):
     assert abs(found - 0.5) < 4 * deviation
 
 
-@pytest.mark.parametrize("name", list(BUILD))
+@pytest.mark.parametrize("name", wide(BUILD, keep=["pbil"]))
 def test_without_a_signal_the_pull_takes_its_share_of_the_way_and_leaves_biases(name):
     solution, key = sparse_solution(), jax.random.key(0)
     algorithm = BUILD[name](8, solution, density=0.2, density_pull=0.25)
@@ -610,7 +611,7 @@ OWN_MARGINS = {
 }
 
 
-@pytest.mark.parametrize("name", list(BUILD))
+@pytest.mark.parametrize("name", wide(BUILD, keep=["pbil"]))
 def test_margin_is_the_algorithms_own_or_the_one_given_and_zero_is_given(name):
     def margin_of(*arguments):
         settings = parse(["--strategy", name, *arguments]).strategy
@@ -658,6 +659,7 @@ def test_a_density_that_the_margin_does_not_allow_is_refused():
         settings.search_algorithm(solution_of(5), "ternary", 3)
 
 
+@pytest.mark.wide  # as those above
 def test_the_compact_ga_of_the_library_refuses_them_too():
     with pytest.raises(ValueError, match=r"population_size must be even.*got 7"):
         CompactGA(7, solution_of(1))

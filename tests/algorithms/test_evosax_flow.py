@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from evosax.algorithms.base import metrics_fn as evosax_metrics
 from evosax.algorithms.distribution_based.base import metrics_fn as of_distributions
+from marks import wide
 from own_algorithms import ALGORITHMS, SOLUTION, is_distribution, population_of, start
 
 from ternevo.arithmetic import ternary
@@ -19,11 +20,17 @@ from ternevo.arithmetic import ternary
 SIZE, GENERATIONS = 8, 5
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 QUICK = ("ScaleSearchNES", "PBIL", "TernaryGA", "RandomSearch")
-"""Run by default: trits that are drawn, with exponents and from a table, and kept members. Loops of
-the others are in `test_algorithms.py` and `test_guards.py`, and their metrics are traced below."""
+"""In no slow test: trits that are drawn, with exponents and from a table, and kept members. Loops
+of the others are in `test_algorithms.py` and `test_guards.py`; metrics are traced below."""
 each_loop = pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in ALGORITHMS],
+    wide(
+        [
+            pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+            for name in ALGORITHMS
+        ],
+        keep=["TernaryGA"],
+    ),
 )
 
 

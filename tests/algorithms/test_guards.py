@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from gradient_learners import GRADIENTS
+from marks import wide
 from own_algorithms import ALGORITHMS, SOLUTION, start
 from policies_of_strategies import OWN, world_for
 
@@ -63,8 +64,8 @@ OWN_SHAPING = ("CEM", "CompactGA", "ASNG", "TernaryGA", "CoSyNE", "OnePlusLambda
 
 
 BY_NES = ("nes", "standardize")
-"""Shapings that `TernaryNES` is tested with by default, and all others with `baseline`. The third,
-ranks, looks at no size of a fitness, as `nes` does not."""
+"""Shapings that `TernaryNES` is tested with in no slow test, and all others with `baseline`. The
+third, ranks, looks at no size of a fitness, as `nes` does not."""
 
 
 def is_default(name: str, choice: str) -> bool:
@@ -83,7 +84,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "choice"), CASES)
+@pytest.mark.parametrize(
+    ("name", "choice"), wide(CASES, keep=["TernaryNES-nes", "PBIL-baseline", "TernaryGA-own"])
+)
 def test_the_state_of_an_algorithm_stays_finite_whatever_it_is_told(name, choice):
     options = {} if choice == "own" else {"fitness_shaping_fn": shaping.FITNESS_SHAPING[choice]}
     algorithm = ALGORITHMS[name](SIZE, SOLUTION, **options)
@@ -122,7 +125,7 @@ QUICK = [
     *(("ternary_nes", "standardize"), ("pbil", "baseline"), ("ternary_ga",)),
     *(("latent", "Open_ES"), ("latent", "PSO")),
 ]
-"""Run by default: with the algorithms above they are the ways that returns can take."""
+"""In no slow test: with the algorithms above they are the ways that returns can take."""
 
 
 def strategies() -> list:
@@ -174,7 +177,7 @@ def paying(strategy, key, state, returns):
         return strategy.step(key, state)
 
 
-@pytest.mark.parametrize(("name", "options"), strategies())
+@pytest.mark.parametrize(("name", "options"), wide(strategies(), keep=["ternary_nes-standardize"]))
 def test_the_state_of_a_strategy_stays_finite_and_what_was_left_out_is_counted(name, options):
     strategy = strategy_of(name, **options)
 
@@ -258,7 +261,7 @@ def test_an_update_that_overflows_is_left_out_and_counted(name):
     ("choice", "optimizer"),
     [
         ("baseline", "adam"),
-        ("standardize", "sgd"),
+        pytest.param("standardize", "sgd", marks=pytest.mark.wide),
         pytest.param("baseline", "sgd", marks=pytest.mark.slow),
         pytest.param("standardize", "adam", marks=pytest.mark.slow),
     ],
@@ -321,6 +324,7 @@ def test_standardised_utilities_have_deviation_one_far_from_zero():
 PLAIN = ("--optimizer", "adam", "--gradient", "plain")
 
 
+@pytest.mark.wide  # that of a loss is in test_run.py
 @pytest.mark.parametrize("name", [pytest.param("ternary_nes", marks=pytest.mark.slow), "latent"])
 def test_a_run_whose_update_overflows_ends_as_one_whose_loss_does(name, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:

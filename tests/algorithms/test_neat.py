@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from evolved_graphs import ACTION, GROWING, OBS, evolved, graph_of, quick_jit
+from marks import wide
 
 from ternevo.algorithms import genomes, neat
 from ternevo.algorithms.genomes import Genome, Growth, New
@@ -128,7 +129,8 @@ KEY = jax.random.key(0)
 
 
 @pytest.mark.parametrize(
-    ("weights", "update"), [("float", "recurrent"), ("ternary", "feed_forward")]
+    ("weights", "update"),
+    wide([("float", "recurrent"), ("ternary", "feed_forward")], keep=["ternary"]),
 )
 def test_numbers_and_ids_mean_the_same_in_all_genomes(weights, update):
     """Of the whole history: a number is one pair of nodes, an id appears once in a genome."""

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from evolved_graphs import evolved, graph_of, quick_jit
+from marks import wide
 
 from ternevo.algorithms import genomes
 from ternevo.types import Inputs
@@ -103,7 +104,7 @@ def members(update: str) -> list[genomes.Genome]:
 OBSERVATIONS = np.random.default_rng(0).integers(-127, 128, (12, 2)).astype(np.float32)
 
 
-@pytest.mark.parametrize("update", ["recurrent", "feed_forward"])
+@pytest.mark.parametrize("update", wide(["recurrent", "feed_forward"], keep=["feed_forward"]))
 def test_a_genome_is_the_same_network(tmp_path, update):
     """Every output of 12 steps; weights on a grid are summed exactly."""
     config = config_of(tmp_path, update == "feed_forward")

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from marks import wide
 from test_algorithms import hidden, quick_jit, random_params, start, wrong_trits
 
 from ternevo.algorithms.cosyne import CoSyNE, permutation_chances, permute_marked
@@ -91,7 +92,7 @@ def population_with_exponents(size: int):
     return ternary.replace_tensors(population, tensors)
 
 
-@pytest.mark.parametrize("permutation", ["fitness", "all"])
+@pytest.mark.parametrize("permutation", wide(["fitness", "all"], keep=["fitness"]))
 def test_elites_stay_whole_and_exponents_travel_with_their_member(permutation):
     algorithm = CoSyNE(16, hidden("ternary"), num_survivors=3, permutation=permutation)
     params = algorithm.default_params
@@ -123,7 +124,7 @@ def chance_to_keep(chances) -> np.ndarray:
     return np.array(kept)
 
 
-@pytest.mark.parametrize("permutation", ["fitness", "all"])
+@pytest.mark.parametrize("permutation", wide(["fitness", "all"], keep=["fitness"]))
 def test_how_many_values_of_a_member_move_depends_on_its_rank(permutation):
     """Members of three floats that say whose they are; the last place has a copy of the best."""
     algorithm = CoSyNE(8, [jnp.zeros(3)], "float", 1 / 8, 1, permutation)
@@ -270,7 +271,7 @@ def test_the_parent_is_never_a_worse_one():
     assert float(wrong[-1]) < float(wrong[0])
 
 
-@pytest.mark.parametrize("kind", ["ternary", "binary"])
+@pytest.mark.parametrize("kind", wide(["ternary", "binary"], keep=["ternary"]))
 def test_every_child_differs_from_its_parent(kind):
     """At one redrawn weight on average about half of them would not."""
     algorithm = OnePlusLambda(400, hidden(kind), kind)
@@ -309,7 +310,7 @@ def test_where_nothing_is_redrawn_any_one_weight_takes_any_other_value(kind):
         assert np.all(np.abs(counts - mean) < 5 * np.sqrt(mean))
 
 
-@pytest.mark.parametrize("given, first", [(0.1, 2.0), (3.0, 3.0), (1e6, 5.0)])
+@pytest.mark.parametrize("given, first", wide([(0.1, 2.0), (3.0, 3.0), (1e6, 5.0)], keep=[0.1]))
 def test_the_first_rate_is_within_the_range_too(given, first):
     """20 weights: r in [2, 5]."""
     algorithm = OnePlusLambda(9, hidden("ternary"))
@@ -364,6 +365,7 @@ def test_half_of_the_children_have_four_times_the_flips_of_the_others():
 # --- inherited mutation rates -----------------------------------------------------------------
 
 
+@pytest.mark.wide  # what they fall to is below
 def test_rates_are_inherited_with_a_log_normal_factor_and_bounded():
     solution = ({"weight": Tensor(jnp.ones((1000,), jnp.int8), jnp.zeros((), jnp.int8))},)
     algorithm = TernaryGA(2000, solution, elite_ratio=0.0, mutation="self_adaptive")

@@ -11,6 +11,7 @@ import pytest
 from enumeration import expected, random_problem, vector_probabilities
 from evosax.algorithms import algorithms
 from jax.scipy.stats import norm
+from marks import wide
 from scipy import stats as scipy_stats
 
 from ternevo.algorithms import nes
@@ -31,7 +32,7 @@ WEIGHT = 1  # biases come first
 # --- the score, by enumeration ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_weights", [1, 2, 3])
+@pytest.mark.parametrize("num_weights", wide([1, 2, 3], keep=[2]))
 @pytest.mark.parametrize("kind", ["ternary", "binary"])
 def test_the_direction_of_a_spread_is_the_gradient_of_expected_utility(kind, num_weights):
     """With a spread for each weight, over all 3^d policies, thresholds held fixed."""
@@ -105,7 +106,7 @@ def noisy(population):
     return jnp.cos(7.0 * jnp.arange(population["bias"].values.shape[0]))
 
 
-@pytest.mark.parametrize("spreads", ["weight", "layer"])
+@pytest.mark.parametrize("spreads", wide(["weight", "layer"], keep=["weight"]))
 def test_a_step_is_that_of_snes_with_the_means_given_the_trits(spreads):
     """Computed member by member: no statistics, no direction of the distribution."""
     lr, eta, size = 0.7, 0.3, 32

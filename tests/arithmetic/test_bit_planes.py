@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
+from marks import wide
 from policy_inputs import inputs
 
 from ternevo.arithmetic import bit_planes
@@ -96,7 +97,7 @@ KINDS = [
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("activation, weights", KINDS)
+@pytest.mark.parametrize("activation, weights", wide(KINDS, keep=[("int8", "ternary")]))
 @pytest.mark.parametrize(
     "ways", [SOME, pytest.param(ALL, marks=pytest.mark.slow)], ids=["some", "all"]
 )

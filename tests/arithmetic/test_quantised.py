@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
+from marks import wide
 
 from ternevo.arithmetic.latents import EXPONENT_RANGE
 from ternevo.arithmetic.weights import discretize_all, kind_of, straight_through_all
@@ -57,7 +58,7 @@ def test_each_output_has_its_own_exponent():
     assert far.exponent.tolist() == [6, 12, 12]  # no further apart than a file allows
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", wide(KINDS, keep=["int4"]))
 @pytest.mark.parametrize("per_output", [False, True])
 @few
 @given(latents)
@@ -83,7 +84,7 @@ def test_no_exponent_nearby_has_a_smaller_error(kind, per_output, latent):
         assert is_held or exponent not in errors or errors[exponent] <= min(near) * 1.001 + 1e-9
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", wide(KINDS, keep=["int4"]))
 @pytest.mark.parametrize("per_output", [False, True])
 @few
 @given(latents)
@@ -97,7 +98,7 @@ def test_a_tensor_comes_back_as_it_is(kind, per_output, latent):
         np.testing.assert_array_equal(again.exponent, tensor.exponent)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", wide(KINDS, keep=["int4"]))
 @pytest.mark.parametrize("scales", [(), (5,)])
 def test_training_sees_the_integers_that_ship(kind, scales):
     """By ==, pruned weights too; and gradients go straight through to what is not pruned."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gradient_learners import REPLAYED
+from marks import wide
 
 from ternevo import envs, problems
 from ternevo.arithmetic import observation
@@ -61,7 +62,8 @@ def trained(name: str, factor, offset, gain):
 
 
 of_each = pytest.mark.parametrize(
-    "name", ["ternary_nes", "ppo", pytest.param("dqn", marks=pytest.mark.slow)]
+    "name",
+    wide(["ternary_nes", "ppo", pytest.param("dqn", marks=pytest.mark.slow)], keep=["ternary_nes"]),
 )
 
 

@@ -464,6 +464,7 @@ def test_evosax_gets_the_same_sizes_and_runs_to_the_last_step():
     assert obs.shape == (5, 3, 9, 4)
 
 
+@pytest.mark.wide  # of other observations above
 def test_evosax_sees_a_picture_as_we_do():
     setting = cases.Evaluation("gymnax/Breakout-MinAtar", 4, 3, 1, (8,))
     env = envs.make(setting.env, setting.episode_length)

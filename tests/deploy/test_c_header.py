@@ -322,6 +322,7 @@ def check_32_bits(folder: Path) -> None:
         pytest.skip("gcc has no -m32 here")
 
 
+@pytest.mark.wide  # with fewer policies it does below
 @pytest.mark.parametrize(
     "compiler, kernel, flags",
     [
@@ -345,8 +346,9 @@ def test_c_computes_what_python_does(some, compiler, kernel, flags):
         ("VERTICAL", ("-Os", SOFT)),
         pytest.param("VERTICAL", ("-O3", TABLES), marks=pytest.mark.slow),
         ("AVX512", ("-O3", "-ffp-contract=fast")),
-        ("PORTABLE", (*SANITIZERS, "-O0")),  # the last level counts, and this one compiles soonest
-        ("AVX512", (*SANITIZERS, TABLES)),
+        # The last level counts, and this one compiles soonest. A part is in test_c_layers.py.
+        pytest.param("PORTABLE", (*SANITIZERS, "-O0"), marks=pytest.mark.wide),
+        pytest.param("AVX512", (*SANITIZERS, TABLES), marks=pytest.mark.wide),
     ],
 )
 def test_levels_agree_and_nothing_is_undefined(few, kernel, flags):
@@ -394,6 +396,7 @@ FN void vst1q_u8(uint8_t *p, uint8x16_t a) { EACH(16) p[i] = a.v[i]; }
 """What the NEON instructions that are used do, in plain C, as arm_neon.h."""
 
 
+@pytest.mark.wide  # of a processor that is not at hand
 @pytest.mark.parametrize("files", ["few", pytest.param("some", marks=pytest.mark.slow)])
 def test_neon_in_plain_c(files, request, tmp_path):
     """The kernel itself, as no processor that has NEON is at hand; its speed is not known."""

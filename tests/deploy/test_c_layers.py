@@ -201,7 +201,10 @@ def compare(files, compiler: str, kernel: str, *flags: str) -> None:
 
 @pytest.mark.parametrize(
     "compiler, kernel, flags",
-    [("gcc", "PORTABLE", ("-O1",)), ("g++", "AVX2", ("-O1", "-DTERNEVO_MAPS=static"))],
+    [
+        ("gcc", "PORTABLE", ("-O1",)),
+        pytest.param("g++", "AVX2", ("-O1", "-DTERNEVO_MAPS=static"), marks=pytest.mark.wide),
+    ],
 )
 def test_c_computes_what_python_does(some, compiler, kernel, flags):
     compare(some, compiler, kernel, *flags)

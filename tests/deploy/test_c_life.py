@@ -180,6 +180,7 @@ def test_c_lives_as_numpy_does(lives, in_c):
     compare(in_c, lives)
 
 
+@pytest.mark.wide  # of layers in test_c_layers.py
 @pytest.mark.parametrize(
     "flags",
     [

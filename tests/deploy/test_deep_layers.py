@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from deep_records import check_deep, check_many, deep_record
 from hypothesis import given, settings, strategies as st
+from marks import wide
 from policy_records import make_record, observations, random_integers
 
 from ternevo.deploy import capabilities, forward, integer, runtime, tvp
@@ -131,7 +132,7 @@ def plain_values(layer: Layer, units: dict, memory: list, added: dict, out) -> d
     return values
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", wide(range(60), keep=range(10)))
 def test_the_reference_is_the_definition(seed):
     """Sums of integers and halves of a unit: `integer` and a loop over fractions agree."""
     record = deep_record(seed)
@@ -195,6 +196,7 @@ def run_kernel(kernel: str, code: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.wide  # the best of this processor is above
 @pytest.mark.skipif(NATIVE is None, reason="the extension was not built")
 @pytest.mark.parametrize("kernel", ["portable", "avx2", "avx512"])
 def test_every_kernel_gives_the_integers_of_the_reference(kernel):

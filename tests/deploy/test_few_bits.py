@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from deep_records import check_deep, deep_record
 from hypothesis import given, settings, strategies as st
+from marks import wide
 from policy_records import check_against_reference, make_record, with_everything
 from test_c_layers import compare, one_file
 from test_numpy_layers import check as check_script
@@ -75,7 +76,7 @@ def test_a_file_gives_back_the_policy_in_all_readers(is_compact):
             NATIVE.check(data)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", wide(KINDS, keep=("ternary", "float", "int4")))
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 2**31 - 1), st.integers(1, 9), st.integers(1, 40), st.floats(0, 1), st.booleans()
@@ -252,6 +253,7 @@ def header(tmp_path_factory):
     return one_file(tmp_path_factory.mktemp("few"), [*policies()[::2], *deep(8), *sparse], 6)
 
 
+@pytest.mark.wide  # as those of test_c_header.py
 @pytest.mark.parametrize("kernel", ["PORTABLE", pytest.param("AVX2", marks=pytest.mark.slow)])
 def test_headers_compute_the_integers(header, kernel):
     compare(header, "gcc", kernel, "-O1")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import wide
 from policy_inputs import inputs
 from policy_records import make_record, observations
 
@@ -90,11 +91,14 @@ def assert_jax_gives_the_integers(activation, kind, case: int, matmul: str) -> N
 
 @pytest.mark.parametrize(
     "activation, kind",
-    [
-        pytest.param(activation, kind, marks=pytest.mark.slow if (i + j) % 2 else ())
-        for i, activation in enumerate(integer.GRIDS)
-        for j, kind in enumerate(("ternary", "binary"))
-    ],
+    wide(
+        [
+            pytest.param(activation, kind, marks=pytest.mark.slow if (i + j) % 2 else ())
+            for i, activation in enumerate(integer.GRIDS)
+            for j, kind in enumerate(("ternary", "binary"))
+        ],
+        keep=["sign"],
+    ),
 )
 def test_jax_gives_the_integers_of_the_reference_with_every_matmul(activation, kind):
     """With another of the outputs and bits each; among all activations each matmul has each."""

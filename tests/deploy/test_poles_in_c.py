@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import wide
 from policy_inputs import inputs
 from test_c_header import STRICT, tool
 from test_c_layers import compare, one_file
@@ -112,7 +113,7 @@ def played(env, settings: Graph, params: PolicyParams, steps: int):
     [
         ("ternary", 2_000),
         pytest.param("int8", 2_000, marks=pytest.mark.slow),  # so are those of the champion
-        ("champion", 100_000),
+        pytest.param("champion", 100_000, marks=pytest.mark.wide),
         pytest.param("ternary", 100_000, marks=pytest.mark.slow),
     ],
 )
@@ -142,7 +143,9 @@ def test_c_gives_the_forces_of_jax(tmp_path, weights, steps):
     np.testing.assert_array_equal(found, forces)
 
 
-@pytest.mark.parametrize("weights", ["ternary", "int8", "champion"])
+@pytest.mark.parametrize(
+    "weights", wide(["ternary", "int8", "champion"], keep=("ternary", "champion"))
+)
 def test_the_data_of_a_graph_take_less_than_400_bytes(tmp_path, weights):
     """All constants of the object file, without the self test."""
     env = envs.make("control/double_pole_no_velocity")

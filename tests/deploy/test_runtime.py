@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from deep_records import deep_record
+from marks import wide
 from policy_inputs import inputs
 from policy_records import (
     check_against_reference,
@@ -74,11 +75,12 @@ def as_numpy(record) -> np.ndarray:
 
 
 def test_all_kinds_of_policies_give_the_integers_of_the_reference(backend):
-    """The next test goes through the whole table, with each kernel of the extension."""
+    """The next, wide test goes through the whole table, with each kernel of the extension."""
     # A step that is prime to the number of values of every property goes through all of them.
     check_table(11)
 
 
+@pytest.mark.wide  # the best of this processor is above
 @pytest.mark.skipif(NATIVE is None, reason="the extension was not built")
 @pytest.mark.parametrize("kernel", ["portable", "avx2", "avx512"])
 def test_every_kernel_gives_the_integers_of_the_reference(kernel):
@@ -112,7 +114,7 @@ def jax_outputs(saved: policy_file.SavedPolicy, obs: np.ndarray) -> jax.Array:
 
 @pytest.mark.exact
 @pytest.mark.parametrize("activation", ["int8", "int4", "sign", "ternary"])
-@pytest.mark.parametrize("output", ["discrete", "continuous"])
+@pytest.mark.parametrize("output", wide(["discrete", "continuous"], keep=["continuous"]))
 def test_integer_policies_act_as_in_jax(activation, output, backend):
     record = make_record((5, 33, 6, 3), activation, bits=7, shifts=(1, 2), output=output, seed=3)
     saved, policy = policy_file.from_record(record), runtime.Policy(record)
@@ -201,7 +203,7 @@ DTYPES = ["?", *"bBhHiIlLqQ", "e", "f", "d", "g", ">f4", ">i4"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("output", ["discrete", "continuous"])
+@pytest.mark.parametrize("output", wide(["discrete", "continuous"], keep=["continuous"]))
 def test_an_observation_of_any_dtype_is_what_numpy_makes_of_it(backend, dtype, output):
     rng = np.random.default_rng(7)
     record = make_record((5, 8, 3), output=output, seed=4)
@@ -223,8 +225,8 @@ def test_an_observation_of_any_dtype_is_what_numpy_makes_of_it(backend, dtype, o
         policy.act(obs[0, :4])
 
 
-@pytest.mark.parametrize("size", [2, 63, 64, 65, 130, 400, 1100])
-@pytest.mark.parametrize("output", ["discrete", "continuous"])
+@pytest.mark.parametrize("size", wide([2, 63, 64, 65, 130, 400, 1100], keep=[2, 65, 1100]))
+@pytest.mark.parametrize("output", wide(["discrete", "continuous"], keep=["discrete"]))
 def test_bits_may_be_packed_into_words(backend, size, output):
     """The longest is longer than what the extension unpacks itself."""
     record = make_record((size, 8, 3), inputs="bits", bits=1, output=output, seed=4)
@@ -593,10 +595,12 @@ def test_the_sanitizers_find_nothing_in_many_files_of_version_2(kernel, driver, 
     check_under_sanitizers(driver, tmp_path, kernel, second_corpus(count))
 
 
+@pytest.mark.wide  # a part of it is in test_c_layers.py
 def test_the_sanitizers_find_nothing(driver, tmp_path):
     check_under_sanitizers(driver, tmp_path, "portable", corpus(400, 37))
 
 
+@pytest.mark.wide  # as those of version 1
 @pytest.mark.parametrize("kernel", ["portable", "avx2", "avx512"])
 def test_the_sanitizers_find_nothing_in_version_2(kernel, driver, tmp_path):
     check_under_sanitizers(driver, tmp_path, kernel, second_corpus(300))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from marks import wide
 from policy_records import (
     make_layer,
     make_record,
@@ -358,6 +359,7 @@ def test_metadata_are_what_python_takes_for_utf8(value):
     assert (judge(extended(CARTPOLE, chunk(b"META", text(b"a", value)))) is None) == is_utf8
 
 
+@pytest.mark.wide  # and for much else, below
 @pytest.mark.skipif(NATIVE is None, reason="the extension was not built")
 def test_both_decoders_take_the_same_for_utf8():
     leads = [*range(0x7F, 0x82), *range(0xBE, 0xC4), *range(0xDE, 0xF8), 0xFF]
@@ -397,7 +399,7 @@ def test_mutants_with_a_right_check_sum_are_judged_alike(name, edits, growth):
 
 
 @pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("data", FILES.values(), ids=FILES)
+@pytest.mark.parametrize("data", wide(FILES.values(), keep=[OUTPUTS]), ids=FILES)
 def test_every_byte_may_be_wrong(data, step):
     """Bytes in turn get their borders, under a right check sum.
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from deep_records import deep_record
 from hypothesis import given, settings, strategies as st
+from marks import wide
 from policy_records import make_record, sealed, with_everything
 
 from ternevo.deploy import integer, runtime, tvp
@@ -106,7 +107,7 @@ def test_what_is_written_is_read_and_written_alike(seed, has_everything):
     assert tvp.encode(tvp.decode(data)) == data
 
 
-@pytest.mark.parametrize("data", FILES.values(), ids=FILES)
+@pytest.mark.parametrize("data", wide(FILES.values(), keep=[FILES["all"]]), ids=FILES)
 def test_every_truncation_is_refused(data):
     for size in range(len(data)):
         assert judge(data[:size]) is not None, size
@@ -266,7 +267,7 @@ def test_mutants_with_a_right_check_sum_are_judged_alike(name, edits, growth):
 
 
 @pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("data", [BARE, PIXELS], ids=["all", "pixels"])
+@pytest.mark.parametrize("data", wide([BARE, PIXELS], keep=[PIXELS]), ids=["all", "pixels"])
 def test_every_byte_may_be_wrong(data, step):
     """Bytes in turn get their borders, under a right check sum; see the test of version 1."""
     for place in (*range(tvp.HEADER.size), *range(tvp.HEADER.size, len(data), step)):

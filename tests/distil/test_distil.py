@@ -137,7 +137,7 @@ slow = functools.partial(pytest.param, marks=pytest.mark.slow)
         ("CartPole-v1", lean, "ternary", "int8"),
         slow("CartPole-v1", lean, "binary", "ternary"),
         slow("Pendulum-v1", brake, "ternary", "int8"),
-        ("Pendulum-v1", brake, "binary", "ternary"),
+        pytest.param("Pendulum-v1", brake, "binary", "ternary", marks=pytest.mark.wide),
     ],
 )
 def test_the_file_acts_as_what_was_trained(env_id, source, weights, activation, tmp_path):

@@ -167,6 +167,7 @@ def test_the_cheetah_is_paid_for_its_direction():
     assert (family.pay(1.0, paid), family.pay(-1.0, paid)) == (2.5, -3.5)
 
 
+@pytest.mark.wide  # the leg itself is above
 def test_ants_with_a_short_leg_walk_differently(walk):
     usual, right, left = (walk(Task(ant_legs=jnp.int32(i)), ACTIONS)[1].obs for i in (-1, 1, 0))
     assert not np.allclose(usual, right) and not np.allclose(right, left)

@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from marks import wide
 from policy_records import make_record
 
 from ternevo import envs, export, play, run
@@ -75,7 +76,7 @@ def mine(**changes):
         (1.0, -1.0, "component 0 is between 1 and -1"),
     ],
 )
-@pytest.mark.parametrize("strategy", ["ternary_nes", "ppo", "sac"])
+@pytest.mark.parametrize("strategy", wide(["ternary_nes", "ppo", "sac"], keep=["ternary_nes"]))
 def test_a_run_refuses_bounds_that_no_file_can_hold(
     strategy, low, high, words, monkeypatch, tmp_path, capsys
 ):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from marks import wide
 from PIL import Image
 
 from ternevo import envs
@@ -36,8 +37,8 @@ def slow_but(default: set[str], ids: list[str]) -> list:
 
 
 # Tracing a body of brax takes seconds, and compiling it more. What ternevo adds is the same for all
-# of them, so the default tests have small ones and one that needs another backend. The ant is in
-# test_bodies.py.
+# of them, so the tests that are not slow have small ones and one that needs another backend, and by
+# default the smallest. The ant is in test_bodies.py.
 BRAX = [env_id for env_id in IDS if env_id.startswith("brax/")]
 BRAX_TRACED = slow_but(
     {"brax/fast", "brax/inverted_pendulum", "brax/swimmer"},
@@ -57,7 +58,14 @@ SUITES_OF_GYMNAX = (
     "Catch-bsuite",
     "Reacher-misc",
 )
-PLAYED = slow_but({*PROBES, *(f"gymnax/{name}" for name in SUITES_OF_GYMNAX)}, PROBES + GYMNAX)
+TRACED = wide(
+    [*PROBES, *GYMNAX, *BRAX_TRACED],
+    keep=[*PROBES, *(f"gymnax/{name}" for name in SUITES_OF_GYMNAX), "brax/fast"],
+)
+PLAYED = wide(
+    slow_but({*PROBES, *(f"gymnax/{name}" for name in SUITES_OF_GYMNAX)}, PROBES + GYMNAX),
+    keep=("probe/countdown", "probe/random_length", "gymnax/CartPole-v1"),
+)
 """The limit is a wrapper's, the same for all. Every environment is traced for the test of types."""
 
 
@@ -159,7 +167,7 @@ def traced_once(monkeypatch):
 # --- the contract -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("env_id", PROBES + GYMNAX + BRAX_TRACED)
+@pytest.mark.parametrize("env_id", TRACED)
 def test_a_step_keeps_the_types_of_the_state(env_id, traced_once):
     """Weak types too, so that a loop can carry the state."""
     env = envs.make(env_id)
@@ -181,9 +189,12 @@ def test_an_episode_is_finite_and_obeys_the_default_limit(env_id):
 
 @pytest.mark.parametrize(
     "env_id",
-    slow_but(
-        {"probe/corridor", "probe/countdown", "gymnax/Reacher-misc"},
-        [*PROBES, "gymnax/MetaMaze-misc", "gymnax/Reacher-misc"],
+    wide(
+        slow_but(
+            {"probe/corridor", "probe/countdown", "gymnax/Reacher-misc"},
+            [*PROBES, "gymnax/MetaMaze-misc", "gymnax/Reacher-misc"],
+        ),
+        keep=["probe/countdown"],
     ),
 )
 def test_a_given_limit_replaces_the_default(env_id):
@@ -202,7 +213,10 @@ def test_brax_steps_are_finite_and_obey_the_limit(env_id, traced_once):
     assert jnp.any(steps.obs[0] != steps.obs[4])
 
 
-@pytest.mark.parametrize("env_id", ["gymnax/CartPole-v1", "gymnax/Breakout-MinAtar", "probe/sign"])
+@pytest.mark.parametrize(
+    "env_id",
+    wide(["gymnax/CartPole-v1", "gymnax/Breakout-MinAtar", "probe/sign"], keep=["probe/sign"]),
+)
 def test_reset_draws_from_the_key(env_id):
     keys = jax.random.split(jax.random.key(0), 16)
     obs = jax.vmap(lambda key: envs.make(env_id).reset(key, ())[1])(keys)
@@ -229,6 +243,7 @@ def test_a_cartpole_that_falls_terminates_and_stays_fallen():
     assert jnp.all(jnp.diff(angle[end:]) > 0), "after its end the episode goes on, without a reset"
 
 
+@pytest.mark.wide  # as every episode above
 def test_a_mountain_car_that_stays_in_the_valley_is_truncated():
     steps = run(envs.make("gymnax/MountainCar-v0"), 200, lambda obs: 1).steps
     assert not jnp.any(steps.terminated)
@@ -236,6 +251,7 @@ def test_a_mountain_car_that_stays_in_the_valley_is_truncated():
     assert float(episode_return(steps)) == -200
 
 
+@pytest.mark.wide  # as the cart above
 def test_a_pushed_inverted_pendulum_terminates_and_is_not_reset():
     steps = run(envs.make("brax/inverted_pendulum"), 60, lambda obs: jnp.ones(1)).steps
     end = int(jnp.argmax(steps.terminated))
@@ -301,7 +317,7 @@ def test_gymnax_itself_plays_the_same_first_episode(name):
         np.testing.assert_allclose(mine[mask], other[mask], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("env_id", BRAX_TRACED[: len(BRAX)])
+@pytest.mark.parametrize("env_id", wide(BRAX_TRACED[: len(BRAX)], keep=["brax/fast"]))
 def test_a_brax_step_reads_nothing_but_the_physics(env_id):
     """The adapter carries only the simulator's state; metrics and info are empty, and not missed.
 
@@ -569,7 +585,10 @@ def test_a_grid_becomes_a_gif_of_its_planes(tmp_path):
 
 @pytest.mark.parametrize(
     "env_id",
-    ["probe/double_integrator", "gymnax/FourRooms-misc", "gymnax/Reacher-misc", "brax/fast"],
+    wide(
+        ["probe/double_integrator", "gymnax/FourRooms-misc", "gymnax/Reacher-misc", "brax/fast"],
+        keep=["gymnax/Reacher-misc"],
+    ),
 )
 def test_everything_else_becomes_a_picture_of_traces(env_id, tmp_path):
     path = envs.render(env_id, states_of(env_id, 4), tmp_path / "deep" / "trace")

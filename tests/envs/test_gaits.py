@@ -37,12 +37,14 @@ def walk():
     return [run(actions) for actions in (jnp.zeros((STEPS, 8)), moving)]
 
 
+@pytest.mark.wide  # bodies that walk are in test_bodies.py
 def test_it_walks_and_earns_as_brax_own_ant(walk):
     for (mine, theirs), (mine_paid, theirs_paid) in walk:
         jax.tree.map(np.testing.assert_array_equal, mine.walk.physics, theirs.physics)
         jax.tree.map(np.testing.assert_array_equal, mine_paid, theirs_paid)
 
 
+@pytest.mark.wide  # bodies that walk are in test_bodies.py
 def test_who_rests_stands_on_four_feet_and_who_moves_lifts_them(walk):
     (resting, _), (moving, _) = (states for states, _ in walk)
     late = resting.touched[-1] - resting.touched[STEPS // 2]
@@ -54,6 +56,7 @@ def test_who_rests_stands_on_four_feet_and_who_moves_lifts_them(walk):
     assert (lively < still).all() and (lively > 0).all()
 
 
+@pytest.mark.wide  # bodies that walk are in test_bodies.py
 def test_a_short_leg_ends_above_the_ground_on_which_the_others_stand(walk):
     state = jax.tree.map(lambda x: x[-1], walk[0][0][0]).walk
     whole = brax.distances("ant")(state)

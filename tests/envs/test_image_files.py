@@ -105,8 +105,11 @@ def test_a_policy_that_is_right_scores_what_it_should(tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "size"),
-    [(MLP((5,)), 4), (Conv((), filters=((2, 3, 1),)), 5), (ResNet((), channels=(2,)), 8)],
-    ids=["mlp", "conv", "resnet"],
+    [
+        pytest.param(MLP((5,)), 4, id="mlp"),
+        pytest.param(Conv((), filters=((2, 3, 1),)), 5, id="conv", marks=pytest.mark.wide),
+        pytest.param(ResNet((), channels=(2,)), 8, id="resnet", marks=pytest.mark.wide),
+    ],
 )
 def test_examples_of_a_file_return_what_episodes_return(settings, size, tmp_path):
     env = noise(tmp_path, size)

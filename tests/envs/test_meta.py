@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import wide
 
 from ternevo import envs
 from ternevo.envs import bodies, contract, meta
@@ -32,7 +33,7 @@ def played(env, act, task, key=KEY):
     return jax.lax.scan(one, (state, obs), jnp.arange(1, env.episode_length + 1))[1]
 
 
-@pytest.mark.parametrize("name", POINTS)
+@pytest.mark.parametrize("name", wide(POINTS, keep=("navigation", "sines")))
 def test_tasks_keep_the_contract(name):
     env = contract.check(envs.make(f"meta/{name}"))
     assert (len(env.obs_names), len(env.action_names)) == (env.obs.size, env.action.size)
@@ -197,7 +198,11 @@ def test_families_hold_the_bodies_that_they_say():
 
 
 @pytest.mark.parametrize(
-    "name", ["navigation", "four_corners", "noisy_corners", "hidden_direction"]
+    "name",
+    [
+        *("navigation", "four_corners", "noisy_corners"),
+        pytest.param("hidden_direction", marks=pytest.mark.wide),  # a body, which is dear to trace
+    ],
 )
 def test_sides_part_the_tasks_of_training_and_of_tests(name):
     """All tasks are on a side or its mirror, and nothing else of them changes."""

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from marks import wide
 
 from ternevo.host import atari
 from ternevo.names import UnknownName
@@ -86,7 +87,8 @@ def test_what_a_step_returns():
 @pytest.mark.parametrize(
     "name",
     [
-        *("assault", "beam_rider@sticky"),
+        "assault",
+        pytest.param("beam_rider@sticky", marks=pytest.mark.wide),
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("qbert", "tetris")),
     ],
 )
@@ -168,7 +170,9 @@ class Begins(gymnasium.Wrapper):
         return obs, info
 
 
-@pytest.mark.parametrize(("game", "seed", "steps"), [("Pong", 1, 50), ("Breakout", 4, 400)])
+@pytest.mark.parametrize(
+    ("game", "seed", "steps"), wide([("Pong", 1, 50), ("Breakout", 4, 400)], keep=["Pong"])
+)
 def test_observations_are_those_of_gymnasium(game, seed, steps):
     """To the end of the game, in Breakout."""
     asked = {"frameskip": 1, "repeat_action_probability": 0.0}

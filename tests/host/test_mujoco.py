@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
+from marks import wide
 
 from ternevo.host import mujoco as suite
 from ternevo.installation import MissingExtra, load
@@ -56,7 +57,7 @@ def opened():
         worlds.close()
 
 
-@pytest.mark.parametrize("name", suite.names())
+@pytest.mark.parametrize("name", wide(suite.names(), keep=("Hopper-v5", "Ant-v4")))
 def test_episodes_are_gymnasiums(name, opened):
     """Observations are equal after the cast to float32, and so are endings; also after the fall."""
     seeds, actions = [3, 2**31 - 1], actions_of(name, 0, STEPS, 2)

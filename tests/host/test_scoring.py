@@ -54,7 +54,7 @@ def played(policy, seed, horizon):
     "settings, horizon",
     [
         (MLP((4,)), 7),
-        (Recurrent((3,)), 40),
+        pytest.param(Recurrent((3,)), 40, marks=pytest.mark.wide),
         pytest.param(MLP((4,)), 40, marks=pytest.mark.slow),
         pytest.param(Recurrent((3,)), 7, marks=pytest.mark.slow),
         pytest.param(MLP((4,), weights="float"), 7, marks=pytest.mark.slow),

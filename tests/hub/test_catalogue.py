@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marks import wide
 
 import ternevo
 import ternevo.export
@@ -52,7 +53,7 @@ def test_headers_say_what_numbers_mean(name):
     assert f"return       {ENTRIES[name].returns.mean:.6g}," in header
 
 
-@pytest.mark.parametrize("name", sorted(set(CHEAP) & set(ENTRIES)))
+@pytest.mark.parametrize("name", wide(sorted(set(CHEAP) & set(ENTRIES)), keep=["CartPole-v1"]))
 def test_policies_are_as_good_as_their_records_say(name):
     """The difference of two means of 128 episodes is within four of its standard deviations."""
     returns = ENTRIES[name].returns

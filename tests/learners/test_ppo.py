@@ -14,6 +14,7 @@ import numpy as np
 import optax
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
+from marks import wide
 from policy_inputs import inputs
 
 from ternevo import envs
@@ -177,6 +178,7 @@ def test_beyond_the_clip_nothing_pulls_the_policy():
     np.testing.assert_allclose(gradient, [0.0, -0.25], atol=1e-7)  # -ratio / 2 where not clipped
 
 
+@pytest.mark.wide  # the loss is above, by hand
 def test_an_update_of_one_minibatch_equals_a_plain_gradient_step():
     """The second route: the loss written out for a linear softmax policy and a linear critic."""
     random = np.random.default_rng(0)
@@ -248,7 +250,11 @@ ACTIVATIONS = ("int8", "int4", "sign", "ternary", "tanh", "relu")
 
 @pytest.mark.exact
 @pytest.mark.parametrize(
-    ("kind", "activation"), [*itertools.product(("ternary", "binary"), ACTIVATIONS)]
+    ("kind", "activation"),
+    wide(
+        itertools.product(("ternary", "binary"), ACTIVATIONS),
+        keep=[("ternary", "sign"), ("binary", "int4")],
+    ),
 )
 def test_straight_through_outputs_are_those_of_the_int8_weights_bit_for_bit(kind, activation):
     settings = MLP((16, 16), weights=kind, activation=activation)
@@ -284,7 +290,9 @@ def test_a_straight_through_weight_has_slope_one(kind):
     np.testing.assert_array_equal(jax.grad(total)(latent), 1)
 
 
-@pytest.mark.parametrize("activation", ["int8", "int4", "sign", "ternary"])
+@pytest.mark.parametrize(
+    "activation", wide(["int8", "int4", "sign", "ternary"], keep=["int8", "sign"])
+)
 def test_activations_on_a_grid_pass_gradients_where_the_hard_tanh_is_not_flat(activation):
     settings = MLP((1,), weights="float", activation=activation, observation_shift=0)
     policy = settings.build(ObsSpec((1,)), ActionSpec("discrete", 1))
@@ -321,7 +329,7 @@ def test_categorical_is_the_softmax_and_is_sampled_as_such():
     np.testing.assert_allclose(entropy, -np.sum(expected * np.log(expected)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["clipped_normal", "tanh_normal"])
+@pytest.mark.parametrize("name", wide(["clipped_normal", "tanh_normal"], keep=["clipped_normal"]))
 def test_densities_integrate_to_one_and_entropies_agree(name):
     distribution = actions.distribution(name, CONTINUOUS, -0.7)
     log_std, output = distribution.init(), jnp.array([0.4])
@@ -338,7 +346,7 @@ def test_densities_integrate_to_one_and_entropies_agree(name):
     )
 
 
-@pytest.mark.parametrize("name", ["clipped_normal", "tanh_normal"])
+@pytest.mark.parametrize("name", wide(["clipped_normal", "tanh_normal"], keep=["clipped_normal"]))
 def test_the_action_that_ships_is_the_median_of_those_that_are_drawn(name):
     distribution = actions.distribution(name, CONTINUOUS, -0.5)
     output = jnp.array([0.6])
@@ -445,6 +453,7 @@ def in_the_corridor():
     return trained("probe/corridor", 150, **options)
 
 
+@pytest.mark.wide  # it learns in test_ppo_sees.py too
 def test_values_discount():
     """In the corridor, going right pays 1 after 4, 3, 2, 1 steps: gamma to the power of 3 to 0."""
     run = in_the_corridor()
@@ -486,6 +495,7 @@ def test_the_action_follows_the_observation(kind):
     assert all(t.values.dtype == expected for t in ternary.tensors(run.shipped.weights))
 
 
+@pytest.mark.wide  # densities, gradients and the clip are tested above
 @pytest.mark.parametrize("name", ["clipped_normal", slow("tanh_normal")])
 def test_a_continuous_target_is_hit(name):
     # Many environments and a small rate: once it is hit, normalised advantages are noise.
@@ -620,6 +630,7 @@ def on_devices(out: Path, *names: str) -> dict:
 NUM_CRITIC_AND_MOMENTS = 4 + 3 + 3
 
 
+@pytest.mark.wide  # that devices agree, test_devices.py tests
 @pytest.mark.parametrize("name", ["shared", pytest.param("remembering", marks=pytest.mark.slow)])
 def test_two_devices_learn_together(name, tmp_path):
     """The critic's gradient is the mean of theirs."""

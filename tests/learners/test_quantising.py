@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gradient_learners import REPLAYED as LARGER
+from marks import wide
 from policy_inputs import inputs
 
 import ternevo
@@ -32,7 +33,7 @@ def own_policy(kind, scales="layer"):
 
 
 @pytest.mark.parametrize("kind", FEW)
-@pytest.mark.parametrize("scales", ["layer", "output"])
+@pytest.mark.parametrize("scales", wide(["layer", "output"], keep=["output"]))
 def test_weights_are_rounded_from_an_update_on(kind, scales):
     latent = latent_policy(own_policy(kind, scales), kind, quantise_from=3)
     latents = [x + 0.01 * jax.random.normal(jax.random.key(1), x.shape) for x in latent.init(KEY)]
@@ -74,6 +75,7 @@ CASES = [  # how weights are rounded depends on no learner
 ]
 
 
+@pytest.mark.wide  # files of few bits are in test_few_bits.py
 @pytest.mark.parametrize(("strategy", "env", "own"), CASES)
 def test_every_learner_ships_integers(strategy, env, own):
     kind = {"ppo": "int4", "td3": "int2"}.get(strategy, "int8")

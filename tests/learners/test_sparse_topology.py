@@ -13,6 +13,7 @@ import optax
 import pytest
 from gradient_learners import SMALL
 from hypothesis import given, settings, strategies as st
+from marks import wide
 
 from ternevo import run
 from ternevo.arithmetic.ternary import tensors
@@ -109,13 +110,16 @@ def gradient_of(tree, count):
 
 @pytest.mark.parametrize(
     ("growth", "what"),
-    [
-        ("static", "policy"),
-        ("set", "critics"),
-        ("rigl", "policy"),
-        ("rigl", "critics"),
-        ("rigl", "both"),
-    ],
+    wide(
+        [
+            ("static", "policy"),
+            ("set", "critics"),
+            ("rigl", "policy"),
+            ("rigl", "critics"),
+            ("rigl", "both"),
+        ],
+        keep=[("rigl", "both")],
+    ),
 )
 def test_every_step_keeps_the_sparsity_and_pruned_weights_at_zero(growth, what):
     """Each step beside a second route in NumPy: masks, values, moments and an averaged copy."""
@@ -196,7 +200,8 @@ def test_no_step_of_the_optimiser_ends_on_zero():
 
 
 @pytest.mark.parametrize(
-    "weights", ["float", "ternary", pytest.param("int8", marks=pytest.mark.slow)]
+    "weights",
+    wide(["float", "ternary", pytest.param("int8", marks=pytest.mark.slow)], keep=["ternary"]),
 )
 def test_pruned_weights_have_gradients_and_change_no_output(weights):
     """The gradient of a pruned weight is that of a float of 0 in its place."""
@@ -319,6 +324,7 @@ def wanted_zeros(path):
     return [round(float(a) * np.prod(b)) for a, b in zip(shares, shapes, strict=True)]
 
 
+@pytest.mark.wide  # PPO does in test_sparsity.py
 @pytest.mark.parametrize(("strategy", "mode", "weights", "more"), ARMS)
 def test_every_learner_ships_a_policy_that_is_sparse_from_the_first_generation(
     strategy, mode, weights, more, tmp_path

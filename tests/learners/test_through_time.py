@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import wide
 from recall import returns_of_all
 from remembering_policies import Elman, Plastic, Recurrent
 
@@ -75,7 +76,10 @@ def backwards(weights: dict, found: Sequences, above: np.ndarray, starts_at_bias
 
 @pytest.mark.parametrize(
     "kind, starts_at_bias",
-    [("float", False), ("ternary", True), slow("float", True), slow("ternary", False)],
+    wide(
+        [("float", False), ("ternary", True), slow("float", True), slow("ternary", False)],
+        keep=[("ternary", True)],
+    ),
 )
 def test_gradients_flow_through_the_memory_as_the_chain_rule_says(kind, starts_at_bias):
     settings = Elman(3, weights=kind, starts_at_bias=starts_at_bias)

@@ -15,6 +15,7 @@ import pytest
 from gradient_learners import GRADIENTS, PUSHING, SMALL as OF_LEARNERS
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 from jaxprs import equations
+from marks import wide
 from policies_of_strategies import OWN, mlp_for, world_for
 
 from ternevo import envs, problems
@@ -44,7 +45,7 @@ ROUTES = ("ternary_nes", "ternary_ga", "latent", "ppo", "td3")
 RUN = [kind for kind in KINDS if kind[0] in ROUTES and kind[1] == "ternary"]
 """One of each way to train is run; of the others the trace says that they do not differ."""
 QUICK_RUNS = ("ternary_nes",)
-"""By default: that a program serves all chunks does not depend on what it does."""
+"""In no slow test: that a program serves all chunks does not depend on what it does."""
 QUICK_TRACES = (
     *("ternary_nes", "ternary_ga", "latent", "vote", "neat", "deep_ga", "map_elites", "poet"),
     *("ppo", "dqn", "td3", "sac", "erl"),
@@ -110,13 +111,18 @@ def programs_of(name, weights, options) -> Programs:
 
 
 def each(kinds, quick):
-    """Parametrise over kinds; those are slow that are not of a quick name with trits."""
+    """Parametrise over kinds; those are slow that are not of a quick name with trits.
+
+    Of the others most are wide: a search and a learner remain.
+    """
     rows = [
         pytest.param(*kind, id="-".join(kind[:2]), marks=[pytest.mark.slow] * is_slow)
         for kind in kinds
         for is_slow in [kind[0] not in quick or kind[1] != "ternary"]
     ]
-    return pytest.mark.parametrize(("name", "weights", "options"), rows)
+    kept = [f"{name}-ternary" for name in ("ternary_nes", "ppo")]
+    kept = [name for name in kept if name in [row.id for row in rows]]
+    return pytest.mark.parametrize(("name", "weights", "options"), wide(rows, keep=kept))
 
 
 @each(KINDS, QUICK_TRACES)
@@ -205,6 +211,7 @@ def build(tmp_path, *arguments):
     return build_setup(parse([*PROBE, "--runs_dir", str(tmp_path / "runs"), *arguments]))
 
 
+@pytest.mark.wide  # rollouts are counted above
 @pytest.mark.parametrize("num_seeds", ["1", "2"])
 def test_final_policies_are_evaluated_by_the_program_of_the_evaluations_in_training(
     num_seeds, default_cache, tmp_path

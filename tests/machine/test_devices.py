@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gradient_learners import GRADIENTS
+from marks import wide
 from on_devices import CASES, DTYPES, bits
 from processes import outputs_of
 
@@ -24,9 +25,9 @@ SCRIPT = Path(__file__).with_name("on_devices.py")
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
-QUICK = ("split", "padded")
-"""On one device and on two: a population whose draws and sums are split, and one that does not fill
-its blocks. Each is compiled anew, so the others, and eight devices, are slow."""
+QUICK = "split"
+"""On one device and on two: a population whose draws and sums are split. One that does not fill its
+blocks is wide. Each is compiled anew, so the others, and eight devices, are slow."""
 
 
 def final_states(
@@ -51,7 +52,7 @@ def final_states(
 
 @pytest.fixture(scope="module")
 def states(tmp_path_factory) -> dict[int, dict[str, np.ndarray]]:
-    return final_states(tmp_path_factory.mktemp("devices"), (1, 2), QUICK)
+    return final_states(tmp_path_factory.mktemp("devices"), (1, 2), (QUICK,))
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +67,13 @@ def test_the_cases_name_every_strategy():
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("case", QUICK)
-def test_states_are_those_of_one_device_bit_for_bit(states, case):
-    assert_equal_states(states[1], states[2], case)
+@pytest.mark.parametrize("case", wide([QUICK, "padded"], keep=[QUICK]))
+def test_states_are_those_of_one_device_bit_for_bit(case, request, tmp_path):
+    is_quick = case == QUICK
+    found = (
+        request.getfixturevalue("states") if is_quick else final_states(tmp_path, (1, 2), (case,))
+    )
+    assert_equal_states(found[1], found[2], case)
 
 
 @pytest.mark.exact
@@ -109,6 +114,7 @@ def rows_of(folder: Path) -> list[dict]:
     return [{name: x for name, x in row.items() if name != "wall_time"} for row in rows]
 
 
+@pytest.mark.wide  # two devices of one process are above
 def test_two_processes_that_talk_over_loopback_get_the_numbers_of_one(tmp_path):
     """Two processes with two devices each; only the first one writes anything."""
     with socket.socket() as free:

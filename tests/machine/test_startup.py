@@ -52,6 +52,7 @@ def outcome(root) -> tuple[list, list[bytes]]:
     return rows, policies
 
 
+@pytest.mark.wide  # two runs; what starts JAX is below
 @pytest.mark.parametrize(
     "arguments", [EVOLUTION, pytest.param(PPO, marks=pytest.mark.slow)], ids=["evolution", "ppo"]
 )
@@ -139,9 +140,11 @@ with devices.on_all_devices(settings.num_devices):
 @pytest.mark.parametrize(
     ("options", "count"),
     [
-        (["--strategy=eager:Strategy"], startup.num_cpu_devices()),
+        pytest.param(
+            ["--strategy=eager:Strategy"], startup.num_cpu_devices(), marks=pytest.mark.wide
+        ),
         (["--policy=eager:Policy", "--env=eager:make", "--num-devices", "3"], 3),
-        (["--config=page.yaml"], 3),
+        pytest.param(["--config=page.yaml"], 3, marks=pytest.mark.wide),
     ],
 )
 def test_a_module_that_starts_jax_leaves_the_number_of_devices(options, count, tmp_path):

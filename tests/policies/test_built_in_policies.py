@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import wide
 from policy_inputs import inputs
 
 from ternevo import envs, run
@@ -131,17 +132,24 @@ ONE_OF_EACH = (
 """Every policy, every cell and update, and every kind of activation and of input."""
 
 
+KEPT = ("mlp", "conv", "gated", "graph of integers")
+"""Of these, one for each way to step: by default."""
+
+
 def of_each(cases, quick):
-    """Return the mark for a test of all cases, of which some are slow."""
+    """Return the mark for a test of all cases, of which some are slow, and most others wide."""
     rows = [
         pytest.param(*case, id=name, marks=() if name in quick else pytest.mark.slow)
         for name, case in cases
     ]
-    return pytest.mark.parametrize(("settings", "obs"), rows)
+    return pytest.mark.parametrize(("settings", "obs"), wide(rows, keep=KEPT))
 
 
 each = of_each(CASES.items(), ONE_OF_EACH)
-floats = pytest.mark.parametrize(("settings", "obs"), FLOATS.values(), ids=FLOATS)
+floats = pytest.mark.parametrize(
+    ("settings", "obs"),
+    wide([pytest.param(*case, id=name) for name, case in FLOATS.items()], keep=["conv", "gated"]),
+)
 
 
 def test_all_policies_are_here():
@@ -422,7 +430,7 @@ def test_impossible_settings_are_refused_in_words(make, message):
     ids=["conv", "recurrent"],
 )
 def test_evolution_trains_them_and_ships_them(arguments, tmp_path):
-    """By default, PPO trains a convolution in test_ppo_sees.py, and evolution in test_memory.py."""
+    """PPO trains a convolution in test_ppo_sees.py too, evolution a memory in test_memory.py."""
     run.main(
         [
             *arguments.split(),

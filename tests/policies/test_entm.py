@@ -361,6 +361,7 @@ def fitness(settings, env, params, num_episodes, credited=True) -> np.ndarray:
     return np.asarray(run())[0]
 
 
+@pytest.mark.wide  # another task is below
 def test_who_solves_a_task_has_all_credit_and_tests_pay_none():
     for settings, env, params in (
         (ENTM(cell_size=3, num_cells=12), envs.make("memory/copy@2"), copier(2)),

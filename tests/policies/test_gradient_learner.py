@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import wide
 
 from ternevo import envs, problems
 from ternevo.arithmetic import observation
@@ -276,7 +277,7 @@ def test_what_a_life_learned_can_be_inherited():
     np.testing.assert_array_equal(first, outputs[-1])
 
 
-@pytest.mark.parametrize("inner", ["reinforce", "a2c"])
+@pytest.mark.parametrize("inner", wide(["reinforce", "a2c"], keep=["a2c"]))
 def test_a_direction_is_learned_in_a_life(inner):
     """By hand: only the bias may change, and follows the rewards of three episodes.
 
@@ -301,6 +302,7 @@ def test_a_direction_is_learned_in_a_life(inner):
     np.testing.assert_array_equal(run().returns, 10)
 
 
+@pytest.mark.wide  # as those of test_built_in_policies.py
 def test_a_learner_comes_back_from_its_file(tmp_path):
     settings, env = GradientLearner((3,)), envs.make("meta/hidden_direction")
     params = quick_jit(contract.build(settings, env.obs, env.action).init)(KEY)

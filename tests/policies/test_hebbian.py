@@ -234,6 +234,7 @@ def test_random_numbers_are_even_and_the_same_in_jax():
     assert len(np.unique(found)) > 19990
 
 
+@pytest.mark.wide  # as those of test_built_in_policies.py
 @each_file
 def test_a_policy_comes_back_from_its_file(settings, action, tmp_path):
     env = envs.make("probe/corridor", 9)._replace(id="", obs=OBS, action=action)

@@ -176,6 +176,7 @@ def test_changes_of_floats_are_nearly_normal():
     assert abs(np.mean(np.abs(found) < 1) - 0.68) < 0.02
 
 
+@pytest.mark.wide  # as those of test_built_in_policies.py
 @each_file
 def test_a_policy_comes_back_from_its_file(settings, action, tmp_path):
     env = envs.make("probe/corridor", 9)._replace(id="", obs=OBS, action=action)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import wide
 from remembering_policies import Plastic, Recurrent
 
 from ternevo import envs, gym, play, problems, run
@@ -38,10 +39,13 @@ QUICK = ("plastic", "gated")
 """One of a user's own, and one that comes with ternevo."""
 each_policy = pytest.mark.parametrize(
     "settings",
-    [
-        pytest.param(settings, id=name, marks=() if name in QUICK else pytest.mark.slow)
-        for name, settings in SETTINGS.items()
-    ],
+    wide(
+        [
+            pytest.param(settings, id=name, marks=() if name in QUICK else pytest.mark.slow)
+            for name, settings in SETTINGS.items()
+        ],
+        keep=["gated"],
+    ),
 )
 
 
@@ -139,6 +143,7 @@ def test_a_saved_policy_steps_as_it_was_recorded(settings, tmp_path, monkeypatch
         saved.act(obs)
 
 
+@pytest.mark.wide  # a policy of a user is in test_extending.py
 def test_a_policy_that_learns_is_trained_played_and_taken_to_gymnasium(tmp_path, capsys):
     """The whole way of a user: three commands on a policy of a module of their own."""
     toy = ["--policy", "remembering_policies:Recurrent"]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jaxprs import equations
+from marks import wide
 from policy_inputs import inputs
 
 from ternevo.deploy.record import Window
@@ -249,7 +250,7 @@ CASES = {
     },
 }
 MORE_CELLS = ("elman int4", "elman ternary", "gated sign", "gated ternary")
-"""Each activation is in one cell by default, and in other layers."""
+"""Slow tests: each activation is in one other cell, and in other layers."""
 ACTION = ActionSpec("discrete", 3)
 MATMULS = ("float32", "planes", "bfloat16", "int8")
 
@@ -274,7 +275,13 @@ def answers(case: Case, matmul: str, params, obs, memory):
 @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in MORE_CELLS else ()) for name in CASES],
+    wide(
+        [
+            pytest.param(name, marks=pytest.mark.slow if name in MORE_CELLS else ())
+            for name in CASES
+        ],
+        keep=("bits", "skips", "gated int4"),
+    ),
 )
 def test_layers_are_loops_over_integers(name, count):
     """With 16 cases, the slow ones are 16,000 random sets of weights, inputs and memories."""
@@ -293,7 +300,7 @@ def test_layers_are_loops_over_integers(name, count):
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("activation", BITS)
+@pytest.mark.parametrize("activation", wide(BITS, keep=["int4"]))
 def test_gates_and_means_are_exact_for_all_numbers(activation):
     """Every gate, for sums about all of its steps, and every mean of two numbers."""
     grid, (bits, limit) = ACTIVATIONS[activation], BITS[activation]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
+from marks import wide
 from policy_inputs import inputs
 
 from ternevo.arithmetic import actions, latents, observation, ternary
@@ -119,7 +120,7 @@ exponent_lists = st.one_of(
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("kind", list(VALUES))
+@pytest.mark.parametrize("kind", wide(VALUES, keep=["ternary"]))
 @pytest.mark.parametrize("activation", list(INTEGER_ACTIVATIONS))
 @few
 @given(st.integers(0, 10**6), exponent_lists, observations)
@@ -129,7 +130,7 @@ def test_outputs_are_the_integers_of_the_specification(activation, kind, seed, e
 
 @pytest.mark.exact
 @pytest.mark.parametrize("observation_bits", range(1, 9))
-@pytest.mark.parametrize("activation", ["int8", "sign"])
+@pytest.mark.parametrize("activation", wide(["int8", "sign"], keep=["int8"]))
 def test_coarser_observations_are_an_arithmetic_shift(activation, observation_bits):
     rng = np.random.default_rng(observation_bits)
     for seed in range(12):
@@ -139,7 +140,7 @@ def test_coarser_observations_are_an_arithmetic_shift(activation, observation_bi
 
 @pytest.mark.exact
 @pytest.mark.parametrize("shifts", [(2, 0), (0, 3), (8, 8)], ids=str)
-@pytest.mark.parametrize("activation", ["int8", "ternary"])
+@pytest.mark.parametrize("activation", wide(["int8", "ternary"], keep=["int8"]))
 def test_observation_and_output_shifts_are_powers_of_two(activation, shifts):
     rng = np.random.default_rng(0)
     for seed in range(12):
@@ -148,7 +149,7 @@ def test_observation_and_output_shifts_are_powers_of_two(activation, shifts):
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("activation", list(INTEGER_ACTIVATIONS))
+@pytest.mark.parametrize("activation", wide(INTEGER_ACTIVATIONS, keep=["int8"]))
 def test_a_policy_without_biases_is_one_whose_biases_are_zero(activation):
     without = random_params(3, "ternary", [2] * 6, use_bias=False)
     zeros = tuple(
@@ -180,7 +181,7 @@ def test_the_sign_of_zero_is_plus_one():
     assert float(output[0]) == 1.0
 
 
-@pytest.mark.parametrize("weights", ["ternary", "binary", "float"])
+@pytest.mark.parametrize("weights", wide(["ternary", "binary", "float"], keep=["ternary"]))
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_float_activations_agree_with_numpy(activation, weights):
     function = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}[activation]
@@ -595,7 +596,10 @@ def test_a_unit_that_is_all_wrong_heals_itself(scale):
             (2,) * 48,
             "49 layers do not fit into a policy file; at most 48; change --hidden_sizes",
         ),
-        ((4096, 1024), "weights do not fit into a policy file; at most 3,932,160"),
+        pytest.param(
+            *((4096, 1024), "weights do not fit into a policy file; at most 3,932,160"),
+            marks=pytest.mark.wide,
+        ),
     ],
     ids=["wide", "deep", "large"],
 )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from marks import wide
 from policy_inputs import inputs
 from policy_records import make_record
 
@@ -55,10 +56,13 @@ QUICK = (("ternary", "int8"), ("binary", "sign"), ("float", "tanh"))
 
 @pytest.mark.parametrize(
     "weights, activation",
-    [
-        pytest.param(*kind, marks=() if kind in QUICK else pytest.mark.slow)
-        for kind in itertools.product(("ternary", "binary", "float"), ("int8", "sign", "tanh"))
-    ],
+    wide(
+        [
+            pytest.param(*kind, marks=() if kind in QUICK else pytest.mark.slow)
+            for kind in itertools.product(("ternary", "binary", "float"), ("int8", "sign", "tanh"))
+        ],
+        keep=[("ternary", "int8")],
+    ),
 )
 def test_a_loaded_policy_acts_as_the_one_in_memory(weights, activation, tmp_path):
     settings = MLP(hidden_sizes=(6, 5), weights=weights, activation=activation)
@@ -198,7 +202,7 @@ def test_a_missing_file_is_a_missing_file(tmp_path):
         policy_file.load(tmp_path / "nothing.tvp")
 
 
-@pytest.mark.parametrize("bits", [1, 255])
+@pytest.mark.parametrize("bits", wide([1, 255], keep=[255]))
 def test_an_archive_with_a_changed_byte_is_refused_or_the_same(bits, tmp_path):
     """Wherever it is; some bytes of a zip, as those of dates, say nothing."""
     path, header = tmp_path / "policy.npz", {"policy": "x"}

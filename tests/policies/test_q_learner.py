@@ -101,6 +101,7 @@ def test_nothing_learns_nothing_and_rates_fall_to_nothing():
         np.testing.assert_array_equal(life.learned.weight, params[0]["weight"].values)
 
 
+@pytest.mark.wide  # its lifetimes are below
 def test_neat_searches_learners_through_lifetimes_and_the_file_keeps_them(tmp_path):
     env = envs.make("control/mountain_car_bins", 10, Wrappers(lifetime=2, counted="all"))
     settings = QLearner(max_hidden=2, learns="gains")

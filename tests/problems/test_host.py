@@ -125,6 +125,7 @@ def test_a_run_is_the_same_when_it_is_resumed(tmp_path):
     assert run("twice", num_devices=1, resume=True) == once
 
 
+@pytest.mark.wide  # returns are those of policies, above
 def test_search_finds_the_policy_that_keeps_near_zero():
     policy = ternevo.train("fake_suite:drift", **TINY | {"num_generations": 20}, num_devices=1)
     assert ternevo.evaluate(policy, "fake_suite:drift", num_episodes=20).mean > 39
@@ -133,6 +134,7 @@ def test_search_finds_the_policy_that_keeps_near_zero():
     assert callbacks.take_error() is None
 
 
+@pytest.mark.wide  # the message is in test_workers.py
 def test_a_failing_simulator_ends_the_run_with_its_message(tmp_path):
     with pytest.raises(HostError, match=r"the drift is lost.*there is no checkpoint yet"):
         ternevo.train("fake_suite:raises", **TINY, num_devices=1, runs_dir=tmp_path)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import wide
 from policy_inputs import inputs
 
 from ternevo import envs, problems
@@ -51,7 +52,7 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("matmul, shared_by", WAYS)
+@pytest.mark.parametrize("matmul, shared_by", wide(WAYS, keep=["planes"]))
 def test_examples_return_what_episodes_return(matmul, shared_by):
     policy = MLP((8,), matmul=matmul).build(DIGITS.obs, DIGITS.action)
     params, plan = Population(members(policy, 6)), Plan(32, shared_by)

@@ -639,6 +639,7 @@ def many_arms(tmp_path_factory):
     return gather([root])
 
 
+@pytest.mark.wide  # forty arms; a few are above
 @pytest.mark.parametrize(
     "draw",
     [
@@ -678,6 +679,7 @@ def test_labels_fit_into_every_figure(draw, many_arms):
         assert legend.get_window_extent().y0 >= top - 1
 
 
+@pytest.mark.wide  # forty arms; a few are above
 def test_a_marker_and_a_colour_tell_forty_arms_apart(many_arms):
     figure = plots.pareto(many_arms)
     styles = {
@@ -688,6 +690,7 @@ def test_a_marker_and_a_colour_tell_forty_arms_apart(many_arms):
     assert len(styles) == len({arm.label for arm in many_arms}) == 16
 
 
+@pytest.mark.wide  # forty arms; a few are above
 def test_long_cells_of_tables_are_broken_and_many_arms_are_counted(many_arms):
     text = page.page(Report(many_arms, "env_steps", {}), {})
     label = many_arms[0].label

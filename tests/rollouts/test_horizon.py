@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from evosax.algorithms import algorithms
 from gradient_learners import GRADIENTS
+from marks import wide
 from policies_of_strategies import OWN, world_for
 
 from ternevo import envs, problems
@@ -64,7 +65,8 @@ def run(env: Env, horizon=None, chunk_size=0, num_lanes=0):
 
 
 @pytest.mark.parametrize(
-    "chunk_size, num_lanes", [(0, 0), (5, 8), slow(5, 0), slow(0, 8), slow(1, 4)]
+    "chunk_size, num_lanes",
+    wide([(0, 0), (5, 8), slow(5, 0), slow(0, 8), slow(1, 4)], keep=[(5, 8)]),
 )
 @pytest.mark.parametrize("env_id", ["gymnax/CartPole-v1", slow("probe/double_integrator")])
 def test_a_cut_off_episode_is_one_of_that_limit(env_id, chunk_size, num_lanes):
@@ -190,7 +192,11 @@ def check(may_grow: bool, *arguments, **settings):
 
 @pytest.mark.parametrize("weights", ["binary", "float"])
 @pytest.mark.parametrize(
-    "name", [n for n in STRATEGIES if n not in (*GRADIENTS, "latent", "evosax", "neat")]
+    "name",
+    wide(
+        [n for n in STRATEGIES if n not in (*GRADIENTS, "latent", "evosax", "neat")],
+        keep=("ternary_nes", "ternary_ga"),
+    ),
 )
 def test_strategies_that_keep_fitness_need_full_episodes(name, weights):
     if (name, weights) != ("binary_nes", "float"):
@@ -198,6 +204,9 @@ def test_strategies_that_keep_fitness_need_full_episodes(name, weights):
         check(name in WITHIN_A_GENERATION and not is_archive, name, weights)
 
 
-@pytest.mark.parametrize("name", [name for name in algorithms if not name.startswith("SV_")])
+@pytest.mark.parametrize(
+    "name",
+    wide([name for name in algorithms if not name.startswith("SV_")], keep=("Open_ES", "SimpleGA")),
+)
 def test_algorithms_of_evosax_that_keep_fitness_need_full_episodes(name):
     check(name in EVOSAX_WITHIN_A_GENERATION, "latent", "ternary", algorithm=name)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import wide
 from policy_inputs import inputs
 
 from ternevo import envs
@@ -125,8 +126,8 @@ CHECKED = [
     slow("probe/corridor", 6, "none"),
     slow("probe/corridor", 6, "all"),
     slow("probe/double_integrator", 4, "none"),
-    ("probe/double_integrator", 4, "all"),
-    ("gymnax/CartPole-v1", 25, "none"),
+    pytest.param("probe/double_integrator", 4, "all", marks=pytest.mark.wide),
+    pytest.param("gymnax/CartPole-v1", 25, "none", marks=pytest.mark.wide),
     slow("gymnax/CartPole-v1", 25, "all"),
 ]
 """Luck alone, limits alone, and both ends with moments of floats; the slow ones are more of it."""
@@ -226,7 +227,7 @@ def test_only_the_limit_ends_a_countdown(episode_length):
 
 @pytest.mark.exact
 @pytest.mark.parametrize("shared_by", [slow("all"), "pairs"])
-@pytest.mark.parametrize("chunk_size", [2, 4, 100])
+@pytest.mark.parametrize("chunk_size", wide([2, 4, 100], keep=[4]))
 def test_chunks_of_the_population_change_no_result(chunk_size, shared_by):
     """Six members: the chunk divides them, leaves a rest, or is larger than all."""
     env = make("probe/random_length", 9)
@@ -242,7 +243,7 @@ QUEUED = [
     ("probe/random_length", "planes"),
     slow("probe/random_length", "float32"),
     pytest.param("gymnax/CartPole-v1", "planes", marks=EXACT_SLOW),
-    pytest.param("gymnax/CartPole-v1", "float32", marks=pytest.mark.exact),
+    pytest.param("gymnax/CartPole-v1", "float32", marks=[pytest.mark.exact, pytest.mark.wide]),
     slow("gymnax/Breakout-MinAtar", "planes"),
     slow("gymnax/Breakout-MinAtar", "float32"),
 ]

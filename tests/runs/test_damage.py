@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from kept_programs import keeping_programs
+from marks import wide
 
 from ternevo import files, run
 from ternevo.machine import interruption
@@ -301,7 +302,9 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize(
+    "damage", wide(DAMAGE, keep=["one is missing", "the last is cut", "no row", "no number"])
+)
 def test_a_run_whose_rows_are_lost_is_not_gone_on_with(damage, root, capsys):
     damaged, found = DAMAGE[damage]
     metrics = folder_of(root) / "metrics.jsonl"
@@ -321,7 +324,11 @@ def test_a_missing_file_of_metrics_is_noticed_too(root, capsys):
 
 
 @pytest.mark.parametrize(
-    "tail", [b'{"generation": 5, "env', b"\0" * 500, b'{"generation": 5}\n{}\n', b"\xff\n"]
+    "tail",
+    wide(
+        [b'{"generation": 5, "env', b"\0" * 500, b'{"generation": 5}\n{}\n', b"\xff\n"],
+        keep=[b'{"generation": 5, "env'],
+    ),
 )
 def test_what_comes_after_the_checkpoint_is_written_again_whatever_it_is(tail, root, rows_of_six):
     metrics = folder_of(root) / "metrics.jsonl"
@@ -452,7 +459,11 @@ def files_of_at_most(size):
 
 
 @pytest.mark.parametrize(
-    ("size", "part"), [(7000, "checkpoints/2"), (100, "config.json")], ids=["later", "at once"]
+    ("size", "part"),
+    [
+        pytest.param(7000, "checkpoints/2", id="later"),
+        pytest.param(100, "config.json", id="at once", marks=pytest.mark.wide),
+    ],
 )
 def test_a_run_that_cannot_write_ends_in_a_line(size, part, tmp_path, capsys):
     train_for(tmp_path / "before", 2)  # programs that are compiled are written, too

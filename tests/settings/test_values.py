@@ -11,6 +11,7 @@ from typing import Literal
 
 import pytest
 from gradient_learners import GRADIENTS, OFF_POLICY
+from marks import wide
 
 from ternevo import export, gym, play
 from ternevo.bench import __main__ as bench
@@ -109,18 +110,21 @@ def test_what_is_not_a_value_is_named_with_what_is_allowed(kind, text, wanted):
 
 @pytest.mark.parametrize(
     ("argv", "page", "settings"),
-    [
-        ("--population_size 1e3", "population_size: 1e3", {"population_size": 1000}),
-        ("--population-size=1_000", "population-size: 1_000", {"population_size": 1000}),
-        ("--hidden_sizes 16 16", "hidden_sizes: 16 16", {"hidden_sizes": (16, 16)}),
-        ("--hidden_sizes 16,16", "hidden_sizes: [16, 1.6e1]", {"hidden_sizes": (16, 16)}),
-        ("--no_render", "render: no", {"render": False}),
-        ("--no-use-bias", "use_bias: off", {"use_bias": False}),
-        ("--search_scales", "search_scales: yes", {"search_scales": True}),
-        ("--no_search_scales", "search_scales: false", {"search_scales": False}),
-        ("--search_scales none", "search_scales: null", {"search_scales": None}),
-        ("--episode_length none", "episode_length: none", {"episode_length": None}),
-    ],
+    wide(
+        [
+            ("--population_size 1e3", "population_size: 1e3", {"population_size": 1000}),
+            ("--population-size=1_000", "population-size: 1_000", {"population_size": 1000}),
+            ("--hidden_sizes 16 16", "hidden_sizes: 16 16", {"hidden_sizes": (16, 16)}),
+            ("--hidden_sizes 16,16", "hidden_sizes: [16, 1.6e1]", {"hidden_sizes": (16, 16)}),
+            ("--no_render", "render: no", {"render": False}),
+            ("--no-use-bias", "use_bias: off", {"use_bias": False}),
+            ("--search_scales", "search_scales: yes", {"search_scales": True}),
+            ("--no_search_scales", "search_scales: false", {"search_scales": False}),
+            ("--search_scales none", "search_scales: null", {"search_scales": None}),
+            ("--episode_length none", "episode_length: none", {"episode_length": None}),
+        ],
+        keep=("--population-size=1_000", "--hidden_sizes 16,16", "--no-use-bias"),
+    ),
 )
 def test_a_command_line_and_a_page_understand_the_same(argv, page, settings, tmp_path):
     (tmp_path / "page.yaml").write_text(page)

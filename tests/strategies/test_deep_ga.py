@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
+from marks import wide
 
 from ternevo import envs
 from ternevo.algorithms import variation
@@ -123,6 +124,7 @@ def test_without_truncation_it_is_random_search():
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.wide  # layers are shapes to it
 def test_it_evolves_convolutions():
     env = envs.make("gymnax/Breakout-MinAtar", 20)
     env = env._replace(obs=env.obs._replace(kind="planes"))
@@ -147,7 +149,7 @@ SMALL = {
 
 
 @pytest.mark.exact
-@pytest.mark.parametrize("weights", ["ternary", "binary", "float"])
+@pytest.mark.parametrize("weights", wide(["ternary", "binary", "float"], keep=["ternary"]))
 def test_replayed_weights_are_those_that_were_mutated_all_along(weights):
     """Two routes, through parents that are drawn at random in each generation."""
     policy = MLP((16,), weights=weights).build(ENV.obs, ENV.action)
@@ -196,6 +198,7 @@ def evolved(genomes: str, env, weights: str, folder=None, **options):
     return found, state.strategy.strategy
 
 
+@pytest.mark.wide  # of a generation they are above
 @pytest.mark.exact
 @pytest.mark.parametrize("weights", ["ternary", pytest.param("float", marks=pytest.mark.slow)])
 def test_lists_of_seeds_and_weights_are_two_routes_to_the_same_run(weights, tmp_path):

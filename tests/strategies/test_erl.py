@@ -55,6 +55,7 @@ def rows_of(ring_state, generation: int):
     return jax.tree.map(lambda x: x[:, first : first + LENGTH], ring_state.experience)
 
 
+@pytest.mark.wide  # elites and children are below
 def test_the_buffer_holds_what_members_do_as_shipped_policies():
     """Each recorded action is that of `Actor.act`, bit for bit; only the learner explores."""
     crew, states, _ = history()
@@ -167,6 +168,7 @@ def test_what_does_not_fit_is_refused_with_what_does(env, options, words):
         STRATEGIES["erl"].of(**options).build(world, policy, "ternary", 3)
 
 
+@pytest.mark.wide  # generations of the default one are above
 @pytest.mark.parametrize("learner", [pytest.param("sac", marks=pytest.mark.slow), "dqn"])
 def test_other_learners_make_generations_too(learner):
     world = envs.make("probe/corridor" if learner == "dqn" else "probe/double_integrator", 6)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gradient_learners import CONTINUOUS, REPLAYED
+from marks import wide
 from policy_inputs import inputs
 
 from ternevo import envs
@@ -67,14 +68,17 @@ DEFAULT = (("dqn", "float"), ("td3", "ternary"), ("ddpg", "float"), ("sac", "ter
 
 @pytest.mark.parametrize(
     ("name", "kind", "env", "options"),
-    [
-        pytest.param(
-            *row,
-            id=f"{row[0]}-{row[1]}",
-            marks=[] if row[:2] in DEFAULT else pytest.mark.slow,
-        )
-        for row in PROBES
-    ],
+    wide(
+        [
+            pytest.param(
+                *row,
+                id=f"{row[0]}-{row[1]}",
+                marks=[] if row[:2] in DEFAULT else pytest.mark.slow,
+            )
+            for row in PROBES
+        ],
+        keep=["td3-ternary"],
+    ),
 )
 def test_a_probe_is_solved_by_as_many_gradient_steps_as_were_asked_for(name, kind, env, options):
     """Of each of several seeds. A mass that nobody pushes earns -4/3 on average, at best it is 0.
@@ -146,7 +150,8 @@ def has_moved(before, after) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", ["dqn", "td3", "sac", pytest.param("ddpg", marks=pytest.mark.slow)]
+    "name",
+    wide(["dqn", "td3", "sac", pytest.param("ddpg", marks=pytest.mark.slow)], keep=["dqn"]),
 )
 def test_nothing_moves_in_the_warm_up_and_then_targets_move_when_they_are_due(name):
     state, step = one_at_a_time(name)

@@ -73,6 +73,7 @@ def test_the_policy_of_a_cell_is_exported_by_its_name(folder):
     assert path.with_suffix(".py").exists()
 
 
+@pytest.mark.wide  # what it reads is above
 def test_a_report_shows_the_archive(folder, tmp_path):
     out = tmp_path / "report.html"
     report.write([folder.path], out)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gradient_learners import PUSHING, SMALL
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
+from marks import wide
 from policies_of_strategies import OWN, mlp_for, world_for
 
 from ternevo import envs
@@ -34,8 +35,9 @@ CASES = [
 DEFAULT = [CASES[-1], *(case for case in CASES if case[0] in ("neat", "ppo", "sac"))]
 DEFAULT += [case for case in CASES if case[0] in ("deep_ga", "map_elites", "random_search")]
 DEFAULT += [case for case in CASES if case[2].get("algorithm") == "PGPE"]
-"""One for each way to build a strategy, two schedules, and one without numbers. The others are
-slow tests: that no algorithm computes in Python on a number, `test_strategies.py` finds."""
+"""One for each way to build a strategy, two schedules, and one without numbers; most are wide. The
+others are slow tests: that no algorithm computes in Python on a number, `test_strategies.py`
+finds."""
 QUICK = "cem"  # the search with a number that compiles fastest
 OF_CLASS = {NEAT: "neat", MAPElites: "map_elites", Poet: "poet"}
 """Strategies that need a policy or a world of their own."""
@@ -71,12 +73,15 @@ def others(settings, factor=0.9):
 
 @pytest.mark.parametrize(
     ("name", "weights", "options"),
-    [
-        pytest.param(
-            *case, id="-".join(map(str, case)), marks=[pytest.mark.slow] * (case not in DEFAULT)
-        )
-        for case in CASES
-    ],
+    wide(
+        [
+            pytest.param(
+                *case, id="-".join(map(str, case)), marks=[pytest.mark.slow] * (case not in DEFAULT)
+            )
+            for case in CASES
+        ],
+        keep=[CASES[-1], "ppo"],
+    ),
 )
 def test_generations_with_other_numbers_are_the_same_program(name, weights, options):
     settings = settings_of(name, **options)
@@ -91,6 +96,7 @@ def test_what_is_no_number_makes_another_program():
     assert program(plain, "ternary") != program(falling, "ternary")
 
 
+@pytest.mark.wide  # they are the same programs
 def test_a_second_run_finds_all_of_its_programs_in_the_cache(tmp_path):
     """So a sweep over rates, schedule ends and seeds compiles once."""
     before = jax.config.jax_compilation_cache_dir
@@ -118,13 +124,16 @@ def rows(strategy, keys):
     return found, chunks[-1].state
 
 
+@pytest.mark.wide  # trials that differ are below
 @pytest.mark.parametrize(
     "name",
-    [
-        QUICK,
-        "ppo",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("ternary_nes", "sac")),
-    ],
+    wide(
+        [
+            *(QUICK, "ppo"),
+            *(pytest.param(name, marks=pytest.mark.slow) for name in ("ternary_nes", "sac")),
+        ],
+        keep=[QUICK],
+    ),
 )
 def test_numbers_reach_the_search(name):
     """A rate of almost 0 leaves the shipped policy alone, in the program in which 1 moves it."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from evosax.algorithms import algorithms
+from marks import wide
 from own_algorithms import ALGORITHMS, SOLUTION
 
 from ternevo import envs, problems
@@ -129,7 +130,10 @@ def keeps_fitness(algorithm) -> bool:
     return any("fitness" in name for name in names)
 
 
-@pytest.mark.parametrize("name", [name for name in algorithms if not name.startswith("SV_")])
+@pytest.mark.parametrize(
+    "name",
+    wide([name for name in algorithms if not name.startswith("SV_")], keep=("Open_ES", "SimpleGA")),
+)
 def test_the_table_is_right_of_every_algorithm_of_evosax(name):
     draw = {"sampling_fn": lambda key: jnp.zeros(4)} if name == "RandomSearch" else {}
     algorithm = algorithms[name](population_size=16, solution=jnp.zeros(4), **draw)

@@ -278,6 +278,7 @@ def test_settings_that_mean_nothing_are_refused():
 # ------------------------------------------------------------------------------------- a run
 
 
+@pytest.mark.wide  # its parts are above
 def test_a_run_makes_environments_and_keeps_each_with_its_policy(tmp_path):
     """Whoever does not fall has children, so that niches appear within a few generations."""
     run.main(

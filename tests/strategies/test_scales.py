@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gradient_learners import SMALL
+from marks import wide
 
 from ternevo import envs
 from ternevo.algorithms import nes
@@ -45,10 +46,13 @@ DEFAULT = (TABLE[0], TABLE[2])
 
 @pytest.mark.parametrize(
     ("name", "kind", "options"),
-    [
-        pytest.param(*row, id=f"{row[0]}-{i}", marks=[pytest.mark.slow] * (row not in DEFAULT))
-        for i, row in enumerate(TABLE)
-    ],
+    wide(
+        [
+            pytest.param(*row, id=f"{row[0]}-{i}", marks=[pytest.mark.slow] * (row not in DEFAULT))
+            for i, row in enumerate(TABLE)
+        ],
+        keep=["ternary_nes-0"],
+    ),
 )
 def test_a_strategy_ships_exponents_of_outputs_and_their_file_acts_alike(
     name, kind, options, tmp_path
@@ -83,6 +87,7 @@ def solution(exponents) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.wide  # of policies that ship they are above
 @pytest.mark.parametrize(
     "exponents",
     [

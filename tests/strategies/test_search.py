@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from evosax.algorithms import Open_ES
+from marks import wide
 from own_algorithms import SOLUTION
 
 from ternevo.algorithms.nes import TernaryNES
@@ -21,7 +22,7 @@ def flops(function, *arguments) -> float:
 
 @pytest.mark.parametrize(
     ("kind", "solution"),
-    [(TernaryNES, SOLUTION), (PBIL, SOLUTION), (Open_ES, FLOATS)],
+    wide([(TernaryNES, SOLUTION), (PBIL, SOLUTION), (Open_ES, FLOATS)], keep=[PBIL, Open_ES]),
     ids=lambda x: getattr(x, "__name__", ""),
 )
 def test_the_best_member_which_nobody_reads_is_not_computed_and_the_rest_is_as_before(

@@ -52,6 +52,7 @@ def test_seeds_together_are_the_seeds_alone(name):
     assert_each_is_alone(name, trained(name, THREE), 3)
 
 
+@pytest.mark.wide  # on one device the seeds together are above
 @pytest.mark.exact
 @pytest.mark.parametrize(
     ("name", "messages"),
@@ -92,6 +93,7 @@ def test_seeds_on_two_devices(name, messages, tmp_path):
             assert (together["messages"], together["compiled"]) == (expected, 0)
 
 
+@pytest.mark.wide  # in turn they are above
 @pytest.mark.parametrize(
     "name",
     [
@@ -230,6 +232,7 @@ def test_runs_lists_the_seeds_and_play_asks_for_one(joint, capsys):
     assert f"name one of {joint / 'seed1'}, {joint / 'seed2'}" in capsys.readouterr().err
 
 
+@pytest.mark.wide  # of one seed it is in test_loop.py
 def test_a_resumed_joint_run_is_the_one_that_never_stopped(joint, tmp_path):
     joint_run(tmp_path, "--render", "False", generations="4")
     joint_run(tmp_path, "--render", "False", "--resume", generations="5")

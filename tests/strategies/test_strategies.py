@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from evosax.algorithms import algorithms as evosax_algorithms
 from gradient_learners import GRADIENTS
+from marks import wide
 from policies_of_strategies import OWN, mlp_for, world_for
 from policy_inputs import inputs
 
@@ -97,9 +98,10 @@ TABLE = [
     ("evosax", "float", {"algorithm": "SimpleGA", "sigma": 0.3}),
 ]
 DEFAULT = {name: row for row, (name, *_) in reversed(list(enumerate(TABLE))) if name != "poet"}
-"""By default each strategy runs its first row. The other rows are slow tests: kinds of weights,
-distributions and mutations are tested by default where they are made, in `tests/algorithms`, and
-twins in `test_twins.py`. POET is the search within, and has `test_poet.py`."""
+"""Each strategy runs its first row, two of them by default and the others as wide tests. The other
+rows are slow tests: kinds of weights, distributions and mutations are tested where they are made,
+in `tests/algorithms`, and twins in `test_twins.py`. POET is the search within, and has
+`test_poet.py`."""
 IDS = ["-".join([name, kind, *map(str, options.values())]) for name, kind, options in TABLE]
 
 
@@ -120,7 +122,7 @@ ENV = broken_sign()
 
 BY_LANES = ("ternary_nes", "poet")
 """Strategies that are always scored by rollouts as in a run. No strategy knows how returns are
-made, and rollouts take most of the time to compile: so the others play `at_once` by default."""
+made, and rollouts take most of the time to compile: so the first rows of others play `at_once`."""
 
 
 def at_once(rollout, params, keys, quantiser, *units) -> Scores:
@@ -194,12 +196,15 @@ def history(row: int) -> History:
 
 each_row = pytest.mark.parametrize(
     "row",
-    [
-        pytest.param(
-            row, id=id_, marks=[] if DEFAULT.get(TABLE[row][0]) == row else pytest.mark.slow
-        )
-        for row, id_ in enumerate(IDS)
-    ],
+    wide(
+        [
+            pytest.param(
+                row, id=id_, marks=[] if DEFAULT.get(TABLE[row][0]) == row else pytest.mark.slow
+            )
+            for row, id_ in enumerate(IDS)
+        ],
+        keep=[DEFAULT[name] for name in ("ternary_nes", "latent")],
+    ),
 )
 
 
@@ -289,6 +294,7 @@ def test_fitness_is_finite_and_equal_when_nobody_is_finite():
     assert float(fitness[0]) > float(evolve.fitness_of(jnp.array([[-1e12]]))[0])
 
 
+@pytest.mark.wide  # test_population.py has both
 def test_chunks_and_pairs_are_settings_of_every_strategy():
     """Chunks change nothing; on a bandit, where episodes do not differ, neither do pairs."""
     env = envs.make("probe/bandit")
@@ -393,6 +399,7 @@ def latent_of(name: str, **options):
     return settings.build(env, policy, "ternary", 2)
 
 
+@pytest.mark.wide  # one is in the table above
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_an_evosax_algorithm_runs_by_its_name(name):
     strategy = latent_of(name)

@@ -9,6 +9,7 @@ import pytest
 from evosax.algorithms import algorithms
 from evosax.core.fitness_shaping import weights_fitness_shaping_fn
 from gradient_learners import GRADIENTS
+from marks import wide
 
 from ternevo import envs
 from ternevo.algorithms.shaping import shared_weights
@@ -92,7 +93,7 @@ def test_every_strategy_has_a_twin_or_says_that_it_has_none():
     assert set(TWINS) | OWN_TWINS | NO_TWIN == set(STRATEGIES)
 
 
-@pytest.mark.parametrize("name", list(TWINS))
+@pytest.mark.parametrize("name", wide(TWINS, keep=("ternary_nes", "pbil")))
 def test_the_twin_of_the_defaults(name):
     algorithm, changes = TWINS[name]
     twin = STRATEGIES[name]().float_twin()
@@ -122,7 +123,7 @@ def test_a_setting_is_followed_by_the_twin_or_refused(name, option, default):
         float_strategy(name, **given)
 
 
-@pytest.mark.parametrize("name", list(TWINS))
+@pytest.mark.parametrize("name", wide(TWINS, keep=("ternary_nes", "pbil")))
 def test_the_settings_of_all_are_those_of_the_twin(name):
     shared = {"population_size": 32, "num_episodes": 2, "common_random_numbers": "none"}
     twin = STRATEGIES[name].of(**shared, num_lanes=4, population_chunk=7).float_twin()

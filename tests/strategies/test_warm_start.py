@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gradient_learners import GRADIENTS, PUSHING, SMALL as OF_LEARNERS
+from marks import wide
 from policies_of_strategies import mlp_for, world_for
 
 from ternevo import envs, run
@@ -106,16 +107,24 @@ def saved(path, kind: str, info=None, env: Env = ENV, name: str = ""):
 
 @pytest.mark.parametrize(
     ("name", "kind", "settings"),
-    [
-        pytest.param(
-            *row,
-            id="-".join(
-                [*row[:2], *map(str, [] if row[0] in GRADIENTS else list(row[2].values())[1:])]
-            ),
-            marks=[pytest.mark.slow] * (row in SLOW),
-        )
-        for row in TABLE
-    ],
+    wide(
+        [
+            pytest.param(
+                *row,
+                id="-".join(
+                    [*row[:2], *map(str, [] if row[0] in GRADIENTS else list(row[2].values())[1:])]
+                ),
+                marks=[pytest.mark.slow] * (row in SLOW),
+            )
+            for row in TABLE
+        ],
+        keep=(
+            "ternary_nes-ternary-threshold",
+            "ternary_ga-ternary",
+            "latent-ternary",
+            "ppo-ternary",
+        ),
+    ),
 )
 def test_a_strategy_ships_the_saved_policy_before_its_first_generation(
     name, kind, settings, tmp_path
@@ -261,6 +270,7 @@ def begun(tmp_path_factory):
     return arguments, folder, path
 
 
+@pytest.mark.wide  # a run that goes on; others start above
 def test_a_run_keeps_the_policy_that_it_started_from(begun, capsys):
     arguments, folder, path = begun
     kept = policy_file.load(folder / "start.tvp")
@@ -271,6 +281,7 @@ def test_a_run_keeps_the_policy_that_it_started_from(begun, capsys):
     assert "resumed after generation 1" in printed and "starting" not in printed
 
 
+@pytest.mark.wide  # a run that goes on; others start above
 def test_where_a_run_started_is_not_changed_on_resume(begun, capsys):
     arguments, _, path = begun
     with pytest.raises(SystemExit):
@@ -278,6 +289,7 @@ def test_where_a_run_started_is_not_changed_on_resume(begun, capsys):
     assert f"init_from: '{path}' then, None now" in capsys.readouterr().err
 
 
+@pytest.mark.wide  # a run that goes on; others start above
 def test_a_runs_folder_stands_for_its_best_policy_which_says_its_return(begun, tmp_path):
     _, folder, _ = begun
     config = parse([*RUN, "--runs_dir", str(tmp_path), "--init_from", str(folder)])

@@ -15,6 +15,7 @@ import matplotlib.figure
 import numpy as np
 import pytest
 import yaml
+from marks import wide
 from scipy import stats
 
 from ternevo.installation import MissingExtra
@@ -493,7 +494,7 @@ def proposals(folder, method: str, count: int, ranges: dict = RANGES) -> list[di
     return proposed
 
 
-@pytest.mark.parametrize("method", ["random", "bayes"])
+@pytest.mark.parametrize("method", wide(["random", "bayes"], keep=["bayes"]))
 def test_proposals_are_in_their_ranges_and_the_same_after_a_stop(tmp_path, method):
     found = proposals(tmp_path / "a", method, 12)
     for point in found:
@@ -510,7 +511,7 @@ def test_proposals_are_in_their_ranges_and_the_same_after_a_stop(tmp_path, metho
     assert stopped == found
 
 
-@pytest.mark.parametrize("method", ["grid", "random", "bayes"])
+@pytest.mark.parametrize("method", wide(["grid", "random", "bayes"], keep=["random"]))
 def test_a_population_in_steps_of_q_is_even_whatever_min_is(tmp_path, method):
     """Steps from min would be 33, 65, ..., which ternary_nes refuses."""
     spec = {"min": 33, "max": 130, "q": 32.0, "distribution": "q_uniform"}
@@ -692,6 +693,7 @@ def test_a_trial_of_an_agent_is_the_agents_run_and_grouped_by_sweep(tmp_path, mo
 REAL = ["--num_generations=2", "--render=False", "--num_final_episodes=2", "--num_eval_episodes=2"]
 
 
+@pytest.mark.wide  # runs that only say what they would do are above
 def test_a_sweep_of_real_runs(tmp_path, capsys):
     values = {"num_seeds": 2, "population_size": 4, "strategy": "random_search"}
     values |= {"hidden_sizes": [], "num_devices": 1}

@@ -182,6 +182,7 @@ class StopAt:
         pass
 
 
+@pytest.mark.wide  # test_loop.py and test_buffers.py go on too
 @pytest.mark.exact
 def test_a_run_that_was_stopped_goes_on_to_the_bit(tmp_path, capsys):
     """DQN, whose exploration falls over the whole run; its buffer is full when it is stopped."""
@@ -230,6 +231,7 @@ def test_a_run_resumed_without_its_buffer_says_so_and_differs(tmp_path, capsys):
 # --- started from evolution -----------------------------------------------------------------------
 
 
+@pytest.mark.wide  # as PPO does in test_warm_start.py
 @pytest.mark.parametrize(
     "name", ["sac", *(pytest.param(n, marks=pytest.mark.slow) for n in OFF_POLICY if n != "sac")]
 )

@@ -48,6 +48,7 @@ def test_a_signal_lets_the_generation_end_and_leaves_no_process(number, tmp_path
     assert not any(map(is_running, workers))
 
 
+@pytest.mark.wide  # processes that hang are in test_workers.py
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_a_second_ctrl_c_does_not_wait_for_the_simulators(tmp_path):
     run = started("hangs", tmp_path)

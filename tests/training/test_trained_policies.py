@@ -25,8 +25,8 @@ def begun(tmp_path, *argv):
     "argv",
     [
         ["--strategy", "ternary_nes", "--population_size", "8", "--num_seeds", "2"],
-        ["--strategy", "latent", "--population_size", "8"],
-        ["--strategy", "ppo", *GRADIENTS],
+        pytest.param(["--strategy", "latent", "--population_size", "8"], marks=pytest.mark.wide),
+        pytest.param(["--strategy", "ppo", *GRADIENTS], marks=pytest.mark.wide),
     ],
 )
 def test_policies_are_those_of_the_strategy(argv, tmp_path):

@@ -104,10 +104,14 @@ def fails(path):
 @pytest.mark.parametrize(
     ("draw", "reason"),
     [
-        (fails, "no renderer here"),
-        (lambda path: path.write_text("no picture"), "cannot identify image file"),
+        pytest.param(fails, "no renderer here", id="a renderer that fails"),
+        pytest.param(
+            lambda path: path.write_text("no picture"),
+            "cannot identify image file",
+            id="a file that TensorBoard cannot show",
+            marks=pytest.mark.wide,
+        ),
     ],
-    ids=["a renderer that fails", "a file that TensorBoard cannot show"],
 )
 def test_a_picture_that_fails_is_told_once_and_training_goes_on(
     draw, reason, tmp_path, monkeypatch, capsys
@@ -305,7 +309,7 @@ def test_play_writes_a_page_of_a_game(tmp_path, capsys):
     ("env_id", "to", "shown"),
     [
         ("probe/corridor", "picture", "shown.png"),
-        ("gymnax/Breakout-MinAtar", "page", "shown.html"),
+        pytest.param("gymnax/Breakout-MinAtar", "page", "shown.html", marks=pytest.mark.wide),
     ],
 )
 def test_play_draws_the_network_of_a_graph(env_id, to, shown, tmp_path, capsys):
