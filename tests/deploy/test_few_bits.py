@@ -4,18 +4,21 @@ import dataclasses
 import itertools
 import re
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from deep_records import check_deep, deep_record
 from hypothesis import given, settings, strategies as st
+from layered_records import Builder
 from policy_records import check_against_reference, make_record, with_everything
 from test_c_layers import compare, one_file
+from test_deep_layers import run_kernel
 from test_numpy_layers import check as check_script
 
 from ternevo.deploy import c_layers, c_tables, coder, codes, integer, onnx_graph, runtime, tvp
 from ternevo.deploy.reader import Reader
-from ternevo.deploy.record import PolicyRecord
+from ternevo.deploy.record import PolicyRecord, Window
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.settings.policies.settings import LARGEST_LEVELS, largest_sum
 
@@ -55,6 +58,15 @@ def deep(count: int) -> list[PolicyRecord]:
         except PolicyFormatError as error:
             assert "inputs of int8 weights: sums of" in error.reason
     return [record for record in found if record.has_few_bits]
+
+
+def counted() -> PolicyRecord:
+    """A convolution of bits whose sums and thresholds are beyond those of the tables of trits."""
+    how = {"output": "continuous", "kind": "int8", "bias": False, "exponent": 15}
+    builder = Builder((6, 6, 8), inputs="bits", **how)
+    record = builder.add("convolution", 5, "ternary", Window(4, 4, 1, 0)).record()
+    first = dataclasses.replace(record.layers[0], weights=np.full((5, 128), 120, np.int8))
+    return dataclasses.replace(record, layers=(first, *record.layers[1:]))
 
 
 def pruned() -> list[PolicyRecord]:
@@ -215,12 +227,28 @@ def test_every_backend_computes_the_integers(backend, monkeypatch):
     if backend == "native" and NATIVE is None:
         pytest.skip("the extension was not built")
     monkeypatch.setenv(runtime.BACKEND_VARIABLE, backend)
-    for record in policies():
+    check_all()
+    check_against_reference(make_record(kind="int8", is_compact=True), 4)
+    check_against_reference(make_record((30, 30, 2), density=0.02, is_compact=True), 4)
+
+
+def check_all() -> None:
+    """Compare the backend in use with the reference, by ==."""
+    for record in [*policies(), *pruned()]:
         check_against_reference(record, 12)
     for record in deep(16):
         check_deep(record, 6)
-    check_against_reference(make_record(kind="int8", is_compact=True), 4)
-    check_against_reference(make_record((30, 30, 2), density=0.02, is_compact=True), 4)
+    check_deep(counted(), 12)
+
+
+@pytest.mark.skipif(NATIVE is None, reason="the extension was not built")
+@pytest.mark.parametrize("kernel", ["portable", "avx2", "avx512"])
+def test_every_kernel_computes_the_integers(kernel):
+    here = str(Path(__file__).parent)
+    run_kernel(
+        kernel,
+        f"import sys; sys.path.append({here!r}); import test_few_bits as few; few.check_all()",
+    )
 
 
 def largest(kind: str, spread: int) -> PolicyRecord:

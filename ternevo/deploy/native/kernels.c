@@ -76,6 +76,7 @@ typedef struct {
     int block;      /* rows that are summed side by side */
     int bit_block;  /* the same where bits are counted; 0: they are not */
     int lane;       /* bits of a row in one step of counting */
+    int is_wide;    /* products of bytes are summed in 32 bits, so weights may be larger than 1 */
     int (*is_supported)(void);
     void (*quantise)(const kernels_net *net, const float *obs, int8_t *q); /* into PADDED_WIDTH */
     void (*run)(const kernels_net *net, const int8_t *q, int32_t *sums);   /* the same */
@@ -1059,13 +1060,13 @@ AVX512 static void sum_patches_avx512(const net_layer *layer, const uint8_t *con
 
 static const kernel KERNELS[] = {
 #if HAS_X86
-    {"avx512", 16, 16, 64, has_avx512, quantise_avx512, run_avx512, sum_patches_avx512, finish_avx2,
+    {"avx512", 16, 16, 64, 1, has_avx512, quantise_avx512, run_avx512, sum_patches_avx512,
+     finish_avx2, pack_avx2, pack_floats_avx2, pack_q_avx2, look_up_avx2},
+    {"avx2", 8, 32, 8, 0, has_avx2, quantise_avx2, run_avx2, sum_patches_avx2, finish_avx2,
      pack_avx2, pack_floats_avx2, pack_q_avx2, look_up_avx2},
-    {"avx2", 8, 32, 8, has_avx2, quantise_avx2, run_avx2, sum_patches_avx2, finish_avx2, pack_avx2,
-     pack_floats_avx2, pack_q_avx2, look_up_avx2},
 #endif
-    {"portable", 1, 0, 0, always, quantise_plain, run_plain, sum_patches_plain, finish_plain, NULL,
-     NULL, NULL, NULL},
+    {"portable", 1, 0, 0, 1, always, quantise_plain, run_plain, sum_patches_plain, finish_plain,
+     NULL, NULL, NULL, NULL},
 };
 #define NUM_KERNELS (sizeof KERNELS / sizeof KERNELS[0])
 
@@ -1309,7 +1310,7 @@ static int has_table(const kernels_net *net, const tvp_layer *from) {
     size_t size = (size_t)(from->height * chunks * TABLE_ENTRIES) * rows * sizeof(int16_t);
     return net->kernel->look_up != NULL && net->input_kind == TVP_BITS &&
            from->type == TVP_CONVOLUTION && from->padding == 0 && layer->own == NULL &&
-           layer->run <= TABLE_RUN && size <= MAX_TABLE;
+           !tvp_has_few_bits(from) && layer->run <= TABLE_RUN && size <= MAX_TABLE;
 }
 
 /* Fill a table [height][chunks][entries][rows] with the sums of the inputs that are 1 in the number
@@ -1443,15 +1444,17 @@ static int is_plain_policy(const tvp_policy *p) {
     return is_plain;
 }
 
-/* Vectors of bytes sum products of trits and signs in 16 bits, where those of larger weights do not
-   fit: plain C runs them, in which compilers multiply pairs of int16 into int32. */
-static int has_few_bits(const tvp_policy *p) {
+/* Whether a kernel runs integers of a few bits. AVX2 sums products of trits and signs in 16 bits,
+   where those of larger weights do not fit, and AVX-512 has only bits after signs: then plain C runs
+   them, in which compilers multiply pairs of int16 into int32. */
+static int runs_few_bits(const kernel *k, const tvp_policy *p) {
     for (int i = 0; i < p->num_layers; i++) {
-        if (tvp_has_few_bits(&p->layers[i])) {
-            return 1;
+        int is_wide = k->is_wide && (k->bit_block == 0 || p->layers[i].before != TVP_SIGN);
+        if (tvp_has_few_bits(&p->layers[i]) && !is_wide) {
+            return 0;
         }
     }
-    return 0;
+    return 1;
 }
 
 kernels_net *kernels_prepare(const tvp_policy *policy) {
@@ -1459,7 +1462,7 @@ kernels_net *kernels_prepare(const tvp_policy *policy) {
     if (net == NULL) {
         return NULL;
     }
-    net->kernel = has_few_bits(policy) ? &KERNELS[NUM_KERNELS - 1] : chosen;
+    net->kernel = runs_few_bits(chosen, policy) ? chosen : &KERNELS[NUM_KERNELS - 1];
     net->input_kind = policy->input_kind;
     net->input_shift = policy->input_kind == TVP_BITS ? 0 : 8 - policy->observation_bits;
     net->obs_size = policy->obs_size;
