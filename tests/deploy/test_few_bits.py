@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deep_records import check_deep, deep_record
+from deep_records import check_deep, deep_record, thinned
 from hypothesis import given, settings, strategies as st
 from layered_records import Builder
 from policy_records import check_against_reference, make_record, with_everything
@@ -238,6 +238,7 @@ def check_all() -> None:
         check_against_reference(record, 12)
     for record in deep(16):
         check_deep(record, 6)
+        check_deep(thinned(record), 6)
     check_deep(counted(), 12)
 
 
