@@ -244,8 +244,10 @@ class Deployed:
     output_kind: Literal["discrete", "continuous"]
     evaluations: int
     """Evaluations in one run in C; slower contestants make fewer."""
-    weights: Literal["ternary", "binary"] = "ternary"
+    weights: Literal["ternary", "binary", "int8"] = "ternary"
     input_kind: Literal["f32", "bits"] = "f32"
+    density: float = 1.0
+    """Share of the weights that is kept; the others are 0."""
 
     def build(self) -> Contest:
         """Return the exported C first, then the others."""
@@ -665,6 +667,18 @@ CASES: dict[str, Case] = {
         ("deploy",),
         Deployed((244, 256, 256, 17), "sign", "continuous", 2**18),
         _deployed(C=1e6),
+    ),
+    "deploy_unpruned": Case(
+        "64-256-256-8 with int8 activations, weights of 8 bits",
+        ("deploy",),
+        Deployed((64, 256, 256, 8), "int8", "continuous", 2**15, "int8"),
+        _deployed(),
+    ),
+    "deploy_pruned": Case(
+        "the same with 98 % of its weights 0",
+        ("deploy",),
+        Deployed((64, 256, 256, 8), "int8", "continuous", 2**15, "int8", density=0.02),
+        _deployed(),
     ),
     "deploy_minatar": Case(
         f"{MINATAR} with signs",

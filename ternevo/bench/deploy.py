@@ -90,22 +90,25 @@ def build(setting: Deployed) -> Contest:
         for name, build_one in builders.items()
     ]
     notes = {
-        "file_bytes": len(tvp.encode(record.bare())),
+        "file_bytes": len(tvp.encode(tvp.smallest(record.bare()))),
         "weights": sum(layer.weights.size for layer in record.layers),
     }
     return Contest(contestants, notes)
 
 
 def random_policy(setting: Deployed) -> PolicyRecord:
-    """Return a policy without biases and with a third of its weights 0 (none if binary)."""
+    """Return a policy without biases, with weights of all values, of which `density` are kept."""
     random = np.random.default_rng(0)
-    values = {"ternary": [-1, 0, 1], "binary": [-1, 1]}[setting.weights]
+    values = {"ternary": [-1, 0, 1], "binary": [-1, 1], "int8": range(-127, 128)}[setting.weights]
+    size = max(np.abs(values))
     count = len(setting.sizes) - 1
     layers = []
     for i, (inputs, out) in enumerate(zip(setting.sizes, setting.sizes[1:], strict=False)):
         weights = random.choice(values, (out, inputs)).astype(np.int8)
+        if setting.density < 1:
+            weights[random.random(weights.shape) >= setting.density] = 0
         activation = setting.activation if i < count - 1 else "none"
-        exponent = round(np.log2(np.sqrt(inputs)))
+        exponent = round(np.log2(size * np.sqrt(setting.density * inputs)))
         layers.append(Layer(weights, None, setting.weights, activation, exponent, 0))
     is_discrete = setting.output_kind == "discrete"
     bound = np.ones(0 if is_discrete else setting.sizes[-1], np.float32)

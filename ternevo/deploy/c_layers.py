@@ -220,7 +220,8 @@ def _sums(matrix: Matrix) -> Iterable[str]:
         yield f"  ternevo_dot_wide(@_w{i}, @_b{i}, q, {count}, {rows}, sums);"
         return
     if matrix.takes == "sparse":
-        yield f"  ternevo_dot_sparse({_sparse_arguments(matrix)}, q, {rows}, sums);"
+        weights = f"@_w{i}" if matrix.is_wide_valued else "0"  # trits have none
+        yield f"  ternevo_dot_sparse(@_p{i}, {weights}, @_b{i}, q, {rows}, sums);"
         return
     if matrix.takes == "bytes":
         raised = f"ternevo_raised(q, {count})"
@@ -233,16 +234,6 @@ def _sums(matrix: Matrix) -> Iterable[str]:
         yield f"  ternevo_pack(q, {count}, {matrix.planes}, s);"
     rest = f"s, {matrix.planes}, {count}, {rows}, {matrix.bits}, sums"
     yield f"  ternevo_count(@_w{i}, @_b{i}, {matrix.factor}, {rest});"
-
-
-def _sparse_arguments(matrix: Matrix) -> str:
-    """Return the tables of a sparse matrix; those that it lacks are 0."""
-    i = matrix.index
-    places = f"@_p{i}" if matrix.size else "0"
-    is_byte = matrix.num_in <= c_tables.BYTE_PLACES
-    bytes_, words = (places, "0") if is_byte else ("0", places)
-    weights = f"@_w{i}" if matrix.size and matrix.is_wide_valued else "0"
-    return f"@_e{i}, {bytes_}, {words}, {weights}, @_b{i}"
 
 
 def _follow(step: Step, i: int) -> Iterable[str]:

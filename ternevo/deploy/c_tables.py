@@ -26,10 +26,9 @@ TAKES_OF: Mapping[str, Takes] = {"sign": "signs", "ternary": "trits"}
 LINE = 96
 """The longest line of a table."""
 
-BYTE_PLACES = 256
-"""Most inputs whose places are bytes in sparse tables."""
-MAX_SPARSE = 65_535
-"""Most weights that are not 0 in a sparse table, whose ends have 16 bits."""
+NO_WEIGHT, ROW_END = 254, 255
+"""Gaps of sparse tables that are none: 254 inputs without a weight at their end, and no more
+weights in this row. c/layers.h has the same numbers."""
 
 _INT_MAX = 32_767
 """Largest `int` of an AVR, where it has 16 bits."""
@@ -173,11 +172,31 @@ def is_wide_valued(weights: NDArray[np.int8]) -> bool:
 
 
 def is_sparse(weights: NDArray[np.int8]) -> bool:
-    """Return whether tables of the weights that are not 0 are smaller than those of all."""
-    size, is_wide = int(np.count_nonzero(weights)), is_wide_valued(weights)
-    place = 1 if weights.shape[1] <= BYTE_PLACES else 2
-    sparse = size * (place + is_wide) + 2 * len(weights) * (1 if is_wide else 2)
-    return size <= MAX_SPARSE and sparse < weights.size / (1 if is_wide else 4)
+    """Return whether tables of the weights that are not 0 have fewer bytes than those of all.
+
+    Tables of all have a byte for a weight, or two bits for a trit. On a small device flash is what
+    lacks, and without vector instructions fewer weights take less time, too.
+    """
+    is_wide = is_wide_valued(weights)
+    size = gaps(weights).size + is_wide * np.count_nonzero(weights)
+    return bool(size < weights.size / (1 if is_wide else 4))
+
+
+def gaps(weights: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Return how far each weight that is not 0 is from the one before, or from the first input.
+
+    Rows are one after another, each with a `ROW_END`. Trits have two for each output: the places
+    of +1, and of -1, so that they need no table of weights.
+    """
+    rows = weights
+    if not is_wide_valued(weights):
+        rows = np.stack([weights > 0, weights < 0], axis=1).reshape(-1, weights.shape[1])
+    row, place = np.nonzero(rows)
+    gap = np.where(np.diff(row, prepend=-1) > 0, place, np.diff(place, prepend=0))
+    ends = np.cumsum(np.count_nonzero(rows, axis=1))
+    skips = np.repeat(np.arange(gap.size), gap // NO_WEIGHT)
+    marks = np.repeat([ROW_END, NO_WEIGHT], [ends.size, skips.size])  # a row ends, then skips
+    return np.insert(gap % NO_WEIGHT, np.append(ends, skips), marks).astype(np.uint8)
 
 
 @dataclasses.dataclass
@@ -267,17 +286,10 @@ def _wide_tables(writer: Writer, layer: Matrix) -> Iterable[str]:
 
 
 def _sparse_tables(writer: Writer, layer: Matrix) -> Iterable[str]:
-    """Write weights that are not 0, and where they are; of trits, those of +1 first in each row."""
-    i, rows = layer.index, layer.weights
-    if not layer.is_wide_valued:
-        rows = np.stack([rows > 0, rows < 0], axis=1).reshape(-1, layer.num_in)
-    places = np.nonzero(rows)[1]
-    yield writer.table("plain", "uint16_t", f"@_e{i}", np.cumsum((rows != 0).sum(1)))
-    if layer.size:
-        type_ = "uint8_t" if layer.num_in <= BYTE_PLACES else "uint16_t"
-        yield writer.table("plain", type_, f"@_p{i}", places)
-    if layer.size and layer.is_wide_valued:
-        yield writer.table("plain", "int8_t", f"@_w{i}", rows[rows != 0])
+    i, weights = layer.index, layer.weights
+    yield writer.table("plain", "uint8_t", f"@_p{i}", gaps(weights))
+    if layer.is_wide_valued:
+        yield writer.table("plain", "int8_t", f"@_w{i}", weights[weights != 0])
     yield writer.table("plain", "int32_t", f"@_b{i}", layer.bias)
 
 

@@ -2,25 +2,30 @@
 
 import dataclasses
 import itertools
+import re
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from deep_records import check_deep, deep_record
+from deep_records import check_deep, deep_record, thinned
 from hypothesis import given, settings, strategies as st
+from layered_records import Builder
 from marks import wide
 from policy_records import check_against_reference, make_record, with_everything
 from test_c_layers import compare, one_file
+from test_deep_layers import run_kernel
 from test_numpy_layers import check as check_script
 
 from ternevo.deploy import c_layers, c_tables, coder, codes, integer, onnx_graph, runtime, tvp
 from ternevo.deploy.reader import Reader
-from ternevo.deploy.record import PolicyRecord
+from ternevo.deploy.record import PolicyRecord, Window
 from ternevo.deploy.tvp import PolicyFormatError
 from ternevo.settings.policies.settings import LARGEST_LEVELS, largest_sum
 
 FEW = tuple(LARGEST_LEVELS)
 KINDS = ("ternary", "binary", "float", *FEW)
+DENSITIES = (1.0, 0.5, 0.1, 0.02, 0.0)
 NATIVE = runtime.native_module()
 
 
@@ -54,6 +59,29 @@ def deep(count: int) -> list[PolicyRecord]:
         except PolicyFormatError as error:
             assert "inputs of int8 weights: sums of" in error.reason
     return [record for record in found if record.has_few_bits]
+
+
+def counted() -> PolicyRecord:
+    """A convolution of bits whose sums and thresholds are beyond those of the tables of trits."""
+    how = {"output": "continuous", "kind": "int8", "bias": False, "exponent": 15}
+    builder = Builder((6, 6, 8), inputs="bits", **how)
+    record = builder.add("convolution", 5, "ternary", Window(4, 4, 1, 0)).record()
+    first = dataclasses.replace(record.layers[0], weights=np.full((5, 128), 120, np.int8))
+    return dataclasses.replace(record, layers=(first, *record.layers[1:]))
+
+
+def pruned() -> list[PolicyRecord]:
+    """Every kind at every sparsity, with an empty row, one of a last column only, long gaps."""
+    found = []
+    for i, (kind, density) in enumerate(itertools.product((*FEW, "ternary"), DENSITIES)):
+        record = make_record((1020, 7, 3), "int8", kind, inputs="i8", density=density, seed=i)
+        weights = record.layers[0].weights.copy()
+        weights[:3] = 0
+        weights[1, -1] = -1
+        weights[2, [253, 507, 762, 1019]] = [1, -1, 1, -1]  # gaps of 253, 254, 255 and 257
+        layer = dataclasses.replace(record.layers[0], weights=weights)
+        found.append(dataclasses.replace(record, layers=(layer, *record.layers[1:])))
+    return found
 
 
 # ------------------------------------------------------------------------------------ the file
@@ -200,12 +228,29 @@ def test_every_backend_computes_the_integers(backend, monkeypatch):
     if backend == "native" and NATIVE is None:
         pytest.skip("the extension was not built")
     monkeypatch.setenv(runtime.BACKEND_VARIABLE, backend)
-    for record in policies():
+    check_all()
+    check_against_reference(make_record(kind="int8", is_compact=True), 4)
+    check_against_reference(make_record((30, 30, 2), density=0.02, is_compact=True), 4)
+
+
+def check_all() -> None:
+    """Compare the backend in use with the reference, by ==."""
+    for record in [*policies(), *pruned()]:
         check_against_reference(record, 12)
     for record in deep(16):
         check_deep(record, 6)
-    check_against_reference(make_record(kind="int8", is_compact=True), 4)
-    check_against_reference(make_record((30, 30, 2), density=0.02, is_compact=True), 4)
+        check_deep(thinned(record), 6)
+    check_deep(counted(), 12)
+
+
+@pytest.mark.skipif(NATIVE is None, reason="the extension was not built")
+@pytest.mark.parametrize("kernel", ["portable", "avx2", "avx512"])
+def test_every_kernel_computes_the_integers(kernel):
+    here = str(Path(__file__).parent)
+    run_kernel(
+        kernel,
+        f"import sys; sys.path.append({here!r}); import test_few_bits as few; few.check_all()",
+    )
 
 
 def largest(kind: str, spread: int) -> PolicyRecord:
@@ -249,6 +294,7 @@ def header(tmp_path_factory):
         make_record((40, 40, 3), "sign", density=0.02, seed=6, bias=False),
         make_record((40, 9, 3), "ternary", density=0.0, seed=7),
         make_record((40, 9, 3), "int4", "int8", density=0.0, seed=8),
+        *pruned(),
     ]
     return one_file(tmp_path_factory.mktemp("few"), [*policies()[::2], *deep(8), *sparse], 6)
 
@@ -268,7 +314,7 @@ def test_headers_compute_the_integers_with_other_compilers(header, kernel, compi
 
 def test_headers_have_the_smaller_table():
     takes = {}
-    for density in (1.0, 0.2):
+    for density in (1.0, 0.3):
         for kind in ("int8", "ternary"):
             record = make_record((64, 16, 2), "int8", kind, density=density)
             net = integer.compile_integer(record)
@@ -276,10 +322,45 @@ def test_headers_have_the_smaller_table():
     assert takes == {
         ("int8", 1.0): "wide",
         ("ternary", 1.0): "bytes",
-        ("int8", 0.2): "sparse",
-        ("ternary", 0.2): "bytes",
+        ("int8", 0.3): "sparse",
+        ("ternary", 0.3): "bytes",
     }
     assert c_tables.is_sparse(make_record((64, 16), density=0.05).layers[0].weights)
+
+
+def test_gaps_lead_to_all_weights():
+    """As the comment in c/layers.h reads them; of trits first those of +1, then those of -1."""
+    for record in pruned():
+        weights = record.layers[0].weights
+        is_wide = c_tables.is_wide_valued(weights)
+        halves = [weights] if is_wide else [weights > 0, weights < 0]
+        at, row, found = 0, 0, []
+        for gap in c_tables.gaps(weights).tolist():
+            at, row = (0, row + 1) if gap == 255 else (at + gap, row)
+            found += [(row // len(halves), row % len(halves), at)] if gap < 254 else []
+        places = zip(*np.nonzero(np.stack(halves, axis=1)), strict=True)
+        assert found == [tuple(map(int, place)) for place in places]
+        assert row == len(halves) * len(weights)
+
+
+@pytest.mark.parametrize("kind, times", [("int8", 22), ("int4", 22), ("ternary", 7)])
+def test_the_tables_of_a_pruned_header_are_small(kind, times):
+    """With 2 % of the weights; the bytes are those of the arrays that the header has."""
+    sizes = {}
+    for density in (1.0, 0.02):
+        record = make_record((256, 256, 4), "int8", kind, bias=False, density=density)
+        net = integer.compile_integer(record)
+        writer = c_tables.Writer(record, net, "p", "", None, None)
+        matrix = c_layers.plan(record, net).matrices[0]
+        text = "".join(c_tables.of_kernels(writer, matrix))
+        sizes[density] = writer.table_bytes["plain"] - 4 * 256  # without biases
+        if density < 1:
+            counts = {name: int(n) for name, n in re.findall(r"@_([pw])0\[(\d+)\]", text)}
+            assert sum(counts.values()) == sizes[density]
+            assert counts["p"] >= matrix.size + 256
+            assert counts.get("w", matrix.size) == matrix.size
+    print(f"{kind}: {sizes[0.02]:,} instead of {sizes[1.0]:,} bytes")
+    assert sizes[1.0] > times * sizes[0.02]
 
 
 def test_scripts_compute_the_integers(tmp_path):

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from deep_records import deep_record
+from deep_records import deep_record, thinned
 from marks import wide
 from policy_inputs import inputs
 from policy_records import (
@@ -521,6 +521,7 @@ def corpus(count: int, step: int) -> Corpus:
 def second_corpus(count: int) -> Corpus:
     """Return the same of version 2."""
     records = [deep_record(seed) for seed in range(60 + count // 50)]
+    records += [thinned(deep_record(seed, kinds=("ternary", "int4"))) for seed in range(30)]
     whole = [tvp.encode(with_everything(record, 2)) for record in records]
     return with_answers(damaged([data for data in whole if data[8] == 2], count))
 

@@ -123,6 +123,18 @@ def _of_layers(rng, inputs, shape, layers, sees) -> PolicyRecord:
     return dataclasses.replace(base, layers=layers, obs_shape=shape if sees else ())
 
 
+def thinned(record: PolicyRecord) -> PolicyRecord:
+    """Return the policy with about 95 % of its weights 0."""
+    rng = np.random.default_rng(0)
+    layers = [
+        dataclasses.replace(
+            layer, weights=np.where(rng.random(layer.weights.shape) < 0.05, layer.weights, 0)
+        )
+        for layer in record.layers
+    ]
+    return dataclasses.replace(record, layers=tuple(layers))
+
+
 def check_deep(record: PolicyRecord, count: int = 12) -> None:
     """Compare what the runtime in use gives with `integer`, by ==: batches, rows, episodes."""
     rng = np.random.default_rng(5)

@@ -44,20 +44,21 @@ TERNEVO_FN void ternevo_dot_wide(const int8_t *w, const int32_t *bias, const int
   }
 }
 
-/* Rows of which most weights are 0: the others, with their places, which are bytes if there are at
-   most 256. Without `w` they are 1 up to the first end of a row and -1 up to the second. */
-TERNEVO_FN void ternevo_dot_sparse(const uint16_t *ends, const uint8_t *bytes,
-                                   const uint16_t *places, const int8_t *w, const int32_t *bias,
+/* Rows of which most weights are 0: the others, and how far each is from the one before. A gap of
+   254 has no weight at its end, 255 ends a row. Without `w` weights are 1 up to the first end of a
+   row and -1 up to the second. */
+TERNEVO_FN void ternevo_dot_sparse(const uint8_t *gaps, const int8_t *w, const int32_t *bias,
                                    const int8_t *x, int num_out, int32_t *sums) {
-  uint16_t i = 0;
   int r, half;
   for (r = 0; r < num_out; r++) {
     int32_t sum = (int32_t)TERNEVO_U32(bias + r);
     for (half = 0; half < (w ? 1 : 2); half++) {
-      const uint16_t end = TERNEVO_U16(ends++);
-      for (; i < end; i++) {
-        const int32_t value = x[bytes ? TERNEVO_U8(bytes + i) : TERNEVO_U16(places + i)];
-        sum += w ? (int32_t)((int8_t)TERNEVO_U8(w + i)) * value : half ? -value : value;
+      const int8_t *at = x;
+      uint8_t gap;
+      while ((gap = TERNEVO_U8(gaps++)) != 255) {
+        at += gap;
+        if (gap == 254) continue;
+        sum += w ? (int32_t)((int8_t)TERNEVO_U8(w++)) * *at : half ? -*at : *at;
       }
     }
     sums[r] = sum;

@@ -33,6 +33,7 @@ typedef volatile float float32; /* to memory and back, where sums are wider than
 #define ALIGNMENT 64
 #define PADDED_WIDTH (TVP_MAX_WIDTH + 64)
 #define PLAIN_BLOCK 16
+#define SPARSE 10     /* plain C skips zeros where all but one weight in so many are 0 */
 #define PATCHES 4     /* that are summed side by side */
 #define SLACK 64      /* bytes past an array, read or written by whole registers */
 #define ROUNDED_UP(size) (((size_t)(size) + 63) / 64 * 64)
@@ -59,6 +60,8 @@ typedef struct {
     uint8_t *functions; /* [rows], only where there is `own`; NULL where outputs have none */
     int32_t *bias; /* [rows], with what the kernel folds into it */
     void *weights; /* in the kernel's layout */
+    int32_t *ends, *inputs_at; /* of weights without zeros: the end of each row, the input of each
+                                  weight; else NULL */
     /* What only deep policies need. */
     int height, width, stride, padding, has_skip;
     int joins_patches; /* values of neighbouring patches have no gaps, nor exponents of their own */
@@ -76,6 +79,7 @@ typedef struct {
     int block;      /* rows that are summed side by side */
     int bit_block;  /* the same where bits are counted; 0: they are not */
     int lane;       /* bits of a row in one step of counting */
+    int is_wide;    /* products of bytes are summed in 32 bits, so weights may be larger than 1 */
     int (*is_supported)(void);
     void (*quantise)(const kernels_net *net, const float *obs, int8_t *q); /* into PADDED_WIDTH */
     void (*run)(const kernels_net *net, const int8_t *q, int32_t *sums);   /* the same */
@@ -231,6 +235,25 @@ ALWAYS_INLINE int32_t dot_plain(const int16_t *weights, const int16_t *values, i
     return sum;
 }
 
+/* The sums of all rows; `values` are padded by zeros to whole blocks. */
+static void sum_plain(const net_layer *layer, const int16_t *values, int32_t *sums) {
+    const int padded = layer->groups * PLAIN_BLOCK;
+    const int16_t *weights = layer->weights;
+    if (layer->ends == NULL) {
+        for (int r = 0; r < layer->out; r++, weights += padded) {
+            sums[r] = layer->bias[r] + dot_plain(weights, values, padded);
+        }
+        return;
+    }
+    for (int r = 0, i = 0; r < layer->out; r++) {
+        int32_t sum = layer->bias[r];
+        for (; i < layer->ends[r]; i++) {
+            sum += weights[i] * values[layer->inputs_at[i]];
+        }
+        sums[r] = sum;
+    }
+}
+
 static void run_plain(const kernels_net *net, const int8_t *q, int32_t *sums) {
     int16_t values[PADDED_WIDTH];
     const net_layer *layer = net->layers;
@@ -239,11 +262,8 @@ static void run_plain(const kernels_net *net, const int8_t *q, int32_t *sums) {
     }
     for (int i = 0; i < net->num_layers; i++, layer++) {
         int padded = layer->groups * PLAIN_BLOCK;
-        const int16_t *row = layer->weights;
         memset(values + layer->inputs, 0, (size_t)(padded - layer->inputs) * sizeof *values);
-        for (int r = 0; r < layer->out; r++, row += padded) {
-            sums[r] = layer->bias[r] + dot_plain(row, values, padded);
-        }
+        sum_plain(layer, values, sums);
         if (layer->activation == TVP_NONE) {
             return;
         }
@@ -264,7 +284,6 @@ static void sum_patches_plain(const net_layer *layer, const uint8_t *const *patc
                               int16_t *wide, int32_t *sums) {
     const int padded = layer->groups * PLAIN_BLOCK;
     for (int p = 0; p < count; p++) {
-        const int16_t *row = layer->weights;
         for (int start = 0; start < layer->inputs; start += layer->run) {
             const uint8_t *from = patches[p] + layer->offsets[start / layer->run];
             for (int i = 0; i < layer->run; i++) {
@@ -272,9 +291,7 @@ static void sum_patches_plain(const net_layer *layer, const uint8_t *const *patc
             }
         }
         memset(wide + layer->inputs, 0, (size_t)(padded - layer->inputs) * sizeof *wide);
-        for (int r = 0; r < layer->out; r++, row += padded) {
-            sums[p * layer->rows + r] = layer->bias[r] + dot_plain(row, wide, padded);
-        }
+        sum_plain(layer, wide, sums + p * layer->rows);
     }
 }
 
@@ -1059,13 +1076,13 @@ AVX512 static void sum_patches_avx512(const net_layer *layer, const uint8_t *con
 
 static const kernel KERNELS[] = {
 #if HAS_X86
-    {"avx512", 16, 16, 64, has_avx512, quantise_avx512, run_avx512, sum_patches_avx512, finish_avx2,
+    {"avx512", 16, 16, 64, 1, has_avx512, quantise_avx512, run_avx512, sum_patches_avx512,
+     finish_avx2, pack_avx2, pack_floats_avx2, pack_q_avx2, look_up_avx2},
+    {"avx2", 8, 32, 8, 0, has_avx2, quantise_avx2, run_avx2, sum_patches_avx2, finish_avx2,
      pack_avx2, pack_floats_avx2, pack_q_avx2, look_up_avx2},
-    {"avx2", 8, 32, 8, has_avx2, quantise_avx2, run_avx2, sum_patches_avx2, finish_avx2, pack_avx2,
-     pack_floats_avx2, pack_q_avx2, look_up_avx2},
 #endif
-    {"portable", 1, 0, 0, always, quantise_plain, run_plain, sum_patches_plain, finish_plain, NULL,
-     NULL, NULL, NULL},
+    {"portable", 1, 0, 0, 1, always, quantise_plain, run_plain, sum_patches_plain, finish_plain,
+     NULL, NULL, NULL, NULL},
 };
 #define NUM_KERNELS (sizeof KERNELS / sizeof KERNELS[0])
 
@@ -1164,6 +1181,36 @@ static void place_weights(net_layer *layer, const kernel *k, const tvp_layer *fr
     }
 }
 
+/* How many weights are not 0, biases apart. */
+static size_t count_weights(const tvp_layer *from) {
+    size_t count = 0, size = (size_t)from->rows * (size_t)from->inputs;
+    for (size_t i = 0; i < size; i++) {
+        count += from->weights[i] != 0;
+    }
+    return count;
+}
+
+/* Put the `count` weights that are not 0 one after another. */
+static int place_sparse(net_layer *layer, const tvp_layer *from, size_t count) {
+    int16_t *weights = layer->weights = allocate(count * sizeof *weights);
+    layer->ends = allocate((size_t)layer->out * sizeof *layer->ends);
+    layer->inputs_at = allocate(count * sizeof *layer->inputs_at);
+    if (weights == NULL || layer->ends == NULL || layer->inputs_at == NULL) {
+        return -1;
+    }
+    const int8_t *weight = from->weights;
+    for (int r = 0, at = 0; r < layer->out; r++) {
+        for (int i = 0; i < layer->inputs; i++, weight++) {
+            if (*weight != 0) {
+                weights[at] = *weight;
+                layer->inputs_at[at++] = i;
+            }
+        }
+        layer->ends[r] = at;
+    }
+    return 0;
+}
+
 static int exponent_of(const tvp_layer *layer, int row) {
     return layer->exponents != NULL ? layer->exponents[row] : layer->exponent;
 }
@@ -1233,13 +1280,20 @@ static int prepare_layer(net_layer *layer, const kernel *k, const tvp_layer *fro
     /* bits: two planes; plain C: int16; else bytes */
     size_t size = layer->is_bits ? places / 4 : k->block == 1 ? 2 * places : places;
     layer->bias = allocate((size_t)layer->rows * sizeof *layer->bias);
-    layer->weights = allocate(size);
-    if (layer->bias == NULL || layer->weights == NULL) {
+    if (layer->bias == NULL) {
         return -1;
     }
     layer->full_scale = full_scale;
     for (int r = 0; r < from->rows; r++) {
         layer->bias[r] = bias_of(layer, from, r);
+    }
+    size_t count = count_weights(from);
+    if (k->block == 1 && SPARSE * count <= (size_t)from->rows * (size_t)from->inputs) {
+        return place_sparse(layer, from, count);
+    }
+    layer->weights = allocate(size);
+    if (layer->weights == NULL) {
+        return -1;
     }
     place_weights(layer, k, from);
     return 0;
@@ -1309,7 +1363,7 @@ static int has_table(const kernels_net *net, const tvp_layer *from) {
     size_t size = (size_t)(from->height * chunks * TABLE_ENTRIES) * rows * sizeof(int16_t);
     return net->kernel->look_up != NULL && net->input_kind == TVP_BITS &&
            from->type == TVP_CONVOLUTION && from->padding == 0 && layer->own == NULL &&
-           layer->run <= TABLE_RUN && size <= MAX_TABLE;
+           !tvp_has_few_bits(from) && layer->run <= TABLE_RUN && size <= MAX_TABLE;
 }
 
 /* Fill a table [height][chunks][entries][rows] with the sums of the inputs that are 1 in the number
@@ -1443,15 +1497,17 @@ static int is_plain_policy(const tvp_policy *p) {
     return is_plain;
 }
 
-/* Vectors of bytes sum products of trits and signs in 16 bits, where those of larger weights do not
-   fit: plain C runs them, in which compilers multiply pairs of int16 into int32. */
-static int has_few_bits(const tvp_policy *p) {
+/* Whether a kernel runs integers of a few bits. AVX2 sums products of trits and signs in 16 bits,
+   where those of larger weights do not fit, and AVX-512 has only bits after signs: then plain C runs
+   them, in which compilers multiply pairs of int16 into int32. */
+static int runs_few_bits(const kernel *k, const tvp_policy *p) {
     for (int i = 0; i < p->num_layers; i++) {
-        if (tvp_has_few_bits(&p->layers[i])) {
-            return 1;
+        int is_wide = k->is_wide && (k->bit_block == 0 || p->layers[i].before != TVP_SIGN);
+        if (tvp_has_few_bits(&p->layers[i]) && !is_wide) {
+            return 0;
         }
     }
-    return 0;
+    return 1;
 }
 
 kernels_net *kernels_prepare(const tvp_policy *policy) {
@@ -1459,7 +1515,7 @@ kernels_net *kernels_prepare(const tvp_policy *policy) {
     if (net == NULL) {
         return NULL;
     }
-    net->kernel = has_few_bits(policy) ? &KERNELS[NUM_KERNELS - 1] : chosen;
+    net->kernel = runs_few_bits(chosen, policy) ? chosen : &KERNELS[NUM_KERNELS - 1];
     net->input_kind = policy->input_kind;
     net->input_shift = policy->input_kind == TVP_BITS ? 0 : 8 - policy->observation_bits;
     net->obs_size = policy->obs_size;
@@ -1486,6 +1542,8 @@ void kernels_free(kernels_net *net) {
         release(net->layers[i].functions);
         release(net->layers[i].bias);
         release(net->layers[i].weights);
+        release(net->layers[i].ends);
+        release(net->layers[i].inputs_at);
     }
     release(net->mean);
     release(net->scale);
