@@ -32,7 +32,7 @@ from ternevo.settings.strategies import STRATEGIES
 from ternevo.types import Strategy
 
 FILE = RESULTS / "poet.jsonl"
-GENERATIONS, STAGES, TABLES, SOLVED = 300, 5, 4, 200.0
+GENERATIONS, STAGES, TABLES, SOLVED = 2000, 5, 4, 200.0
 SETTINGS = STRATEGIES["poet"].of(
     **{"population_size": 32, "num_episodes": 2, "niches": 4, "retired": 4, "children": 4},
     **{"transfer_every": 15, "reproduce_every": 15, "task_step": 1.5},
@@ -77,7 +77,7 @@ def run(
             state = placed(state, task_at(arm, generation, hardest["task"]))
         state, metrics = step(jax.random.fold_in(key, generation), state)
         steps += int(metrics["episode/steps"])
-        if generation % 15 == 14:
+        if generation % 150 == 149:
             shown = {name: float(x) for name, x in metrics.items() if name.startswith("poet/")}
             print(arm, seed, generation + 1, shown, flush=True)
     first = tested(step, state, CHOOSING + seed)

@@ -91,7 +91,7 @@ NOTES = """
   bit, 150 for 2 and 300 for 4; the first two were chosen after runs with three seeds. What was
   asked of the NTM is below 1 % of bits wrong at length 8, after 4,000 steps on lengths of 1 to 8,
   and clearly more than 0 at 40. It was run on lengths of 1 to 10, for 5,000 steps at settings
-  that were not tuned, with two seeds, and does not learn length 10 whole: so its failure at 40
+  that were not tuned, with three seeds, and does not learn length 10 whole: so its failure at 40
   says nothing of what a well trained one does. Evolved machines were tested at 100, and not at
   40. Of 4 bits, machines that were not paid for storing end at 90 to 95 % of the score.
 - **A-SEASON**: 256 members and the return alone. 512 and a shaped fitness were proposed, and do
@@ -124,7 +124,7 @@ five algorithms only Breakout with trits | all of that table, with convolutions 
 to length 120, 20 runs |
 | A-SEASON | two foods | four seasons of eight foods, 20 runs |
 | A-HYPER | boxes | a gait, beside a direct encoding |
-| A-OE | the maze; POET not run | POET with 40 niches, and its ANNECS |
+| A-OE | the maze; POET with 4 niches, 32 members in each and 2,000 generations, 3 seeds | POET with 40 niches, and its ANNECS |
 """
 
 
