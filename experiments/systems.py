@@ -124,7 +124,7 @@ five algorithms only Breakout with trits | all of that table, with convolutions 
 to length 120, 20 runs |
 | A-SEASON | two foods | four seasons of eight foods, 20 runs |
 | A-HYPER | boxes | a gait, beside a direct encoding |
-| A-OE | the maze; POET with 4 niches, 32 members in each and 2,000 generations, 3 seeds | POET with 40 niches, and its ANNECS |
+| A-OE | the maze; POET with 4 niches, 2,000 generations | POET with 40 niches, and its ANNECS |
 """
 
 
