@@ -290,8 +290,8 @@ def shown_moments(state: OffPolicyState) -> ObservationMoments:
     """Return the moments with the largest deviations so far, with which policies see observations.
 
     Where a policy learns to keep still, deviations shrink. The quantiser would then double what the
-    policy is shown, all at once, and a policy that is learned step by step would be lost. Elsewhere
-    `observation.update` sees to that; a generation of one environment is too short for it to tell.
+    policy is shown, all at once, and a policy that is learned step by step would be lost. In
+    evolution `observation.update` sees to that; a generation here is too short for it to tell.
     """
     deviation = jnp.maximum(state.widest, state.moments.deviation)
     return state.moments._replace(deviation=deviation)

@@ -141,7 +141,7 @@ def learn(settings: "PPO", env: Env, policy: Policy, learner: Learner) -> Strate
             restart_keys(key_collect, own.episode_length.shape[0], settings.num_steps),
         )
         learned, metrics = learner.update(key_update, state.learner, rollout)
-        moments = observation.update(state.moments, found.moments)
+        moments = observation.merge(state.moments, found.moments)
         after = LearnState(learned, found.all_slots, moments, rewards)
         metrics |= episode_metrics(tally) | weight_metrics(params(state), params(after))
         most = 1 + observation.NUM_LOOKS
