@@ -24,8 +24,12 @@ FULL_SCALE_DEVIATIONS = 4.0
 """Full scale covers at least this many standard deviations."""
 
 HELD = 2.0**0.5
-"""How far beyond its octave the deviation of a generation must be for the exponent to move: half an
-octave, so that what moved does not move back."""
+"""How far beyond its octave the deviation of a generation must be for a late exponent to move: half
+an octave, so that what moved does not move back."""
+
+LATE = 0.01
+"""Exponents hold once a generation is a smaller share of all that was seen. Before, the search can
+follow, and a finer scale may be what it needs: Pendulum loses by exponents that hold at once."""
 
 EXPONENT_LIMIT = 120
 """Largest size of an observation's exponent; the limit for weights and biases is 24.
@@ -215,28 +219,33 @@ def merge(a: ObservationMoments, b: ObservationMoments) -> ObservationMoments:
 
 
 def update(moments: ObservationMoments, seen: ObservationMoments) -> ObservationMoments:
-    """Return the moments after a generation that has seen `seen`; the quantiser's exponents hold.
+    """Return the moments after a generation that has seen `seen`; late exponents hold.
 
     These are the moments of all observations so far, but for a deviation that drifts into another
-    octave, and so to another exponent: it stays unless what was just seen is beyond its octave by a
-    factor of `HELD`. An exponent that moves doubles or halves what policies are shown, all at once,
-    and trits that have converged cannot follow.
+    octave, and so to another exponent, when a generation is less than `LATE` of all: it stays
+    unless what was just seen is beyond its octave by a factor of `HELD`. An exponent that moves
+    doubles or halves what policies are shown, all at once, and trits that have converged cannot
+    follow.
 
     Examples:
-      >>> still = ObservationMoments(jnp.array([900.0]), jnp.zeros(1), jnp.array([0.5]))
-      >>> drifting, settled = (still._replace(deviation=jnp.array([x])) for x in (0.49, 0.2))
+      >>> still = ObservationMoments(jnp.array([1e6]), jnp.zeros(1), jnp.array([0.4961]))
+      >>> drifting, settled, early = (
+      ...     ObservationMoments(jnp.array([count]), jnp.zeros(1), jnp.array([deviation]))
+      ...     for count, deviation in ((1e3, 0.45), (1e3, 0.2), (1e5, 0.45))
+      ... )
       >>> [freeze(f(still, drifting)).scale.item() for f in (merge, update)]
       [64.0, 32.0]
-      >>> freeze(update(still, settled)).scale.item()
-      64.0
+      >>> [freeze(update(still, x)).scale.item() for x in (settled, early)]
+      [64.0, 64.0]
     """
     both = merge(moments, seen)
     held = _exponent(moments.deviation)
     widest = FULL_SCALE / FULL_SCALE_DEVIATIONS * _power_of_two(-held)
     width = jnp.maximum(seen.deviation, jnp.abs(seen.mean - both.mean))
-    is_free = (moments.count == 0) | (moments.deviation == 0)  # its unit is not known
-    is_free |= _exponent(both.deviation) == held
-    is_free |= (width > HELD * widest) | (width < widest / 2 / HELD)
+    is_early = seen.count >= LATE * both.count
+    is_beyond = (width > HELD * widest) | (width < widest / 2 / HELD)
+    is_free = is_early | is_beyond | (_exponent(both.deviation) == held)
+    is_free |= moments.deviation == 0  # its unit is not known
     return both._replace(deviation=jnp.where(is_free, both.deviation, moments.deviation))
 
 
