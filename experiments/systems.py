@@ -98,9 +98,9 @@ NOTES = """
   no better (0.83 with 256, 0.89 with 512). A tape of one cell, whose five bits can hold what is
   known of four foods, gets 0.87 ([lifetimes](lifetimes.md)); so the task of two foods needs
   memory, and hardly a tape.
-- **A-OE**: after 300 generations of POET (rows not kept) all seeds solved its hardest environment
-  from scratch, and after 2,000 two of three: of gaps, walls and bumps at 0.3 to 0.4 of their ranges,
-  most can be learned without stepping stones. A search alone takes the generations of one niche.
+- **A-OE**: after 300 generations of POET (rows not kept) all seeds solved its hardest course
+  from scratch, and after 2,000 two of three: gaps, walls and bumps of 0.3 to 0.4 of their ranges
+  can mostly be learned without stepping stones. A search alone has the generations of one niche.
 - **A-HEBB**: 0.7 was asked for on each unseen body, and rows hold the mean over all five.
 - **A-HEBB, A-ESMAML, A-ENTM**: float arms are at the defaults of SimpleGA, untuned.
 - Two cores of an AMD EPYC virtual machine, shared with much other work, jax 0.10.2. Commits and
@@ -118,7 +118,7 @@ proposed for one large GPU.
 tasks at its own budgets, beside its times; Ant, HalfCheetah, Hopper and Walker2d by ES, GA, \
 ERL and PPO, ternary and float, 5 seeds of 100 million to a billion steps |
 | A-GA | two games of MinAtar, 500,000 steps, 5 seeds; of a [table of five games](games.md) by \
-five algorithms PPO, ES and parts of the others | all of it, with convolutions and more frames |
+five algorithms PPO, ES and parts of the others | all of it, with convolutions, more frames |
 | A-NEAT | double pole without velocities, 100 generations, 5 seeds | 300 generations, 50 seeds |
 | A-ESMAML | four corners | Ant and HalfCheetah with weak motors and payload, 300 perturbations, \
 20 trials, beside PPO that learns on |
