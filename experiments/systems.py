@@ -76,7 +76,8 @@ NOTES = """
   hand no seed reaches the goal.
 - **A-EVOJAX**: with 32 units and 40 million steps, `ternary_nes` ended at 768 [737, 798] and
   Open_ES at 578 [563, 592] on the easy swing-up (results of commit 8e4421f). The budget is ten
-  times that now, a quarter of EvoJAX's for OpenAI-ES.
+  times that now, a quarter of EvoJAX's for OpenAI-ES. Searches of the easy task end near 700 or
+  near 900, ternary and float, by chance: three seeds say little of who is better there.
 - **A-ESMAML**: the seed whose mask freezes one weight of the state, not three, has the lowest
   return; in all five seeds both biases may change freely. At equal lifetimes, trials of three
   episodes do worse than trials of one ([lifetimes](lifetimes.md)).
