@@ -104,7 +104,8 @@ NOTES = """
   can mostly be learned without stepping stones. A search alone has the generations of one niche.
 - **A-HEBB**: 0.7 was asked for on each unseen body, and rows hold the mean over all five.
 - **A-HEBB, A-ESMAML, A-ENTM**: float arms are at the defaults of SimpleGA, untuned.
-- Two cores of an AMD EPYC virtual machine, shared with much other work, jax 0.10.2. Commits and
+- Two cores of an AMD EPYC virtual machine, shared with much other work, or, of the swing-ups and
+  POET, one core of an Intel Xeon; jax 0.10.2. Commits and
   seconds are in `experiments/results/`.
 
 ## What a GPU would add

@@ -28,8 +28,9 @@ HELD = 2.0**0.5
 an octave, so that what moved does not move back."""
 
 LATE = 0.01
-"""Exponents hold once a generation is a smaller share of all that was seen. Before, the search can
-follow, and a finer scale may be what it needs: Pendulum loses by exponents that hold at once."""
+"""Exponents hold once a generation is less than this share of all that was seen. Before, the
+search can follow, and a finer scale may be what it needs: Pendulum loses by exponents that hold at
+once."""
 
 EXPONENT_LIMIT = 120
 """Largest size of an observation's exponent; the limit for weights and biases is 24.

@@ -291,7 +291,8 @@ def shown_moments(state: OffPolicyState) -> ObservationMoments:
 
     Where a policy learns to keep still, deviations shrink. The quantiser would then double what the
     policy is shown, all at once, and a policy that is learned step by step would be lost. In
-    evolution `observation.update` sees to that; a generation here is too short for it to tell.
+    evolution `observation.update` holds late exponents against small drifts; a generation here is
+    too short for it to tell.
     """
     deviation = jnp.maximum(state.widest, state.moments.deviation)
     return state.moments._replace(deviation=deviation)

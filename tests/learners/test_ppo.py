@@ -453,7 +453,6 @@ def in_the_corridor():
     return trained("probe/corridor", 150, **options)
 
 
-@pytest.mark.wide  # it learns in test_ppo_sees.py too
 def test_values_discount():
     """In the corridor, going right pays 1 after 4, 3, 2, 1 steps: gamma to the power of 3 to 0."""
     run = in_the_corridor()

@@ -114,7 +114,6 @@ def rows_of(folder: Path) -> list[dict]:
     return [{name: x for name, x in row.items() if name != "wall_time"} for row in rows]
 
 
-@pytest.mark.wide  # two devices of one process are above
 def test_two_processes_that_talk_over_loopback_get_the_numbers_of_one(tmp_path):
     """Two processes with two devices each; only the first one writes anything."""
     with socket.socket() as free:
